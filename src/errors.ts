@@ -1,0 +1,54 @@
+// Every failure parley itself reports.
+//
+// One class a boundary, each with a literal union of codes; callers decide by `code`, never by `message`.
+// `message` is for the operator: lower case, no full stop, value then limit. `peerMessage` is all that may go on the
+// wire. The caller's own mistake is a TypeError or RangeError and does not belong here.
+
+export interface ErrorDetails {
+  /** The next thing to do, as one sentence: printed after `parley: hint:`. */
+  hint?: string;
+  /** The only words of this error that a peer may see; without it the peer gets a general sentence. */
+  peerMessage?: string;
+  cause?: unknown;
+}
+
+/** What went wrong, by what the process can do about it; `cli.ts` turns each into an exit code. */
+export type ParleyErrorCode =
+  | "usage" // a flag or an argument: exit 2
+  | "failed" // network, file or service: exit 1
+  | "login_refused" // exit 3
+  | "timeout" // exit 4
+  | "turned_away" // the server is full, stopping, or ended this credential: exit 5
+  | "unconfirmed" // sent, and nobody knows whether it arrived: exit 6
+  | "interrupted"; // SIGINT: exit 130
+
+/** An error a person can act on. Shown as one line and a hint, without a stack. */
+export class ParleyError<Code extends string = ParleyErrorCode> extends Error {
+  override name = "ParleyError";
+  readonly code: Code;
+  readonly hint: string | undefined;
+  readonly peerMessage: string | undefined;
+
+  constructor(code: Code, message: string, details: ErrorDetails = {}) {
+    super(message, details.cause === undefined ? undefined : { cause: details.cause });
+    this.code = code;
+    this.hint = details.hint;
+    this.peerMessage = details.peerMessage;
+  }
+}
+
+/** A wrong flag or argument: exit 2, nothing was done. */
+export function usageError(message: string, hint?: string): ParleyError {
+  return new ParleyError("usage", message, { hint });
+}
+
+/** The message of anything thrown, for a line a person reads. */
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+/** The `code` of a system error (`ENOENT`, `EADDRINUSE`, …), or undefined. */
+export function systemCode(error: unknown): string | undefined {
+  if (typeof error !== "object" || error === null || !("code" in error)) return undefined;
+  return typeof error.code === "string" ? error.code : undefined;
+}

@@ -1,0 +1,30 @@
+// The one function through which a peer's text reaches a terminal or a log.
+//
+// It makes visible everything that acts instead of being read: C0 and C1 controls, DEL, bidi overrides, zero-width
+// characters, line separators, tags, unassigned code points and lone surrogates. It never drops anything, so that a
+// reader can see what was sent.
+
+const ACTS =
+  /[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]|[\u{e0000}-\u{e007f}]|\p{Cn}|\p{Cs}/gu;
+
+function visible(character: string): string {
+  const code = character.codePointAt(0) ?? 0;
+  if (character === "\n") return "\\n";
+  if (character === "\t") return "\\t";
+  if (character === "\r") return "\\r";
+  if (code < 0x20) return `^${String.fromCharCode(code + 0x40)}`;
+  if (code === 0x7f) return "^?";
+  return `\\u{${code.toString(16)}}`;
+}
+
+/** `text` on one line, with every character that acts made visible: `\n`, `^[`, `\u{202e}`. For logs and names. */
+export function escapeLine(text: string): string {
+  return text.replace(ACTS, visible);
+}
+
+/** As {@link escapeLine}, but line feeds and tabs stay: for a message shown on a terminal. */
+export function escapeText(text: string): string {
+  return text.replace(ACTS, (character) =>
+    character === "\n" || character === "\t" ? character : visible(character),
+  );
+}

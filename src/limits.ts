@@ -1,0 +1,128 @@
+// Every default number, with its unit, its reason and its source, and the two notations people write them in.
+//
+// Sizes are bytes, lengths of time are milliseconds. What a flag can change has the flag's name beside it.
+
+const KIB = 1024;
+const MIB = 1024 * KIB;
+const SECOND = 1000;
+const DAY = 24 * 60 * 60 * SECOND;
+
+/** 13131: unassigned at IANA, above the well-known ports, easy to say. `--port` */
+export const DEFAULT_PORT = 13131;
+/** Ports tried after a busy one, as development servers do. */
+export const PORT_ATTEMPTS = 100;
+
+/** Longest frame before `welcome`: a login with a 1 KiB password fits four times. As NATS's control line. */
+export const MAX_LOGIN_FRAME_BYTES = 4 * KIB;
+/** Longest payload of a conversation; 1 MiB as NATS's max_payload. `--max-frame` */
+export const MAX_FRAME_BYTES = MIB;
+/** The most `--max-frame` may ask for: one frame is one buffer, and lengths stay within 31 bits. */
+export const MAX_FRAME_CEILING_BYTES = 1024 * MIB;
+/** A control frame's length has 16 bits (wire protocol, section 1). */
+export const MAX_CONTROL_BYTES = 0xffff;
+
+/** Connections at once; clamped below the descriptor limit, since Bun spins at EMFILE (measured). `--max-connections` */
+export const MAX_CONNECTIONS = 1024;
+/** Descriptors kept back for files, the store and the log. Redis keeps 32, twice that to be safe. */
+export const RESERVED_DESCRIPTORS = 64;
+
+/** Output queued for one peer at which its input is no longer read, so that a slow reader slows only itself. */
+export const PAUSE_OUTPUT_BYTES = 256 * KIB;
+/** Output queued for one peer at which it is dropped: a service that answers more than it is asked. `--max-backlog` */
+export const MAX_BACKLOG_BYTES = 4 * MIB;
+
+/** From TCP accept to login complete, however the bytes drip. sshd has 120 s, PostgreSQL 60 s. `--login-timeout` */
+export const LOGIN_TIMEOUT_MS = 30 * SECOND;
+/** How long a refused or finished peer's input is discarded so that our last words are not lost to a reset. */
+export const LINGER_MS = 2 * SECOND;
+/** … and how much of it (wire protocol, 3.4). */
+export const LINGER_BYTES = 16 * MIB;
+/** SIGTERM to the end of the last conversation, as NATS's lame-duck grace. `--drain` */
+export const DRAIN_TIMEOUT_MS = 10 * SECOND;
+/** While draining: a conversation silent for so long has had everything it sent before the signal answered. */
+export const DRAIN_QUIET_MS = 100;
+/** While draining: a conversation that keeps talking is told `bye` after so long. */
+export const DRAIN_BUSY_MS = SECOND;
+/** TCP keepalive of an accepted connection: found dead within this and ten seconds. */
+export const TCP_KEEPALIVE_MS = 60 * SECOND;
+/** A dial that nobody answers; above three SYN retransmissions (1 + 2 + 4 s). */
+export const DIAL_TIMEOUT_MS = 10 * SECOND;
+
+/** Wrong logins on one connection. The course says three. `--max-attempts` */
+export const MAX_ATTEMPTS = 3;
+/** Shortest password. NIST SP 800-63B: at least 8. `--min-password` */
+export const MIN_PASSWORD_LENGTH = 8;
+/** Longest password, in UTF-8 bytes after normalisation; longer ones cost time for no strength. */
+export const MAX_PASSWORD_BYTES = KIB;
+/** argon2id memory in KiB: Bun's default, above OWASP's 19 MiB with t=2. `--hash-memory` */
+export const HASH_MEMORY_KIB = 64 * KIB;
+/** argon2id passes. `--hash-time` */
+export const HASH_TIME = 2;
+/** A hash in the file that asks for more is refused: `m=2 GiB` took 10.9 s (measured). */
+export const MAX_HASH_MEMORY_KIB = 256 * KIB;
+export const MAX_HASH_TIME = 10;
+/** Hashes waiting in all, and of one address; beyond it the answer is `busy`, and no attempt is used up. */
+export const MAX_HASH_QUEUE = 32;
+export const MAX_HASH_QUEUE_PER_ADDRESS = 4;
+/** Seconds a client is asked to wait when the hash queue is full. */
+export const BUSY_RETRY_SECONDS = 2;
+
+/** A token that nobody used for so long is dead. */
+export const TOKEN_IDLE_MS = 7 * DAY;
+/** A token dies at this age whatever happens: NIST AAL1 asks for a new login every 30 days. */
+export const TOKEN_MAX_MS = 30 * DAY;
+/** Tokens of one user; the least recently used one that is not in a conversation makes room. */
+export const MAX_TOKENS_PER_USER = 10;
+/** `used` of a token is written at most this often, so that coming back costs no fsync. */
+export const TOKEN_TOUCH_MS = 60 * 60 * SECOND;
+
+/** How long a change of a locked file waits for its turn. */
+export const LOCK_TIMEOUT_MS = 10 * SECOND;
+/** Between two commits of one process, so that others get the lock. Without it they starved (measured). */
+export const COMMIT_PAUSE_MS = 2;
+/** How often a watched file is looked at even when no event came. */
+export const WATCH_INTERVAL_MS = 500;
+
+const DURATION_UNITS: ReadonlyMap<string, number> = new Map([
+  ["ms", 1],
+  ["s", SECOND],
+  ["m", 60 * SECOND],
+  ["h", 60 * 60 * SECOND],
+  ["d", DAY],
+]);
+const SIZE_UNITS: ReadonlyMap<string, number> = new Map([
+  ["b", 1],
+  ["kb", KIB],
+  ["mb", MIB],
+  ["gb", 1024 * MIB],
+]);
+
+/** `500ms 30s 5m 2h 7d` in milliseconds, or undefined when `text` is nothing of the kind. */
+export function parseDuration(text: string): number | undefined {
+  return parseWithUnit(text, DURATION_UNITS, undefined);
+}
+
+/** `4096 64kb 1mb` in bytes (1 kb = 1024 bytes), or undefined when `text` is nothing of the kind. */
+export function parseSize(text: string): number | undefined {
+  return parseWithUnit(text, SIZE_UNITS, 1);
+}
+
+function parseWithUnit(
+  text: string,
+  units: ReadonlyMap<string, number>,
+  bare: number | undefined,
+): number | undefined {
+  const match = /^(\d{1,12}(?:\.\d{1,3})?)([a-z]*)$/.exec(text.toLowerCase());
+  if (match === null) return undefined;
+  const unit = match[2] === "" ? bare : units.get(match[2] ?? "");
+  if (unit === undefined) return undefined;
+  const value = Math.round(Number(match[1]) * unit);
+  return Number.isSafeInteger(value) ? value : undefined;
+}
+
+/** Milliseconds as a person says them: `3 s`, `250 ms`, `2 min`. */
+export function sayDuration(ms: number): string {
+  if (ms < SECOND) return `${Math.round(ms)} ms`;
+  if (ms < 120 * SECOND) return `${Math.round(ms / 100) / 10} s`;
+  return `${Math.round(ms / (60 * SECOND))} min`;
+}

@@ -1,0 +1,222 @@
+// Bytes ↔ frames: a 4-byte big-endian header, then the payload.
+//
+//     +----------------+-------------------------+
+//     | header: uint32 | payload: `header` bytes |
+//     +----------------+-------------------------+
+//
+//     00000000–7fffffff   a payload of that many bytes
+//     ffffffff            CPython's escape: a uint64 length follows, then the payload; read, never written
+//     80000000–8000ffff   a control frame of (header & ffff) bytes, once both sides agreed to them
+//     anything else       bad_length
+//
+// Pure: no I/O, no clock, no log. The limit is compared as soon as the header is there, before anything is allocated
+// or awaited, and memory follows what was received, never what was announced.
+
+import { ParleyError } from "../errors.ts";
+
+/** Bytes before the payload of every frame that parley writes. */
+export const HEADER_BYTES = 4;
+const ESCAPE = 0xffffffff;
+const ESCAPE_HEADER_BYTES = 12;
+const CONTROL_BIT = 0x80000000;
+const CONTROL_MASK = 0xffff0000;
+const EMPTY = new Uint8Array(0);
+/** First allocation for a frame that arrives in pieces. */
+const MIN_PARTIAL_BYTES = 512;
+
+export type FrameErrorCode = "bad_length" | "frame_too_large" | "frame_cut";
+
+/** The peer broke the framing. The stream cannot be read on: the decoder refuses for good. */
+export class FrameError extends ParleyError<FrameErrorCode> {
+  override name = "FrameError";
+}
+
+/**
+ * Cuts a byte stream into frames, in place: `push` a chunk, call `next` until it says undefined.
+ *
+ * A payload is a view of the chunk it came in (or of a buffer made for it alone, when it came in pieces) and belongs to
+ * the caller; keeping it keeps the whole chunk in memory. Chunks belong to the decoder from `push` on.
+ */
+export class FrameDecoder {
+  /** Longest payload accepted, in bytes. Holds from the next header that `next` looks at. */
+  limit: number;
+  /** Are control frames legal? Until then their headers are `bad_length`. */
+  control = false;
+  /** Was the frame that `next` gave last a control frame? */
+  isControl = false;
+
+  #chunk: Uint8Array = EMPTY;
+  #offset = 0;
+  /** Header and payload of a frame that no single chunk held. */
+  #partial: Uint8Array = EMPTY;
+  #partialLength = 0;
+  #error: FrameError | undefined;
+
+  constructor(limit: number) {
+    this.limit = limit;
+  }
+
+  /** Bytes received and not yet given out. */
+  get buffered(): number {
+    return this.#partialLength + this.#chunk.length - this.#offset;
+  }
+
+  /** Takes over the next bytes of the stream. */
+  push(chunk: Uint8Array): void {
+    // Only a paused reader leaves frames behind: join, so that `next` sees one chunk.
+    this.#chunk =
+      this.#offset === this.#chunk.length
+        ? chunk
+        : Buffer.concat([this.#chunk.subarray(this.#offset), chunk]);
+    this.#offset = 0;
+  }
+
+  /**
+   * The next whole frame's payload, or undefined when more bytes are needed.
+   *
+   * @throws {FrameError} `bad_length` for a header that means nothing, `frame_too_large` for one over the limit; then
+   *   for good.
+   */
+  next(): Uint8Array | undefined {
+    if (this.#error !== undefined) throw this.#error;
+    if (this.#partialLength > 0) return this.#completePartial();
+    const chunk = this.#chunk;
+    const offset = this.#offset;
+    const available = chunk.length - offset;
+    if (available < HEADER_BYTES) return this.#keepRest(available);
+    const header =
+      ((chunk[offset]! << 24) | (chunk[offset + 1]! << 16) | (chunk[offset + 2]! << 8) | chunk[offset + 3]!) >>> 0;
+    // The hot path: a plain header, and the whole payload in this chunk.
+    if (header < CONTROL_BIT && header <= this.limit && available - HEADER_BYTES >= header) {
+      const start = offset + HEADER_BYTES;
+      this.#offset = start + header;
+      this.isControl = false;
+      return chunk.subarray(start, start + header);
+    }
+    const total = this.#measure(chunk, offset, available);
+    if (total === undefined || available < total) return this.#keepRest(available, total);
+    this.#offset = offset + total;
+    return chunk.subarray(offset + this.#headerBytes(header), offset + total);
+  }
+
+  /**
+   * Says that the stream has ended.
+   *
+   * @throws {FrameError} `frame_cut` when it ended inside a frame.
+   */
+  end(): void {
+    if (this.#error !== undefined || this.buffered === 0) return;
+    throw this.#fail("frame_cut", `the stream ended inside a frame, ${this.buffered} bytes into it`);
+  }
+
+  /** Length of the whole frame at `offset`, header included; undefined when the header itself is not whole. */
+  #measure(bytes: Uint8Array, offset: number, available: number): number | undefined {
+    if (available < HEADER_BYTES) return undefined;
+    const view = new DataView(bytes.buffer, bytes.byteOffset + offset, available);
+    const header = view.getUint32(0);
+    let length = header;
+    if (header === ESCAPE) {
+      if (available < ESCAPE_HEADER_BYTES) return undefined;
+      const long = view.getBigUint64(HEADER_BYTES);
+      if (long > BigInt(this.limit)) throw this.#tooLarge(long);
+      length = Number(long);
+    } else if (header >= CONTROL_BIT) {
+      if (!this.control || (header & CONTROL_MASK) >>> 0 !== CONTROL_BIT) {
+        throw this.#fail("bad_length", `header ${header.toString(16)} is no length`);
+      }
+      this.isControl = true;
+      return HEADER_BYTES + (header & 0xffff);
+    }
+    this.isControl = false;
+    if (length > this.limit) throw this.#tooLarge(length);
+    return this.#headerBytes(header) + length;
+  }
+
+  #headerBytes(header: number): number {
+    return header === ESCAPE ? ESCAPE_HEADER_BYTES : HEADER_BYTES;
+  }
+
+  /** Moves a tail that is not a whole frame out of its chunk, so that three bytes do not pin 512 KiB. */
+  #keepRest(available: number, total?: number): undefined {
+    if (available > 0) this.#append(available, total ?? ESCAPE_HEADER_BYTES);
+    this.#chunk = EMPTY;
+    this.#offset = 0;
+    return undefined;
+  }
+
+  /** Fills the partial frame from the chunk: first its header, then what the header announced. */
+  #completePartial(): Uint8Array | undefined {
+    for (;;) {
+      const total = this.#measure(this.#partial, 0, this.#partialLength);
+      if (total !== undefined && this.#partialLength >= total) {
+        const partial = this.#partial;
+        this.#partial = EMPTY;
+        this.#partialLength = 0;
+        const header = new DataView(partial.buffer, partial.byteOffset).getUint32(0);
+        return partial.subarray(this.#headerBytes(header), total);
+      }
+      const wanted = total ?? (this.#partialLength < HEADER_BYTES ? HEADER_BYTES : ESCAPE_HEADER_BYTES);
+      const available = this.#chunk.length - this.#offset;
+      if (available === 0) return undefined;
+      this.#append(Math.min(wanted - this.#partialLength, available), wanted);
+    }
+  }
+
+  /** Copies `count` bytes of the chunk to the partial frame, whose final size is `total`. */
+  #append(count: number, total: number): void {
+    const length = this.#partialLength + count;
+    if (length > this.#partial.length) {
+      // Doubling what was received, not what was announced: 4 bytes of a peer never cost 1 MiB here.
+      const capacity = Math.max(length, Math.min(total, Math.max(MIN_PARTIAL_BYTES, 2 * length)));
+      const grown = new Uint8Array(capacity);
+      grown.set(this.#partial.subarray(0, this.#partialLength));
+      this.#partial = grown;
+    }
+    this.#partial.set(this.#chunk.subarray(this.#offset, this.#offset + count), this.#partialLength);
+    this.#partialLength = length;
+    this.#offset += count;
+    if (this.#offset === this.#chunk.length) {
+      this.#chunk = EMPTY;
+      this.#offset = 0;
+    }
+  }
+
+  #tooLarge(length: number | bigint): FrameError {
+    return this.#fail("frame_too_large", `frame of ${length} bytes is over the limit of ${this.limit}`);
+  }
+
+  #fail(code: FrameErrorCode, message: string): FrameError {
+    this.#error = new FrameError(code, message, { peerMessage: message });
+    this.#chunk = EMPTY;
+    this.#partial = EMPTY;
+    this.#offset = this.#partialLength = 0;
+    return this.#error;
+  }
+}
+
+/**
+ * Writes the header of a frame of `length` bytes at `offset` of `target`.
+ *
+ * @throws {RangeError} when `length` has more than 31 bits: the escape is never written.
+ */
+export function writeHeader(target: Uint8Array, offset: number, length: number): void {
+  if (length >= CONTROL_BIT) throw new RangeError(`a frame holds at most 2147483647 bytes, not ${length}`);
+  writeUint32(target, offset, length);
+}
+
+/**
+ * Writes the header of a control frame of `length` bytes at `offset` of `target`.
+ *
+ * @throws {RangeError} when `length` has more than 16 bits.
+ */
+export function writeControlHeader(target: Uint8Array, offset: number, length: number): void {
+  if (length > 0xffff) throw new RangeError(`a control frame holds at most 65535 bytes, not ${length}`);
+  writeUint32(target, offset, (CONTROL_BIT | length) >>> 0);
+}
+
+function writeUint32(target: Uint8Array, offset: number, value: number): void {
+  target[offset] = value >>> 24;
+  target[offset + 1] = value >>> 16;
+  target[offset + 2] = value >>> 8;
+  target[offset + 3] = value;
+}
