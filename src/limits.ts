@@ -18,6 +18,8 @@ export const MAX_LOGIN_FRAME_BYTES = 4 * KIB;
 export const MAX_FRAME_BYTES = MIB;
 /** The most `--max-frame` may ask for: one frame is one buffer, and lengths stay within 31 bits. */
 export const MAX_FRAME_CEILING_BYTES = 1024 * MIB;
+/** Longest payload that a client reads, unless the server announced more than a quarter of it. */
+export const MAX_ANSWER_BYTES = 16 * MIB;
 /** A control frame's length has 16 bits (wire protocol, section 1). */
 export const MAX_CONTROL_BYTES = 0xffff;
 
@@ -37,6 +39,8 @@ export const LOGIN_TIMEOUT_MS = 30 * SECOND;
 export const LINGER_MS = 2 * SECOND;
 /** … and how much of it (wire protocol, 3.4). */
 export const LINGER_BYTES = 16 * MIB;
+/** A finishing peer that takes nothing of what is queued for so long is given up, as Ranch's send timeout does. */
+export const STALL_TIMEOUT_MS = 30 * SECOND;
 /** SIGTERM to the end of the last conversation, as NATS's lame-duck grace. `--drain` */
 export const DRAIN_TIMEOUT_MS = 10 * SECOND;
 /** While draining: a conversation silent for so long has had everything it sent before the signal answered. */

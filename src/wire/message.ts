@@ -134,7 +134,7 @@ export type FailureCode =
 export type RefusedCode = "bad_credentials" | "bad_name" | "bad_password" | "name_taken" | "token_refused" | "not_allowed";
 
 /** Codes of `bye` (wire protocol, section 4). */
-export type ByeCode = "done" | "shutting_down" | "revoked" | "disabled" | "idle" | "too_slow" | "service_failed";
+export type ByeCode = "done" | "shutting_down" | "revoked" | "disabled" | "idle" | "too_slow" | "bad_length" | "service_failed";
 
 /** The JSON text of a message, `type` first. */
 export function encodeMessage(message: FromServer | Login | Control): string {

@@ -1,0 +1,278 @@
+// Who is it? A credential as presented → an identity, or a LoginError. Never sees a socket or a frame.
+
+import { ParleyError } from "../errors.ts";
+import { MIN_PASSWORD_LENGTH, TOKEN_MAX_MS, TOKEN_TOUCH_MS } from "../limits.ts";
+import { FileError } from "../json-file.ts";
+import {
+  AccountError,
+  addToken,
+  addUser,
+  aliveUntil,
+  credentialStamp,
+  isAlive,
+  rememberHost,
+  touchToken,
+  upgradeHash,
+} from "./accounts.ts";
+import { displayName, NAME_RULE, normalizeName } from "./name.ts";
+import { HashQueueError, passwordFlaw, type PasswordHasher } from "./password.ts";
+import type { Store } from "./store.ts";
+import { mintToken, TOKEN_LABEL, tokenKey, verifyProof } from "./token.ts";
+
+export const AUTH_MODES = ["password", "ip", "none"] as const;
+/** `password`: accounts and tokens. `ip`: who you are is where you come from. `none`: anybody. */
+export type AuthMode = (typeof AUTH_MODES)[number];
+
+/** Codes that cost an attempt, and three that end the connection: `busy`, `disabled`, `gone`. */
+export type LoginErrorCode =
+  | "bad_credentials"
+  | "bad_name"
+  | "bad_password"
+  | "name_taken"
+  | "token_refused"
+  | "not_allowed"
+  | "busy"
+  | "disabled"
+  | "gone";
+
+/** A login that did not succeed. `peerMessage` is the same for every way of being wrong about a password. */
+export class LoginError extends ParleyError<LoginErrorCode> {
+  override name = "LoginError";
+}
+
+export interface Identity {
+  /** Null when nobody needs to log in. */
+  user: string | null;
+  /** How: the login's method. */
+  method: string;
+  /** Was there an account, a token or a known address before? */
+  known: boolean;
+  lastLogin?: string;
+  /** What the login stands on; the conversation ends when it changes. */
+  stamp?: string;
+  /** The token used or issued. */
+  tokenId?: string;
+  /** When that token dies of itself, in milliseconds. */
+  tokenUntil?: number;
+  /** A new token, to be sent to the client. */
+  newToken?: { text: string; expires: string };
+}
+
+/** Who is asking. */
+export interface Applicant {
+  address: string;
+  /** Is somebody still waiting for the answer? */
+  isThere(): boolean;
+}
+
+export interface AuthenticatorOptions {
+  mode: AuthMode;
+  /** May clients create accounts? */
+  register?: boolean;
+  minPassword?: number;
+  /** Needed unless the mode is `none`. */
+  store?: Store;
+  hasher: PasswordHasher;
+  /** Ids of the tokens with a live conversation. */
+  tokensInUse(): ReadonlySet<string>;
+  /** Told when something worked but could not be written down. */
+  warn(error: unknown): void;
+}
+
+export class Authenticator {
+  readonly mode: AuthMode;
+  readonly #options: AuthenticatorOptions;
+
+  constructor(options: AuthenticatorOptions) {
+    this.mode = options.mode;
+    this.#options = options;
+  }
+
+  /** What a client at `address` may log in with, in order of preference, and its name where the address tells it. */
+  offer(address: string): { auth: string[]; user?: string } {
+    if (this.mode === "none") return { auth: ["none"] };
+    if (this.mode === "password") {
+      return { auth: ["password", "token", ...(this.#options.register === true ? ["register"] : [])] };
+    }
+    const host = this.#store.document.hosts.get(address);
+    return host === undefined ? { auth: ["name"] } : { auth: ["ip"], user: host.name };
+  }
+
+  none(): Identity {
+    this.#expect("none");
+    return { user: null, method: "none", known: false };
+  }
+
+  /** The client's address is its name. */
+  async byAddress({ address }: Applicant): Promise<Identity> {
+    this.#expect("ip");
+    const host = this.#store.document.hosts.get(address);
+    if (host === undefined) throw refusal("bad_name", "this address is not known: say a name");
+    await this.#tryToChange((draft) => {
+      if (draft.hosts.has(address)) rememberHost(draft, address, host.name, new Date());
+    });
+    return { user: host.name, method: "ip", known: true, lastLogin: host.last };
+  }
+
+  /** An unknown address says its name, to be remembered by. */
+  async byName({ address }: Applicant, given: string): Promise<Identity> {
+    this.#expect("ip");
+    const name = displayName(given);
+    if (name === undefined) throw refusal("bad_name", `this is no name: ${NAME_RULE}`);
+    if (this.#store.document.hosts.has(address)) {
+      throw refusal("not_allowed", "this address has a name already");
+    }
+    await this.#change("name_taken", (draft) => rememberHost(draft, address, name, new Date()));
+    return { user: name, method: "name", known: false };
+  }
+
+  async byPassword(who: Applicant, given: string, password: string, wantsToken: boolean): Promise<Identity> {
+    this.#expect("password");
+    const { hasher } = this.#options;
+    const name = normalizeName(given);
+    const user = name === undefined ? undefined : this.#store.document.users.get(name);
+    const matches = await this.#hashing(() => hasher.verify(password, user?.password, who.address, who.isThere));
+    if (name === undefined || user === undefined || !matches) {
+      throw new LoginError("bad_credentials", `wrong password or user${user === undefined ? "" : ` for ${name}`}`, {
+        peerMessage: "login refused",
+      });
+    }
+    if (user.disabled !== null) throw disabled(name, user.disabled.reason);
+    if (hasher.isWeak(user.password)) {
+      const stronger = await this.#hashing(() => hasher.hash(password, who.address));
+      await this.#tryToChange((draft) => upgradeHash(draft, name, user.password, stronger));
+    }
+    const identity = { user: name, method: "password", known: true, lastLogin: user.last_login };
+    return this.#withToken(identity, credentialStamp(user), who.address, wantsToken);
+  }
+
+  /** Creates an account. */
+  async register(who: Applicant, given: string, password: string, wantsToken: boolean): Promise<Identity> {
+    this.#expect("password");
+    const { hasher, register, minPassword = MIN_PASSWORD_LENGTH } = this.#options;
+    if (register !== true) throw refusal("not_allowed", "this server creates no accounts for clients");
+    const name = normalizeName(given);
+    if (name === undefined) throw refusal("bad_name", `this is no name: ${NAME_RULE}`);
+    const flaw = passwordFlaw(password, name, minPassword);
+    if (flaw !== undefined) throw refusal("bad_password", flaw);
+    if (this.#store.document.users.has(name)) throw refusal("name_taken", "that name is taken");
+    const hash = await this.#hashing(() => hasher.hash(password, who.address, who.isThere));
+    const now = new Date();
+    await this.#change("name_taken", (draft) => addUser(draft, name, hash, now));
+    const stamp = credentialStamp({ password: hash, created: now.toISOString(), disabled: null });
+    return this.#withToken({ user: name, method: "register", known: false }, stamp, who.address, wantsToken);
+  }
+
+  /** A session token, shown by its proof. `binding` is empty on plain TCP. */
+  byToken(id: string, proof: Uint8Array, nonce: Uint8Array, binding: Uint8Array): Identity {
+    this.#expect("password");
+    const { users, tokens } = this.#store.document;
+    const token = tokens.get(id);
+    const key = token === undefined ? new Uint8Array(32) : Buffer.from(token.key, "base64");
+    const proven = verifyProof(key, proof, TOKEN_LABEL, nonce, binding);
+    const user = token === undefined ? undefined : users.get(token.user);
+    const now = Date.now();
+    if (!proven || token === undefined || user === undefined || !isAlive(token, now)) {
+      throw refusal("token_refused", "this session token is not valid any more");
+    }
+    if (user.disabled !== null) throw disabled(token.user, user.disabled.reason);
+    if (now - Date.parse(token.used) > TOKEN_TOUCH_MS) {
+      void this.#tryToChange((draft) => touchToken(draft, id, new Date(now)));
+    }
+    return {
+      user: token.user,
+      method: "token",
+      known: true,
+      lastLogin: user.last_login,
+      stamp: credentialStamp(user),
+      tokenId: id,
+      tokenUntil: aliveUntil(token),
+    };
+  }
+
+  /** Ends a token, and with it its conversations. */
+  async logout(id: string): Promise<void> {
+    await this.#change("token_refused", (draft) => draft.tokens.delete(id));
+  }
+
+  async #withToken(identity: Identity, stamp: string, address: string, wanted: boolean): Promise<Identity> {
+    const user = identity.user;
+    if (!wanted || user === null) return { ...identity, stamp };
+    const { id, secret, text } = mintToken();
+    const created = new Date();
+    const expires = new Date(created.getTime() + TOKEN_MAX_MS).toISOString();
+    const token = {
+      user,
+      key: tokenKey(secret).toString("base64"),
+      created: created.toISOString(),
+      used: created.toISOString(),
+      expires,
+      peer: address,
+    };
+    try {
+      await this.#store.change((draft) => addToken(draft, id, token, stamp, this.#options.tokensInUse()));
+    } catch (error) {
+      if (error instanceof AccountError) throw refusal("bad_credentials", "login refused", error);
+      this.#options.warn(error);
+      return { ...identity, stamp }; // logged in all the same; next time with the password again
+    }
+    return { ...identity, stamp, tokenId: id, tokenUntil: aliveUntil(token), newToken: { text, expires } };
+  }
+
+  get #store(): Store {
+    const { store } = this.#options;
+    if (store === undefined) throw new TypeError(`auth mode ${this.mode} needs a store`);
+    return store;
+  }
+
+  #expect(mode: AuthMode): void {
+    if (this.mode !== mode) throw refusal("not_allowed", `this server does not accept that way to log in`);
+  }
+
+  async #hashing<T>(work: () => Promise<T>): Promise<T> {
+    try {
+      return await work();
+    } catch (error) {
+      if (error instanceof HashQueueError) {
+        throw new LoginError(error.code, error.message, {
+          peerMessage: "too many logins are waiting: try again in a moment",
+        });
+      }
+      throw error;
+    }
+  }
+
+  /** A change that the login depends on. */
+  async #change(ifRefused: LoginErrorCode, mutation: Parameters<Store["change"]>[0]): Promise<void> {
+    try {
+      await this.#store.change(mutation);
+    } catch (error) {
+      if (error instanceof AccountError) throw refusal(ifRefused, error.message, error);
+      if (!(error instanceof FileError)) throw error;
+      this.#options.warn(error);
+      throw new LoginError("busy", error.message, {
+        peerMessage: "the server cannot write its user file at the moment",
+        cause: error,
+      });
+    }
+  }
+
+  /** A change that the login can do without. */
+  async #tryToChange(mutation: Parameters<Store["change"]>[0]): Promise<void> {
+    try {
+      await this.#store.change(mutation);
+    } catch (error) {
+      this.#options.warn(error);
+    }
+  }
+}
+
+function refusal(code: LoginErrorCode, message: string, cause?: unknown): LoginError {
+  return new LoginError(code, message, { peerMessage: message, cause });
+}
+
+function disabled(name: string, reason: string | undefined): LoginError {
+  return new LoginError("disabled", `user ${name} is disabled`, {
+    peerMessage: `this account is disabled${reason === undefined ? "" : `: ${reason}`}`,
+  });
+}

@@ -1,0 +1,165 @@
+// Passwords: argon2id through Bun.password, behind a bounded fair queue.
+//
+// Hashes run beside the event loop but on Bun's few pool threads: unlimited, they block every file read and DNS lookup
+// for seconds (measured). So few run at once, few wait, and addresses take turns: a flood of guesses from one costs
+// another a moment. An unknown user is checked against a decoy of the same cost, so that time tells nothing.
+
+import { randomBytes } from "node:crypto";
+import { availableParallelism } from "node:os";
+import { ParleyError } from "../errors.ts";
+import {
+  HASH_MEMORY_KIB,
+  HASH_TIME,
+  MAX_HASH_MEMORY_KIB,
+  MAX_HASH_QUEUE,
+  MAX_HASH_QUEUE_PER_ADDRESS,
+  MAX_HASH_TIME,
+  MAX_PASSWORD_BYTES,
+} from "../limits.ts";
+
+/** `busy`: too many hashes wait already; nothing was checked. `gone`: whoever asked has left. */
+export class HashQueueError extends ParleyError<"busy" | "gone"> {
+  override name = "HashQueueError";
+}
+
+export interface HashCost {
+  /** argon2id memory, in KiB. */
+  memoryKib: number;
+  /** argon2id passes. */
+  time: number;
+}
+
+export const DEFAULT_HASH_COST: HashCost = { memoryKib: HASH_MEMORY_KIB, time: HASH_TIME };
+
+interface Job {
+  run(): Promise<void>;
+  drop(): void;
+  isWanted(): boolean;
+}
+
+export class PasswordHasher {
+  readonly cost: HashCost;
+  readonly #decoy: string;
+  readonly #concurrency: number;
+  readonly #waiting = new Map<string, Job[]>();
+  #waitingCount = 0;
+  #running = 0;
+
+  constructor(cost: HashCost = DEFAULT_HASH_COST) {
+    this.cost = cost;
+    // Nobody's: salt and hash are random, so that nothing matches it, at the price of a real one.
+    const base64 = (bytes: number) => randomBytes(bytes).toString("base64").replaceAll("=", "");
+    this.#decoy = `$argon2id$v=19$m=${cost.memoryKib},t=${cost.time},p=1$${base64(32)}$${base64(32)}`;
+    // One core is left to the event loop and to files.
+    this.#concurrency = Math.min(4, Math.max(1, availableParallelism() - 1));
+  }
+
+  /**
+   * The PHC string to store for `password`.
+   *
+   * @param address whose turn it takes in the queue.
+   * @throws {HashQueueError} `busy`, or `gone` when `isWanted` says so before its turn.
+   */
+  hash(password: string, address: string, isWanted = () => true): Promise<string> {
+    const { memoryKib: memoryCost, time: timeCost } = this.cost;
+    return this.#enqueue(address, isWanted, () =>
+      Bun.password.hash(normalizePassword(password), { algorithm: "argon2id", memoryCost, timeCost }),
+    );
+  }
+
+  /**
+   * Is `password` the one that `hash` was made of? An undefined or unacceptable hash takes as long and matches nothing.
+   *
+   * @throws {HashQueueError} as {@link hash}.
+   */
+  verify(password: string, hash: string | undefined, address: string, isWanted = () => true): Promise<boolean> {
+    const usable = hash !== undefined && hashCost(hash) !== undefined;
+    const normal = normalizePassword(password);
+    // Bun answers an empty password at once (measured): give it something to chew.
+    const possible = normal !== "" && Buffer.byteLength(normal) <= MAX_PASSWORD_BYTES;
+    return this.#enqueue(address, isWanted, async () => {
+      const matches = await Bun.password.verify(possible ? normal : "-", usable ? hash : this.#decoy);
+      return matches && usable && possible;
+    });
+  }
+
+  /** Was `hash` made with less than is asked for now? */
+  isWeak(hash: string): boolean {
+    const cost = hashCost(hash);
+    return cost !== undefined && (cost.memoryKib < this.cost.memoryKib || cost.time < this.cost.time);
+  }
+
+  #enqueue<T>(address: string, isWanted: () => boolean, work: () => Promise<T>): Promise<T> {
+    return new Promise((resolve, reject) => {
+      const jobs = this.#waiting.get(address) ?? [];
+      if (this.#waitingCount >= MAX_HASH_QUEUE || jobs.length >= MAX_HASH_QUEUE_PER_ADDRESS) {
+        reject(new HashQueueError("busy", `${this.#waitingCount} logins are waiting, ${jobs.length} of ${address}`));
+        return;
+      }
+      jobs.push({
+        run: () => work().then(resolve, reject),
+        drop: () => reject(new HashQueueError("gone", "the client left before its turn")),
+        isWanted,
+      });
+      this.#waiting.set(address, jobs);
+      this.#waitingCount++;
+      this.#next();
+    });
+  }
+
+  #next(): void {
+    while (this.#running < this.#concurrency) {
+      const job = this.#take();
+      if (job === undefined) return;
+      if (!job.isWanted()) {
+        job.drop();
+        continue;
+      }
+      this.#running++;
+      void job.run().finally(() => {
+        this.#running--;
+        this.#next();
+      });
+    }
+  }
+
+  /** The next job, one address after the other. */
+  #take(): Job | undefined {
+    const [first] = this.#waiting;
+    if (first === undefined) return undefined;
+    const [address, jobs] = first;
+    const job = jobs.shift();
+    this.#waitingCount--;
+    this.#waiting.delete(address);
+    if (jobs.length > 0) this.#waiting.set(address, jobs); // to the end of the line
+    return job;
+  }
+}
+
+/**
+ * The cost in an argon2id PHC string, or undefined when it is none that parley would verify: another algorithm, or a
+ * cost that would stall the server.
+ */
+export function hashCost(hash: string): HashCost | undefined {
+  const match = /^\$argon2id\$v=19\$m=(\d{1,9}),t=(\d{1,3}),p=1\$[A-Za-z0-9+/]{22,}\$[A-Za-z0-9+/]{22,}$/.exec(hash);
+  if (match === null) return undefined;
+  const cost = { memoryKib: Number(match[1]), time: Number(match[2]) };
+  return cost.memoryKib <= MAX_HASH_MEMORY_KIB && cost.time <= MAX_HASH_TIME ? cost : undefined;
+}
+
+/** What is wrong with a new password, as a sentence, or undefined when it will do. `minLength` in characters. */
+export function passwordFlaw(password: string, name: string, minLength: number): string | undefined {
+  const normal = normalizePassword(password);
+  const length = [...normal].length;
+  if (length < minLength) return `the password has ${length} characters, it needs ${minLength}`;
+  if (Buffer.byteLength(normal) > MAX_PASSWORD_BYTES) return `the password is over ${MAX_PASSWORD_BYTES} bytes`;
+  if (!normal.isWellFormed()) return "the password is not valid Unicode text";
+  if (normal.toLowerCase() === name.toLowerCase()) return "the password is the user's name";
+  if (new Set(normal).size < 3) return "the password repeats one or two characters";
+  return undefined;
+}
+
+/** One text for what looks the same on every keyboard: composed and decomposed accents are different bytes. */
+function normalizePassword(password: string): string {
+  return password.normalize("NFC");
+}

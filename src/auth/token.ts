@@ -1,0 +1,95 @@
+// Session tokens: minted at login, proven at the next one, stored only as a digest.
+//
+//     prly_<id>_<secret><check>     id: 8 random characters, public; secret: 32 random bytes; check: CRC-32
+//     K     = SHA-256(secret)                                     all that the server stores
+//     proof = secret XOR HMAC-SHA256(K, label ‖ nonce ‖ binding)  all that travels
+//
+// The idea is SCRAM's (RFC 5802 §3): a stolen file cannot log in, a recorded proof cannot be replayed.
+
+import { createHash, createHmac, randomBytes, timingSafeEqual } from "node:crypto";
+import { crc32 } from "node:zlib";
+
+const ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+const BASE = 62n;
+const SECRET_BYTES = 32;
+const SECRET_LENGTH = 43;
+const CHECK_LENGTH = 6;
+const ID_LENGTH = 8;
+const FORM = /^prly_([0-9A-Za-z]{8})_([0-9A-Za-z]{43})([0-9A-Za-z]{6})$/;
+
+/** Domain separation: what a proof is for. */
+export const TOKEN_LABEL = "parley/1 token";
+
+export interface TokenParts {
+  /** Public, the key in the file. */
+  id: string;
+  /** 32 bytes. */
+  secret: Uint8Array;
+}
+
+/** A fresh token: its parts and its text. */
+export function mintToken(): TokenParts & { text: string } {
+  const secret = randomBytes(SECRET_BYTES);
+  const id = encode(BigInt(`0x${randomBytes(8).toString("hex")}`) % BASE ** BigInt(ID_LENGTH), ID_LENGTH);
+  return { id, secret, text: formatToken({ id, secret }) };
+}
+
+/** The text of a token, with its check digits. */
+export function formatToken({ id, secret }: TokenParts): string {
+  const body = `${id}_${encode(BigInt(`0x${Buffer.from(secret).toString("hex")}`), SECRET_LENGTH)}`;
+  return `prly_${body}${check(body)}`;
+}
+
+/** The parts of a token's text, or undefined when it is no token or mistyped. */
+export function parseToken(text: string): TokenParts | undefined {
+  const [, id, secretText, checkText] = FORM.exec(text) ?? [];
+  if (id === undefined || secretText === undefined || check(`${id}_${secretText}`) !== checkText) return undefined;
+  const value = decode(secretText);
+  if (value >= 1n << 256n) return undefined;
+  return { id, secret: Buffer.from(value.toString(16).padStart(2 * SECRET_BYTES, "0"), "hex") };
+}
+
+/** K: what the server keeps of a secret, 32 bytes. */
+export function tokenKey(secret: Uint8Array): Buffer {
+  return createHash("sha256").update(secret).digest();
+}
+
+/** The proof a client sends: 32 bytes. `binding` is the TLS exporter, or empty on plain TCP. */
+export function proveToken(secret: Uint8Array, label: string, nonce: Uint8Array, binding: Uint8Array): Buffer {
+  return xor(secret, mask(tokenKey(secret), label, nonce, binding));
+}
+
+/** Does `proof` show knowledge of the secret whose digest is `key`? In constant time. */
+export function verifyProof(
+  key: Uint8Array,
+  proof: Uint8Array,
+  label: string,
+  nonce: Uint8Array,
+  binding: Uint8Array,
+): boolean {
+  if (proof.length !== SECRET_BYTES || key.length !== SECRET_BYTES) return false;
+  const secret = xor(proof, mask(key, label, nonce, binding));
+  return timingSafeEqual(tokenKey(secret), key);
+}
+
+function mask(key: Uint8Array, label: string, nonce: Uint8Array, binding: Uint8Array): Buffer {
+  return createHmac("sha256", key).update(label).update(nonce).update(binding).digest();
+}
+
+function xor(a: Uint8Array, b: Uint8Array): Buffer {
+  return Buffer.from(a.map((byte, index) => byte ^ b[index]!));
+}
+
+function check(body: string): string {
+  return encode(BigInt(crc32(body)), CHECK_LENGTH);
+}
+
+function encode(value: bigint, length: number): string {
+  let text = "";
+  for (let rest = value; text.length < length; rest /= BASE) text = ALPHABET[Number(rest % BASE)]! + text;
+  return text;
+}
+
+function decode(text: string): bigint {
+  return [...text].reduce((value, digit) => value * BASE + BigInt(ALPHABET.indexOf(digit)), 0n);
+}

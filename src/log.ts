@@ -1,0 +1,186 @@
+// Service messages: one event a line, through consola, to a file.
+//
+//     2026-11-21T10:00:00.000Z info  logged-in conn=7 peer=127.0.0.1:50122 user=ann
+//     {"time":"2026-11-21T10:00:00.000Z","level":"info","event":"logged-in","conn":7,"peer":"127.0.0.1:50122","user":"ann"}
+//
+// Lines are collected for one turn of the event loop and written together; `flush` writes at once. A log that cannot be
+// written (a full disk) never stops the server: what it lost is counted, and said when it can be.
+
+import { closeSync, fsyncSync, openSync, writeSync } from "node:fs";
+import { createConsola, type ConsolaReporter, type LogObject } from "consola/core";
+import { ParleyError, messageOf, systemCode } from "./errors.ts";
+import { escapeLine } from "./escape.ts";
+
+export const LOG_LEVELS = ["error", "warn", "info", "debug"] as const;
+export type LogLevel = (typeof LOG_LEVELS)[number];
+export const LOG_FORMATS = ["text", "json"] as const;
+export type LogFormat = (typeof LOG_FORMATS)[number];
+
+/** The events of a server's log; outside tools rely on these names. */
+export type LogEvent =
+  | "listening"
+  | "port-taken"
+  | "connected"
+  | "disconnected"
+  | "logged-in"
+  | "login-refused"
+  | "registered"
+  | "greeted"
+  | "refused"
+  | "dropped"
+  | "users-changed"
+  | "users-unreadable"
+  | "service-failed"
+  | "internal-error"
+  | "stopping"
+  | "stopped";
+
+/** Facts of an event, in the order they are to be read. Undefined ones are left out. */
+export type LogFields = Readonly<Record<string, string | number | boolean | null | undefined>>;
+
+export interface Logger {
+  debug(event: LogEvent, fields?: LogFields): void;
+  info(event: LogEvent, fields?: LogFields): void;
+  warn(event: LogEvent, fields?: LogFields): void;
+  error(event: LogEvent, fields?: LogFields): void;
+}
+
+export interface LogFile extends Logger {
+  /** Closes the file and opens its path anew: after a rotation. */
+  reopen(): void;
+  /** Writes what is collected, to the disk. */
+  close(): void;
+}
+
+export interface LogFileOptions {
+  path: string;
+  level: LogLevel;
+  format: LogFormat;
+  /** Told once when lines begin to be lost, and why. */
+  onLoss?: (reason: string) => void;
+}
+
+/**
+ * Opens a log file for appending, mode 0600 when it is new.
+ *
+ * @throws {ParleyError} `failed` when it cannot be opened.
+ */
+export function openLog(options: LogFileOptions): LogFile {
+  const file = new AppendFile(options.path, options.onLoss);
+  const format = options.format === "json" ? jsonLine : textLine;
+  const reporter: ConsolaReporter = { log: (entry) => file.append(format(entry)) };
+  const consola = createConsola({
+    level: { error: 0, warn: 1, info: 3, debug: 4 }[options.level],
+    reporters: [reporter],
+    // consola's throttle swallows equal lines; an event that happened twice is two lines.
+    throttle: 0,
+  });
+  return {
+    // The event first: an object in first place would be taken apart by consola.
+    debug: (event, fields) => consola.debug(event, fields),
+    info: (event, fields) => consola.info(event, fields),
+    warn: (event, fields) => consola.warn(event, fields),
+    error: (event, fields) => consola.error(event, fields),
+    reopen: () => file.reopen(),
+    close: () => file.close(),
+  };
+}
+
+/** A logger that keeps nothing. */
+export const silent: Logger = { debug() {}, info() {}, warn() {}, error() {} };
+
+function parts(entry: LogObject): { time: string; event: string; fields: LogFields } {
+  const [event, fields] = entry.args as [string, LogFields | undefined];
+  return { time: entry.date.toISOString(), event, fields: fields ?? {} };
+}
+
+function textLine(entry: LogObject): string {
+  const { time, event, fields } = parts(entry);
+  let line = `${time} ${entry.type.padEnd(5)} ${event}`;
+  for (const [name, value] of Object.entries(fields)) {
+    if (value !== undefined) line += ` ${name}=${typeof value === "string" ? quote(value) : value}`;
+  }
+  return line;
+}
+
+/** Text that cannot be mistaken for two fields: escaped, and in quotes where it holds a space, a quote or `=`. */
+function quote(text: string): string {
+  const escaped = escapeLine(text);
+  return /^[^\s"=]+$/.test(escaped) ? escaped : `"${escaped.replaceAll('"', '\\"')}"`;
+}
+
+function jsonLine(entry: LogObject): string {
+  const { time, event, fields } = parts(entry);
+  return JSON.stringify({ time, level: entry.type, event, ...fields }, (_, value: unknown) =>
+    typeof value === "string" ? escapeLine(value) : value,
+  );
+}
+
+class AppendFile {
+  readonly #path: string;
+  readonly #onLoss: ((reason: string) => void) | undefined;
+  #fd: number;
+  #lines: string[] = [];
+  #lost = 0;
+
+  constructor(path: string, onLoss: ((reason: string) => void) | undefined) {
+    this.#path = path;
+    this.#onLoss = onLoss;
+    try {
+      this.#fd = openSync(path, "a", 0o600);
+    } catch (error) {
+      throw new ParleyError("failed", `cannot write the log ${path}: ${systemCode(error) ?? messageOf(error)}`, {
+        hint: "choose another place with --log FILE",
+        cause: error,
+      });
+    }
+  }
+
+  append(line: string): void {
+    if (this.#lines.length === 0) setImmediate(() => this.#write());
+    this.#lines.push(line);
+  }
+
+  #write(): void {
+    if (this.#lines.length === 0) return;
+    const lines = this.#lines;
+    this.#lines = [];
+    if (this.#lost > 0) {
+      lines.unshift(`${new Date().toISOString()} warn  log-lost lines=${this.#lost}`);
+    }
+    try {
+      writeFully(this.#fd, Buffer.from(`${lines.join("\n")}\n`));
+      this.#lost = 0;
+    } catch (error) {
+      if (this.#lost === 0) this.#onLoss?.(systemCode(error) ?? messageOf(error));
+      this.#lost += this.#lost > 0 ? lines.length - 1 : lines.length;
+    }
+  }
+
+  reopen(): void {
+    this.#write();
+    const fd = openSync(this.#path, "a", 0o600);
+    closeSync(this.#fd);
+    this.#fd = fd;
+  }
+
+  close(): void {
+    this.#write();
+    try {
+      fsyncSync(this.#fd);
+    } catch (error) {
+      // /dev/null, pipes and terminals cannot be synced, and need not be.
+      if (systemCode(error) !== "EINVAL" && systemCode(error) !== "ENOTSUP") throw error;
+    }
+    closeSync(this.#fd);
+  }
+}
+
+/** Writes all of `bytes`. A write may take only a part, on a pipe or a nearly full disk. */
+export function writeFully(fd: number, bytes: Uint8Array): void {
+  for (let offset = 0; offset < bytes.length; ) {
+    const written = writeSync(fd, bytes, offset, bytes.length - offset);
+    if (written <= 0) throw new Error("EIO: nothing was written");
+    offset += written;
+  }
+}

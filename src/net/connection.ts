@@ -1,0 +1,492 @@
+// One peer as payloads, over one Bun socket.
+//
+//     kernel → received → FrameDecoder ┬ read()      before login: the handshake pulls, one payload at a time
+//                                      └ deliver(r)  after login: every whole frame of a chunk goes to `r` in one turn
+//     send → cork or outbox → one write a turn → kernel
+//
+// Order holds: while `r.payload` returned a promise, or too much output is queued, nothing further is delivered.
+// Nothing here knows what a payload means, who the peer is, or when to log.
+
+import type { Socket } from "bun";
+import { ParleyError, messageOf } from "../errors.ts";
+import {
+  LINGER_BYTES,
+  LINGER_MS,
+  MAX_BACKLOG_BYTES,
+  PAUSE_OUTPUT_BYTES,
+  STALL_TIMEOUT_MS,
+} from "../limits.ts";
+import { FrameDecoder, HEADER_BYTES, writeControlHeader, writeHeader } from "../wire/frame.ts";
+import type { Cork, Flushable } from "./cork.ts";
+import { Outbox } from "./outbox.ts";
+
+/** `too_slow`: the peer left more output unread than it may. `reset`: the connection was lost. */
+export class ConnectionError extends ParleyError<"too_slow" | "reset"> {
+  override name = "ConnectionError";
+}
+
+/** Takes what a connection delivers. */
+export interface Receiver {
+  /** A payload, the receiver's to keep. A promise holds the next one back until it settles; it must not reject. */
+  payload(payload: Uint8Array): void | Promise<void>;
+  /** The payload of a control frame. */
+  control(payload: Uint8Array): void;
+  /** The peer has ended its sending side, between two frames. */
+  end(): void;
+  /** The peer broke the framing or left too much unread, or a receiver threw: the connection delivers no more. */
+  fail(error: unknown): void;
+  /** The connection is gone; called once, last. `error` when it was reset. */
+  close(error: Error | undefined): void;
+}
+
+export interface ConnectionOptions {
+  cork: Cork;
+  /** Longest payload accepted, in bytes; changed by the handshake. */
+  maxFrame: number;
+  /** Queued output at which the peer is given up, in bytes. */
+  maxBacklog?: number;
+  /**
+   * Read nothing while much output is queued: for the side that answers. If both sides did it, two that talk at once
+   * would wait for each other for ever.
+   */
+  holdInput?: boolean;
+  /** Sees every byte as it passes, for `--trace`. */
+  tap?: (direction: "in" | "out", bytes: Uint8Array) => void;
+  /** Called once, when the socket is gone. */
+  onClose?: (connection: Connection) => void;
+}
+
+/** Why nothing is delivered at the moment; bits of `#holds`. */
+const HOLD_PROMISE = 1; // the receiver is still busy with the last payload
+const HOLD_OUTPUT = 2; // the peer does not read what it asked for
+const HOLD_CALLER = 4; // pause() was called
+const HOLD_OVER = 8; // failed, finishing or closed: for good
+
+/** Input kept for a receiver that is busy before the socket itself is paused, in bytes. */
+const READ_AHEAD_BYTES = 64 * 1024;
+
+export class Connection implements Flushable {
+  /** The peer's address without the `::ffff:` of a dual-stack listener. */
+  readonly address: string;
+  /** `address:port` of the peer, as logs and services show it. */
+  readonly peer: string;
+  readonly decoder: FrameDecoder;
+  /** Set with every chunk; whoever looks for silence clears it. */
+  heard = false;
+
+  readonly #socket: Socket<Connection>;
+  readonly #cork: Cork;
+  readonly #outbox = new Outbox();
+  readonly #maxBacklog: number;
+  readonly #holdInput: boolean;
+  readonly #tap: ConnectionOptions["tap"];
+  readonly #onClose: ConnectionOptions["onClose"];
+  #receiver: Receiver | undefined;
+  #holds = 0;
+  #paused = false;
+  #peerEnded = false;
+  #endDelivered = false;
+  #closed = false;
+  #closeError: Error | undefined;
+  #aborted: ParleyError<string> | undefined;
+  #wakeReader: (() => void) | undefined;
+  #wakeSender: (() => void) | undefined;
+  /** Nothing more may be sent; FIN follows what is queued. */
+  #sendEnded = false;
+  #finishing = false;
+  #shutDown = false;
+  #discarded = 0;
+  #lingerTimer: Timer | undefined;
+  #written = 0;
+
+  constructor(socket: Socket<Connection>, options: ConnectionOptions) {
+    // Read now: Bun forgets both by the time of `close`.
+    this.address = socket.remoteAddress.replace(/^::ffff:(?=\d+\.)/i, "");
+    this.peer = formatAddress(this.address, socket.remotePort);
+    this.#socket = socket;
+    this.#cork = options.cork;
+    this.#maxBacklog = options.maxBacklog ?? MAX_BACKLOG_BYTES;
+    this.#holdInput = options.holdInput ?? false;
+    this.#tap = options.tap;
+    this.#onClose = options.onClose;
+    this.decoder = new FrameDecoder(options.maxFrame);
+  }
+
+  /** Is the socket gone? */
+  get closed(): boolean {
+    return this.#closed;
+  }
+
+  /** Has `finish` or `terminate` been called, or the socket closed? */
+  get finishing(): boolean {
+    return this.#finishing || this.#closed;
+  }
+
+  /** Bytes of output that the kernel has not taken. */
+  get queued(): number {
+    return this.#outbox.length + (this.#cork.owner === this ? this.#cork.length : 0);
+  }
+
+  /** Is a payload still with the receiver, or input held back? */
+  get busy(): boolean {
+    return (this.#holds & ~HOLD_OVER) !== 0 || this.queued > 0;
+  }
+
+  // --- reading, before login ---
+
+  /**
+   * The next payload, or null when the peer has ended its sending side between two frames.
+   *
+   * @throws {ParleyError} whatever `abort` was given.
+   * @throws {FrameError} when the peer broke the framing.
+   * @throws {ConnectionError} `reset` when the connection was lost.
+   */
+  async read(): Promise<Uint8Array | null> {
+    for (;;) {
+      if (this.#aborted !== undefined) throw this.#aborted;
+      const payload = this.decoder.next();
+      if (payload !== undefined) return payload;
+      if (this.#peerEnded || this.#closed) {
+        if (this.#closeError !== undefined) {
+          throw new ConnectionError("reset", "the connection was reset", { cause: this.#closeError });
+        }
+        this.decoder.end();
+        return null;
+      }
+      this.#unpause();
+      await new Promise<void>((resolve) => (this.#wakeReader = resolve));
+    }
+  }
+
+  /** Makes the pending `read`, and every later one, throw `error`: a deadline has passed. */
+  abort(error: ParleyError<string>): void {
+    this.#aborted = error;
+    this.#wake();
+  }
+
+  // --- delivering, after login ---
+
+  /** Hands every further frame to `receiver`, beginning with those that came on the heels of the login. */
+  deliver(receiver: Receiver): void {
+    this.#receiver = receiver;
+    if (this.#closed) return receiver.close(this.#closeError);
+    this.#unpause();
+    this.#turn();
+  }
+
+  /** Delivers nothing until `resume`; input waits here and in the kernel, and in the end the peer waits. */
+  pause(): void {
+    this.#hold(HOLD_CALLER);
+  }
+
+  resume(): void {
+    this.#release(HOLD_CALLER);
+  }
+
+  /** One turn: everything sent while delivering leaves in one write at its end. */
+  #turn(): void {
+    const cork = this.#cork;
+    if (cork.owner !== undefined) return this.#deliver();
+    cork.owner = this;
+    this.#deliver();
+    cork.owner = undefined;
+    if (cork.length > 0) this.#flushCork();
+    if (this.#sendEnded) this.#afterFlush();
+  }
+
+  #deliver(): void {
+    const receiver = this.#receiver;
+    if (receiver === undefined) return;
+    const decoder = this.decoder;
+    try {
+      while (this.#holds === 0) {
+        const payload = decoder.next();
+        if (payload === undefined) {
+          if (this.#peerEnded) this.#deliverEnd(receiver);
+          return;
+        }
+        if (decoder.isControl) {
+          receiver.control(payload);
+          continue;
+        }
+        const pending = receiver.payload(payload);
+        if (pending !== undefined) this.#holdUntil(pending);
+      }
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
+  #deliverEnd(receiver: Receiver): void {
+    if (this.#endDelivered) return;
+    this.#endDelivered = true;
+    this.decoder.end();
+    receiver.end();
+  }
+
+  #fail(error: unknown): void {
+    this.#holds |= HOLD_OVER;
+    this.#receiver?.fail(error);
+  }
+
+  #holdUntil(pending: Promise<void>): void {
+    this.#holds |= HOLD_PROMISE;
+    void pending.then(
+      () => this.#release(HOLD_PROMISE),
+      (error: unknown) => this.#fail(error),
+    );
+  }
+
+  #hold(reason: number): void {
+    this.#holds |= reason;
+    this.#pause();
+  }
+
+  #release(reason: number): void {
+    if ((this.#holds & reason) === 0) return;
+    this.#holds &= ~reason;
+    if (this.#holds !== 0) return;
+    this.#unpause();
+    this.#turn();
+  }
+
+  #pause(): void {
+    if (this.#paused || this.#closed) return;
+    this.#paused = true;
+    this.#socket.pause();
+  }
+
+  #unpause(): void {
+    if (!this.#paused || this.#closed) return;
+    this.#paused = false;
+    this.#socket.resume();
+  }
+
+  // --- sending ---
+
+  /**
+   * Sends one payload: text as UTF-8, bytes as they are. They are copied or in the kernel when this returns.
+   *
+   * Nothing happens on a connection that is finishing or gone.
+   */
+  send(payload: string | Uint8Array): void {
+    if (this.#sendEnded || this.#closed) return;
+    const cork = this.#cork;
+    if (cork.owner !== this || this.#outbox.length > 0) return this.#queue(payload, writeHeader);
+    const length = cork.length;
+    const start = length + HEADER_BYTES;
+    if (typeof payload === "string") {
+      // One UTF-16 unit is at most three bytes of UTF-8.
+      if (start + 3 * payload.length > cork.buffer.length) return this.send(Buffer.from(payload));
+      const written = cork.buffer.write(payload, start);
+      writeHeader(cork.buffer, length, written);
+      cork.length = start + written;
+      return;
+    }
+    if (start + payload.length > cork.buffer.length) return this.#sendLarge(payload);
+    writeHeader(cork.buffer, length, payload.length);
+    cork.buffer.set(payload, start);
+    cork.length = start + payload.length;
+  }
+
+  /** Sends one control frame; only after both sides agreed to them. */
+  sendControl(text: string): void {
+    if (this.#sendEnded || this.#closed) return;
+    if (this.#cork.owner === this) this.#flushCork();
+    this.#queue(text, writeControlHeader);
+  }
+
+  /** Resolves when little enough output is queued to send more; undefined when that is so already. */
+  writable(): Promise<void> | undefined {
+    if (this.#outbox.length <= PAUSE_OUTPUT_BYTES || this.#closed) return undefined;
+    return new Promise((resolve) => (this.#wakeSender = resolve));
+  }
+
+  /** A payload that the cork cannot hold: its header and beginning in one write, then the rest, uncopied. */
+  #sendLarge(payload: Uint8Array): void {
+    const { buffer } = this.#cork;
+    this.#flushCork();
+    if (this.#outbox.length > 0) return this.#queue(payload, writeHeader);
+    const head = Math.min(payload.length, buffer.length - HEADER_BYTES);
+    writeHeader(buffer, 0, payload.length);
+    buffer.set(payload.subarray(0, head), HEADER_BYTES);
+    this.#cork.length = HEADER_BYTES + head;
+    if (head === payload.length) return;
+    this.#flushCork();
+    this.#write(payload.subarray(head));
+  }
+
+  #queue(payload: string | Uint8Array, write: typeof writeHeader): void {
+    const bytes = typeof payload === "string" ? Buffer.from(payload) : payload;
+    const { target, offset } = this.#outbox.reserve(HEADER_BYTES + bytes.length);
+    write(target, offset, bytes.length);
+    target.set(bytes, offset + HEADER_BYTES);
+    this.#cork.flushLater(this);
+    this.#watchOutbox();
+  }
+
+  #flushCork(): void {
+    const cork = this.#cork;
+    if (cork.length === 0) return;
+    const bytes = cork.buffer.subarray(0, cork.length);
+    cork.length = 0;
+    this.#write(bytes);
+  }
+
+  /** Writes what the kernel takes and queues a copy of the rest. */
+  #write(bytes: Uint8Array): void {
+    if (this.#closed) return;
+    if (this.#outbox.length > 0) {
+      this.#outbox.append(bytes);
+    } else {
+      const taken = this.#socket.write(bytes);
+      if (taken < 0) return; // gone: `close` follows
+      if (taken > 0) this.#wrote(bytes.subarray(0, taken));
+      if (taken === bytes.length) return;
+      this.#outbox.append(bytes.subarray(taken));
+    }
+    this.#watchOutbox();
+  }
+
+  #wrote(bytes: Uint8Array): void {
+    this.#written += bytes.length;
+    this.#tap?.("out", bytes);
+  }
+
+  #watchOutbox(): void {
+    const { length } = this.#outbox;
+    if (length > this.#maxBacklog && (this.#holds & HOLD_OVER) === 0) {
+      this.#outbox.clear();
+      this.#fail(new ConnectionError("too_slow", `${length} bytes of output were left unread`));
+    } else if (length > PAUSE_OUTPUT_BYTES && this.#holdInput && this.#receiver !== undefined) {
+      this.#hold(HOLD_OUTPUT);
+    }
+  }
+
+  /** Writes queued output; called by the cork at the end of a turn and when the kernel takes more. */
+  flush(): void {
+    if (this.#closed) return;
+    if (this.#outbox.length > 0) {
+      const bytes = this.#outbox.bytes;
+      const taken = this.#socket.write(bytes);
+      if (taken > 0) {
+        this.#wrote(bytes.subarray(0, taken));
+        this.#outbox.consume(taken);
+      }
+    }
+    if (this.#outbox.length <= PAUSE_OUTPUT_BYTES && this.#wakeSender !== undefined) {
+      this.#wakeSender();
+      this.#wakeSender = undefined;
+    }
+    if (this.#outbox.length === 0) this.#release(HOLD_OUTPUT);
+    else this.#watchOutbox();
+    if (this.#sendEnded) this.#afterFlush();
+  }
+
+  // --- ending ---
+
+  /**
+   * Says no more: queued output goes out, then FIN. What the peer still sends is discarded, for a while, so that a
+   * reset does not destroy our last words; then the socket is closed (wire protocol, 3.4).
+   */
+  finish(): void {
+    if (this.#finishing || this.#closed) return;
+    this.#finishing = this.#sendEnded = true;
+    this.#holds |= HOLD_OVER;
+    this.#unpause();
+    this.#lingerTimer = setTimeout(() => this.#checkStall(this.#written), STALL_TIMEOUT_MS);
+    if (this.#cork.owner !== this) this.#afterFlush();
+  }
+
+  /** Says no more but goes on listening: queued output, then FIN. How a client without control frames ends. */
+  endSending(): void {
+    if (this.#sendEnded || this.#closed) return;
+    this.#sendEnded = true;
+    if (this.#cork.owner !== this) this.#afterFlush();
+  }
+
+  /** Closes at once with a reset: what is queued is lost. */
+  terminate(): void {
+    if (this.#closed) return;
+    this.#finishing = this.#sendEnded = true;
+    this.#socket.terminate();
+  }
+
+  #afterFlush(): void {
+    if (this.#outbox.length > 0 || this.#closed) return;
+    if (!this.#shutDown) {
+      this.#shutDown = true;
+      this.#socket.shutdown();
+    }
+    if (!this.#finishing) return;
+    // After shutdown() Bun may report the peer's FIN as `close` alone, so its own end is not waited for in any order.
+    if (this.#peerEnded) return this.#close();
+    clearTimeout(this.#lingerTimer);
+    this.#lingerTimer = setTimeout(() => this.#close(), LINGER_MS);
+  }
+
+  #checkStall(written: number): void {
+    if (this.#written === written) return this.terminate();
+    this.#lingerTimer = setTimeout(() => this.#checkStall(this.#written), STALL_TIMEOUT_MS);
+  }
+
+  /** close(2): the kernel goes on delivering what it holds, unless the peer keeps talking. */
+  #close(): void {
+    if (!this.#closed) this.#socket.end();
+  }
+
+  // --- what the socket says ---
+
+  /** The socket's `data`. */
+  received(chunk: Uint8Array): void {
+    this.heard = true;
+    this.#tap?.("in", chunk);
+    if (this.#finishing) {
+      this.#discarded += chunk.length;
+      if (this.#discarded > LINGER_BYTES) this.#close();
+      return;
+    }
+    this.decoder.push(chunk);
+    if (this.#holds === 0 && this.#receiver !== undefined) return this.#turn();
+    this.#wake();
+    if (this.decoder.buffered > READ_AHEAD_BYTES) this.#pause();
+  }
+
+  /** The socket's `end`: the peer's FIN. */
+  ended(): void {
+    this.#peerEnded = true;
+    this.#wake();
+    if (this.#finishing) this.#afterFlush();
+    else this.#turn();
+  }
+
+  /** The socket's `close`. */
+  wasClosed(error: Error | undefined): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#closeError = error;
+    this.#holds |= HOLD_OVER;
+    clearTimeout(this.#lingerTimer);
+    this.#outbox.clear();
+    this.#wake();
+    this.#wakeSender?.();
+    this.#onClose?.(this);
+    this.#receiver?.close(error);
+  }
+
+  /** The socket's `error`: one of our own handlers threw what it should have caught. */
+  broke(error: unknown): void {
+    if (this.#receiver === undefined) this.abort(new ConnectionError("reset", messageOf(error), { cause: error }));
+    else this.#fail(error);
+  }
+
+  #wake(): void {
+    this.#wakeReader?.();
+    this.#wakeReader = undefined;
+  }
+}
+
+/** `host:port` with the brackets that an IPv6 address needs. */
+export function formatAddress(host: string, port: number): string {
+  return host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
+}

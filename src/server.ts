@@ -1,0 +1,323 @@
+// listener + welcome + service + log → a running server.
+//
+//     accept → (full? error, close) → welcome → Session → service        each connection for itself
+//     users.json changed → conversations whose credential is gone: bye
+//     stop → nobody new → what was sent before is answered → bye → gone
+//
+// The one place that logs a connection's fate and closes it for its errors.
+
+import { credentialStamp } from "./auth/accounts.ts";
+import { Authenticator, type AuthMode, type LoginError } from "./auth/authenticate.ts";
+import { PasswordHasher, type HashCost } from "./auth/password.ts";
+import type { Store } from "./auth/store.ts";
+import { messageOf, ParleyError } from "./errors.ts";
+import { HandshakeError, turnAway, welcome, type Arrival } from "./handshake.ts";
+import {
+  DRAIN_BUSY_MS,
+  DRAIN_QUIET_MS,
+  DRAIN_TIMEOUT_MS,
+  LOGIN_TIMEOUT_MS,
+  MAX_ATTEMPTS,
+  MAX_FRAME_BYTES,
+} from "./limits.ts";
+import type { Logger } from "./log.ts";
+import { ConnectionError, type Connection } from "./net/connection.ts";
+import { listen, type Listener } from "./net/listener.ts";
+import type { Service } from "./services/service.ts";
+import { Session } from "./session.ts";
+import { FrameError } from "./wire/frame.ts";
+import type { ByeCode } from "./wire/message.ts";
+
+export interface ServerOptions {
+  host: string;
+  port: number;
+  strictPort?: boolean;
+  auth: AuthMode;
+  /** Frames only: no hello, no login, no control frames. */
+  bare?: boolean;
+  register?: boolean;
+  service: Service;
+  /** The service's name in `hello`. */
+  serviceName: string;
+  /** Needed for every mode but `none` and bare. */
+  store?: Store;
+  log: Logger;
+  maxFrame?: number;
+  maxConnections?: number;
+  maxBacklog?: number;
+  maxAttempts?: number;
+  minPassword?: number;
+  loginTimeoutMs?: number;
+  /** Conversations in which nothing was received for so long end; undefined: never. */
+  idleTimeoutMs?: number;
+  hashCost?: HashCost;
+}
+
+/** A running server. */
+export class Server {
+  readonly #options: ServerOptions;
+  readonly #log: Logger;
+  readonly #listener: Listener;
+  readonly #authenticator: Authenticator;
+  readonly #sessions = new Set<Session>();
+  readonly #unwatch: (() => void) | undefined;
+  readonly #idleSweep: Timer | undefined;
+  #nextId = 1;
+  #stopping = false;
+
+  /** @throws {ParleyError} `failed` when the port cannot be had. */
+  constructor(options: ServerOptions) {
+    this.#options = options;
+    this.#log = options.log;
+    this.#authenticator = new Authenticator({
+      mode: options.auth,
+      register: options.register,
+      minPassword: options.minPassword,
+      store: options.store,
+      hasher: new PasswordHasher(options.hashCost),
+      tokensInUse: () => this.#tokensInUse(),
+      warn: (error) => this.#log.warn("users-unreadable", { reason: messageOf(error) }),
+    });
+    this.#listener = listen({
+      ...options,
+      accept: (connection, full) => void this.#converse(connection, full),
+    });
+    this.#unwatch = options.store?.watch({
+      changed: () => this.#recheckSessions(),
+      unreadable: (error) => this.#log.error("users-unreadable", { reason: messageOf(error) }),
+    });
+    if (options.idleTimeoutMs !== undefined) {
+      const timeout = options.idleTimeoutMs;
+      this.#idleSweep = setInterval(() => this.#endIdle(timeout), Math.max(50, Math.min(1000, timeout / 4)));
+    }
+    if (this.port !== options.port && options.port !== 0) {
+      this.#log.warn("port-taken", { wanted: options.port, port: this.port });
+    }
+    this.#log.info("listening", {
+      host: this.host,
+      port: this.port,
+      pid: process.pid,
+      auth: options.bare === true ? "bare" : options.auth,
+      service: options.serviceName,
+    });
+  }
+
+  get host(): string {
+    return this.#listener.host;
+  }
+
+  get port(): number {
+    return this.#listener.port;
+  }
+
+  /** Connections whose sockets are open. */
+  get connections(): number {
+    return this.#listener.connections.size;
+  }
+
+  /** Conversations going on. */
+  get sessions(): number {
+    return this.#sessions.size;
+  }
+
+  // --- one connection ---
+
+  async #converse(connection: Connection, full: boolean): Promise<void> {
+    const conn = this.#nextId++;
+    const { peer } = connection;
+    try {
+      this.#log.info("connected", { conn, peer });
+      if (full) {
+        const message = `the server has its ${this.#listener.maxConnections} connections: try again later`;
+        throw new HandshakeError("full", message, { retryAfter: 5 });
+      }
+      const arrival = await this.#welcome(connection, conn);
+      const session = new Session(conn, connection, arrival, this.#options.service, {
+        failed: (failed, error) => this.#failed(failed, error),
+        closed: (closed, error) => this.#closed(closed, error),
+      });
+      this.#sessions.add(session);
+      this.#recheck(session);
+      await session.start();
+    } catch (error) {
+      this.#turnAway(connection, conn, error);
+    }
+  }
+
+  async #welcome(connection: Connection, conn: number): Promise<Arrival> {
+    const { bare, serviceName: service } = this.#options;
+    const { peer } = connection;
+    const maxFrame = this.#options.maxFrame ?? MAX_FRAME_BYTES;
+    if (bare === true) {
+      connection.decoder.limit = maxFrame;
+      return { user: null, method: "bare", known: false, control: false };
+    }
+    const arrival = await welcome(connection, {
+      authenticator: this.#authenticator,
+      service,
+      maxFrame,
+      maxAttempts: this.#options.maxAttempts ?? MAX_ATTEMPTS,
+      timeoutMs: this.#options.loginTimeoutMs ?? LOGIN_TIMEOUT_MS,
+      onRefused: (error) => this.#logRefusal(conn, peer, error),
+    });
+    const { user, method, known, tokenId } = arrival;
+    if (method === "register") this.#log.info("registered", { conn, peer, user });
+    if (this.#options.auth === "ip") this.#log.info("greeted", { conn, peer, user, known });
+    else this.#log.info("logged-in", { conn, peer, user, method, token: tokenId });
+    return arrival;
+  }
+
+  #logRefusal(conn: number, peer: string, error: LoginError): void {
+    this.#log.warn("login-refused", { conn, peer, code: error.code, reason: error.message });
+  }
+
+  /** A connection that did not come to a conversation. */
+  #turnAway(connection: Connection, conn: number, error: unknown): void {
+    const { peer } = connection;
+    if (error instanceof HandshakeError) {
+      const fields = { conn, peer, code: error.code, reason: error.message };
+      if (error.code === "gone") this.#log.info("disconnected", fields);
+      else this.#log.warn("refused", fields);
+      turnAway(connection, error);
+    } else if (error instanceof ConnectionError) {
+      this.#log.info("disconnected", { conn, peer, code: error.code });
+      connection.finish();
+    } else {
+      this.#log.error("internal-error", { conn, peer, reason: describe(error) });
+      turnAway(connection, new HandshakeError("busy", "the server could not do that"));
+    }
+  }
+
+  #failed(session: Session, error: unknown): void {
+    const { id: conn, peer, user, connection } = session;
+    if (error instanceof ConnectionError) {
+      session.bye = "too_slow";
+      this.#log.warn("dropped", { conn, peer, user, code: "too_slow", reason: error.message });
+      connection.terminate();
+    } else if (error instanceof FrameError) {
+      this.#log.warn("dropped", { conn, peer, user, code: error.code, reason: error.message });
+      session.sayBye("bad_length", error.peerMessage ?? error.message);
+    } else {
+      this.#log.error("service-failed", { conn, peer, user, reason: describe(error) });
+      const words = error instanceof ParleyError ? error.peerMessage : undefined;
+      session.sayBye("service_failed", words ?? "the service failed");
+    }
+  }
+
+  #closed(session: Session, error: Error | undefined): void {
+    this.#sessions.delete(session);
+    const { id: conn, peer, user, received, bye } = session;
+    this.#log.info("disconnected", { conn, peer, user, received, bye: bye ?? "none", error: error && messageOf(error) });
+  }
+
+  // --- credentials that end ---
+
+  #tokensInUse(): ReadonlySet<string> {
+    const ids = new Set<string>();
+    for (const { arrival } of this.#sessions) if (arrival.tokenId !== undefined) ids.add(arrival.tokenId);
+    return ids;
+  }
+
+  #recheckSessions(): void {
+    this.#log.debug("users-changed", { rev: this.#options.store?.document.rev });
+    for (const session of this.#sessions) this.#recheck(session);
+  }
+
+  #recheck(session: Session): void {
+    const ending = this.#endOf(session.arrival);
+    if (ending !== undefined) session.sayBye(ending[0], ending[1]);
+  }
+
+  /** Why a conversation may not go on, or undefined when it may. */
+  #endOf({ user: name, stamp, tokenId, tokenUntil }: Arrival): [ByeCode, string] | undefined {
+    const document = this.#options.store?.document;
+    if (document === undefined || name === null || stamp === undefined) return undefined;
+    const user = document.users.get(name);
+    if (user === undefined) return ["revoked", "this account was removed"];
+    if (user.disabled !== null) return ["disabled", "this account was disabled"];
+    if (credentialStamp(user) !== stamp) return ["revoked", "the password was changed"];
+    // A token that died of age does not end the conversation it began.
+    if (tokenId !== undefined && !document.tokens.has(tokenId) && Date.now() < (tokenUntil ?? 0)) {
+      return ["revoked", "this login was revoked"];
+    }
+    return undefined;
+  }
+
+  #endIdle(timeoutMs: number): void {
+    const now = performance.now();
+    for (const session of this.#sessions) {
+      if (session.connection.heard) {
+        session.connection.heard = false;
+        session.heardAt = now;
+      } else if (now - session.heardAt >= timeoutMs && !this.#stopping) {
+        session.sayBye("idle", "nothing was said for too long");
+      }
+    }
+  }
+
+  // --- stopping ---
+
+  /** Notices a change of the user file now, not within the second. */
+  reload(): void {
+    this.#options.store?.reload();
+  }
+
+  /**
+   * Accepts nobody any more and ends every conversation, each once what was sent before is answered; resolves when all
+   * are gone, or after `drainMs`, when those left are reset. Says how many those were.
+   */
+  async stop(drainMs: number = DRAIN_TIMEOUT_MS): Promise<number> {
+    this.#stopping = true;
+    this.#log.info("stopping", { connections: this.connections, sessions: this.sessions });
+    this.#listener.stop();
+    const talking = new Set([...this.#sessions].map(({ connection }) => connection));
+    for (const connection of this.#listener.connections) {
+      if (talking.has(connection)) continue;
+      connection.abort(new HandshakeError("shutting_down", "the server is shutting down"));
+    }
+    const cut = await this.#drain(drainMs);
+    this.#listener.terminate();
+    this.#unwatch?.();
+    clearInterval(this.#idleSweep);
+    await this.#options.store?.settled();
+    this.#log.info("stopped", { cut });
+    return cut;
+  }
+
+  /**
+   * Sends each conversation `bye` once it has been silent long enough for everything in flight to have arrived; one that
+   * keeps talking gets a second.
+   */
+  #drain(drainMs: number): Promise<number> {
+    const began = performance.now();
+    for (const session of this.#sessions) {
+      session.connection.heard = false;
+      session.heardAt = began;
+    }
+    const { promise, resolve } = Promise.withResolvers<number>();
+    const sweep = () => {
+      const now = performance.now();
+      for (const session of this.#sessions) {
+        const { connection } = session;
+        if (connection.heard) session.heardAt = now;
+        connection.heard = false;
+        if (connection.busy) continue;
+        if (now - session.heardAt >= DRAIN_QUIET_MS || now - began >= DRAIN_BUSY_MS) {
+          session.sayBye("shutting_down", "the server is shutting down");
+        }
+      }
+      if (this.connections > 0 && now - began < drainMs) return;
+      clearInterval(interval);
+      resolve(this.connections);
+    };
+    const interval = setInterval(sweep, DRAIN_QUIET_MS / 4);
+    sweep();
+    return promise;
+  }
+}
+
+/** An error for the log: one of the world's by its message, a bug with its stack. */
+function describe(error: unknown): string {
+  if (error instanceof ParleyError) return error.message;
+  return error instanceof Error ? (error.stack ?? error.message) : String(error);
+}

@@ -1,0 +1,35 @@
+// What a service is, and what it sees of a conversation. The hooks are those of Bun's and crossws' sockets.
+
+/** A conversation after login, as a service sees it. */
+export interface Conversation {
+  /** Number of the connection, as in the log. */
+  readonly id: number;
+  /** Who has logged in; null when nobody needs to. */
+  readonly user: string | null;
+  /** Where from, as `address:port`. */
+  readonly peer: string;
+  /** The service's own, undefined at first. */
+  data: unknown;
+  /** Sends one message: text as UTF-8, bytes as they are; they may be changed afterwards. Silent once it is over. */
+  send(message: string | Uint8Array): void;
+  /** The text of a payload. @throws {MessageError} when it is not UTF-8: let it end the conversation. */
+  text(payload: Uint8Array): string;
+  /** No more from the service: what was sent is delivered, then the conversation ends. */
+  finish(): void;
+}
+
+/**
+ * What answers. All hooks but `message` may be left out.
+ *
+ * A hook may return a promise; nothing further of this conversation is delivered until it settles. A hook that throws
+ * ends its own conversation, and no other.
+ */
+export interface Service {
+  open?(session: Conversation): void | Promise<void>;
+  /** One whole message. `payload` may be kept; it is a view of a larger chunk. */
+  message(session: Conversation, payload: Uint8Array): void | Promise<void>;
+  /** No more input. A service without this hook is finished then; one with it calls `session.finish` itself. */
+  end?(session: Conversation): void | Promise<void>;
+  /** Gone, for whatever reason. Called once, if `open` was. */
+  close?(session: Conversation): void;
+}

@@ -1,0 +1,116 @@
+// The conversation after login: what the connection delivers goes to the service, what the service sends goes out.
+//
+//     connection ── payload ──→ service.message(session, payload) ──→ session.send ──→ connection
+//                ── end ──────→ service.end, or finish
+//
+// Nothing is added to a payload on its way, and no promise is made for it.
+
+import type { Arrival } from "./handshake.ts";
+import type { Connection, Receiver } from "./net/connection.ts";
+import type { Conversation, Service } from "./services/service.ts";
+import { decodeControl, decodeText, encodeMessage, type ByeCode } from "./wire/message.ts";
+
+/** What the server wants to know of a session's life. */
+export interface SessionEvents {
+  /** The service threw, the peer broke the framing or left too much unread. The server decides what to tell the peer. */
+  failed(session: Session, error: unknown): void;
+  /** The connection is gone. */
+  closed(session: Session, error: Error | undefined): void;
+}
+
+export class Session implements Conversation, Receiver {
+  readonly id: number;
+  readonly user: string | null;
+  readonly peer: string;
+  readonly arrival: Arrival;
+  readonly connection: Connection;
+  data: unknown = undefined;
+  /** Payloads received from the peer. */
+  received = 0;
+  /** When its connection was last found to have been heard, by `performance.now`. */
+  heardAt = performance.now();
+  /** The `bye` that was said, or would have been to a client that understands it. */
+  bye: ByeCode | undefined;
+
+  readonly #service: Service;
+  readonly #events: SessionEvents;
+  #opened = false;
+
+  constructor(id: number, connection: Connection, arrival: Arrival, service: Service, events: SessionEvents) {
+    this.id = id;
+    this.user = arrival.user;
+    this.peer = connection.peer;
+    this.connection = connection;
+    this.arrival = arrival;
+    this.#service = service;
+    this.#events = events;
+  }
+
+  /** Opens the service and lets the connection deliver. */
+  async start(): Promise<void> {
+    try {
+      this.#opened = true;
+      await this.#service.open?.(this);
+    } catch (error) {
+      this.#events.failed(this, error);
+    }
+    this.connection.deliver(this);
+  }
+
+  // --- for the service ---
+
+  send(message: string | Uint8Array): void {
+    this.connection.send(message);
+  }
+
+  text(payload: Uint8Array): string {
+    return decodeText(payload);
+  }
+
+  finish(): void {
+    this.sayBye("done", "the conversation is over", 0);
+  }
+
+  // --- for the connection ---
+
+  payload(payload: Uint8Array): void | Promise<void> {
+    this.received++;
+    return this.#service.message(this, payload);
+  }
+
+  control(payload: Uint8Array): void {
+    const message = decodeControl(payload);
+    switch (message?.type) {
+      case "end":
+        return this.end();
+      case "ping":
+        return this.connection.sendControl(encodeMessage({ type: "pong", n: message.n }));
+    }
+  }
+
+  end(): void {
+    if (this.#service.end === undefined) return this.finish();
+    const pending = this.#service.end(this);
+    void pending?.catch((error: unknown) => this.fail(error));
+  }
+
+  fail(error: unknown): void {
+    this.#events.failed(this, error);
+  }
+
+  close(error: Error | undefined): void {
+    try {
+      if (this.#opened) this.#service.close?.(this);
+    } finally {
+      this.#events.closed(this, error);
+    }
+  }
+
+  /** Says `bye`, after every answer, and closes. */
+  sayBye(code: ByeCode, message: string, status?: number): void {
+    if (this.connection.finishing) return;
+    this.bye = code;
+    if (this.arrival.control) this.connection.sendControl(encodeMessage({ type: "bye", code, message, status }));
+    this.connection.finish();
+  }
+}
