@@ -49,6 +49,8 @@ export const DRAIN_QUIET_MS = 100;
 export const DRAIN_BUSY_MS = SECOND;
 /** TCP keepalive of an accepted connection: found dead within this and ten seconds. */
 export const TCP_KEEPALIVE_MS = 60 * SECOND;
+/** A server that accepts and then says nothing is none of ours. */
+export const HELLO_TIMEOUT_MS = 10 * SECOND;
 /** A dial that nobody answers; above three SYN retransmissions (1 + 2 + 4 s). */
 export const DIAL_TIMEOUT_MS = 10 * SECOND;
 

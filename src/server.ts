@@ -120,6 +120,11 @@ export class Server {
     return this.#sessions.size;
   }
 
+  /** Is there nobody who could log in with a password? */
+  get hasNoUsers(): boolean {
+    return this.#options.store?.document.users.size === 0;
+  }
+
   // --- one connection ---
 
   async #converse(connection: Connection, full: boolean): Promise<void> {
@@ -260,6 +265,11 @@ export class Server {
   /** Notices a change of the user file now, not within the second. */
   reload(): void {
     this.#options.store?.reload();
+  }
+
+  /** Resets every connection: the end of a drain that nobody wants to wait for. */
+  terminate(): void {
+    this.#listener.terminate();
   }
 
   /**

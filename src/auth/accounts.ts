@@ -12,12 +12,14 @@ export class AccountError extends ParleyError<"unknown" | "exists"> {
 
 /** @throws {AccountError} `exists`. */
 export function addUser(draft: Document, name: string, hash: string, now: Date): void {
-  if (draft.users.has(name)) {
-    throw new AccountError("exists", `user ${name} already exists`, {
-      hint: `to give it a new password: parley users passwd ${name}`,
-    });
-  }
+  if (draft.users.has(name)) throw userExists(name);
   draft.users.set(name, { password: hash, created: now.toISOString(), disabled: null });
+}
+
+export function userExists(name: string): AccountError {
+  return new AccountError("exists", `user ${name} already exists`, {
+    hint: `to give it a new password: parley users passwd ${name}`,
+  });
 }
 
 /** Gives a user another hash; unless `keepSessions`, its tokens and conversations end. @throws {AccountError} `unknown`. */

@@ -120,6 +120,12 @@ export function parseDocument(text: string, path: string): Document {
   };
 }
 
+/** One user's record, from elsewhere; undefined when it is none. Its dates default to now. */
+export function parseUser(value: object, now: Date): User | undefined {
+  const user = v.safeParse(User, { created: now.toISOString(), disabled: null, ...value });
+  return user.success ? user.output : undefined;
+}
+
 /** The file's text, indented so that a person can read and mend it. */
 export function formatDocument(document: Document): string {
   const { rev, users, tokens, hosts, rest } = document;

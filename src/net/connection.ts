@@ -122,6 +122,11 @@ export class Connection implements Flushable {
     return this.#finishing || this.#closed;
   }
 
+  /** Has the peer ended its side, or the connection ended altogether? */
+  get over(): boolean {
+    return this.#peerEnded || this.#closed;
+  }
+
   /** Bytes of output that the kernel has not taken. */
   get queued(): number {
     return this.#outbox.length + (this.#cork.owner === this ? this.#cork.length : 0);

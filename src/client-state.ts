@@ -1,0 +1,101 @@
+// What a client remembers between conversations: where it was last, and its session tokens.
+//
+//     last.json    {"host":"127.0.0.1","port":13131,"user":"ann"}                       the prompts' defaults
+//     tokens.json  {"version":1,"tokens":[{"server":"127.0.0.1:13131","user":"ann","token":"prly_…","expires":"…"}]}
+
+import * as v from "valibot";
+import type { DataFolder } from "./data-folder.ts";
+import { FileError, JsonFile } from "./json-file.ts";
+
+const Last = v.object({
+  host: v.optional(v.string()),
+  port: v.optional(v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(65535))),
+  user: v.optional(v.string()),
+});
+export type Last = v.InferOutput<typeof Last>;
+
+const Stored = v.object({
+  /** `host:port`. */
+  server: v.string(),
+  user: v.string(),
+  token: v.string(),
+  expires: v.pipe(v.string(), v.isoTimestamp()),
+});
+export type StoredToken = v.InferOutput<typeof Stored>;
+
+const Tokens = v.object({ version: v.literal(1), tokens: v.array(Stored) });
+
+export class ClientState {
+  readonly #last: JsonFile;
+  readonly #tokens: JsonFile;
+
+  constructor(folder: DataFolder) {
+    this.#last = new JsonFile(folder.last);
+    this.#tokens = new JsonFile(folder.tokens);
+  }
+
+  /** @throws {FileError} when the file is damaged or others could read it. */
+  last(): Last {
+    const { text } = this.#last.read();
+    return text === null ? {} : parse(Last, text, this.#last.path);
+  }
+
+  async remember(last: Last): Promise<void> {
+    await this.#last.update(({ text }) => {
+      const updated = `${JSON.stringify(last)}\n`;
+      return text === updated ? null : updated;
+    });
+  }
+
+  /** Every token, those past their time left out. */
+  tokens(): StoredToken[] {
+    return parseTokens(this.#tokens.read().text, this.#tokens.path).filter(
+      ({ expires }) => Date.parse(expires) > Date.now(),
+    );
+  }
+
+  /** The token for `user` at `server`; for whoever it is when `user` is undefined and there is only one. */
+  findToken(server: string, user: string | undefined): StoredToken | undefined {
+    const here = this.tokens().filter((stored) => stored.server === server);
+    if (user !== undefined) return here.find((stored) => stored.user === user.normalize("NFKC").toLowerCase());
+    return here.length === 1 ? here[0] : undefined;
+  }
+
+  async saveToken(added: StoredToken): Promise<void> {
+    await this.#change((tokens) => [...tokens.filter((stored) => !isSame(stored, added)), added]);
+  }
+
+  async forgetToken(gone: StoredToken): Promise<void> {
+    await this.#change((tokens) => tokens.filter((stored) => stored.token !== gone.token));
+  }
+
+  async #change(change: (tokens: StoredToken[]) => StoredToken[]): Promise<void> {
+    await this.#tokens.update(({ text }) => formatTokens(change(parseTokens(text, this.#tokens.path))));
+  }
+}
+
+function isSame(a: StoredToken, b: StoredToken): boolean {
+  return a.server === b.server && a.user === b.user;
+}
+
+function parseTokens(text: string | null, path: string): StoredToken[] {
+  return text === null ? [] : parse(Tokens, text, path).tokens;
+}
+
+function formatTokens(tokens: StoredToken[]): string {
+  return `${JSON.stringify({ version: 1, tokens }, null, 2)}\n`;
+}
+
+function parse<S extends v.GenericSchema>(schema: S, text: string, path: string): v.InferOutput<S> {
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch {
+    json = undefined;
+  }
+  const result = v.safeParse(schema, json);
+  if (result.success) return result.output;
+  throw new FileError("corrupt", `${path} is damaged`, {
+    hint: "it holds only what a client remembers: remove it, and log in with your password",
+  });
+}

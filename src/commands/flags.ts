@@ -1,0 +1,109 @@
+// Flags as typed values: each reader names the flag in its error and says what would have been right.
+
+import { isIP } from "node:net";
+import { usageError } from "../errors.ts";
+import { parseDuration, parseSize } from "../limits.ts";
+import { Terminal, type ColorChoice, type SecretFlags } from "../terminal.ts";
+import type { Arguments } from "./parse.ts";
+
+/** The arguments of one invocation; `Name` is a name of the command's own definitions. */
+export class Flags<Name extends string> {
+  readonly #args: Arguments;
+
+  constructor(args: Arguments) {
+    this.#args = args;
+  }
+
+  has(name: Name): boolean {
+    return this.#args[name] === true;
+  }
+
+  text(name: Name): string | undefined {
+    const value = this.#args[name];
+    return typeof value === "string" ? value : undefined;
+  }
+
+  texts(name: Name): string[] {
+    const value = this.#args[name];
+    return Array.isArray(value) ? value : [];
+  }
+
+  /** A whole number from `min` to `max`. */
+  count(name: Name, min: number, max: number): number | undefined {
+    const text = this.text(name);
+    if (text === undefined) return undefined;
+    const value = Number(text);
+    if (/^\d+$/.test(text) && value >= min && value <= max) return value;
+    throw usageError(`--${name}: ${JSON.stringify(text)} is no whole number from ${min} to ${max}`);
+  }
+
+  /** Milliseconds. */
+  duration(name: Name): number | undefined {
+    const text = this.text(name);
+    if (text === undefined) return undefined;
+    const value = parseDuration(text);
+    // setTimeout counts in 31 bits.
+    if (value !== undefined && value < 2 ** 31) return value;
+    throw usageError(`--${name}: ${JSON.stringify(text)} is no duration`, "write 500ms, 30s, 5m, 2h or 7d");
+  }
+
+  /** Bytes, from `min` to `max`. */
+  size(name: Name, min: number, max: number): number | undefined {
+    const text = this.text(name);
+    if (text === undefined) return undefined;
+    const value = parseSize(text);
+    if (value === undefined) {
+      throw usageError(`--${name}: ${JSON.stringify(text)} is no size`, "write bytes, 64kb or 1mb");
+    }
+    if (value >= min && value <= max) return value;
+    throw usageError(`--${name}: ${text} is not within ${min} and ${max} bytes`);
+  }
+
+  /** One of `choices`; parsing has seen to that. */
+  choice<C extends string>(name: Name, choices: readonly C[], byDefault: C): C {
+    return choices.find((choice) => choice === this.text(name)) ?? byDefault;
+  }
+}
+
+type CommonName = "no-input" | "color";
+
+/** The terminal as the common flags and the environment want it. */
+export function terminalOf(flags: Flags<CommonName>): Terminal {
+  const env = process.env["PARLEY_NO_INPUT"];
+  return new Terminal({
+    color: flags.choice<ColorChoice>("color", ["auto", "always", "never"], "auto"),
+    noInput: flags.has("no-input") || (env !== undefined && env !== "" && env !== "0"),
+  });
+}
+
+export function secretFlags(flags: Flags<"password-file" | "password-stdin">): SecretFlags {
+  return { file: flags.text("password-file"), stdin: flags.has("password-stdin") };
+}
+
+/** A port from 1 (or `min`) to 65535, or undefined when `text` is none. */
+export function parsePort(text: string, min = 1): number | undefined {
+  const port = Number(text);
+  return /^\d{1,5}$/.test(text) && port >= min && port <= 65535 ? port : undefined;
+}
+
+/** What is wrong with a port somebody typed. */
+export function portFlaw(text: string): string | undefined {
+  return parsePort(text) === undefined ? "a port is a number from 1 to 65535" : undefined;
+}
+
+/** A host without the brackets of an IPv6 address, or undefined when `text` can be none. */
+export function parseHost(text: string): string | undefined {
+  const host = /^\[(.*)\]$/.exec(text)?.[1] ?? text;
+  if (isIP(host.split("%", 1)[0] ?? "") !== 0) return host;
+  return /^(?=.{1,253}$)[\p{L}\p{N}_](?:[\p{L}\p{N}._-]*[\p{L}\p{N}.])?$/u.test(host) && text === host ? host : undefined;
+}
+
+/** What is wrong with a host somebody typed. */
+export function hostFlaw(text: string): string | undefined {
+  return parseHost(text) === undefined ? "a host is a name or an address, such as 127.0.0.1 or example.org" : undefined;
+}
+
+/** Does `host` reach this machine alone, so that nothing travels? */
+export function isLoopback(host: string): boolean {
+  return host === "localhost" || host === "::1" || /^(?:::ffff:)?127\.\d+\.\d+\.\d+$/.test(host);
+}

@@ -1,0 +1,122 @@
+// A conversation with a person at a terminal: a line editor in which an arriving message never tears the half-typed
+// line. Messages go to stdout, the editor's own line too, notices to stderr.
+//
+// To print above the line: to its first row, clear to the end of the screen, print, draw the line anew. readline keeps
+// a private count of the rows that its line takes (`prevRows`); unless it is reset, redrawing a wrapped line erases
+// what was just printed (measured).
+
+import { appendFileSync, readFileSync, writeFileSync } from "node:fs";
+import { clearScreenDown, createInterface, cursorTo, moveCursor, type Interface } from "node:readline";
+import type { Client, Outcome } from "../client.ts";
+import { ParleyError, systemCode } from "../errors.ts";
+import type { Report } from "./report.ts";
+
+const HISTORY_LINES = 500;
+const HELP = [
+  "A line is a message. Ctrl-D or /quit leaves; //x sends /x.",
+  "Up and down bring back earlier lines; Ctrl-C drops the line, and twice leaves.",
+];
+
+export interface InteractiveOptions {
+  /** Where earlier lines are kept; mode 0600. */
+  historyFile: string;
+  prompt: string;
+  report: Report;
+  notice(line: string): void;
+}
+
+/**
+ * Holds the conversation until the person leaves or it ends.
+ *
+ * @throws {ParleyError} `interrupted` when the person left with Ctrl-C.
+ */
+export async function talkInteractively(client: Client, options: InteractiveOptions): Promise<Outcome> {
+  // Answers go to stdout; the line being typed needs a terminal.
+  const screen = process.stdout.isTTY ? process.stdout : process.stderr;
+  const editor = createInterface({
+    input: process.stdin,
+    output: screen,
+    terminal: true,
+    prompt: options.prompt,
+    historySize: HISTORY_LINES,
+    history: readHistory(options.historyFile),
+    removeHistoryDuplicates: true,
+  });
+  let leaving = false;
+  const leave = () => {
+    if (leaving) return;
+    leaving = true;
+    client.end(); // what was sent is answered before `bye`
+  };
+  editor.on("line", (line) => {
+    if (line === "/quit") return leave();
+    if (line === "/help") {
+      for (const help of HELP) options.notice(help);
+      return editor.prompt();
+    }
+    if (/^\/[^/]/.test(line)) {
+      options.notice(`there is no command ${line.split(" ", 1)[0]}: /help shows what there is, //x sends /x`);
+      return editor.prompt();
+    }
+    const message = Buffer.from(line.startsWith("//") ? line.slice(1) : line);
+    if (message.length > client.maxFrame) {
+      options.notice(`not sent: ${message.length} bytes are over the server's limit of ${client.maxFrame}`);
+    } else if (!leaving) {
+      client.send(message);
+      options.report.sent(message);
+      if (line !== "") remember(options.historyFile, line);
+    }
+    editor.prompt();
+  });
+  let interrupted = false;
+  editor.on("SIGINT", () => {
+    if (editor.line === "" || interrupted) {
+      interrupted = true;
+      return editor.close();
+    }
+    // As a shell does: the line is dropped, the conversation goes on.
+    editor.write(null, { ctrl: true, name: "e" });
+    screen.write("^C\n");
+    editor.write(null, { ctrl: true, name: "u" });
+    editor.prompt();
+  });
+  editor.on("SIGCONT", () => editor.prompt(true)); // without it the line is dead after fg
+  editor.on("close", () => (interrupted ? client.leave() : leave()));
+  editor.prompt();
+  const outcome = await client.converse((payload) => {
+    if (screen !== process.stdout) return options.report.received(payload);
+    printAbove(editor, screen, () => void options.report.received(payload));
+    return undefined;
+  });
+  editor.removeAllListeners("close");
+  editor.close();
+  if (interrupted) throw new ParleyError("interrupted", "interrupted");
+  if (!leaving) screen.write("\n");
+  return outcome;
+}
+
+function printAbove(editor: Interface, screen: NodeJS.WriteStream, print: () => void): void {
+  moveCursor(screen, 0, -editor.getCursorPos().rows);
+  cursorTo(screen, 0);
+  clearScreenDown(screen);
+  print();
+  Object.assign(editor, { prevRows: 0 });
+  editor.prompt(true);
+}
+
+/** Earlier lines, the latest first, as readline wants them. */
+function readHistory(path: string): string[] {
+  try {
+    const lines = readFileSync(path, "utf8").split("\n").filter((line) => line !== "");
+    const latest = lines.slice(-HISTORY_LINES);
+    if (lines.length > 2 * HISTORY_LINES) writeFileSync(path, `${latest.join("\n")}\n`, { mode: 0o600 });
+    return latest.reverse();
+  } catch (error) {
+    if (systemCode(error) === "ENOENT") return [];
+    throw error;
+  }
+}
+
+function remember(path: string, line: string): void {
+  appendFileSync(path, `${line}\n`, { mode: 0o600 });
+}

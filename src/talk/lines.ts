@@ -1,0 +1,69 @@
+// Bytes → lines, for a pipe: whatever chunks they come in, of bounded length, the last one without its newline too.
+
+import { ParleyError } from "../errors.ts";
+
+export const NEWLINE = 0x0a;
+export const NUL = 0;
+const CARRIAGE_RETURN = 0x0d;
+
+export class LineSplitter {
+  readonly #delimiter: number;
+  readonly #maxBytes: number;
+  #pieces: Uint8Array[] = [];
+  #length = 0;
+  #count = 0;
+
+  /** Lines end with the byte `delimiter`; one before a newline, a carriage return goes too. */
+  constructor(delimiter: number, maxBytes: number) {
+    this.#delimiter = delimiter;
+    this.#maxBytes = maxBytes;
+  }
+
+  /**
+   * The lines that `chunk` completes, without their ends.
+   *
+   * @throws {ParleyError} `failed` when a line is longer than the limit; those before it have been given out.
+   */
+  *push(chunk: Uint8Array): Generator<Uint8Array> {
+    let start = 0;
+    for (;;) {
+      const end = chunk.indexOf(this.#delimiter, start);
+      this.#keep(chunk.subarray(start, end === -1 ? chunk.length : end));
+      if (end === -1) return;
+      yield this.#take();
+      start = end + 1;
+    }
+  }
+
+  /** What came after the last delimiter, or undefined when nothing did. */
+  end(): Uint8Array | undefined {
+    return this.#length === 0 ? undefined : this.#take();
+  }
+
+  #keep(piece: Uint8Array): void {
+    if (piece.length === 0) return;
+    this.#pieces.push(piece);
+    this.#length += piece.length;
+    if (this.#length <= this.#maxBytes + 1) return; // one may still be a carriage return
+    throw this.#tooLong();
+  }
+
+  #take(): Uint8Array {
+    this.#count++;
+    const line = this.#pieces.length === 1 ? this.#pieces[0]! : Buffer.concat(this.#pieces);
+    const isText = this.#delimiter === NEWLINE && line.at(-1) === CARRIAGE_RETURN;
+    const bare = isText ? line.subarray(0, -1) : line;
+    if (bare.length > this.#maxBytes) throw this.#tooLong();
+    this.#pieces = [];
+    this.#length = 0;
+    return bare;
+  }
+
+  #tooLong(): ParleyError {
+    return new ParleyError(
+      "failed",
+      `line ${this.#count + 1} has over ${this.#maxBytes} bytes, the most that the server takes in one message`,
+      { hint: "--raw sends a stream of bytes of any length; the server's limit is --max-frame" },
+    );
+  }
+}

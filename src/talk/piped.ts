@@ -1,0 +1,89 @@
+// A conversation without a person: messages from stdin, or given as `--send`; answers to stdout.
+//
+//     stdin → lines, NUL-ended pieces or raw bytes → client.send (waits while much is queued)
+//     end of stdin → `end` → every answer printed → bye
+
+import type { Client, Outcome } from "../client.ts";
+import { LineSplitter, NEWLINE, NUL } from "./lines.ts";
+import { ParleyError } from "../errors.ts";
+import type { Report } from "./report.ts";
+
+export interface PipedOptions {
+  /** Messages to send instead of reading stdin. */
+  messages: string[];
+  /** Leave after so many answers. */
+  count: number | undefined;
+  /** Give up when nothing was received for so long, in milliseconds. */
+  timeoutMs: number | undefined;
+  /** What ends a message on stdin; `raw`: nothing does, bytes are sent as they come. */
+  framing: "lines" | "nul" | "raw";
+}
+
+/** Largest message made of raw bytes. */
+const RAW_CHUNK_BYTES = 64 * 1024;
+
+/**
+ * Holds the conversation and says how it ended.
+ *
+ * @throws {ParleyError} `timeout` when nothing was received for too long; whatever made the input unusable, once what
+ *   was sent before is answered.
+ */
+export async function talkPiped(client: Client, report: Report, options: PipedOptions): Promise<Outcome> {
+  const { count, timeoutMs } = options;
+  let inputFailed: unknown;
+  const late = Promise.withResolvers<never>();
+  const timer =
+    timeoutMs === undefined
+      ? undefined
+      : setTimeout(() => late.reject(new ParleyError("timeout", `nothing was received for ${timeoutMs} ms`)), timeoutMs);
+  const outcome = client.converse((payload) => {
+    timer?.refresh();
+    const printed = report.received(payload);
+    if (client.received === count) client.leave();
+    return printed;
+  });
+  void sendAll(client, report, options).catch((error: unknown) => {
+    inputFailed = error;
+    client.end();
+  });
+  try {
+    const ended = await Promise.race([outcome, late.promise]);
+    if (inputFailed !== undefined) throw inputFailed;
+    return ended;
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+async function sendAll(client: Client, report: Report, options: PipedOptions): Promise<void> {
+  for await (const message of options.messages.length > 0 ? given(options.messages) : read(client, options)) {
+    if (client.over) return;
+    if (message.length > client.maxFrame) {
+      throw new ParleyError("failed", `a message of ${message.length} bytes is over the server's limit of ${client.maxFrame}`);
+    }
+    client.send(message);
+    report.sent(message);
+    await client.writable();
+  }
+  // A service may be finished as soon as there is no more input: whoever counts answers waits for them first.
+  if (options.count === undefined) client.end();
+}
+
+async function* given(messages: string[]): AsyncGenerator<Uint8Array> {
+  for (const message of messages) yield Buffer.from(message);
+}
+
+async function* read(client: Client, { framing }: PipedOptions): AsyncGenerator<Uint8Array> {
+  const stream: ReadableStream<Uint8Array> = Bun.stdin.stream();
+  if (framing === "raw") {
+    const step = Math.min(RAW_CHUNK_BYTES, client.maxFrame);
+    for await (const chunk of stream) {
+      for (let start = 0; start < chunk.length; start += step) yield chunk.subarray(start, start + step);
+    }
+    return;
+  }
+  const splitter = new LineSplitter(framing === "nul" ? NUL : NEWLINE, client.maxFrame);
+  for await (const chunk of stream) yield* splitter.push(chunk);
+  const rest = splitter.end();
+  if (rest !== undefined) yield rest;
+}

@@ -1,0 +1,165 @@
+// Talking to a person: when prompts may appear, the prompts, secrets, colour, and what goes where.
+//
+//     stdout   only what was asked for
+//     stderr   prompts, notices, errors: `parley: error: …`, then `parley: hint: …`
+//
+// A prompt appears only when stdin and stderr are terminals, and never with --no-input; otherwise the caller names the
+// flag that is missing. @inquirer is loaded only when a prompt is really shown.
+
+import { readFileSync } from "node:fs";
+import { styleText } from "node:util";
+import { ParleyError, messageOf, systemCode, usageError } from "./errors.ts";
+import { escapeLine } from "./escape.ts";
+
+export type ColorChoice = "auto" | "always" | "never";
+
+export interface TerminalOptions {
+  color: ColorChoice;
+  /** `--no-input`: never ask. */
+  noInput: boolean;
+}
+
+/** Secrets come from a file, from stdin or from the environment, never from an argument. */
+export interface SecretFlags {
+  file: string | undefined;
+  stdin: boolean;
+}
+
+export class Terminal {
+  readonly #options: TerminalOptions;
+
+  constructor(options: TerminalOptions) {
+    this.#options = options;
+  }
+
+  /** May a question be asked? */
+  get canAsk(): boolean {
+    return !this.#options.noInput && process.stdin.isTTY && process.stderr.isTTY;
+  }
+
+  /** Does a person watch standard error? */
+  get isWatched(): boolean {
+    return process.stderr.isTTY;
+  }
+
+  /** One line on stderr; whatever in it came from elsewhere is made harmless. */
+  say(line: string): void {
+    process.stderr.write(`${escapeLine(line)}\n`);
+  }
+
+  /** As {@link say}, quieter to the eye. */
+  note(line: string): void {
+    process.stderr.write(`${this.#paint("dim", escapeLine(line))}\n`);
+  }
+
+  /** `parley: error: …` and, where there is one, `parley: hint: …`. */
+  error(message: string, hint?: string): void {
+    process.stderr.write(`${this.#paint("red", "parley: error:")} ${escapeLine(message)}\n`);
+    if (hint !== undefined) process.stderr.write(`${this.#paint("cyan", "parley: hint:")} ${escapeLine(hint)}\n`);
+  }
+
+  /** May what is written to `stream` be coloured? */
+  hasColor(stream: NodeJS.WriteStream): boolean {
+    if (this.#options.color !== "auto") return this.#options.color === "always";
+    const { NO_COLOR, TERM } = process.env;
+    return stream.isTTY && (NO_COLOR === undefined || NO_COLOR === "") && TERM !== "dumb";
+  }
+
+  #paint(style: "dim" | "red" | "cyan", text: string): string {
+    return this.hasColor(process.stderr) ? styleText(style, text, { validateStream: false }) : text;
+  }
+
+  // --- questions ---
+
+  /** Asks for a line. `check` says what is wrong with it. */
+  async ask(
+    message: string,
+    options: { default?: string; check?: (answer: string) => string | undefined } = {},
+  ): Promise<string> {
+    const { input } = await import("@inquirer/prompts");
+    const { check } = options;
+    const validate = (answer: string) => check?.(answer.trim()) ?? true;
+    const answer = await prompt((context) =>
+      input({ message, default: options.default, required: true, validate }, context),
+    );
+    return answer.trim();
+  }
+
+  /** Asks for a password, shown as stars and never revealed. */
+  async askSecret(message: string, check?: (answer: string) => string | undefined): Promise<string> {
+    const { password } = await import("@inquirer/prompts");
+    const validate = (answer: string) => (answer === "" ? "say something" : (check?.(answer) ?? true));
+    return prompt((context) => password({ message, mask: "*", toggleMask: false, validate }, context));
+  }
+
+  /** Asks twice for a new password, until both are the same. */
+  async askNewSecret(message: string, check: (answer: string) => string | undefined): Promise<string> {
+    for (;;) {
+      const first = await this.askSecret(message, check);
+      const second = await this.askSecret("the same again:");
+      if (first === second) return first;
+      this.say("those were two different passwords");
+    }
+  }
+
+  async confirm(message: string, byDefault: boolean): Promise<boolean> {
+    const { confirm } = await import("@inquirer/prompts");
+    return prompt((context) => confirm({ message, default: byDefault }, context));
+  }
+
+  /**
+   * A secret from `--password-file`, `--password-stdin` or `$PARLEY_PASSWORD`; undefined when none of them is given.
+   *
+   * One newline at the end is not part of it.
+   */
+  async secret(flags: SecretFlags): Promise<string | undefined> {
+    if (flags.file !== undefined && flags.stdin) {
+      throw usageError("--password-file and --password-stdin exclude each other");
+    }
+    if (flags.file !== undefined) return withoutNewline(readSecretFile(flags.file));
+    if (flags.stdin) {
+      if (process.stdin.isTTY) throw usageError("--password-stdin: standard input is a terminal", "pipe it in");
+      return withoutNewline(await Bun.stdin.text());
+    }
+    return process.env["PARLEY_PASSWORD"];
+  }
+}
+
+function readSecretFile(path: string): string {
+  try {
+    return readFileSync(path, "utf8");
+  } catch (error) {
+    throw usageError(`--password-file: cannot read ${path}: ${systemCode(error) ?? messageOf(error)}`);
+  }
+}
+
+function withoutNewline(text: string): string {
+  return text.replace(/\r?\n$/, "");
+}
+
+interface PromptContext {
+  output: NodeJS.WritableStream;
+  signal: AbortSignal;
+}
+
+/** Runs one prompt on stderr; Ctrl-C, Ctrl-D and the end of input leave it. */
+async function prompt<T>(run: (context: PromptContext) => Promise<T>): Promise<T> {
+  const leaving = new AbortController();
+  const leave = () => leaving.abort();
+  // inquirer waits for ever at the end of input (measured).
+  const onKey = (_: unknown, key: { name?: string; ctrl?: boolean } | undefined) => {
+    if (key?.ctrl === true && key.name === "d") leave();
+  };
+  process.stdin.on("keypress", onKey).on("end", leave);
+  try {
+    return await run({ output: process.stderr, signal: leaving.signal });
+  } catch (error) {
+    // The class names are minified in the executable; `name` is not.
+    if (error instanceof Error && /^(ExitPromptError|AbortPromptError)$/.test(error.name)) {
+      throw new ParleyError("interrupted", "interrupted");
+    }
+    throw error;
+  } finally {
+    process.stdin.off("keypress", onKey).off("end", leave);
+  }
+}
