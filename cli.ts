@@ -12,7 +12,10 @@ declare const BUILD_VERSION: string | undefined;
 declare const BUILD_COMMIT: string | undefined;
 
 const parley = defineCommand({
-  meta: { name: "parley", description: "a login, a session and whole messages in front of a TCP conversation" },
+  meta: {
+    name: "parley",
+    description: "a login, a session and whole messages in front of a TCP conversation",
+  },
   subCommands: {
     serve: () => import("./src/commands/serve.ts").then((module) => module.default),
     connect: () => import("./src/commands/connect.ts").then((module) => module.default),

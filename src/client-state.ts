@@ -57,7 +57,8 @@ export class ClientState {
   /** The token for `user` at `server`; for whoever it is when `user` is undefined and there is only one. */
   findToken(server: string, user: string | undefined): StoredToken | undefined {
     const here = this.tokens().filter((stored) => stored.server === server);
-    if (user !== undefined) return here.find((stored) => stored.user === user.normalize("NFKC").toLowerCase());
+    if (user !== undefined)
+      return here.find((stored) => stored.user === user.normalize("NFKC").toLowerCase());
     return here.length === 1 ? here[0] : undefined;
   }
 

@@ -8,7 +8,14 @@ import { logIn, readHello, ServerError, tokenLogin } from "./handshake.ts";
 import { HELLO_TIMEOUT_MS, MAX_ANSWER_BYTES, sayDuration } from "./limits.ts";
 import type { Connection, Receiver } from "./net/connection.ts";
 import { Cork } from "./net/cork.ts";
-import { decodeControl, encodeMessage, type Hello, type Login, type Refused, type Welcome } from "./wire/message.ts";
+import {
+  decodeControl,
+  encodeMessage,
+  type Hello,
+  type Login,
+  type Refused,
+  type Welcome,
+} from "./wire/message.ts";
 
 /** What a client can log in with. */
 export type Credential =
@@ -147,7 +154,8 @@ export class Client {
       },
       control: (payload) => this.#control(payload),
       end: () => {
-        if (this.welcome?.control === true) this.#settle({ kind: "lost", reason: "the server closed the connection" });
+        if (this.welcome?.control === true)
+          this.#settle({ kind: "lost", reason: "the server closed the connection" });
         else this.#settle({ kind: "ended" });
       },
       fail: (error) => {
@@ -155,7 +163,10 @@ export class Client {
         else this.#settle({ kind: "lost", reason: String(error) });
       },
       close: (error) => {
-        this.#settle({ kind: "lost", reason: error === undefined ? "the connection was closed" : "the connection was reset" });
+        this.#settle({
+          kind: "lost",
+          reason: error === undefined ? "the connection was closed" : "the connection was reset",
+        });
       },
     };
     this.#connection.deliver(receiver);
@@ -214,9 +225,14 @@ function asLogin(hello: Hello, credential: Credential): Login {
 async function within<T>(connection: Connection, timeoutMs: number, work: () => Promise<T>): Promise<T> {
   const timer = setTimeout(() => {
     connection.abort(
-      new ServerError("timeout", "timeout", `${connection.peer} accepted the connection but said nothing for ${sayDuration(timeoutMs)}`, {
-        hint: "is it a parley server? one that runs with --bare says nothing: use --bare here too",
-      }),
+      new ServerError(
+        "timeout",
+        "timeout",
+        `${connection.peer} accepted the connection but said nothing for ${sayDuration(timeoutMs)}`,
+        {
+          hint: "is it a parley server? one that runs with --bare says nothing: use --bare here too",
+        },
+      ),
     );
   }, timeoutMs);
   try {
@@ -232,9 +248,17 @@ async function dialPatiently(options: ClientOptions): Promise<Connection> {
   let told = false;
   for (;;) {
     try {
-      return await dial({ host, port, tap, cork: new Cork(), maxFrame: MAX_ANSWER_BYTES, maxBacklog: Infinity });
+      return await dial({
+        host,
+        port,
+        tap,
+        cork: new Cork(),
+        maxFrame: MAX_ANSWER_BYTES,
+        maxBacklog: Infinity,
+      });
     } catch (error) {
-      if (!(error instanceof DialError) || error.code !== "refused" || performance.now() >= deadline) throw error;
+      if (!(error instanceof DialError) || error.code !== "refused" || performance.now() >= deadline)
+        throw error;
     }
     if (!told) options.onWait?.();
     told = true;

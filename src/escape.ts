@@ -4,8 +4,8 @@
 // characters, line separators, tags, unassigned code points and lone surrogates. It never drops anything, so that a
 // reader can see what was sent.
 
-const ACTS =
-  /[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]|[\u{e0000}-\u{e007f}]|\p{Cn}|\p{Cs}/gu;
+/** Controls, formatting (bidi, zero-width, tags), line and paragraph separators, unassigned, lone surrogates. */
+const ACTS = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cn}\p{Cs}]/gu;
 
 function visible(character: string): string {
   const code = character.codePointAt(0) ?? 0;

@@ -23,7 +23,8 @@ export const flock: (fd: number, operation: number) => boolean = (() => {
 function load(): (fd: number, operation: number) => number {
   for (const library of LIBRARIES) {
     try {
-      return dlopen(library, { flock: { args: [FFIType.i32, FFIType.i32], returns: FFIType.i32 } }).symbols.flock;
+      return dlopen(library, { flock: { args: [FFIType.i32, FFIType.i32], returns: FFIType.i32 } }).symbols
+        .flock;
     } catch {
       continue; // the other C library, then
     }

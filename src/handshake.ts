@@ -38,7 +38,11 @@ export class HandshakeError extends ParleyError<FailureCode | "gone"> {
   /** Seconds after which the client may try again. */
   readonly retryAfter: number | undefined;
 
-  constructor(code: FailureCode | "gone", message: string, details: ErrorDetails & { retryAfter?: number } = {}) {
+  constructor(
+    code: FailureCode | "gone",
+    message: string,
+    details: ErrorDetails & { retryAfter?: number } = {},
+  ) {
     super(code, message, { peerMessage: message, ...details });
     this.retryAfter = details.retryAfter;
   }
@@ -149,7 +153,12 @@ async function identify(
 const NO_BINDING = new Uint8Array(0);
 
 /** Tells the client that it may try again, or throws what ends the connection. */
-function refuse(connection: Connection, error: LoginError, attemptsLeft: number, options: WelcomeOptions): void {
+function refuse(
+  connection: Connection,
+  error: LoginError,
+  attemptsLeft: number,
+  options: WelcomeOptions,
+): void {
   options.onRefused(error);
   const message = error.peerMessage ?? "login refused";
   switch (error.code) {
@@ -168,7 +177,8 @@ function refuse(connection: Connection, error: LoginError, attemptsLeft: number,
 
 function asHandshakeError(error: unknown): unknown {
   if (error instanceof HandshakeError) return error;
-  if (error instanceof MessageError) return new HandshakeError("bad_message", error.message, { cause: error });
+  if (error instanceof MessageError)
+    return new HandshakeError("bad_message", error.message, { cause: error });
   if (error instanceof FrameError) {
     return error.code === "frame_cut"
       ? new HandshakeError("gone", error.message, { cause: error })
@@ -186,7 +196,12 @@ export class ServerError extends ParleyError<"turned_away" | "login_refused" | "
   readonly serverCode: string;
   readonly retryAfter: number | undefined;
 
-  constructor(code: "turned_away" | "login_refused" | "failed" | "timeout", serverCode: string, message: string, details: ErrorDetails & { retryAfter?: number } = {}) {
+  constructor(
+    code: "turned_away" | "login_refused" | "failed" | "timeout",
+    serverCode: string,
+    message: string,
+    details: ErrorDetails & { retryAfter?: number } = {},
+  ) {
     super(code, message, details);
     this.serverCode = serverCode;
     this.retryAfter = details.retryAfter;
@@ -246,7 +261,11 @@ const KEY_CHALLENGE = 0x23;
 
 function unexpected(message: FromServer): ServerError {
   if (message.type !== "error") {
-    return new ServerError("failed", "bad_message", `the server said ${message.type} when something else was due`);
+    return new ServerError(
+      "failed",
+      "bad_message",
+      `the server said ${message.type} when something else was due`,
+    );
   }
   const details = { retryAfter: message.retry_after };
   switch (message.code) {

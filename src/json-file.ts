@@ -95,9 +95,13 @@ export class JsonFile {
       fd = openSync(this.path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
     } catch (error) {
       if (systemCode(error) === "ENOENT") return { text: null, stamp: "" };
-      throw new FileError("unreadable", `cannot read ${this.path}: ${systemCode(error) ?? messageOf(error)}`, {
-        cause: error,
-      });
+      throw new FileError(
+        "unreadable",
+        `cannot read ${this.path}: ${systemCode(error) ?? messageOf(error)}`,
+        {
+          cause: error,
+        },
+      );
     }
     try {
       const stats = fstatSync(fd);
@@ -226,10 +230,14 @@ export function makePrivateFolder(folder: string): void {
   try {
     mkdirSync(folder, { recursive: true, mode: 0o700 });
   } catch (error) {
-    throw new ParleyError("failed", `cannot make the folder ${folder}: ${systemCode(error) ?? messageOf(error)}`, {
-      hint: "choose another with --data DIR",
-      cause: error,
-    });
+    throw new ParleyError(
+      "failed",
+      `cannot make the folder ${folder}: ${systemCode(error) ?? messageOf(error)}`,
+      {
+        hint: "choose another with --data DIR",
+        cause: error,
+      },
+    );
   }
 }
 

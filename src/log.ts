@@ -129,10 +129,14 @@ class AppendFile {
     try {
       this.#fd = openSync(path, "a", 0o600);
     } catch (error) {
-      throw new ParleyError("failed", `cannot write the log ${path}: ${systemCode(error) ?? messageOf(error)}`, {
-        hint: "choose another place with --log FILE",
-        cause: error,
-      });
+      throw new ParleyError(
+        "failed",
+        `cannot write the log ${path}: ${systemCode(error) ?? messageOf(error)}`,
+        {
+          hint: "choose another place with --log FILE",
+          cause: error,
+        },
+      );
     }
   }
 
@@ -178,7 +182,7 @@ class AppendFile {
 
 /** Writes all of `bytes`. A write may take only a part, on a pipe or a nearly full disk. */
 export function writeFully(fd: number, bytes: Uint8Array): void {
-  for (let offset = 0; offset < bytes.length; ) {
+  for (let offset = 0; offset < bytes.length;) {
     const written = writeSync(fd, bytes, offset, bytes.length - offset);
     if (written <= 0) throw new Error("EIO: nothing was written");
     offset += written;

@@ -212,7 +212,14 @@ export class Server {
   #closed(session: Session, error: Error | undefined): void {
     this.#sessions.delete(session);
     const { id: conn, peer, user, received, bye } = session;
-    this.#log.info("disconnected", { conn, peer, user, received, bye: bye ?? "none", error: error && messageOf(error) });
+    this.#log.info("disconnected", {
+      conn,
+      peer,
+      user,
+      received,
+      bye: bye ?? "none",
+      error: error && messageOf(error),
+    });
   }
 
   // --- credentials that end ---

@@ -110,7 +110,8 @@ export class Session implements Conversation, Receiver {
   sayBye(code: ByeCode, message: string, status?: number): void {
     if (this.connection.finishing) return;
     this.bye = code;
-    if (this.arrival.control) this.connection.sendControl(encodeMessage({ type: "bye", code, message, status }));
+    if (this.arrival.control)
+      this.connection.sendControl(encodeMessage({ type: "bye", code, message, status }));
     this.connection.finish();
   }
 }

@@ -55,7 +55,8 @@ export class Terminal {
   /** `parley: error: …` and, where there is one, `parley: hint: …`. */
   error(message: string, hint?: string): void {
     process.stderr.write(`${this.#paint("red", "parley: error:")} ${escapeLine(message)}\n`);
-    if (hint !== undefined) process.stderr.write(`${this.#paint("cyan", "parley: hint:")} ${escapeLine(hint)}\n`);
+    if (hint !== undefined)
+      process.stderr.write(`${this.#paint("cyan", "parley: hint:")} ${escapeLine(hint)}\n`);
   }
 
   /** May what is written to `stream` be coloured? */
@@ -118,7 +119,8 @@ export class Terminal {
     }
     if (flags.file !== undefined) return withoutNewline(readSecretFile(flags.file));
     if (flags.stdin) {
-      if (process.stdin.isTTY) throw usageError("--password-stdin: standard input is a terminal", "pipe it in");
+      if (process.stdin.isTTY)
+        throw usageError("--password-stdin: standard input is a terminal", "pipe it in");
       return withoutNewline(await Bun.stdin.text());
     }
     return process.env["PARLEY_PASSWORD"];

@@ -23,7 +23,13 @@ export function userExists(name: string): AccountError {
 }
 
 /** Gives a user another hash; unless `keepSessions`, its tokens and conversations end. @throws {AccountError} `unknown`. */
-export function setPassword(draft: Document, name: string, hash: string, keepSessions: boolean, now: Date): void {
+export function setPassword(
+  draft: Document,
+  name: string,
+  hash: string,
+  keepSessions: boolean,
+  now: Date,
+): void {
   const user = findUser(draft, name);
   if (keepSessions) {
     draft.users.set(name, { ...user, password: hash });
@@ -144,7 +150,9 @@ export function credentialStamp(user: User): string {
 function findUser(draft: Document, name: string): User {
   const user = draft.users.get(name);
   if (user === undefined) {
-    throw new AccountError("unknown", `there is no user ${name}`, { hint: "see who there is: parley users list" });
+    throw new AccountError("unknown", `there is no user ${name}`, {
+      hint: "see who there is: parley users list",
+    });
   }
   return user;
 }

@@ -62,7 +62,7 @@ export interface Identity {
 export interface Applicant {
   address: string;
   /** Is somebody still waiting for the answer? */
-  isThere(): boolean;
+  isThere(this: void): boolean;
 }
 
 export interface AuthenticatorOptions {
@@ -131,11 +131,17 @@ export class Authenticator {
     const { hasher } = this.#options;
     const name = normalizeName(given);
     const user = name === undefined ? undefined : this.#store.document.users.get(name);
-    const matches = await this.#hashing(() => hasher.verify(password, user?.password, who.address, who.isThere));
+    const matches = await this.#hashing(() =>
+      hasher.verify(password, user?.password, who.address, who.isThere),
+    );
     if (name === undefined || user === undefined || !matches) {
-      throw new LoginError("bad_credentials", `wrong password or user${user === undefined ? "" : ` for ${name}`}`, {
-        peerMessage: "login refused",
-      });
+      throw new LoginError(
+        "bad_credentials",
+        `wrong password or user${user === undefined ? "" : ` for ${name}`}`,
+        {
+          peerMessage: "login refused",
+        },
+      );
     }
     if (user.disabled !== null) throw disabled(name, user.disabled.reason);
     if (hasher.isWeak(user.password)) {

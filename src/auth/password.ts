@@ -72,7 +72,12 @@ export class PasswordHasher {
    *
    * @throws {HashQueueError} as {@link hash}.
    */
-  verify(password: string, hash: string | undefined, address: string, isWanted = () => true): Promise<boolean> {
+  verify(
+    password: string,
+    hash: string | undefined,
+    address: string,
+    isWanted = () => true,
+  ): Promise<boolean> {
     const usable = hash !== undefined && hashCost(hash) !== undefined;
     const normal = normalizePassword(password);
     // Bun answers an empty password at once (measured): give it something to chew.
@@ -93,7 +98,12 @@ export class PasswordHasher {
     return new Promise((resolve, reject) => {
       const jobs = this.#waiting.get(address) ?? [];
       if (this.#waitingCount >= MAX_HASH_QUEUE || jobs.length >= MAX_HASH_QUEUE_PER_ADDRESS) {
-        reject(new HashQueueError("busy", `${this.#waitingCount} logins are waiting, ${jobs.length} of ${address}`));
+        reject(
+          new HashQueueError(
+            "busy",
+            `${this.#waitingCount} logins are waiting, ${jobs.length} of ${address}`,
+          ),
+        );
         return;
       }
       jobs.push({
@@ -141,7 +151,8 @@ export class PasswordHasher {
  * cost that would stall the server.
  */
 export function hashCost(hash: string): HashCost | undefined {
-  const match = /^\$argon2id\$v=19\$m=(\d{1,9}),t=(\d{1,3}),p=1\$[A-Za-z0-9+/]{22,}\$[A-Za-z0-9+/]{22,}$/.exec(hash);
+  const match =
+    /^\$argon2id\$v=19\$m=(\d{1,9}),t=(\d{1,3}),p=1\$[A-Za-z0-9+/]{22,}\$[A-Za-z0-9+/]{22,}$/.exec(hash);
   if (match === null) return undefined;
   const cost = { memoryKib: Number(match[1]), time: Number(match[2]) };
   return cost.memoryKib <= MAX_HASH_MEMORY_KIB && cost.time <= MAX_HASH_TIME ? cost : undefined;
@@ -150,9 +161,10 @@ export function hashCost(hash: string): HashCost | undefined {
 /** What is wrong with a new password, as a sentence, or undefined when it will do. `minLength` in characters. */
 export function passwordFlaw(password: string, name: string, minLength: number): string | undefined {
   const normal = normalizePassword(password);
-  const length = [...normal].length;
+  const length = Array.from(normal).length;
   if (length < minLength) return `the password has ${length} characters, it needs ${minLength}`;
-  if (Buffer.byteLength(normal) > MAX_PASSWORD_BYTES) return `the password is over ${MAX_PASSWORD_BYTES} bytes`;
+  if (Buffer.byteLength(normal) > MAX_PASSWORD_BYTES)
+    return `the password is over ${MAX_PASSWORD_BYTES} bytes`;
   if (!normal.isWellFormed()) return "the password is not valid Unicode text";
   if (normal.toLowerCase() === name.toLowerCase()) return "the password is the user's name";
   if (new Set(normal).size < 3) return "the password repeats one or two characters";

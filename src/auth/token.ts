@@ -43,7 +43,8 @@ export function formatToken({ id, secret }: TokenParts): string {
 /** The parts of a token's text, or undefined when it is no token or mistyped. */
 export function parseToken(text: string): TokenParts | undefined {
   const [, id, secretText, checkText] = FORM.exec(text) ?? [];
-  if (id === undefined || secretText === undefined || check(`${id}_${secretText}`) !== checkText) return undefined;
+  if (id === undefined || secretText === undefined || check(`${id}_${secretText}`) !== checkText)
+    return undefined;
   const value = decode(secretText);
   if (value >= 1n << 256n) return undefined;
   return { id, secret: Buffer.from(value.toString(16).padStart(2 * SECRET_BYTES, "0"), "hex") };
@@ -55,7 +56,12 @@ export function tokenKey(secret: Uint8Array): Buffer {
 }
 
 /** The proof a client sends: 32 bytes. `binding` is the TLS exporter, or empty on plain TCP. */
-export function proveToken(secret: Uint8Array, label: string, nonce: Uint8Array, binding: Uint8Array): Buffer {
+export function proveToken(
+  secret: Uint8Array,
+  label: string,
+  nonce: Uint8Array,
+  binding: Uint8Array,
+): Buffer {
   return xor(secret, mask(tokenKey(secret), label, nonce, binding));
 }
 
@@ -91,5 +97,7 @@ function encode(value: bigint, length: number): string {
 }
 
 function decode(text: string): bigint {
-  return [...text].reduce((value, digit) => value * BASE + BigInt(ALPHABET.indexOf(digit)), 0n);
+  let value = 0n;
+  for (const digit of text) value = value * BASE + BigInt(ALPHABET.indexOf(digit));
+  return value;
 }

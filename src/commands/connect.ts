@@ -16,7 +16,16 @@ import { Report } from "../talk/report.ts";
 import { Trace } from "../talk/trace.ts";
 import type { SecretFlags, Terminal } from "../terminal.ts";
 import type { Hello, Refused } from "../wire/message.ts";
-import { Flags, hostFlaw, isLoopback, parseHost, parsePort, portFlaw, secretFlags, terminalOf } from "./flags.ts";
+import {
+  Flags,
+  hostFlaw,
+  isLoopback,
+  parseHost,
+  parsePort,
+  portFlaw,
+  secretFlags,
+  terminalOf,
+} from "./flags.ts";
 import { commonFlags, type Arguments, type FlagsDef } from "./parse.ts";
 
 const connectFlags = {
@@ -25,7 +34,12 @@ const connectFlags = {
   "password-file": { type: "string", valueHint: "FILE", description: "read the password from a file" },
   "password-stdin": { type: "boolean", description: "read the password from standard input" },
   register: { type: "boolean", description: "create the account" },
-  send: { type: "string", multiple: true, valueHint: "TEXT", description: "send this instead of standard input; repeatable" },
+  send: {
+    type: "string",
+    multiple: true,
+    valueHint: "TEXT",
+    description: "send this instead of standard input; repeatable",
+  },
   count: { type: "string", valueHint: "N", description: "leave after N answers" },
   timeout: { type: "string", valueHint: "TIME", description: "give up when nothing is received for so long" },
   wait: { type: "string", valueHint: "TIME", description: "wait for a server that is not up yet" },
@@ -135,11 +149,17 @@ async function findTarget(flags: ConnectFlags, state: ClientState, terminal: Ter
   const given = flags.text("target");
   const last = state.last();
   if (given === undefined) {
-    if (!terminal.canAsk) throw usageError("parley connect needs [USER@]HOST[:PORT]", "for example: parley connect 127.0.0.1:13131");
-    const host = parseHost(await terminal.ask("host:", { default: last.host ?? "127.0.0.1", check: hostFlaw })) ?? "";
+    if (!terminal.canAsk)
+      throw usageError(
+        "parley connect needs [USER@]HOST[:PORT]",
+        "for example: parley connect 127.0.0.1:13131",
+      );
+    const host =
+      parseHost(await terminal.ask("host:", { default: last.host ?? "127.0.0.1", check: hostFlaw })) ?? "";
     return targetOf(host, await askPort(terminal, last.port), flags.text("user"));
   }
-  const [, user, hostText, portText] = /^(?:([^@]*)@)?(\[[^\]]*\]|[^:]*|[^[]*:[^[]*:[^[]*)(?::(\d*))?$/.exec(given) ?? [];
+  const [, user, hostText, portText] =
+    /^(?:([^@]*)@)?(\[[^\]]*\]|[^:]*|[^[]*:[^[]*:[^[]*)(?::(\d*))?$/.exec(given) ?? [];
   const host = parseHost(hostText ?? "");
   if (host === undefined) throw usageError(`${JSON.stringify(given)} is no [USER@]HOST[:PORT]`);
   if (user !== undefined && flags.text("user") !== undefined) throw usageError("the user is given twice");
@@ -148,7 +168,8 @@ async function findTarget(flags: ConnectFlags, state: ClientState, terminal: Ter
     return targetOf(host, terminal.canAsk ? await askPort(terminal, last.port) : DEFAULT_PORT, who);
   }
   const port = parsePort(portText);
-  if (port === undefined) throw usageError(`${JSON.stringify(portText)} is no port`, "a number from 1 to 65535");
+  if (port === undefined)
+    throw usageError(`${JSON.stringify(portText)} is no port`, "a number from 1 to 65535");
   return targetOf(host, port, who);
 }
 
@@ -189,9 +210,13 @@ class LoginDialogue {
     if (refused !== undefined) await this.#wasRefused(refused);
     if (hello.auth.includes("none")) return { method: "none" };
     if (hello.auth.includes("ip")) return { method: "ip" };
-    if (hello.auth.includes("name")) return { method: "name", user: await this.#askUser("your name:", refused) };
+    if (hello.auth.includes("name"))
+      return { method: "name", user: await this.#askUser("your name:", refused) };
     if (!hello.auth.includes("password")) {
-      throw new ParleyError("failed", `this server wants a login that this version does not know: ${hello.auth.join(", ")}`);
+      throw new ParleyError(
+        "failed",
+        `this server wants a login that this version does not know: ${hello.auth.join(", ")}`,
+      );
     }
     const token = this.storedToken && parseToken(this.storedToken.token);
     if (token !== undefined && !this.#tokenTried) {
@@ -207,7 +232,9 @@ class LoginDialogue {
       if (this.#flags.has("logout")) {
         throw new ParleyError("failed", "the token was not valid any more: it is forgotten");
       }
-      return this.#terminal.isWatched ? this.#terminal.note("the stored session has ended: log in again") : undefined;
+      return this.#terminal.isWatched
+        ? this.#terminal.note("the stored session has ended: log in again")
+        : undefined;
     }
     // A password from a file does not get better by trying again.
     if (!this.#terminal.canAsk || this.#isUnattended()) {
@@ -218,7 +245,9 @@ class LoginDialogue {
   }
 
   #isUnattended(): boolean {
-    return this.#secrets.file !== undefined || this.#secrets.stdin || process.env["PARLEY_PASSWORD"] !== undefined;
+    return (
+      this.#secrets.file !== undefined || this.#secrets.stdin || process.env["PARLEY_PASSWORD"] !== undefined
+    );
   }
 
   async #askPassword(hello: Hello, refused: Refused | undefined): Promise<Credential> {
@@ -228,11 +257,17 @@ class LoginDialogue {
         hint: "its operator does: parley users add NAME",
       });
     }
-    const user = await this.#askUser("user:", refused?.code === "bad_name" || refused?.code === "name_taken" ? refused : undefined);
+    const user = await this.#askUser(
+      "user:",
+      refused?.code === "bad_name" || refused?.code === "name_taken" ? refused : undefined,
+    );
     const given = await this.#terminal.secret(this.#secrets);
     if (given !== undefined) return { method, user, password: given };
     if (!this.#terminal.canAsk) {
-      throw usageError("a password is needed", "give it with --password-file FILE, --password-stdin or $PARLEY_PASSWORD");
+      throw usageError(
+        "a password is needed",
+        "give it with --password-file FILE, --password-stdin or $PARLEY_PASSWORD",
+      );
     }
     const password =
       method === "register"
@@ -243,7 +278,8 @@ class LoginDialogue {
 
   async #askUser(question: string, refused: Refused | undefined): Promise<string> {
     if (this.#user !== undefined && refused === undefined) return this.#user;
-    if (!this.#terminal.canAsk) throw usageError("a user is needed", "give it with --user NAME or as USER@HOST");
+    if (!this.#terminal.canAsk)
+      throw usageError("a user is needed", "give it with --user NAME or as USER@HOST");
     this.#user = await this.#terminal.ask(question, { default: this.#state.last().user });
     return this.#user;
   }
@@ -253,9 +289,11 @@ class LoginDialogue {
     const { host, port, server } = this.#target;
     const user = client.welcome?.user ?? undefined;
     await this.#state.remember({ host, port, user: user ?? this.#state.last().user });
-    if (this.#flags.has("logout") && this.storedToken !== undefined) await this.#state.forgetToken(this.storedToken);
+    if (this.#flags.has("logout") && this.storedToken !== undefined)
+      await this.#state.forgetToken(this.storedToken);
     const { token, expires } = client.welcome ?? {};
-    if (this.#flags.has("no-token") || token === undefined || expires === undefined || user === undefined) return;
+    if (this.#flags.has("no-token") || token === undefined || expires === undefined || user === undefined)
+      return;
     await this.#state.saveToken({ server, user, token, expires });
   }
 }
@@ -263,15 +301,23 @@ class LoginDialogue {
 function listTokens(state: ClientState, json: boolean): void {
   for (const { server, user, token, expires } of state.tokens()) {
     const id = parseToken(token)?.id ?? "?";
-    const line = json ? JSON.stringify({ server, user, id, expires }) : `${id}  ${user}@${server}  until ${expires}`;
+    const line = json
+      ? JSON.stringify({ server, user, id, expires })
+      : `${id}  ${user}@${server}  until ${expires}`;
     process.stdout.write(`${line}\n`);
   }
 }
 
 function greet(client: Client, target: Target, terminal: Terminal): void {
   const { welcome, hello } = client;
-  if (welcome === undefined) return terminal.note(`connected to ${target.server}, bare frames; Ctrl-D leaves`);
-  const who = welcome.user === null ? "" : welcome.known ? `, welcome back, ${welcome.user}` : `, welcome, ${welcome.user}`;
+  if (welcome === undefined)
+    return terminal.note(`connected to ${target.server}, bare frames; Ctrl-D leaves`);
+  const who =
+    welcome.user === null
+      ? ""
+      : welcome.known
+        ? `, welcome back, ${welcome.user}`
+        : `, welcome, ${welcome.user}`;
   terminal.note(`${hello?.service ?? "a service"} at ${target.server}${who}; /help helps, Ctrl-D leaves`);
 }
 
@@ -284,11 +330,17 @@ function conclude(outcome: Outcome, client: Client, count: number | undefined): 
   if (outcome.kind === "left") return;
   if (outcome.kind === "lost") {
     const code = sent > 0 ? "unconfirmed" : "failed";
-    throw new ParleyError(code, `${outcome.reason} before the conversation was over: ${tally}, none of them confirmed`);
+    throw new ParleyError(
+      code,
+      `${outcome.reason} before the conversation was over: ${tally}, none of them confirmed`,
+    );
   }
   if (outcome.kind === "bye" && outcome.code !== "done") {
     const failed = outcome.code === "service_failed" || outcome.code === "bad_length";
-    throw new ParleyError(failed ? "failed" : "turned_away", `the server ended the conversation: ${outcome.message} (${tally})`);
+    throw new ParleyError(
+      failed ? "failed" : "turned_away",
+      `the server ended the conversation: ${outcome.message} (${tally})`,
+    );
   }
   if (count !== undefined && received < count) {
     throw new ParleyError("failed", `only ${plural(received, "answer")} came, ${count} were wanted`);
@@ -305,4 +357,3 @@ function concludeLogout(outcome: Outcome, terminal: Terminal): void {
 function plural(count: number, noun: string): string {
   return count === 1 ? `1 ${noun}` : `${count} ${noun}s`;
 }
-

@@ -95,12 +95,16 @@ export function portFlaw(text: string): string | undefined {
 export function parseHost(text: string): string | undefined {
   const host = /^\[(.*)\]$/.exec(text)?.[1] ?? text;
   if (isIP(host.split("%", 1)[0] ?? "") !== 0) return host;
-  return /^(?=.{1,253}$)[\p{L}\p{N}_](?:[\p{L}\p{N}._-]*[\p{L}\p{N}.])?$/u.test(host) && text === host ? host : undefined;
+  return /^(?=.{1,253}$)[\p{L}\p{N}_](?:[\p{L}\p{N}._-]*[\p{L}\p{N}.])?$/u.test(host) && text === host
+    ? host
+    : undefined;
 }
 
 /** What is wrong with a host somebody typed. */
 export function hostFlaw(text: string): string | undefined {
-  return parseHost(text) === undefined ? "a host is a name or an address, such as 127.0.0.1 or example.org" : undefined;
+  return parseHost(text) === undefined
+    ? "a host is a name or an address, such as 127.0.0.1 or example.org"
+    : undefined;
 }
 
 /** Does `host` reach this machine alone, so that nothing travels? */

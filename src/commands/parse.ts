@@ -50,7 +50,10 @@ export async function parseCommand(root: Command, argv: string[]): Promise<Invoc
       continue;
     }
     if (!Object.hasOwn(subCommands, name)) {
-      throw usageError(`there is no command ${path} ${name}`, meant(name, Object.keys(subCommands), `${path} --help`));
+      throw usageError(
+        `there is no command ${path} ${name}`,
+        meant(name, Object.keys(subCommands), `${path} --help`),
+      );
     }
     command = (await resolve(subCommands[name])) as Command;
     path = `${path} ${name}`;
@@ -68,7 +71,12 @@ export async function parseCommand(root: Command, argv: string[]): Promise<Invoc
   return { command, path, wants, args: await parseFlags(command, path, own, words.slice(own.length)) };
 }
 
-async function parseFlags(command: Command, path: string, words: string[], rest: string[]): Promise<Arguments> {
+async function parseFlags(
+  command: Command,
+  path: string,
+  words: string[],
+  rest: string[],
+): Promise<Arguments> {
   const definitions = await resolve(command.args ?? {});
   const flags = Object.entries(definitions).filter(([, { type }]) => type !== "positional");
   const places = Object.entries(definitions).filter(([, { type }]) => type === "positional");
@@ -76,7 +84,14 @@ async function parseFlags(command: Command, path: string, words: string[], rest:
     flags.map(([name, definition]) => {
       const alias = "alias" in definition ? definition.alias : undefined;
       const short = typeof alias === "string" ? { short: alias } : {};
-      return [name, { type: definition.type === "boolean" ? ("boolean" as const) : ("string" as const), multiple: true, ...short }];
+      return [
+        name,
+        {
+          type: definition.type === "boolean" ? ("boolean" as const) : ("string" as const),
+          multiple: true,
+          ...short,
+        },
+      ];
     }),
   );
   const help = `see ${path} --help`;
@@ -123,7 +138,14 @@ async function parseFlags(command: Command, path: string, words: string[], rest:
 function checkKnown(word: string, options: Readonly<Record<string, unknown>>, help: string): void {
   const name = /^--([^=]+)/.exec(word)?.[1];
   if (name === undefined || Object.hasOwn(options, name)) return;
-  throw usageError(`there is no flag --${name}`, meant(`--${name}`, Object.keys(options).map((known) => `--${known}`), help));
+  throw usageError(
+    `there is no flag --${name}`,
+    meant(
+      `--${name}`,
+      Object.keys(options).map((known) => `--${known}`),
+      help,
+    ),
+  );
 }
 
 /** A guess at what was meant, where one is close; otherwise where to look. */
@@ -156,4 +178,3 @@ type Later<T> = T | Promise<T> | (() => T) | (() => Promise<T>);
 async function resolve<T>(value: Later<T>): Promise<T> {
   return typeof value === "function" ? await (value as () => T | Promise<T>)() : await value;
 }
-

@@ -33,28 +33,60 @@ import { commonFlags, type Arguments, type FlagsDef } from "./parse.ts";
 
 const serveFlags = {
   host: { type: "string", valueHint: "HOST", description: "address to listen on (127.0.0.1)" },
-  port: { type: "string", valueHint: "PORT", description: `port, 0 for any (${DEFAULT_PORT}); a busy one: the next free` },
+  port: {
+    type: "string",
+    valueHint: "PORT",
+    description: `port, 0 for any (${DEFAULT_PORT}); a busy one: the next free`,
+  },
   "strict-port": { type: "boolean", description: "a busy port is an error" },
-  auth: { type: "enum", options: [...AUTH_MODES], description: "who may talk: accounts, known addresses, anybody (password)" },
+  auth: {
+    type: "enum",
+    options: [...AUTH_MODES],
+    description: "who may talk: accounts, known addresses, anybody (password)",
+  },
   register: { type: "boolean", description: "clients may create their own account" },
   service: { type: "string", valueHint: "NAME", description: "what answers (echo)" },
   "list-services": { type: "boolean", description: "say which services there are" },
   bare: { type: "boolean", description: "frames only: no login, no session" },
   open: { type: "boolean", description: "allow --bare beyond this machine" },
   "no-tls": { type: "boolean", description: "listen in plain text, also beyond this machine" },
-  log: { type: "string", valueHint: "FILE", description: "where service messages go (parley.log in the data folder)" },
+  log: {
+    type: "string",
+    valueHint: "FILE",
+    description: "where service messages go (parley.log in the data folder)",
+  },
   "log-level": { type: "enum", options: [...LOG_LEVELS], description: "least level that is written (info)" },
-  "log-format": { type: "enum", options: [...LOG_FORMATS], description: "one line, or one JSON object, an event (text)" },
+  "log-format": {
+    type: "enum",
+    options: [...LOG_FORMATS],
+    description: "one line, or one JSON object, an event (text)",
+  },
   "max-frame": { type: "string", valueHint: "SIZE", description: "longest message (1mb)" },
-  "max-connections": { type: "string", valueHint: "N", description: `connections at once (${MAX_CONNECTIONS})` },
-  "max-backlog": { type: "string", valueHint: "SIZE", description: "output a slow reader may leave unread (4mb)" },
-  "max-attempts": { type: "string", valueHint: "N", description: `wrong logins on a connection (${MAX_ATTEMPTS})` },
+  "max-connections": {
+    type: "string",
+    valueHint: "N",
+    description: `connections at once (${MAX_CONNECTIONS})`,
+  },
+  "max-backlog": {
+    type: "string",
+    valueHint: "SIZE",
+    description: "output a slow reader may leave unread (4mb)",
+  },
+  "max-attempts": {
+    type: "string",
+    valueHint: "N",
+    description: `wrong logins on a connection (${MAX_ATTEMPTS})`,
+  },
   "login-timeout": { type: "string", valueHint: "TIME", description: "from connecting to logged in (30s)" },
   "idle-timeout": { type: "string", valueHint: "TIME", description: "end silent conversations (off)" },
   drain: { type: "string", valueHint: "TIME", description: "for conversations to end when stopped (10s)" },
   "hash-memory": { type: "string", valueHint: "SIZE", description: "argon2id memory (64mb)" },
   "hash-time": { type: "string", valueHint: "N", description: `argon2id passes (${HASH_TIME})` },
-  "min-password": { type: "string", valueHint: "N", description: `shortest password (${MIN_PASSWORD_LENGTH})` },
+  "min-password": {
+    type: "string",
+    valueHint: "N",
+    description: `shortest password (${MIN_PASSWORD_LENGTH})`,
+  },
   json: { type: "boolean", description: "ready line as JSON" },
   "port-file": { type: "string", valueHint: "FILE", description: "write the port there when ready" },
   check: { type: "boolean", description: "try everything out, then leave" },
@@ -116,11 +148,13 @@ function readOptions(flags: ServeFlags): Omit<ServerOptions, "log"> {
   if (host === undefined) throw usageError(`--host: ${JSON.stringify(hostText)} is no address`);
   const portText = flags.text("port") ?? String(DEFAULT_PORT);
   const port = parsePort(portText, 0);
-  if (port === undefined) throw usageError(`--port: ${JSON.stringify(portText)} is no port`, "a number from 0 to 65535");
+  if (port === undefined)
+    throw usageError(`--port: ${JSON.stringify(portText)} is no port`, "a number from 0 to 65535");
   const bare = flags.has("bare");
   const auth = flags.choice<AuthMode>("auth", AUTH_MODES, "password");
   if (bare && flags.text("auth") !== undefined) throw usageError("--bare and --auth exclude each other");
-  if (flags.has("register") && (bare || auth !== "password")) throw usageError("--register needs --auth password");
+  if (flags.has("register") && (bare || auth !== "password"))
+    throw usageError("--register needs --auth password");
   if (!isLoopback(host)) {
     if (bare && !flags.has("open")) {
       throw usageError(`--bare lets anybody in: not on ${host}`, "say --open if that is meant");
@@ -158,7 +192,11 @@ function readOptions(flags: ServeFlags): Omit<ServerOptions, "log"> {
   };
 }
 
-async function offerFirstUser(store: Store, options: Omit<ServerOptions, "log">, terminal: Terminal): Promise<void> {
+async function offerFirstUser(
+  store: Store,
+  options: Omit<ServerOptions, "log">,
+  terminal: Terminal,
+): Promise<void> {
   if (store.document.users.size > 0 || options.register === true || !terminal.canAsk) return;
   terminal.say("There are no users yet, so nobody could log in.");
   if (!(await terminal.confirm("create the first one?", true))) return;
@@ -182,13 +220,26 @@ function announce(
   const address = formatAddress(host, port);
   const auth = options.bare === true ? "bare" : options.auth;
   const ready = flags.has("json")
-    ? JSON.stringify({ event: "listening", host, port, pid: process.pid, tls: null, auth, service: options.serviceName })
+    ? JSON.stringify({
+        event: "listening",
+        host,
+        port,
+        pid: process.pid,
+        tls: null,
+        auth,
+        service: options.serviceName,
+      })
     : `listening on ${address}`;
   const portFile = flags.text("port-file");
   if (portFile !== undefined) writePortFile(portFile, port);
   process.stdout.write(`${ready}\n`);
   if (terminal.isWatched) {
-    const who = { password: "password", ip: "known addresses", none: "anybody may talk", bare: "bare frames, no login" };
+    const who = {
+      password: "password",
+      ip: "known addresses",
+      none: "anybody may talk",
+      bare: "bare frames, no login",
+    };
     const reach = isLoopback(host) ? "this machine only" : "reachable from other machines";
     terminal.note(`${who[auth]} · ${reach} · not encrypted`);
     terminal.note(`log: ${context.logPath}`);
@@ -211,12 +262,20 @@ function writePortFile(path: string, port: number): void {
   try {
     writeFileSync(path, `${port}\n`);
   } catch (error) {
-    throw new ParleyError("failed", `--port-file: cannot write ${path}: ${systemCode(error) ?? messageOf(error)}`);
+    throw new ParleyError(
+      "failed",
+      `--port-file: cannot write ${path}: ${systemCode(error) ?? messageOf(error)}`,
+    );
   }
 }
 
 /** INT and TERM: drain, and again: at once. HUP: reload and reopen. Resolves when the server has stopped. */
-async function handleSignals(server: Server, log: LogFile, terminal: Terminal, drainMs: number): Promise<void> {
+async function handleSignals(
+  server: Server,
+  log: LogFile,
+  terminal: Terminal,
+  drainMs: number,
+): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<void>();
   let firstAt: number | undefined;
   const stop = () => {
@@ -225,7 +284,9 @@ async function handleSignals(server: Server, log: LogFile, terminal: Terminal, d
     const again = firstAt !== undefined;
     firstAt ??= now;
     if (!again && terminal.isWatched && server.sessions > 0) {
-      terminal.say(`stopping: ${server.sessions} conversations have ${sayDuration(drainMs)} to end; again: at once`);
+      terminal.say(
+        `stopping: ${server.sessions} conversations have ${sayDuration(drainMs)} to end; again: at once`,
+      );
     }
     if (again) server.terminate();
     else void server.stop(drainMs).then(() => resolve());

@@ -40,10 +40,16 @@ const PASSWORD = {
   "password-file": { type: "string", valueHint: "FILE", description: "read the password from a file" },
   "password-stdin": { type: "boolean", description: "read the password from standard input" },
   generate: { type: "boolean", description: "make a password and print it" },
-  "min-password": { type: "string", valueHint: "N", description: `shortest password (${MIN_PASSWORD_LENGTH})` },
+  "min-password": {
+    type: "string",
+    valueHint: "N",
+    description: `shortest password (${MIN_PASSWORD_LENGTH})`,
+  },
 } satisfies FlagsDef;
 
 const YES = { yes: { type: "boolean", description: "do not ask" } } satisfies FlagsDef;
+
+type Cell = string | number | null;
 
 /** What every one of these commands works with. */
 class Desk<Name extends string> {
@@ -70,23 +76,30 @@ class Desk<Name extends string> {
   }
 
   /** A table: objects with `--json`, otherwise columns under a heading; nothing but a notice when it is empty. */
-  table(rows: Readonly<Record<string, unknown>>[], empty: string): void {
+  table(rows: Readonly<Record<string, Cell>>[], empty: string): void {
     if (this.flags.has("json")) {
       for (const row of rows) process.stdout.write(`${JSON.stringify(row)}\n`);
       return;
     }
     if (rows.length === 0) return void (this.terminal.isWatched && this.terminal.note(empty));
     const names = Object.keys(rows[0] ?? {});
-    const cells = [names.map((name) => name.toUpperCase()), ...rows.map((row) => names.map((name) => cell(row[name])))];
-    const widths = names.map((_, column) => Math.max(...cells.map((line) => Bun.stringWidth(line[column] ?? ""))));
+    const cells = [
+      names.map((name) => name.toUpperCase()),
+      ...rows.map((row) => names.map((name) => cell(row[name]))),
+    ];
+    const widths = names.map((_, column) =>
+      Math.max(...cells.map((line) => Bun.stringWidth(line[column] ?? ""))),
+    );
     for (const line of cells) {
-      const padded = line.map((text, column) => text + " ".repeat((widths[column] ?? 0) - Bun.stringWidth(text)));
+      const padded = line.map(
+        (text, column) => text + " ".repeat((widths[column] ?? 0) - Bun.stringWidth(text)),
+      );
       process.stdout.write(`${padded.join("  ").trimEnd()}\n`);
     }
   }
 }
 
-function cell(value: unknown): string {
+function cell(value: Cell | undefined): string {
   if (value === null || value === undefined) return "-";
   return escapeLine(typeof value === "string" ? value.replace(/\.\d{3}Z$/, "Z") : String(value));
 }
@@ -112,7 +125,12 @@ const add = defineCommand({
     await desk.store.change((draft) => {
       if (!(ifMissing && draft.users.has(name))) addUser(draft, name, hash, new Date());
     });
-    announcePassword(desk, { event: "added", user: name }, `user ${name} added`, generated ? password : undefined);
+    announcePassword(
+      desk,
+      { event: "added", user: name },
+      `user ${name} added`,
+      generated ? password : undefined,
+    );
   },
 });
 
@@ -133,7 +151,12 @@ const passwd = defineCommand({
     const keep = desk.flags.has("keep-sessions");
     await desk.store.change((draft) => setPassword(draft, name, hash, keep, new Date()));
     const sentence = `user ${name} has a new password${keep ? "" : ", and its sessions have ended"}`;
-    announcePassword(desk, { event: "password-changed", user: name }, sentence, generated ? password : undefined);
+    announcePassword(
+      desk,
+      { event: "password-changed", user: name },
+      sentence,
+      generated ? password : undefined,
+    );
   },
 });
 
@@ -141,7 +164,9 @@ const passwd = defineCommand({
 function expectUser(desk: Desk<string>, name: string): void {
   const { users } = desk.store.document;
   if (!users.has(name)) {
-    throw new AccountError("unknown", `there is no user ${name}`, { hint: `to create it: parley users add ${name}` });
+    throw new AccountError("unknown", `there is no user ${name}`, {
+      hint: `to create it: parley users add ${name}`,
+    });
   }
 }
 
@@ -156,15 +181,24 @@ async function newPassword(
   if (flags.has("generate")) return { password: randomBytes(15).toString("base64url"), generated: true };
   const given = await terminal.secret(secretFlags(flags));
   if (given === undefined && !terminal.canAsk) {
-    throw usageError("a password is needed", "give it with --password-file FILE or --password-stdin, or --generate one");
+    throw usageError(
+      "a password is needed",
+      "give it with --password-file FILE or --password-stdin, or --generate one",
+    );
   }
-  if (given === undefined) return { password: await terminal.askNewSecret("password:", flaw), generated: false };
+  if (given === undefined)
+    return { password: await terminal.askNewSecret("password:", flaw), generated: false };
   const wrong = flaw(given);
   if (wrong !== undefined) throw new ParleyError("failed", wrong);
   return { password: given, generated: false };
 }
 
-function announcePassword(desk: Desk<string>, event: object, sentence: string, password: string | undefined): void {
+function announcePassword(
+  desk: Desk<string>,
+  event: object,
+  sentence: string,
+  password: string | undefined,
+): void {
   if (password === undefined) return desk.done({ ...event }, sentence);
   if (desk.flags.has("json")) return desk.done({ ...event, password }, sentence);
   desk.terminal.say(sentence);
@@ -274,7 +308,12 @@ const sessions = defineCommand({
 const revoke = defineCommand({
   meta: { name: "revoke", description: "end session tokens, and their conversations" },
   args: {
-    id: { type: "positional", required: false, valueHint: "ID", description: "the token, as `users sessions` lists it" },
+    id: {
+      type: "positional",
+      required: false,
+      valueHint: "ID",
+      description: "the token, as `users sessions` lists it",
+    },
     user: { type: "string", valueHint: "NAME", description: "every one of this user" },
     all: { type: "boolean", description: "every one there is" },
     ...usersFlags,
@@ -290,9 +329,12 @@ const revoke = defineCommand({
     const name = given === undefined ? undefined : desk.name(given);
     const count = await desk.store.change((draft) => {
       if (id !== undefined && !draft.tokens.has(id)) {
-        throw new AccountError("unknown", `there is no session ${id}`, { hint: "see them: parley users sessions" });
+        throw new AccountError("unknown", `there is no session ${id}`, {
+          hint: "see them: parley users sessions",
+        });
       }
-      if (name !== undefined && !draft.users.has(name)) throw new AccountError("unknown", `there is no user ${name}`);
+      if (name !== undefined && !draft.users.has(name))
+        throw new AccountError("unknown", `there is no user ${name}`);
       return revokeTokens(draft, (token, key) => all || key === id || token.user === name);
     });
     desk.done({ event: "revoked", count }, count === 1 ? "1 session revoked" : `${count} sessions revoked`);
@@ -304,7 +346,12 @@ const listHosts = defineCommand({
   args: usersFlags,
   run({ args }) {
     const desk = new Desk<never>(args);
-    const rows = [...desk.store.document.hosts].map(([address, { name, first, last }]) => ({ address, name, first, last }));
+    const rows = [...desk.store.document.hosts].map(([address, { name, first, last }]) => ({
+      address,
+      name,
+      first,
+      last,
+    }));
     desk.table(rows, "no address is known");
   },
 });
@@ -350,10 +397,13 @@ const importUsers = defineCommand({
     const desk = new Desk<"file">(args);
     const path = desk.flags.text("file") ?? "-";
     const text = path === "-" ? await Bun.stdin.text() : readImport(path);
-    const users = text.split("\n").flatMap((line, index) => (line.trim() === "" ? [] : [parseImport(line, index + 1)]));
+    const users = text
+      .split("\n")
+      .flatMap((line, index) => (line.trim() === "" ? [] : [parseImport(line, index + 1)]));
     await desk.store.change((draft) => {
       const taken = users.find(({ name }) => draft.users.has(name));
-      if (taken !== undefined) throw new AccountError("exists", `user ${taken.name} already exists: nothing was imported`);
+      if (taken !== undefined)
+        throw new AccountError("exists", `user ${taken.name} already exists: nothing was imported`);
       for (const { name, user } of users) draft.users.set(name, user);
     });
     desk.done({ event: "imported", count: users.length }, `${users.length} users imported`);
@@ -376,11 +426,13 @@ function parseImport(line: string, number: number): { name: string; user: User }
   } catch (error) {
     throw wrong(messageOf(error));
   }
-  const { name: given, ...rest } = typeof json === "object" && json !== null ? { name: "", ...json } : { name: "" };
+  const { name: given, ...rest } =
+    typeof json === "object" && json !== null ? { name: "", ...json } : { name: "" };
   const name = typeof given === "string" ? normalizeName(given) : undefined;
   if (name === undefined) throw wrong("it has no user name");
   const user = parseUser(rest, new Date());
-  if (user === undefined || hashCost(user.password) === undefined) throw wrong(`user ${name} has no argon2id hash`);
+  if (user === undefined || hashCost(user.password) === undefined)
+    throw wrong(`user ${name} has no argon2id hash`);
   return { name, user };
 }
 

@@ -481,7 +481,8 @@ export class Connection implements Flushable {
 
   /** The socket's `error`: one of our own handlers threw what it should have caught. */
   broke(error: unknown): void {
-    if (this.#receiver === undefined) this.abort(new ConnectionError("reset", messageOf(error), { cause: error }));
+    if (this.#receiver === undefined)
+      this.abort(new ConnectionError("reset", messageOf(error), { cause: error }));
     else this.#fail(error);
   }
 

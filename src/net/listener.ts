@@ -59,7 +59,10 @@ export function listen(options: ListenOptions): Listener {
   const { socket: server, host } = bind(options, {
     open(socket) {
       // Over the limit by as many as are being told so: the next ones are not even told.
-      if (connections.size >= maxConnections + RESERVED_DESCRIPTORS / 2) return void socket.terminate();
+      if (connections.size >= maxConnections + RESERVED_DESCRIPTORS / 2) {
+        socket.terminate();
+        return;
+      }
       const connection = new Connection(socket, {
         cork,
         maxFrame: options.maxFrame ?? MAX_LOGIN_FRAME_BYTES,
@@ -167,4 +170,3 @@ function descriptorLimit(): number {
     return Infinity; // no /proc: not Linux, where limits are far higher than any default here
   }
 }
-

@@ -14,7 +14,10 @@ const SERVICES: ReadonlyMap<string, { service: Service; summary: string }> = new
 export function findService(name: string): Service {
   const entry = SERVICES.get(name);
   if (entry !== undefined) return entry.service;
-  throw usageError(`--service: there is no service ${JSON.stringify(name)}`, `one of ${[...SERVICES.keys()].join(", ")}`);
+  throw usageError(
+    `--service: there is no service ${JSON.stringify(name)}`,
+    `one of ${[...SERVICES.keys()].join(", ")}`,
+  );
 }
 
 /** Name and one line about each built-in service. */

@@ -107,7 +107,9 @@ function printAbove(editor: Interface, screen: NodeJS.WriteStream, print: () => 
 /** Earlier lines, the latest first, as readline wants them. */
 function readHistory(path: string): string[] {
   try {
-    const lines = readFileSync(path, "utf8").split("\n").filter((line) => line !== "");
+    const lines = readFileSync(path, "utf8")
+      .split("\n")
+      .filter((line) => line !== "");
     const latest = lines.slice(-HISTORY_LINES);
     if (lines.length > 2 * HISTORY_LINES) writeFileSync(path, `${latest.join("\n")}\n`, { mode: 0o600 });
     return latest.reverse();

@@ -5,6 +5,7 @@ import { ParleyError, systemCode } from "../errors.ts";
 export class Output {
   #chunks: (string | Uint8Array)[] = [];
   #full: Promise<void> | undefined;
+  #written: Promise<void> = Promise.resolve();
   #failed: ParleyError | undefined;
   readonly #closed = Promise.withResolvers<ParleyError>();
 
@@ -12,7 +13,10 @@ export class Output {
     process.stdout.on("error", (error: unknown) => {
       const broken = systemCode(error) === "EPIPE";
       const reason = broken ? "its reader has left" : (systemCode(error) ?? "it failed");
-      this.#failed ??= new ParleyError("failed", `standard output is closed (${reason}): not every answer was printed`);
+      this.#failed ??= new ParleyError(
+        "failed",
+        `standard output is closed (${reason}): not every answer was printed`,
+      );
       this.#closed.resolve(this.#failed);
     });
   }
@@ -32,7 +36,7 @@ export class Output {
   /** Resolves when everything is written. @throws {ParleyError} when it cannot be. */
   async flush(): Promise<void> {
     this.#flush();
-    await Promise.race([new Promise<void>((resolve) => process.stdout.write("", () => resolve())), this.closed]);
+    await Promise.race([this.#written, this.closed]);
     if (this.#failed !== undefined) throw this.#failed;
   }
 
@@ -41,14 +45,15 @@ export class Output {
     const chunks = this.#chunks;
     this.#chunks = [];
     if (this.#failed !== undefined) return;
-    const bytes = Buffer.concat(chunks.map((chunk) => (typeof chunk === "string" ? Buffer.from(chunk) : chunk)));
-    if (process.stdout.write(bytes)) return;
-    this.#full ??= new Promise((resolve) => {
-      process.stdout.once("drain", () => {
-        this.#full = undefined;
-        resolve();
-      });
-      void this.closed.then(() => resolve());
+    const bytes = Buffer.concat(
+      chunks.map((chunk) => (typeof chunk === "string" ? Buffer.from(chunk) : chunk)),
+    );
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#written = promise;
+    // The callback, not `drain` or an empty write: only that says that these bytes are out (measured).
+    if (process.stdout.write(bytes, () => resolve())) return;
+    this.#full ??= Promise.race([promise, this.closed.then(() => undefined)]).then(() => {
+      this.#full = undefined;
     });
   }
 }

@@ -35,7 +35,10 @@ export async function talkPiped(client: Client, report: Report, options: PipedOp
   const timer =
     timeoutMs === undefined
       ? undefined
-      : setTimeout(() => late.reject(new ParleyError("timeout", `nothing was received for ${timeoutMs} ms`)), timeoutMs);
+      : setTimeout(
+          () => late.reject(new ParleyError("timeout", `nothing was received for ${timeoutMs} ms`)),
+          timeoutMs,
+        );
   const outcome = client.converse((payload) => {
     timer?.refresh();
     const printed = report.received(payload);
@@ -56,34 +59,41 @@ export async function talkPiped(client: Client, report: Report, options: PipedOp
 }
 
 async function sendAll(client: Client, report: Report, options: PipedOptions): Promise<void> {
-  for await (const message of options.messages.length > 0 ? given(options.messages) : read(client, options)) {
-    if (client.over) return;
-    if (message.length > client.maxFrame) {
-      throw new ParleyError("failed", `a message of ${message.length} bytes is over the server's limit of ${client.maxFrame}`);
+  const { messages } = options;
+  const batches = messages.length > 0 ? [messages.map((text) => Buffer.from(text))] : read(client, options);
+  // What one read of stdin brought is sent in one turn, and so in one write.
+  for await (const batch of batches) {
+    for (const message of batch) {
+      if (client.over) return;
+      if (message.length > client.maxFrame) throw tooLong(message, client);
+      client.send(message);
+      report.sent(message);
     }
-    client.send(message);
-    report.sent(message);
     await client.writable();
   }
   // A service may be finished as soon as there is no more input: whoever counts answers waits for them first.
   if (options.count === undefined) client.end();
 }
 
-async function* given(messages: string[]): AsyncGenerator<Uint8Array> {
-  for (const message of messages) yield Buffer.from(message);
+function tooLong(message: Uint8Array, client: Client): ParleyError {
+  return new ParleyError(
+    "failed",
+    `a message of ${message.length} bytes is over the server's limit of ${client.maxFrame}`,
+  );
 }
 
-async function* read(client: Client, { framing }: PipedOptions): AsyncGenerator<Uint8Array> {
+async function* read(client: Client, { framing }: PipedOptions): AsyncGenerator<Iterable<Uint8Array>> {
   const stream: ReadableStream<Uint8Array> = Bun.stdin.stream();
   if (framing === "raw") {
-    const step = Math.min(RAW_CHUNK_BYTES, client.maxFrame);
-    for await (const chunk of stream) {
-      for (let start = 0; start < chunk.length; start += step) yield chunk.subarray(start, start + step);
-    }
+    for await (const chunk of stream) yield pieces(chunk, Math.min(RAW_CHUNK_BYTES, client.maxFrame));
     return;
   }
   const splitter = new LineSplitter(framing === "nul" ? NUL : NEWLINE, client.maxFrame);
-  for await (const chunk of stream) yield* splitter.push(chunk);
+  for await (const chunk of stream) yield splitter.push(chunk);
   const rest = splitter.end();
-  if (rest !== undefined) yield rest;
+  if (rest !== undefined) yield [rest];
+}
+
+function* pieces(chunk: Uint8Array, size: number): Generator<Uint8Array> {
+  for (let start = 0; start < chunk.length; start += size) yield chunk.subarray(start, start + size);
 }

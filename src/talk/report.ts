@@ -27,7 +27,10 @@ export class Report {
     const { json, delimiter, toTerminal } = this.#options;
     if (json) return this.event("received", content(payload));
     if (!toTerminal) return this.#output.print(payload, delimiter);
-    return this.#output.print(escapeText(Buffer.from(payload).toString()), delimiter === "\0" ? "\n" : delimiter);
+    return this.#output.print(
+      escapeText(Buffer.from(payload).toString()),
+      delimiter === "\0" ? "\n" : delimiter,
+    );
   }
 
   sent(payload: Uint8Array): void {

@@ -54,7 +54,9 @@ export class Trace {
     const meaning = own ? `${isControl ? "control " : ""}${type ?? "?"}` : "message";
     const bytes = payload.length === 1 ? "1 byte" : `${payload.length} bytes`;
     const shown = message === undefined ? start(payload) : shorten(JSON.stringify(message, mask));
-    this.#write(`${arrow} ${header}  ${escapeLine(meaning).padEnd(13)} ${bytes.padStart(9)}  ${escapeLine(shown)}`);
+    this.#write(
+      `${arrow} ${header}  ${escapeLine(meaning).padEnd(13)} ${bytes.padStart(9)}  ${escapeLine(shown)}`,
+    );
     if (!isControl && type === "welcome") this.#conversation = true;
   }
 }

@@ -85,7 +85,11 @@ export class FrameDecoder {
     const available = chunk.length - offset;
     if (available < HEADER_BYTES) return this.#keepRest(available);
     const header =
-      ((chunk[offset]! << 24) | (chunk[offset + 1]! << 16) | (chunk[offset + 2]! << 8) | chunk[offset + 3]!) >>> 0;
+      ((chunk[offset]! << 24) |
+        (chunk[offset + 1]! << 16) |
+        (chunk[offset + 2]! << 8) |
+        chunk[offset + 3]!) >>>
+      0;
     // The hot path: a plain header, and the whole payload in this chunk.
     if (header < CONTROL_BIT && header <= this.limit && available - HEADER_BYTES >= header) {
       const start = offset + HEADER_BYTES;

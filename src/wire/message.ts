@@ -131,10 +131,12 @@ export type FailureCode =
   | "shutting_down";
 
 /** Codes of `refused`: the client may try again on this connection. */
-export type RefusedCode = "bad_credentials" | "bad_name" | "bad_password" | "name_taken" | "token_refused" | "not_allowed";
+export type RefusedCode =
+  "bad_credentials" | "bad_name" | "bad_password" | "name_taken" | "token_refused" | "not_allowed";
 
 /** Codes of `bye` (wire protocol, section 4). */
-export type ByeCode = "done" | "shutting_down" | "revoked" | "disabled" | "idle" | "too_slow" | "bad_length" | "service_failed";
+export type ByeCode =
+  "done" | "shutting_down" | "revoked" | "disabled" | "idle" | "too_slow" | "bad_length" | "service_failed";
 
 /** The JSON text of a message, `type` first. */
 export function encodeMessage(message: FromServer | Login | Control): string {
@@ -174,7 +176,11 @@ export function decodeText(payload: Uint8Array): string {
   }
 }
 
-function decode<S extends v.GenericSchema>(schema: S, payload: Uint8Array, expected: string): v.InferOutput<S> {
+function decode<S extends v.GenericSchema>(
+  schema: S,
+  payload: Uint8Array,
+  expected: string,
+): v.InferOutput<S> {
   return check(schema, parse(payload), expected);
 }
 
