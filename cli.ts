@@ -31,6 +31,7 @@ const EXIT_CODES: ReadonlyMap<string, number> = new Map([
   ["turned_away", 5],
   ["unconfirmed", 6],
   ["interrupted", 130],
+  ["terminated", 143],
 ]);
 
 async function main(argv: string[]): Promise<number> {
@@ -56,8 +57,8 @@ function report(error: unknown, debug: boolean): number {
   if (debug && error instanceof Error) process.stderr.write(`${Bun.inspect(error)}\n`);
   if (error instanceof ParleyError) {
     const code: string = error.code;
-    // Whoever pressed Ctrl-C knows.
-    if (code !== "interrupted") terminal.error(error.message, error.hint);
+    // Whoever sent the signal knows.
+    if (code !== "interrupted" && code !== "terminated") terminal.error(error.message, error.hint);
     return EXIT_CODES.get(code) ?? 1;
   }
   terminal.error(

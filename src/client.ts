@@ -40,6 +40,8 @@ export interface ClientOptions {
    * gave up meanwhile is dialled anew.
    */
   credential?(hello: Hello, refused: Refused | undefined): Promise<Credential>;
+  /** Told before each connection that is made. */
+  onDial?(): void;
   /** Told once when the server is not there yet. */
   onWait?(): void;
   /** Told when the connection is up, before the login. */
@@ -131,15 +133,6 @@ export class Client {
   /** Leaves at once; what was sent is still delivered. */
   leave(): void {
     this.#settle({ kind: "left" });
-  }
-
-  /** No message is delivered until `resume`. */
-  pause(): void {
-    this.#connection.pause();
-  }
-
-  resume(): void {
-    this.#connection.resume();
   }
 
   /**
@@ -248,6 +241,7 @@ async function dialPatiently(options: ClientOptions): Promise<Connection> {
   let told = false;
   for (;;) {
     try {
+      options.onDial?.();
       return await dial({
         host,
         port,

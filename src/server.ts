@@ -6,27 +6,19 @@
 //
 // The one place that logs a connection's fate and closes it for its errors.
 
-import { credentialStamp } from "./auth/accounts.ts";
-import { Authenticator, type AuthMode, type LoginError } from "./auth/authenticate.ts";
+import { Authenticator, whyEnded, type AuthMode, type LoginError } from "./auth/authenticate.ts";
 import { PasswordHasher, type HashCost } from "./auth/password.ts";
 import type { Store } from "./auth/store.ts";
+import { drain } from "./drain.ts";
 import { messageOf, ParleyError } from "./errors.ts";
 import { HandshakeError, turnAway, welcome, type Arrival } from "./handshake.ts";
-import {
-  DRAIN_BUSY_MS,
-  DRAIN_QUIET_MS,
-  DRAIN_TIMEOUT_MS,
-  LOGIN_TIMEOUT_MS,
-  MAX_ATTEMPTS,
-  MAX_FRAME_BYTES,
-} from "./limits.ts";
+import { DRAIN_TIMEOUT_MS, LOGIN_TIMEOUT_MS, MAX_ATTEMPTS, MAX_FRAME_BYTES } from "./limits.ts";
 import type { Logger } from "./log.ts";
 import { ConnectionError, type Connection } from "./net/connection.ts";
 import { listen, type Listener } from "./net/listener.ts";
 import type { Service } from "./services/service.ts";
 import { Session } from "./session.ts";
 import { FrameError } from "./wire/frame.ts";
-import type { ByeCode } from "./wire/message.ts";
 
 export interface ServerOptions {
   host: string;
@@ -236,23 +228,9 @@ export class Server {
   }
 
   #recheck(session: Session): void {
-    const ending = this.#endOf(session.arrival);
-    if (ending !== undefined) session.sayBye(ending[0], ending[1]);
-  }
-
-  /** Why a conversation may not go on, or undefined when it may. */
-  #endOf({ user: name, stamp, tokenId, tokenUntil }: Arrival): [ByeCode, string] | undefined {
-    const document = this.#options.store?.document;
-    if (document === undefined || name === null || stamp === undefined) return undefined;
-    const user = document.users.get(name);
-    if (user === undefined) return ["revoked", "this account was removed"];
-    if (user.disabled !== null) return ["disabled", "this account was disabled"];
-    if (credentialStamp(user) !== stamp) return ["revoked", "the password was changed"];
-    // A token that died of age does not end the conversation it began.
-    if (tokenId !== undefined && !document.tokens.has(tokenId) && Date.now() < (tokenUntil ?? 0)) {
-      return ["revoked", "this login was revoked"];
-    }
-    return undefined;
+    const { store } = this.#options;
+    const ending = store === undefined ? undefined : whyEnded(store.document, session.arrival, Date.now());
+    if (ending !== undefined) session.sayBye(ending.code, ending.message);
   }
 
   #endIdle(timeoutMs: number): void {
@@ -292,44 +270,13 @@ export class Server {
       if (talking.has(connection)) continue;
       connection.abort(new HandshakeError("shutting_down", "the server is shutting down"));
     }
-    const cut = await this.#drain(drainMs);
+    const cut = await drain(this.#sessions, () => this.connections, drainMs);
     this.#listener.terminate();
     this.#unwatch?.();
     clearInterval(this.#idleSweep);
     await this.#options.store?.settled();
     this.#log.info("stopped", { cut });
     return cut;
-  }
-
-  /**
-   * Sends each conversation `bye` once it has been silent long enough for everything in flight to have arrived; one that
-   * keeps talking gets a second.
-   */
-  #drain(drainMs: number): Promise<number> {
-    const began = performance.now();
-    for (const session of this.#sessions) {
-      session.connection.heard = false;
-      session.heardAt = began;
-    }
-    const { promise, resolve } = Promise.withResolvers<number>();
-    const sweep = () => {
-      const now = performance.now();
-      for (const session of this.#sessions) {
-        const { connection } = session;
-        if (connection.heard) session.heardAt = now;
-        connection.heard = false;
-        if (connection.busy) continue;
-        if (now - session.heardAt >= DRAIN_QUIET_MS || now - began >= DRAIN_BUSY_MS) {
-          session.sayBye("shutting_down", "the server is shutting down");
-        }
-      }
-      if (this.connections > 0 && now - began < drainMs) return;
-      clearInterval(interval);
-      resolve(this.connections);
-    };
-    const interval = setInterval(sweep, DRAIN_QUIET_MS / 4);
-    sweep();
-    return promise;
   }
 }
 

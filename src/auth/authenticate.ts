@@ -14,6 +14,7 @@ import {
   touchToken,
   upgradeHash,
 } from "./accounts.ts";
+import type { Document } from "./document.ts";
 import { displayName, NAME_RULE, normalizeName } from "./name.ts";
 import { HashQueueError, passwordFlaw, type PasswordHasher } from "./password.ts";
 import type { Store } from "./store.ts";
@@ -271,6 +272,24 @@ export class Authenticator {
       this.#options.warn(error);
     }
   }
+}
+
+/**
+ * Why a conversation that began with `identity` may not go on, as the code and words of its `bye`; undefined when it may.
+ */
+export function whyEnded(
+  document: Readonly<Document>,
+  { user: name, stamp, tokenId, tokenUntil = 0 }: Identity,
+  now: number,
+): { code: "revoked" | "disabled"; message: string } | undefined {
+  if (name === null || stamp === undefined) return undefined; // no account is behind it
+  const user = document.users.get(name);
+  if (user === undefined) return { code: "revoked", message: "this account was removed" };
+  if (user.disabled !== null) return { code: "disabled", message: "this account was disabled" };
+  if (credentialStamp(user) !== stamp) return { code: "revoked", message: "the password was changed" };
+  // A token that died of age does not end the conversation it began.
+  if (tokenId === undefined || document.tokens.has(tokenId) || now >= tokenUntil) return undefined;
+  return { code: "revoked", message: "this login was revoked" };
 }
 
 function refusal(code: LoginErrorCode, message: string, cause?: unknown): LoginError {

@@ -2,98 +2,22 @@
 
 import { writeFileSync } from "node:fs";
 import { defineCommand } from "citty";
-import { AUTH_MODES, type AuthMode } from "../auth/authenticate.ts";
 import { addUser } from "../auth/accounts.ts";
 import { NAME_RULE, normalizeName } from "../auth/name.ts";
-import { PasswordHasher, passwordFlaw, type HashCost } from "../auth/password.ts";
+import { PasswordHasher, passwordFlaw } from "../auth/password.ts";
 import { Store } from "../auth/store.ts";
 import { DataFolder } from "../data-folder.ts";
-import { messageOf, ParleyError, systemCode, usageError } from "../errors.ts";
-import {
-  DEFAULT_PORT,
-  DRAIN_TIMEOUT_MS,
-  HASH_MEMORY_KIB,
-  HASH_TIME,
-  MAX_ATTEMPTS,
-  MAX_CONNECTIONS,
-  MAX_FRAME_BYTES,
-  MAX_FRAME_CEILING_BYTES,
-  MAX_HASH_MEMORY_KIB,
-  MAX_HASH_TIME,
-  MIN_PASSWORD_LENGTH,
-  sayDuration,
-} from "../limits.ts";
+import { messageOf, ParleyError, systemCode } from "../errors.ts";
+import { DEFAULT_PORT, DRAIN_TIMEOUT_MS, MIN_PASSWORD_LENGTH, sayDuration } from "../limits.ts";
 import { LOG_FORMATS, LOG_LEVELS, openLog, type LogFile } from "../log.ts";
 import { formatAddress } from "../net/connection.ts";
-import { Server, type ServerOptions } from "../server.ts";
-import { findService, listServices } from "../services/catalogue.ts";
+import { Server } from "../server.ts";
+import { listServices } from "../services/catalogue.ts";
 import type { Terminal } from "../terminal.ts";
-import { Flags, isLoopback, parseHost, parsePort, portFlaw, terminalOf } from "./flags.ts";
-import { commonFlags, type Arguments, type FlagsDef } from "./parse.ts";
-
-const serveFlags = {
-  host: { type: "string", valueHint: "HOST", description: "address to listen on (127.0.0.1)" },
-  port: {
-    type: "string",
-    valueHint: "PORT",
-    description: `port, 0 for any (${DEFAULT_PORT}); a busy one: the next free`,
-  },
-  "strict-port": { type: "boolean", description: "a busy port is an error" },
-  auth: {
-    type: "enum",
-    options: [...AUTH_MODES],
-    description: "who may talk: accounts, known addresses, anybody (password)",
-  },
-  register: { type: "boolean", description: "clients may create their own account" },
-  service: { type: "string", valueHint: "NAME", description: "what answers (echo)" },
-  "list-services": { type: "boolean", description: "say which services there are" },
-  bare: { type: "boolean", description: "frames only: no login, no session" },
-  open: { type: "boolean", description: "allow --bare beyond this machine" },
-  "no-tls": { type: "boolean", description: "listen in plain text, also beyond this machine" },
-  log: {
-    type: "string",
-    valueHint: "FILE",
-    description: "where service messages go (parley.log in the data folder)",
-  },
-  "log-level": { type: "enum", options: [...LOG_LEVELS], description: "least level that is written (info)" },
-  "log-format": {
-    type: "enum",
-    options: [...LOG_FORMATS],
-    description: "one line, or one JSON object, an event (text)",
-  },
-  "max-frame": { type: "string", valueHint: "SIZE", description: "longest message (1mb)" },
-  "max-connections": {
-    type: "string",
-    valueHint: "N",
-    description: `connections at once (${MAX_CONNECTIONS})`,
-  },
-  "max-backlog": {
-    type: "string",
-    valueHint: "SIZE",
-    description: "output a slow reader may leave unread (4mb)",
-  },
-  "max-attempts": {
-    type: "string",
-    valueHint: "N",
-    description: `wrong logins on a connection (${MAX_ATTEMPTS})`,
-  },
-  "login-timeout": { type: "string", valueHint: "TIME", description: "from connecting to logged in (30s)" },
-  "idle-timeout": { type: "string", valueHint: "TIME", description: "end silent conversations (off)" },
-  drain: { type: "string", valueHint: "TIME", description: "for conversations to end when stopped (10s)" },
-  "hash-memory": { type: "string", valueHint: "SIZE", description: "argon2id memory (64mb)" },
-  "hash-time": { type: "string", valueHint: "N", description: `argon2id passes (${HASH_TIME})` },
-  "min-password": {
-    type: "string",
-    valueHint: "N",
-    description: `shortest password (${MIN_PASSWORD_LENGTH})`,
-  },
-  json: { type: "boolean", description: "ready line as JSON" },
-  "port-file": { type: "string", valueHint: "FILE", description: "write the port there when ready" },
-  check: { type: "boolean", description: "try everything out, then leave" },
-  ...commonFlags,
-} satisfies FlagsDef;
-
-type ServeFlags = Flags<keyof typeof serveFlags>;
+import { Flags, isLoopback, parsePort, portFlaw, terminalOf } from "./flags.ts";
+import type { Arguments } from "./parse.ts";
+import { programName } from "./program-name.ts";
+import { planServer, serveFlags, type ServeFlags, type ServerPlan } from "./serve-flags.ts";
 
 export default defineCommand({
   meta: { name: "serve", description: "listen, log clients in, and answer their messages" },
@@ -110,7 +34,7 @@ async function serve(flags: ServeFlags): Promise<void> {
     return;
   }
   const terminal = terminalOf(flags);
-  const options = readOptions(flags);
+  const options = planServer(flags);
   const drainMs = flags.duration("drain") ?? DRAIN_TIMEOUT_MS;
   const folder = new DataFolder(flags.text("data"));
   const store = options.bare === true || options.auth === "none" ? undefined : new Store(folder.users);
@@ -142,61 +66,7 @@ async function serve(flags: ServeFlags): Promise<void> {
   }
 }
 
-function readOptions(flags: ServeFlags): Omit<ServerOptions, "log"> {
-  const hostText = flags.text("host") ?? "127.0.0.1";
-  const host = parseHost(hostText);
-  if (host === undefined) throw usageError(`--host: ${JSON.stringify(hostText)} is no address`);
-  const portText = flags.text("port") ?? String(DEFAULT_PORT);
-  const port = parsePort(portText, 0);
-  if (port === undefined)
-    throw usageError(`--port: ${JSON.stringify(portText)} is no port`, "a number from 0 to 65535");
-  const bare = flags.has("bare");
-  const auth = flags.choice<AuthMode>("auth", AUTH_MODES, "password");
-  if (bare && flags.text("auth") !== undefined) throw usageError("--bare and --auth exclude each other");
-  if (flags.has("register") && (bare || auth !== "password"))
-    throw usageError("--register needs --auth password");
-  if (!isLoopback(host)) {
-    if (bare && !flags.has("open")) {
-      throw usageError(`--bare lets anybody in: not on ${host}`, "say --open if that is meant");
-    }
-    if (!flags.has("no-tls")) {
-      throw usageError(
-        `this version does not encrypt: passwords would travel in plain text to ${host}`,
-        "listen on 127.0.0.1, or say --no-tls if the network is your own",
-      );
-    }
-  }
-  const serviceName = flags.text("service") ?? "echo";
-  const hashMemory = flags.size("hash-memory", 8 * 1024 * 1024, MAX_HASH_MEMORY_KIB * 1024);
-  const hashCost: HashCost = {
-    memoryKib: hashMemory === undefined ? HASH_MEMORY_KIB : Math.floor(hashMemory / 1024),
-    time: flags.count("hash-time", 1, MAX_HASH_TIME) ?? HASH_TIME,
-  };
-  return {
-    host,
-    port,
-    strictPort: flags.has("strict-port"),
-    auth,
-    bare,
-    register: flags.has("register"),
-    service: findService(serviceName),
-    serviceName,
-    maxFrame: flags.size("max-frame", 64, MAX_FRAME_CEILING_BYTES) ?? MAX_FRAME_BYTES,
-    maxConnections: flags.count("max-connections", 1, 1_000_000),
-    maxBacklog: flags.size("max-backlog", 64 * 1024, MAX_FRAME_CEILING_BYTES),
-    maxAttempts: flags.count("max-attempts", 1, 100),
-    minPassword: flags.count("min-password", 8, 256),
-    loginTimeoutMs: flags.duration("login-timeout"),
-    idleTimeoutMs: flags.duration("idle-timeout"),
-    hashCost,
-  };
-}
-
-async function offerFirstUser(
-  store: Store,
-  options: Omit<ServerOptions, "log">,
-  terminal: Terminal,
-): Promise<void> {
+async function offerFirstUser(store: Store, options: ServerPlan, terminal: Terminal): Promise<void> {
   if (store.document.users.size > 0 || options.register === true || !terminal.canAsk) return;
   terminal.say("There are no users yet, so nobody could log in.");
   if (!(await terminal.confirm("create the first one?", true))) return;
@@ -211,7 +81,7 @@ async function offerFirstUser(
 /** The ready line on stdout; on stderr what a person must know, or wants to. */
 function announce(
   server: Server,
-  options: Omit<ServerOptions, "log">,
+  options: ServerPlan,
   flags: ServeFlags,
   terminal: Terminal,
   context: { wanted: number; logPath: string; folder: DataFolder },
@@ -243,10 +113,12 @@ function announce(
     const reach = isLoopback(host) ? "this machine only" : "reachable from other machines";
     terminal.note(`${who[auth]} · ${reach} · not encrypted`);
     terminal.note(`log: ${context.logPath}`);
-    terminal.note(`talk to it: parley connect ${address}${options.bare === true ? " --bare" : ""}`);
+    terminal.note(`talk to it: ${programName()} connect ${address}${options.bare === true ? " --bare" : ""}`);
   }
   if (auth === "password" && options.register !== true && server.hasNoUsers) {
-    terminal.say(`nobody can log in yet: add somebody with: parley users add NAME${dataFlag(flags)}`);
+    terminal.say(
+      `nobody can log in yet: add somebody with: ${programName()} users add NAME${dataFlag(flags)}`,
+    );
   }
   if (context.wanted !== 0 && context.wanted !== port) {
     terminal.say(`port ${context.wanted} is busy: listening on ${port} instead`);
@@ -299,10 +171,14 @@ async function handleSignals(
       terminal.say(`the log cannot be reopened: ${messageOf(error)}`);
     }
   };
+  // The net below everything: a fault costs a log line, not everybody's conversation.
+  const fault = (error: unknown) => log.error("internal-error", { reason: Bun.inspect(error) });
+  process.on("uncaughtException", fault).on("unhandledRejection", fault);
   process.on("SIGINT", stop).on("SIGTERM", stop).on("SIGHUP", hangUp);
   try {
     await promise;
   } finally {
+    process.off("uncaughtException", fault).off("unhandledRejection", fault);
     process.off("SIGINT", stop).off("SIGTERM", stop).off("SIGHUP", hangUp);
   }
 }

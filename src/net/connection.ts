@@ -2,23 +2,17 @@
 //
 //     kernel → received → FrameDecoder ┬ read()      before login: the handshake pulls, one payload at a time
 //                                      └ deliver(r)  after login: every whole frame of a chunk goes to `r` in one turn
-//     send → cork or outbox → one write a turn → kernel
+//     send → Sender → one write a turn → kernel
 //
 // Order holds: while `r.payload` returned a promise, or too much output is queued, nothing further is delivered.
 // Nothing here knows what a payload means, who the peer is, or when to log.
 
 import type { Socket } from "bun";
 import { ParleyError, messageOf } from "../errors.ts";
-import {
-  LINGER_BYTES,
-  LINGER_MS,
-  MAX_BACKLOG_BYTES,
-  PAUSE_OUTPUT_BYTES,
-  STALL_TIMEOUT_MS,
-} from "../limits.ts";
-import { FrameDecoder, HEADER_BYTES, writeControlHeader, writeHeader } from "../wire/frame.ts";
-import type { Cork, Flushable } from "./cork.ts";
-import { Outbox } from "./outbox.ts";
+import { LINGER_BYTES, LINGER_MS, MAX_BACKLOG_BYTES, STALL_TIMEOUT_MS } from "../limits.ts";
+import { FrameDecoder } from "../wire/frame.ts";
+import type { Cork } from "./cork.ts";
+import { Sender, type SenderEvents } from "./sender.ts";
 
 /** `too_slow`: the peer left more output unread than it may. `reset`: the connection was lost. */
 export class ConnectionError extends ParleyError<"too_slow" | "reset"> {
@@ -59,13 +53,12 @@ export interface ConnectionOptions {
 /** Why nothing is delivered at the moment; bits of `#holds`. */
 const HOLD_PROMISE = 1; // the receiver is still busy with the last payload
 const HOLD_OUTPUT = 2; // the peer does not read what it asked for
-const HOLD_CALLER = 4; // pause() was called
-const HOLD_OVER = 8; // failed, finishing or closed: for good
+const HOLD_OVER = 4; // failed, finishing or closed: for good
 
 /** Input kept for a receiver that is busy before the socket itself is paused, in bytes. */
 const READ_AHEAD_BYTES = 64 * 1024;
 
-export class Connection implements Flushable {
+export class Connection implements SenderEvents {
   /** The peer's address without the `::ffff:` of a dual-stack listener. */
   readonly address: string;
   /** `address:port` of the peer, as logs and services show it. */
@@ -75,8 +68,7 @@ export class Connection implements Flushable {
   heard = false;
 
   readonly #socket: Socket<Connection>;
-  readonly #cork: Cork;
-  readonly #outbox = new Outbox();
+  readonly #sender: Sender;
   readonly #maxBacklog: number;
   readonly #holdInput: boolean;
   readonly #tap: ConnectionOptions["tap"];
@@ -86,28 +78,25 @@ export class Connection implements Flushable {
   #paused = false;
   #peerEnded = false;
   #endDelivered = false;
+  #finishing = false;
+  #finSent = false;
   #closed = false;
   #closeError: Error | undefined;
   #aborted: ParleyError<string> | undefined;
   #wakeReader: (() => void) | undefined;
-  #wakeSender: (() => void) | undefined;
-  /** Nothing more may be sent; FIN follows what is queued. */
-  #sendEnded = false;
-  #finishing = false;
-  #shutDown = false;
   #discarded = 0;
   #lingerTimer: Timer | undefined;
-  #written = 0;
 
   constructor(socket: Socket<Connection>, options: ConnectionOptions) {
     // Read now: Bun forgets both by the time of `close`.
     this.address = socket.remoteAddress.replace(/^::ffff:(?=\d+\.)/i, "");
     this.peer = formatAddress(this.address, socket.remotePort);
     this.#socket = socket;
-    this.#cork = options.cork;
+    const { cork, tap } = options;
+    this.#sender = new Sender(socket, cork, this, tap && ((bytes) => tap("out", bytes)));
     this.#maxBacklog = options.maxBacklog ?? MAX_BACKLOG_BYTES;
     this.#holdInput = options.holdInput ?? false;
-    this.#tap = options.tap;
+    this.#tap = tap;
     this.#onClose = options.onClose;
     this.decoder = new FrameDecoder(options.maxFrame);
   }
@@ -127,14 +116,9 @@ export class Connection implements Flushable {
     return this.#peerEnded || this.#closed;
   }
 
-  /** Bytes of output that the kernel has not taken. */
-  get queued(): number {
-    return this.#outbox.length + (this.#cork.owner === this ? this.#cork.length : 0);
-  }
-
   /** Is a payload still with the receiver, or input held back? */
   get busy(): boolean {
-    return (this.#holds & ~HOLD_OVER) !== 0 || this.queued > 0;
+    return (this.#holds & ~HOLD_OVER) !== 0;
   }
 
   // --- reading, before login ---
@@ -179,24 +163,11 @@ export class Connection implements Flushable {
     this.#turn();
   }
 
-  /** Delivers nothing until `resume`; input waits here and in the kernel, and in the end the peer waits. */
-  pause(): void {
-    this.#hold(HOLD_CALLER);
-  }
-
-  resume(): void {
-    this.#release(HOLD_CALLER);
-  }
-
   /** One turn: everything sent while delivering leaves in one write at its end. */
   #turn(): void {
-    const cork = this.#cork;
-    if (cork.owner !== undefined) return this.#deliver();
-    cork.owner = this;
+    const corked = this.#sender.beginTurn();
     this.#deliver();
-    cork.owner = undefined;
-    if (cork.length > 0) this.#flushCork();
-    if (this.#sendEnded) this.#afterFlush();
+    if (corked) this.#sender.endTurn();
   }
 
   #deliver(): void {
@@ -275,117 +246,37 @@ export class Connection implements Flushable {
    * Nothing happens on a connection that is finishing or gone.
    */
   send(payload: string | Uint8Array): void {
-    if (this.#sendEnded || this.#closed) return;
-    const cork = this.#cork;
-    if (cork.owner !== this || this.#outbox.length > 0) return this.#queue(payload, writeHeader);
-    const length = cork.length;
-    const start = length + HEADER_BYTES;
-    if (typeof payload === "string") {
-      // One UTF-16 unit is at most three bytes of UTF-8.
-      if (start + 3 * payload.length > cork.buffer.length) return this.send(Buffer.from(payload));
-      const written = cork.buffer.write(payload, start);
-      writeHeader(cork.buffer, length, written);
-      cork.length = start + written;
-      return;
-    }
-    if (start + payload.length > cork.buffer.length) return this.#sendLarge(payload);
-    writeHeader(cork.buffer, length, payload.length);
-    cork.buffer.set(payload, start);
-    cork.length = start + payload.length;
+    this.#sender.send(payload);
   }
 
   /** Sends one control frame; only after both sides agreed to them. */
   sendControl(text: string): void {
-    if (this.#sendEnded || this.#closed) return;
-    if (this.#cork.owner === this) this.#flushCork();
-    this.#queue(text, writeControlHeader);
+    this.#sender.sendControl(text);
   }
 
   /** Resolves when little enough output is queued to send more; undefined when that is so already. */
   writable(): Promise<void> | undefined {
-    if (this.#outbox.length <= PAUSE_OUTPUT_BYTES || this.#closed) return undefined;
-    return new Promise((resolve) => (this.#wakeSender = resolve));
+    return this.#sender.writable();
   }
 
-  /** A payload that the cork cannot hold: its header and beginning in one write, then the rest, uncopied. */
-  #sendLarge(payload: Uint8Array): void {
-    const { buffer } = this.#cork;
-    this.#flushCork();
-    if (this.#outbox.length > 0) return this.#queue(payload, writeHeader);
-    const head = Math.min(payload.length, buffer.length - HEADER_BYTES);
-    writeHeader(buffer, 0, payload.length);
-    buffer.set(payload.subarray(0, head), HEADER_BYTES);
-    this.#cork.length = HEADER_BYTES + head;
-    if (head === payload.length) return;
-    this.#flushCork();
-    this.#write(payload.subarray(head));
+  /** Says no more but goes on listening: queued output, then FIN. How a client without control frames ends. */
+  endSending(): void {
+    this.#sender.end();
   }
 
-  #queue(payload: string | Uint8Array, write: typeof writeHeader): void {
-    const bytes = typeof payload === "string" ? Buffer.from(payload) : payload;
-    const { target, offset } = this.#outbox.reserve(HEADER_BYTES + bytes.length);
-    write(target, offset, bytes.length);
-    target.set(bytes, offset + HEADER_BYTES);
-    this.#cork.flushLater(this);
-    this.#watchOutbox();
-  }
-
-  #flushCork(): void {
-    const cork = this.#cork;
-    if (cork.length === 0) return;
-    const bytes = cork.buffer.subarray(0, cork.length);
-    cork.length = 0;
-    this.#write(bytes);
-  }
-
-  /** Writes what the kernel takes and queues a copy of the rest. */
-  #write(bytes: Uint8Array): void {
-    if (this.#closed) return;
-    if (this.#outbox.length > 0) {
-      this.#outbox.append(bytes);
-    } else {
-      const taken = this.#socket.write(bytes);
-      if (taken < 0) return; // gone: `close` follows
-      if (taken > 0) this.#wrote(bytes.subarray(0, taken));
-      if (taken === bytes.length) return;
-      this.#outbox.append(bytes.subarray(taken));
-    }
-    this.#watchOutbox();
-  }
-
-  #wrote(bytes: Uint8Array): void {
-    this.#written += bytes.length;
-    this.#tap?.("out", bytes);
-  }
-
-  #watchOutbox(): void {
-    const { length } = this.#outbox;
-    if (length > this.#maxBacklog && (this.#holds & HOLD_OVER) === 0) {
-      this.#outbox.clear();
-      this.#fail(new ConnectionError("too_slow", `${length} bytes of output were left unread`));
-    } else if (length > PAUSE_OUTPUT_BYTES && this.#holdInput && this.#receiver !== undefined) {
+  /** The sender's: too much is queued. */
+  backedUp(queued: number): void {
+    if (queued > this.#maxBacklog) {
+      if ((this.#holds & HOLD_OVER) !== 0) return;
+      this.#fail(new ConnectionError("too_slow", `${queued} bytes of output were left unread`));
+    } else if (this.#holdInput && this.#receiver !== undefined) {
       this.#hold(HOLD_OUTPUT);
     }
   }
 
-  /** Writes queued output; called by the cork at the end of a turn and when the kernel takes more. */
-  flush(): void {
-    if (this.#closed) return;
-    if (this.#outbox.length > 0) {
-      const bytes = this.#outbox.bytes;
-      const taken = this.#socket.write(bytes);
-      if (taken > 0) {
-        this.#wrote(bytes.subarray(0, taken));
-        this.#outbox.consume(taken);
-      }
-    }
-    if (this.#outbox.length <= PAUSE_OUTPUT_BYTES && this.#wakeSender !== undefined) {
-      this.#wakeSender();
-      this.#wakeSender = undefined;
-    }
-    if (this.#outbox.length === 0) this.#release(HOLD_OUTPUT);
-    else this.#watchOutbox();
-    if (this.#sendEnded) this.#afterFlush();
+  /** The sender's: nothing is queued any more. */
+  drained(): void {
+    this.#release(HOLD_OUTPUT);
   }
 
   // --- ending ---
@@ -396,43 +287,37 @@ export class Connection implements Flushable {
    */
   finish(): void {
     if (this.#finishing || this.#closed) return;
-    this.#finishing = this.#sendEnded = true;
+    this.#finishing = true;
     this.#holds |= HOLD_OVER;
     this.#unpause();
-    this.#lingerTimer = setTimeout(() => this.#checkStall(this.#written), STALL_TIMEOUT_MS);
-    if (this.#cork.owner !== this) this.#afterFlush();
-  }
-
-  /** Says no more but goes on listening: queued output, then FIN. How a client without control frames ends. */
-  endSending(): void {
-    if (this.#sendEnded || this.#closed) return;
-    this.#sendEnded = true;
-    if (this.#cork.owner !== this) this.#afterFlush();
+    this.#lingerTimer = setTimeout(() => this.#checkStall(this.#sender.written), STALL_TIMEOUT_MS);
+    this.#sender.end();
+    if (this.#finSent) this.#linger();
   }
 
   /** Closes at once with a reset: what is queued is lost. */
   terminate(): void {
     if (this.#closed) return;
-    this.#finishing = this.#sendEnded = true;
+    this.#finishing = true;
     this.#socket.terminate();
   }
 
-  #afterFlush(): void {
-    if (this.#outbox.length > 0 || this.#closed) return;
-    if (!this.#shutDown) {
-      this.#shutDown = true;
-      this.#socket.shutdown();
-    }
-    if (!this.#finishing) return;
-    // After shutdown() Bun may report the peer's FIN as `close` alone, so its own end is not waited for in any order.
-    if (this.#peerEnded) return this.#close();
+  /** The sender's: FIN is on its way. */
+  ended(): void {
+    this.#finSent = true;
+    if (this.#finishing) this.#linger();
+  }
+
+  #linger(): void {
     clearTimeout(this.#lingerTimer);
-    this.#lingerTimer = setTimeout(() => this.#close(), LINGER_MS);
+    // After our shutdown() Bun may report the peer's FIN as `close` alone.
+    if (this.#peerEnded) this.#close();
+    else this.#lingerTimer = setTimeout(() => this.#close(), LINGER_MS);
   }
 
   #checkStall(written: number): void {
-    if (this.#written === written) return this.terminate();
-    this.#lingerTimer = setTimeout(() => this.#checkStall(this.#written), STALL_TIMEOUT_MS);
+    if (this.#sender.written === written) return this.terminate();
+    this.#lingerTimer = setTimeout(() => this.#checkStall(this.#sender.written), STALL_TIMEOUT_MS);
   }
 
   /** close(2): the kernel goes on delivering what it holds, unless the peer keeps talking. */
@@ -458,11 +343,16 @@ export class Connection implements Flushable {
   }
 
   /** The socket's `end`: the peer's FIN. */
-  ended(): void {
+  peerEnded(): void {
     this.#peerEnded = true;
     this.#wake();
-    if (this.#finishing) this.#afterFlush();
-    else this.#turn();
+    if (!this.#finishing) this.#turn();
+    else if (this.#finSent) this.#close();
+  }
+
+  /** The socket's `drain`. */
+  flush(): void {
+    this.#sender.flush();
   }
 
   /** The socket's `close`. */
@@ -472,9 +362,8 @@ export class Connection implements Flushable {
     this.#closeError = error;
     this.#holds |= HOLD_OVER;
     clearTimeout(this.#lingerTimer);
-    this.#outbox.clear();
+    this.#sender.close();
     this.#wake();
-    this.#wakeSender?.();
     this.#onClose?.(this);
     this.#receiver?.close(error);
   }

@@ -39,7 +39,7 @@ export async function dial(options: DialOptions): Promise<Connection> {
       },
       data: (socket, chunk) => socket.data?.received(chunk),
       drain: (socket) => socket.data?.flush(),
-      end: (socket) => socket.data?.ended(),
+      end: (socket) => socket.data?.peerEnded(),
       close: (socket, error) => socket.data?.wasClosed(error),
       error: (socket, error) => socket.data?.broke(error),
     },

@@ -78,7 +78,7 @@ export function listen(options: ListenOptions): Listener {
     },
     data: (socket, chunk) => socket.data?.received(chunk),
     drain: (socket) => socket.data?.flush(),
-    end: (socket) => socket.data?.ended(),
+    end: (socket) => socket.data?.peerEnded(),
     close: (socket, error) => socket.data?.wasClosed(error),
     // Without this handler a throw would end the whole process (measured); with it, it is one connection's matter.
     error: (socket, error) => socket.data?.broke(error),

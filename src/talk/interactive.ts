@@ -42,14 +42,21 @@ export async function talkInteractively(client: Client, options: InteractiveOpti
     history: readHistory(options.historyFile),
     removeHistoryDuplicates: true,
   });
+  // Ctrl-C while a line is being typed drops it; otherwise, and the second time, it leaves.
+  let interrupted = false;
+  let terminated = false;
   let leaving = false;
+  let onFreshLine = false;
   const leave = () => {
     if (leaving) return;
     leaving = true;
     client.end(); // what was sent is answered before `bye`
   };
   editor.on("line", (line) => {
-    if (line === "/quit") return leave();
+    if (line === "/quit") {
+      onFreshLine = true;
+      return leave();
+    }
     if (line === "/help") {
       for (const help of HELP) options.notice(help);
       return editor.prompt();
@@ -68,7 +75,6 @@ export async function talkInteractively(client: Client, options: InteractiveOpti
     }
     editor.prompt();
   });
-  let interrupted = false;
   editor.on("SIGINT", () => {
     if (editor.line === "" || interrupted) {
       interrupted = true;
@@ -82,6 +88,11 @@ export async function talkInteractively(client: Client, options: InteractiveOpti
   });
   editor.on("SIGCONT", () => editor.prompt(true)); // without it the line is dead after fg
   editor.on("close", () => (interrupted ? client.leave() : leave()));
+  const terminate = () => {
+    terminated = true;
+    client.leave();
+  };
+  process.on("SIGTERM", terminate); // dying of it would leave the terminal as the editor set it
   editor.prompt();
   const outcome = await client.converse((payload) => {
     if (screen !== process.stdout) return options.report.received(payload);
@@ -90,8 +101,10 @@ export async function talkInteractively(client: Client, options: InteractiveOpti
   });
   editor.removeAllListeners("close");
   editor.close();
+  process.off("SIGTERM", terminate);
+  if (!onFreshLine) screen.write("\n");
   if (interrupted) throw new ParleyError("interrupted", "interrupted");
-  if (!leaving) screen.write("\n");
+  if (terminated) throw new ParleyError("terminated", "terminated");
   return outcome;
 }
 

@@ -3,13 +3,16 @@
 import { ParleyError, systemCode } from "../errors.ts";
 
 export class Output {
+  readonly #batch: boolean;
   #chunks: (string | Uint8Array)[] = [];
   #full: Promise<void> | undefined;
   #written: Promise<void> = Promise.resolve();
   #failed: ParleyError | undefined;
   readonly #closed = Promise.withResolvers<ParleyError>();
 
-  constructor() {
+  /** `batch`: collect what one turn prints. Without it every answer is printed at once, as a line editor needs. */
+  constructor(batch: boolean) {
+    this.#batch = batch;
     process.stdout.on("error", (error: unknown) => {
       const broken = systemCode(error) === "EPIPE";
       const reason = broken ? "its reader has left" : (systemCode(error) ?? "it failed");
@@ -28,8 +31,9 @@ export class Output {
 
   /** Prints `parts`, one after the other. A promise asks the caller to wait before the next. */
   print(...parts: (string | Uint8Array)[]): Promise<void> | undefined {
-    if (this.#chunks.length === 0) queueMicrotask(() => this.#flush());
+    if (this.#batch && this.#chunks.length === 0) queueMicrotask(() => this.#flush());
     this.#chunks.push(...parts);
+    if (!this.#batch) this.#flush();
     return this.#full;
   }
 

@@ -14,18 +14,19 @@ const MAX_SHOWN = 160;
 
 export class Trace {
   readonly #write: (line: string) => void;
+  readonly #bare: boolean;
   readonly #streams = { in: newDecoder(), out: newDecoder() };
   #conversation: boolean;
 
   /** `bare`: every frame belongs to the conversation. */
   constructor(bare: boolean, write: (line: string) => void) {
-    this.#conversation = bare;
+    this.#bare = this.#conversation = bare;
     this.#write = write;
   }
 
-  /** A new connection: begins anew on both sides. */
-  restart(bare: boolean): void {
-    this.#conversation = bare;
+  /** Another connection: both directions begin anew. */
+  restart(): void {
+    this.#conversation = this.#bare;
     this.#streams.in = newDecoder();
     this.#streams.out = newDecoder();
   }

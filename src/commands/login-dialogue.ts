@@ -1,0 +1,130 @@
+// Who to log in as, and with what: a stored token, a secret from a file or the environment, or questions.
+
+import { displayName, NAME_RULE } from "../auth/name.ts";
+import { parseToken } from "../auth/token.ts";
+import type { Client, Credential } from "../client.ts";
+import type { ClientState, StoredToken } from "../client-state.ts";
+import { ParleyError, usageError } from "../errors.ts";
+import { ServerError } from "../handshake.ts";
+import type { SecretFlags, Terminal } from "../terminal.ts";
+import type { Hello, Refused } from "../wire/message.ts";
+import type { ConnectFlags, Target } from "./connect-flags.ts";
+import { secretFlags } from "./flags.ts";
+
+/** Finds something to log in with, asks where it may, and remembers what worked. */
+export class LoginDialogue {
+  readonly #flags: ConnectFlags;
+  readonly #target: Target;
+  readonly #state: ClientState;
+  readonly #terminal: Terminal;
+  readonly #secrets: SecretFlags;
+  readonly storedToken: StoredToken | undefined;
+  #tokenTried = false;
+  #user: string | undefined;
+
+  constructor(flags: ConnectFlags, target: Target, state: ClientState, terminal: Terminal) {
+    this.#flags = flags;
+    this.#target = target;
+    this.#state = state;
+    this.#terminal = terminal;
+    this.#user = target.user;
+    this.#secrets = secretFlags(flags);
+    const unwanted = flags.has("no-token") || flags.has("register") || flags.has("bare");
+    this.storedToken = unwanted ? undefined : state.findToken(target.server, target.user);
+  }
+
+  async credential(hello: Hello, refused: Refused | undefined): Promise<Credential> {
+    if (refused !== undefined) await this.#wasRefused(refused);
+    if (hello.auth.includes("none")) return { method: "none" };
+    if (hello.auth.includes("ip")) return { method: "ip" };
+    if (hello.auth.includes("name"))
+      return { method: "name", user: await this.#askUser("your name:", refused) };
+    if (!hello.auth.includes("password")) {
+      throw new ParleyError(
+        "failed",
+        `this server wants a login that this version does not know: ${hello.auth.join(", ")}`,
+      );
+    }
+    const token = this.storedToken && parseToken(this.storedToken.token);
+    if (token !== undefined && !this.#tokenTried) {
+      this.#tokenTried = true;
+      return { method: "token", token, logout: this.#flags.has("logout") ? true : undefined };
+    }
+    return this.#askPassword(hello, refused);
+  }
+
+  async #wasRefused(refused: Refused): Promise<void> {
+    if (refused.code === "token_refused" && this.storedToken !== undefined) {
+      await this.#state.forgetToken(this.storedToken);
+      if (this.#flags.has("logout")) {
+        throw new ParleyError("failed", "the token was not valid any more: it is forgotten");
+      }
+      return this.#terminal.isWatched
+        ? this.#terminal.note("the stored session has ended: log in again")
+        : undefined;
+    }
+    // A password from a file does not get better by trying again.
+    if (!this.#terminal.canAsk || this.#isUnattended()) {
+      throw new ServerError("login_refused", refused.code, refused.message);
+    }
+    const tries = refused.attempts_left === 1 ? "one try left" : `${refused.attempts_left} tries left`;
+    this.#terminal.say(`${refused.message}, ${tries}`);
+  }
+
+  #isUnattended(): boolean {
+    return (
+      this.#secrets.file !== undefined || this.#secrets.stdin || process.env["PARLEY_PASSWORD"] !== undefined
+    );
+  }
+
+  async #askPassword(hello: Hello, refused: Refused | undefined): Promise<Credential> {
+    const method = this.#flags.has("register") ? "register" : "password";
+    if (method === "register" && !hello.auth.includes("register")) {
+      throw new ParleyError("login_refused", "this server creates no accounts for clients", {
+        hint: "its operator does: parley users add NAME",
+      });
+    }
+    // A name from the command line is asked for again only when it is the name that was refused.
+    const wrongName = refused?.code === "bad_name" || refused?.code === "name_taken";
+    const again = wrongName || this.#target.user === undefined ? refused : undefined;
+    const user = await this.#askUser("user:", again);
+    const given = await this.#terminal.secret(this.#secrets);
+    if (given !== undefined) return { method, user, password: given };
+    if (!this.#terminal.canAsk) {
+      throw usageError(
+        "a password is needed",
+        "give it with --password-file FILE, --password-stdin or $PARLEY_PASSWORD",
+      );
+    }
+    const password =
+      method === "register"
+        ? await this.#terminal.askNewSecret("new password:", () => undefined)
+        : await this.#terminal.askSecret(`password for ${user}:`);
+    return { method, user, password };
+  }
+
+  async #askUser(question: string, refused: Refused | undefined): Promise<string> {
+    if (this.#user !== undefined && refused === undefined) return this.#user;
+    if (!this.#terminal.canAsk)
+      throw usageError("a user is needed", "give it with --user NAME or as USER@HOST");
+    const check = (answer: string) => (displayName(answer) === undefined ? NAME_RULE : undefined);
+    this.#user = await this.#terminal.ask(question, {
+      default: this.#user ?? this.#state.last().user,
+      check,
+    });
+    return this.#user;
+  }
+
+  /** Remembers host, port, user and token for the next time. */
+  async keep(client: Client): Promise<void> {
+    const { host, port, server } = this.#target;
+    const user = client.welcome?.user ?? undefined;
+    await this.#state.remember({ host, port, user: user ?? this.#state.last().user });
+    if (this.#flags.has("logout") && this.storedToken !== undefined)
+      await this.#state.forgetToken(this.storedToken);
+    const { token, expires } = client.welcome ?? {};
+    if (this.#flags.has("no-token") || token === undefined || expires === undefined || user === undefined)
+      return;
+    await this.#state.saveToken({ server, user, token, expires });
+  }
+}

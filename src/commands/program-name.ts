@@ -1,0 +1,13 @@
+// How to call this program again, for a command that can be copied.
+
+import { relative } from "node:path";
+
+/** `parley` when that is what the shell would find, otherwise the way to the executable from here. */
+export function programName(): string {
+  const { execPath } = process;
+  // In a checkout the executable is bun itself.
+  if (Bun.which("parley") === execPath || !/parley[^/]*$/.test(execPath)) return "parley";
+  const path = relative(process.cwd(), execPath);
+  if (path.startsWith("..")) return execPath;
+  return path.includes("/") ? path : `./${path}`;
+}

@@ -1,0 +1,57 @@
+// A new password for a user: typed twice, read from somewhere, or made here.
+
+import { randomBytes } from "node:crypto";
+import { passwordFlaw } from "../../auth/password.ts";
+import { ParleyError, usageError } from "../../errors.ts";
+import { MIN_PASSWORD_LENGTH } from "../../limits.ts";
+import { secretFlags } from "../flags.ts";
+import type { FlagsDef } from "../parse.ts";
+import type { Desk } from "./desk.ts";
+
+export const PASSWORD = {
+  "password-file": { type: "string", valueHint: "FILE", description: "read the password from a file" },
+  "password-stdin": { type: "boolean", description: "read the password from standard input" },
+  generate: { type: "boolean", description: "make a password and print it" },
+  "min-password": {
+    type: "string",
+    valueHint: "N",
+    description: `shortest password (${MIN_PASSWORD_LENGTH})`,
+  },
+} satisfies FlagsDef;
+
+/** @throws {ParleyError} `usage` when there is nowhere to get one from, `failed` when it will not do. */
+export async function newPassword(
+  desk: Desk<keyof typeof PASSWORD>,
+  name: string,
+): Promise<{ password: string; generated: boolean }> {
+  const { flags, terminal } = desk;
+  const minimum = flags.count("min-password", 8, 256) ?? MIN_PASSWORD_LENGTH;
+  const flaw = (password: string) => passwordFlaw(password, name, minimum);
+  // 120 bits, in letters and digits that survive being copied.
+  if (flags.has("generate")) return { password: randomBytes(15).toString("base64url"), generated: true };
+  const given = await terminal.secret(secretFlags(flags));
+  if (given === undefined && !terminal.canAsk) {
+    throw usageError(
+      "a password is needed",
+      "give it with --password-file FILE or --password-stdin, or --generate one",
+    );
+  }
+  if (given === undefined)
+    return { password: await terminal.askNewSecret("password:", flaw), generated: false };
+  const wrong = flaw(given);
+  if (wrong !== undefined) throw new ParleyError("failed", wrong);
+  return { password: given, generated: false };
+}
+
+/** Says that it is done; a password made here is what stdout carries. */
+export function announcePassword(
+  desk: Desk<string>,
+  event: object,
+  sentence: string,
+  password: string | undefined,
+): void {
+  if (password === undefined) return desk.done({ ...event }, sentence);
+  if (desk.flags.has("json")) return desk.done({ ...event, password }, sentence);
+  desk.terminal.say(sentence);
+  process.stdout.write(`${password}\n`);
+}

@@ -1,0 +1,104 @@
+// parley users sessions, revoke, hosts
+
+import { defineCommand } from "citty";
+import { AccountError, aliveUntil, forgetHost, isAlive, revokeTokens } from "../../auth/accounts.ts";
+import { usageError } from "../../errors.ts";
+import type { FlagsDef } from "../parse.ts";
+import { Desk, expectUser, usersFlags } from "./desk.ts";
+
+export const sessions = defineCommand({
+  meta: { name: "sessions", description: "list session tokens" },
+  args: {
+    name: { type: "positional", required: false, valueHint: "NAME", description: "of this user only" },
+    ...usersFlags,
+  } satisfies FlagsDef,
+  run({ args }) {
+    const desk = new Desk<"name">(args);
+    const given = desk.flags.text("name");
+    const name = given === undefined ? undefined : desk.name(given);
+    if (name !== undefined) expectUser(desk, name);
+    const now = Date.now();
+    const rows = [...desk.store.document.tokens]
+      .filter(([, token]) => isAlive(token, now) && (name === undefined || token.user === name))
+      .map(([id, token]) => ({
+        id,
+        user: token.user,
+        created: token.created,
+        used: token.used,
+        until: new Date(aliveUntil(token)).toISOString(),
+        from: token.peer ?? null,
+      }));
+    desk.table(rows, "there are no sessions");
+  },
+});
+
+export const revoke = defineCommand({
+  meta: { name: "revoke", description: "end session tokens, and their conversations" },
+  args: {
+    id: {
+      type: "positional",
+      required: false,
+      valueHint: "ID",
+      description: "the token, as `users sessions` lists it",
+    },
+    user: { type: "string", valueHint: "NAME", description: "every one of this user" },
+    all: { type: "boolean", description: "every one there is" },
+    ...usersFlags,
+  } satisfies FlagsDef,
+  async run({ args }) {
+    const desk = new Desk<"id" | "user" | "all">(args);
+    const id = desk.flags.text("id");
+    const given = desk.flags.text("user");
+    const all = desk.flags.has("all");
+    if ([id !== undefined, given !== undefined, all].filter(Boolean).length !== 1) {
+      throw usageError("say which: ID, --user NAME or --all");
+    }
+    const name = given === undefined ? undefined : desk.name(given);
+    const count = await desk.store.change((draft) => {
+      if (id !== undefined && !draft.tokens.has(id)) {
+        throw new AccountError("unknown", `there is no session ${id}`, {
+          hint: "see them: parley users sessions",
+        });
+      }
+      if (name !== undefined && !draft.users.has(name))
+        throw new AccountError("unknown", `there is no user ${name}`);
+      return revokeTokens(draft, (token, key) => all || key === id || token.user === name);
+    });
+    desk.done({ event: "revoked", count }, count === 1 ? "1 session revoked" : `${count} sessions revoked`);
+  },
+});
+
+const listHosts = defineCommand({
+  meta: { name: "list", description: "list the known addresses" },
+  args: usersFlags,
+  run({ args }) {
+    const desk = new Desk<never>(args);
+    const rows = [...desk.store.document.hosts].map(([address, { name, first, last }]) => ({
+      address,
+      name,
+      first,
+      last,
+    }));
+    desk.table(rows, "no address is known");
+  },
+});
+
+const forget = defineCommand({
+  meta: { name: "forget", description: "forget an address: it will be asked for its name again" },
+  args: {
+    address: { type: "positional", valueHint: "ADDRESS", description: "as `users hosts` lists it" },
+    ...usersFlags,
+  } satisfies FlagsDef,
+  async run({ args }) {
+    const desk = new Desk<"address">(args);
+    const address = desk.flags.text("address") ?? "";
+    await desk.store.change((draft) => forgetHost(draft, address));
+    desk.done({ event: "forgotten", address }, `${address} forgotten`);
+  },
+});
+
+export const hosts = defineCommand({
+  meta: { name: "hosts", description: "the known addresses of --auth ip" },
+  default: "list",
+  subCommands: { list: listHosts, forget },
+});

@@ -1,0 +1,71 @@
+// parley users export, import: users with their hashes, one JSON object a line.
+
+import { readFileSync } from "node:fs";
+import { defineCommand } from "citty";
+import { AccountError } from "../../auth/accounts.ts";
+import { parseUser, type User } from "../../auth/document.ts";
+import { normalizeName } from "../../auth/name.ts";
+import { hashCost } from "../../auth/password.ts";
+import { messageOf, ParleyError, systemCode, usageError } from "../../errors.ts";
+import type { FlagsDef } from "../parse.ts";
+import { Desk, usersFlags } from "./desk.ts";
+
+export const exportUsers = defineCommand({
+  meta: { name: "export", description: "print every user with its hash, one JSON object a line" },
+  args: usersFlags,
+  run({ args }) {
+    const desk = new Desk<never>(args);
+    for (const [name, user] of desk.store.document.users) {
+      process.stdout.write(`${JSON.stringify({ name, ...user })}\n`);
+    }
+  },
+});
+
+export const importUsers = defineCommand({
+  meta: { name: "import", description: "add the users that `export` printed" },
+  args: {
+    file: { type: "positional", valueHint: "FILE", description: "where they are; - is standard input" },
+    ...usersFlags,
+  } satisfies FlagsDef,
+  async run({ args }) {
+    const desk = new Desk<"file">(args);
+    const path = desk.flags.text("file") ?? "-";
+    const text = path === "-" ? await Bun.stdin.text() : readImport(path);
+    const users = text
+      .split("\n")
+      .flatMap((line, index) => (line.trim() === "" ? [] : [parseImport(line, index + 1)]));
+    await desk.store.change((draft) => {
+      const taken = users.find(({ name }) => draft.users.has(name));
+      if (taken !== undefined)
+        throw new AccountError("exists", `user ${taken.name} already exists: nothing was imported`);
+      for (const { name, user } of users) draft.users.set(name, user);
+    });
+    desk.done({ event: "imported", count: users.length }, `${users.length} users imported`);
+  },
+});
+
+function readImport(path: string): string {
+  try {
+    return readFileSync(path, "utf8");
+  } catch (error) {
+    throw usageError(`cannot read ${path}: ${systemCode(error) ?? messageOf(error)}`);
+  }
+}
+
+function parseImport(line: string, number: number): { name: string; user: User } {
+  const wrong = (what: string) => new ParleyError("failed", `line ${number}: ${what}: nothing was imported`);
+  let json: unknown;
+  try {
+    json = JSON.parse(line);
+  } catch (error) {
+    throw wrong(messageOf(error));
+  }
+  const { name: given, ...rest } =
+    typeof json === "object" && json !== null ? { name: "", ...json } : { name: "" };
+  const name = typeof given === "string" ? normalizeName(given) : undefined;
+  if (name === undefined) throw wrong("it has no user name");
+  const user = parseUser(rest, new Date());
+  if (user === undefined || hashCost(user.password) === undefined)
+    throw wrong(`user ${name} has no argon2id hash`);
+  return { name, user };
+}

@@ -1,0 +1,197 @@
+// One peer's outgoing half: payloads → frames → cork or outbox → the kernel → FIN.
+//
+// Inside its connection's turn a payload is encoded straight into the cork; otherwise, or behind output that the kernel
+// would not take, into the outbox. Order holds, since nothing passes a non-empty outbox.
+
+import type { Socket } from "bun";
+import { PAUSE_OUTPUT_BYTES } from "../limits.ts";
+import { HEADER_BYTES, writeControlHeader, writeHeader } from "../wire/frame.ts";
+import type { Cork, Flushable } from "./cork.ts";
+import { Outbox } from "./outbox.ts";
+
+/** What a sender tells its connection. */
+export interface SenderEvents {
+  /** More is queued than may be: {@link PAUSE_OUTPUT_BYTES}, told at each further write. */
+  backedUp(queued: number): void;
+  /** Nothing is queued any more. */
+  drained(): void;
+  /** The last byte is with the kernel, and FIN after it. */
+  ended(): void;
+}
+
+export class Sender implements Flushable {
+  /** Bytes that the kernel has taken, ever. */
+  written = 0;
+  readonly #socket: Socket<unknown>;
+  readonly #cork: Cork;
+  readonly #tap: ((bytes: Uint8Array) => void) | undefined;
+  readonly #events: SenderEvents;
+  readonly #outbox = new Outbox();
+  #ended = false;
+  #shutDown = false;
+  #gone = false;
+  #wake: (() => void) | undefined;
+
+  constructor(
+    socket: Socket<unknown>,
+    cork: Cork,
+    events: SenderEvents,
+    tap: ((bytes: Uint8Array) => void) | undefined,
+  ) {
+    this.#socket = socket;
+    this.#cork = cork;
+    this.#events = events;
+    this.#tap = tap;
+  }
+
+  /** Bytes waiting for the kernel. */
+  get queued(): number {
+    return this.#outbox.length + (this.#cork.owner === this ? this.#cork.length : 0);
+  }
+
+  /** Begins a turn; false when another connection's is going on, and this one's output goes through its outbox. */
+  beginTurn(): boolean {
+    if (this.#cork.owner !== undefined) return false;
+    this.#cork.owner = this;
+    return true;
+  }
+
+  /** Ends the turn that `beginTurn` began: one write. */
+  endTurn(): void {
+    this.#flushCork();
+    this.#cork.owner = undefined;
+    if (this.#ended) this.#finishEnd();
+  }
+
+  /** Sends one payload; it is copied, or with the kernel, when this returns. Nothing happens after `end`. */
+  send(payload: string | Uint8Array): void {
+    if (this.#ended || this.#gone) return;
+    const cork = this.#cork;
+    if (cork.owner !== this || this.#outbox.length > 0) return this.#queue(payload, writeHeader);
+    const { buffer, length } = cork;
+    const start = length + HEADER_BYTES;
+    if (typeof payload === "string") {
+      // One UTF-16 unit is at most three bytes of UTF-8.
+      if (start + 3 * payload.length > buffer.length) return this.send(Buffer.from(payload));
+      const written = buffer.write(payload, start);
+      writeHeader(buffer, length, written);
+      cork.length = start + written;
+      return;
+    }
+    if (start + payload.length > buffer.length) return this.#sendLarge(payload);
+    writeHeader(buffer, length, payload.length);
+    buffer.set(payload, start);
+    cork.length = start + payload.length;
+  }
+
+  /** Sends one control frame. */
+  sendControl(text: string): void {
+    if (this.#ended || this.#gone) return;
+    this.#flushCork();
+    this.#queue(text, writeControlHeader);
+  }
+
+  /** Nothing more: what is queued goes out, then FIN. */
+  end(): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    if (this.#cork.owner !== this) this.#finishEnd();
+  }
+
+  /** Resolves when little enough is queued to send more; undefined when that is so now. */
+  writable(): Promise<void> | undefined {
+    if (this.#outbox.length <= PAUSE_OUTPUT_BYTES || this.#gone) return undefined;
+    return new Promise((resolve) => (this.#wake = resolve));
+  }
+
+  /** Hands queued output to the kernel: at the end of a turn, and when it takes more. */
+  flush(): void {
+    if (this.#gone) return;
+    if (this.#outbox.length > 0) {
+      const bytes = this.#outbox.bytes;
+      const taken = this.#socket.write(bytes);
+      if (taken > 0) {
+        this.#wrote(bytes.subarray(0, taken));
+        this.#outbox.consume(taken);
+      }
+    }
+    if (this.#outbox.length <= PAUSE_OUTPUT_BYTES) this.#wakeWaiting();
+    if (this.#outbox.length === 0) this.#events.drained();
+    else this.#watch();
+    if (this.#ended) this.#finishEnd();
+  }
+
+  /** The socket is gone: nothing queued matters any more. */
+  close(): void {
+    this.#gone = true;
+    this.#outbox.clear();
+    this.#wakeWaiting();
+  }
+
+  /** A payload that the cork cannot hold: its header and beginning in one write, then the rest, uncopied. */
+  #sendLarge(payload: Uint8Array): void {
+    const { buffer } = this.#cork;
+    this.#flushCork();
+    if (this.#outbox.length > 0) return this.#queue(payload, writeHeader);
+    const head = Math.min(payload.length, buffer.length - HEADER_BYTES);
+    writeHeader(buffer, 0, payload.length);
+    buffer.set(payload.subarray(0, head), HEADER_BYTES);
+    this.#cork.length = HEADER_BYTES + head;
+    if (head === payload.length) return;
+    this.#flushCork();
+    this.#write(payload.subarray(head));
+  }
+
+  #queue(payload: string | Uint8Array, writeAny: typeof writeHeader): void {
+    const bytes = typeof payload === "string" ? Buffer.from(payload) : payload;
+    const { target, offset } = this.#outbox.reserve(HEADER_BYTES + bytes.length);
+    writeAny(target, offset, bytes.length);
+    target.set(bytes, offset + HEADER_BYTES);
+    this.#cork.flushLater(this);
+    this.#watch();
+  }
+
+  #flushCork(): void {
+    const cork = this.#cork;
+    if (cork.owner !== this || cork.length === 0) return;
+    const bytes = cork.buffer.subarray(0, cork.length);
+    cork.length = 0;
+    this.#write(bytes);
+  }
+
+  /** Writes what the kernel takes and keeps a copy of the rest: Bun buffers nothing. */
+  #write(bytes: Uint8Array): void {
+    if (this.#gone) return;
+    if (this.#outbox.length > 0) {
+      this.#outbox.append(bytes);
+    } else {
+      const taken = this.#socket.write(bytes);
+      if (taken < 0) return; // gone: `close` follows
+      if (taken > 0) this.#wrote(bytes.subarray(0, taken));
+      if (taken === bytes.length) return;
+      this.#outbox.append(bytes.subarray(taken));
+    }
+    this.#watch();
+  }
+
+  #wrote(bytes: Uint8Array): void {
+    this.written += bytes.length;
+    this.#tap?.(bytes);
+  }
+
+  #watch(): void {
+    if (this.#outbox.length > PAUSE_OUTPUT_BYTES) this.#events.backedUp(this.#outbox.length);
+  }
+
+  #finishEnd(): void {
+    if (this.#shutDown || this.#gone || this.queued > 0) return;
+    this.#shutDown = true;
+    this.#socket.shutdown();
+    this.#events.ended();
+  }
+
+  #wakeWaiting(): void {
+    this.#wake?.();
+    this.#wake = undefined;
+  }
+}
