@@ -1,0 +1,61 @@
+// The executable in a pseudo-terminal: what is typed, and what the terminal was told to show.
+
+import { join } from "node:path";
+import { stripVTControlCharacters } from "node:util";
+import { cleanEnv, EXECUTABLE } from "./executable.ts";
+import { tempFolder } from "./folder.ts";
+import { Watched } from "./watched.ts";
+
+export class Screen implements AsyncDisposable {
+  /** Every byte that reached the terminal, as latin-1, so that none is lost or joined. */
+  raw = "";
+  /** The same as text, without the sequences that move the cursor. */
+  readonly text = new Watched();
+  readonly exited: Promise<number>;
+  readonly #child: Bun.Subprocess;
+  readonly #folder = tempFolder();
+  #seen = 0;
+
+  constructor(argv: string[], options: { data?: string; env?: Record<string, string>; cols?: number } = {}) {
+    const decoder = new TextDecoder();
+    this.#child = Bun.spawn([EXECUTABLE, ...argv], {
+      cwd: this.#folder.path,
+      env: cleanEnv(options.data ?? join(this.#folder.path, "data"), { TERM: "xterm", ...options.env }),
+      terminal: {
+        cols: options.cols ?? 80,
+        rows: 24,
+        data: (_, bytes) => {
+          this.raw += Buffer.from(bytes).toString("latin1");
+          this.text.append(stripVTControlCharacters(decoder.decode(bytes, { stream: true })));
+        },
+      },
+    });
+    this.exited = this.#child.exited;
+  }
+
+  get pid(): number {
+    return this.#child.pid;
+  }
+
+  /** Waits until `wanted` is shown, after what was waited for before. */
+  async see(wanted: string | RegExp): Promise<void> {
+    this.#seen = await this.text.see(wanted, this.#seen);
+  }
+
+  type(keys: string): void {
+    this.#child.terminal?.write(keys);
+  }
+
+  /** Types a line and Enter. */
+  enter(line: string): void {
+    this.type(`${line}\r`);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#child.kill("SIGKILL");
+    await this.#child.exited;
+    this.#child.terminal?.close();
+    this.text.end();
+    this.#folder[Symbol.dispose]();
+  }
+}

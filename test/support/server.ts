@@ -1,0 +1,83 @@
+// A real server on a free port, and its end: a test that leaves a socket open fails.
+
+import { addUser } from "../../src/auth/accounts.ts";
+import { PasswordHasher, type HashCost } from "../../src/auth/password.ts";
+import { Store } from "../../src/auth/store.ts";
+import type { LogEvent, LogFields, Logger } from "../../src/log.ts";
+import { Server, type ServerOptions } from "../../src/server.ts";
+import { echo } from "../../src/services/echo.ts";
+import { tempFolder } from "./folder.ts";
+import { Peer } from "./peer.ts";
+
+/** The least argon2id that Bun makes: the one seam for speed. */
+export const CHEAP: HashCost = { memoryKib: 1024, time: 1 };
+export const PASSWORD = "correct horse";
+
+export interface LoggedEvent {
+  level: keyof Logger;
+  event: LogEvent;
+  fields: LogFields;
+}
+
+export interface TestServer extends AsyncDisposable {
+  server: Server;
+  port: number;
+  store: Store | undefined;
+  /** The user file. */
+  path: string;
+  events: LoggedEvent[];
+  /** A peer of the test's own. */
+  peer(): Promise<Peer>;
+  /** Resolves with the first event of that name, past or future. */
+  event(name: LogEvent): Promise<LoggedEvent>;
+}
+
+/** Starts a server, with user `ann` unless it is `none` or bare. */
+export async function startServer(options: Partial<ServerOptions> = {}): Promise<TestServer> {
+  const folder = tempFolder();
+  const path = `${folder.path}/users.json`;
+  const auth = options.auth ?? "password";
+  const store = auth === "none" || options.bare === true ? undefined : new Store(path);
+  if (auth === "password" && store !== undefined) {
+    const hash = await new PasswordHasher(CHEAP).hash(PASSWORD, "test");
+    await store.change((draft) => addUser(draft, "ann", hash, new Date()));
+  }
+  const events: LoggedEvent[] = [];
+  const waiting = new Map<LogEvent, (event: LoggedEvent) => void>();
+  const note =
+    (level: keyof Logger) =>
+    (event: LogEvent, fields: LogFields = {}) => {
+      const logged = { level, event, fields };
+      events.push(logged);
+      waiting.get(event)?.(logged);
+    };
+  const server = new Server({
+    host: "127.0.0.1",
+    port: 0,
+    service: echo,
+    serviceName: "echo",
+    hashCost: CHEAP,
+    log: { debug: note("debug"), info: note("info"), warn: note("warn"), error: note("error") },
+    ...options,
+    auth,
+    store,
+  });
+  return {
+    server,
+    port: server.port,
+    store,
+    path,
+    events,
+    peer: () => Peer.connect(server.port),
+    event(name) {
+      const past = events.find(({ event }) => event === name);
+      if (past !== undefined) return Promise.resolve(past);
+      return new Promise((resolve) => waiting.set(name, resolve));
+    },
+    async [Symbol.asyncDispose]() {
+      const left = await server.stop(3000);
+      folder[Symbol.dispose]();
+      if (left > 0) throw new Error(`${left} sockets were left open`);
+    },
+  };
+}
