@@ -81,6 +81,11 @@ async function helpText({ command, path }: Invocation): Promise<string> {
   return `${terminal.hasColor(process.stdout) ? usage : stripVTControlCharacters(usage)}\n`;
 }
 
+// A reader that left (`| head -1`) is no fault of ours; where it matters, whoever prints says so. Of stderr there is nobody
+// left to tell.
+process.stdout.on("error", () => undefined);
+process.stderr.on("error", () => undefined);
+
 // Not awaited at the top level: there a throw elsewhere would only be printed, and the process would live on (measured).
 void main(process.argv.slice(2)).then((code) => {
   process.exitCode = code;

@@ -6,7 +6,7 @@
 // A prompt appears only when stdin and stderr are terminals, and never with --no-input; otherwise the caller names the
 // flag that is missing. @inquirer is loaded only when a prompt is really shown.
 
-import { readFileSync } from "node:fs";
+import { closeSync, openSync, readFileSync } from "node:fs";
 import { styleText } from "node:util";
 import { ParleyError, messageOf, systemCode, usageError } from "./errors.ts";
 import { escapeLine } from "./escape.ts";
@@ -40,6 +40,17 @@ export class Terminal {
   /** Does a person watch standard error? */
   get isWatched(): boolean {
     return process.stderr.isTTY;
+  }
+
+  /** Was there a terminal that is closed now? What SIGHUP means when it is not a request to reload. */
+  get hasHungUp(): boolean {
+    if (!this.isWatched) return false;
+    try {
+      closeSync(openSync("/dev/tty", "r"));
+      return false;
+    } catch {
+      return true;
+    }
   }
 
   /** One line on stderr; whatever in it came from elsewhere is made harmless. */

@@ -141,7 +141,8 @@ function writePortFile(path: string, port: number): void {
   }
 }
 
-/** INT and TERM: drain, and again: at once. HUP: reload and reopen. Resolves when the server has stopped. */
+/** INT and TERM: drain, and again: at once. HUP: reload and reopen; when the
+ * terminal was closed, as TERM. Resolves when the server has stopped. */
 async function handleSignals(
   server: Server,
   log: LogFile,
@@ -155,7 +156,7 @@ async function handleSignals(
     if (firstAt !== undefined && now - firstAt < SAME_SIGNAL_MS) return;
     const again = firstAt !== undefined;
     firstAt ??= now;
-    if (!again && terminal.isWatched && server.sessions > 0) {
+    if (!again && terminal.isWatched && !terminal.hasHungUp && server.sessions > 0) {
       terminal.say(
         `stopping: ${server.sessions} conversations have ${sayDuration(drainMs)} to end; again: at once`,
       );
@@ -164,6 +165,7 @@ async function handleSignals(
     else void server.stop(drainMs).then(() => resolve());
   };
   const hangUp = () => {
+    if (terminal.hasHungUp) return stop();
     server.reload();
     try {
       log.reopen();

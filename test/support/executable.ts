@@ -10,7 +10,9 @@ export const EXECUTABLE = resolve(
   process.env["PARLEY_EXECUTABLE"] ?? join(import.meta.dir, "..", "..", "dist", "parley"),
 );
 if (!existsSync(EXECUTABLE)) {
-  throw new Error(`there is no ${EXECUTABLE}: make it with bun scripts/build.ts, or name it in PARLEY_EXECUTABLE`);
+  throw new Error(
+    `there is no ${EXECUTABLE}: make it with bun scripts/build.ts, or name it in PARLEY_EXECUTABLE`,
+  );
 }
 
 export const PASSWORD = "correct horse";
@@ -49,7 +51,11 @@ export async function run(argv: string[], options: Options = {}): Promise<Result
     env: cleanEnv(options.data ?? join(folder.path, "data"), options.env),
   });
   try {
-    const [bytes, stderr, exitCode] = await Promise.all([child.stdout.bytes(), child.stderr.text(), child.exited]);
+    const [bytes, stderr, exitCode] = await Promise.all([
+      child.stdout.bytes(),
+      child.stderr.text(),
+      child.exited,
+    ]);
     return { exitCode, stdout: Buffer.from(bytes).toString(), stderr, bytes };
   } finally {
     child.kill("SIGKILL");
@@ -147,7 +153,9 @@ const hashes = new Map<string, Promise<string>>();
 
 /** Makes a user in the data folder, with a hash that costs little. */
 export async function addUser(data: string, name = "ann", password = PASSWORD): Promise<void> {
-  const made = hashes.get(password) ?? Bun.password.hash(password, { algorithm: "argon2id", memoryCost: 8192, timeCost: 1 });
+  const made =
+    hashes.get(password) ??
+    Bun.password.hash(password, { algorithm: "argon2id", memoryCost: 8192, timeCost: 1 });
   hashes.set(password, made);
   const stdin = `${JSON.stringify({ name, password: await made })}\n`;
   const { exitCode, stderr } = await run(["users", "import", "-"], { data, stdin });

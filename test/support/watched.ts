@@ -28,7 +28,9 @@ export class Watched {
         done();
       };
       const fail = (why: string) =>
-        settle(() => reject(new Error(`${why} ${String(wanted)} in ${JSON.stringify(this.text.slice(from))}`)));
+        settle(() =>
+          reject(new Error(`${why} ${String(wanted)} in ${JSON.stringify(this.text.slice(from))}`)),
+        );
       const check = () => {
         const end = endOf(this.text.slice(from), wanted);
         if (end !== undefined) settle(() => resolve(from + end));

@@ -1,0 +1,105 @@
+// The log: one event a line whatever its fields hold, nothing swallowed, nothing lost.
+
+import { describe, expect, test } from "bun:test";
+import { readFileSync, renameSync, statSync } from "node:fs";
+import { openLog, type LogFile, type LogFileOptions } from "../src/log.ts";
+import { tempFolder } from "./support/folder.ts";
+
+function withLog(options: Partial<LogFileOptions>, write: (log: LogFile, path: string) => void): string[] {
+  using folder = tempFolder();
+  const path = `${folder.path}/parley.log`;
+  const log = openLog({ path, level: "info", format: "text", ...options });
+  write(log, path);
+  log.close();
+  return readFileSync(path, "utf8").split("\n").slice(0, -1);
+}
+
+const HOSTILE = 'ann\n2026-01-01T00:00:00.000Z error forged\r\u001b]52;c;\u0007\u009b2J\u202e\u2028"=';
+
+describe("text", () => {
+  test("time, level, event, fields in order; undefined ones left out", () => {
+    const [line] = withLog({}, (log) =>
+      log.info("logged-in", { conn: 7, peer: "127.0.0.1:50122", user: "ann", token: undefined, known: true }),
+    );
+    expect(line).toMatch(
+      /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z info  logged-in conn=7 peer=127\.0\.0\.1:50122 user=ann known=true$/,
+    );
+  });
+
+  test("a value can forge neither a line nor a field, nor act on a terminal", () => {
+    const lines = withLog({}, (log) => log.warn("refused", { user: HOSTILE, reason: "a b=c" }));
+    expect(lines).toHaveLength(1);
+    expect(lines[0]).toMatch(/^[\x20-\x7e]+$/);
+    expect(lines[0]).toContain('reason="a b=c"');
+  });
+});
+
+test("json: one object a line, with the same fields, hostile ones escaped", () => {
+  const lines = withLog({ format: "json" }, (log) => log.info("greeted", { user: HOSTILE, conn: 1 }));
+  expect(lines).toHaveLength(1);
+  const { time, ...event } = JSON.parse(lines[0] ?? "") as Record<string, unknown>;
+  expect(Date.parse(String(time))).toBeGreaterThan(0);
+  expect(event).toMatchObject({ level: "info", event: "greeted", conn: 1 });
+  expect(String(event["user"])).toMatch(/^[\x20-\x7e]+$/);
+});
+
+test("identical events are all written", () => {
+  expect(withLog({}, (log) => Array.from({ length: 40 }, () => log.info("connected")))).toHaveLength(40);
+});
+
+test("levels below the one asked for are left out", () => {
+  const lines = withLog({ level: "warn" }, (log) => {
+    log.debug("users-changed");
+    log.info("connected");
+    log.warn("refused");
+    log.error("service-failed");
+  });
+  expect(lines.map((line) => line.split(/\s+/)[1])).toEqual(["warn", "error"]);
+});
+
+test("environment variables change nothing", () => {
+  const names = ["CONSOLA_LEVEL", "DEBUG", "CI", "TEST"];
+  const before = names.map((name) => process.env[name]);
+  for (const name of names) process.env[name] = "0";
+  expect(withLog({}, (log) => log.info("connected"))).toHaveLength(1);
+  for (const [index, name] of names.entries()) process.env[name] = before[index] ?? "";
+});
+
+test("after a rename, reopen goes on in a new file, and no line is lost between the two", () => {
+  let moved = "";
+  const lines = withLog({}, (log, path) => {
+    for (let count = 0; count < 10; count++) log.info("connected", { conn: count });
+    renameSync(path, `${path}.1`);
+    log.info("connected", { conn: 10 });
+    log.reopen();
+    log.info("connected", { conn: 11 });
+    moved = readFileSync(`${path}.1`, "utf8");
+  });
+  expect(moved.split("\n")).toHaveLength(12);
+  expect(lines).toHaveLength(1);
+});
+
+test("the file is its owner's alone", () => {
+  withLog({}, (_, path) => expect(statSync(path).mode & 0o777).toBe(0o600));
+});
+
+test("a log that cannot be written says so once and stops nothing", () => {
+  const losses: string[] = [];
+  const log = openLog({
+    path: "/dev/full",
+    level: "info",
+    format: "text",
+    onLoss: (reason) => losses.push(reason),
+  });
+  log.info("connected");
+  log.reopen();
+  log.info("connected");
+  log.close();
+  expect(losses).toEqual(["ENOSPC"]);
+});
+
+test("a log that cannot be opened says where, and what to do", () => {
+  expect(() => openLog({ path: "/nowhere/parley.log", level: "info", format: "text" })).toThrow(
+    "cannot write the log /nowhere/parley.log: ENOENT",
+  );
+});
