@@ -1,0 +1,126 @@
+// The log of parley serve: every event a line, in order, in both formats, and across a rotation.
+
+import { existsSync, readFileSync, renameSync, watch } from "node:fs";
+import { join } from "node:path";
+import { expect, setDefaultTimeout, test } from "bun:test";
+import { addUser, PASSWORD, run, serve } from "../support/executable.ts";
+import { tempFolder } from "../support/folder.ts";
+import { Peer } from "../support/peer.ts";
+
+setDefaultTimeout(30_000);
+
+const env = { PARLEY_PASSWORD: PASSWORD };
+
+test("text: time, level, event and fields, in the order of what happened", async () => {
+  using folder = tempFolder();
+  const data = folder.path;
+  await addUser(data);
+  await using server = await serve([], { data });
+  await run(["connect", `ann@${server.address}`, "--send", "x"], { env });
+  await run(["connect", `ann@${server.address}`, "--send", "x"], { env: { PARLEY_PASSWORD: "wrong horse" } });
+  await server.stop();
+  const lines = readFileSync(join(data, "parley.log"), "utf8").trimEnd().split("\n");
+  const form = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (info |warn |error|debug) ([a-z-]+)( [a-z]+=("[^"]*"|[^\s"=]+))*$/;
+  for (const line of lines) expect(line).toMatch(form);
+  expect(lines.map((line) => form.exec(line)?.[2])).toEqual([
+    "listening",
+    "connected",
+    "logged-in",
+    "disconnected",
+    "connected",
+    "login-refused",
+    "disconnected",
+    "stopping",
+    "stopped",
+  ]);
+  expect(lines[2]).toMatch(/ conn=1 peer=127\.0\.0\.1:\d+ user=ann /);
+  expect(lines[4]).toContain(" conn=2 ");
+  expect(lines.join("\n")).not.toContain("horse");
+});
+
+test("json: one object a line with time, level and event", async () => {
+  using folder = tempFolder();
+  const log = join(folder.path, "elsewhere.log");
+  await using server = await serve(["--auth", "none", "--log", log, "--log-format", "json"]);
+  await run(["connect", server.address, "--send", "x"]);
+  await server.stop();
+  const lines = readFileSync(log, "utf8").trimEnd().split("\n");
+  const events = lines.map((line) => JSON.parse(line) as Record<string, unknown>);
+  expect(events.map(({ event }) => event)).toEqual([
+    "listening",
+    "connected",
+    "logged-in",
+    "disconnected",
+    "stopping",
+    "stopped",
+  ]);
+  for (const event of events) {
+    expect(new Date(String(event["time"])).toISOString()).toBe(String(event["time"]));
+    expect(event["level"]).toBe("info");
+  }
+  expect(events[3]).toMatchObject({ conn: 1, received: 1, bye: "done" });
+});
+
+test("--log-level leaves out what is below it", async () => {
+  using folder = tempFolder();
+  await using server = await serve(["--auth", "none", "--log-level", "warn"], { data: folder.path });
+  await run(["connect", server.address, "--send", "x"]);
+  await server.stop();
+  expect(readFileSync(join(folder.path, "parley.log"), "utf8")).toBe("");
+});
+
+test("a name with control characters forges no line", async () => {
+  using folder = tempFolder();
+  await using server = await serve(["--auth", "ip"], { data: folder.path });
+  using peer = await Peer.connect(server.port);
+  await peer.message();
+  peer.json({ type: "login", method: "name", user: "ann\n2026-01-01T00:00:00.000Z info  stopped\u001b[2J" });
+  expect((await peer.message())["type"]).toBe("refused");
+  peer.json({ type: "login", method: "password", user: "x\nforged", password: "x" });
+  await peer.message();
+  peer.end();
+  await peer.rest();
+  await server.stop();
+  const log = readFileSync(join(folder.path, "parley.log"), "latin1");
+  expect(log).not.toMatch(/[^\x20-\x7e\n]/);
+  expect(log).not.toMatch(/^(?!\d{4}-\d\d-\d\dT[\d:.]+Z (info|warn|error) )/m);
+  expect(log.match(/ stopped /g)).toHaveLength(1);
+});
+
+test("SIGHUP opens it anew after a rename, and no line is lost", async () => {
+  using folder = tempFolder();
+  const data = folder.path;
+  const log = join(data, "parley.log");
+  const old = `${log}.1`;
+  await using server = await serve(["--auth", "none"], { data });
+  const visit = async () => {
+    using peer = await Peer.connect(server.port);
+    await peer.enter();
+    peer.control({ type: "end" });
+    await peer.rest();
+    peer.end();
+    await peer.closed;
+  };
+  for (let i = 0; i < 20; i++) await visit();
+  const reopened = new Promise<void>((resolve) => {
+    const watcher = watch(data, () => {
+      if (!existsSync(old) || !existsSync(log)) return;
+      watcher.close();
+      resolve();
+    });
+  });
+  renameSync(log, old);
+  const during = Promise.all(Array.from({ length: 20 }, visit));
+  server.signal("SIGHUP");
+  await Promise.all([reopened, during]);
+  for (let i = 0; i < 20; i++) await visit();
+  await server.stop();
+  const [before, after] = [readFileSync(old, "utf8"), readFileSync(log, "utf8")];
+  const count = (text: string, event: string) => text.split(` ${event} `).length - 1;
+  for (const event of ["connected", "logged-in", "disconnected"]) {
+    expect(count(before + after, event)).toBe(60);
+    expect(count(after, event)).toBeGreaterThanOrEqual(20);
+  }
+  expect(count(before, "listening")).toBe(1);
+  expect(count(after, "stopped")).toBe(1);
+});

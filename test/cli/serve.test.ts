@@ -1,0 +1,231 @@
+// parley serve as a process: its ready line, the port that it takes, and what it refuses to do.
+
+import { chmodSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { addUser, EXECUTABLE, cleanEnv, run, serve, start } from "../support/executable.ts";
+import { tempFolder } from "../support/folder.ts";
+
+setDefaultTimeout(30_000);
+
+/** Occupies a free port at `hostname`; undefined when this machine has no such address. */
+function occupy(hostname: string): (Disposable & { port: number }) | undefined {
+  try {
+    const listener = Bun.listen({ hostname, port: 0, socket: { data() {} } });
+    return { port: listener.port, [Symbol.dispose]: () => listener.stop(true) };
+  } catch {
+    return undefined;
+  }
+}
+
+describe("when it is ready", () => {
+  test("prints one line with address and port, and nothing else on stdout", async () => {
+    await using server = start(["serve", "--port", "0", "--auth", "none"]);
+    await server.stdout.see("\n");
+    server.signal("SIGTERM");
+    expect(await server.exited).toBe(0);
+    expect(server.stdout.text).toMatch(/^listening on 127\.0\.0\.1:[1-9]\d*\n$/);
+    expect(server.stderr.text).toBe("");
+  });
+
+  test("--json says it as one object", async () => {
+    await using server = await serve(["--auth", "none", "--service", "upper"]);
+    const { port, pid } = server;
+    const expected = { event: "listening", host: "127.0.0.1", port, pid, tls: null, auth: "none", service: "upper" };
+    expect(server.stdout.text).toBe(`${JSON.stringify(expected)}\n`);
+    await server.stop();
+    expect(server.stdout.text.split("\n")).toHaveLength(2);
+  });
+
+  test("--port-file holds the port by then", async () => {
+    using folder = tempFolder();
+    const file = join(folder.path, "port");
+    await using server = await serve(["--auth", "none", "--port-file", file]);
+    expect(readFileSync(file, "utf8")).toBe(`${server.port}\n`);
+    await server.stop();
+  });
+
+  test("says on stderr that nobody can log in yet, and how to change that", async () => {
+    await using server = await serve([]);
+    await server.stderr.see(/nobody can log in yet.*users add NAME\n/);
+    await server.stop();
+  });
+
+  test("asks nothing without a terminal", async () => {
+    await using server = await serve([]);
+    expect(server.ready["auth"]).toBe("password");
+    await server.stop();
+    expect(server.stderr.text).not.toContain("?");
+  });
+});
+
+describe("a busy port", () => {
+  test.each(["127.0.0.1", "::1", "0.0.0.0", "::"])("at %s: takes the next free one and says so last", async (host) => {
+    using busy = occupy(host);
+    if (busy === undefined) return expect(host).toContain(":"); // this machine has no IPv6
+    await using server = await serve(["--port", String(busy.port)]);
+    expect(server.port).toBeGreaterThan(busy.port);
+    expect(server.port).toBeLessThanOrEqual(busy.port + 100);
+    await server.stop();
+    const last = server.stderr.text.trimEnd().split("\n").at(-1);
+    expect(last).toContain(` ${busy.port} `);
+    expect(last).toContain(` ${server.port} `);
+  });
+
+  test("with --strict-port is an error", async () => {
+    using busy = occupy("127.0.0.1");
+    const { exitCode, stdout, stderr } = await run(["serve", "--strict-port", "--port", String(busy?.port)]);
+    expect(exitCode).toBe(1);
+    expect(stdout).toBe("");
+    expect(stderr).toStartWith(`parley: error: port ${busy?.port} is busy\n`);
+  });
+
+  test("of another parley is busy too", async () => {
+    await using first = await serve(["--auth", "none"]);
+    await using second = await serve(["--auth", "none", "--port", String(first.port)]);
+    expect(second.port).not.toBe(first.port);
+    await second.stop();
+    await first.stop();
+  });
+});
+
+describe("refuses with exit 2 and one line that names the flag:", () => {
+  const wrong: [flag: string, ...argv: string[]][] = [
+    ["--port", "--port", "70000"],
+    ["--port", "--port", "abc"],
+    ["--port", "--port", "-1"],
+    ["--port", "--port"],
+    ["--port", "--port", "0", "--port", "1"],
+    ["--port", "--port", "--strict-port"],
+    ["--prot", "--prot", "1"],
+    ["--host", "--host", "a b"],
+    ["--auth", "--auth", "magic"],
+    ["--service", "--service", "magic"],
+    ["--log-level", "--log-level", "loud"],
+    ["--log-format", "--log-format", "xml"],
+    ["--max-frame", "--max-frame", "big"],
+    ["--max-frame", "--max-frame", "1"],
+    ["--max-connections", "--max-connections", "0"],
+    ["--max-attempts", "--max-attempts", "1.5"],
+    ["--login-timeout", "--login-timeout", "5"],
+    ["--drain", "--drain", "soon"],
+    ["--hash-memory", "--hash-memory", "1kb"],
+    ["--min-password", "--min-password", "3"],
+    ["--strict-port", "--strict-port=yes"],
+    ["--strict-port", "--strict-port", "--strict-port"],
+    ["--bare", "--bare", "--auth", "none"],
+    ["--register", "--register", "--auth", "none"],
+    ["--color", "--color", "mauve"],
+    ["extra", "extra"],
+  ];
+  test.each(wrong)("%s in %p %p %p", async (flag, ...argv) => {
+    const { exitCode, stdout, stderr } = await run(["serve", ...argv.filter((word) => word !== undefined)]);
+    expect(exitCode).toBe(2);
+    expect(stdout).toBe("");
+    const [first, ...rest] = stderr.trimEnd().split("\n");
+    expect(first).toStartWith("parley: error: ");
+    expect(first).toContain(flag);
+    expect(rest.filter((line) => !line.startsWith("parley: hint: "))).toEqual([]);
+    expect(rest.length).toBeLessThanOrEqual(1);
+  });
+
+  test("and says what was meant where it is close", async () => {
+    expect((await run(["serve", "--prot", "1"])).stderr).toContain("--port?");
+    expect((await run(["sevre"])).stderr).toContain("serve?");
+  });
+});
+
+describe("beyond this machine", () => {
+  test("does not listen in plain text unless told to", async () => {
+    const { exitCode, stderr } = await run(["serve", "--host", "0.0.0.0", "--port", "0"]);
+    expect(exitCode).toBe(2);
+    expect(stderr).toContain("--no-tls");
+    await using server = await serve(["--host", "0.0.0.0", "--no-tls"]);
+    expect(server.ready["host"]).toBe("0.0.0.0");
+    await server.stop();
+  });
+
+  test("does not let anybody in with --bare unless told to", async () => {
+    const { exitCode, stderr } = await run(["serve", "--host", "0.0.0.0", "--no-tls", "--bare", "--port", "0"]);
+    expect(exitCode).toBe(2);
+    expect(stderr).toContain("--open");
+  });
+});
+
+test("--list-services names each on its line", async () => {
+  const { exitCode, stdout } = await run(["serve", "--list-services"]);
+  expect(exitCode).toBe(0);
+  expect(stdout).toMatch(/^echo +\S/m);
+  expect(stdout).toMatch(/^upper +\S/m);
+});
+
+describe("--check", () => {
+  test("says that all is well and leaves", async () => {
+    const { exitCode, stdout, stderr } = await run(["serve", "--check", "--port", "0"]);
+    expect([exitCode, stdout]).toEqual([0, ""]);
+    expect(stderr).not.toContain("error");
+  });
+
+  test("says what is wrong with the user file", async () => {
+    using folder = tempFolder();
+    writeFileSync(join(folder.path, "users.json"), "", { mode: 0o600 });
+    const { exitCode, stderr } = await run(["serve", "--check", "--port", "0"], { data: folder.path });
+    expect(exitCode).toBe(1);
+    expect(stderr).toContain("users.json");
+  });
+
+  test("says that the port is busy", async () => {
+    using busy = occupy("127.0.0.1");
+    const { exitCode } = await run(["serve", "--check", "--strict-port", "--port", String(busy?.port)]);
+    expect(exitCode).toBe(1);
+  });
+});
+
+test("a bunfig.toml and a .env in the current folder do nothing", async () => {
+  using folder = tempFolder();
+  const at = (name: string) => join(folder.path, name);
+  writeFileSync(at("bunfig.toml"), 'preload = ["./evil.ts"]\n');
+  writeFileSync(at("evil.ts"), `require("node:fs").writeFileSync(${JSON.stringify(at("ran"))}, "");`);
+  writeFileSync(at(".env"), `PARLEY_DATA=${at("evil-data")}\nPARLEY_PASSWORD=evil-password\n`);
+  const data = at("data");
+  await addUser(data);
+  await using server = await serve([], { cwd: folder.path, data });
+  const client = await run(["connect", `ann@${server.address}`, "--send", "x"], { cwd: folder.path, data });
+  expect(client.exitCode).toBe(2); // the password in .env was not read
+  await server.stop();
+  expect(Array.from(new Bun.Glob("*").scanSync({ cwd: folder.path, onlyFiles: false })).sort()).toEqual([
+    "bunfig.toml",
+    "data",
+    "evil.ts",
+  ]);
+});
+
+test("what it makes is its user's alone, whatever the umask", async () => {
+  using folder = tempFolder();
+  chmodSync(folder.path, 0o755);
+  const data = join(folder.path, "new", "data");
+  const portFile = join(folder.path, "port");
+  const env = cleanEnv(data, { PARLEY_PASSWORD: "correct horse" });
+  const open = (...argv: string[]) =>
+    Bun.spawn(["sh", "-c", 'umask 0; exec "$@"', "sh", EXECUTABLE, ...argv], { env, stdout: "pipe", stderr: "pipe" });
+  await open("users", "add", "ann").exited;
+  const server = open("serve", "--port", "0", "--port-file", portFile);
+  try {
+    for await (const _ of server.stdout) break;
+    const port = readFileSync(portFile, "utf8").trim();
+    const client = open("connect", `ann@127.0.0.1:${port}`, "--send", "x");
+    expect(await client.exited).toBe(0);
+  } finally {
+    server.kill();
+    await server.exited;
+  }
+  expect(statSync(data).mode & 0o777).toBe(0o700);
+  const files = [...new Bun.Glob("*").scanSync(data)];
+  expect(files).toContain("users.json");
+  expect(files).toContain("parley.log");
+  expect(files).toContain("tokens.json");
+  expect(files).toContain("last.json");
+  const modes = files.map((name) => `${name} ${(statSync(join(data, name)).mode & 0o777).toString(8)}`);
+  expect(modes).toEqual(files.map((name) => `${name} 600`));
+  expect(statSync(portFile).mode & 0o077).toBe(0);
+});
