@@ -3,6 +3,7 @@
 
 import { stripVTControlCharacters } from "node:util";
 import { defineCommand, renderUsage } from "citty";
+import { Flags, terminalOf } from "./src/commands/flags.ts";
 import { metaOf, parseCommand, type Command, type Invocation } from "./src/commands/parse.ts";
 import { ParleyError } from "./src/errors.ts";
 import { Terminal } from "./src/terminal.ts";
@@ -37,14 +38,16 @@ const EXIT_CODES: ReadonlyMap<string, number> = new Map([
 async function main(argv: string[]): Promise<number> {
   // Everything parley makes is its user's alone.
   process.umask(0o077);
+  let terminal = new Terminal({ color: "auto", noInput: true });
   try {
     const invocation = await parseCommand(parley, argv);
+    terminal = terminalOf(new Flags(invocation.args));
     if (invocation.wants === "version") process.stdout.write(`${versionLine()}\n`);
-    else if (invocation.wants === "help") process.stdout.write(await helpText(invocation));
+    else if (invocation.wants === "help") process.stdout.write(await helpText(invocation, terminal));
     else await run(invocation);
     return 0;
   } catch (error) {
-    return report(error, argv.includes("--debug"));
+    return report(error, terminal, argv.includes("--debug"));
   }
 }
 
@@ -52,8 +55,7 @@ async function run({ command, args }: Invocation): Promise<void> {
   await command.run?.({ args: { _: [], ...args } as never, rawArgs: [], cmd: command });
 }
 
-function report(error: unknown, debug: boolean): number {
-  const terminal = new Terminal({ color: "auto", noInput: true });
+function report(error: unknown, terminal: Terminal, debug: boolean): number {
   if (debug && error instanceof Error) process.stderr.write(`${Bun.inspect(error)}\n`);
   if (error instanceof ParleyError) {
     const code: string = error.code;
@@ -74,10 +76,9 @@ function versionLine(): string {
   return `parley ${version}${commit}`;
 }
 
-async function helpText({ command, path }: Invocation): Promise<string> {
+async function helpText({ command, path }: Invocation, terminal: Terminal): Promise<string> {
   const meta = await metaOf(command);
   const usage = await renderUsage({ ...command, meta: { ...meta, name: path } });
-  const terminal = new Terminal({ color: "auto", noInput: true });
   return `${terminal.hasColor(process.stdout) ? usage : stripVTControlCharacters(usage)}\n`;
 }
 

@@ -54,12 +54,12 @@ export class ClientState {
     );
   }
 
-  /** The token for `user` at `server`; for whoever it is when `user` is undefined and there is only one. */
+  /** The token for `user` at `server`; without a user the only one there, or that of whoever was there last. */
   findToken(server: string, user: string | undefined): StoredToken | undefined {
     const here = this.tokens().filter((stored) => stored.server === server);
-    if (user !== undefined)
-      return here.find((stored) => stored.user === user.normalize("NFKC").toLowerCase());
-    return here.length === 1 ? here[0] : undefined;
+    if (user === undefined && here.length === 1) return here[0];
+    const name = (user ?? this.last().user)?.normalize("NFKC").toLowerCase();
+    return here.find((stored) => stored.user === name);
   }
 
   async saveToken(added: StoredToken): Promise<void> {

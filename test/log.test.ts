@@ -62,7 +62,10 @@ test("environment variables change nothing", () => {
   const before = names.map((name) => process.env[name]);
   for (const name of names) process.env[name] = "0";
   expect(withLog({}, (log) => log.info("connected"))).toHaveLength(1);
-  for (const [index, name] of names.entries()) process.env[name] = before[index] ?? "";
+  for (const [index, name] of names.entries()) {
+    if (before[index] === undefined) delete process.env[name];
+    else process.env[name] = before[index];
+  }
 });
 
 test("after a rename, reopen goes on in a new file, and no line is lost between the two", () => {
