@@ -2,6 +2,7 @@
 
 import { describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
+import type { Token } from "../src/auth/document.ts";
 import { parseToken, proveToken, TOKEN_LABEL, type TokenParts } from "../src/auth/token.ts";
 import { disableUser, removeUser, revokeTokens, setPassword } from "../src/auth/accounts.ts";
 import { frame, type Peer } from "./support/peer.ts";
@@ -218,6 +219,27 @@ describe("token", () => {
     using peer = await server.peer();
     expect((await peer.logIn("ann", PASSWORD, { token: false }))["token"]).toBeUndefined();
     expect(server.store?.document.tokens.size).toBe(0);
+  });
+
+  const DAY = 24 * 60 * 60 * 1000;
+  const ago = (ms: number) => new Date(Date.now() - ms).toISOString();
+  const ages: [string, Partial<Token>, string][] = [
+    ["unused for a little under seven days is good", { used: ago(7 * DAY - 60_000) }, "welcome"],
+    ["unused for seven days is dead", { used: ago(7 * DAY) }, "refused"],
+    ["thirty days old is dead, however much it was used", { created: ago(30 * DAY) }, "refused"],
+    ["past the end that it was given is dead", { expires: ago(0) }, "refused"],
+  ];
+  test.each(ages)("%s", async (_, change, type) => {
+    await using server = await startServer();
+    using first = await server.peer();
+    const parts = tokenOf(await first.logIn("ann", PASSWORD));
+    first.end();
+    await first.closed;
+    // Expired ones are swept with each change: make it old in the content that is in memory.
+    const { tokens } = server.store!.document;
+    tokens.set(parts.id, { ...tokens.get(parts.id)!, ...change });
+    using second = await server.peer();
+    expect((await present(second, parts))["type"]).toBe(type);
   });
 
   test("logout ends it, and the conversations it began", async () => {
