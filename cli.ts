@@ -92,5 +92,5 @@ void main(process.argv.slice(2)).then((code) => {
   process.exitCode = code;
   // A pending dial or a read of stdin cannot be cancelled and would keep the process (measured): what was written is
   // waited for, and then it ends.
-  process.stdout.write("", () => process.stderr.write("", () => process.exit()));
+  process.stdout.end(() => process.stderr.end(() => process.exit()));
 });

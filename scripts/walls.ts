@@ -31,7 +31,11 @@ export const WALLS: readonly Wall[] = [
   { name: "node:readline", pattern: /from "node:readline/, rooms: ["src/talk/interactive.ts"] },
   { name: "citty", pattern: /from "citty"/, rooms: ["cli.ts", "src/commands/"] },
   { name: "process.argv", pattern: /\bprocess\.argv\b/, rooms: ["cli.ts", "src/commands/"] },
-  { name: "signals", pattern: /"SIG[A-Z]+"/, rooms: ["cli.ts", "src/commands/", "src/talk/interactive.ts"] },
+  {
+    name: "signals",
+    pattern: /"SIG[A-Z]+"/,
+    rooms: ["cli.ts", "src/commands/", "src/terminal.ts", "src/talk/interactive.ts"],
+  },
   // Nothing may be cut off by leaving: cli.ts does it once, when everything is written.
   { name: "process.exit", pattern: /\bprocess\.exit\(/, rooms: ["cli.ts"] },
   { name: "console", pattern: /\bconsole\./, rooms: [] },

@@ -34,10 +34,15 @@ export class ClientState {
     this.#tokens = new JsonFile(folder.tokens);
   }
 
-  /** @throws {FileError} when the file is damaged or others could read it. */
+  /** Nothing when the file is damaged: these are defaults of questions, and are written anew with the next login. */
   last(): Last {
-    const { text } = this.#last.read();
-    return text === null ? {} : parse(Last, text, this.#last.path);
+    try {
+      const { text } = this.#last.read();
+      return text === null ? {} : parse(Last, text, this.#last.path);
+    } catch (error) {
+      if (error instanceof FileError) return {};
+      throw error;
+    }
   }
 
   async remember(last: Last): Promise<void> {

@@ -2,10 +2,12 @@
 //
 //     dial → hello → credential → login → welcome → send … end → bye
 
+import { setTimeout as delay } from "node:timers/promises";
 import type { TokenParts } from "./auth/token.ts";
+import { messageOf } from "./errors.ts";
 import { DialError, dial } from "./net/dial.ts";
 import { logIn, readHello, ServerError, tokenLogin } from "./handshake.ts";
-import { HELLO_TIMEOUT_MS, MAX_ANSWER_BYTES, sayDuration } from "./limits.ts";
+import { HELLO_TIMEOUT_MS, LOGIN_ANSWER_TIMEOUT_MS, MAX_ANSWER_BYTES, sayDuration } from "./limits.ts";
 import type { Connection, Receiver } from "./net/connection.ts";
 import { Cork } from "./net/cork.ts";
 import {
@@ -32,6 +34,8 @@ export interface ClientOptions {
   bare?: boolean;
   /** How long to wait for a server that is not there yet, in milliseconds. */
   waitMs?: number;
+  /** How long to wait for each answer before the conversation, in milliseconds. */
+  timeoutMs?: number;
   /** Whether the server should issue a session token. */
   wantsToken?: boolean;
   tap?: (direction: "in" | "out", bytes: Uint8Array) => void;
@@ -44,18 +48,25 @@ export interface ClientOptions {
   onDial?(): void;
   /** Told once when the server is not there yet. */
   onWait?(): void;
+  /** Told when the server has too many logins waiting, before trying again. */
+  onBusy?(): void;
   /** Told when the connection is up, before the login. */
   onConnected?(hello: Hello | undefined): void;
 }
 
 /** How a conversation ended. */
 export type Outcome =
-  | { kind: "bye"; code: string; message: string; status: number | undefined }
+  /** `early`: before we had said that no more is coming. */
+  | { kind: "bye"; code: string; message: string; status: number | undefined; early: boolean }
   /** The peer ended its side between two frames; without control frames that is all there is to say. */
-  | { kind: "ended" }
+  | { kind: "ended"; early: boolean }
   | { kind: "lost"; reason: string }
   /** We left. */
   | { kind: "left" };
+
+/** How often a login is tried again that the server had no time for, and how long it is waited for at most. */
+const MAX_BUSY_RETRIES = 10;
+const MAX_BUSY_WAIT_SECONDS = 10;
 
 /** Between two dials while waiting for a server. */
 const WAIT_STEP_MS = 100;
@@ -70,6 +81,7 @@ export class Client {
   readonly #connection: Connection;
   readonly #outcome = Promise.withResolvers<Outcome>();
   #over = false;
+  #inputEnded = false;
 
   /** Takes over a connection that has been welcomed, or is bare. Use {@link Client.connect}. */
   constructor(connection: Connection, hello: Hello | undefined, welcome: Welcome | undefined) {
@@ -85,16 +97,20 @@ export class Client {
    * @throws {ServerError} when the server does not let us in.
    */
   static async connect(options: ClientOptions): Promise<Client> {
-    let credential: Credential | undefined;
-    for (;;) {
+    const login: PendingLogin = { credential: undefined };
+    for (let busy = 0; ;) {
       const connection = await dialPatiently(options);
       try {
-        const client = await introduce(connection, options, credential);
-        if (client instanceof Client) return client;
-        credential = client.credential; // it took so long that the server has given up
+        const client = await introduce(connection, options, login);
+        if (client !== undefined) return client;
+        connection.finish(); // asking took so long that the server has given up
       } catch (error) {
         connection.finish();
-        throw error;
+        const wait =
+          error instanceof ServerError && error.serverCode === "busy" ? error.retryAfter : undefined;
+        if (wait === undefined || ++busy > MAX_BUSY_RETRIES) throw error;
+        options.onBusy?.();
+        await delay(Math.min(wait, MAX_BUSY_WAIT_SECONDS) * 1000);
       }
     }
   }
@@ -113,6 +129,11 @@ export class Client {
     return this.#over;
   }
 
+  /** Was it said that no more is coming? */
+  get inputEnded(): boolean {
+    return this.#inputEnded;
+  }
+
   /** Sends one message; wait for `writable` before the next when there is much to send. */
   send(message: string | Uint8Array): void {
     this.sent++;
@@ -126,11 +147,13 @@ export class Client {
 
   /** Says that no more is coming: the server answers what it has, and the conversation ends. */
   end(): void {
+    if (this.#inputEnded) return;
+    this.#inputEnded = true;
     if (this.welcome?.control === true) this.#connection.sendControl(encodeMessage({ type: "end" }));
     else this.#connection.endSending();
   }
 
-  /** Leaves at once; what was sent is still delivered. */
+  /** Leaves at once: what is still on its way, in either direction, may be lost. */
   leave(): void {
     this.#settle({ kind: "left" });
   }
@@ -146,24 +169,21 @@ export class Client {
         return receive(payload);
       },
       control: (payload) => this.#control(payload),
-      end: () => {
-        if (this.welcome?.control === true)
-          this.#settle({ kind: "lost", reason: "the server closed the connection" });
-        else this.#settle({ kind: "ended" });
-      },
-      fail: (error) => {
-        if (error instanceof Error) this.#settle({ kind: "lost", reason: error.message });
-        else this.#settle({ kind: "lost", reason: String(error) });
-      },
+      end: () => this.#closed("the server closed the connection"),
+      fail: (error) => this.#settle({ kind: "lost", reason: messageOf(error) }),
       close: (error) => {
-        this.#settle({
-          kind: "lost",
-          reason: error === undefined ? "the connection was closed" : "the connection was reset",
-        });
+        const how = error === undefined ? "closed" : "reset";
+        this.#settle({ kind: "lost", reason: `the connection was ${how}` });
       },
     };
     this.#connection.deliver(receiver);
     return this.#outcome.promise;
+  }
+
+  /** The peer said no more, between two frames. With control frames it should have said `bye`. */
+  #closed(reason: string): void {
+    if (this.welcome?.control === true) this.#settle({ kind: "lost", reason });
+    else this.#settle({ kind: "ended", early: !this.#inputEnded });
   }
 
   #control(payload: Uint8Array): void {
@@ -171,7 +191,7 @@ export class Client {
     if (message?.type === "ping") this.#connection.sendControl(encodeMessage({ type: "pong", n: message.n }));
     if (message?.type !== "bye") return;
     const { code, message: text, status } = message;
-    this.#settle({ kind: "bye", code, message: text, status });
+    this.#settle({ kind: "bye", code, message: text, status, early: !this.#inputEnded });
   }
 
   #settle(outcome: Outcome): void {
@@ -182,30 +202,37 @@ export class Client {
   }
 }
 
-/** Logs in over `connection`; when it was lost while the credential was asked for, gives that back instead. */
+/** What a login that did not come to an answer would have been, for the next connection. */
+interface PendingLogin {
+  credential: Credential | undefined;
+}
+
+/** Logs in over `connection`; undefined when that was lost while the credential was asked for. */
 async function introduce(
   connection: Connection,
   options: ClientOptions,
-  known: Credential | undefined,
-): Promise<Client | { credential: Credential }> {
+  login: PendingLogin,
+): Promise<Client | undefined> {
   if (options.bare === true) {
     connection.decoder.limit = MAX_ANSWER_BYTES;
     options.onConnected?.(undefined);
     return new Client(connection, undefined, undefined);
   }
-  const hello = await within(connection, HELLO_TIMEOUT_MS, () => readHello(connection));
-  if (known === undefined) options.onConnected?.(hello);
-  let credential = known;
+  const { timeoutMs = Infinity } = options;
+  const hello = await within(connection, Math.min(HELLO_TIMEOUT_MS, timeoutMs), () => readHello(connection));
+  if (login.credential === undefined) options.onConnected?.(hello);
   let refused: Refused | undefined;
   for (;;) {
-    credential ??= (await options.credential?.(hello, refused)) ?? { method: "none" };
-    if (connection.over) return { credential };
-    const login: Login = { ...asLogin(hello, credential), control: true };
-    if (options.wantsToken === false) login.token = false;
-    const answer = await logIn(connection, hello, login);
+    login.credential ??= (await options.credential?.(hello, refused)) ?? { method: "none" };
+    if (connection.over) return undefined;
+    const message: Login = { ...asLogin(hello, login.credential), control: true };
+    if (options.wantsToken === false) message.token = false;
+    const answer = await within(connection, Math.min(LOGIN_ANSWER_TIMEOUT_MS, timeoutMs), () =>
+      logIn(connection, hello, message),
+    );
     if (answer.type === "welcome") return new Client(connection, hello, answer);
     refused = answer;
-    credential = undefined;
+    login.credential = undefined;
   }
 }
 
@@ -216,17 +243,10 @@ function asLogin(hello: Hello, credential: Credential): Login {
 }
 
 async function within<T>(connection: Connection, timeoutMs: number, work: () => Promise<T>): Promise<T> {
+  const message = `${connection.peer} said nothing for ${sayDuration(timeoutMs)}`;
+  const hint = "is it a parley server? one that runs with --bare says nothing first: use --bare here too";
   const timer = setTimeout(() => {
-    connection.abort(
-      new ServerError(
-        "timeout",
-        "timeout",
-        `${connection.peer} accepted the connection but said nothing for ${sayDuration(timeoutMs)}`,
-        {
-          hint: "is it a parley server? one that runs with --bare says nothing: use --bare here too",
-        },
-      ),
-    );
+    connection.abort(new ServerError("timeout", "timeout", message, { hint }));
   }, timeoutMs);
   try {
     return await work();
@@ -256,6 +276,6 @@ async function dialPatiently(options: ClientOptions): Promise<Connection> {
     }
     if (!told) options.onWait?.();
     told = true;
-    await new Promise((resolve) => setTimeout(resolve, WAIT_STEP_MS));
+    await delay(WAIT_STEP_MS);
   }
 }

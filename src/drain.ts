@@ -1,13 +1,14 @@
 // The end of a server: every conversation gets what was sent before answered, then `bye`.
 //
 // What a peer sent before the signal is in flight or in the kernel: it has arrived once the connection was silent for a
-// while. One that keeps talking gets a second.
+// while. One that keeps talking is cut short after a second, if a read since then has found the kernel's queue empty, and
+// in any case a moment before the time is over, so that it still hears `bye`.
 
 import { DRAIN_BUSY_MS, DRAIN_QUIET_MS } from "./limits.ts";
 import type { Session } from "./session.ts";
 
 /**
- * Ends `sessions` one by one; resolves when no connection is left, or after `drainMs`, with how many are.
+ * Ends `sessions` one by one; resolves when no connection is left, or after `drainMs`.
  *
  * @param connections counts those whose socket is open.
  */
@@ -15,13 +16,13 @@ export function drain(
   sessions: ReadonlySet<Session>,
   connections: () => number,
   drainMs: number,
-): Promise<number> {
+): Promise<void> {
   const began = performance.now();
   for (const session of sessions) {
-    session.connection.heard = false;
+    session.connection.heard = session.connection.caughtUp = false;
     session.heardAt = began;
   }
-  const { promise, resolve } = Promise.withResolvers<number>();
+  const { promise, resolve } = Promise.withResolvers<void>();
   const sweep = () => {
     const now = performance.now();
     for (const session of sessions) {
@@ -29,13 +30,15 @@ export function drain(
       if (connection.heard) session.heardAt = now;
       connection.heard = false;
       if (connection.busy) continue;
-      if (now - session.heardAt >= DRAIN_QUIET_MS || now - began >= DRAIN_BUSY_MS) {
+      const isQuiet = now - session.heardAt >= DRAIN_QUIET_MS;
+      const hadItsTime = connection.caughtUp && now - began >= DRAIN_BUSY_MS;
+      if (isQuiet || hadItsTime || now - began >= drainMs - DRAIN_QUIET_MS) {
         session.sayBye("shutting_down", "the server is shutting down");
       }
     }
     if (connections() > 0 && now - began < drainMs) return;
     clearInterval(interval);
-    resolve(connections());
+    resolve();
   };
   const interval = setInterval(sweep, DRAIN_QUIET_MS / 4);
   sweep();

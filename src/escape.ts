@@ -28,3 +28,12 @@ export function escapeText(text: string): string {
     character === "\n" || character === "\t" ? character : visible(character),
   );
 }
+
+/** `value` as JSON on one line, every character that acts as `\u…`: the same value to a program, harmless to a terminal. */
+export function escapeJson(value: unknown): string {
+  return JSON.stringify(value).replace(ACTS, (character) =>
+    Array.from({ length: character.length }, (_, index) => {
+      return `\\u${character.charCodeAt(index).toString(16).padStart(4, "0")}`;
+    }).join(""),
+  );
+}

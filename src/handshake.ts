@@ -211,8 +211,9 @@ export class ServerError extends ParleyError<"turned_away" | "login_refused" | "
 /** Reads the first thing a server says. @throws {ServerError} when it is not `hello`. */
 export async function readHello(connection: Connection): Promise<Hello> {
   const message = await receive(connection);
-  if (message.type === "hello") return message;
-  throw unexpected(message);
+  if (message.type !== "hello") throw unexpected(message);
+  if (message.protocol === PROTOCOL) return message;
+  throw new ServerError("failed", "protocol", `the server speaks ${message.protocol}, this is ${PROTOCOL}`);
 }
 
 /** One try. @throws {ServerError} when the server ended it there. */

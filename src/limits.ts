@@ -51,6 +51,8 @@ export const DRAIN_BUSY_MS = SECOND;
 export const TCP_KEEPALIVE_MS = 60 * SECOND;
 /** A server that accepts and then says nothing is none of ours. */
 export const HELLO_TIMEOUT_MS = 10 * SECOND;
+/** A server that does not answer a login: twice what its full hash queue takes, at half a second a hash. */
+export const LOGIN_ANSWER_TIMEOUT_MS = 30 * SECOND;
 /** A dial that nobody answers; above three SYN retransmissions (1 + 2 + 4 s). */
 export const DIAL_TIMEOUT_MS = 10 * SECOND;
 

@@ -32,6 +32,7 @@ export type LogEvent =
   | "users-unreadable"
   | "service-failed"
   | "internal-error"
+  | "log-lost"
   | "stopping"
   | "stopped";
 
@@ -66,8 +67,10 @@ export interface LogFileOptions {
  * @throws {ParleyError} `failed` when it cannot be opened.
  */
 export function openLog(options: LogFileOptions): LogFile {
-  const file = new AppendFile(options.path, options.onLoss);
   const format = options.format === "json" ? jsonLine : textLine;
+  const sayLost = (lines: number) =>
+    format({ date: new Date(), type: "warn", level: 1, tag: "", args: ["log-lost", { lines }] });
+  const file = new AppendFile(options.path, sayLost, options.onLoss);
   const reporter: ConsolaReporter = { log: (entry) => file.append(format(entry)) };
   const consola = createConsola({
     level: { error: 0, warn: 1, info: 3, debug: 4 }[options.level],
@@ -106,7 +109,7 @@ function textLine(entry: LogObject): string {
 /** Text that cannot be mistaken for two fields: escaped, and in quotes where it holds a space, a quote or `=`. */
 function quote(text: string): string {
   const escaped = escapeLine(text);
-  return /^[^\s"=]+$/.test(escaped) ? escaped : `"${escaped.replaceAll('"', '\\"')}"`;
+  return /^[^\s"=]+$/.test(escaped) ? escaped : `"${escaped.replace(/["\\]/g, "\\$&")}"`;
 }
 
 function jsonLine(entry: LogObject): string {
@@ -116,15 +119,25 @@ function jsonLine(entry: LogObject): string {
   );
 }
 
+const NEWLINE = 0x0a;
+
 class AppendFile {
   readonly #path: string;
+  readonly #sayLost: (lines: number) => string;
   readonly #onLoss: ((reason: string) => void) | undefined;
-  #fd: number;
+  #fd: number | undefined;
   #lines: string[] = [];
   #lost = 0;
+  /** Does the file end in the middle of a line? */
+  #torn = false;
 
-  constructor(path: string, onLoss: ((reason: string) => void) | undefined) {
+  constructor(
+    path: string,
+    sayLost: (lines: number) => string,
+    onLoss: ((reason: string) => void) | undefined,
+  ) {
     this.#path = path;
+    this.#sayLost = sayLost;
     this.#onLoss = onLoss;
     try {
       this.#fd = openSync(path, "a", 0o600);
@@ -146,16 +159,22 @@ class AppendFile {
   }
 
   #write(): void {
-    if (this.#lines.length === 0) return;
+    if (this.#lines.length === 0 || this.#fd === undefined) return;
     const lines = this.#lines;
     this.#lines = [];
     if (this.#lost > 0) {
-      lines.unshift(`${new Date().toISOString()} warn  log-lost lines=${this.#lost}`);
+      lines.unshift(this.#sayLost(this.#lost));
     }
+    const text = `${this.#torn ? "\n" : ""}${lines.join("\n")}\n`;
+    const bytes = Buffer.from(text);
+    let written = 0;
     try {
-      writeFully(this.#fd, Buffer.from(`${lines.join("\n")}\n`));
+      while (written < bytes.length) written += writeSync(this.#fd, bytes, written);
       this.#lost = 0;
+      this.#torn = false;
     } catch (error) {
+      // What was cut off in the middle of a line must not run into the next one.
+      if (written > 0) this.#torn = bytes[written - 1] !== NEWLINE;
       if (this.#lost === 0) this.#onLoss?.(systemCode(error) ?? messageOf(error));
       this.#lost += this.#lost > 0 ? lines.length - 1 : lines.length;
     }
@@ -164,19 +183,22 @@ class AppendFile {
   reopen(): void {
     this.#write();
     const fd = openSync(this.#path, "a", 0o600);
-    closeSync(this.#fd);
+    if (this.#fd !== undefined) closeSync(this.#fd);
     this.#fd = fd;
   }
 
   close(): void {
     this.#write();
+    if (this.#fd === undefined) return;
+    const fd = this.#fd;
+    this.#fd = undefined; // what comes later has nowhere to go
     try {
-      fsyncSync(this.#fd);
+      fsyncSync(fd);
     } catch (error) {
       // /dev/null, pipes and terminals cannot be synced, and need not be.
       if (systemCode(error) !== "EINVAL" && systemCode(error) !== "ENOTSUP") throw error;
     }
-    closeSync(this.#fd);
+    closeSync(fd);
   }
 }
 

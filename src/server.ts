@@ -12,13 +12,20 @@ import type { Store } from "./auth/store.ts";
 import { drain } from "./drain.ts";
 import { messageOf, ParleyError } from "./errors.ts";
 import { HandshakeError, turnAway, welcome, type Arrival } from "./handshake.ts";
-import { DRAIN_TIMEOUT_MS, LOGIN_TIMEOUT_MS, MAX_ATTEMPTS, MAX_FRAME_BYTES } from "./limits.ts";
+import {
+  DRAIN_TIMEOUT_MS,
+  LOGIN_TIMEOUT_MS,
+  MAX_ATTEMPTS,
+  MAX_BACKLOG_BYTES,
+  MAX_FRAME_BYTES,
+} from "./limits.ts";
 import type { Logger } from "./log.ts";
 import { ConnectionError, type Connection } from "./net/connection.ts";
 import { listen, type Listener } from "./net/listener.ts";
 import type { Service } from "./services/service.ts";
 import { Session } from "./session.ts";
 import { FrameError } from "./wire/frame.ts";
+import { MessageError } from "./wire/message.ts";
 
 export interface ServerOptions {
   host: string;
@@ -56,6 +63,8 @@ export class Server {
   readonly #idleSweep: Timer | undefined;
   #nextId = 1;
   #stopping = false;
+  /** Connections that were reset rather than drained. */
+  #cut = 0;
 
   /** @throws {ParleyError} `failed` when the port cannot be had. */
   constructor(options: ServerOptions) {
@@ -70,12 +79,18 @@ export class Server {
       tokensInUse: () => this.#tokensInUse(),
       warn: (error) => this.#log.warn("users-unreadable", { reason: messageOf(error) }),
     });
+    const maxFrame = options.maxFrame ?? MAX_FRAME_BYTES;
     this.#listener = listen({
-      ...options,
+      host: options.host,
+      port: options.port,
+      strictPort: options.strictPort,
+      maxConnections: options.maxConnections,
+      // The answer to the longest message, and as much again, is never too much.
+      maxBacklog: Math.max(options.maxBacklog ?? MAX_BACKLOG_BYTES, 2 * maxFrame),
       accept: (connection, full) => void this.#converse(connection, full),
     });
     this.#unwatch = options.store?.watch({
-      changed: () => this.#recheckSessions(),
+      changed: (byOthers) => this.#recheckSessions(byOthers),
       unreadable: (error) => this.#log.error("users-unreadable", { reason: messageOf(error) }),
     });
     if (options.idleTimeoutMs !== undefined) {
@@ -194,6 +209,9 @@ export class Server {
     } else if (error instanceof FrameError) {
       this.#log.warn("dropped", { conn, peer, user, code: error.code, reason: error.message });
       session.sayBye("bad_length", error.peerMessage ?? error.message);
+    } else if (error instanceof MessageError) {
+      this.#log.warn("dropped", { conn, peer, user, code: error.code, reason: error.message });
+      session.sayBye("bad_message", error.peerMessage ?? error.message);
     } else {
       this.#log.error("service-failed", { conn, peer, user, reason: describe(error) });
       const words = error instanceof ParleyError ? error.peerMessage : undefined;
@@ -222,8 +240,8 @@ export class Server {
     return ids;
   }
 
-  #recheckSessions(): void {
-    this.#log.debug("users-changed", { rev: this.#options.store?.document.rev });
+  #recheckSessions(byOthers: boolean): void {
+    if (byOthers) this.#log.info("users-changed", { rev: this.#options.store?.document.rev });
     for (const session of this.#sessions) this.#recheck(session);
   }
 
@@ -236,7 +254,7 @@ export class Server {
   #endIdle(timeoutMs: number): void {
     const now = performance.now();
     for (const session of this.#sessions) {
-      if (session.connection.heard) {
+      if (session.connection.heard || session.connection.busy) {
         session.connection.heard = false;
         session.heardAt = now;
       } else if (now - session.heardAt >= timeoutMs && !this.#stopping) {
@@ -254,6 +272,7 @@ export class Server {
 
   /** Resets every connection: the end of a drain that nobody wants to wait for. */
   terminate(): void {
+    this.#cut += this.connections;
     this.#listener.terminate();
   }
 
@@ -262,6 +281,7 @@ export class Server {
    * are gone, or after `drainMs`, when those left are reset. Says how many those were.
    */
   async stop(drainMs: number = DRAIN_TIMEOUT_MS): Promise<number> {
+    const cutBefore = this.#cut;
     this.#stopping = true;
     this.#log.info("stopping", { connections: this.connections, sessions: this.sessions });
     this.#listener.stop();
@@ -270,13 +290,13 @@ export class Server {
       if (talking.has(connection)) continue;
       connection.abort(new HandshakeError("shutting_down", "the server is shutting down"));
     }
-    const cut = await drain(this.#sessions, () => this.connections, drainMs);
-    this.#listener.terminate();
+    await drain(this.#sessions, () => this.connections, drainMs);
+    this.terminate();
     this.#unwatch?.();
     clearInterval(this.#idleSweep);
     await this.#options.store?.settled();
-    this.#log.info("stopped", { cut });
-    return cut;
+    this.#log.info("stopped", { cut: this.#cut });
+    return this.#cut - cutBefore;
   }
 }
 

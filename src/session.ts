@@ -8,7 +8,7 @@
 import type { Arrival } from "./handshake.ts";
 import type { Connection, Receiver } from "./net/connection.ts";
 import type { Conversation, Service } from "./services/service.ts";
-import { decodeControl, decodeText, encodeMessage, type ByeCode } from "./wire/message.ts";
+import { decodeControl, decodeText, encodeMessage, MessageError, type ByeCode } from "./wire/message.ts";
 
 /** What the server wants to know of a session's life. */
 export interface SessionEvents {
@@ -34,7 +34,7 @@ export class Session implements Conversation, Receiver {
 
   readonly #service: Service;
   readonly #events: SessionEvents;
-  #opened = false;
+  #inputEnded = false;
 
   constructor(id: number, connection: Connection, arrival: Arrival, service: Service, events: SessionEvents) {
     this.id = id;
@@ -49,7 +49,6 @@ export class Session implements Conversation, Receiver {
   /** Opens the service and lets the connection deliver. */
   async start(): Promise<void> {
     try {
-      this.#opened = true;
       await this.#service.open?.(this);
     } catch (error) {
       this.#events.failed(this, error);
@@ -74,24 +73,23 @@ export class Session implements Conversation, Receiver {
   // --- for the connection ---
 
   payload(payload: Uint8Array): void | Promise<void> {
+    if (this.#inputEnded) throw new MessageError("bad_message", "a message came after the end", AFTER_END);
     this.received++;
     return this.#service.message(this, payload);
   }
 
-  control(payload: Uint8Array): void {
+  control(payload: Uint8Array): void | Promise<void> {
     const message = decodeControl(payload);
-    switch (message?.type) {
-      case "end":
-        return this.end();
-      case "ping":
-        return this.connection.sendControl(encodeMessage({ type: "pong", n: message.n }));
-    }
+    if (message?.type === "end") return this.end();
+    if (message?.type === "ping") this.connection.sendControl(encodeMessage({ type: "pong", n: message.n }));
   }
 
-  end(): void {
+  /** No more input: said with `end`, or with FIN, or with both. */
+  end(): void | Promise<void> {
+    if (this.#inputEnded) return;
+    this.#inputEnded = true;
     if (this.#service.end === undefined) return this.finish();
-    const pending = this.#service.end(this);
-    void pending?.catch((error: unknown) => this.fail(error));
+    return this.#service.end(this);
   }
 
   fail(error: unknown): void {
@@ -100,7 +98,7 @@ export class Session implements Conversation, Receiver {
 
   close(error: Error | undefined): void {
     try {
-      if (this.#opened) this.#service.close?.(this);
+      this.#service.close?.(this);
     } finally {
       this.#events.closed(this, error);
     }
@@ -115,3 +113,5 @@ export class Session implements Conversation, Receiver {
     this.connection.finish();
   }
 }
+
+const AFTER_END = { peerMessage: "a message came after the end" };

@@ -11,6 +11,9 @@ import { styleText } from "node:util";
 import { ParleyError, messageOf, systemCode, usageError } from "./errors.ts";
 import { escapeLine } from "./escape.ts";
 
+/** Ctrl-C, as a terminal in raw mode sends it. */
+const INTERRUPT = 0x03;
+
 export type ColorChoice = "auto" | "always" | "never";
 
 export interface TerminalOptions {
@@ -27,6 +30,7 @@ export interface SecretFlags {
 
 export class Terminal {
   readonly #options: TerminalOptions;
+  #dropTyped: ((typed: Buffer) => void) | undefined;
 
   constructor(options: TerminalOptions) {
     this.#options = options;
@@ -89,6 +93,7 @@ export class Terminal {
     options: { default?: string; check?: (answer: string) => string | undefined } = {},
   ): Promise<string> {
     const { input } = await import("@inquirer/prompts");
+    this.release();
     const { check } = options;
     const validate = (answer: string) => check?.(answer.trim()) ?? true;
     const answer = await prompt((context) =>
@@ -101,7 +106,34 @@ export class Terminal {
   async askSecret(message: string, check?: (answer: string) => string | undefined): Promise<string> {
     const { password } = await import("@inquirer/prompts");
     const validate = (answer: string) => (answer === "" ? "say something" : (check?.(answer) ?? true));
-    return prompt((context) => password({ message, mask: "*", toggleMask: false, validate }, context));
+    this.release();
+    const secret = await prompt((context) =>
+      password({ message, mask: "*", toggleMask: false, validate }, context),
+    );
+    this.#hush();
+    return secret;
+  }
+
+  /** Shows what is typed again: see `#hush`. */
+  release(): void {
+    if (this.#dropTyped === undefined) return;
+    process.stdin.off("data", this.#dropTyped).pause();
+    process.stdin.setRawMode(false);
+    this.#dropTyped = undefined;
+  }
+
+  /**
+   * Shows nothing of what is typed until the next question, or `release`, and drops it, as getpass(3) does: somebody who
+   * types the password again too early would see it on the screen.
+   */
+  #hush(): void {
+    this.#dropTyped = (typed) => {
+      if (!typed.includes(INTERRUPT)) return;
+      this.release();
+      process.kill(process.pid, "SIGINT");
+    };
+    process.stdin.setRawMode(true);
+    process.stdin.on("data", this.#dropTyped).resume();
   }
 
   /** Asks twice for a new password, until both are the same. */
@@ -109,6 +141,7 @@ export class Terminal {
     for (;;) {
       const first = await this.askSecret(message, check);
       const second = await this.askSecret("the same again:");
+      this.release();
       if (first === second) return first;
       this.say("those were two different passwords");
     }

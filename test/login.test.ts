@@ -304,6 +304,21 @@ describe("ip", () => {
   });
 });
 
+test("the limit before login holds whatever messages may be long later", async () => {
+  await using server = await startServer({ maxFrame: 64 * 1024 * 1024 });
+  using fits = await server.peer();
+  await fits.message();
+  fits.send(JSON.stringify({ ...LOGIN, filler: "" }).padEnd(4096));
+  expect((await fits.message())["type"]).toBe("welcome");
+  using over = await server.peer();
+  await over.message();
+  over.raw(Buffer.from("00001001", "hex"));
+  expect(await over.message()).toMatchObject({
+    code: "bad_length",
+    message: "frame of 4097 bytes is over the limit of 4096",
+  });
+});
+
 describe("a login that is none", () => {
   const messages: [string, Buffer, string][] = [
     ["not JSON", frame("hello?"), "bad_message"],

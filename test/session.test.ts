@@ -158,7 +158,28 @@ test("a ping is answered, an unknown control message ignored, a broken one ends 
   peer.send("still here");
   expect(await peer.text()).toBe("still here");
   peer.send("not JSON", true);
-  expect(await peer.message()).toMatchObject({ type: "bye", code: "service_failed" });
+  expect(await peer.message()).toMatchObject({ type: "bye", code: "bad_message" });
+});
+
+test("a message after the end ends the conversation at once, and the end is told once", async () => {
+  let ends = 0;
+  await using server = await start({ message: () => undefined, end: () => void ends++ });
+  using peer = await server.peer();
+  await peer.enter();
+  peer.control({ type: "end" });
+  peer.control({ type: "end" });
+  peer.send("one more thing");
+  expect(await peer.message()).toMatchObject({ type: "bye", code: "bad_message" });
+  expect(ends).toBe(1);
+});
+
+test("a message many times the backlog is echoed to whoever reads it", async () => {
+  await using server = await startServer({ auth: "none", maxFrame: 32 * 1024 * 1024, maxBacklog: 64 * 1024 });
+  using peer = await server.peer();
+  await peer.enter();
+  const payload = Buffer.alloc(24 * 1024 * 1024, "z");
+  peer.send(payload);
+  expect((await peer.frame())?.payload.equals(payload)).toBe(true);
 });
 
 test("a frame over the limit ends the conversation after the answers before it", async () => {
@@ -173,6 +194,23 @@ test("a frame over the limit ends the conversation after the answers before it",
     code: "bad_length",
     message: "frame of 101 bytes is over the limit of 100",
   });
+});
+
+test("a conversation in which the service takes its time is not an idle one", async () => {
+  await using server = await startServer({
+    auth: "none",
+    idleTimeoutMs: 40,
+    service: {
+      async message(session) {
+        await Bun.sleep(200); // five times what silence may last
+        session.send("at last");
+      },
+    },
+  });
+  using peer = await server.peer();
+  await peer.enter();
+  peer.send("?");
+  expect(await peer.text()).toBe("at last");
 });
 
 test("a conversation in which nothing is said for too long is ended", async () => {

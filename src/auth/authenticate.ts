@@ -131,6 +131,7 @@ export class Authenticator {
     this.#expect("password");
     const { hasher } = this.#options;
     const name = normalizeName(given);
+    this.#store.reload(); // whoever was added a moment ago is let in: one stat
     const user = name === undefined ? undefined : this.#store.document.users.get(name);
     const matches = await this.#hashing(() =>
       hasher.verify(password, user?.password, who.address, who.isThere),
@@ -145,10 +146,7 @@ export class Authenticator {
       );
     }
     if (user.disabled !== null) throw disabled(name, user.disabled.reason);
-    if (hasher.isWeak(user.password)) {
-      const stronger = await this.#hashing(() => hasher.hash(password, who.address));
-      await this.#tryToChange((draft) => upgradeHash(draft, name, user.password, stronger));
-    }
+    if (hasher.isWeak(user.password)) void this.#strengthen(name, user.password, password, who.address);
     const identity = { user: name, method: "password", known: true, lastLogin: user.last_login };
     return this.#withToken(identity, credentialStamp(user), who.address, wantsToken);
   }
@@ -200,6 +198,17 @@ export class Authenticator {
   /** Ends a token, and with it its conversations. */
   async logout(id: string): Promise<void> {
     await this.#change("token_refused", (draft) => draft.tokens.delete(id));
+  }
+
+  /** Hashes a password that was right with what is asked for today; the login does not wait for it. */
+  async #strengthen(name: string, weak: string, password: string, address: string): Promise<void> {
+    try {
+      const stronger = await this.#options.hasher.hash(password, address);
+      await this.#store.change((draft) => upgradeHash(draft, name, weak, stronger));
+    } catch (error) {
+      // A full queue: the next login is another chance.
+      if (!(error instanceof HashQueueError)) this.#options.warn(error);
+    }
   }
 
   async #withToken(identity: Identity, stamp: string, address: string, wanted: boolean): Promise<Identity> {
@@ -285,7 +294,7 @@ export function whyEnded(
   if (name === null || stamp === undefined) return undefined; // no account is behind it
   const user = document.users.get(name);
   if (user === undefined) return { code: "revoked", message: "this account was removed" };
-  if (user.disabled !== null) return { code: "disabled", message: "this account was disabled" };
+  if (user.disabled !== null) return { code: "disabled", message: disabledMessage(user.disabled.reason) };
   if (credentialStamp(user) !== stamp) return { code: "revoked", message: "the password was changed" };
   // A token that died of age does not end the conversation it began.
   if (tokenId === undefined || document.tokens.has(tokenId) || now >= tokenUntil) return undefined;
@@ -298,6 +307,10 @@ function refusal(code: LoginErrorCode, message: string, cause?: unknown): LoginE
 
 function disabled(name: string, reason: string | undefined): LoginError {
   return new LoginError("disabled", `user ${name} is disabled`, {
-    peerMessage: `this account is disabled${reason === undefined ? "" : `: ${reason}`}`,
+    peerMessage: disabledMessage(reason),
   });
+}
+
+function disabledMessage(reason: string | undefined): string {
+  return `this account is disabled${reason === undefined ? "" : `: ${reason}`}`;
 }

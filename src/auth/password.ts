@@ -33,7 +33,7 @@ export const DEFAULT_HASH_COST: HashCost = { memoryKib: HASH_MEMORY_KIB, time: H
 
 interface Job {
   run(): Promise<void>;
-  drop(): void;
+  drop(code: "busy" | "gone", message: string): void;
   isWanted(): boolean;
 }
 
@@ -97,7 +97,7 @@ export class PasswordHasher {
   #enqueue<T>(address: string, isWanted: () => boolean, work: () => Promise<T>): Promise<T> {
     return new Promise((resolve, reject) => {
       const jobs = this.#waiting.get(address) ?? [];
-      if (this.#waitingCount >= MAX_HASH_QUEUE || jobs.length >= MAX_HASH_QUEUE_PER_ADDRESS) {
+      if (jobs.length >= MAX_HASH_QUEUE_PER_ADDRESS || !this.#hasRoom(jobs.length)) {
         reject(
           new HashQueueError(
             "busy",
@@ -108,7 +108,7 @@ export class PasswordHasher {
       }
       jobs.push({
         run: () => work().then(resolve, reject),
-        drop: () => reject(new HashQueueError("gone", "the client left before its turn")),
+        drop: (code, message) => reject(new HashQueueError(code, message)),
         isWanted,
       });
       this.#waiting.set(address, jobs);
@@ -117,12 +117,26 @@ export class PasswordHasher {
     });
   }
 
+  /**
+   * Is there room for one more of an address with `count` waiting? In a full queue its turn is taken from whoever has
+   * the most waiting, so that many addresses that guess together keep nobody else out.
+   */
+  #hasRoom(count: number): boolean {
+    if (this.#waitingCount < MAX_HASH_QUEUE) return true;
+    let longest: Job[] = [];
+    for (const jobs of this.#waiting.values()) if (jobs.length > longest.length) longest = jobs;
+    if (longest.length <= count + 1) return false;
+    longest.pop()?.drop("busy", "others were waiting who had not had a turn");
+    this.#waitingCount--;
+    return true;
+  }
+
   #next(): void {
     while (this.#running < this.#concurrency) {
       const job = this.#take();
       if (job === undefined) return;
       if (!job.isWanted()) {
-        job.drop();
+        job.drop("gone", "the client left before its turn");
         continue;
       }
       this.#running++;

@@ -6,24 +6,29 @@
 // Reads never touch the disk. A file that cannot be read is never overwritten and never taken for an empty one: the
 // last good content stays, and changes fail until somebody mends it.
 
-import { watch } from "node:fs";
+import { watch, type FSWatcher } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
-import { JsonFile, type FileVersion } from "../json-file.ts";
+import { messageOf, systemCode } from "../errors.ts";
+import { FileError, JsonFile, type FileVersion } from "../json-file.ts";
 import { COMMIT_PAUSE_MS, WATCH_INTERVAL_MS } from "../limits.ts";
 import { pruneTokens } from "./accounts.ts";
 import { copyDocument, emptyDocument, formatDocument, parseDocument, type Document } from "./document.ts";
+
+/** After an event, so that an editor that moves the old file away first is not taken by half. In milliseconds. */
+const SETTLE_MS = 20;
 
 /** Changes a draft, or throws before it changed anything; what it returns reaches the caller once it is on the disk. */
 export type Mutation<T> = (draft: Document) => T;
 
 interface Waiting {
-  run(draft: Document): void;
+  /** Applies it; false when it threw. */
+  run(draft: Document): boolean;
   settle(error: unknown, failed: boolean): void;
 }
 
 export interface StoreWatcher {
-  /** The content is another now, whoever changed it. */
-  changed(): void;
+  /** The content is another now; `byOthers`: another process had a hand in it. */
+  changed(byOthers: boolean): void;
   /** The file cannot be read; told once for each state of the file. */
   unreadable(error: unknown): void;
 }
@@ -31,8 +36,11 @@ export interface StoreWatcher {
 export class Store {
   readonly #file: JsonFile;
   #document: Document;
-  #stamp: string;
+  /** Of the content in memory; empty when there was no file. */
+  #stamp = "";
   #badStamp: string | undefined;
+  /** What was last found wrong with the file, told once. */
+  #complaint: string | undefined;
   #waiting: Waiting[] = [];
   #committing: Promise<void> | undefined;
   #watcher: StoreWatcher | undefined;
@@ -71,8 +79,10 @@ export class Store {
         run(draft) {
           try {
             result = { value: mutation(draft) };
+            return true;
           } catch (error) {
             result = { error };
+            return false;
           }
         },
         settle(error, failed) {
@@ -95,17 +105,22 @@ export class Store {
     while (this.#waiting.length > 0) {
       let batch = this.#waiting;
       try {
-        let draft = this.#document;
+        let document = this.#document;
+        let byOthers = false;
         const stamp = await this.#file.update((current) => {
           batch = this.#waiting;
           this.#waiting = [];
-          draft = copyDocument(current.stamp === this.#stamp ? this.#document : this.#parse(current));
-          for (const waiting of batch) waiting.run(draft);
+          byOthers = current.stamp !== this.#stamp;
+          if (byOthers) document = this.#parse(current);
+          const draft = copyDocument(document);
+          const results = batch.map((waiting) => waiting.run(draft));
+          if (!results.includes(true)) return null; // nothing worked, nothing to write
           pruneTokens(draft, Date.now());
           draft.rev++;
+          document = draft;
           return formatDocument(draft);
         });
-        this.#adopt(draft, stamp);
+        this.#adopt(document, stamp, byOthers);
         for (const waiting of batch) waiting.settle(undefined, false);
       } catch (error) {
         // Before the lock was had the batch is still in the queue: it goes down with it.
@@ -124,8 +139,10 @@ export class Store {
       if (seen === this.#stamp || seen === this.#badStamp) return;
       this.#badStamp = seen;
       const version = this.#file.read();
-      this.#adopt(this.#parse(version), version.stamp);
+      this.#adopt(this.#parse(version), version.stamp, true);
     } catch (error) {
+      if (messageOf(error) === this.#complaint) return;
+      this.#complaint = messageOf(error);
       this.#watcher?.unreadable(error);
     }
   }
@@ -134,31 +151,48 @@ export class Store {
   watch(watcher: StoreWatcher): () => void {
     this.#watcher = watcher;
     let soon: Timer | undefined;
-    const events = watch(this.#file.folder, (_, name) => {
-      if (name === this.#file.name) soon ??= setTimeout(look, 20);
+    const events = this.#watchFolder((name) => {
+      if (name === this.#file.name) soon ??= setTimeout(look, SETTLE_MS);
     });
     const look = () => {
       soon = undefined;
       this.reload();
     };
-    events.on("error", () => events.close()); // the interval goes on looking
     const interval = setInterval(look, WATCH_INTERVAL_MS);
     return () => {
       this.#watcher = undefined;
-      events.close();
+      events?.close();
       clearInterval(interval);
       clearTimeout(soon);
     };
   }
 
-  #parse(version: FileVersion): Document {
-    return version.text === null ? emptyDocument() : parseDocument(version.text, this.#file.path);
+  /** Events of the folder; undefined where the system has none left, and looking at intervals must do. */
+  #watchFolder(changed: (name: string | null) => void): FSWatcher | undefined {
+    try {
+      const events = watch(this.#file.folder, (_, name) => changed(name));
+      events.on("error", () => events.close());
+      return events;
+    } catch (error) {
+      const code = systemCode(error);
+      if (code !== "EMFILE" && code !== "ENOSPC" && code !== "ENOSYS") throw error;
+      return undefined;
+    }
   }
 
-  #adopt(document: Document, stamp: string): void {
+  #parse({ text }: FileVersion): Document {
+    if (text !== null) return parseDocument(text, this.path);
+    if (this.#stamp === "") return emptyDocument();
+    // To begin with, no file is an empty store; but nobody is forgotten because one has vanished.
+    throw new FileError("unreadable", `${this.path} has disappeared`, {
+      hint: "put it back; to begin anew, stop the server first",
+    });
+  }
+
+  #adopt(document: Document, stamp: string, byOthers: boolean): void {
     this.#document = document;
     this.#stamp = stamp;
-    this.#badStamp = undefined;
-    this.#watcher?.changed();
+    this.#badStamp = this.#complaint = undefined;
+    this.#watcher?.changed(byOthers);
   }
 }

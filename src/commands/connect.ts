@@ -6,6 +6,7 @@ import { Client, type Outcome } from "../client.ts";
 import { ClientState } from "../client-state.ts";
 import { DataFolder } from "../data-folder.ts";
 import { ParleyError, usageError } from "../errors.ts";
+import { escapeLine } from "../escape.ts";
 import { talkInteractively } from "../talk/interactive.ts";
 import { Output } from "../talk/output.ts";
 import { talkPiped, type PipedOptions } from "../talk/piped.ts";
@@ -42,14 +43,14 @@ async function connect(flags: ConnectFlags): Promise<void> {
       hint: "see those that are: parley connect --sessions",
     });
   }
-  const byHand = process.stdin.isTTY && process.stderr.isTTY && options.messages.length === 0;
+  const byHand = process.stdin.isTTY && process.stderr.isTTY && !isForPipes(options);
   const output = new Output(!byHand);
   const report = new Report(output, {
     json: flags.has("json"),
     delimiter: { raw: "", nul: "\0", lines: "\n" }[options.framing],
     toTerminal: process.stdout.isTTY && options.framing !== "raw",
   });
-  const client = await open(flags, target, login, report, terminal);
+  const client = await open(flags, target, login, report, terminal).finally(() => terminal.release());
   await login.keep(client);
   void report.event("logged-in", { user: client.welcome?.user ?? null });
   if (flags.has("logout")) return concludeLogout(await client.converse(() => undefined), terminal);
@@ -57,7 +58,7 @@ async function connect(flags: ConnectFlags): Promise<void> {
   const talk = byHand
     ? talkInteractively(client, {
         historyFile: folder.history,
-        prompt: `${client.welcome?.user ?? ""}> `,
+        prompt: `${escapeLine(client.welcome?.user ?? "")}> `,
         report,
         notice: (line) => terminal.note(line),
       })
@@ -65,7 +66,7 @@ async function connect(flags: ConnectFlags): Promise<void> {
   const outcome = await Promise.race([talk, output.closed.then((error) => Promise.reject(error))]);
   void report.event(outcome.kind === "lost" ? "lost" : "bye", { ...outcome, kind: undefined });
   await output.flush();
-  conclude(outcome, client, options.count);
+  conclude(outcome, client, { byHand, count: options.count });
 }
 
 function open(
@@ -82,15 +83,22 @@ function open(
     port: target.port,
     bare,
     waitMs: flags.duration("wait"),
+    timeoutMs: flags.duration("timeout"),
     wantsToken: !flags.has("no-token"),
     tap: flags.has("trace") ? (direction, bytes) => trace.see(direction, bytes) : undefined,
     credential: (hello, refused) => login.credential(hello, refused),
     onDial: () => trace.restart(),
+    onBusy: () => terminal.isWatched && terminal.note("the server is busy: trying again"),
     onWait: () => terminal.isWatched && terminal.note(`waiting for ${target.server}`),
     onConnected(hello) {
       void report.event("connected", { server: target.server, service: hello?.service, auth: hello?.auth });
     },
   });
+}
+
+/** Does any of these ask for something that a line editor does not do? */
+function isForPipes({ messages, count, timeoutMs, framing }: PipedOptions): boolean {
+  return messages.length > 0 || count !== undefined || timeoutMs !== undefined || framing !== "lines";
 }
 
 function readPipedOptions(flags: ConnectFlags): PipedOptions {
@@ -110,7 +118,7 @@ function listTokens(state: ClientState, json: boolean): void {
     const line = json
       ? JSON.stringify({ server, user, id, expires })
       : `${id}  ${user}@${server}  until ${expires}`;
-    process.stdout.write(`${line}\n`);
+    process.stdout.write(`${escapeLine(line)}\n`);
   }
 }
 
@@ -130,27 +138,40 @@ function greet(client: Client, target: Target, terminal: Terminal): void {
 // --- how it ended ---
 
 /** @throws {ParleyError} whose code says what is missing, unless nothing is. */
-function conclude(outcome: Outcome, client: Client, count: number | undefined): void {
+function conclude(
+  outcome: Outcome,
+  client: Client,
+  { byHand, count = 0 }: { byHand: boolean; count?: number },
+): void {
   const { sent, received } = client;
   const tally = `${plural(sent, "message")} sent, ${plural(received, "answer")} received`;
-  if (outcome.kind === "left") return;
-  if (outcome.kind === "lost") {
-    const code = sent > 0 ? "unconfirmed" : "failed";
+  const enough = count > 0 && received >= count;
+  switch (outcome.kind) {
+    case "left":
+      if (byHand) return;
+      throw new ParleyError("unconfirmed", `the server did not confirm that it took everything: ${tally}`);
+    case "lost": {
+      const code = sent > 0 ? "unconfirmed" : "failed";
+      throw new ParleyError(
+        code,
+        `${outcome.reason} before the conversation was over: ${tally}, none confirmed`,
+      );
+    }
+    case "bye":
+      if (outcome.code !== "done") {
+        const failed = ["service_failed", "bad_length", "bad_message"].includes(outcome.code);
+        const message = `the server ended the conversation: ${outcome.message} (${tally})`;
+        throw new ParleyError(failed ? "failed" : "turned_away", message);
+      }
+  }
+  if (outcome.early && !byHand && !enough) {
     throw new ParleyError(
-      code,
-      `${outcome.reason} before the conversation was over: ${tally}, none of them confirmed`,
+      "unconfirmed",
+      `the server ended the conversation before the input ended: ${tally}`,
     );
   }
-  if (outcome.kind === "bye" && outcome.code !== "done") {
-    const failed = outcome.code === "service_failed" || outcome.code === "bad_length";
-    throw new ParleyError(
-      failed ? "failed" : "turned_away",
-      `the server ended the conversation: ${outcome.message} (${tally})`,
-    );
-  }
-  if (count !== undefined && received < count) {
-    throw new ParleyError("failed", `only ${plural(received, "answer")} came, ${count} were wanted`);
-  }
+  if (received < count)
+    throw new ParleyError("failed", `only ${plural(received, "answer")} came, not ${count}`);
 }
 
 function concludeLogout(outcome: Outcome, terminal: Terminal): void {

@@ -5,6 +5,7 @@ import { parseToken } from "../auth/token.ts";
 import type { Client, Credential } from "../client.ts";
 import type { ClientState, StoredToken } from "../client-state.ts";
 import { ParleyError, usageError } from "../errors.ts";
+import { FileError } from "../json-file.ts";
 import { ServerError } from "../handshake.ts";
 import type { SecretFlags, Terminal } from "../terminal.ts";
 import type { Hello, Refused } from "../wire/message.ts";
@@ -20,6 +21,7 @@ export class LoginDialogue {
   readonly #secrets: SecretFlags;
   readonly storedToken: StoredToken | undefined;
   #tokenTried = false;
+  #tokenGone = false;
   #user: string | undefined;
 
   constructor(flags: ConnectFlags, target: Target, state: ClientState, terminal: Terminal) {
@@ -35,8 +37,11 @@ export class LoginDialogue {
 
   async credential(hello: Hello, refused: Refused | undefined): Promise<Credential> {
     if (refused !== undefined) await this.#wasRefused(refused);
-    if (hello.auth.includes("none")) return { method: "none" };
-    if (hello.auth.includes("ip")) return { method: "ip" };
+    const byItself = hello.auth.find((method) => method === "none" || method === "ip");
+    if (byItself !== undefined && refused !== undefined) {
+      throw new ServerError("login_refused", refused.code, refused.message); // asking again would say the same
+    }
+    if (byItself === "none" || byItself === "ip") return { method: byItself };
     if (hello.auth.includes("name"))
       return { method: "name", user: await this.#askUser("your name:", refused) };
     if (!hello.auth.includes("password")) {
@@ -54,7 +59,13 @@ export class LoginDialogue {
   }
 
   async #wasRefused(refused: Refused): Promise<void> {
-    if (refused.code === "token_refused" && this.storedToken !== undefined) {
+    if (
+      refused.code === "token_refused" &&
+      this.storedToken !== undefined &&
+      this.#tokenTried &&
+      !this.#tokenGone
+    ) {
+      this.#tokenGone = true;
       await this.#state.forgetToken(this.storedToken);
       if (this.#flags.has("logout")) {
         throw new ParleyError("failed", "the token was not valid any more: it is forgotten");
@@ -109,22 +120,37 @@ export class LoginDialogue {
       throw usageError("a user is needed", "give it with --user NAME or as USER@HOST");
     const check = (answer: string) => (displayName(answer) === undefined ? NAME_RULE : undefined);
     this.#user = await this.#terminal.ask(question, {
-      default: this.#user ?? this.#state.last().user,
+      default: this.#user ?? lastUser(this.#state),
       check,
     });
     return this.#user;
   }
 
-  /** Remembers host, port, user and token for the next time. */
+  /** Remembers host, port, user and token for the next time; where it cannot, the conversation goes on. */
   async keep(client: Client): Promise<void> {
+    try {
+      await this.#keep(client);
+    } catch (error) {
+      if (!(error instanceof FileError)) throw error;
+      this.#terminal.say(`not remembered for the next time: ${error.message}`);
+    }
+  }
+
+  async #keep(client: Client): Promise<void> {
     const { host, port, server } = this.#target;
     const user = client.welcome?.user ?? undefined;
     await this.#state.remember({ host, port, user: user ?? this.#state.last().user });
     if (this.#flags.has("logout") && this.storedToken !== undefined)
       await this.#state.forgetToken(this.storedToken);
     const { token, expires } = client.welcome ?? {};
-    if (this.#flags.has("no-token") || token === undefined || expires === undefined || user === undefined)
-      return;
+    if (this.#flags.has("no-token") || expires === undefined || user === undefined) return;
+    if (token === undefined || parseToken(token) === undefined) return;
     await this.#state.saveToken({ server, user, token, expires });
   }
+}
+
+/** The last user, unless what a server called it could act on the terminal. */
+function lastUser(state: ClientState): string | undefined {
+  const { user } = state.last();
+  return user === undefined ? undefined : displayName(user);
 }

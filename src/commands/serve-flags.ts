@@ -122,7 +122,8 @@ export function planServer(flags: ServeFlags): ServerPlan {
   return {
     host,
     port,
-    strictPort: flags.has("strict-port"),
+    // A check that takes another port would find everything in order and be wrong.
+    strictPort: flags.has("strict-port") || flags.has("check"),
     auth,
     bare,
     register: flags.has("register"),

@@ -149,7 +149,7 @@ async function handleSignals(
   terminal: Terminal,
   drainMs: number,
 ): Promise<void> {
-  const { promise, resolve } = Promise.withResolvers<void>();
+  const { promise, resolve } = Promise.withResolvers<number>();
   let firstAt: number | undefined;
   const stop = () => {
     const now = performance.now();
@@ -162,7 +162,7 @@ async function handleSignals(
       );
     }
     if (again) server.terminate();
-    else void server.stop(drainMs).then(() => resolve());
+    else void server.stop(drainMs).then(resolve);
   };
   const hangUp = () => {
     if (terminal.hasHungUp) return stop();
@@ -178,7 +178,8 @@ async function handleSignals(
   process.on("uncaughtException", fault).on("unhandledRejection", fault);
   process.on("SIGINT", stop).on("SIGTERM", stop).on("SIGHUP", hangUp);
   try {
-    await promise;
+    const cut = await promise;
+    if (cut > 0 && !terminal.hasHungUp) terminal.say(`${cut} connections had to be cut off`);
   } finally {
     process.off("uncaughtException", fault).off("unhandledRejection", fault);
     process.off("SIGINT", stop).off("SIGTERM", stop).off("SIGHUP", hangUp);

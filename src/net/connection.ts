@@ -9,9 +9,10 @@
 
 import type { Socket } from "bun";
 import { ParleyError, messageOf } from "../errors.ts";
-import { LINGER_BYTES, LINGER_MS, MAX_BACKLOG_BYTES, STALL_TIMEOUT_MS } from "../limits.ts";
-import { FrameDecoder } from "../wire/frame.ts";
+import { MAX_BACKLOG_BYTES } from "../limits.ts";
+import { FrameDecoder, writeControlHeader } from "../wire/frame.ts";
 import type { Cork } from "./cork.ts";
+import { Farewell, type FarewellEvents } from "./farewell.ts";
 import { Sender, type SenderEvents } from "./sender.ts";
 
 /** `too_slow`: the peer left more output unread than it may. `reset`: the connection was lost. */
@@ -21,12 +22,12 @@ export class ConnectionError extends ParleyError<"too_slow" | "reset"> {
 
 /** Takes what a connection delivers. */
 export interface Receiver {
-  /** A payload, the receiver's to keep. A promise holds the next one back until it settles; it must not reject. */
+  /** A payload, the receiver's to keep. A promise, here and below, holds the next frame back until it settles. */
   payload(payload: Uint8Array): void | Promise<void>;
   /** The payload of a control frame. */
-  control(payload: Uint8Array): void;
+  control(payload: Uint8Array): void | Promise<void>;
   /** The peer has ended its sending side, between two frames. */
-  end(): void;
+  end(): void | Promise<void>;
   /** The peer broke the framing or left too much unread, or a receiver threw: the connection delivers no more. */
   fail(error: unknown): void;
   /** The connection is gone; called once, last. `error` when it was reset. */
@@ -55,10 +56,13 @@ const HOLD_PROMISE = 1; // the receiver is still busy with the last payload
 const HOLD_OUTPUT = 2; // the peer does not read what it asked for
 const HOLD_OVER = 4; // failed, finishing or closed: for good
 
+/** What Bun reads at once from a plain socket, at most (measured). */
+const RECEIVE_BUFFER_BYTES = 512 * 1024;
+
 /** Input kept for a receiver that is busy before the socket itself is paused, in bytes. */
 const READ_AHEAD_BYTES = 64 * 1024;
 
-export class Connection implements SenderEvents {
+export class Connection implements SenderEvents, FarewellEvents {
   /** The peer's address without the `::ffff:` of a dual-stack listener. */
   readonly address: string;
   /** `address:port` of the peer, as logs and services show it. */
@@ -66,6 +70,8 @@ export class Connection implements SenderEvents {
   readonly decoder: FrameDecoder;
   /** Set with every chunk; whoever looks for silence clears it. */
   heard = false;
+  /** Set when a read found less than it had room for: all that had arrived by then is here. */
+  caughtUp = false;
 
   readonly #socket: Socket<Connection>;
   readonly #sender: Sender;
@@ -78,14 +84,13 @@ export class Connection implements SenderEvents {
   #paused = false;
   #peerEnded = false;
   #endDelivered = false;
-  #finishing = false;
   #finSent = false;
   #closed = false;
   #closeError: Error | undefined;
+  #closeDelivered = false;
   #aborted: ParleyError<string> | undefined;
   #wakeReader: (() => void) | undefined;
-  #discarded = 0;
-  #lingerTimer: Timer | undefined;
+  #farewell: Farewell | undefined;
 
   constructor(socket: Socket<Connection>, options: ConnectionOptions) {
     // Read now: Bun forgets both by the time of `close`.
@@ -108,7 +113,7 @@ export class Connection implements SenderEvents {
 
   /** Has `finish` or `terminate` been called, or the socket closed? */
   get finishing(): boolean {
-    return this.#finishing || this.#closed;
+    return this.#farewell !== undefined || this.#closed;
   }
 
   /** Has the peer ended its side, or the connection ended altogether? */
@@ -158,16 +163,19 @@ export class Connection implements SenderEvents {
   /** Hands every further frame to `receiver`, beginning with those that came on the heels of the login. */
   deliver(receiver: Receiver): void {
     this.#receiver = receiver;
-    if (this.#closed) return receiver.close(this.#closeError);
     this.#unpause();
     this.#turn();
+    this.#deliverClose();
   }
 
   /** One turn: everything sent while delivering leaves in one write at its end. */
   #turn(): void {
     const corked = this.#sender.beginTurn();
-    this.#deliver();
-    if (corked) this.#sender.endTurn();
+    try {
+      this.#deliver();
+    } finally {
+      if (corked) this.#sender.endTurn();
+    }
   }
 
   #deliver(): void {
@@ -181,11 +189,7 @@ export class Connection implements SenderEvents {
           if (this.#peerEnded) this.#deliverEnd(receiver);
           return;
         }
-        if (decoder.isControl) {
-          receiver.control(payload);
-          continue;
-        }
-        const pending = receiver.payload(payload);
+        const pending = decoder.isControl ? receiver.control(payload) : receiver.payload(payload);
         if (pending !== undefined) this.#holdUntil(pending);
       }
     } catch (error) {
@@ -197,12 +201,15 @@ export class Connection implements SenderEvents {
     if (this.#endDelivered) return;
     this.#endDelivered = true;
     this.decoder.end();
-    receiver.end();
+    const pending = receiver.end();
+    if (pending !== undefined) this.#holdUntil(pending);
   }
 
   #fail(error: unknown): void {
+    if (this.#closeDelivered) return;
     this.#holds |= HOLD_OVER;
     this.#receiver?.fail(error);
+    this.#deliverClose();
   }
 
   #holdUntil(pending: Promise<void>): void {
@@ -224,6 +231,7 @@ export class Connection implements SenderEvents {
     if (this.#holds !== 0) return;
     this.#unpause();
     this.#turn();
+    this.#deliverClose();
   }
 
   #pause(): void {
@@ -251,7 +259,7 @@ export class Connection implements SenderEvents {
 
   /** Sends one control frame; only after both sides agreed to them. */
   sendControl(text: string): void {
-    this.#sender.sendControl(text);
+    this.#sender.send(text, writeControlHeader);
   }
 
   /** Resolves when little enough output is queued to send more; undefined when that is so already. */
@@ -282,47 +290,33 @@ export class Connection implements SenderEvents {
   // --- ending ---
 
   /**
-   * Says no more: queued output goes out, then FIN. What the peer still sends is discarded, for a while, so that a
-   * reset does not destroy our last words; then the socket is closed (wire protocol, 3.4).
+   * Says no more: queued output goes out, then FIN. What the peer still sends is discarded for a while, so that a reset
+   * does not destroy our last words; then the socket is closed.
    */
   finish(): void {
-    if (this.#finishing || this.#closed) return;
-    this.#finishing = true;
+    if (this.finishing) return;
     this.#holds |= HOLD_OVER;
     this.#unpause();
-    this.#lingerTimer = setTimeout(() => this.#checkStall(this.#sender.written), STALL_TIMEOUT_MS);
+    this.#farewell = new Farewell(this.#sender, this);
     this.#sender.end();
-    if (this.#finSent) this.#linger();
+    if (this.#finSent) this.#farewell.sent(this.#peerEnded);
   }
 
   /** Closes at once with a reset: what is queued is lost. */
   terminate(): void {
-    if (this.#closed) return;
-    this.#finishing = true;
-    this.#socket.terminate();
+    this.#holds |= HOLD_OVER;
+    if (!this.#closed) this.#socket.terminate();
+  }
+
+  /** The farewell's: close(2). */
+  close(): void {
+    if (!this.#closed) this.#socket.end();
   }
 
   /** The sender's: FIN is on its way. */
   ended(): void {
     this.#finSent = true;
-    if (this.#finishing) this.#linger();
-  }
-
-  #linger(): void {
-    clearTimeout(this.#lingerTimer);
-    // After our shutdown() Bun may report the peer's FIN as `close` alone.
-    if (this.#peerEnded) this.#close();
-    else this.#lingerTimer = setTimeout(() => this.#close(), LINGER_MS);
-  }
-
-  #checkStall(written: number): void {
-    if (this.#sender.written === written) return this.terminate();
-    this.#lingerTimer = setTimeout(() => this.#checkStall(this.#sender.written), STALL_TIMEOUT_MS);
-  }
-
-  /** close(2): the kernel goes on delivering what it holds, unless the peer keeps talking. */
-  #close(): void {
-    if (!this.#closed) this.#socket.end();
+    this.#farewell?.sent(this.#peerEnded);
   }
 
   // --- what the socket says ---
@@ -330,12 +324,9 @@ export class Connection implements SenderEvents {
   /** The socket's `data`. */
   received(chunk: Uint8Array): void {
     this.heard = true;
+    if (chunk.length < RECEIVE_BUFFER_BYTES) this.caughtUp = true;
     this.#tap?.("in", chunk);
-    if (this.#finishing) {
-      this.#discarded += chunk.length;
-      if (this.#discarded > LINGER_BYTES) this.#close();
-      return;
-    }
+    if (this.#farewell !== undefined) return this.#farewell.discard(chunk.length);
     this.decoder.push(chunk);
     if (this.#holds === 0 && this.#receiver !== undefined) return this.#turn();
     this.#wake();
@@ -346,8 +337,8 @@ export class Connection implements SenderEvents {
   peerEnded(): void {
     this.#peerEnded = true;
     this.#wake();
-    if (!this.#finishing) this.#turn();
-    else if (this.#finSent) this.#close();
+    if (this.#farewell === undefined) this.#turn();
+    else this.#farewell.peerEnded();
   }
 
   /** The socket's `drain`. */
@@ -360,12 +351,23 @@ export class Connection implements SenderEvents {
     if (this.#closed) return;
     this.#closed = true;
     this.#closeError = error;
-    this.#holds |= HOLD_OVER;
-    clearTimeout(this.#lingerTimer);
+    // After our own FIN, Bun reports the peer's as `close` alone (measured).
+    if (error === undefined) this.#peerEnded = true;
+    this.#farewell?.over();
     this.#sender.close();
     this.#wake();
     this.#onClose?.(this);
-    this.#receiver?.close(error);
+    if (this.#holds === 0) this.#turn();
+    this.#deliverClose();
+  }
+
+  /** Tells the receiver that it is over, once it has taken what had arrived. */
+  #deliverClose(): void {
+    const isBusy = (this.#holds & HOLD_OVER) === 0 && this.#holds !== 0;
+    if (!this.#closed || isBusy || this.#closeDelivered || this.#receiver === undefined) return;
+    this.#closeDelivered = true;
+    this.#holds |= HOLD_OVER;
+    this.#receiver.close(this.#closeError);
   }
 
   /** The socket's `error`: one of our own handlers threw what it should have caught. */

@@ -25,8 +25,6 @@ export interface ListenOptions {
   /** Connections at once; clamped to the descriptor limit less {@link RESERVED_DESCRIPTORS}. */
   maxConnections?: number;
   maxBacklog?: number;
-  /** Longest payload of a fresh connection, in bytes. */
-  maxFrame?: number;
   /** A peer has connected. `full`: one more than there may be; say so and finish it. */
   accept(connection: Connection, full: boolean): void;
 }
@@ -65,7 +63,7 @@ export function listen(options: ListenOptions): Listener {
       }
       const connection = new Connection(socket, {
         cork,
-        maxFrame: options.maxFrame ?? MAX_LOGIN_FRAME_BYTES,
+        maxFrame: MAX_LOGIN_FRAME_BYTES,
         maxBacklog: options.maxBacklog,
         holdInput: true,
         onClose: closed,

@@ -5,9 +5,11 @@
 
 import type { Socket } from "bun";
 import { PAUSE_OUTPUT_BYTES } from "../limits.ts";
-import { HEADER_BYTES, writeControlHeader, writeHeader } from "../wire/frame.ts";
+import { HEADER_BYTES, writeHeader } from "../wire/frame.ts";
 import type { Cork, Flushable } from "./cork.ts";
 import { Outbox } from "./outbox.ts";
+
+type HeaderWriter = (target: Uint8Array, offset: number, length: number) => void;
 
 /** What a sender tells its connection. */
 export interface SenderEvents {
@@ -63,32 +65,29 @@ export class Sender implements Flushable {
     if (this.#ended) this.#finishEnd();
   }
 
-  /** Sends one payload; it is copied, or with the kernel, when this returns. Nothing happens after `end`. */
-  send(payload: string | Uint8Array): void {
+  /**
+   * Sends one payload; it is copied, or with the kernel, when this returns. Nothing happens after `end`.
+   *
+   * @param header writes the frame's header: that of a payload, or of a control frame.
+   */
+  send(payload: string | Uint8Array, header: HeaderWriter = writeHeader): void {
     if (this.#ended || this.#gone) return;
     const cork = this.#cork;
-    if (cork.owner !== this || this.#outbox.length > 0) return this.#queue(payload, writeHeader);
+    if (cork.owner !== this || this.#outbox.length > 0) return this.#queue(payload, header);
     const { buffer, length } = cork;
     const start = length + HEADER_BYTES;
     if (typeof payload === "string") {
       // One UTF-16 unit is at most three bytes of UTF-8.
-      if (start + 3 * payload.length > buffer.length) return this.send(Buffer.from(payload));
+      if (start + 3 * payload.length > buffer.length) return this.send(Buffer.from(payload), header);
       const written = buffer.write(payload, start);
-      writeHeader(buffer, length, written);
+      header(buffer, length, written);
       cork.length = start + written;
       return;
     }
-    if (start + payload.length > buffer.length) return this.#sendLarge(payload);
-    writeHeader(buffer, length, payload.length);
+    if (start + payload.length > buffer.length) return this.#sendLarge(payload, header);
+    header(buffer, length, payload.length);
     buffer.set(payload, start);
     cork.length = start + payload.length;
-  }
-
-  /** Sends one control frame. */
-  sendControl(text: string): void {
-    if (this.#ended || this.#gone) return;
-    this.#flushCork();
-    this.#queue(text, writeControlHeader);
   }
 
   /** Nothing more: what is queued goes out, then FIN. */
@@ -129,12 +128,12 @@ export class Sender implements Flushable {
   }
 
   /** A payload that the cork cannot hold: its header and beginning in one write, then the rest, uncopied. */
-  #sendLarge(payload: Uint8Array): void {
+  #sendLarge(payload: Uint8Array, header: HeaderWriter): void {
     const { buffer } = this.#cork;
     this.#flushCork();
-    if (this.#outbox.length > 0) return this.#queue(payload, writeHeader);
+    if (this.#outbox.length > 0) return this.#queue(payload, header);
     const head = Math.min(payload.length, buffer.length - HEADER_BYTES);
-    writeHeader(buffer, 0, payload.length);
+    header(buffer, 0, payload.length);
     buffer.set(payload.subarray(0, head), HEADER_BYTES);
     this.#cork.length = HEADER_BYTES + head;
     if (head === payload.length) return;
@@ -142,10 +141,10 @@ export class Sender implements Flushable {
     this.#write(payload.subarray(head));
   }
 
-  #queue(payload: string | Uint8Array, writeAny: typeof writeHeader): void {
+  #queue(payload: string | Uint8Array, header: HeaderWriter): void {
     const bytes = typeof payload === "string" ? Buffer.from(payload) : payload;
     const { target, offset } = this.#outbox.reserve(HEADER_BYTES + bytes.length);
-    writeAny(target, offset, bytes.length);
+    header(target, offset, bytes.length);
     target.set(bytes, offset + HEADER_BYTES);
     this.#cork.flushLater(this);
     this.#watch();

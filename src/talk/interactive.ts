@@ -8,7 +8,7 @@
 import { appendFileSync, readFileSync, writeFileSync } from "node:fs";
 import { clearScreenDown, createInterface, cursorTo, moveCursor, type Interface } from "node:readline";
 import type { Client, Outcome } from "../client.ts";
-import { ParleyError, systemCode } from "../errors.ts";
+import { messageOf, ParleyError, systemCode } from "../errors.ts";
 import type { Report } from "./report.ts";
 
 const HISTORY_LINES = 500;
@@ -22,7 +22,7 @@ export interface InteractiveOptions {
   historyFile: string;
   prompt: string;
   report: Report;
-  notice(line: string): void;
+  notice(this: void, line: string): void;
 }
 
 /**
@@ -39,7 +39,7 @@ export async function talkInteractively(client: Client, options: InteractiveOpti
     terminal: true,
     prompt: options.prompt,
     historySize: HISTORY_LINES,
-    history: readHistory(options.historyFile),
+    history: readHistory(options),
     removeHistoryDuplicates: true,
   });
   // Ctrl-C while a line is being typed drops it; otherwise, and the second time, it leaves.
@@ -71,7 +71,7 @@ export async function talkInteractively(client: Client, options: InteractiveOpti
     } else if (!leaving) {
       client.send(message);
       options.report.sent(message);
-      if (line !== "") remember(options.historyFile, line);
+      if (line !== "") remember(options, line);
     }
     editor.prompt();
   });
@@ -117,21 +117,26 @@ function printAbove(editor: Interface, screen: NodeJS.WriteStream, print: () => 
   editor.prompt(true);
 }
 
-/** Earlier lines, the latest first, as readline wants them. */
-function readHistory(path: string): string[] {
+/** Earlier lines, the latest first, as readline wants them. A history that cannot be had is a notice, not an end. */
+function readHistory({ historyFile, notice }: InteractiveOptions): string[] {
   try {
-    const lines = readFileSync(path, "utf8")
+    const lines = readFileSync(historyFile, "utf8")
       .split("\n")
       .filter((line) => line !== "");
     const latest = lines.slice(-HISTORY_LINES);
-    if (lines.length > 2 * HISTORY_LINES) writeFileSync(path, `${latest.join("\n")}\n`, { mode: 0o600 });
+    if (lines.length > 2 * HISTORY_LINES)
+      writeFileSync(historyFile, `${latest.join("\n")}\n`, { mode: 0o600 });
     return latest.reverse();
   } catch (error) {
-    if (systemCode(error) === "ENOENT") return [];
-    throw error;
+    if (systemCode(error) !== "ENOENT") notice(`no history: ${messageOf(error)}`);
+    return [];
   }
 }
 
-function remember(path: string, line: string): void {
-  appendFileSync(path, `${line}\n`, { mode: 0o600 });
+function remember({ historyFile, notice }: InteractiveOptions, line: string): void {
+  try {
+    appendFileSync(historyFile, `${line}\n`, { mode: 0o600 });
+  } catch (error) {
+    notice(`not in the history: ${messageOf(error)}`);
+  }
 }

@@ -49,11 +49,11 @@ export class LineSplitter {
   }
 
   #take(): Uint8Array {
-    this.#count++;
     const line = this.#pieces.length === 1 ? this.#pieces[0]! : Buffer.concat(this.#pieces);
     const isText = this.#delimiter === NEWLINE && line.at(-1) === CARRIAGE_RETURN;
     const bare = isText ? line.subarray(0, -1) : line;
     if (bare.length > this.#maxBytes) throw this.#tooLong();
+    this.#count++;
     this.#pieces = [];
     this.#length = 0;
     return bare;

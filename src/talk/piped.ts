@@ -6,6 +6,7 @@
 import type { Client, Outcome } from "../client.ts";
 import { LineSplitter, NEWLINE, NUL } from "./lines.ts";
 import { ParleyError } from "../errors.ts";
+import { LINGER_MS, sayDuration } from "../limits.ts";
 import type { Report } from "./report.ts";
 
 export interface PipedOptions {
@@ -30,31 +31,66 @@ const RAW_CHUNK_BYTES = 64 * 1024;
  */
 export async function talkPiped(client: Client, report: Report, options: PipedOptions): Promise<Outcome> {
   const { count, timeoutMs } = options;
-  let inputFailed: unknown;
-  const late = Promise.withResolvers<never>();
-  const timer =
-    timeoutMs === undefined
-      ? undefined
-      : setTimeout(
-          () => late.reject(new ParleyError("timeout", `nothing was received for ${timeoutMs} ms`)),
-          timeoutMs,
-        );
+  const silence = new Silence(timeoutMs);
+  let left: Timer | undefined;
   const outcome = client.converse((payload) => {
-    timer?.refresh();
+    if (client.received > (count ?? Infinity)) return undefined;
+    if (client.received === count) {
+      // No more is wanted, but what was sent is to arrive: until the server says so, or has had its time.
+      client.end();
+      left = setTimeout(() => client.leave(), LINGER_MS);
+    }
     const printed = report.received(payload);
-    if (client.received === count) client.leave();
+    silence.heard(printed);
     return printed;
   });
+  let inputFailed: unknown;
   void sendAll(client, report, options).catch((error: unknown) => {
     inputFailed = error;
     client.end();
   });
   try {
-    const ended = await Promise.race([outcome, late.promise]);
+    const ended = await Promise.race([outcome, silence.tooLong]);
     if (inputFailed !== undefined) throw inputFailed;
     return ended;
   } finally {
-    clearTimeout(timer);
+    silence.stop();
+    clearTimeout(left);
+  }
+}
+
+/** `--timeout`: watches for a time in which nothing is received, but for that in which we ourselves are busy. */
+class Silence {
+  readonly #timeoutMs: number | undefined;
+  readonly #late = Promise.withResolvers<never>();
+  #timer: Timer | undefined;
+
+  constructor(timeoutMs: number | undefined) {
+    this.#timeoutMs = timeoutMs;
+    this.#start();
+  }
+
+  /** Rejects with `timeout`. */
+  get tooLong(): Promise<never> {
+    return this.#late.promise;
+  }
+
+  /** Something was received, and is dealt with once `printed` has settled. */
+  heard(printed: Promise<void> | undefined): void {
+    if (this.#timeoutMs === undefined) return;
+    this.stop();
+    if (printed === undefined) this.#start();
+    else void printed.then(() => this.#start());
+  }
+
+  stop(): void {
+    clearTimeout(this.#timer);
+  }
+
+  #start(): void {
+    if (this.#timeoutMs === undefined) return;
+    const error = new ParleyError("timeout", `nothing was received for ${sayDuration(this.#timeoutMs)}`);
+    this.#timer = setTimeout(() => this.#late.reject(error), this.#timeoutMs);
   }
 }
 
@@ -64,15 +100,14 @@ async function sendAll(client: Client, report: Report, options: PipedOptions): P
   // What one read of stdin brought is sent in one turn, and so in one write.
   for await (const batch of batches) {
     for (const message of batch) {
-      if (client.over) return;
+      if (client.over || client.inputEnded) return;
       if (message.length > client.maxFrame) throw tooLong(message, client);
       client.send(message);
       report.sent(message);
     }
     await client.writable();
   }
-  // A service may be finished as soon as there is no more input: whoever counts answers waits for them first.
-  if (options.count === undefined) client.end();
+  client.end();
 }
 
 function tooLong(message: Uint8Array, client: Client): ParleyError {

@@ -1,6 +1,7 @@
 // How answers and events are shown: plain, raw, or as NDJSON (`--json`), one object an event.
 
-import { escapeText } from "../escape.ts";
+import { escapeJson, escapeText } from "../escape.ts";
+import { decodeText } from "../wire/message.ts";
 import type { Output } from "./output.ts";
 
 export type ReportEvent = "connected" | "logged-in" | "sent" | "received" | "lost" | "bye";
@@ -40,14 +41,13 @@ export class Report {
   /** An event of the conversation; shown with `--json` only. */
   event(event: ReportEvent, fields: Readonly<Record<string, unknown>> = {}): Promise<void> | undefined {
     if (!this.#options.json) return undefined;
-    const object = JSON.stringify({ time: new Date().toISOString(), event, ...fields });
-    return this.#output.print(`${object}\n`);
+    return this.#output.print(`${escapeJson({ time: new Date().toISOString(), event, ...fields })}\n`);
   }
 }
 
 function content(payload: Uint8Array): { text: string } | { base64: string } {
   try {
-    return { text: new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(payload) };
+    return { text: decodeText(payload) };
   } catch {
     return { base64: Buffer.from(payload).toString("base64") };
   }

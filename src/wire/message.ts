@@ -19,6 +19,9 @@ export class MessageError extends ParleyError<"bad_message"> {
   override name = "MessageError";
 }
 
+/** A byte order mark is part of a message. */
+const STRICT_UTF8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+
 const Text = v.string();
 const Count = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
 
@@ -33,7 +36,7 @@ const Hello = v.object({
   /** base64 of {@link NONCE_BYTES} random bytes, fresh for each connection. */
   nonce: v.pipe(Text, v.base64()),
   /** Longest payload the server reads after welcome, in bytes. */
-  max_frame: Count,
+  max_frame: v.pipe(Count, v.minValue(1)),
 });
 
 /** Members that every login may carry. */
@@ -75,7 +78,7 @@ const Welcome = v.object({
   known: v.boolean(),
   /** A new session token, when one was issued. */
   token: v.optional(Text),
-  expires: v.optional(Text),
+  expires: v.optional(v.pipe(Text, v.isoTimestamp())),
   last_login: v.optional(Text),
   control: v.optional(v.boolean()),
 });
@@ -136,7 +139,15 @@ export type RefusedCode =
 
 /** Codes of `bye` (wire protocol, section 4). */
 export type ByeCode =
-  "done" | "shutting_down" | "revoked" | "disabled" | "idle" | "too_slow" | "bad_length" | "service_failed";
+  | "done"
+  | "shutting_down"
+  | "revoked"
+  | "disabled"
+  | "idle"
+  | "too_slow"
+  | "bad_length"
+  | "bad_message"
+  | "service_failed";
 
 /** The JSON text of a message, `type` first. */
 export function encodeMessage(message: FromServer | Login | Control): string {
@@ -169,8 +180,7 @@ export function decodeControl(payload: Uint8Array): Control | undefined {
  */
 export function decodeText(payload: Uint8Array): string {
   try {
-    // A byte order mark is part of the message.
-    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(payload);
+    return STRICT_UTF8.decode(payload);
   } catch {
     throw badMessage("the message is not UTF-8 text");
   }

@@ -29,10 +29,10 @@ const CASES: [string, Document, Identity, number, string | undefined][] = [
   ["the user was removed", store(undefined, false), ARRIVAL, UNTIL - 1, "this account was removed"],
   [
     "the user was disabled",
-    store({ ...ANN, disabled: { since: ANN.created } }, true),
+    store({ ...ANN, disabled: { since: ANN.created, reason: "on holiday" } }, true),
     ARRIVAL,
     UNTIL - 1,
-    "this account was disabled",
+    "this account is disabled: on holiday",
   ],
   [
     "the password is another",

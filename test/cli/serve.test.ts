@@ -1,9 +1,9 @@
 // parley serve as a process: its ready line, the port that it takes, and what it refuses to do.
 
-import { chmodSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
-import { addUser, EXECUTABLE, cleanEnv, run, serve, start } from "../support/executable.ts";
+import { run, serve, start } from "../support/executable.ts";
 import { tempFolder } from "../support/folder.ts";
 
 setDefaultTimeout(30_000);
@@ -31,7 +31,15 @@ describe("when it is ready", () => {
   test("--json says it as one object", async () => {
     await using server = await serve(["--auth", "none", "--service", "upper"]);
     const { port, pid } = server;
-    const expected = { event: "listening", host: "127.0.0.1", port, pid, tls: null, auth: "none", service: "upper" };
+    const expected = {
+      event: "listening",
+      host: "127.0.0.1",
+      port,
+      pid,
+      tls: null,
+      auth: "none",
+      service: "upper",
+    };
     expect(server.stdout.text).toBe(`${JSON.stringify(expected)}\n`);
     await server.stop();
     expect(server.stdout.text.split("\n")).toHaveLength(2);
@@ -60,17 +68,20 @@ describe("when it is ready", () => {
 });
 
 describe("a busy port", () => {
-  test.each(["127.0.0.1", "::1", "0.0.0.0", "::"])("at %s: takes the next free one and says so last", async (host) => {
-    using busy = occupy(host);
-    if (busy === undefined) return expect(host).toContain(":"); // this machine has no IPv6
-    await using server = await serve(["--port", String(busy.port)]);
-    expect(server.port).toBeGreaterThan(busy.port);
-    expect(server.port).toBeLessThanOrEqual(busy.port + 100);
-    await server.stop();
-    const last = server.stderr.text.trimEnd().split("\n").at(-1);
-    expect(last).toContain(` ${busy.port} `);
-    expect(last).toContain(` ${server.port} `);
-  });
+  test.each(["127.0.0.1", "::1", "0.0.0.0", "::"])(
+    "at %s: takes the next free one and says so last",
+    async (host) => {
+      using busy = occupy(host);
+      if (busy === undefined) return expect(host).toContain(":"); // this machine has no IPv6
+      await using server = await serve(["--port", String(busy.port)]);
+      expect(server.port).toBeGreaterThan(busy.port);
+      expect(server.port).toBeLessThanOrEqual(busy.port + 100);
+      await server.stop();
+      const last = server.stderr.text.trimEnd().split("\n").at(-1);
+      expect(last).toContain(` ${busy.port} `);
+      expect(last).toContain(` ${server.port} `);
+    },
+  );
 
   test("with --strict-port is an error", async () => {
     using busy = occupy("127.0.0.1");
@@ -146,7 +157,15 @@ describe("beyond this machine", () => {
   });
 
   test("does not let anybody in with --bare unless told to", async () => {
-    const { exitCode, stderr } = await run(["serve", "--host", "0.0.0.0", "--no-tls", "--bare", "--port", "0"]);
+    const { exitCode, stderr } = await run([
+      "serve",
+      "--host",
+      "0.0.0.0",
+      "--no-tls",
+      "--bare",
+      "--port",
+      "0",
+    ]);
     expect(exitCode).toBe(2);
     expect(stderr).toContain("--open");
   });
@@ -179,53 +198,4 @@ describe("--check", () => {
     const { exitCode } = await run(["serve", "--check", "--strict-port", "--port", String(busy?.port)]);
     expect(exitCode).toBe(1);
   });
-});
-
-test("a bunfig.toml and a .env in the current folder do nothing", async () => {
-  using folder = tempFolder();
-  const at = (name: string) => join(folder.path, name);
-  writeFileSync(at("bunfig.toml"), 'preload = ["./evil.ts"]\n');
-  writeFileSync(at("evil.ts"), `require("node:fs").writeFileSync(${JSON.stringify(at("ran"))}, "");`);
-  writeFileSync(at(".env"), `PARLEY_DATA=${at("evil-data")}\nPARLEY_PASSWORD=evil-password\n`);
-  const data = at("data");
-  await addUser(data);
-  await using server = await serve([], { cwd: folder.path, data });
-  const client = await run(["connect", `ann@${server.address}`, "--send", "x"], { cwd: folder.path, data });
-  expect(client.exitCode).toBe(2); // the password in .env was not read
-  await server.stop();
-  expect(Array.from(new Bun.Glob("*").scanSync({ cwd: folder.path, onlyFiles: false })).sort()).toEqual([
-    "bunfig.toml",
-    "data",
-    "evil.ts",
-  ]);
-});
-
-test("what it makes is its user's alone, whatever the umask", async () => {
-  using folder = tempFolder();
-  chmodSync(folder.path, 0o755);
-  const data = join(folder.path, "new", "data");
-  const portFile = join(folder.path, "port");
-  const env = cleanEnv(data, { PARLEY_PASSWORD: "correct horse" });
-  const open = (...argv: string[]) =>
-    Bun.spawn(["sh", "-c", 'umask 0; exec "$@"', "sh", EXECUTABLE, ...argv], { env, stdout: "pipe", stderr: "pipe" });
-  await open("users", "add", "ann").exited;
-  const server = open("serve", "--port", "0", "--port-file", portFile);
-  try {
-    for await (const _ of server.stdout) break;
-    const port = readFileSync(portFile, "utf8").trim();
-    const client = open("connect", `ann@127.0.0.1:${port}`, "--send", "x");
-    expect(await client.exited).toBe(0);
-  } finally {
-    server.kill();
-    await server.exited;
-  }
-  expect(statSync(data).mode & 0o777).toBe(0o700);
-  const files = [...new Bun.Glob("*").scanSync(data)];
-  expect(files).toContain("users.json");
-  expect(files).toContain("parley.log");
-  expect(files).toContain("tokens.json");
-  expect(files).toContain("last.json");
-  const modes = files.map((name) => `${name} ${(statSync(join(data, name)).mode & 0o777).toString(8)}`);
-  expect(modes).toEqual(files.map((name) => `${name} 600`));
-  expect(statSync(portFile).mode & 0o077).toBe(0);
 });

@@ -27,7 +27,7 @@ test("upper ends the conversation over bytes that are no text, and says why", as
   expect(await peer.text()).toBe("FINE");
   expect(await peer.message()).toMatchObject({
     type: "bye",
-    code: "service_failed",
+    code: "bad_message",
     message: "the message is not UTF-8 text",
   });
 });

@@ -8,8 +8,8 @@ import { describe, expect, test } from "bun:test";
 import { FrameDecoder, FrameError, writeControlHeader, writeHeader } from "../../src/wire/frame.ts";
 import vectors from "../vectors/wire.json";
 
-const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString("hex");
-const bytes = (text: string): Uint8Array => Uint8Array.from(Buffer.from(text.replaceAll(" ", ""), "hex"));
+const hex = (payload: Uint8Array): string => payload.toHex();
+const bytes = (text: string): Uint8Array => Uint8Array.fromHex(text.replaceAll(" ", ""));
 
 function decoderOf(limit: number, text = "", control = false): FrameDecoder {
   const decoder = new FrameDecoder(limit);
@@ -36,6 +36,7 @@ function errorOf(action: () => unknown): FrameError {
   throw new Error("nothing was thrown");
 }
 
+/** Lengths that a receiver understands, and their headers. */
 const readable = vectors.framing.flatMap(({ length, header_hex }) =>
   length === undefined ? [] : [{ length, header: header_hex }],
 );
@@ -75,11 +76,12 @@ describe("headers", () => {
   );
 
   test.each(vectors.control_headers)(
-    "a control header of $length bytes both ways",
+    "a control header of $length bytes both ways, and bad until agreed to",
     ({ length, header_hex }) => {
       const target = bytes("eeeeeeeeeeee");
       writeControlHeader(target, 1, length);
       expect(hex(target)).toBe(`ee${header_hex}ee`);
+      expect(errorOf(() => decoderOf(length, header_hex).next()).code).toBe("bad_length");
       const decoder = decoderOf(0, header_hex, true);
       decoder.push(new Uint8Array(length));
       expect(decoder.next()?.length).toBe(length);
@@ -98,13 +100,6 @@ describe("headers", () => {
       expect([error.code, error.message]).toEqual(["bad_length", `header ${header} is no length`]);
     }
   });
-
-  test.each(vectors.control_headers)(
-    "control header $header_hex is bad until agreed to",
-    ({ header_hex }) => {
-      expect(errorOf(() => decoderOf(0xffff, header_hex).next()).code).toBe("bad_length");
-    },
-  );
 
   test("control frames may be agreed to between two frames of one chunk", () => {
     const decoder = decoderOf(4, "00000001 61 80000001 62 00000001 63");
@@ -131,6 +126,7 @@ describe("every cut", () => {
   );
   const expected = ["", "61", "626364", long, "control 6566", "", "6768", "control "];
 
+  /** The frames are written down only after the last piece. */
   function decode(pieces: Uint8Array[]): string[] {
     const decoder = decoderOf(600, "", true);
     const given = pieces.flatMap((piece) => {
@@ -155,10 +151,9 @@ describe("every cut", () => {
   test("gives the same frames when pieces wait unread", () => {
     for (let cut = 0; cut <= stream.length; cut++) {
       const decoder = decoderOf(600, "", true);
-      const first = [];
       decoder.push(stream.slice(0, cut));
       const payload = decoder.next(); // one is taken, the others wait
-      if (payload !== undefined) first.push(hex(payload));
+      const first = payload === undefined ? [] : [hex(payload)];
       for (const byte of stream.slice(cut)) decoder.push(Uint8Array.of(byte));
       expect(decoder.buffered).toBe(stream.length - 4 * first.length);
       expect([...first, ...texts(decoder)]).toEqual(expected.map((text) => text.replace("control ", "")));
@@ -169,14 +164,10 @@ describe("every cut", () => {
   test("a payload is the caller's: writing on it changes no later one", () => {
     for (let cut = 0; cut <= stream.length; cut++) {
       const decoder = decoderOf(600, "", true);
-      const given: string[] = [];
-      for (const piece of [stream.slice(0, cut), stream.slice(cut)]) {
+      const given = [stream.slice(0, cut), stream.slice(cut)].flatMap((piece) => {
         decoder.push(piece);
-        for (const { payload } of frames(decoder)) {
-          given.push(hex(payload));
-          payload.fill(0xff);
-        }
-      }
+        return Array.from(frames(decoder), ({ payload }) => [hex(payload), payload.fill(0xff)][0]);
+      });
       expect(given).toEqual(expected.map((text) => text.replace("control ", "")));
     }
   });
@@ -185,7 +176,7 @@ describe("every cut", () => {
 describe("refusals", () => {
   test("gives the frames before an oversized one, then refuses for good", () => {
     const decoder = decoderOf(8, "00000001 61 00000008 6161616161616161 00000009 00000001 62");
-    expect([hex(decoder.next()!), hex(decoder.next()!)]).toEqual(["61", "6161616161616161"]);
+    expect([decoder.next()?.length, decoder.next()?.length]).toEqual([1, 8]);
     const error = errorOf(() => decoder.next());
     expect(error.message).toBe("frame of 9 bytes is over the limit of 8");
     expect(decoder.buffered).toBe(0);
@@ -236,8 +227,10 @@ describe("refusals", () => {
       }
       const into = cut - Math.max(...ends.filter((end) => end < cut));
       const error = errorOf(() => decoder.end());
-      expect(error.code).toBe("frame_cut");
-      expect(error.message).toBe(`the stream ended inside a frame, ${into} bytes into it`);
+      expect(error).toMatchObject({
+        code: "frame_cut",
+        message: `the stream ended inside a frame, ${into} bytes into it`,
+      });
       expect(errorOf(() => decoder.next())).toBe(error);
     }
   });
@@ -250,7 +243,8 @@ describe("refusals", () => {
     expect(decoder.next()).toBeUndefined();
     decoder.push(bytes("61"));
     expect(decoder.next()).toBeUndefined();
-    expect(decoder.buffered).toBe(5);
+    Bun.gc(true); // array buffers are counted at a collection
     expect(heapStats().extraMemorySize - before).toBeLessThan(GIB / 4);
+    expect(decoder.buffered).toBe(5);
   });
 });

@@ -34,6 +34,12 @@ export const importUsers = defineCommand({
     const users = text
       .split("\n")
       .flatMap((line, index) => (line.trim() === "" ? [] : [parseImport(line, index + 1)]));
+    const names = new Set<string>();
+    for (const { name } of users) {
+      if (names.has(name))
+        throw new AccountError("exists", `user ${name} is there twice: nothing was imported`);
+      names.add(name);
+    }
     await desk.store.change((draft) => {
       const taken = users.find(({ name }) => draft.users.has(name));
       if (taken !== undefined)

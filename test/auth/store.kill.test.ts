@@ -1,0 +1,137 @@
+// Eight processes write the store while one of them after another is killed: whatever was acknowledged is in the file,
+// and a reader never sees half of it. PARLEY_KILLS=200 makes it a long run, and prints its figures.
+
+import { expect, test } from "bun:test";
+import { closeSync, fstatSync, openSync, readFileSync, readdirSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { addUser } from "../../src/auth/accounts.ts";
+import { parseDocument, type Document } from "../../src/auth/document.ts";
+import { Store } from "../../src/auth/store.ts";
+import { tempFolder } from "../support/folder.ts";
+
+const KILLS = Number(process.env["PARLEY_KILLS"] ?? 40);
+const WRITERS = 8;
+/** Between two kills: at least one acknowledgement, and this long, at random, to strike at any step of a change. */
+const PACE_MS = { min: 20, max: 140 };
+
+/** What the writers said, and when. */
+class Acknowledged {
+  readonly names = new Set<string>();
+  longestStallMs = 0;
+  #last = performance.now();
+  #wake: (() => void) | undefined;
+
+  add(name: string): void {
+    this.names.add(name);
+    this.longestStallMs = Math.max(this.longestStallMs, performance.now() - this.#last);
+    this.#last = performance.now();
+    this.#wake?.();
+  }
+
+  next(): Promise<void> {
+    return new Promise((resolve) => (this.#wake = resolve));
+  }
+}
+
+/** A writer whose every whole line is taken down; `ended` gives what it died of once all of them were. */
+function startWriter(path: string, acknowledged: Acknowledged) {
+  const command = [process.execPath, join(import.meta.dir, "../support/writer.ts"), path];
+  const writer = Bun.spawn(command, { stdout: "pipe", stderr: "inherit" });
+  const ended = (async () => {
+    const decoder = new TextDecoder();
+    let rest = "";
+    for await (const chunk of writer.stdout) {
+      const lines = (rest + decoder.decode(chunk, { stream: true })).split("\n");
+      rest = lines.pop() ?? "";
+      for (const line of lines) acknowledged.add(line);
+    }
+    await writer.exited;
+    return String(writer.signalCode ?? writer.exitCode);
+  })();
+  return { ended, kill: () => writer.kill("SIGKILL") };
+}
+
+/** One whole look at the file. */
+function look(path: string): { document: Document; mode: number } {
+  const fd = openSync(path, "r");
+  try {
+    return { document: parseDocument(readFileSync(fd, "utf8"), path), mode: fstatSync(fd).mode & 0o777 };
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** Looks at the file again and again until `stop`; anything but a whole, private, ever newer one is thrown. */
+function readWithoutPause(path: string) {
+  let [reads, rev, stopped] = [0, 0, false];
+  const done = (async () => {
+    for (; !stopped; reads++) {
+      const { document, mode } = look(path);
+      if (mode !== 0o600) throw new Error(`mode ${mode.toString(8)}`);
+      if (document.rev < rev) throw new Error(`rev ${document.rev} after ${rev}`);
+      rev = document.rev;
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    return reads;
+  })();
+  return {
+    done,
+    stop: () => {
+      stopped = true;
+      return done;
+    },
+  };
+}
+
+test(
+  `after ${KILLS} kills every acknowledged user is there, no read was torn, and changes go on`,
+  async () => {
+    using folder = tempFolder();
+    const path = join(folder.path, "users.json");
+    await new Store(path).change((draft) => addUser(draft, "first", "hash", new Date()));
+
+    const acknowledged = new Acknowledged();
+    const ends: Promise<string>[] = [];
+    const start = () => {
+      const writer = startWriter(path, acknowledged);
+      ends.push(writer.ended);
+      return writer;
+    };
+    const writers = Array.from({ length: WRITERS }, start);
+    const reader = readWithoutPause(path);
+    const killing = async () => {
+      for (let kills = 0; kills < KILLS; kills++) {
+        await acknowledged.next();
+        await Bun.sleep(PACE_MS.min + Math.random() * (PACE_MS.max - PACE_MS.min));
+        const victim = Math.floor(Math.random() * WRITERS);
+        writers[victim]?.kill();
+        writers[victim] = start();
+      }
+    };
+    try {
+      await Promise.race([killing(), reader.done]);
+    } finally {
+      for (const writer of writers) writer.kill();
+    }
+    const signals = await Promise.all(ends);
+    const reads = await reader.stop();
+    expect(signals).toEqual(Array(KILLS + WRITERS).fill("SIGKILL"));
+
+    const { users } = look(path).document;
+    const lost = [...acknowledged.names].filter((name) => !users.has(name));
+    if (process.env["PARLEY_KILLS"] !== undefined) {
+      const stall = Math.round(acknowledged.longestStallMs);
+      console.log({ kills: KILLS, acknowledged: acknowledged.names.size, lost: lost.length, stall, reads });
+    }
+    expect(lost).toEqual([]);
+    expect(acknowledged.names.size).toBeGreaterThanOrEqual(KILLS);
+    expect(statSync(path).mode & 0o777).toBe(0o600);
+    const isStray = (name: string) => name.endsWith(".tmp");
+    expect(readdirSync(folder.path).filter(isStray).length).toBeLessThanOrEqual(1);
+
+    await new Store(path).change((draft) => addUser(draft, "last", "hash", new Date()));
+    expect([...look(path).document.users.keys()].sort()).toEqual([...users.keys(), "last"].sort());
+    expect(readdirSync(folder.path).sort()).toEqual([".users.json.lock", "users.json"]);
+  },
+  20_000 + 1000 * KILLS,
+);

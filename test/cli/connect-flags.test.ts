@@ -1,0 +1,33 @@
+// parley connect with flags that cannot be meant: refused before anything is dialled.
+
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { run } from "../support/executable.ts";
+
+setDefaultTimeout(30_000);
+
+describe("wrong flags end with 2 and one line that names the flag:", () => {
+  const wrong: [flag: string, ...argv: string[]][] = [
+    ["--count", "--count", "0"],
+    ["--timeout", "--timeout", "5"],
+    ["--wait", "--wait", "long"],
+    ["--raw", "--raw", "-0"],
+    ["--raw", "--raw", "--json"],
+    ["--sned", "--sned", "x"],
+    ["--send", "--send"],
+    ["--password-stdin", "--password-stdin"],
+    ["--no-tls", "192.0.2.1:1"],
+    ["70000", "127.0.0.1:70000"],
+    ["a b", "a b"],
+  ];
+  test.each(wrong)("%s in %p %p", async (flag, ...argv) => {
+    const target = argv.some((word) => /^[^-].*[: ]/.test(word ?? "")) ? [] : ["127.0.0.1:1"];
+    const { exitCode, stderr } = await run([
+      "connect",
+      ...target,
+      ...argv.filter((word) => word !== undefined),
+    ]);
+    expect(exitCode).toBe(2);
+    expect(stderr).toMatch(/^parley: error: .*\n(parley: hint: .*\n)?$/);
+    expect(stderr).toContain(flag);
+  });
+});

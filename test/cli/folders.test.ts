@@ -1,0 +1,62 @@
+// The executable and the folders it works in: what lies in the current one does nothing, what it makes is private.
+
+import { chmodSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { expect, setDefaultTimeout, test } from "bun:test";
+import { addUser, cleanEnv, EXECUTABLE, run, serve } from "../support/executable.ts";
+import { tempFolder } from "../support/folder.ts";
+
+setDefaultTimeout(30_000);
+
+test("a bunfig.toml and a .env in the current folder do nothing", async () => {
+  using folder = tempFolder();
+  const at = (name: string) => join(folder.path, name);
+  writeFileSync(at("bunfig.toml"), 'preload = ["./evil.ts"]\n');
+  writeFileSync(at("evil.ts"), `require("node:fs").writeFileSync(${JSON.stringify(at("ran"))}, "");`);
+  writeFileSync(at(".env"), `PARLEY_DATA=${at("evil-data")}\nPARLEY_PASSWORD=evil-password\n`);
+  const data = at("data");
+  await addUser(data);
+  await using server = await serve([], { cwd: folder.path, data });
+  const client = await run(["connect", `ann@${server.address}`, "--send", "x"], { cwd: folder.path, data });
+  expect(client.exitCode).toBe(2); // the password in .env was not read
+  await server.stop();
+  expect(Array.from(new Bun.Glob("*").scanSync({ cwd: folder.path, onlyFiles: false })).sort()).toEqual([
+    "bunfig.toml",
+    "data",
+    "evil.ts",
+  ]);
+});
+
+test("what it makes is its user's alone, whatever the umask", async () => {
+  using folder = tempFolder();
+  chmodSync(folder.path, 0o755);
+  const data = join(folder.path, "new", "data");
+  const portFile = join(folder.path, "port");
+  const env = cleanEnv(data, { PARLEY_PASSWORD: "correct horse" });
+  const open = (...argv: string[]) =>
+    Bun.spawn(["sh", "-c", 'umask 0; exec "$@"', "sh", EXECUTABLE, ...argv], {
+      env,
+      stdout: "pipe",
+      stderr: "pipe",
+    });
+  await open("users", "add", "ann").exited;
+  const server = open("serve", "--port", "0", "--port-file", portFile);
+  try {
+    for await (const _ of server.stdout) break;
+    const port = readFileSync(portFile, "utf8").trim();
+    const client = open("connect", `ann@127.0.0.1:${port}`, "--send", "x");
+    expect(await client.exited).toBe(0);
+  } finally {
+    server.kill();
+    await server.exited;
+  }
+  expect(statSync(data).mode & 0o777).toBe(0o700);
+  const files = [...new Bun.Glob("*").scanSync(data)];
+  expect(files).toContain("users.json");
+  expect(files).toContain("parley.log");
+  expect(files).toContain("tokens.json");
+  expect(files).toContain("last.json");
+  const modes = files.map((name) => `${name} ${(statSync(join(data, name)).mode & 0o777).toString(8)}`);
+  expect(modes).toEqual(files.map((name) => `${name} 600`));
+  expect(statSync(portFile).mode & 0o077).toBe(0);
+});
