@@ -5,7 +5,8 @@
 
 import * as v from "valibot";
 import type { DataFolder } from "./data-folder.ts";
-import { FileError, JsonFile } from "./json-file.ts";
+import { JsonFile } from "./json-file.ts";
+import { FileError } from "./private-file.ts";
 
 const Last = v.object({
   host: v.optional(v.string()),

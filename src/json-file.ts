@@ -11,42 +11,28 @@ import {
   closeSync,
   constants,
   fchownSync,
-  fstatSync,
   fsync,
   lstatSync,
-  mkdirSync,
   openSync,
-  readSync,
   readdirSync,
-  readlinkSync,
   realpathSync,
   renameSync,
   unlinkSync,
-  type Stats,
 } from "node:fs";
-import { basename, dirname, join, resolve } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { promisify } from "node:util";
+import { messageOf, systemCode } from "./errors.ts";
 import { flock, LOCK_EXCLUSIVE_NONBLOCKING } from "./flock.ts";
 import { LOCK_TIMEOUT_MS } from "./limits.ts";
-import { writeFully } from "./log.ts";
-import { ParleyError, messageOf, systemCode } from "./errors.ts";
+import {
+  FileError,
+  followLinks,
+  readPrivateFile,
+  stampOf,
+  writeFully,
+  type FileVersion,
+} from "./private-file.ts";
 
-/** `corrupt`: not what it should be, and left as it is. `unsafe`: others could read or change it. `locked`: no turn. */
-export type FileErrorCode = "corrupt" | "unsafe" | "locked" | "unwritable" | "unreadable";
-
-export class FileError extends ParleyError<FileErrorCode> {
-  override name = "FileError";
-}
-
-/** The file's text and what tells one version from the next. */
-export interface FileVersion {
-  /** Null when there is no file. */
-  text: string | null;
-  /** Device, inode, size and times; equal stamps mean the same content. Empty when there is no file. */
-  stamp: string;
-}
-
-const MAX_SYMLINKS = 8;
 /** The slow part of a change, off the event loop. */
 const sync = promisify(fsync);
 
@@ -89,28 +75,7 @@ export class JsonFile {
 
   /** @throws {FileError} `unsafe` or `unreadable`. */
   read(): FileVersion {
-    let fd: number;
-    try {
-      // O_NONBLOCK: opening a FIFO must not hang.
-      fd = openSync(this.path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
-    } catch (error) {
-      if (systemCode(error) === "ENOENT") return { text: null, stamp: "" };
-      throw new FileError(
-        "unreadable",
-        `cannot read ${this.path}: ${systemCode(error) ?? messageOf(error)}`,
-        {
-          cause: error,
-        },
-      );
-    }
-    try {
-      const stats = fstatSync(fd);
-      checkPrivate(this.path, stats);
-      const bytes = readAll(fd, stats.size);
-      return { text: decode(this.path, bytes), stamp: stampOf(stats) };
-    } finally {
-      closeSync(fd);
-    }
+    return readPrivateFile(this.path);
   }
 
   /**
@@ -221,89 +186,10 @@ export class JsonFile {
   }
 }
 
-/**
- * Makes `folder`, and those above it, private to this user.
- *
- * @throws {ParleyError} `failed` when it cannot be made.
- */
-export function makePrivateFolder(folder: string): void {
-  try {
-    mkdirSync(folder, { recursive: true, mode: 0o700 });
-  } catch (error) {
-    throw new ParleyError(
-      "failed",
-      `cannot make the folder ${folder}: ${systemCode(error) ?? messageOf(error)}`,
-      {
-        hint: "choose another with --data DIR",
-        cause: error,
-      },
-    );
-  }
-}
-
 function removeIfThere(path: string): void {
   try {
     unlinkSync(path);
   } catch (error) {
     if (systemCode(error) !== "ENOENT") throw error;
   }
-}
-
-/** Follows symbolic links of the last part by hand: `realpath` of a file fails while another process renames (measured). */
-function followLinks(path: string): string {
-  let target = resolve(path);
-  for (let hops = 0; hops < MAX_SYMLINKS; hops++) {
-    let stats: Stats;
-    try {
-      stats = lstatSync(target);
-    } catch {
-      return target; // not there yet: it will be made here
-    }
-    if (!stats.isSymbolicLink()) return target;
-    target = resolve(dirname(target), readlinkSync(target));
-  }
-  throw new FileError("unreadable", `too many symbolic links at ${path}`);
-}
-
-/** As sshd's StrictModes: a file of secrets is a plain file, ours, and nobody else's to read or write. */
-function checkPrivate(path: string, stats: Stats): void {
-  if (!stats.isFile()) throw new FileError("unreadable", `${path} is not a plain file`);
-  const uid = process.geteuid?.();
-  if (uid !== undefined && uid !== 0 && stats.uid !== uid && stats.uid !== 0) {
-    throw new FileError("unsafe", `${path} belongs to another user (uid ${stats.uid})`, {
-      hint: `make it yours: sudo chown ${uid} '${path}'`,
-    });
-  }
-  if ((stats.mode & 0o077) !== 0) {
-    const mode = (stats.mode & 0o777).toString(8);
-    throw new FileError("unsafe", `${path} has mode ${mode}: others could read or change it`, {
-      hint: `make it private: chmod 600 '${path}'`,
-    });
-  }
-}
-
-function readAll(fd: number, size: number): Uint8Array {
-  const bytes = new Uint8Array(size);
-  let length = 0;
-  while (length < size) {
-    const count = readSync(fd, bytes, length, size - length, length);
-    if (count === 0) break;
-    length += count;
-  }
-  return bytes.subarray(0, length);
-}
-
-function decode(path: string, bytes: Uint8Array): string {
-  try {
-    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
-  } catch (error) {
-    throw new FileError("corrupt", `${path} is not UTF-8 text`, {
-      hint: "nothing was changed: mend it by hand, or restore a copy",
-      cause: error,
-    });
-  }
-}
-
-function stampOf(stats: Stats): string {
-  return `${stats.dev}:${stats.ino}:${stats.size}:${stats.mtimeMs}:${stats.ctimeMs}`;
 }

@@ -20,8 +20,6 @@ export const MAX_FRAME_BYTES = MIB;
 export const MAX_FRAME_CEILING_BYTES = 1024 * MIB;
 /** Longest payload that a client reads, unless the server announced more than a quarter of it. */
 export const MAX_ANSWER_BYTES = 16 * MIB;
-/** A control frame's length has 16 bits (wire protocol, section 1). */
-export const MAX_CONTROL_BYTES = 0xffff;
 
 /** Connections at once; clamped below the descriptor limit, since Bun spins at EMFILE (measured). `--max-connections` */
 export const MAX_CONNECTIONS = 1024;

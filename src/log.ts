@@ -201,12 +201,3 @@ class AppendFile {
     closeSync(fd);
   }
 }
-
-/** Writes all of `bytes`. A write may take only a part, on a pipe or a nearly full disk. */
-export function writeFully(fd: number, bytes: Uint8Array): void {
-  for (let offset = 0; offset < bytes.length;) {
-    const written = writeSync(fd, bytes, offset, bytes.length - offset);
-    if (written <= 0) throw new Error("EIO: nothing was written");
-    offset += written;
-  }
-}

@@ -3,7 +3,8 @@
 import { describe, expect, test } from "bun:test";
 import * as fs from "node:fs";
 import { join } from "node:path";
-import { FileError, JsonFile, makePrivateFolder } from "../src/json-file.ts";
+import { JsonFile } from "../src/json-file.ts";
+import { FileError, makePrivateFolder } from "../src/private-file.ts";
 import { tempFolder } from "./support/folder.ts";
 
 /** For `catch`: what was thrown, to be looked at. */

@@ -2,7 +2,7 @@
 
 import { ParleyError } from "../errors.ts";
 import { MIN_PASSWORD_LENGTH, TOKEN_MAX_MS, TOKEN_TOUCH_MS } from "../limits.ts";
-import { FileError } from "../json-file.ts";
+import { FileError } from "../private-file.ts";
 import {
   AccountError,
   addToken,

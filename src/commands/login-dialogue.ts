@@ -5,7 +5,7 @@ import { parseToken } from "../auth/token.ts";
 import type { Client, Credential } from "../client.ts";
 import type { ClientState, StoredToken } from "../client-state.ts";
 import { ParleyError, usageError } from "../errors.ts";
-import { FileError } from "../json-file.ts";
+import { FileError } from "../private-file.ts";
 import { ServerError } from "../handshake.ts";
 import type { SecretFlags, Terminal } from "../terminal.ts";
 import type { Hello, Refused } from "../wire/message.ts";

@@ -170,9 +170,10 @@ export class FrameDecoder {
   #append(count: number, total: number): void {
     const length = this.#partialLength + count;
     if (length > this.#partial.length) {
-      // Doubling what was received, not what was announced: 4 bytes of a peer never cost 1 MiB here.
-      const capacity = Math.max(length, Math.min(total, Math.max(MIN_PARTIAL_BYTES, 2 * length)));
-      const grown = new Uint8Array(capacity);
+      // Four times what was received, not what was announced: 4 bytes of a peer never cost 1 MiB here. Not zeroed: only
+      // what was written is ever given out.
+      const room = Math.min(total, Math.max(MIN_PARTIAL_BYTES, 4 * length));
+      const grown = Buffer.allocUnsafeSlow(Math.max(length, room));
       grown.set(this.#partial.subarray(0, this.#partialLength));
       this.#partial = grown;
     }

@@ -133,10 +133,6 @@ export type FailureCode =
   | "login_required"
   | "shutting_down";
 
-/** Codes of `refused`: the client may try again on this connection. */
-export type RefusedCode =
-  "bad_credentials" | "bad_name" | "bad_password" | "name_taken" | "token_refused" | "not_allowed";
-
 /** Codes of `bye` (wire protocol, section 4). */
 export type ByeCode =
   | "done"

@@ -173,7 +173,7 @@ describe("watching", () => {
     rmSync(store.path);
     await unreadable;
     expect([...store.document.users.keys()]).toEqual(["ann"]);
-    await expect(store.change(adding("bob"))).rejects.toThrow("has disappeared");
+    expect(store.change(adding("bob"))).rejects.toThrow("has disappeared");
     const changed = watch.next("changed");
     write(store.path, text.replaceAll("ann", "cat"));
     await changed;
