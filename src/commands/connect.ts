@@ -64,7 +64,11 @@ async function connect(flags: ConnectFlags): Promise<void> {
       })
     : talkPiped(client, report, options);
   const outcome = await Promise.race([talk, output.closed.then((error) => Promise.reject(error))]);
-  void report.event(outcome.kind === "lost" ? "lost" : "bye", { ...outcome, kind: undefined });
+  void report.event(outcome.kind === "lost" ? "lost" : "bye", {
+    ...outcome,
+    kind: undefined,
+    early: undefined,
+  });
   await output.flush();
   conclude(outcome, client, { byHand, count: options.count });
 }
