@@ -1,10 +1,10 @@
 #!/usr/bin/env bun
 // argv → command; anything thrown → one line on stderr and an exit code. Nothing else.
 
-import { stripVTControlCharacters } from "node:util";
-import { defineCommand, renderUsage } from "citty";
+import { defineCommand } from "citty";
 import { Flags, terminalOf } from "./src/commands/flags.ts";
-import { metaOf, parseCommand, type Command, type Invocation } from "./src/commands/parse.ts";
+import { helpPage } from "./src/commands/help.ts";
+import { parseCommand, type Command, type Invocation } from "./src/commands/parse.ts";
 import { ParleyError } from "./src/errors.ts";
 import { Terminal } from "./src/terminal.ts";
 
@@ -43,7 +43,8 @@ async function main(argv: string[]): Promise<number> {
     const invocation = await parseCommand(parley, argv);
     terminal = terminalOf(new Flags(invocation.args));
     if (invocation.wants === "version") process.stdout.write(`${versionLine()}\n`);
-    else if (invocation.wants === "help") process.stdout.write(await helpText(invocation, terminal));
+    else if (invocation.wants === "help")
+      process.stdout.write(await helpPage(invocation, process.stdout.columns));
     else await run(invocation);
     return 0;
   } catch (error) {
@@ -74,12 +75,6 @@ function versionLine(): string {
   const version = typeof BUILD_VERSION === "undefined" ? "0.0.0-dev" : BUILD_VERSION;
   const commit = typeof BUILD_COMMIT === "undefined" ? "" : ` (${BUILD_COMMIT})`;
   return `parley ${version}${commit}`;
-}
-
-async function helpText({ command, path }: Invocation, terminal: Terminal): Promise<string> {
-  const meta = await metaOf(command);
-  const usage = await renderUsage({ ...command, meta: { ...meta, name: path } });
-  return `${terminal.hasColor(process.stdout) ? usage : stripVTControlCharacters(usage)}\n`;
 }
 
 // A reader that left (`| head -1`) is no fault of ours; where it matters, whoever prints says so. Of stderr there is nobody

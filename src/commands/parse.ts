@@ -1,5 +1,5 @@
 // argv → a command and its flags, strictly: whatever is unknown, twice, without its value or one too many is a usage
-// error that names it and, where something is close, what was meant. citty holds the definitions and renders the help;
+// error that names it and, where something is close, what was meant. citty holds the definitions;
 // its own parser lets all of these pass (measured).
 
 import { parseArgs } from "node:util";
@@ -175,6 +175,7 @@ export async function metaOf(command: Command): Promise<CommandMeta> {
 
 type Later<T> = T | Promise<T> | (() => T) | (() => Promise<T>);
 
-async function resolve<T>(value: Later<T>): Promise<T> {
+/** A part of a definition that may be given at once or later. */
+export async function resolve<T>(value: Later<T>): Promise<T> {
   return typeof value === "function" ? await (value as () => T | Promise<T>)() : await value;
 }

@@ -1,0 +1,244 @@
+// argv → command and flags, on a small tree of commands of every kind: what each line means, and that a mistake is a
+// usage error which names it and says what to do. Then flags as values: durations, sizes, counts.
+
+import { describe, expect, test } from "bun:test";
+import { ParleyError } from "../../src/errors.ts";
+import { Flags, parseHost, parsePort } from "../../src/commands/flags.ts";
+import { commonFlags, parseCommand, type Command, type FlagsDef } from "../../src/commands/parse.ts";
+
+const serveFlags = {
+  port: { type: "string" },
+  auth: { type: "enum", options: ["password", "ip", "none"] },
+  bare: { type: "boolean" },
+  send: { type: "string", multiple: true },
+  null: { type: "boolean", alias: "0" },
+  ...commonFlags,
+} satisfies FlagsDef;
+
+const serve: Command = { meta: { name: "serve" }, args: serveFlags };
+const add: Command = {
+  meta: { name: "add" },
+  args: { name: { type: "positional" }, file: { type: "positional", required: false }, ...commonFlags },
+};
+const list: Command = { meta: { name: "list" }, args: { json: { type: "boolean" } } };
+const hosts: Command = { meta: { name: "hosts" }, default: "list", subCommands: { list, forget: add } };
+const tool: Command = {
+  meta: { name: "tool" },
+  subCommands: {
+    serve: () => Promise.resolve(serve),
+    users: { meta: { name: "users" }, subCommands: { add, list, hosts } },
+  },
+};
+
+const words = (line: string): string[] => line.split(" ").filter((word) => word !== "");
+
+async function parse(argv: string[]): Promise<[path: string, wants: string, args: object]> {
+  const { path, wants, args } = await parseCommand(tool, argv);
+  return [path, wants, { ...args }];
+}
+
+/** The message and the hint of the usage error that `action` must end with. */
+async function usageError(action: () => unknown): Promise<[message: string, hint: string | undefined]> {
+  try {
+    await action();
+  } catch (error) {
+    if (!(error instanceof ParleyError) || error.code !== "usage") throw error;
+    return [error.message, error.hint];
+  }
+  throw new Error("nothing was thrown");
+}
+
+describe("a line that is right", () => {
+  test.each<[string, string, object]>([
+    ["serve", "tool serve", {}],
+    ["serve --port 80 --bare", "tool serve", { port: "80", bare: true }],
+    ["serve --port=80 --auth=ip", "tool serve", { port: "80", auth: "ip" }],
+    ["serve --port 80 -0", "tool serve", { port: "80", null: true }],
+    ["serve --send a --send b --send=", "tool serve", { send: ["a", "b", ""] }],
+    ["serve --port=--bare", "tool serve", { port: "--bare" }],
+    ["serve --send=a=b --send=--help", "tool serve", { send: ["a=b", "--help"] }],
+    ["users add ann", "tool users add", { name: "ann" }],
+    ["users add --debug ann -", "tool users add", { name: "ann", file: "-", debug: true }],
+    ["users add __proto__", "tool users add", { name: "__proto__" }],
+    ["users hosts", "tool users hosts list", {}],
+    ["users hosts --json", "tool users hosts list", { json: true }],
+    ["users hosts forget x", "tool users hosts forget", { name: "x" }],
+  ])("%s", async (line, path, args) => {
+    expect(await parse(words(line))).toEqual([path, "run", args]);
+  });
+});
+
+describe("help and version, at every level", () => {
+  test.each([
+    ["", "tool"],
+    ["help", "tool"],
+    ["--help", "tool"],
+    ["-h", "tool"],
+    ["help serve", "tool serve"],
+    ["serve --help", "tool serve"],
+    ["serve -h", "tool serve"],
+    ["serve --no-such-flag --help", "tool serve"],
+    ["serve --version --help", "tool serve"],
+    ["users", "tool users"],
+    ["users --help", "tool users"],
+    ["help users add", "tool users add"],
+    ["users add -h", "tool users add"],
+    ["help users hosts", "tool users hosts"],
+    ["users hosts list --help", "tool users hosts list"],
+  ])("%s: help", async (line, path) => {
+    expect(await parse(words(line))).toEqual([path, "help", {}]);
+  });
+
+  test.failing.each(["users hosts --help", "users hosts -h"])(
+    "%s: help of the group, not of its default",
+    async (line) => {
+      expect(await parse(words(line))).toEqual(["tool users hosts", "help", {}]);
+    },
+  );
+
+  test.each([
+    ["--version", "tool"],
+    ["serve --version", "tool serve"],
+    ["users --version", "tool users"],
+    ["users add --version", "tool users add"],
+  ])("%s: version", async (line, path) => {
+    expect(await parse(words(line))).toEqual([path, "version", {}]);
+  });
+});
+
+describe("a command that does not exist", () => {
+  test.each([
+    ["serv", "there is no command tool serv", "did you mean serve?"],
+    ["Serve", "there is no command tool Serve", "did you mean serve?"],
+    ["xyzzy", "there is no command tool xyzzy", "tool --help"],
+    ["help serv", "there is no command tool serv", "did you mean serve?"],
+    ["users lst", "there is no command tool users lst", "did you mean list?"],
+    ["users hosts froget", "there is no command tool users hosts froget", "did you mean forget?"],
+    ["--port 1 serve", "--port needs a command before it", "see tool --help"],
+  ])("%s", async (line, message, hint) => {
+    expect(await usageError(() => parse(words(line)))).toEqual([message, hint]);
+  });
+
+  test.each(["constructor", "__proto__", "toString", "hasOwnProperty", "valueOf"])(
+    "%s, at any level",
+    async (name) => {
+      for (const above of ["", "users ", "users hosts ", "help "]) {
+        const [message] = await usageError(() => parse(words(above + name)));
+        expect(message).toBe(`there is no command tool ${above.replace("help ", "")}${name}`);
+      }
+    },
+  );
+});
+
+describe("a flag or argument that is wrong", () => {
+  const help = "see tool serve --help";
+  test.each([
+    ["serve --prot 80", "there is no flag --prot", "did you mean --port?"],
+    ["serve --prot=80", "there is no flag --prot", "did you mean --port?"],
+    ["serve --xyzzyxyzzy", "there is no flag --xyzzyxyzzy", help],
+    ["serve --constructor", "there is no flag --constructor", help],
+    ["serve --__proto__=1", "there is no flag --__proto__", help],
+    ["serve --no-bare", "there is no flag --no-bare", undefined],
+    ["serve -x", "there is no flag -x", help],
+    ["serve --port", "--port needs a value", help],
+    ["serve --port=", "--port needs a value", help],
+    ["serve --port --bare", "--port needs a value", help],
+    ["serve --bare=yes", "--bare takes no value", help],
+    ["serve --port 1 --port 1", "--port is given 2 times", help],
+    ["serve -0 --null", "--null is given 2 times", help],
+    ["serve --bare --bare --bare", "--bare is given 3 times", help],
+    ["serve --auth pasword", `--auth: "pasword" is none of password, ip, none`, help],
+    ["serve --color=always --auth toString", `--auth: "toString" is none of password, ip, none`, help],
+    ["serve extra", `tool serve has no use for "extra"`, help],
+    ["serve help", `tool serve has no use for "help"`, help],
+    ["serve -- cat", "tool serve takes nothing after --", help],
+    ["serve -- --help", "tool serve takes nothing after --", help],
+    ["users add", "tool users add needs NAME", "see tool users add --help"],
+    ["users add a b c", `tool users add has no use for "c"`, "see tool users add --help"],
+  ])("%s", async (line, message, hint) => {
+    const [said, next] = await usageError(() => parse(words(line)));
+    expect(said).toBe(message);
+    if (hint !== undefined) expect(next).toBe(hint);
+  });
+
+  test("an empty value is none, and an empty word is one too many", async () => {
+    expect(await usageError(() => parse(["serve", "--port", ""]))).toEqual(["--port needs a value", help]);
+    expect(await usageError(() => parse(["serve", ""]))).toEqual([`tool serve has no use for ""`, help]);
+  });
+
+  test.failing("of a command without flags", async () => {
+    const bare: Command = { meta: { name: "bare" } };
+    const [message] = await usageError(() => parseCommand(bare, ["--x"]));
+    expect(message).toBe("there is no flag --x");
+  });
+});
+
+describe("a flag's value", () => {
+  const of = (value: string | boolean | string[] | undefined) => new Flags<"x">({ x: value });
+
+  test.each([
+    ["0", 0],
+    ["65535", 65535],
+    ["0080", 80],
+  ])("%j is a count", (text, count) => expect(of(text).count("x", 0, 65535)).toBe(count));
+
+  test.each(["-1", "65536", "1.5", "1e3", "0x10", " 1", "", "one", "9".repeat(400)])(
+    "%j is no count",
+    async (text) => {
+      const said = `--x: ${JSON.stringify(text)} is no whole number from 0 to 65535`;
+      expect(await usageError(() => of(text).count("x", 0, 65535))).toEqual([said, undefined]);
+    },
+  );
+
+  test("is a duration that a timer can count, or the error shows how to write one", async () => {
+    expect(of("1.5s").duration("x")).toBe(1500);
+    expect(of("2147483647ms").duration("x")).toBe(2 ** 31 - 1);
+    for (const text of ["2147483648ms", "25d", "30", "soon", "-1s"]) {
+      const [message, hint] = await usageError(() => of(text).duration("x"));
+      expect(message).toBe(`--x: "${text}" is no duration`);
+      expect(hint).toBe("write 500ms, 30s, 5m, 2h or 7d");
+    }
+  });
+
+  test("is a size within its bounds, or the error shows how to write one", async () => {
+    expect(of("1kb").size("x", 1024, 2048)).toBe(1024);
+    expect(of("2048").size("x", 1024, 2048)).toBe(2048);
+    const wrong = [`--x: "1k" is no size`, "write bytes, 64kb or 1mb"] as const;
+    expect(await usageError(() => of("1k").size("x", 1024, 2048))).toEqual([...wrong]);
+    for (const text of ["1023", "2049", "0"]) {
+      const [message] = await usageError(() => of(text).size("x", 1024, 2048));
+      expect(message).toBe(`--x: ${text} is not within 1024 and 2048 bytes`);
+    }
+  });
+
+  test("is undefined, empty or the default when the flag is not given", () => {
+    const none = of(undefined);
+    const read = [none.text("x"), none.count("x", 0, 1), none.duration("x"), none.size("x", 0, 1)];
+    expect(read).toEqual(Array.from(read, () => undefined));
+    expect([none.has("x"), none.texts("x"), none.choice("x", ["a", "b"], "b")]).toEqual([false, [], "b"]);
+    expect([of(true).has("x"), of(["a"]).texts("x"), of("a").choice("x", ["a", "b"], "b")]).toEqual([
+      true,
+      ["a"],
+      "a",
+    ]);
+  });
+
+  test.each(["1", "80", "65535"])("%s is a port", (text) => expect(parsePort(text)).toBe(Number(text)));
+  test.each(["0", "65536", "-1", "80 ", "8e1", "http", ""])("%j is no port", (text) => {
+    expect(parsePort(text)).toBeUndefined();
+  });
+
+  test.each([
+    ["localhost", "localhost"],
+    ["example.org.", "example.org."],
+    ["::1", "::1"],
+    ["[::1]", "::1"],
+    ["fe80::1%eth0", "fe80::1%eth0"],
+  ])("%s is a host", (text, host) => expect(parseHost(text)).toBe(host));
+  test.each(["", "a b", "-a", "a/b", "[localhost]", "::g", "a:80", "a\n", "a".repeat(254)])(
+    "%j is no host",
+    (text) => {
+      expect(parseHost(text)).toBeUndefined();
+    },
+  );
+});
