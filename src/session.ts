@@ -99,9 +99,10 @@ export class Session implements Conversation, Receiver {
   close(error: Error | undefined): void {
     try {
       this.#service.close?.(this);
-    } finally {
-      this.#events.closed(this, error);
+    } catch (thrown) {
+      this.#events.failed(this, thrown);
     }
+    this.#events.closed(this, error);
   }
 
   /** Says `bye`, after every answer, and closes. */

@@ -92,6 +92,18 @@ describe("hooks", () => {
     },
   );
 
+  test("a throw in close is logged, and the conversation is over all the same", async () => {
+    await using server = await start({ message: () => undefined, close: () => fail() });
+    using peer = await server.peer();
+    await peer.enter();
+    peer.control({ type: "end" });
+    await peer.rest();
+    peer.end();
+    expect((await server.event("service-failed")).fields["reason"]).toContain("broken");
+    await server.event("disconnected");
+    expect(server.server.sessions).toBe(0);
+  });
+
   test("a service with an end hook finishes when it chooses, with the last word", async () => {
     await using server = await start({
       message: () => undefined,
