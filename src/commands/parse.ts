@@ -45,7 +45,8 @@ export async function parseCommand(root: Command, argv: string[]): Promise<Invoc
     if (subCommands === undefined) break;
     if (name === undefined || name.startsWith("-")) {
       const byDefault = await resolve(command.default);
-      if (byDefault === undefined || wants === "help") break;
+      const isQuestion = wants === "help" || name === "--help" || name === "-h";
+      if (byDefault === undefined || isQuestion) break;
       words = [byDefault, ...words]; // `users hosts` lists them
       continue;
     }
@@ -95,7 +96,7 @@ async function parseFlags(
     }),
   );
   const help = `see ${path} --help`;
-  if (rest.length > 1 || rest[0] !== undefined) {
+  if (rest.length > 1) {
     throw usageError(`${path} takes nothing after --`, help);
   }
   for (const word of words) checkKnown(word, options, help);
@@ -150,6 +151,7 @@ function checkKnown(word: string, options: Readonly<Record<string, unknown>>, he
 
 /** A guess at what was meant, where one is close; otherwise where to look. */
 function meant(given: string, known: string[], help: string): string {
+  if (known.length === 0) return help;
   const guess = closest(given, known);
   return distance(given, guess) <= Math.max(2, given.length / 3) ? `did you mean ${guess}?` : help;
 }
@@ -157,7 +159,7 @@ function meant(given: string, known: string[], help: string): string {
 /** Node's own words for what is wrong with the flags, in one line. */
 function sayParseError(error: unknown): string {
   const text = error instanceof Error ? error.message : String(error);
-  const flag = /--?[\w-]+/.exec(text)?.[0] ?? "a flag";
+  const flag = (/--[\w-]+/.exec(text) ?? /-\w/.exec(text))?.[0] ?? "a flag";
   if (/does not take an argument/.test(text)) return `${flag} takes no value`;
   if (/argument missing|ambiguous/.test(text)) return `${flag} needs a value`;
   if (/Unknown option/.test(text)) return `there is no flag ${flag}`;

@@ -30,14 +30,14 @@ export class LineSplitter {
       const end = chunk.indexOf(this.#delimiter, start);
       this.#keep(chunk.subarray(start, end === -1 ? chunk.length : end));
       if (end === -1) return;
-      yield this.#take();
+      yield this.#take(this.#delimiter === NEWLINE);
       start = end + 1;
     }
   }
 
   /** What came after the last delimiter, or undefined when nothing did. */
   end(): Uint8Array | undefined {
-    return this.#length === 0 ? undefined : this.#take();
+    return this.#length === 0 ? undefined : this.#take(false);
   }
 
   #keep(piece: Uint8Array): void {
@@ -48,10 +48,9 @@ export class LineSplitter {
     throw this.#tooLong();
   }
 
-  #take(): Uint8Array {
+  #take(dropReturn: boolean): Uint8Array {
     const line = this.#pieces.length === 1 ? this.#pieces[0]! : Buffer.concat(this.#pieces);
-    const isText = this.#delimiter === NEWLINE && line.at(-1) === CARRIAGE_RETURN;
-    const bare = isText ? line.subarray(0, -1) : line;
+    const bare = dropReturn && line.at(-1) === CARRIAGE_RETURN ? line.subarray(0, -1) : line;
     if (bare.length > this.#maxBytes) throw this.#tooLong();
     this.#count++;
     this.#pieces = [];

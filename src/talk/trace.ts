@@ -78,7 +78,8 @@ function parse(payload: Uint8Array): Record<string, unknown> | undefined {
 }
 
 function mask(key: string, value: unknown): unknown {
-  return SECRETS.has(key) && typeof value === "string" ? `<${value.length} characters>` : value;
+  if (!SECRETS.has(key) || typeof value === "boolean") return value;
+  return typeof value === "string" ? `<${value.length} characters>` : "<hidden>";
 }
 
 function start(payload: Uint8Array): string {

@@ -63,6 +63,7 @@ export class FrameDecoder {
 
   /** Takes over the next bytes of the stream. */
   push(chunk: Uint8Array): void {
+    if (this.#error !== undefined) return;
     // Only a paused reader leaves frames behind: join, so that `next` sees one chunk.
     this.#chunk =
       this.#offset === this.#chunk.length
@@ -104,7 +105,7 @@ export class FrameDecoder {
   }
 
   /**
-   * Says that the stream has ended.
+   * Says that the stream has ended, once `next` has given every whole frame.
    *
    * @throws {FrameError} `frame_cut` when it ended inside a frame.
    */

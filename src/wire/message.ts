@@ -95,7 +95,7 @@ const Failure = v.object({
   code: Text,
   message: Text,
   /** Seconds after which trying again makes sense. */
-  retry_after: v.optional(v.number()),
+  retry_after: v.optional(v.pipe(v.number(), v.finite(), v.minValue(0))),
 });
 
 const Control = v.variant("type", [
@@ -211,7 +211,9 @@ function check<S extends v.GenericSchema>(schema: S, value: unknown, expected: s
   throw badMessage(
     path === null
       ? `expected ${expected}`
-      : `expected ${expected}, with ${path} as ${issue.expected ?? "documented"}`,
+      : issue.received === "undefined"
+        ? `expected ${expected}, with ${path}`
+        : `expected ${expected}, with ${path} as ${issue.expected ?? "documented"}`,
   );
 }
 

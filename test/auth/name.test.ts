@@ -10,6 +10,7 @@ test.each([
   ["a.b-c_d", "a.b-c_d", "a.b-c_d"],
   ["JÖRG", "jörg", "JÖRG"],
   ["jo\u0308rg", "j\u00f6rg", "j\u00f6rg"],
+  ["J\u030cana", "\u01f0ana", "J\u030cana"], // composes only as a small letter
   ["Ａｎｎ", "ann", "Ann"],
   ["ﬁn", "fin", "fin"],
   ["Ольга", "ольга", "Ольга"],

@@ -89,7 +89,7 @@ describe("help and version, at every level", () => {
     expect(await parse(words(line))).toEqual([path, "help", {}]);
   });
 
-  test.failing.each(["users hosts --help", "users hosts -h"])(
+  test.each(["users hosts --help", "users hosts -h"])(
     "%s: help of the group, not of its default",
     async (line) => {
       expect(await parse(words(line))).toEqual(["tool users hosts", "help", {}]);
@@ -166,7 +166,7 @@ describe("a flag or argument that is wrong", () => {
     expect(await usageError(() => parse(["serve", ""]))).toEqual([`tool serve has no use for ""`, help]);
   });
 
-  test.failing("of a command without flags", async () => {
+  test("of a command without flags", async () => {
     const bare: Command = { meta: { name: "bare" } };
     const [message] = await usageError(() => parseCommand(bare, ["--x"]));
     expect(message).toBe("there is no flag --x");

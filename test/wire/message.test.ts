@@ -191,7 +191,7 @@ describe("wrong members", () => {
     [`{"type":"refused","code":"x","message":"x","attempts_left":"2"}`, "attempts_left"],
     [`{"type":"error","code":"x","message":"x","retry_after":"2"}`, "retry_after"],
   ])("decodeFromServer names the one that is wrong: %s", (json, member) => {
-    expect(refusal(decodeFromServer, utf8(json))).toContain(`, with ${member} as `);
+    expect(refusal(decodeFromServer, utf8(json))).toMatch(new RegExp(`, with ${member}(?: as |$)`));
   });
 
   test.each([
@@ -200,7 +200,7 @@ describe("wrong members", () => {
     [`{"type":"bye","code":"done"}`, "message"],
     [`{"type":"bye","code":"done","message":"","status":"0"}`, "status"],
   ])("decodeControl names the one that is wrong: %s", (json, member) => {
-    expect(refusal(decodeControl, utf8(json))).toContain(`, with ${member} as `);
+    expect(refusal(decodeControl, utf8(json))).toMatch(new RegExp(`, with ${member}(?: as |$)`));
   });
 
   test("no refusal quotes what the peer sent", () => {
