@@ -165,6 +165,9 @@ export class Client {
   converse(receive: (payload: Uint8Array) => void | Promise<void>): Promise<Outcome> {
     const receiver: Receiver = {
       payload: (payload) => {
+        if (this.received === 0 && this.hello === undefined && isHello(payload)) {
+          return this.#settle({ kind: "lost", reason: "the server wants a login (leave --bare out)" });
+        }
         this.received++;
         return receive(payload);
       },
@@ -279,3 +282,10 @@ async function dialPatiently(options: ClientOptions): Promise<Connection> {
     await delay(WAIT_STEP_MS);
   }
 }
+
+/** Does bare talk begin with what only a server with a session says? */
+function isHello(payload: Uint8Array): boolean {
+  return Buffer.from(payload.subarray(0, HELLO_START.length)).toString() === HELLO_START;
+}
+
+const HELLO_START = '{"type":"hello","protocol":"parley/';

@@ -10,7 +10,9 @@ import { randomBytes } from "node:crypto";
 import {
   closeSync,
   constants,
+  fchmodSync,
   fchownSync,
+  fstatSync,
   fsync,
   lstatSync,
   openSync,
@@ -33,6 +35,8 @@ import {
   type FileVersion,
 } from "./private-file.ts";
 
+/** What follows the name in that of a temporary file: process id and random digits. */
+const TEMPORARY = /^\d+\.[0-9a-f]{12}\.tmp$/;
 /** The slow part of a change, off the event loop. */
 const sync = promisify(fsync);
 
@@ -48,7 +52,12 @@ export class JsonFile {
     try {
       this.#folder = realpathSync(dirname(target));
     } catch (error) {
-      throw new FileError("unreadable", `there is no folder ${dirname(target)}`, { cause: error });
+      const folder = dirname(target);
+      const why =
+        systemCode(error) === "ENOENT"
+          ? `there is no folder ${folder}`
+          : `cannot use ${folder}: ${systemCode(error)}`;
+      throw new FileError("unreadable", why, { cause: error });
     }
     this.#name = basename(target);
     this.path = join(this.#folder, this.#name);
@@ -94,6 +103,8 @@ export class JsonFile {
       const current = this.read();
       const text = change(current);
       return text === null ? current.stamp : await this.#replace(text);
+    } catch (error) {
+      throw systemCode(error) === undefined || error instanceof FileError ? error : this.#unwritable(error);
     } finally {
       closeSync(lock);
     }
@@ -105,6 +116,7 @@ export class JsonFile {
     try {
       // Never deleted: a lock file that comes and goes lets two in at once. Private, since whoever opens it may hold it.
       fd = openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600);
+      if ((fstatSync(fd).mode & 0o777) !== 0o600) fchmodSync(fd, 0o600); // whatever the umask
     } catch (error) {
       throw this.#unwritable(error);
     }
@@ -130,7 +142,8 @@ export class JsonFile {
   #sweep(): void {
     const prefix = `.${this.#name}.`;
     for (const name of readdirSync(this.#folder)) {
-      if (name.startsWith(prefix) && name.endsWith(".tmp")) unlinkSync(join(this.#folder, name));
+      if (!name.startsWith(prefix) || !TEMPORARY.test(name.slice(prefix.length))) continue;
+      unlinkSync(join(this.#folder, name));
     }
   }
 
@@ -144,6 +157,7 @@ export class JsonFile {
         0o600,
       );
       try {
+        fchmodSync(fd, 0o600); // whatever the umask
         this.#keepOwner(fd);
         writeFully(fd, Buffer.from(text));
         await sync(fd);

@@ -30,6 +30,8 @@ export interface SecretFlags {
 
 export class Terminal {
   readonly #options: TerminalOptions;
+  /** While a line is being edited: prints something above it. */
+  aboveLine: ((print: () => void) => void) | undefined;
   #dropTyped: ((typed: Buffer) => void) | undefined;
 
   constructor(options: TerminalOptions) {
@@ -64,7 +66,9 @@ export class Terminal {
 
   /** As {@link say}, quieter to the eye. */
   note(line: string): void {
-    process.stderr.write(`${this.#paint("dim", escapeLine(line))}\n`);
+    const print = () => void process.stderr.write(`${this.#paint("dim", escapeLine(line))}\n`);
+    if (this.aboveLine === undefined) print();
+    else this.aboveLine(print);
   }
 
   /** `parley: error: …` and, where there is one, `parley: hint: …`. */

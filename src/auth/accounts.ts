@@ -81,12 +81,12 @@ export function addToken(
   if (user === undefined || user.disabled !== null || credentialStamp(user) !== stamp) {
     throw new AccountError("unknown", `user ${token.user} has changed during the login`);
   }
-  const others = [...draft.tokens]
-    .filter(([other, { user: owner }]) => owner === token.user && !inUse.has(other))
-    .sort(([, a], [, b]) => a.used.localeCompare(b.used));
-  for (const [other] of others.slice(0, Math.max(0, others.length + 1 - MAX_TOKENS_PER_USER))) {
+  const own = [...draft.tokens].filter(([, { user: owner }]) => owner === token.user);
+  const idle = own
+    .filter(([other]) => !inUse.has(other))
+    .sort(([, x], [, y]) => x.used.localeCompare(y.used));
+  for (const [other] of idle.slice(0, Math.max(0, own.length + 1 - MAX_TOKENS_PER_USER)))
     draft.tokens.delete(other);
-  }
   draft.tokens.set(id, token);
   draft.users.set(token.user, { ...user, last_login: token.created });
 }

@@ -51,6 +51,8 @@ export interface Identity {
   lastLogin?: string;
   /** What the login stands on; the conversation ends when it changes. */
   stamp?: string;
+  /** The address that the name belongs to (`--auth ip`). */
+  address?: string;
   /** The token used or issued. */
   tokenId?: string;
   /** When that token dies of itself, in milliseconds. */
@@ -112,7 +114,7 @@ export class Authenticator {
     await this.#tryToChange((draft) => {
       if (draft.hosts.has(address)) rememberHost(draft, address, host.name, new Date());
     });
-    return { user: host.name, method: "ip", known: true, lastLogin: host.last };
+    return { user: host.name, method: "ip", known: true, lastLogin: host.last, address };
   }
 
   /** An unknown address says its name, to be remembered by. */
@@ -124,7 +126,7 @@ export class Authenticator {
       throw refusal("not_allowed", "this address has a name already");
     }
     await this.#change("name_taken", (draft) => rememberHost(draft, address, name, new Date()));
-    return { user: name, method: "name", known: false };
+    return { user: name, method: "name", known: false, address };
   }
 
   async byPassword(who: Applicant, given: string, password: string, wantsToken: boolean): Promise<Identity> {
@@ -288,9 +290,12 @@ export class Authenticator {
  */
 export function whyEnded(
   document: Readonly<Document>,
-  { user: name, stamp, tokenId, tokenUntil = 0 }: Identity,
+  { user: name, stamp, address, tokenId, tokenUntil = 0 }: Identity,
   now: number,
 ): { code: "revoked" | "disabled"; message: string } | undefined {
+  if (address !== undefined && document.hosts.get(address)?.name !== name) {
+    return { code: "revoked", message: "this address was forgotten" };
+  }
   if (name === null || stamp === undefined) return undefined; // no account is behind it
   const user = document.users.get(name);
   if (user === undefined) return { code: "revoked", message: "this account was removed" };

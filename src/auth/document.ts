@@ -39,9 +39,9 @@ const Entries = v.record(v.string(), v.unknown());
 const File = v.looseObject({
   version: v.number(),
   rev: v.pipe(v.number(), v.safeInteger(), v.minValue(0)),
-  users: v.optional(v.custom<Record<string, unknown>>(isObject, "not an object"), {}),
-  tokens: v.optional(v.custom<Record<string, unknown>>(isObject, "not an object"), {}),
-  hosts: v.optional(v.custom<Record<string, unknown>>(isObject, "not an object"), {}),
+  users: v.optional(v.custom<Record<string, unknown>>(isObject, "not an object")),
+  tokens: v.optional(v.custom<Record<string, unknown>>(isObject, "not an object")),
+  hosts: v.optional(v.custom<Record<string, unknown>>(isObject, "not an object")),
 });
 
 export type User = v.InferOutput<typeof User>;
@@ -88,26 +88,35 @@ export function parseDocument(text: string, path: string): Document {
   } catch (error) {
     throw corrupt(text === "" ? "it is empty" : messageOf(error), error);
   }
-  const file = v.safeParse(File, json, { abortEarly: true });
-  if (!file.success) throw corrupt(issueText("", file.issues[0]));
-  const { version, rev, users, tokens, hosts, ...rest } = file.output;
-  if (version !== VERSION) {
-    throw new FileError("corrupt", `${path} has version ${version}, this parley knows ${VERSION}`, {
-      hint: "use the parley that wrote it",
-    });
+  const header = v.safeParse(v.object({ version: v.number() }), json);
+  if (header.success && header.output.version !== VERSION) {
+    throw new FileError(
+      "corrupt",
+      `${path} has version ${header.output.version}, this parley knows ${VERSION}`,
+      {
+        hint: "use the parley that wrote it",
+      },
+    );
   }
+  if (!v.is(File, json))
+    throw corrupt(issueText("", v.safeParse(File, json, { abortEarly: true }).issues?.[0]));
+  // What was checked is kept as it was read: valibot's own output leaves out members with names like `constructor`.
+  const { version: _, rev, users = {}, tokens = {}, hosts = {}, ...rest } = json;
   const table = <S extends v.GenericSchema>(
     name: string,
     record: Record<string, unknown>,
     schema: S,
     isKey: (key: string) => boolean,
   ) => {
-    const map = new Map<string, v.InferOutput<S>>();
+    const map = new Map<string, v.InferInput<S>>();
     for (const [key, value] of Object.entries(record)) {
       if (!isKey(key)) throw corrupt(`${name} has the impossible key ${JSON.stringify(key)}`);
-      const entry = v.safeParse(schema, value, { abortEarly: true });
-      if (!entry.success) throw corrupt(issueText(`${name}.${key}`, entry.issues[0]));
-      map.set(key, entry.output);
+      if (!v.is(schema, value)) {
+        throw corrupt(
+          issueText(`${name}.${key}`, v.safeParse(schema, value, { abortEarly: true }).issues?.[0]),
+        );
+      }
+      map.set(key, value);
     }
     return map;
   };
@@ -144,7 +153,10 @@ function isObject(value: unknown): boolean {
   return v.is(Entries, value) && !Array.isArray(value);
 }
 
-function issueText(where: string, issue: v.BaseIssue<unknown>): string {
-  const path = [where, v.getDotPath(issue)].filter((part) => part !== null && part !== "").join(".");
-  return `${path === "" ? "the whole" : path} should be ${issue.expected ?? "something else"}`;
+function issueText(where: string, issue: v.BaseIssue<unknown> | undefined): string {
+  const dotted = issue === undefined ? null : v.getDotPath(issue);
+  const path = [where, dotted].filter((part) => part !== null && part !== "").join(".");
+  const isMissing = path !== "" && issue?.received === "undefined";
+  const expected = issue?.expected ?? "unknown";
+  return `${path === "" ? "the whole" : path} should be ${isMissing ? "there" : expected === "unknown" ? "an object" : expected}`;
 }

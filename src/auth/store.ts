@@ -103,34 +103,44 @@ export class Store {
   }
 
   async #commitAll(): Promise<void> {
-    while (this.#waiting.length > 0) {
-      let batch = this.#waiting;
-      try {
-        let document = this.#document;
-        let byOthers = false;
-        const stamp = await this.#file.update((current) => {
-          batch = this.#waiting;
-          this.#waiting = [];
-          byOthers = current.stamp !== this.#stamp;
-          if (byOthers) document = this.#parse(current);
-          const draft = copyDocument(document);
-          const results = batch.map((waiting) => waiting.run(draft));
-          if (!results.includes(true)) return null; // nothing worked, nothing to write
-          pruneTokens(draft, Date.now());
-          draft.rev++;
-          document = draft;
-          return formatDocument(draft);
-        });
-        this.#adopt(document, stamp, byOthers);
-        for (const waiting of batch) waiting.settle(undefined, false);
-      } catch (error) {
-        // Before the lock was had the batch is still in the queue: it goes down with it.
-        if (batch === this.#waiting) this.#waiting = [];
-        for (const waiting of batch) waiting.settle(error, true);
+    try {
+      while (this.#waiting.length > 0) {
+        await this.#commit();
+        await delay(COMMIT_PAUSE_MS);
       }
-      await delay(COMMIT_PAUSE_MS);
+    } finally {
+      this.#committing = undefined;
     }
-    this.#committing = undefined;
+  }
+
+  /** Commits all that waits, settles it, and tells the watcher. */
+  async #commit(): Promise<void> {
+    let batch = this.#waiting;
+    let document = this.#document;
+    let byOthers = false;
+    try {
+      const stamp = await this.#file.update((current) => {
+        batch = this.#waiting;
+        this.#waiting = [];
+        byOthers = current.stamp !== this.#stamp;
+        if (byOthers) document = this.#parse(current);
+        const draft = copyDocument(document);
+        const results = batch.map((waiting) => waiting.run(draft));
+        if (!results.includes(true)) return null; // nothing worked, nothing to write
+        pruneTokens(draft, Date.now());
+        draft.rev++;
+        document = draft;
+        return formatDocument(draft);
+      });
+      this.#adopt(document, stamp);
+    } catch (error) {
+      // Before the lock was had the batch is still in the queue: it goes down with it.
+      if (batch === this.#waiting) this.#waiting = [];
+      for (const waiting of batch) waiting.settle(error, true);
+      return;
+    }
+    for (const waiting of batch) waiting.settle(undefined, false);
+    this.#watcher?.changed(byOthers);
   }
 
   /** Reads the file again if it is another than the one known. */
@@ -140,12 +150,14 @@ export class Store {
       if (seen === this.#stamp || seen === this.#badStamp) return;
       this.#badStamp = seen;
       const version = this.#file.read();
-      this.#adopt(this.#parse(version), version.stamp, true);
+      this.#adopt(this.#parse(version), version.stamp);
     } catch (error) {
       if (messageOf(error) === this.#complaint) return;
       this.#complaint = messageOf(error);
       this.#watcher?.unreadable(error);
+      return;
     }
+    this.#watcher?.changed(true);
   }
 
   /** Notices changes by other processes, within a second, until the returned function is called. */
@@ -190,10 +202,9 @@ export class Store {
     });
   }
 
-  #adopt(document: Document, stamp: string, byOthers: boolean): void {
+  #adopt(document: Document, stamp: string): void {
     this.#document = document;
     this.#stamp = stamp;
     this.#badStamp = this.#complaint = undefined;
-    this.#watcher?.changed(byOthers);
   }
 }

@@ -12,7 +12,11 @@ import { commonFlags, type FlagsDef } from "./parse.ts";
 export const connectFlags = {
   target: { type: "positional", required: false, valueHint: "[USER@]HOST[:PORT]", description: "where to" },
   user: { type: "string", valueHint: "NAME", description: "who you are" },
-  "password-file": { type: "string", valueHint: "FILE", description: "read the password from a file" },
+  "password-file": {
+    type: "string",
+    valueHint: "FILE",
+    description: "read the password from a file; $PARLEY_PASSWORD works too",
+  },
   "password-stdin": { type: "boolean", description: "read the password from standard input" },
   register: { type: "boolean", description: "create the account" },
   send: {
@@ -67,8 +71,10 @@ export async function findTarget(
   }
   const [, user, hostText, portText] =
     /^(?:([^@]*)@)?(\[[^\]]*\]|[^:]*|[^[]*:[^[]*:[^[]*)(?::(\d*))?$/.exec(given) ?? [];
+  if (/^\d+$/.test(given)) throw usageError(`${given} is no host`, `if it is a port: 127.0.0.1:${given}`);
   const host = parseHost(hostText ?? "");
-  if (host === undefined) throw usageError(`${JSON.stringify(given)} is no [USER@]HOST[:PORT]`);
+  if (host === undefined)
+    throw usageError(`${JSON.stringify(given)} is no [USER@]HOST[:PORT]`, "for example: ann@127.0.0.1:13131");
   if (user !== undefined && flags.text("user") !== undefined) throw usageError("the user is given twice");
   const who = user ?? flags.text("user");
   if (portText === undefined) {

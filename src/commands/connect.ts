@@ -29,7 +29,7 @@ async function connect(flags: ConnectFlags): Promise<void> {
   const options = readPipedOptions(flags);
   const folder = new DataFolder(flags.text("data"));
   const state = new ClientState(folder);
-  if (flags.has("sessions")) return listTokens(state, flags.has("json"));
+  if (flags.has("sessions")) return listTokens(state, terminal, flags.has("json"));
   const target = await findTarget(flags, state, terminal);
   if (!isLoopback(target.host) && !flags.has("no-tls")) {
     throw usageError(
@@ -60,7 +60,7 @@ async function connect(flags: ConnectFlags): Promise<void> {
         historyFile: folder.history,
         prompt: `${escapeLine(client.welcome?.user ?? "")}> `,
         report,
-        notice: (line) => terminal.note(line),
+        terminal,
       })
     : talkPiped(client, report, options);
   const outcome = await Promise.race([talk, output.closed.then((error) => Promise.reject(error))]);
@@ -116,8 +116,10 @@ function readPipedOptions(flags: ConnectFlags): PipedOptions {
   return { messages, count: flags.count("count", 1, 2 ** 31), timeoutMs: flags.duration("timeout"), framing };
 }
 
-function listTokens(state: ClientState, json: boolean): void {
-  for (const { server, user, token, expires } of state.tokens()) {
+function listTokens(state: ClientState, terminal: Terminal, json: boolean): void {
+  const tokens = state.tokens();
+  if (tokens.length === 0 && terminal.isWatched) terminal.note("no session token is stored");
+  for (const { server, user, token, expires } of tokens) {
     const id = parseToken(token)?.id ?? "?";
     const line = json
       ? JSON.stringify({ server, user, id, expires })
@@ -130,12 +132,8 @@ function greet(client: Client, target: Target, terminal: Terminal): void {
   const { welcome, hello } = client;
   if (welcome === undefined)
     return terminal.note(`connected to ${target.server}, bare frames; Ctrl-D leaves`);
-  const who =
-    welcome.user === null
-      ? ""
-      : welcome.known
-        ? `, welcome back, ${welcome.user}`
-        : `, welcome, ${welcome.user}`;
+  const back = welcome.last_login === undefined ? "" : " back";
+  const who = welcome.user === null ? "" : `, welcome${back}, ${welcome.user}`;
   terminal.note(`${hello?.service ?? "a service"} at ${target.server}${who}; /help helps, Ctrl-D leaves`);
 }
 
@@ -158,7 +156,7 @@ function conclude(
       const code = sent > 0 ? "unconfirmed" : "failed";
       throw new ParleyError(
         code,
-        `${outcome.reason} before the conversation was over: ${tally}, none confirmed`,
+        `${outcome.reason} before the conversation was over: ${tally}; whether all arrived is not known`,
       );
     }
     case "bye":

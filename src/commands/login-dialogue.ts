@@ -95,10 +95,9 @@ export class LoginDialogue {
         hint: "its operator does: parley users add NAME",
       });
     }
-    // A name from the command line is asked for again only when it is the name that was refused.
+    // Whoever mistyped a password types the next one at once: it must not land in a question for the name.
     const wrongName = refused?.code === "bad_name" || refused?.code === "name_taken";
-    const again = wrongName || this.#target.user === undefined ? refused : undefined;
-    const user = await this.#askUser("user:", again);
+    const user = await this.#askUser("user:", wrongName ? refused : undefined);
     const given = await this.#terminal.secret(this.#secrets);
     if (given !== undefined) return { method, user, password: given };
     if (!this.#terminal.canAsk) {

@@ -23,7 +23,11 @@ export interface Invocation {
 
 /** Flags of every command. */
 export const commonFlags = {
-  data: { type: "string", valueHint: "DIR", description: "where parley keeps its files" },
+  data: {
+    type: "string",
+    valueHint: "DIR",
+    description: "where parley keeps its files ($PARLEY_DATA, or ~/.local/state/parley)",
+  },
   "no-input": { type: "boolean", description: "never ask a question" },
   color: { type: "enum", options: ["auto", "always", "never"], description: "colour on a terminal (auto)" },
   debug: { type: "boolean", description: "show stack traces" },
@@ -67,7 +71,9 @@ export async function parseCommand(root: Command, argv: string[]): Promise<Invoc
   if (wants !== "run") return { command, path, wants, args: {} };
   if (command.subCommands !== undefined) {
     if (own.length === 0) return { command, path, wants: "help", args: {} };
-    throw usageError(`${own[0]} needs a command before it`, `see ${path} --help`);
+    const hint =
+      own[0] === "-V" || own[0] === "-v" ? `did you mean ${path} --version?` : `see ${path} --help`;
+    throw usageError(`${own[0]} needs a command before it`, hint);
   }
   return { command, path, wants, args: await parseFlags(command, path, own, words.slice(own.length)) };
 }
@@ -139,6 +145,8 @@ async function parseFlags(
 function checkKnown(word: string, options: Readonly<Record<string, unknown>>, help: string): void {
   const name = /^--([^=]+)/.exec(word)?.[1];
   if (name === undefined || Object.hasOwn(options, name)) return;
+  const instead = INSTEAD.get(name);
+  if (instead !== undefined) throw usageError(`there is no flag --${name}`, instead);
   throw usageError(
     `there is no flag --${name}`,
     meant(
@@ -148,6 +156,13 @@ function checkKnown(word: string, options: Readonly<Record<string, unknown>>, he
     ),
   );
 }
+
+/** Flags that people expect, and what does it here. */
+const INSTEAD: ReadonlyMap<string, string> = new Map([
+  ["password", "a secret is no argument: --password-file FILE, --password-stdin or $PARLEY_PASSWORD"],
+  ["host", "say it as [USER@]HOST[:PORT]"],
+  ["port", "say it as [USER@]HOST:PORT"],
+]);
 
 /** A guess at what was meant, where one is close; otherwise where to look. */
 function meant(given: string, known: string[], help: string): string {

@@ -157,9 +157,8 @@ async function handleSignals(
     const again = firstAt !== undefined;
     firstAt ??= now;
     if (!again && terminal.isWatched && !terminal.hasHungUp && server.sessions > 0) {
-      terminal.say(
-        `stopping: ${server.sessions} conversations have ${sayDuration(drainMs)} to end; again: at once`,
-      );
+      const count = server.sessions === 1 ? "1 conversation has" : `${server.sessions} conversations have`;
+      terminal.say(`stopping: ${count} ${sayDuration(drainMs)} to end; Ctrl-C again ends at once`);
     }
     if (again) server.terminate();
     else void server.stop(drainMs).then(resolve);

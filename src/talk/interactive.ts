@@ -9,6 +9,7 @@ import { appendFileSync, readFileSync, writeFileSync } from "node:fs";
 import { clearScreenDown, createInterface, cursorTo, moveCursor, type Interface } from "node:readline";
 import type { Client, Outcome } from "../client.ts";
 import { messageOf, ParleyError, systemCode } from "../errors.ts";
+import type { Terminal } from "../terminal.ts";
 import type { Report } from "./report.ts";
 
 const HISTORY_LINES = 500;
@@ -22,7 +23,7 @@ export interface InteractiveOptions {
   historyFile: string;
   prompt: string;
   report: Report;
-  notice(this: void, line: string): void;
+  terminal: Terminal;
 }
 
 /**
@@ -58,16 +59,20 @@ export async function talkInteractively(client: Client, options: InteractiveOpti
       return leave();
     }
     if (line === "/help") {
-      for (const help of HELP) options.notice(help);
+      for (const help of HELP) options.terminal.note(help);
       return editor.prompt();
     }
     if (/^\/[^/]/.test(line)) {
-      options.notice(`there is no command ${line.split(" ", 1)[0]}: /help shows what there is, //x sends /x`);
+      options.terminal.note(
+        `there is no command ${line.split(" ", 1)[0]}: /help shows what there is, //x sends /x`,
+      );
       return editor.prompt();
     }
     const message = Buffer.from(line.startsWith("//") ? line.slice(1) : line);
     if (message.length > client.maxFrame) {
-      options.notice(`not sent: ${message.length} bytes are over the server's limit of ${client.maxFrame}`);
+      options.terminal.note(
+        `not sent: ${message.length} bytes are over the server's limit of ${client.maxFrame}`,
+      );
     } else if (!leaving) {
       client.send(message);
       options.report.sent(message);
@@ -94,11 +99,13 @@ export async function talkInteractively(client: Client, options: InteractiveOpti
   };
   process.on("SIGTERM", terminate); // dying of it would leave the terminal as the editor set it
   editor.prompt();
+  options.terminal.aboveLine = (print) => printAbove(editor, screen, print);
   const outcome = await client.converse((payload) => {
     if (screen !== process.stdout) return options.report.received(payload);
     printAbove(editor, screen, () => void options.report.received(payload));
     return undefined;
   });
+  options.terminal.aboveLine = undefined;
   editor.removeAllListeners("close");
   editor.close();
   process.off("SIGTERM", terminate);
@@ -118,7 +125,7 @@ function printAbove(editor: Interface, screen: NodeJS.WriteStream, print: () => 
 }
 
 /** Earlier lines, the latest first, as readline wants them. A history that cannot be had is a notice, not an end. */
-function readHistory({ historyFile, notice }: InteractiveOptions): string[] {
+function readHistory({ historyFile, terminal }: InteractiveOptions): string[] {
   try {
     const lines = readFileSync(historyFile, "utf8")
       .split("\n")
@@ -128,15 +135,15 @@ function readHistory({ historyFile, notice }: InteractiveOptions): string[] {
       writeFileSync(historyFile, `${latest.join("\n")}\n`, { mode: 0o600 });
     return latest.reverse();
   } catch (error) {
-    if (systemCode(error) !== "ENOENT") notice(`no history: ${messageOf(error)}`);
+    if (systemCode(error) !== "ENOENT") terminal.note(`no history: ${messageOf(error)}`);
     return [];
   }
 }
 
-function remember({ historyFile, notice }: InteractiveOptions, line: string): void {
+function remember({ historyFile, terminal }: InteractiveOptions, line: string): void {
   try {
     appendFileSync(historyFile, `${line}\n`, { mode: 0o600 });
   } catch (error) {
-    notice(`not in the history: ${messageOf(error)}`);
+    terminal.note(`not in the history: ${messageOf(error)}`);
   }
 }

