@@ -47,17 +47,13 @@ export async function talkInteractively(client: Client, options: InteractiveOpti
   let interrupted = false;
   let terminated = false;
   let leaving = false;
-  let onFreshLine = false;
   const leave = () => {
     if (leaving) return;
     leaving = true;
     client.end(); // what was sent is answered before `bye`
   };
   editor.on("line", (line) => {
-    if (line === "/quit") {
-      onFreshLine = true;
-      return leave();
-    }
+    if (line === "/quit") return leave();
     if (line === "/help") {
       for (const help of HELP) options.terminal.note(help);
       return editor.prompt();
@@ -107,9 +103,13 @@ export async function talkInteractively(client: Client, options: InteractiveOpti
   });
   options.terminal.aboveLine = undefined;
   editor.removeAllListeners("close");
+  if (editor.line === "") {
+    // An empty prompt that nobody answers any more: what follows takes its place.
+    cursorTo(screen, 0);
+    clearScreenDown(screen);
+  } else screen.write("\n");
   editor.close();
   process.off("SIGTERM", terminate);
-  if (!onFreshLine) screen.write("\n");
   if (interrupted) throw new ParleyError("interrupted", "interrupted");
   if (terminated) throw new ParleyError("terminated", "terminated");
   return outcome;

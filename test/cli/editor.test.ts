@@ -105,12 +105,13 @@ test("Ctrl-C drops the line; on an empty one it leaves with 130", async () => {
 test.each([
   ["Ctrl-D", CTRL_D],
   ["/quit", "/quit\r"],
-])("%s leaves with 0", async (_, keys) => {
+])("%s leaves with 0, and the prompt that nobody answers is wiped away", async (_, keys) => {
   await using screen = new Screen(["connect", server.address]);
   await screen.see("> ");
   screen.type(keys);
   expect(await screen.exited).toBe(0);
-  expect(screen.text.text).toEndWith("\n");
+  const lastLine = screen.raw.slice(screen.raw.lastIndexOf("\n") + 1);
+  expect(lastLine === "" || lastLine.endsWith("\u001b[1G\u001b[0J")).toBe(true);
 });
 
 test("/help helps, an unknown command is not sent, //x sends /x", async () => {
