@@ -8,7 +8,8 @@ import { messageOf } from "./errors.ts";
 import { DialError, dial } from "./net/dial.ts";
 import { logIn, readHello, ServerError, tokenLogin } from "./handshake.ts";
 import { HELLO_TIMEOUT_MS, LOGIN_ANSWER_TIMEOUT_MS, MAX_ANSWER_BYTES, sayDuration } from "./limits.ts";
-import type { Connection, Receiver } from "./net/connection.ts";
+import type { Connection } from "./net/connection.ts";
+import type { Receiver } from "./net/inbox.ts";
 import { Cork } from "./net/cork.ts";
 import {
   decodeControl,

@@ -20,7 +20,8 @@ import {
   MAX_FRAME_BYTES,
 } from "./limits.ts";
 import type { Logger } from "./log.ts";
-import { ConnectionError, type Connection } from "./net/connection.ts";
+import type { Connection } from "./net/connection.ts";
+import { ConnectionError } from "./net/connection-error.ts";
 import { listen, type Listener } from "./net/listener.ts";
 import type { Service } from "./services/service.ts";
 import { Session } from "./session.ts";

@@ -6,7 +6,8 @@
 // Nothing is added to a payload on its way, and no promise is made for it.
 
 import type { Arrival } from "./handshake.ts";
-import type { Connection, Receiver } from "./net/connection.ts";
+import type { Connection } from "./net/connection.ts";
+import type { Receiver } from "./net/inbox.ts";
 import type { Conversation, Service } from "./services/service.ts";
 import { decodeControl, decodeText, encodeMessage, MessageError, type ByeCode } from "./wire/message.ts";
 

@@ -1,38 +1,18 @@
-// One peer as payloads, over one Bun socket.
+// One peer over one Bun socket: an inbox, a sender, and the end of both.
 //
-//     kernel → received → FrameDecoder ┬ read()      before login: the handshake pulls, one payload at a time
-//                                      └ deliver(r)  after login: every whole frame of a chunk goes to `r` in one turn
-//     send → Sender → one write a turn → kernel
+//     kernel → received → Inbox → read() or deliver()          send() → Sender → one write a turn → kernel
 //
-// Order holds: while `r.payload` returned a promise, or too much output is queued, nothing further is delivered.
 // Nothing here knows what a payload means, who the peer is, or when to log.
 
 import type { Socket } from "bun";
-import { ParleyError, messageOf } from "../errors.ts";
+import { messageOf, type ParleyError } from "../errors.ts";
 import { MAX_BACKLOG_BYTES } from "../limits.ts";
-import { FrameDecoder, writeControlHeader } from "../wire/frame.ts";
+import { writeControlHeader, type FrameDecoder } from "../wire/frame.ts";
+import { ConnectionError } from "./connection-error.ts";
 import type { Cork } from "./cork.ts";
 import { Farewell, type FarewellEvents } from "./farewell.ts";
+import { Inbox, type InboxEvents, type Receiver } from "./inbox.ts";
 import { Sender, type SenderEvents } from "./sender.ts";
-
-/** `too_slow`: the peer left more output unread than it may. `reset`: the connection was lost. */
-export class ConnectionError extends ParleyError<"too_slow" | "reset"> {
-  override name = "ConnectionError";
-}
-
-/** Takes what a connection delivers. */
-export interface Receiver {
-  /** A payload, the receiver's to keep. A promise, here and below, holds the next frame back until it settles. */
-  payload(payload: Uint8Array): void | Promise<void>;
-  /** The payload of a control frame. */
-  control(payload: Uint8Array): void | Promise<void>;
-  /** The peer has ended its sending side, between two frames. */
-  end(): void | Promise<void>;
-  /** The peer broke the framing or left too much unread, or a receiver threw: the connection delivers no more. */
-  fail(error: unknown): void;
-  /** The connection is gone; called once, last. `error` when it was reset. */
-  close(error: Error | undefined): void;
-}
 
 export interface ConnectionOptions {
   cork: Cork;
@@ -51,45 +31,29 @@ export interface ConnectionOptions {
   onClose?: (connection: Connection) => void;
 }
 
-/** Why nothing is delivered at the moment; bits of `#holds`. */
-const HOLD_PROMISE = 1; // the receiver is still busy with the last payload
-const HOLD_OUTPUT = 2; // the peer does not read what it asked for
-const HOLD_OVER = 4; // failed, finishing or closed: for good
-
 /** What Bun reads at once from a plain socket, at most (measured). */
 const RECEIVE_BUFFER_BYTES = 512 * 1024;
 
-/** Input kept for a receiver that is busy before the socket itself is paused, in bytes. */
-const READ_AHEAD_BYTES = 64 * 1024;
-
-export class Connection implements SenderEvents, FarewellEvents {
+export class Connection implements InboxEvents, SenderEvents, FarewellEvents {
   /** The peer's address without the `::ffff:` of a dual-stack listener. */
   readonly address: string;
   /** `address:port` of the peer, as logs and services show it. */
   readonly peer: string;
-  readonly decoder: FrameDecoder;
   /** Set with every chunk; whoever looks for silence clears it. */
   heard = false;
   /** Set when a read found less than it had room for: all that had arrived by then is here. */
   caughtUp = false;
 
   readonly #socket: Socket<Connection>;
+  readonly #inbox: Inbox;
   readonly #sender: Sender;
   readonly #maxBacklog: number;
   readonly #holdInput: boolean;
   readonly #tap: ConnectionOptions["tap"];
   readonly #onClose: ConnectionOptions["onClose"];
-  #receiver: Receiver | undefined;
-  #holds = 0;
   #paused = false;
-  #peerEnded = false;
-  #endDelivered = false;
   #finSent = false;
   #closed = false;
-  #closeError: Error | undefined;
-  #closeDelivered = false;
-  #aborted: ParleyError<string> | undefined;
-  #wakeReader: (() => void) | undefined;
   #farewell: Farewell | undefined;
 
   constructor(socket: Socket<Connection>, options: ConnectionOptions) {
@@ -98,12 +62,17 @@ export class Connection implements SenderEvents, FarewellEvents {
     this.peer = formatAddress(this.address, socket.remotePort);
     this.#socket = socket;
     const { cork, tap } = options;
+    this.#inbox = new Inbox(options.maxFrame, this);
     this.#sender = new Sender(socket, cork, this, tap && ((bytes) => tap("out", bytes)));
     this.#maxBacklog = options.maxBacklog ?? MAX_BACKLOG_BYTES;
     this.#holdInput = options.holdInput ?? false;
     this.#tap = tap;
     this.#onClose = options.onClose;
-    this.decoder = new FrameDecoder(options.maxFrame);
+  }
+
+  /** Its limits change when the login is over. */
+  get decoder(): FrameDecoder {
+    return this.#inbox.decoder;
   }
 
   /** Is the socket gone? */
@@ -111,142 +80,61 @@ export class Connection implements SenderEvents, FarewellEvents {
     return this.#closed;
   }
 
-  /** Has `finish` or `terminate` been called, or the socket closed? */
+  /** Are we ending it, or is it gone? */
   get finishing(): boolean {
     return this.#farewell !== undefined || this.#closed;
   }
 
   /** Has the peer ended its side, or the connection ended altogether? */
   get over(): boolean {
-    return this.#peerEnded || this.#closed;
+    return this.#inbox.ended;
   }
 
-  /** Is a payload still with the receiver, or input held back? */
+  /** Is a frame still with the receiver, or input held back? */
   get busy(): boolean {
-    return (this.#holds & ~HOLD_OVER) !== 0;
+    return this.#inbox.busy;
   }
 
-  // --- reading, before login ---
+  // --- what comes in ---
 
-  /**
-   * The next payload, or null when the peer has ended its sending side between two frames.
-   *
-   * @throws {ParleyError} whatever `abort` was given.
-   * @throws {FrameError} when the peer broke the framing.
-   * @throws {ConnectionError} `reset` when the connection was lost.
-   */
-  async read(): Promise<Uint8Array | null> {
-    for (;;) {
-      if (this.#aborted !== undefined) throw this.#aborted;
-      const payload = this.decoder.next();
-      if (payload !== undefined) return payload;
-      if (this.#peerEnded || this.#closed) {
-        if (this.#closeError !== undefined) {
-          throw new ConnectionError("reset", "the connection was reset", { cause: this.#closeError });
-        }
-        this.decoder.end();
-        return null;
-      }
-      this.#unpause();
-      await new Promise<void>((resolve) => (this.#wakeReader = resolve));
-    }
+  /** The next payload, before login: see {@link Inbox.read}. */
+  read(): Promise<Uint8Array | null> {
+    return this.#inbox.read();
   }
 
   /** Makes the pending `read`, and every later one, throw `error`: a deadline has passed. */
   abort(error: ParleyError<string>): void {
-    this.#aborted = error;
-    this.#wake();
+    this.#inbox.abort(error);
   }
-
-  // --- delivering, after login ---
 
   /** Hands every further frame to `receiver`, beginning with those that came on the heels of the login. */
   deliver(receiver: Receiver): void {
-    this.#receiver = receiver;
-    this.#unpause();
-    this.#turn();
-    this.#deliverClose();
+    this.#inbox.deliver(receiver);
   }
 
-  /** One turn: everything sent while delivering leaves in one write at its end. */
-  #turn(): void {
+  /** The inbox's: one turn, in which everything sent while delivering leaves in one write at its end. */
+  turn(): void {
     const corked = this.#sender.beginTurn();
     try {
-      this.#deliver();
+      this.#inbox.takeTurn();
     } finally {
       if (corked) this.#sender.endTurn();
     }
   }
 
-  #deliver(): void {
-    const receiver = this.#receiver;
-    if (receiver === undefined) return;
-    const decoder = this.decoder;
-    try {
-      while (this.#holds === 0) {
-        const payload = decoder.next();
-        if (payload === undefined) {
-          if (this.#peerEnded) this.#deliverEnd(receiver);
-          return;
-        }
-        const pending = decoder.isControl ? receiver.control(payload) : receiver.payload(payload);
-        if (pending !== undefined) this.#holdUntil(pending);
-      }
-    } catch (error) {
-      this.#fail(error);
-    }
-  }
-
-  #deliverEnd(receiver: Receiver): void {
-    if (this.#endDelivered) return;
-    this.#endDelivered = true;
-    this.decoder.end();
-    const pending = receiver.end();
-    if (pending !== undefined) this.#holdUntil(pending);
-  }
-
-  #fail(error: unknown): void {
-    if (this.#closeDelivered) return;
-    this.#holds |= HOLD_OVER;
-    this.#receiver?.fail(error);
-    this.#deliverClose();
-  }
-
-  #holdUntil(pending: Promise<void>): void {
-    this.#holds |= HOLD_PROMISE;
-    void pending.then(
-      () => this.#release(HOLD_PROMISE),
-      (error: unknown) => this.#fail(error),
-    );
-  }
-
-  #hold(reason: number): void {
-    this.#holds |= reason;
-    this.#pause();
-  }
-
-  #release(reason: number): void {
-    if ((this.#holds & reason) === 0) return;
-    this.#holds &= ~reason;
-    if (this.#holds !== 0) return;
-    this.#unpause();
-    this.#turn();
-    this.#deliverClose();
-  }
-
-  #pause(): void {
+  pauseSocket(): void {
     if (this.#paused || this.#closed) return;
     this.#paused = true;
     this.#socket.pause();
   }
 
-  #unpause(): void {
+  resumeSocket(): void {
     if (!this.#paused || this.#closed) return;
     this.#paused = false;
     this.#socket.resume();
   }
 
-  // --- sending ---
+  // --- what goes out ---
 
   /**
    * Sends one payload: text as UTF-8, bytes as they are. They are copied or in the kernel when this returns.
@@ -274,20 +162,19 @@ export class Connection implements SenderEvents, FarewellEvents {
 
   /** The sender's: too much is queued. */
   backedUp(queued: number): void {
-    if (queued > this.#maxBacklog) {
-      if ((this.#holds & HOLD_OVER) !== 0) return;
-      this.#fail(new ConnectionError("too_slow", `${queued} bytes of output were left unread`));
-    } else if (this.#holdInput && this.#receiver !== undefined) {
-      this.#hold(HOLD_OUTPUT);
+    if (queued > this.#maxBacklog && !this.finishing) {
+      this.#inbox.fail(new ConnectionError("too_slow", `${queued} bytes of output were left unread`));
+    } else if (this.#holdInput) {
+      this.#inbox.holdForOutput();
     }
   }
 
   /** The sender's: nothing is queued any more. */
   drained(): void {
-    this.#release(HOLD_OUTPUT);
+    this.#inbox.outputDrained();
   }
 
-  // --- ending ---
+  // --- the end ---
 
   /**
    * Says no more: queued output goes out, then FIN. What the peer still sends is discarded for a while, so that a reset
@@ -295,16 +182,16 @@ export class Connection implements SenderEvents, FarewellEvents {
    */
   finish(): void {
     if (this.finishing) return;
-    this.#holds |= HOLD_OVER;
-    this.#unpause();
+    this.#inbox.stop();
+    this.resumeSocket();
     this.#farewell = new Farewell(this.#sender, this);
     this.#sender.end();
-    if (this.#finSent) this.#farewell.sent(this.#peerEnded);
+    if (this.#finSent) this.#farewell.sent(this.#inbox.ended);
   }
 
   /** Closes at once with a reset: what is queued is lost. */
   terminate(): void {
-    this.#holds |= HOLD_OVER;
+    this.#inbox.stop();
     if (!this.#closed) this.#socket.terminate();
   }
 
@@ -316,7 +203,7 @@ export class Connection implements SenderEvents, FarewellEvents {
   /** The sender's: FIN is on its way. */
   ended(): void {
     this.#finSent = true;
-    this.#farewell?.sent(this.#peerEnded);
+    this.#farewell?.sent(this.#inbox.ended);
   }
 
   // --- what the socket says ---
@@ -326,19 +213,14 @@ export class Connection implements SenderEvents, FarewellEvents {
     this.heard = true;
     if (chunk.length < RECEIVE_BUFFER_BYTES) this.caughtUp = true;
     this.#tap?.("in", chunk);
-    if (this.#farewell !== undefined) return this.#farewell.discard(chunk.length);
-    this.decoder.push(chunk);
-    if (this.#holds === 0 && this.#receiver !== undefined) return this.#turn();
-    this.#wake();
-    if (this.decoder.buffered > READ_AHEAD_BYTES) this.#pause();
+    if (this.#farewell === undefined) this.#inbox.arrived(chunk);
+    else this.#farewell.discard(chunk.length);
   }
 
   /** The socket's `end`: the peer's FIN. */
   peerEnded(): void {
-    this.#peerEnded = true;
-    this.#wake();
-    if (this.#farewell === undefined) this.#turn();
-    else this.#farewell.peerEnded();
+    this.#inbox.end();
+    this.#farewell?.peerEnded();
   }
 
   /** The socket's `drain`. */
@@ -346,40 +228,20 @@ export class Connection implements SenderEvents, FarewellEvents {
     this.#sender.flush();
   }
 
-  /** The socket's `close`. */
+  /** The socket's `close`. After our own FIN, Bun reports the peer's as this alone (measured). */
   wasClosed(error: Error | undefined): void {
     if (this.#closed) return;
     this.#closed = true;
-    this.#closeError = error;
-    // After our own FIN, Bun reports the peer's as `close` alone (measured).
-    if (error === undefined) this.#peerEnded = true;
     this.#farewell?.over();
     this.#sender.close();
-    this.#wake();
     this.#onClose?.(this);
-    if (this.#holds === 0) this.#turn();
-    this.#deliverClose();
-  }
-
-  /** Tells the receiver that it is over, once it has taken what had arrived. */
-  #deliverClose(): void {
-    const isBusy = (this.#holds & HOLD_OVER) === 0 && this.#holds !== 0;
-    if (!this.#closed || isBusy || this.#closeDelivered || this.#receiver === undefined) return;
-    this.#closeDelivered = true;
-    this.#holds |= HOLD_OVER;
-    this.#receiver.close(this.#closeError);
+    this.#inbox.close(error);
   }
 
   /** The socket's `error`: one of our own handlers threw what it should have caught. */
   broke(error: unknown): void {
-    if (this.#receiver === undefined)
-      this.abort(new ConnectionError("reset", messageOf(error), { cause: error }));
-    else this.#fail(error);
-  }
-
-  #wake(): void {
-    this.#wakeReader?.();
-    this.#wakeReader = undefined;
+    this.#inbox.abort(new ConnectionError("reset", messageOf(error), { cause: error }));
+    this.#inbox.fail(error);
   }
 }
 
