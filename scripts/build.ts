@@ -4,7 +4,7 @@
 // where it is started (measured: code of that folder ran before ours). --bytecode needs --format=esm, or the executable
 // dies at its start while the build says nothing. --splitting keeps each command's code unread until it is used.
 
-import { mkdirSync } from "node:fs";
+import { mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { version } from "../package.json";
 
@@ -22,6 +22,8 @@ const commit = output(["git", "rev-parse", "--short=10", "HEAD"], true);
 const dirty = output(["git", "status", "--porcelain"], true) === "" ? "" : "+";
 const outfile = process.argv[2] ?? join(root, "dist", "parley");
 
+// Each build names its source maps anew.
+if (process.argv[2] === undefined) rmSync(join(root, "dist"), { recursive: true, force: true });
 mkdirSync(join(root, "dist"), { recursive: true });
 output([
   process.execPath,

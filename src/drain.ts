@@ -29,14 +29,15 @@ export function drain(
       const { connection } = session;
       if (connection.heard) session.heardAt = now;
       connection.heard = false;
-      if (connection.busy) continue;
+      if (session.busy) continue;
       const isQuiet = now - session.heardAt >= DRAIN_QUIET_MS;
       const hadItsTime = connection.caughtUp && now - began >= DRAIN_BUSY_MS;
       if (isQuiet || hadItsTime || now - began >= drainMs - DRAIN_QUIET_MS) {
         session.sayBye("shutting_down", "the server is shutting down");
       }
     }
-    if (connections() > 0 && now - began < drainMs) return;
+    const isBusy = connections() > 0 || [...sessions].some((session) => session.busy);
+    if (isBusy && now - began < drainMs) return;
     clearInterval(interval);
     resolve();
   };

@@ -168,6 +168,8 @@ function refuse(
       throw new HandshakeError("disabled", message);
     case "busy":
       throw new HandshakeError("busy", message, { retryAfter: BUSY_RETRY_SECONDS });
+    case "unavailable":
+      throw new HandshakeError("busy", message); // nobody knows for how long
     default:
       send(connection, { type: "refused", code: error.code, message, attempts_left: attemptsLeft });
       if (attemptsLeft > 0) return;

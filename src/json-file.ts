@@ -150,6 +150,7 @@ export class JsonFile {
   async #replace(text: string): Promise<string> {
     const random = randomBytes(6).toString("hex");
     const temporary = join(this.#folder, `.${this.#name}.${process.pid}.${random}.tmp`);
+    let folder: number | undefined;
     try {
       const fd = openSync(
         temporary,
@@ -164,19 +165,29 @@ export class JsonFile {
       } finally {
         closeSync(fd);
       }
+      folder = openSync(this.#folder, constants.O_RDONLY);
       renameSync(temporary, this.path);
     } catch (error) {
+      if (folder !== undefined) closeSync(folder);
       removeIfThere(temporary);
       throw this.#unwritable(error);
     }
-    const stamp = this.stamp();
-    const folder = openSync(this.#folder, constants.O_RDONLY);
     try {
+      const stamp = this.stamp();
       await sync(folder);
+      return stamp;
+    } catch (error) {
+      const reason = systemCode(error) ?? messageOf(error);
+      throw new FileError(
+        "unwritable",
+        `${this.path} was changed, but the disk does not confirm it: ${reason}`,
+        {
+          cause: error,
+        },
+      );
     } finally {
       closeSync(folder);
     }
-    return stamp;
   }
 
   /** A change made by root leaves the file to whom it belonged. */

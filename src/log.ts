@@ -89,9 +89,6 @@ export function openLog(options: LogFileOptions): LogFile {
   };
 }
 
-/** A logger that keeps nothing. */
-export const silent: Logger = { debug() {}, info() {}, warn() {}, error() {} };
-
 function parts(entry: LogObject): { time: string; event: string; fields: LogFields } {
   const [event, fields] = entry.args as [string, LogFields | undefined];
   return { time: entry.date.toISOString(), event, fields: fields ?? {} };
@@ -185,6 +182,7 @@ class AppendFile {
     const fd = openSync(this.#path, "a", 0o600);
     if (this.#fd !== undefined) closeSync(this.#fd);
     this.#fd = fd;
+    this.#torn = false;
   }
 
   close(): void {

@@ -86,8 +86,8 @@ export class Server {
       port: options.port,
       strictPort: options.strictPort,
       maxConnections: options.maxConnections,
-      // The answer to the longest message, and as much again, is never too much.
-      maxBacklog: Math.max(options.maxBacklog ?? MAX_BACKLOG_BYTES, 2 * maxFrame),
+      // The answer to the longest message is never too much: in capital letters it may be three times as long.
+      maxBacklog: Math.max(options.maxBacklog ?? MAX_BACKLOG_BYTES, 4 * maxFrame),
       accept: (connection, full) => void this.#converse(connection, full),
     });
     this.#unwatch = options.store?.watch({
@@ -255,7 +255,7 @@ export class Server {
   #endIdle(timeoutMs: number): void {
     const now = performance.now();
     for (const session of this.#sessions) {
-      if (session.connection.heard || session.connection.busy) {
+      if (session.connection.heard || session.busy) {
         session.connection.heard = false;
         session.heardAt = now;
       } else if (now - session.heardAt >= timeoutMs && !this.#stopping) {
@@ -273,7 +273,8 @@ export class Server {
 
   /** Resets every connection: the end of a drain that nobody wants to wait for. */
   terminate(): void {
-    this.#cut += this.connections;
+    const orphans = [...this.#sessions].filter(({ connection }) => connection.closed);
+    this.#cut += this.connections + orphans.length;
     this.#listener.terminate();
   }
 

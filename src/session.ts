@@ -36,6 +36,7 @@ export class Session implements Conversation, Receiver {
   readonly #service: Service;
   readonly #events: SessionEvents;
   #inputEnded = false;
+  #opening = true;
 
   constructor(id: number, connection: Connection, arrival: Arrival, service: Service, events: SessionEvents) {
     this.id = id;
@@ -47,6 +48,11 @@ export class Session implements Conversation, Receiver {
     this.#events = events;
   }
 
+  /** Is a hook at work, or input held back? */
+  get busy(): boolean {
+    return this.#opening || this.connection.busy;
+  }
+
   /** Opens the service and lets the connection deliver. */
   async start(): Promise<void> {
     try {
@@ -54,6 +60,7 @@ export class Session implements Conversation, Receiver {
     } catch (error) {
       this.#events.failed(this, error);
     }
+    this.#opening = false;
     this.connection.deliver(this);
   }
 
@@ -110,10 +117,14 @@ export class Session implements Conversation, Receiver {
   sayBye(code: ByeCode, message: string, status?: number): void {
     if (this.connection.finishing) return;
     this.bye = code;
+    const said = message.slice(0, MAX_BYE_LENGTH);
     if (this.arrival.control)
-      this.connection.sendControl(encodeMessage({ type: "bye", code, message, status }));
+      this.connection.sendControl(encodeMessage({ type: "bye", code, message: said, status }));
     this.connection.finish();
   }
 }
+
+/** A sentence; it must fit a control frame however it is escaped. */
+const MAX_BYE_LENGTH = 1000;
 
 const AFTER_END = { peerMessage: "a message came after the end" };

@@ -33,6 +33,7 @@ export class Terminal {
   /** While a line is being edited: prints something above it. */
   aboveLine: ((print: () => void) => void) | undefined;
   #dropTyped: ((typed: Buffer) => void) | undefined;
+  #unguard: (() => void) | undefined;
 
   constructor(options: TerminalOptions) {
     this.#options = options;
@@ -122,6 +123,7 @@ export class Terminal {
   release(): void {
     if (this.#dropTyped === undefined) return;
     process.stdin.off("data", this.#dropTyped).pause();
+    this.#unguard?.();
     process.stdin.setRawMode(false);
     this.#dropTyped = undefined;
   }
@@ -137,6 +139,7 @@ export class Terminal {
       process.kill(process.pid, "SIGINT");
     };
     process.stdin.setRawMode(true);
+    this.#unguard = guardTerminal();
     process.stdin.on("data", this.#dropTyped).resume();
   }
 
@@ -200,6 +203,7 @@ async function prompt<T>(run: (context: PromptContext) => Promise<T>): Promise<T
   const onKey = (_: unknown, key: { name?: string; ctrl?: boolean } | undefined) => {
     if (key?.ctrl === true && key.name === "d") leave();
   };
+  const unguard = guardTerminal();
   process.stdin.on("keypress", onKey).on("end", leave);
   try {
     return await run({ output: process.stderr, signal: leaving.signal });
@@ -211,5 +215,20 @@ async function prompt<T>(run: (context: PromptContext) => Promise<T>): Promise<T
     throw error;
   } finally {
     process.stdin.off("keypress", onKey).off("end", leave);
+    unguard();
   }
+}
+
+/** While the terminal is in raw mode: a signal that ends the process puts it back first. Returns the end of it. */
+function guardTerminal(): () => void {
+  const end = (signal: NodeJS.Signals) => {
+    unguard();
+    process.stdin.setRawMode(false);
+    process.kill(process.pid, signal);
+  };
+  const unguard = () => {
+    process.off("SIGTERM", end).off("SIGINT", end).off("SIGHUP", end);
+  };
+  process.on("SIGTERM", end).on("SIGINT", end).on("SIGHUP", end);
+  return unguard;
 }

@@ -24,7 +24,7 @@ export const AUTH_MODES = ["password", "ip", "none"] as const;
 /** `password`: accounts and tokens. `ip`: who you are is where you come from. `none`: anybody. */
 export type AuthMode = (typeof AUTH_MODES)[number];
 
-/** Codes that cost an attempt, and three that end the connection: `busy`, `disabled`, `gone`. */
+/** Codes that cost an attempt, and four that end the connection: `busy`, `unavailable`, `disabled`, `gone`. */
 export type LoginErrorCode =
   | "bad_credentials"
   | "bad_name"
@@ -33,6 +33,7 @@ export type LoginErrorCode =
   | "token_refused"
   | "not_allowed"
   | "busy"
+  | "unavailable"
   | "disabled"
   | "gone";
 
@@ -268,7 +269,7 @@ export class Authenticator {
       if (error instanceof AccountError) throw refusal(ifRefused, error.message, error);
       if (!(error instanceof FileError)) throw error;
       this.#options.warn(error);
-      throw new LoginError("busy", error.message, {
+      throw new LoginError("unavailable", error.message, {
         peerMessage: "the server cannot write its user file at the moment",
         cause: error,
       });

@@ -116,7 +116,8 @@ export class Store {
   /** Commits all that waits, settles it, and tells the watcher. */
   async #commit(): Promise<void> {
     let batch = this.#waiting;
-    let document = this.#document;
+    const before = this.#document;
+    let document = before;
     let byOthers = false;
     try {
       const stamp = await this.#file.update((current) => {
@@ -140,11 +141,13 @@ export class Store {
       return;
     }
     for (const waiting of batch) waiting.settle(undefined, false);
-    this.#watcher?.changed(byOthers);
+    if (document !== before) this.#watcher?.changed(byOthers);
   }
 
   /** Reads the file again if it is another than the one known. */
   reload(): void {
+    // A commit reads it again itself; between its rename and its end our own change would look like another's.
+    if (this.#committing !== undefined) return;
     try {
       const seen = this.#file.stamp();
       if (seen === this.#stamp || seen === this.#badStamp) return;

@@ -64,11 +64,9 @@ async function connect(flags: ConnectFlags): Promise<void> {
       })
     : talkPiped(client, report, options);
   const outcome = await Promise.race([talk, output.closed.then((error) => Promise.reject(error))]);
-  void report.event(outcome.kind === "lost" ? "lost" : "bye", {
-    ...outcome,
-    kind: undefined,
-    early: undefined,
-  });
+  if (outcome.kind === "bye" || outcome.kind === "lost") {
+    void report.event(outcome.kind, { ...outcome, kind: undefined, early: undefined });
+  }
   await output.flush();
   conclude(outcome, client, { byHand, count: options.count });
 }
@@ -86,7 +84,7 @@ function open(
     host: target.host,
     port: target.port,
     bare,
-    waitMs: flags.duration("wait"),
+    waitMs: flags.duration("wait", 0),
     timeoutMs: flags.duration("timeout"),
     wantsToken: !flags.has("no-token"),
     tap: flags.has("trace") ? (direction, bytes) => trace.see(direction, bytes) : undefined,

@@ -37,13 +37,14 @@ export class Flags<Name extends string> {
     throw usageError(`--${name}: ${JSON.stringify(text)} is no whole number from ${min} to ${max}`);
   }
 
-  /** Milliseconds. */
-  duration(name: Name): number | undefined {
+  /** Milliseconds, at least `min`. */
+  duration(name: Name, min = 1): number | undefined {
     const text = this.text(name);
     if (text === undefined) return undefined;
     const value = parseDuration(text);
     // setTimeout counts in 31 bits.
-    if (value !== undefined && value < 2 ** 31) return value;
+    if (value !== undefined && value >= min && value < 2 ** 31) return value;
+    if (value === 0) throw usageError(`--${name}: ${text} is too short`);
     throw usageError(`--${name}: ${JSON.stringify(text)} is no duration`, "write 500ms, 30s, 5m, 2h or 7d");
   }
 

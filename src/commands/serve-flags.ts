@@ -60,7 +60,7 @@ export const serveFlags = {
   "max-backlog": {
     type: "string",
     valueHint: "SIZE",
-    description: "output a slow reader may leave unread (4mb)",
+    description: "output a slow reader may leave unread (4mb, and at least four times --max-frame)",
   },
   "max-attempts": {
     type: "string",

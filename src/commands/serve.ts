@@ -35,7 +35,7 @@ async function serve(flags: ServeFlags): Promise<void> {
   }
   const terminal = terminalOf(flags);
   const options = planServer(flags);
-  const drainMs = flags.duration("drain") ?? DRAIN_TIMEOUT_MS;
+  const drainMs = flags.duration("drain", 0) ?? DRAIN_TIMEOUT_MS;
   const folder = new DataFolder(flags.text("data"));
   const store = options.bare === true || options.auth === "none" ? undefined : new Store(folder.users);
   if (flags.text("port") === undefined && terminal.canAsk) {

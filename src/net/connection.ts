@@ -183,10 +183,10 @@ export class Connection implements InboxEvents, SenderEvents, FarewellEvents {
   finish(): void {
     if (this.finishing) return;
     this.#inbox.stop();
-    this.resumeSocket();
     this.#farewell = new Farewell(this.#sender, this);
+    if (this.#finSent) return this.ended();
+    this.pauseSocket(); // nothing is read before all is said
     this.#sender.end();
-    if (this.#finSent) this.#farewell.sent(this.#inbox.ended);
   }
 
   /** Closes at once with a reset: what is queued is lost. */
@@ -203,7 +203,9 @@ export class Connection implements InboxEvents, SenderEvents, FarewellEvents {
   /** The sender's: FIN is on its way. */
   ended(): void {
     this.#finSent = true;
-    this.#farewell?.sent(this.#inbox.ended);
+    if (this.#farewell === undefined) return;
+    this.resumeSocket();
+    this.#farewell.sent(this.#inbox.ended);
   }
 
   // --- what the socket says ---

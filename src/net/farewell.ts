@@ -40,8 +40,9 @@ export class Farewell {
     if (this.#finSent) this.#events.close();
   }
 
-  /** More input that nobody wants. */
+  /** More input that nobody wants. It counts once we have said all that we have to say. */
   discard(bytes: number): void {
+    if (!this.#finSent) return;
     this.#discarded += bytes;
     if (this.#discarded > LINGER_BYTES) this.#events.close();
   }

@@ -89,6 +89,7 @@ export class Inbox {
   close(error: Error | undefined): void {
     this.#closed = true;
     this.#closeError = error;
+    this.#holds &= ~HOLD_OUTPUT; // nothing will drain any more
     if (error === undefined) this.#ended = true;
     this.#wake();
     if (this.#holds === 0) this.#events.turn();
@@ -157,7 +158,7 @@ export class Inbox {
 
   /** Nothing more is delivered; the receiver is told why, once. */
   fail(error: unknown): void {
-    if (this.#closeDelivered || this.#failed) return;
+    if (this.#failed) return;
     this.#failed = true;
     this.#holds |= HOLD_OVER;
     this.#receiver?.fail(error);
@@ -212,8 +213,10 @@ export class Inbox {
   }
 
   #goOn(): void {
-    this.#events.resumeSocket();
     this.#events.turn();
+    // Reading on before this would let a chunk in for each promise, and grow without bound (measured).
+    const hasRoom = this.decoder.buffered <= READ_AHEAD_BYTES && (this.#holds & HOLD_OUTPUT) === 0;
+    if (this.#holds === 0 || hasRoom) this.#events.resumeSocket();
     this.#deliverClose();
   }
 

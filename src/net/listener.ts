@@ -53,7 +53,12 @@ export function listen(options: ListenOptions): Listener {
   const connections = new Set<Connection>();
   const cork = new Cork();
   const maxConnections = Math.max(1, Math.min(options.maxConnections ?? MAX_CONNECTIONS, descriptorLimit()));
-  const closed = (connection: Connection) => connections.delete(connection);
+  /** Those of them that are only being told that there are too many. */
+  const turnedAway = new Set<Connection>();
+  const closed = (connection: Connection) => {
+    connections.delete(connection);
+    turnedAway.delete(connection);
+  };
   const { socket: server, host } = bind(options, {
     open(socket) {
       // Over the limit by as many as are being told so: the next ones are not even told.
@@ -70,8 +75,9 @@ export function listen(options: ListenOptions): Listener {
       });
       socket.data = connection;
       socket.setKeepAlive(true, TCP_KEEPALIVE_MS);
-      const full = connections.size >= maxConnections;
+      const full = connections.size - turnedAway.size >= maxConnections;
       connections.add(connection);
+      if (full) turnedAway.add(connection);
       options.accept(connection, full);
     },
     data: (socket, chunk) => socket.data?.received(chunk),

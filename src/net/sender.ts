@@ -11,6 +11,8 @@ import { Outbox } from "./outbox.ts";
 
 type HeaderWriter = (target: Uint8Array, offset: number, length: number) => void;
 
+const SCRATCH = new Uint8Array(HEADER_BYTES);
+
 /** What a sender tells its connection. */
 export interface SenderEvents {
   /** More is queued than may be: {@link PAUSE_OUTPUT_BYTES}, told at each further write. */
@@ -97,7 +99,7 @@ export class Sender implements Flushable {
     if (this.#cork.owner !== this) this.#finishEnd();
   }
 
-  /** Resolves when little enough is queued to send more; undefined when that is so now. */
+  /** Resolves when little enough is queued to send more, for one that waits; undefined when that is so now. */
   writable(): Promise<void> | undefined {
     if (this.#outbox.length <= PAUSE_OUTPUT_BYTES || this.#gone) return undefined;
     return new Promise((resolve) => (this.#wake = resolve));
@@ -143,6 +145,7 @@ export class Sender implements Flushable {
 
   #queue(payload: string | Uint8Array, header: HeaderWriter): void {
     const bytes = typeof payload === "string" ? Buffer.from(payload) : payload;
+    header(SCRATCH, 0, bytes.length); // throws for a length that cannot be, before anything is queued
     const { target, offset } = this.#outbox.reserve(HEADER_BYTES + bytes.length);
     header(target, offset, bytes.length);
     target.set(bytes, offset + HEADER_BYTES);

@@ -21,8 +21,8 @@ export interface Conversation {
 /**
  * What answers. All hooks but `message` may be left out.
  *
- * A hook may return a promise; nothing further of this conversation is delivered until it settles. A hook that throws
- * ends its own conversation, and no other.
+ * A hook may return a promise; nothing further of this conversation is delivered until it settles, but for `close` when
+ * the conversation was ended from this side. A hook that throws ends its own conversation, and no other.
  */
 export interface Service {
   open?(session: Conversation): void | Promise<void>;

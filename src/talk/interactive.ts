@@ -69,7 +69,9 @@ export async function talkInteractively(client: Client, options: InteractiveOpti
       options.terminal.note(
         `not sent: ${message.length} bytes are over the server's limit of ${client.maxFrame}`,
       );
-    } else if (!leaving) {
+    } else if (leaving) {
+      options.terminal.note("not sent: the conversation is ending");
+    } else {
       client.send(message);
       options.report.sent(message);
       if (line !== "") remember(options, line);
@@ -88,17 +90,24 @@ export async function talkInteractively(client: Client, options: InteractiveOpti
     editor.prompt();
   });
   editor.on("SIGCONT", () => editor.prompt(true)); // without it the line is dead after fg
-  editor.on("close", () => (interrupted ? client.leave() : leave()));
+  editor.on("close", () => {
+    options.terminal.aboveLine = undefined;
+    if (interrupted) client.leave();
+    else leave();
+  });
   const terminate = () => {
     terminated = true;
     client.leave();
   };
-  process.on("SIGTERM", terminate); // dying of it would leave the terminal as the editor set it
+  // Dying of them would leave the terminal as the editor set it.
+  process.on("SIGTERM", terminate).on("SIGHUP", terminate);
   editor.prompt();
   options.terminal.aboveLine = (print) => printAbove(editor, screen, print);
   const outcome = await client.converse((payload) => {
     if (screen !== process.stdout) return options.report.received(payload);
-    printAbove(editor, screen, () => void options.report.received(payload));
+    const print = () => void options.report.received(payload);
+    if (options.terminal.aboveLine === undefined) print();
+    else options.terminal.aboveLine(print);
     return undefined;
   });
   options.terminal.aboveLine = undefined;
@@ -109,7 +118,7 @@ export async function talkInteractively(client: Client, options: InteractiveOpti
     clearScreenDown(screen);
   } else screen.write("\n");
   editor.close();
-  process.off("SIGTERM", terminate);
+  process.off("SIGTERM", terminate).off("SIGHUP", terminate);
   if (interrupted) throw new ParleyError("interrupted", "interrupted");
   if (terminated) throw new ParleyError("terminated", "terminated");
   return outcome;

@@ -35,13 +35,15 @@ export async function talkPiped(client: Client, report: Report, options: PipedOp
   let left: Timer | undefined;
   const outcome = client.converse((payload) => {
     if (client.received > (count ?? Infinity)) return undefined;
+    const printed = report.received(payload);
+    silence.heard(printed);
     if (client.received === count) {
       // No more is wanted, but what was sent is to arrive: until the server says so, or has had its time.
       client.end();
-      left = setTimeout(() => client.leave(), LINGER_MS);
+      const leave = () => (left = setTimeout(() => client.leave(), LINGER_MS));
+      if (printed === undefined) leave();
+      else void printed.then(leave);
     }
-    const printed = report.received(payload);
-    silence.heard(printed);
     return printed;
   });
   let inputFailed: unknown;

@@ -11,9 +11,13 @@ import {
   userExists,
 } from "../../auth/accounts.ts";
 import { PasswordHasher } from "../../auth/password.ts";
+import { usageError } from "../../errors.ts";
 import type { FlagsDef } from "../parse.ts";
 import { Desk, expectUser, NAME, usersFlags } from "./desk.ts";
 import { announcePassword, newPassword, PASSWORD } from "./new-password.ts";
+
+/** It is told to the user in one line. */
+const MAX_REASON_LENGTH = 200;
 
 export const add = defineCommand({
   meta: { name: "add", description: "create a user" },
@@ -33,9 +37,12 @@ export const add = defineCommand({
     }
     const { password, generated } = await newPassword(desk, name);
     const hash = await new PasswordHasher().hash(password, "local");
-    await desk.store.change((draft) => {
-      if (!(ifMissing && draft.users.has(name))) addUser(draft, name, hash, new Date());
+    const added = await desk.store.change((draft) => {
+      if (ifMissing && draft.users.has(name)) return false;
+      addUser(draft, name, hash, new Date());
+      return true;
     });
+    if (!added) return desk.done({ event: "exists", user: name }, `user ${name} is there already`);
     announcePassword(
       desk,
       { event: "added", user: name },
@@ -107,7 +114,11 @@ export const disable = defineCommand({
   async run({ args }) {
     const desk = new Desk<"name" | "reason">(args);
     const name = desk.name(desk.flags.text("name"));
-    await desk.store.change((draft) => disableUser(draft, name, desk.flags.text("reason"), new Date()));
+    const reason = desk.flags.text("reason");
+    if (reason !== undefined && reason.length > MAX_REASON_LENGTH) {
+      throw usageError(`--reason: ${reason.length} characters are over the limit of ${MAX_REASON_LENGTH}`);
+    }
+    await desk.store.change((draft) => disableUser(draft, name, reason, new Date()));
     desk.done({ event: "disabled", user: name }, `user ${name} disabled`);
   },
 });
