@@ -2,6 +2,7 @@
 
 import { readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
+import type { Socket } from "node:net";
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { serve, type Serving } from "../support/executable.ts";
 import { fakeServer, letIn } from "../support/fake-server.ts";
@@ -173,4 +174,20 @@ test("many answers at once come whole and in order", async () => {
   });
   await using screen = new Screen(["connect", fake.address]);
   for (const answer of answers) await screen.see(answer);
+});
+
+test("Ctrl-D while an answer is due: it is printed, and then the conversation is over", async () => {
+  const answer = Promise.withResolvers<Socket>();
+  using fake = await fakeServer((socket, received) => {
+    void letIn(socket, received);
+    void received.see('"end"').then(() => answer.resolve(socket));
+  });
+  await using screen = new Screen(["connect", fake.address]);
+  await screen.see("> ");
+  screen.enter("question");
+  screen.type(CTRL_D);
+  const bye = frame(JSON.stringify({ type: "bye", code: "done", message: "" }), true);
+  (await answer.promise).write(Buffer.concat([frame("the answer at last"), bye]));
+  await screen.see("the answer at last");
+  expect(await screen.exited).toBe(0);
 });
