@@ -11,7 +11,8 @@
 // asks. Errors travel up; the server alone turns them into an `error` message and closes.
 
 import { randomBytes } from "node:crypto";
-import { LoginError, type Applicant, type Authenticator, type Identity } from "./auth/authenticate.ts";
+import { type Applicant, type Authenticator } from "./auth/authenticate.ts";
+import { LoginError, type Identity } from "./auth/identity.ts";
 import { proveToken, TOKEN_LABEL, type TokenParts } from "./auth/token.ts";
 import { ParleyError, type ErrorDetails } from "./errors.ts";
 import { BUSY_RETRY_SECONDS, MAX_ANSWER_BYTES, sayDuration } from "./limits.ts";

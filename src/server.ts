@@ -6,7 +6,8 @@
 //
 // The one place that logs a connection's fate and closes it for its errors.
 
-import { Authenticator, whyEnded, type AuthMode, type LoginError } from "./auth/authenticate.ts";
+import { Authenticator, type AuthMode } from "./auth/authenticate.ts";
+import { whyEnded, type LoginError } from "./auth/identity.ts";
 import { PasswordHasher, type HashCost } from "./auth/password.ts";
 import type { Store } from "./auth/store.ts";
 import { drain } from "./drain.ts";

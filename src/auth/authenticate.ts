@@ -1,6 +1,5 @@
 // Who is it? A credential as presented → an identity, or a LoginError. Never sees a socket or a frame.
 
-import { ParleyError } from "../errors.ts";
 import { MIN_PASSWORD_LENGTH, TOKEN_MAX_MS, TOKEN_TOUCH_MS } from "../limits.ts";
 import { FileError } from "../private-file.ts";
 import {
@@ -14,7 +13,7 @@ import {
   touchToken,
   upgradeHash,
 } from "./accounts.ts";
-import type { Document } from "./document.ts";
+import { disabled, LoginError, refusal, type Identity, type LoginErrorCode } from "./identity.ts";
 import { displayName, NAME_RULE, normalizeName } from "./name.ts";
 import { HashQueueError, passwordFlaw, type PasswordHasher } from "./password.ts";
 import type { Store } from "./store.ts";
@@ -23,44 +22,6 @@ import { mintToken, TOKEN_LABEL, tokenKey, verifyProof } from "./token.ts";
 export const AUTH_MODES = ["password", "ip", "none"] as const;
 /** `password`: accounts and tokens. `ip`: who you are is where you come from. `none`: anybody. */
 export type AuthMode = (typeof AUTH_MODES)[number];
-
-/** Codes that cost an attempt, and four that end the connection: `busy`, `unavailable`, `disabled`, `gone`. */
-export type LoginErrorCode =
-  | "bad_credentials"
-  | "bad_name"
-  | "bad_password"
-  | "name_taken"
-  | "token_refused"
-  | "not_allowed"
-  | "busy"
-  | "unavailable"
-  | "disabled"
-  | "gone";
-
-/** A login that did not succeed. `peerMessage` is the same for every way of being wrong about a password. */
-export class LoginError extends ParleyError<LoginErrorCode> {
-  override name = "LoginError";
-}
-
-export interface Identity {
-  /** Null when nobody needs to log in. */
-  user: string | null;
-  /** How: the login's method. */
-  method: string;
-  /** Was there an account, a token or a known address before? */
-  known: boolean;
-  lastLogin?: string;
-  /** What the login stands on; the conversation ends when it changes. */
-  stamp?: string;
-  /** The address that the name belongs to (`--auth ip`). */
-  address?: string;
-  /** The token used or issued. */
-  tokenId?: string;
-  /** When that token dies of itself, in milliseconds. */
-  tokenUntil?: number;
-  /** A new token, to be sent to the client. */
-  newToken?: { text: string; expires: string };
-}
 
 /** Who is asking. */
 export interface Applicant {
@@ -284,39 +245,4 @@ export class Authenticator {
       this.#options.warn(error);
     }
   }
-}
-
-/**
- * Why a conversation that began with `identity` may not go on, as the code and words of its `bye`; undefined when it may.
- */
-export function whyEnded(
-  document: Readonly<Document>,
-  { user: name, stamp, address, tokenId, tokenUntil = 0 }: Identity,
-  now: number,
-): { code: "revoked" | "disabled"; message: string } | undefined {
-  if (address !== undefined && document.hosts.get(address)?.name !== name) {
-    return { code: "revoked", message: "this address was forgotten" };
-  }
-  if (name === null || stamp === undefined) return undefined; // no account is behind it
-  const user = document.users.get(name);
-  if (user === undefined) return { code: "revoked", message: "this account was removed" };
-  if (user.disabled !== null) return { code: "disabled", message: disabledMessage(user.disabled.reason) };
-  if (credentialStamp(user) !== stamp) return { code: "revoked", message: "the password was changed" };
-  // A token that died of age does not end the conversation it began.
-  if (tokenId === undefined || document.tokens.has(tokenId) || now >= tokenUntil) return undefined;
-  return { code: "revoked", message: "this login was revoked" };
-}
-
-function refusal(code: LoginErrorCode, message: string, cause?: unknown): LoginError {
-  return new LoginError(code, message, { peerMessage: message, cause });
-}
-
-function disabled(name: string, reason: string | undefined): LoginError {
-  return new LoginError("disabled", `user ${name} is disabled`, {
-    peerMessage: disabledMessage(reason),
-  });
-}
-
-function disabledMessage(reason: string | undefined): string {
-  return `this account is disabled${reason === undefined ? "" : `: ${reason}`}`;
 }

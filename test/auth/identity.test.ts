@@ -1,7 +1,7 @@
 // When a conversation has to end because what its login stood on is gone.
 
 import { expect, test } from "bun:test";
-import { whyEnded, type Identity } from "../../src/auth/authenticate.ts";
+import { whyEnded, type Identity } from "../../src/auth/identity.ts";
 import { credentialStamp } from "../../src/auth/accounts.ts";
 import { emptyDocument, type Document, type User } from "../../src/auth/document.ts";
 

@@ -1,0 +1,80 @@
+// What a login comes to: an identity, or a LoginError; and how long an identity holds.
+
+import { ParleyError } from "../errors.ts";
+import { credentialStamp } from "./accounts.ts";
+import type { Document } from "./document.ts";
+
+/** Codes that cost an attempt, and four that end the connection: `busy`, `unavailable`, `disabled`, `gone`. */
+export type LoginErrorCode =
+  | "bad_credentials"
+  | "bad_name"
+  | "bad_password"
+  | "name_taken"
+  | "token_refused"
+  | "not_allowed"
+  | "busy"
+  | "unavailable"
+  | "disabled"
+  | "gone";
+
+/** A login that did not succeed. `peerMessage` is the same for every way of being wrong about a password. */
+export class LoginError extends ParleyError<LoginErrorCode> {
+  override name = "LoginError";
+}
+
+export interface Identity {
+  /** Null when nobody needs to log in. */
+  user: string | null;
+  /** How: the login's method. */
+  method: string;
+  /** Was there an account, a token or a known address before? */
+  known: boolean;
+  lastLogin?: string;
+  /** What the login stands on; the conversation ends when it changes. */
+  stamp?: string;
+  /** The address that the name belongs to (`--auth ip`). */
+  address?: string;
+  /** The token used or issued. */
+  tokenId?: string;
+  /** When that token dies of itself, in milliseconds. */
+  tokenUntil?: number;
+  /** A new token, to be sent to the client. */
+  newToken?: { text: string; expires: string };
+}
+
+/**
+ * Why a conversation that began with `identity` may not go on, as the code and words of its `bye`; undefined when it may.
+ */
+export function whyEnded(
+  document: Readonly<Document>,
+  { user: name, stamp, address, tokenId, tokenUntil = 0 }: Identity,
+  now: number,
+): { code: "revoked" | "disabled"; message: string } | undefined {
+  if (address !== undefined && document.hosts.get(address)?.name !== name) {
+    return { code: "revoked", message: "this address was forgotten" };
+  }
+  if (name === null || stamp === undefined) return undefined; // no account is behind it
+  const user = document.users.get(name);
+  if (user === undefined) return { code: "revoked", message: "this account was removed" };
+  if (user.disabled !== null) return { code: "disabled", message: disabledMessage(user.disabled.reason) };
+  if (credentialStamp(user) !== stamp) return { code: "revoked", message: "the password was changed" };
+  // A token that died of age does not end the conversation it began.
+  if (tokenId === undefined || document.tokens.has(tokenId) || now >= tokenUntil) return undefined;
+  return { code: "revoked", message: "this login was revoked" };
+}
+
+/** A refusal that says the same to the operator and to the peer. */
+export function refusal(code: LoginErrorCode, message: string, cause?: unknown): LoginError {
+  return new LoginError(code, message, { peerMessage: message, cause });
+}
+
+/** The account is there, and its password was right. */
+export function disabled(name: string, reason: string | undefined): LoginError {
+  return new LoginError("disabled", `user ${name} is disabled`, {
+    peerMessage: disabledMessage(reason),
+  });
+}
+
+function disabledMessage(reason: string | undefined): string {
+  return `this account is disabled${reason === undefined ? "" : `: ${reason}`}`;
+}
