@@ -5,6 +5,7 @@ import { readFileSync } from "node:fs";
 import type { Token } from "../src/auth/document.ts";
 import { parseToken, proveToken, TOKEN_LABEL, type TokenParts } from "../src/auth/token.ts";
 import { disableUser, removeUser, revokeTokens, setPassword } from "../src/auth/accounts.ts";
+import { Store } from "../src/auth/store.ts";
 import { frame, type Peer } from "./support/peer.ts";
 import { PASSWORD, startServer } from "./support/server.ts";
 
@@ -240,6 +241,15 @@ describe("token", () => {
     tokens.set(parts.id, { ...tokens.get(parts.id)!, ...change });
     using second = await server.peer();
     expect((await present(second, parts))["type"]).toBe(type);
+  });
+
+  test("revoked by another process is refused at once", async () => {
+    await using server = await startServer();
+    using first = await server.peer();
+    const parts = tokenOf(await first.logIn("ann", PASSWORD));
+    await new Store(server.path).change((draft) => revokeTokens(draft, () => true));
+    using second = await server.peer();
+    expect((await present(second, parts))["code"]).toBe("token_refused");
   });
 
   test("logout ends it, and the conversations it began", async () => {

@@ -59,6 +59,7 @@ export class Authenticator {
     if (this.mode === "password") {
       return { auth: ["password", "token", ...(this.#options.register === true ? ["register"] : [])] };
     }
+    this.#store.reload();
     const host = this.#store.document.hosts.get(address);
     return host === undefined ? { auth: ["name"] } : { auth: ["ip"], user: host.name };
   }
@@ -135,6 +136,7 @@ export class Authenticator {
   /** A session token, shown by its proof. `binding` is empty on plain TCP. */
   byToken(id: string, proof: Uint8Array, nonce: Uint8Array, binding: Uint8Array): Identity {
     this.#expect("password");
+    this.#store.reload(); // a token revoked a moment ago is not let in
     const { users, tokens } = this.#store.document;
     const token = tokens.get(id);
     const key = token === undefined ? new Uint8Array(32) : Buffer.from(token.key, "base64");
