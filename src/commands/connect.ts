@@ -6,7 +6,7 @@ import { Client, type Outcome } from "../client.ts";
 import { ClientState } from "../client-state.ts";
 import { DataFolder } from "../data-folder.ts";
 import { ParleyError, usageError } from "../errors.ts";
-import { escapeLine } from "../escape.ts";
+import { escapeJson, escapeLine } from "../escape.ts";
 import { talkInteractively } from "../talk/interactive.ts";
 import { Output } from "../talk/output.ts";
 import { talkPiped, type PipedOptions } from "../talk/piped.ts";
@@ -120,9 +120,9 @@ function listTokens(state: ClientState, terminal: Terminal, json: boolean): void
   for (const { server, user, token, expires } of tokens) {
     const id = parseToken(token)?.id ?? "?";
     const line = json
-      ? JSON.stringify({ server, user, id, expires })
-      : `${id}  ${user}@${server}  until ${expires}`;
-    process.stdout.write(`${escapeLine(line)}\n`);
+      ? escapeJson({ server, user, id, expires })
+      : escapeLine(`${id}  ${user}@${server}  until ${expires}`);
+    process.stdout.write(`${line}\n`);
   }
 }
 

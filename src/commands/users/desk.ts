@@ -5,7 +5,7 @@ import { NAME_RULE, normalizeName } from "../../auth/name.ts";
 import { Store } from "../../auth/store.ts";
 import { DataFolder } from "../../data-folder.ts";
 import { usageError } from "../../errors.ts";
-import { escapeLine } from "../../escape.ts";
+import { escapeJson, escapeLine } from "../../escape.ts";
 import { Flags, terminalOf } from "../flags.ts";
 import { commonFlags, type Arguments, type FlagsDef } from "../parse.ts";
 
@@ -42,13 +42,13 @@ export class Desk<Name extends string> {
 
   /** One thing done: an object with `--json`, otherwise a sentence. */
   done(event: Readonly<Record<string, unknown>>, sentence: string): void {
-    process.stdout.write(this.flags.has("json") ? `${JSON.stringify(event)}\n` : `${escapeLine(sentence)}\n`);
+    process.stdout.write(this.flags.has("json") ? `${escapeJson(event)}\n` : `${escapeLine(sentence)}\n`);
   }
 
   /** A table: objects with `--json`, otherwise columns under a heading; nothing but a notice when it is empty. */
   table(rows: Readonly<Record<string, Cell>>[], empty: string): void {
     if (this.flags.has("json")) {
-      for (const row of rows) process.stdout.write(`${JSON.stringify(row)}\n`);
+      for (const row of rows) process.stdout.write(`${escapeJson(row)}\n`);
       return;
     }
     if (rows.length === 0) return void (this.terminal.isWatched && this.terminal.note(empty));

@@ -7,6 +7,7 @@ import { parseUser, type User } from "../../auth/document.ts";
 import { normalizeName } from "../../auth/name.ts";
 import { hashCost } from "../../auth/password.ts";
 import { messageOf, ParleyError, systemCode, usageError } from "../../errors.ts";
+import { escapeJson } from "../../escape.ts";
 import type { FlagsDef } from "../parse.ts";
 import { Desk, usersFlags } from "./desk.ts";
 
@@ -16,7 +17,7 @@ export const exportUsers = defineCommand({
   run({ args }) {
     const desk = new Desk<never>(args);
     for (const [name, user] of desk.store.document.users) {
-      process.stdout.write(`${JSON.stringify({ name, ...user })}\n`);
+      process.stdout.write(`${escapeJson({ name, ...user })}\n`);
     }
   },
 });
