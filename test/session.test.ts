@@ -30,7 +30,7 @@ describe("hooks", () => {
     expect(await other.text()).toBe("free");
     const said: (string | null)[] = [];
     while (said.length < 3) {
-      if (gates.length === 0) await Bun.sleep(0); // one turn, until the next message is there
+      if (gates.length === 0) await new Promise((resolve) => setImmediate(resolve)); // until the next message is there
       gates.shift()?.();
       if (running === 0 && gates.length === 0) said.push(await slow.text());
     }
@@ -209,20 +209,25 @@ test("a frame over the limit ends the conversation after the answers before it",
 });
 
 test("a conversation in which the service takes its time is not an idle one", async () => {
+  const gate = Promise.withResolvers<void>();
   await using server = await startServer({
     auth: "none",
-    idleTimeoutMs: 40,
+    idleTimeoutMs: 60,
     service: {
       async message(session) {
-        await Bun.sleep(200); // five times what silence may last
+        await gate.promise;
         session.send("at last");
       },
     },
   });
-  using peer = await server.peer();
-  await peer.enter();
-  peer.send("?");
-  expect(await peer.text()).toBe("at last");
+  using busy = await server.peer();
+  await busy.enter();
+  busy.send("?");
+  using idle = await server.peer();
+  await idle.enter();
+  expect(await idle.message()).toMatchObject({ type: "bye", code: "idle" }); // so the time has passed
+  gate.resolve();
+  expect(await busy.text()).toBe("at last");
 });
 
 test("a conversation in which nothing is said for too long is ended", async () => {
