@@ -121,10 +121,6 @@ export class Client {
     return this.hello?.max_frame ?? Number.MAX_SAFE_INTEGER;
   }
 
-  get peer(): string {
-    return this.#connection.peer;
-  }
-
   /** Has the conversation ended? */
   get over(): boolean {
     return this.#over;

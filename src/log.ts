@@ -29,7 +29,7 @@ export type LogEvent =
   | "refused"
   | "dropped"
   | "users-changed"
-  | "users-unreadable"
+  | "users-failed"
   | "service-failed"
   | "internal-error"
   | "log-lost"

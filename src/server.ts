@@ -25,7 +25,7 @@ import type { Connection } from "./net/connection.ts";
 import { ConnectionError } from "./net/connection-error.ts";
 import { listen, type Listener } from "./net/listener.ts";
 import type { Service } from "./services/service.ts";
-import { Session } from "./session.ts";
+import { Session, type SessionEvents } from "./session.ts";
 import { FrameError } from "./wire/frame.ts";
 import { MessageError } from "./wire/message.ts";
 
@@ -63,6 +63,10 @@ export class Server {
   readonly #sessions = new Set<Session>();
   readonly #unwatch: (() => void) | undefined;
   readonly #idleSweep: Timer | undefined;
+  readonly #events: SessionEvents = {
+    failed: (session, error) => this.#failed(session, error),
+    closed: (session, error) => this.#closed(session, error),
+  };
   #nextId = 1;
   #stopping = false;
   /** Connections that were reset rather than drained. */
@@ -79,7 +83,7 @@ export class Server {
       store: options.store,
       hasher: new PasswordHasher(options.hashCost),
       tokensInUse: () => this.#tokensInUse(),
-      warn: (error) => this.#log.warn("users-unreadable", { reason: messageOf(error) }),
+      warn: (error) => this.#log.warn("users-failed", { reason: messageOf(error) }),
     });
     const maxFrame = options.maxFrame ?? MAX_FRAME_BYTES;
     this.#listener = listen({
@@ -93,7 +97,7 @@ export class Server {
     });
     this.#unwatch = options.store?.watch({
       changed: (byOthers) => this.#recheckSessions(byOthers),
-      unreadable: (error) => this.#log.error("users-unreadable", { reason: messageOf(error) }),
+      unreadable: (error) => this.#log.error("users-failed", { reason: messageOf(error) }),
     });
     if (options.idleTimeoutMs !== undefined) {
       const timeout = options.idleTimeoutMs;
@@ -146,10 +150,7 @@ export class Server {
         throw new HandshakeError("full", message, { retryAfter: 5 });
       }
       const arrival = await this.#welcome(connection, conn);
-      const session = new Session(conn, connection, arrival, this.#options.service, {
-        failed: (failed, error) => this.#failed(failed, error),
-        closed: (closed, error) => this.#closed(closed, error),
-      });
+      const session = new Session(conn, connection, arrival, this.#options.service, this.#events);
       this.#sessions.add(session);
       this.#recheck(session);
       await session.start();

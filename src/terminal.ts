@@ -156,6 +156,7 @@ export class Terminal {
 
   async confirm(message: string, byDefault: boolean): Promise<boolean> {
     const { confirm } = await import("@inquirer/prompts");
+    this.release();
     return prompt((context) => confirm({ message, default: byDefault }, context));
   }
 

@@ -44,6 +44,8 @@ export class Store {
   #complaint: string | undefined;
   #waiting: Waiting[] = [];
   #committing: Promise<void> | undefined;
+  /** Does a commit hold the lock, and not yet have its content here? */
+  #updating = false;
   #watcher: StoreWatcher | undefined;
 
   /**
@@ -121,6 +123,7 @@ export class Store {
     let byOthers = false;
     try {
       const stamp = await this.#file.update((current) => {
+        this.#updating = true;
         batch = this.#waiting;
         this.#waiting = [];
         byOthers = current.stamp !== this.#stamp;
@@ -139,6 +142,8 @@ export class Store {
       if (batch === this.#waiting) this.#waiting = [];
       for (const waiting of batch) waiting.settle(error, true);
       return;
+    } finally {
+      this.#updating = false;
     }
     for (const waiting of batch) waiting.settle(undefined, false);
     if (document !== before) this.#watcher?.changed(byOthers);
@@ -147,7 +152,7 @@ export class Store {
   /** Reads the file again if it is another than the one known. */
   reload(): void {
     // A commit reads it again itself; between its rename and its end our own change would look like another's.
-    if (this.#committing !== undefined) return;
+    if (this.#updating) return;
     try {
       const seen = this.#file.stamp();
       if (seen === this.#stamp || seen === this.#badStamp) return;

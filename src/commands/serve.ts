@@ -59,7 +59,7 @@ async function serve(flags: ServeFlags): Promise<void> {
       return;
     }
     const stopped = handleSignals(server, log, terminal, drainMs);
-    announce(server, options, flags, terminal, { wanted, logPath, folder });
+    announce(server, options, flags, terminal, { wanted, logPath });
     await stopped;
   } finally {
     log.close();
@@ -84,7 +84,7 @@ function announce(
   options: ServerPlan,
   flags: ServeFlags,
   terminal: Terminal,
-  context: { wanted: number; logPath: string; folder: DataFolder },
+  context: { wanted: number; logPath: string },
 ): void {
   const { host, port } = server;
   const address = formatAddress(host, port);
@@ -141,15 +141,17 @@ function writePortFile(path: string, port: number): void {
   }
 }
 
-/** INT and TERM: drain, and again: at once. HUP: reload and reopen; when the
- * terminal was closed, as TERM. Resolves when the server has stopped. */
+/**
+ * INT and TERM: drain, and again: at once. HUP: reload and reopen; when the terminal was closed, as TERM. Resolves when
+ * the server has stopped.
+ */
 async function handleSignals(
   server: Server,
   log: LogFile,
   terminal: Terminal,
   drainMs: number,
 ): Promise<void> {
-  const { promise, resolve } = Promise.withResolvers<number>();
+  const { promise, resolve, reject } = Promise.withResolvers<number>();
   let firstAt: number | undefined;
   const stop = () => {
     const now = performance.now();
@@ -161,7 +163,7 @@ async function handleSignals(
       terminal.say(`stopping: ${count} ${sayDuration(drainMs)} to end; Ctrl-C again ends at once`);
     }
     if (again) server.terminate();
-    else void server.stop(drainMs).then(resolve);
+    else void server.stop(drainMs).then(resolve, reject);
   };
   const hangUp = () => {
     if (terminal.hasHungUp) return stop();
