@@ -21,7 +21,7 @@ export interface Breach {
 }
 
 export const WALLS: readonly Wall[] = [
-  { name: "Bun.listen", pattern: /\bBun\.listen\b/, rooms: ["src/net/listener.ts"] },
+  { name: "Bun.listen", pattern: /\bBun\.listen\b/, rooms: ["src/net/port.ts"] },
   { name: "Bun.connect", pattern: /\bBun\.connect\b/, rooms: ["src/net/dial.ts"] },
   { name: "Bun.password", pattern: /\bBun\.password\b/, rooms: ["src/auth/password.ts"] },
   { name: "Bun.spawn", pattern: /\bBun\.spawn|node:child_process/, rooms: [] },
@@ -43,17 +43,26 @@ export const WALLS: readonly Wall[] = [
     name: "I/O, clock or randomness on the wire",
     pattern:
       /^(?!.*\/\/).*(?:from "(?:node:(?:fs|net|crypto)|\.\.\/(?:net|auth|log)|bun)|Date\.now|new Date|performance\.|random|Bun\.)/,
-    rooms: ["src/net/", "src/auth/", "src/talk/", "src/commands/", "src/services/", "src/*.ts", "cli.ts"],
+    rooms: [
+      "src/net/",
+      "src/auth/",
+      "src/talk/",
+      "src/commands/",
+      "src/services/",
+      "src/handshake/",
+      "src/*.ts",
+      "cli.ts",
+    ],
   },
   {
     name: "wire or net behind auth",
     pattern: /from "\.\.\/(?:wire|net)\//,
-    rooms: ["src/net/", "src/wire/", "src/talk/", "src/commands/", "src/services/"],
+    rooms: ["src/net/", "src/wire/", "src/handshake/", "src/talk/", "src/commands/", "src/services/"],
   },
   {
     name: "connection, credential or store behind a service",
     pattern: /from "\.\.\/(?:net|auth|wire|session|server)/,
-    rooms: ["src/net/", "src/wire/", "src/auth/", "src/talk/", "src/commands/"],
+    rooms: ["src/net/", "src/wire/", "src/auth/", "src/handshake/", "src/talk/", "src/commands/"],
   },
   { name: "any", pattern: /(?::|\bas|<) any\b/, rooms: [] },
 ];

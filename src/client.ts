@@ -3,12 +3,23 @@
 //     dial → hello → credential → login → welcome → send … end → bye
 
 import { setTimeout as delay } from "node:timers/promises";
+import type { SharedKey } from "./auth/key.ts";
 import type { TokenParts } from "./auth/token.ts";
 import { messageOf } from "./errors.ts";
 import { DialError, dial } from "./net/dial.ts";
-import { logIn, readHello, ServerError, tokenLogin } from "./handshake.ts";
-import { HELLO_TIMEOUT_MS, LOGIN_ANSWER_TIMEOUT_MS, MAX_ANSWER_BYTES, sayDuration } from "./limits.ts";
+import { ServerError } from "./handshake/failure.ts";
+import { logIn, proveKey, readHello, tokenLogin } from "./handshake/introduce.ts";
+import { isChallenge } from "./handshake/key-exchange.ts";
+import {
+  HELLO_TIMEOUT_MS,
+  LOGIN_ANSWER_TIMEOUT_MS,
+  MAX_ANSWER_BYTES,
+  MAX_LOGIN_FRAME_BYTES,
+  MAX_MISSED_PINGS,
+  sayDuration,
+} from "./limits.ts";
 import type { Connection } from "./net/connection.ts";
+import type { TlsDemand } from "./net/tls.ts";
 import type { Receiver } from "./net/inbox.ts";
 import { Cork } from "./net/cork.ts";
 import {
@@ -33,7 +44,13 @@ export interface ClientOptions {
   port: number;
   /** Frames only, on both sides. */
   bare?: boolean;
-  /** How long to wait for a server that is not there yet, in milliseconds. */
+  /** Undefined: plain text. */
+  tls?: TlsDemand;
+  /** Over TLS: whether this is the right server. Needed unless an authority vouches for it. */
+  trust?: Trust;
+  /** What both sides must prove before anything else. */
+  key?: SharedKey;
+  /** How long to wait for a server that is not there yet, or says when to come back, in milliseconds. */
   waitMs?: number;
   /** How long to wait for each answer before the conversation, in milliseconds. */
   timeoutMs?: number;
@@ -49,10 +66,25 @@ export interface ClientOptions {
   onDial?(): void;
   /** Told once when the server is not there yet. */
   onWait?(): void;
-  /** Told when the server has too many logins waiting, before trying again. */
-  onBusy?(): void;
+  /** Told what the server said to have us come back, before trying again in so many seconds. */
+  onTurnedAway?(message: string, seconds: number): void;
+  /** Told when a server does not ask for the key at once. */
+  onNoChallenge?(): void;
   /** Told when the connection is up, before the login. */
   onConnected?(hello: Hello | undefined): void;
+}
+
+/** Decides whether the key behind a TLS channel is the right server's. */
+export interface Trust {
+  /** Is this pin known to be right? @throws {ParleyError} when it is known to be wrong. */
+  check(pin: string): boolean;
+  /**
+   * Takes a server that is not known yet, or asks.
+   *
+   * @param vouched it has proven that it has the shared key, on this very channel.
+   * @throws {ParleyError} when it is not to be trusted.
+   */
+  meet(pin: string, vouched: boolean): Promise<void>;
 }
 
 /** How a conversation ended. */
@@ -65,9 +97,13 @@ export type Outcome =
   /** We left. */
   | { kind: "left" };
 
-/** How often a login is tried again that the server had no time for, and how long it is waited for at most. */
-const MAX_BUSY_RETRIES = 10;
-const MAX_BUSY_WAIT_SECONDS = 10;
+/** A server that is short of room for so long, in seconds, is asked again unbidden, so many times. */
+const SHORT_WAIT_SECONDS = 2;
+const MAX_SHORT_WAITS = 10;
+/** Pings are not sent more often than this, in milliseconds, whatever the server asks for. */
+const MIN_PING_MS = 1000;
+/** A server that has not asked for the key after so long, in milliseconds, perhaps never will. */
+const CHALLENGE_DUE_MS = 900;
 
 /** Between two dials while waiting for a server. */
 const WAIT_STEP_MS = 100;
@@ -83,6 +119,9 @@ export class Client {
   readonly #outcome = Promise.withResolvers<Outcome>();
   #over = false;
   #inputEnded = false;
+  #pings = 0;
+  #missed = 0;
+  #keepalive: Timer | undefined;
 
   /** Takes over a connection that has been welcomed, or is bare. Use {@link Client.connect}. */
   constructor(connection: Connection, hello: Hello | undefined, welcome: Welcome | undefined) {
@@ -99,19 +138,21 @@ export class Client {
    */
   static async connect(options: ClientOptions): Promise<Client> {
     const login: PendingLogin = { credential: undefined };
-    for (let busy = 0; ;) {
-      const connection = await dialPatiently(options);
+    const giveUpAt = performance.now() + (options.waitMs ?? 0);
+    for (let shortWaits = 0; ;) {
+      const connection = await dialPatiently(options, giveUpAt);
       try {
         const client = await introduce(connection, options, login);
         if (client !== undefined) return client;
         connection.finish(); // asking took so long that the server has given up
       } catch (error) {
         connection.finish();
-        const wait =
-          error instanceof ServerError && error.serverCode === "busy" ? error.retryAfter : undefined;
-        if (wait === undefined || ++busy > MAX_BUSY_RETRIES) throw error;
-        options.onBusy?.();
-        await delay(Math.min(wait, MAX_BUSY_WAIT_SECONDS) * 1000);
+        const seconds = error instanceof ServerError ? error.retryAfter : undefined;
+        if (!(error instanceof ServerError) || seconds === undefined) throw error;
+        const isShort = seconds <= SHORT_WAIT_SECONDS && ++shortWaits <= MAX_SHORT_WAITS;
+        if (!isShort && performance.now() + seconds * 1000 > giveUpAt) throw error;
+        options.onTurnedAway?.(error.message, seconds);
+        await delay(seconds * 1000);
       }
     }
   }
@@ -162,8 +203,9 @@ export class Client {
   converse(receive: (payload: Uint8Array) => void | Promise<void>): Promise<Outcome> {
     const receiver: Receiver = {
       payload: (payload) => {
-        if (this.received === 0 && this.hello === undefined && isHello(payload)) {
-          return this.#settle({ kind: "lost", reason: "the server wants a login (leave --bare out)" });
+        if (this.received === 0 && this.hello === undefined) {
+          const demand = demandOf(payload);
+          if (demand !== undefined) return this.#settle({ kind: "lost", reason: demand });
         }
         this.received++;
         return receive(payload);
@@ -176,8 +218,26 @@ export class Client {
         this.#settle({ kind: "lost", reason: `the connection was ${how}` });
       },
     };
+    const { keepalive } = this.welcome ?? {};
+    if (keepalive !== undefined && keepalive > 0) {
+      const period = Math.min(Math.max(keepalive * 1000, MIN_PING_MS), 2 ** 31 - 1);
+      this.#keepalive = setInterval(() => this.#ping(), period);
+    }
     this.#connection.deliver(receiver);
     return this.#outcome.promise;
+  }
+
+  /** Shows the server that we are here, and looks whether it is. */
+  #ping(): void {
+    const connection = this.#connection;
+    // While an answer waits to be printed nothing is read, and the server cannot be heard.
+    const isHeard = connection.heard || connection.busy;
+    connection.heard = false;
+    this.#missed = isHeard ? 0 : this.#missed + 1;
+    if (this.#missed > MAX_MISSED_PINGS) {
+      return this.#settle({ kind: "lost", reason: `the server did not answer ${MAX_MISSED_PINGS} pings` });
+    }
+    connection.sendControl(encodeMessage({ type: "ping", n: ++this.#pings }));
   }
 
   /** The peer said no more, between two frames. With control frames it should have said `bye`. */
@@ -197,6 +257,7 @@ export class Client {
   #settle(outcome: Outcome): void {
     if (this.#over) return;
     this.#over = true;
+    clearInterval(this.#keepalive);
     this.#outcome.resolve(outcome);
     this.#connection.finish();
   }
@@ -207,25 +268,38 @@ interface PendingLogin {
   credential: Credential | undefined;
 }
 
-/** Logs in over `connection`; undefined when that was lost while the credential was asked for. */
+/** Logs in over `connection`; undefined when that was lost while a question was asked. */
 async function introduce(
   connection: Connection,
   options: ClientOptions,
   login: PendingLogin,
 ): Promise<Client | undefined> {
-  if (options.bare === true) {
+  const { bare = false, key, trust, timeoutMs = Infinity } = options;
+  const { pin } = connection;
+  const isKnown = pin === undefined || trust === undefined || trust.check(pin);
+  const answerMs = Math.min(HELLO_TIMEOUT_MS, timeoutMs);
+  if (key !== undefined) {
+    const notice = setTimeout(() => options.onNoChallenge?.(), CHALLENGE_DUE_MS);
+    try {
+      await within(connection, answerMs, () => proveKey(connection, key));
+    } finally {
+      clearTimeout(notice);
+    }
+  }
+  if (!isKnown) await trust.meet(pin, key !== undefined);
+  if (connection.over) return undefined;
+  if (bare) {
     connection.decoder.limit = MAX_ANSWER_BYTES;
     options.onConnected?.(undefined);
     return new Client(connection, undefined, undefined);
   }
-  const { timeoutMs = Infinity } = options;
-  const hello = await within(connection, Math.min(HELLO_TIMEOUT_MS, timeoutMs), () => readHello(connection));
+  const hello = await within(connection, answerMs, () => readHello(connection));
   if (login.credential === undefined) options.onConnected?.(hello);
   let refused: Refused | undefined;
   for (;;) {
     login.credential ??= (await options.credential?.(hello, refused)) ?? { method: "none" };
     if (connection.over) return undefined;
-    const message: Login = { ...asLogin(hello, login.credential), control: true };
+    const message: Login = { ...asLogin(hello, login.credential, connection.binding), control: true };
     if (options.wantsToken === false) message.token = false;
     const answer = await within(connection, Math.min(LOGIN_ANSWER_TIMEOUT_MS, timeoutMs), () =>
       logIn(connection, hello, message),
@@ -236,9 +310,9 @@ async function introduce(
   }
 }
 
-function asLogin(hello: Hello, credential: Credential): Login {
+function asLogin(hello: Hello, credential: Credential, binding: Uint8Array): Login {
   if (credential.method !== "token") return { type: "login", ...credential };
-  const login = tokenLogin(hello, credential.token);
+  const login = tokenLogin(hello, credential.token, binding);
   return credential.logout === true ? { ...login, logout: true } : login;
 }
 
@@ -255,9 +329,8 @@ async function within<T>(connection: Connection, timeoutMs: number, work: () => 
   }
 }
 
-async function dialPatiently(options: ClientOptions): Promise<Connection> {
-  const { host, port, tap, waitMs = 0 } = options;
-  const deadline = performance.now() + waitMs;
+async function dialPatiently(options: ClientOptions, giveUpAt: number): Promise<Connection> {
+  const { host, port, tls, tap } = options;
   let told = false;
   for (;;) {
     try {
@@ -265,13 +338,14 @@ async function dialPatiently(options: ClientOptions): Promise<Connection> {
       return await dial({
         host,
         port,
+        tls,
         tap,
         cork: new Cork(),
-        maxFrame: MAX_ANSWER_BYTES,
+        maxFrame: MAX_LOGIN_FRAME_BYTES,
         maxBacklog: Infinity,
       });
     } catch (error) {
-      if (!(error instanceof DialError) || error.code !== "refused" || performance.now() >= deadline)
+      if (!(error instanceof DialError) || error.code !== "refused" || performance.now() >= giveUpAt)
         throw error;
     }
     if (!told) options.onWait?.();
@@ -280,9 +354,11 @@ async function dialPatiently(options: ClientOptions): Promise<Connection> {
   }
 }
 
-/** Does bare talk begin with what only a server with a session says? */
-function isHello(payload: Uint8Array): boolean {
-  return Buffer.from(payload.subarray(0, HELLO_START.length)).toString() === HELLO_START;
+/** What a server wants that begins bare talk with something other than the conversation; undefined when it does not. */
+function demandOf(payload: Uint8Array): string | undefined {
+  if (isChallenge(payload)) return "the server requires a shared key (--key-file)";
+  const start = Buffer.from(payload.subarray(0, HELLO_START.length)).toString();
+  return start === HELLO_START ? "the server wants a login (leave --bare out)" : undefined;
 }
 
 const HELLO_START = '{"type":"hello","protocol":"parley/';

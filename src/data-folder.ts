@@ -25,6 +25,20 @@ export class DataFolder {
     return join(this.path, "parley.log");
   }
 
+  /** A server's own key and certificate. */
+  get tlsKey(): string {
+    return join(this.path, "tls-key.pem");
+  }
+
+  get tlsCertificate(): string {
+    return join(this.path, "tls-cert.pem");
+  }
+
+  /** The servers that a client trusts, by their pins. */
+  get knownServers(): string {
+    return join(this.path, "known-servers.json");
+  }
+
   /** A client's session tokens. */
   get tokens(): string {
     return join(this.path, "tokens.json");

@@ -53,3 +53,9 @@ export function systemCode(error: unknown): string | undefined {
   if (typeof error !== "object" || error === null || !("code" in error)) return undefined;
   return typeof error.code === "string" ? error.code : undefined;
 }
+
+/** An error for the log: one of the world's by its message, a bug with its stack. */
+export function describeFault(error: unknown): string {
+  if (error instanceof ParleyError) return error.message;
+  return error instanceof Error ? (error.stack ?? error.message) : String(error);
+}

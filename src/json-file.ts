@@ -30,6 +30,7 @@ import {
   FileError,
   followLinks,
   readPrivateFile,
+  removeIfThere,
   stampOf,
   writeFully,
   type FileVersion,
@@ -208,13 +209,5 @@ export class JsonFile {
       hint: "the file is as it was before",
       cause: error,
     });
-  }
-}
-
-function removeIfThere(path: string): void {
-  try {
-    unlinkSync(path);
-  } catch (error) {
-    if (systemCode(error) !== "ENOENT") throw error;
   }
 }

@@ -12,6 +12,8 @@ export const DEFAULT_PORT = 13131;
 /** Ports tried after a busy one, as development servers do. */
 export const PORT_ATTEMPTS = 100;
 
+/** Longest frame of the key exchange: CPython's own limit. */
+export const MAX_KEY_FRAME_BYTES = 256;
 /** Longest frame before `welcome`: a login with a 1 KiB password fits four times. As NATS's control line. */
 export const MAX_LOGIN_FRAME_BYTES = 4 * KIB;
 /** Longest payload of a conversation; 1 MiB as NATS's max_payload. `--max-frame` */
@@ -26,6 +28,47 @@ export const MAX_CONNECTIONS = 1024;
 /** Descriptors kept back for files, the store and the log. Redis keeps 32, twice that to be safe. */
 export const RESERVED_DESCRIPTORS = 64;
 
+/**
+ * Connections that have not logged in: from `start` on refused with a chance of `rate` percent, rising to certainty at
+ * `full`. The rule of sshd's MaxStartups, whose numbers are 10:30:100. `--max-pending`
+ */
+export const MAX_PENDING = { start: 32, rate: 30, full: 64 };
+/** … and of one address, or IPv6 /64. `--max-pending-per-address` */
+export const MAX_PENDING_PER_ADDRESS = 8;
+/** A pending connection silent for so long makes way where room is needed; a program has logged in by then. */
+export const PENDING_GRACE_MS = SECOND;
+/** A newcomer is held for so long where there is no room: logins without a hash take milliseconds. */
+export const PENDING_HOLD_MS = SECOND / 2;
+/** Conversations of one user at once, as Dovecot's mail_max_userip_connections. `--max-per-user` */
+export const MAX_PER_USER = 10;
+/** Accounts made from one address in an hour: a classroom behind one router. */
+export const MAX_REGISTRATIONS = 30;
+export const REGISTRATION_WINDOW_MS = 60 * 60 * SECOND;
+
+/** What costs a source time, and how much, as sshd's PerSourcePenalties: a key or login refused; no login in time; no
+ * message of this protocol; left without a login. */
+export const PENALTY_MS = {
+  refused: 5 * SECOND,
+  timeout: 10 * SECOND,
+  garbage: 10 * SECOND,
+  "no-login": SECOND,
+} as const;
+export type Offence = keyof typeof PENALTY_MS;
+/** Penalties below this are only counted; sshd's `min`. */
+export const PENALTY_THRESHOLD_MS = 15 * SECOND;
+/** The longest wait; sshd's `max`. */
+export const PENALTY_MAX_MS = 600 * SECOND;
+/** Sources remembered; sshd's `max-sources`. */
+export const MAX_PENALISED_SOURCES = 65_536;
+/** Before the answer to the nth refused login in a row of one source: the first connection's three are free. */
+export const REFUSAL_DELAYS_MS = [0, 0, 0, SECOND, 2 * SECOND, 4 * SECOND, 8 * SECOND] as const;
+
+/** Connections that are only being told why they may not come in; more are reset without a word. */
+export const MAX_REFUSING = RESERVED_DESCRIPTORS / 2;
+
+/** How long a refused login counts for the next one's delay. */
+export const REFUSAL_MEMORY_MS = 60 * SECOND;
+
 /** Output queued for one peer at which its input is no longer read, so that a slow reader slows only itself. */
 export const PAUSE_OUTPUT_BYTES = 256 * KIB;
 /** Output queued for one peer at which it is dropped: a service that answers more than it is asked. `--max-backlog` */
@@ -33,6 +76,16 @@ export const MAX_BACKLOG_BYTES = 4 * MIB;
 
 /** From TCP accept to login complete, however the bytes drip. sshd has 120 s, PostgreSQL 60 s. `--login-timeout` */
 export const LOGIN_TIMEOUT_MS = 30 * SECOND;
+/** From TCP accept to TLS established. NATS has 2 s, Bun none at all. */
+export const TLS_TIMEOUT_MS = 5 * SECOND;
+/** For one frame to arrive whole … `--frame-timeout` */
+export const FRAME_TIMEOUT_MS = 30 * SECOND;
+/** … and a second more for each so many bytes of it, as Apache's MinRate: a slow line is no attack. */
+export const FRAME_MIN_RATE_BYTES = 16 * KIB;
+/** Silence after which a peer with control frames is asked whether it is there, as NATS's 2 min, halved. `--keepalive` */
+export const KEEPALIVE_MS = 60 * SECOND;
+/** Questions left unanswered until it is taken for dead. */
+export const MAX_MISSED_PINGS = 2;
 /** How long a refused or finished peer's input is discarded so that our last words are not lost to a reset. */
 export const LINGER_MS = 2 * SECOND;
 /** … and how much of it (wire protocol, 3.4). */
@@ -41,6 +94,9 @@ export const LINGER_BYTES = 16 * MIB;
 export const STALL_TIMEOUT_MS = 30 * SECOND;
 /** SIGTERM to the end of the last conversation, as NATS's lame-duck grace. `--drain` */
 export const DRAIN_TIMEOUT_MS = 10 * SECOND;
+/** Equal refusals that are logged one by one in a minute; the others are summed up. sshd's log_ratelimit is alike. */
+export const LOG_BURST = 10;
+export const LOG_SUMMARY_MS = 60 * SECOND;
 /** While draining: a conversation silent for so long has had everything it sent before the signal answered. */
 export const DRAIN_QUIET_MS = 100;
 /** While draining: a conversation that keeps talking is told `bye` after so long. */

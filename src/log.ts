@@ -28,6 +28,8 @@ export type LogEvent =
   | "greeted"
   | "refused"
   | "dropped"
+  | "tls-failed"
+  | "key-refused"
   | "users-changed"
   | "users-failed"
   | "service-failed"

@@ -1,14 +1,21 @@
 // Files that hold secrets: read as sshd's StrictModes does, a plain file, ours, and nobody else's to read or write.
 
+import { randomBytes } from "node:crypto";
 import {
   closeSync,
   constants,
+  fchmodSync,
   fstatSync,
+  fsyncSync,
+  linkSync,
   lstatSync,
   mkdirSync,
   openSync,
   readlinkSync,
   readSync,
+  renameSync,
+  statSync,
+  unlinkSync,
   writeSync,
   type Stats,
 } from "node:fs";
@@ -51,6 +58,7 @@ export function readPrivateFile(path: string): FileVersion {
   try {
     const stats = fstatSync(fd);
     checkPrivate(path, stats);
+    checkFolders(path);
     const bytes = readAll(fd, stats.size);
     return { text: decode(path, bytes), stamp: stampOf(stats) };
   } finally {
@@ -88,6 +96,27 @@ function checkPrivate(path: string, stats: Stats): void {
     throw new FileError("unsafe", `${path} has mode ${mode}: others could read or change it`, {
       hint: `make it private: chmod 600 '${path}'`,
     });
+  }
+}
+
+/** Whoever may write to a folder above a file may put another in its place. */
+function checkFolders(path: string): void {
+  const uid = process.geteuid?.();
+  for (let folder = dirname(resolve(path)); ; folder = dirname(folder)) {
+    const stats = statSync(folder);
+    const isSticky = (stats.mode & 0o1000) !== 0;
+    if ((stats.mode & 0o022) !== 0 && !isSticky) {
+      const mode = (stats.mode & 0o777).toString(8);
+      throw new FileError("unsafe", `${folder} has mode ${mode}: others could replace ${path}`, {
+        hint: `keep them out: chmod go-w '${folder}'`,
+      });
+    }
+    if (uid !== undefined && uid !== 0 && stats.uid !== uid && stats.uid !== 0) {
+      throw new FileError("unsafe", `${folder} belongs to another user (uid ${stats.uid})`, {
+        hint: "keep such files in a folder of your own: --data DIR",
+      });
+    }
+    if (folder === dirname(folder)) return;
   }
 }
 
@@ -135,6 +164,51 @@ export function makePrivateFolder(folder: string): void {
         cause: error,
       },
     );
+  }
+}
+
+/**
+ * Makes a file of mode 0600 that holds `text`, whole or not at all; false, and nothing done, when there is one already.
+ *
+ * @throws {FileError} `unwritable`.
+ */
+export function createPrivateFile(path: string, text: string): boolean {
+  return placeFile(path, text, linkSync);
+}
+
+/** As {@link createPrivateFile}, in place of what is there. */
+export function writePrivateFile(path: string, text: string): void {
+  placeFile(path, text, renameSync);
+}
+
+function placeFile(path: string, text: string, place: (from: string, to: string) => void): boolean {
+  const temporary = `${path}.${process.pid}.${randomBytes(6).toString("hex")}.tmp`;
+  try {
+    const fd = openSync(temporary, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, 0o600);
+    try {
+      fchmodSync(fd, 0o600); // whatever the umask
+      writeFully(fd, Buffer.from(text));
+      fsyncSync(fd);
+    } finally {
+      closeSync(fd);
+    }
+    place(temporary, path);
+    return true;
+  } catch (error) {
+    if (systemCode(error) === "EEXIST") return false;
+    throw new FileError("unwritable", `cannot write ${path}: ${systemCode(error) ?? messageOf(error)}`, {
+      cause: error,
+    });
+  } finally {
+    removeIfThere(temporary);
+  }
+}
+
+export function removeIfThere(path: string): void {
+  try {
+    unlinkSync(path);
+  } catch (error) {
+    if (systemCode(error) !== "ENOENT") throw error;
   }
 }
 

@@ -1,31 +1,45 @@
 // listener + welcome + service + log → a running server.
 //
-//     accept → (full? error, close) → welcome → Session → service        each connection for itself
+//     accept → reception → Session → service        each connection for itself
 //     users.json changed → conversations whose credential is gone: bye
 //     stop → nobody new → what was sent before is answered → bye → gone
 //
-// The one place that logs a connection's fate and closes it for its errors.
+// With reception.ts the one place that logs a connection's fate and closes it for its errors.
 
-import { Authenticator, type AuthMode } from "./auth/authenticate.ts";
-import { whyEnded, type LoginError } from "./auth/identity.ts";
+import type { Network } from "./address.ts";
+import type { AuthMode } from "./auth/authenticate.ts";
+import { whyEnded } from "./auth/identity.ts";
+import type { SharedKey } from "./auth/key.ts";
 import { PasswordHasher, type HashCost } from "./auth/password.ts";
 import type { Store } from "./auth/store.ts";
 import { drain } from "./drain.ts";
-import { messageOf, ParleyError } from "./errors.ts";
-import { HandshakeError, turnAway, welcome, type Arrival } from "./handshake.ts";
+import { describeFault, messageOf, ParleyError } from "./errors.ts";
+import { HandshakeError } from "./handshake/failure.ts";
 import {
   DRAIN_TIMEOUT_MS,
+  FRAME_TIMEOUT_MS,
+  KEEPALIVE_MS,
+  LOG_BURST,
   LOGIN_TIMEOUT_MS,
   MAX_ATTEMPTS,
   MAX_BACKLOG_BYTES,
+  MAX_CONNECTIONS,
   MAX_FRAME_BYTES,
+  MAX_PENDING,
+  MAX_PENDING_PER_ADDRESS,
+  MAX_PER_USER,
 } from "./limits.ts";
 import type { Logger } from "./log.ts";
+import type { PendingLimit, Refusal } from "./net/admission.ts";
 import type { Connection } from "./net/connection.ts";
 import { ConnectionError } from "./net/connection-error.ts";
-import { listen, type Listener } from "./net/listener.ts";
+import { Listener } from "./net/listener.ts";
+import { Penalties } from "./net/penalties.ts";
+import type { TlsIdentity } from "./net/tls.ts";
+import { Reception } from "./reception.ts";
 import type { Service } from "./services/service.ts";
 import { Session, type SessionEvents } from "./session.ts";
+import { Vigil } from "./vigil.ts";
 import { FrameError } from "./wire/frame.ts";
 import { MessageError } from "./wire/message.ts";
 
@@ -43,15 +57,34 @@ export interface ServerOptions {
   /** Needed for every mode but `none` and bare. */
   store?: Store;
   log: Logger;
+  /** What the server shows who speaks TLS; undefined: plain text. */
+  tls?: TlsIdentity;
+  /** What clients must prove before they log in. */
+  key?: SharedKey;
   maxFrame?: number;
   maxConnections?: number;
+  maxPending?: PendingLimit;
+  maxPendingPerAddress?: number;
+  /** Conversations of one user at once. */
+  maxPerUser?: number;
   maxBacklog?: number;
   maxAttempts?: number;
   minPassword?: number;
+  tlsTimeoutMs?: number;
   loginTimeoutMs?: number;
+  frameTimeoutMs?: number;
+  keepaliveMs?: number;
+  /** Do failures cost their source time? On, unless false. */
+  penalties?: boolean;
+  penaltyExempt?: readonly Network[];
+  /** When not empty: nobody else may connect. */
+  allow?: readonly Network[];
+  deny?: readonly Network[];
   /** Conversations in which nothing was received for so long end; undefined: never. */
   idleTimeoutMs?: number;
   hashCost?: HashCost;
+  /** Equal refusals that are logged one by one in a minute; the others are summed up. */
+  logBurst?: number;
 }
 
 /** A running server. */
@@ -59,16 +92,15 @@ export class Server {
   readonly #options: ServerOptions;
   readonly #log: Logger;
   readonly #listener: Listener;
-  readonly #authenticator: Authenticator;
+  readonly #reception: Reception;
   readonly #sessions = new Set<Session>();
   readonly #unwatch: (() => void) | undefined;
-  readonly #idleSweep: Timer | undefined;
+  readonly #vigil: Vigil;
   readonly #events: SessionEvents = {
     failed: (session, error) => this.#failed(session, error),
     closed: (session, error) => this.#closed(session, error),
   };
   #nextId = 1;
-  #stopping = false;
   /** Connections that were reset rather than drained. */
   #cut = 0;
 
@@ -76,33 +108,66 @@ export class Server {
   constructor(options: ServerOptions) {
     this.#options = options;
     this.#log = options.log;
-    this.#authenticator = new Authenticator({
-      mode: options.auth,
+    const {
+      auth,
+      bare = false,
+      maxFrame = MAX_FRAME_BYTES,
+      maxBacklog = MAX_BACKLOG_BYTES,
+      keepaliveMs = KEEPALIVE_MS,
+      penalties = true,
+    } = options;
+    this.#reception = new Reception({
+      mode: auth,
+      bare,
+      key: options.key,
       register: options.register,
       minPassword: options.minPassword,
       store: options.store,
       hasher: new PasswordHasher(options.hashCost),
       tokensInUse: () => this.#tokensInUse(),
       warn: (error) => this.#log.warn("users-failed", { reason: messageOf(error) }),
+      serviceName: options.serviceName,
+      maxFrame,
+      maxAttempts: options.maxAttempts ?? MAX_ATTEMPTS,
+      maxPerUser: options.maxPerUser ?? MAX_PER_USER,
+      loginTimeoutMs: options.loginTimeoutMs ?? LOGIN_TIMEOUT_MS,
+      keepalive: keepaliveMs / 1000,
+      penalties,
+      log: options.log,
+      logBurst: options.logBurst ?? LOG_BURST,
     });
-    const maxFrame = options.maxFrame ?? MAX_FRAME_BYTES;
-    this.#listener = listen({
+    this.#listener = new Listener({
       host: options.host,
       port: options.port,
       strictPort: options.strictPort,
-      maxConnections: options.maxConnections,
+      tls: options.tls,
+      tlsTimeoutMs: options.tlsTimeoutMs,
+      admission: {
+        maxConnections: options.maxConnections ?? MAX_CONNECTIONS,
+        maxPending: options.maxPending ?? MAX_PENDING,
+        maxPendingPerAddress: options.maxPendingPerAddress ?? MAX_PENDING_PER_ADDRESS,
+        penalties: penalties ? new Penalties() : undefined,
+        penaltyExempt: options.penaltyExempt ?? [],
+        allow: options.allow ?? [],
+        deny: options.deny ?? [],
+      },
       // The answer to the longest message is never too much: in capital letters it may be three times as long.
-      maxBacklog: Math.max(options.maxBacklog ?? MAX_BACKLOG_BYTES, 4 * maxFrame),
-      accept: (connection, full) => void this.#converse(connection, full),
+      maxBacklog: Math.max(maxBacklog, 4 * maxFrame),
+      accept: (connection, refusal) => void this.#converse(connection, refusal),
+      tlsFailed: ({ address, peer }, reason, spoke) => {
+        this.#reception.tlsFailed(peer, reason);
+        if (spoke) this.#listener.admission.penalise(address, "no-login");
+      },
     });
     this.#unwatch = options.store?.watch({
       changed: (byOthers) => this.#recheckSessions(byOthers),
       unreadable: (error) => this.#log.error("users-failed", { reason: messageOf(error) }),
     });
-    if (options.idleTimeoutMs !== undefined) {
-      const timeout = options.idleTimeoutMs;
-      this.#idleSweep = setInterval(() => this.#endIdle(timeout), Math.max(50, Math.min(1000, timeout / 4)));
-    }
+    this.#vigil = new Vigil(this.#sessions, {
+      frameTimeoutMs: options.frameTimeoutMs ?? FRAME_TIMEOUT_MS,
+      keepaliveMs,
+      idleTimeoutMs: options.idleTimeoutMs,
+    });
     if (this.port !== options.port && options.port !== 0) {
       this.#log.warn("port-taken", { wanted: options.port, port: this.port });
     }
@@ -110,7 +175,8 @@ export class Server {
       host: this.host,
       port: this.port,
       pid: process.pid,
-      auth: options.bare === true ? "bare" : options.auth,
+      auth: bare ? "bare" : auth,
+      tls: options.tls?.pin,
       service: options.serviceName,
     });
   }
@@ -125,7 +191,7 @@ export class Server {
 
   /** Connections whose sockets are open. */
   get connections(): number {
-    return this.#listener.connections.size;
+    return this.#listener.sockets;
   }
 
   /** Conversations going on. */
@@ -140,74 +206,22 @@ export class Server {
 
   // --- one connection ---
 
-  async #converse(connection: Connection, full: boolean): Promise<void> {
-    const conn = this.#nextId++;
-    const { peer } = connection;
-    try {
-      this.#log.info("connected", { conn, peer });
-      if (full) {
-        const message = `the server has its ${this.#listener.maxConnections} connections: try again later`;
-        throw new HandshakeError("full", message, { retryAfter: 5 });
-      }
-      const arrival = await this.#welcome(connection, conn);
-      const session = new Session(conn, connection, arrival, this.#options.service, this.#events);
-      this.#sessions.add(session);
-      this.#recheck(session);
-      await session.start();
-    } catch (error) {
-      this.#turnAway(connection, conn, error);
-    }
-  }
-
-  async #welcome(connection: Connection, conn: number): Promise<Arrival> {
-    const { bare, serviceName: service } = this.#options;
-    const { peer } = connection;
-    const maxFrame = this.#options.maxFrame ?? MAX_FRAME_BYTES;
-    if (bare === true) {
-      connection.decoder.limit = maxFrame;
-      return { user: null, method: "bare", known: false, control: false };
-    }
-    const arrival = await welcome(connection, {
-      authenticator: this.#authenticator,
-      service,
-      maxFrame,
-      maxAttempts: this.#options.maxAttempts ?? MAX_ATTEMPTS,
-      timeoutMs: this.#options.loginTimeoutMs ?? LOGIN_TIMEOUT_MS,
-      onRefused: (error) => this.#logRefusal(conn, peer, error),
-    });
-    const { user, method, known, tokenId } = arrival;
-    if (method === "register") this.#log.info("registered", { conn, peer, user });
-    if (this.#options.auth === "ip") this.#log.info("greeted", { conn, peer, user, known });
-    else this.#log.info("logged-in", { conn, peer, user, method, token: tokenId });
-    return arrival;
-  }
-
-  #logRefusal(conn: number, peer: string, error: LoginError): void {
-    this.#log.warn("login-refused", { conn, peer, code: error.code, reason: error.message });
-  }
-
-  /** A connection that did not come to a conversation. */
-  #turnAway(connection: Connection, conn: number, error: unknown): void {
-    const { peer } = connection;
-    if (error instanceof HandshakeError) {
-      const fields = { conn, peer, code: error.code, reason: error.message };
-      if (error.code === "gone") this.#log.info("disconnected", fields);
-      else this.#log.warn("refused", fields);
-      turnAway(connection, error);
-    } else if (error instanceof ConnectionError) {
-      this.#log.info("disconnected", { conn, peer, code: error.code });
-      connection.finish();
-    } else {
-      this.#log.error("internal-error", { conn, peer, reason: describe(error) });
-      turnAway(connection, new HandshakeError("busy", "the server could not do that"));
-    }
+  async #converse(connection: Connection, refusal: Refusal | undefined): Promise<void> {
+    const id = this.#nextId++;
+    const arrival = await this.#reception.receive(id, connection, refusal, this.#listener);
+    if (arrival === undefined) return;
+    const session = new Session(id, connection, arrival, this.#options.service, this.#events);
+    this.#sessions.add(session);
+    this.#recheck(session);
+    session.start();
   }
 
   #failed(session: Session, error: unknown): void {
     const { id: conn, peer, user, connection } = session;
     if (error instanceof ConnectionError) {
-      session.bye = "too_slow";
-      this.#log.warn("dropped", { conn, peer, user, code: "too_slow", reason: error.message });
+      this.#log.warn("dropped", { conn, peer, user, code: error.code, reason: error.message });
+      if (error.code === "stalled") return session.sayBye("timeout", error.message);
+      session.bye = error.code === "too_slow" ? "too_slow" : undefined;
       connection.terminate();
     } else if (error instanceof FrameError) {
       this.#log.warn("dropped", { conn, peer, user, code: error.code, reason: error.message });
@@ -216,7 +230,7 @@ export class Server {
       this.#log.warn("dropped", { conn, peer, user, code: error.code, reason: error.message });
       session.sayBye("bad_message", error.peerMessage ?? error.message);
     } else {
-      this.#log.error("service-failed", { conn, peer, user, reason: describe(error) });
+      this.#log.error("service-failed", { conn, peer, user, reason: describeFault(error) });
       const words = error instanceof ParleyError ? error.peerMessage : undefined;
       session.sayBye("service_failed", words ?? "the service failed");
     }
@@ -224,6 +238,7 @@ export class Server {
 
   #closed(session: Session, error: Error | undefined): void {
     this.#sessions.delete(session);
+    this.#reception.release(session.connection);
     const { id: conn, peer, user, received, bye } = session;
     this.#log.info("disconnected", {
       conn,
@@ -254,18 +269,6 @@ export class Server {
     if (ending !== undefined) session.sayBye(ending.code, ending.message);
   }
 
-  #endIdle(timeoutMs: number): void {
-    const now = performance.now();
-    for (const session of this.#sessions) {
-      if (session.connection.heard || session.busy) {
-        session.connection.heard = false;
-        session.heardAt = now;
-      } else if (now - session.heardAt >= timeoutMs && !this.#stopping) {
-        session.sayBye("idle", "nothing was said for too long");
-      }
-    }
-  }
-
   // --- stopping ---
 
   /** Notices a change of the user file now, not within the second. */
@@ -286,7 +289,7 @@ export class Server {
    */
   async stop(drainMs: number = DRAIN_TIMEOUT_MS): Promise<number> {
     const cutBefore = this.#cut;
-    this.#stopping = true;
+    this.#vigil.stop();
     this.#log.info("stopping", { connections: this.connections, sessions: this.sessions });
     this.#listener.stop();
     const talking = new Set([...this.#sessions].map(({ connection }) => connection));
@@ -297,15 +300,9 @@ export class Server {
     await drain(this.#sessions, () => this.connections, drainMs);
     this.terminate();
     this.#unwatch?.();
-    clearInterval(this.#idleSweep);
+    this.#reception.close();
     await this.#options.store?.settled();
     this.#log.info("stopped", { cut: this.#cut });
     return this.#cut - cutBefore;
   }
-}
-
-/** An error for the log: one of the world's by its message, a bug with its stack. */
-function describe(error: unknown): string {
-  if (error instanceof ParleyError) return error.message;
-  return error instanceof Error ? (error.stack ?? error.message) : String(error);
 }

@@ -5,7 +5,7 @@
 //
 // Nothing is added to a payload on its way, and no promise is made for it.
 
-import type { Arrival } from "./handshake.ts";
+import type { Arrival } from "./handshake/welcome.ts";
 import type { Connection } from "./net/connection.ts";
 import type { Receiver } from "./net/inbox.ts";
 import type { Conversation, Service } from "./services/service.ts";
@@ -36,7 +36,6 @@ export class Session implements Conversation, Receiver {
   readonly #service: Service;
   readonly #events: SessionEvents;
   #inputEnded = false;
-  #opening = true;
 
   constructor(id: number, connection: Connection, arrival: Arrival, service: Service, events: SessionEvents) {
     this.id = id;
@@ -50,18 +49,12 @@ export class Session implements Conversation, Receiver {
 
   /** Is a hook at work, or input held back? */
   get busy(): boolean {
-    return this.#opening || this.connection.busy;
+    return this.connection.busy;
   }
 
   /** Opens the service and lets the connection deliver. */
-  async start(): Promise<void> {
-    try {
-      await this.#service.open?.(this);
-    } catch (error) {
-      this.#events.failed(this, error);
-    }
-    this.#opening = false;
-    this.connection.deliver(this);
+  start(): void {
+    this.connection.deliver(this, () => this.#service.open?.(this));
   }
 
   // --- for the service ---

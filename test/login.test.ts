@@ -62,7 +62,7 @@ describe("password", () => {
   });
 
   test("says the same about a wrong password and an unknown user, and closes at the third", async () => {
-    await using server = await startServer();
+    await using server = await startServer({ penalties: false });
     const answers = async (user: string) => {
       using peer = await server.peer();
       await peer.message();

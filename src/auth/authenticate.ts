@@ -1,6 +1,13 @@
 // Who is it? A credential as presented → an identity, or a LoginError. Never sees a socket or a frame.
 
-import { MIN_PASSWORD_LENGTH, TOKEN_MAX_MS, TOKEN_TOUCH_MS } from "../limits.ts";
+import { sourceOf } from "../address.ts";
+import {
+  MAX_REGISTRATIONS,
+  MIN_PASSWORD_LENGTH,
+  REGISTRATION_WINDOW_MS,
+  TOKEN_MAX_MS,
+  TOKEN_TOUCH_MS,
+} from "../limits.ts";
 import { FileError } from "../private-file.ts";
 import {
   AccountError,
@@ -13,9 +20,10 @@ import {
   touchToken,
   upgradeHash,
 } from "./accounts.ts";
-import { disabled, LoginError, refusal, type Identity, type LoginErrorCode } from "./identity.ts";
+import { disabled, LoginError, rationed, refusal, type Identity, type LoginErrorCode } from "./identity.ts";
 import { displayName, NAME_RULE, normalizeName } from "./name.ts";
 import { HashQueueError, passwordFlaw, type PasswordHasher } from "./password.ts";
+import { Ration } from "./ration.ts";
 import type { Store } from "./store.ts";
 import { mintToken, TOKEN_LABEL, tokenKey, verifyProof } from "./token.ts";
 
@@ -26,6 +34,8 @@ export type AuthMode = (typeof AUTH_MODES)[number];
 /** Who is asking. */
 export interface Applicant {
   address: string;
+  /** Does what they say travel over TLS? */
+  encrypted: boolean;
   /** Is somebody still waiting for the answer? */
   isThere(this: void): boolean;
 }
@@ -47,6 +57,7 @@ export interface AuthenticatorOptions {
 export class Authenticator {
   readonly mode: AuthMode;
   readonly #options: AuthenticatorOptions;
+  readonly #registrations = new Ration(MAX_REGISTRATIONS, REGISTRATION_WINDOW_MS);
 
   constructor(options: AuthenticatorOptions) {
     this.mode = options.mode;
@@ -92,14 +103,14 @@ export class Authenticator {
     return { user: name, method: "name", known: false, address };
   }
 
-  async byPassword(who: Applicant, given: string, password: string, wantsToken: boolean): Promise<Identity> {
+  async byPassword(who: Applicant, given: string, password: string): Promise<Identity> {
     this.#expect("password");
     const { hasher } = this.#options;
     const name = normalizeName(given);
     this.#store.reload(); // whoever was added a moment ago is let in: one stat
     const user = name === undefined ? undefined : this.#store.document.users.get(name);
     const matches = await this.#hashing(() =>
-      hasher.verify(password, user?.password, who.address, who.isThere),
+      hasher.verify(password, user?.password, sourceOf(who.address), who.isThere),
     );
     if (name === undefined || user === undefined || !matches) {
       throw new LoginError(
@@ -110,14 +121,15 @@ export class Authenticator {
         },
       );
     }
+    expectPresence(who);
     if (user.disabled !== null) throw disabled(name, user.disabled.reason);
     if (hasher.isWeak(user.password)) void this.#strengthen(name, user.password, password, who.address);
-    const identity = { user: name, method: "password", known: true, lastLogin: user.last_login };
-    return this.#withToken(identity, credentialStamp(user), who.address, wantsToken);
+    const stamp = credentialStamp(user);
+    return { user: name, method: "password", known: true, lastLogin: user.last_login, stamp };
   }
 
   /** Creates an account. */
-  async register(who: Applicant, given: string, password: string, wantsToken: boolean): Promise<Identity> {
+  async register(who: Applicant, given: string, password: string): Promise<Identity> {
     this.#expect("password");
     const { hasher, register, minPassword = MIN_PASSWORD_LENGTH } = this.#options;
     if (register !== true) throw refusal("not_allowed", "this server creates no accounts for clients");
@@ -126,15 +138,20 @@ export class Authenticator {
     const flaw = passwordFlaw(password, name, minPassword);
     if (flaw !== undefined) throw refusal("bad_password", flaw);
     if (this.#store.document.users.has(name)) throw refusal("name_taken", "that name is taken");
-    const hash = await this.#hashing(() => hasher.hash(password, who.address, who.isThere));
+    const source = sourceOf(who.address);
+    const wait = this.#registrations.wait(source, performance.now());
+    if (wait !== undefined) throw rationed(who.address, wait);
+    const hash = await this.#hashing(() => hasher.hash(password, source, who.isThere));
+    expectPresence(who);
     const now = new Date();
     await this.#change("name_taken", (draft) => addUser(draft, name, hash, now));
+    this.#registrations.count(source, performance.now());
     const stamp = credentialStamp({ password: hash, created: now.toISOString(), disabled: null });
-    return this.#withToken({ user: name, method: "register", known: false }, stamp, who.address, wantsToken);
+    return { user: name, method: "register", known: false, stamp };
   }
 
   /** A session token, shown by its proof. `binding` is empty on plain TCP. */
-  byToken(id: string, proof: Uint8Array, nonce: Uint8Array, binding: Uint8Array): Identity {
+  byToken(who: Applicant, id: string, proof: Uint8Array, nonce: Uint8Array, binding: Uint8Array): Identity {
     this.#expect("password");
     this.#store.reload(); // a token revoked a moment ago is not let in
     const { users, tokens } = this.#store.document;
@@ -143,7 +160,9 @@ export class Authenticator {
     const proven = verifyProof(key, proof, TOKEN_LABEL, nonce, binding);
     const user = token === undefined ? undefined : users.get(token.user);
     const now = Date.now();
-    if (!proven || token === undefined || user === undefined || !isAlive(token, now)) {
+    // A token that began its life encrypted is not to be lured into plain text.
+    const isExposed = token?.via === "tls" && !who.encrypted;
+    if (!proven || token === undefined || user === undefined || isExposed || !isAlive(token, now)) {
       throw refusal("token_refused", "this session token is not valid any more");
     }
     if (user.disabled !== null) throw disabled(token.user, user.disabled.reason);
@@ -169,7 +188,7 @@ export class Authenticator {
   /** Hashes a password that was right with what is asked for today; the login does not wait for it. */
   async #strengthen(name: string, weak: string, password: string, address: string): Promise<void> {
     try {
-      const stronger = await this.#options.hasher.hash(password, address);
+      const stronger = await this.#options.hasher.hash(password, sourceOf(address));
       await this.#store.change((draft) => upgradeHash(draft, name, weak, stronger));
     } catch (error) {
       // A full queue: the next login is another chance.
@@ -177,9 +196,10 @@ export class Authenticator {
     }
   }
 
-  async #withToken(identity: Identity, stamp: string, address: string, wanted: boolean): Promise<Identity> {
-    const user = identity.user;
-    if (!wanted || user === null) return { ...identity, stamp };
+  /** Issues a token to whoever has just logged in with a password; other identities are returned as they are. */
+  async withToken(identity: Identity, who: Applicant): Promise<Identity> {
+    const { user, method, stamp } = identity;
+    if (user === null || stamp === undefined || method === "token") return identity;
     const { id, secret, text } = mintToken();
     const created = new Date();
     const expires = new Date(created.getTime() + TOKEN_MAX_MS).toISOString();
@@ -189,16 +209,17 @@ export class Authenticator {
       created: created.toISOString(),
       used: created.toISOString(),
       expires,
-      peer: address,
+      peer: who.address,
+      via: who.encrypted ? ("tls" as const) : ("plain" as const),
     };
     try {
       await this.#store.change((draft) => addToken(draft, id, token, stamp, this.#options.tokensInUse()));
     } catch (error) {
       if (error instanceof AccountError) throw refusal("bad_credentials", "login refused", error);
       this.#options.warn(error);
-      return { ...identity, stamp }; // logged in all the same; next time with the password again
+      return identity; // logged in all the same; next time with the password again
     }
-    return { ...identity, stamp, tokenId: id, tokenUntil: aliveUntil(token), newToken: { text, expires } };
+    return { ...identity, tokenId: id, tokenUntil: aliveUntil(token), newToken: { text, expires } };
   }
 
   get #store(): Store {
@@ -247,4 +268,9 @@ export class Authenticator {
       this.#options.warn(error);
     }
   }
+}
+
+/** Nothing is done for a client that has left while its password was hashed. */
+function expectPresence(who: Applicant): void {
+  if (!who.isThere()) throw new LoginError("gone", "the client left while its password was checked");
 }

@@ -33,6 +33,8 @@ const Token = v.looseObject({
   expires: Instant,
   /** Where it was issued to. */
   peer: v.optional(v.string()),
+  /** How it was issued. */
+  via: v.optional(v.picklist(["tls", "plain"])),
 });
 const Host = v.looseObject({ name: v.string(), first: Instant, last: Instant });
 const Entries = v.record(v.string(), v.unknown());

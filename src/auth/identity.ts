@@ -4,7 +4,7 @@ import { ParleyError } from "../errors.ts";
 import { credentialStamp } from "./accounts.ts";
 import type { Document } from "./document.ts";
 
-/** Codes that cost an attempt, and four that end the connection: `busy`, `unavailable`, `disabled`, `gone`. */
+/** Codes that cost an attempt, and five that end the connection: `busy`, `rationed`, `unavailable`, `disabled`, `gone`. */
 export type LoginErrorCode =
   | "bad_credentials"
   | "bad_name"
@@ -13,6 +13,7 @@ export type LoginErrorCode =
   | "token_refused"
   | "not_allowed"
   | "busy"
+  | "rationed"
   | "unavailable"
   | "disabled"
   | "gone";
@@ -20,6 +21,8 @@ export type LoginErrorCode =
 /** A login that did not succeed. `peerMessage` is the same for every way of being wrong about a password. */
 export class LoginError extends ParleyError<LoginErrorCode> {
   override name = "LoginError";
+  /** Seconds after which trying again makes sense. */
+  retryAfter: number | undefined;
 }
 
 export interface Identity {
@@ -66,6 +69,16 @@ export function whyEnded(
 /** A refusal that says the same to the operator and to the peer. */
 export function refusal(code: LoginErrorCode, message: string, cause?: unknown): LoginError {
   return new LoginError(code, message, { peerMessage: message, cause });
+}
+
+/** An address has had all that is given out for a while: `wait` in milliseconds. */
+export function rationed(address: string, waitMs: number): LoginError {
+  const message = "too many accounts were made from your address";
+  const error = new LoginError("rationed", `too many accounts were made from ${address}`, {
+    peerMessage: message,
+  });
+  error.retryAfter = Math.ceil(waitMs / 1000);
+  return error;
 }
 
 /** The account is there, and its password was right. */

@@ -1,12 +1,16 @@
 // The flags of parley connect, and where they say it should go.
 
+import { formatAddress } from "../address.ts";
+import type { Trust } from "../client.ts";
+import type { ClientState } from "../client-state.ts";
 import { usageError } from "../errors.ts";
 import { DEFAULT_PORT } from "../limits.ts";
-import { formatAddress } from "../net/connection.ts";
-import type { ClientState } from "../client-state.ts";
+import { isPin, type TlsDemand } from "../net/tls.ts";
 import type { Terminal } from "../terminal.ts";
-import { hostFlaw, parseHost, parsePort, portFlaw, type Flags } from "./flags.ts";
+import { readAuthorities } from "../tls-identity.ts";
+import { hostFlaw, isLoopback, parseHost, parsePort, portFlaw, type Flags } from "./flags.ts";
 import { commonFlags, type FlagsDef } from "./parse.ts";
+import { PinTrust } from "./trust.ts";
 
 /** Flags of `parley connect`, beside its target. */
 export const connectFlags = {
@@ -36,7 +40,17 @@ export const connectFlags = {
   logout: { type: "boolean", description: "end the stored session token" },
   sessions: { type: "boolean", description: "list the stored session tokens" },
   bare: { type: "boolean", description: "frames only: no login, no session" },
+  "key-file": { type: "string", valueHint: "FILE", description: "shared key that both sides must prove" },
+  "allow-md5": { type: "boolean", description: "shared key also with Python 3.11 and older" },
+  tls: { type: "boolean", description: "encrypt; by itself unless the server is on this machine" },
   "no-tls": { type: "boolean", description: "connect in plain text, also to another machine" },
+  pin: { type: "string", valueHint: "sha256/…", description: "the server's key, as it prints it" },
+  "accept-new": { type: "boolean", description: "believe a server that is not known yet" },
+  "tls-ca": {
+    type: "string",
+    valueHint: "FILE",
+    description: "believe who this authority vouches for (PEM)",
+  },
   ...commonFlags,
 } satisfies FlagsDef;
 
@@ -93,4 +107,40 @@ function targetOf(host: string, port: number, user: string | undefined): Target 
 async function askPort(terminal: Terminal, last: number | undefined): Promise<number> {
   const answer = await terminal.ask("port:", { default: String(last ?? DEFAULT_PORT), check: portFlaw });
   return parsePort(answer) ?? DEFAULT_PORT;
+}
+
+/** How the channel to a server is to be. */
+export interface ChannelPlan {
+  tls: TlsDemand;
+  /** Undefined: the authority alone decides. */
+  trust: Trust | undefined;
+}
+
+/** Encrypted or not, and whom to trust; undefined: plain text. @throws {ParleyError} `usage`, or `failed` for a file. */
+export function planChannel(
+  flags: ConnectFlags,
+  target: Target,
+  state: ClientState,
+  terminal: Terminal,
+): ChannelPlan | undefined {
+  const demands = (["tls", "pin", "accept-new", "tls-ca"] as const).filter(
+    (name) => flags.has(name) || flags.text(name) !== undefined,
+  );
+  if (flags.has("no-tls")) {
+    if (demands[0] !== undefined) throw usageError(`--no-tls and --${demands[0]} exclude each other`);
+    return undefined;
+  }
+  const pin = flags.text("pin");
+  if (pin !== undefined && !isPin(pin)) {
+    throw usageError(
+      `--pin: ${JSON.stringify(pin)} is no pin`,
+      "sha256/ and 44 characters, as the server prints it",
+    );
+  }
+  const authority = flags.text("tls-ca");
+  const isAsked = flags.has("tls") || pin !== undefined || authority !== undefined;
+  if (!isAsked && isLoopback(target.host) && state.findPin(target.server) === undefined) return undefined;
+  const trust = new PinTrust(target, state, terminal, { pin, acceptNew: flags.has("accept-new") });
+  if (authority === undefined) return { tls: { authorities: undefined }, trust };
+  return { tls: { authorities: readAuthorities(authority) }, trust: pin === undefined ? undefined : trust };
 }

@@ -1,6 +1,7 @@
 // parley connect: flags → a client, its credential, and a conversation by hand or through pipes.
 
 import { defineCommand } from "citty";
+import type { SharedKey } from "../auth/key.ts";
 import { parseToken } from "../auth/token.ts";
 import { Client, type Outcome } from "../client.ts";
 import { ClientState } from "../client-state.ts";
@@ -13,8 +14,15 @@ import { talkPiped, type PipedOptions } from "../talk/piped.ts";
 import { Report } from "../talk/report.ts";
 import { Trace } from "../talk/trace.ts";
 import type { Terminal } from "../terminal.ts";
-import { connectFlags, findTarget, type ConnectFlags, type Target } from "./connect-flags.ts";
-import { Flags, isLoopback, terminalOf } from "./flags.ts";
+import {
+  connectFlags,
+  findTarget,
+  planChannel,
+  type ChannelPlan,
+  type ConnectFlags,
+  type Target,
+} from "./connect-flags.ts";
+import { Flags, sharedKey, terminalOf } from "./flags.ts";
 import { LoginDialogue } from "./login-dialogue.ts";
 import type { Arguments } from "./parse.ts";
 
@@ -31,13 +39,9 @@ async function connect(flags: ConnectFlags): Promise<void> {
   const state = new ClientState(folder);
   if (flags.has("sessions")) return listTokens(state, terminal, flags.has("json"));
   const target = await findTarget(flags, state, terminal);
-  if (!isLoopback(target.host) && !flags.has("no-tls")) {
-    throw usageError(
-      `this version does not encrypt: what you say to ${target.host} could be read on the way`,
-      "say --no-tls if the network is your own",
-    );
-  }
-  const login = new LoginDialogue(flags, target, state, terminal);
+  const channel = planChannel(flags, target, state, terminal);
+  const key = sharedKey(flags);
+  const login = new LoginDialogue(flags, target, state, terminal, channel !== undefined);
   if (flags.has("logout") && login.storedToken === undefined) {
     throw new ParleyError("failed", `no session token is stored for ${target.server}`, {
       hint: "see those that are: parley connect --sessions",
@@ -50,7 +54,9 @@ async function connect(flags: ConnectFlags): Promise<void> {
     delimiter: { raw: "", nul: "\0", lines: "\n" }[options.framing],
     toTerminal: process.stdout.isTTY && options.framing !== "raw",
   });
-  const client = await open(flags, target, login, report, terminal).finally(() => terminal.release());
+  const client = await open(flags, target, { channel, key, login, report, terminal }).finally(() =>
+    terminal.release(),
+  );
   await login.keep(client);
   void report.event("logged-in", { user: client.welcome?.user ?? null });
   if (flags.has("logout")) return concludeLogout(await client.converse(() => undefined), terminal);
@@ -71,12 +77,18 @@ async function connect(flags: ConnectFlags): Promise<void> {
   conclude(outcome, client, { byHand, count: options.count });
 }
 
+interface OpenContext {
+  channel: ChannelPlan | undefined;
+  key: SharedKey | undefined;
+  login: LoginDialogue;
+  report: Report;
+  terminal: Terminal;
+}
+
 function open(
   flags: ConnectFlags,
   target: Target,
-  login: LoginDialogue,
-  report: Report,
-  terminal: Terminal,
+  { channel, key, login, report, terminal }: OpenContext,
 ): Promise<Client> {
   const bare = flags.has("bare");
   const trace = new Trace(bare, (line) => terminal.note(line));
@@ -84,13 +96,19 @@ function open(
     host: target.host,
     port: target.port,
     bare,
+    ...channel,
+    key,
     waitMs: flags.duration("wait", 0),
     timeoutMs: flags.duration("timeout"),
     wantsToken: !flags.has("no-token"),
     tap: flags.has("trace") ? (direction, bytes) => trace.see(direction, bytes) : undefined,
     credential: (hello, refused) => login.credential(hello, refused),
     onDial: () => trace.restart(),
-    onBusy: () => terminal.isWatched && terminal.note("the server is busy: trying again"),
+    onTurnedAway(message, seconds) {
+      if (terminal.isWatched) terminal.note(`${message} (trying again in ${seconds} s)`);
+    },
+    onNoChallenge: () =>
+      terminal.say("the server has not asked for the shared key: has it one (--key-file)?"),
     onWait: () => terminal.isWatched && terminal.note(`waiting for ${target.server}`),
     onConnected(hello) {
       void report.event("connected", { server: target.server, service: hello?.service, auth: hello?.auth });

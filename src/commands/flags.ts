@@ -1,7 +1,9 @@
 // Flags as typed values: each reader names the flag in its error and says what would have been right.
 
 import { isIP } from "node:net";
+import { SharedKey } from "../auth/key.ts";
 import { usageError } from "../errors.ts";
+import { readKeyFile } from "../key-file.ts";
 import { parseDuration, parseSize } from "../limits.ts";
 import { Terminal, type ColorChoice, type SecretFlags } from "../terminal.ts";
 import type { Arguments } from "./parse.ts";
@@ -79,6 +81,14 @@ export function terminalOf(flags: Flags<CommonName>): Terminal {
 
 export function secretFlags(flags: Flags<"password-file" | "password-stdin">): SecretFlags {
   return { file: flags.text("password-file"), stdin: flags.has("password-stdin") };
+}
+
+/** The key that `--key-file` names. @throws {ParleyError} `usage`, or `failed` for the file. */
+export function sharedKey(flags: Flags<"key-file" | "allow-md5">): SharedKey | undefined {
+  const path = flags.text("key-file");
+  const allowMd5 = flags.has("allow-md5");
+  if (path === undefined && allowMd5) throw usageError("--allow-md5 needs --key-file");
+  return path === undefined ? undefined : new SharedKey(readKeyFile(path), { allowMd5 });
 }
 
 /** A port from 1 (or `min`) to 65535, or undefined when `text` is none. */

@@ -6,7 +6,7 @@ import type { Client, Credential } from "../client.ts";
 import type { ClientState, StoredToken } from "../client-state.ts";
 import { ParleyError, usageError } from "../errors.ts";
 import { FileError } from "../private-file.ts";
-import { ServerError } from "../handshake.ts";
+import { ServerError } from "../handshake/failure.ts";
 import type { SecretFlags, Terminal } from "../terminal.ts";
 import type { Hello, Refused } from "../wire/message.ts";
 import type { ConnectFlags, Target } from "./connect-flags.ts";
@@ -20,11 +20,19 @@ export class LoginDialogue {
   readonly #terminal: Terminal;
   readonly #secrets: SecretFlags;
   readonly storedToken: StoredToken | undefined;
+  readonly #encrypted: boolean;
   #tokenTried = false;
   #tokenGone = false;
   #user: string | undefined;
 
-  constructor(flags: ConnectFlags, target: Target, state: ClientState, terminal: Terminal) {
+  /** @param encrypted whether the conversation goes over TLS. */
+  constructor(
+    flags: ConnectFlags,
+    target: Target,
+    state: ClientState,
+    terminal: Terminal,
+    encrypted: boolean,
+  ) {
     this.#flags = flags;
     this.#target = target;
     this.#state = state;
@@ -32,7 +40,9 @@ export class LoginDialogue {
     this.#user = target.user;
     this.#secrets = secretFlags(flags);
     const unwanted = flags.has("no-token") || flags.has("register") || flags.has("bare");
-    this.storedToken = unwanted ? undefined : state.findToken(target.server, target.user);
+    const stored = unwanted ? undefined : state.findToken(target.server, target.user);
+    this.storedToken = stored?.encrypted === true && !encrypted ? undefined : stored;
+    this.#encrypted = encrypted;
   }
 
   async credential(hello: Hello, refused: Refused | undefined): Promise<Credential> {
@@ -144,7 +154,7 @@ export class LoginDialogue {
     const { token, expires } = client.welcome ?? {};
     if (this.#flags.has("no-token") || expires === undefined || user === undefined) return;
     if (token === undefined || parseToken(token) === undefined) return;
-    await this.#state.saveToken({ server, user, token, expires });
+    await this.#state.saveToken({ server, user, token, expires, encrypted: this.#encrypted });
   }
 }
 

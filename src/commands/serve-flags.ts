@@ -1,7 +1,9 @@
 // The flags of parley serve, and what they ask of a server.
 
+import { Network } from "../address.ts";
 import { AUTH_MODES, type AuthMode } from "../auth/authenticate.ts";
 import type { HashCost } from "../auth/password.ts";
+import type { DataFolder } from "../data-folder.ts";
 import { usageError } from "../errors.ts";
 import {
   DEFAULT_PORT,
@@ -13,11 +15,17 @@ import {
   MAX_FRAME_CEILING_BYTES,
   MAX_HASH_MEMORY_KIB,
   MAX_HASH_TIME,
+  MAX_PENDING,
+  MAX_PENDING_PER_ADDRESS,
+  MAX_PER_USER,
   MIN_PASSWORD_LENGTH,
 } from "../limits.ts";
 import { LOG_FORMATS, LOG_LEVELS } from "../log.ts";
+import type { PendingLimit } from "../net/admission.ts";
+import type { TlsIdentity } from "../net/tls.ts";
 import type { ServerOptions } from "../server.ts";
 import { findService } from "../services/catalogue.ts";
+import { givenIdentity, ownIdentity } from "../tls-identity.ts";
 import { isLoopback, parseHost, parsePort, type Flags } from "./flags.ts";
 import { commonFlags, type FlagsDef } from "./parse.ts";
 
@@ -39,7 +47,16 @@ export const serveFlags = {
   "list-services": { type: "boolean", description: "say which services there are" },
   bare: { type: "boolean", description: "frames only: no login, no session" },
   open: { type: "boolean", description: "allow --bare beyond this machine" },
+  "key-file": {
+    type: "string",
+    valueHint: "FILE",
+    description: "shared key that clients must prove; made when there is none",
+  },
+  "allow-md5": { type: "boolean", description: "shared key also with Python 3.11 and older" },
+  tls: { type: "boolean", description: "encrypt; by itself unless only this machine can connect" },
   "no-tls": { type: "boolean", description: "listen in plain text, also beyond this machine" },
+  "tls-cert": { type: "string", valueHint: "FILE", description: "certificate, PEM (one made by itself)" },
+  "tls-key": { type: "string", valueHint: "FILE", description: "its private key, PEM" },
   log: {
     type: "string",
     valueHint: "FILE",
@@ -57,6 +74,21 @@ export const serveFlags = {
     valueHint: "N",
     description: `connections at once (${MAX_CONNECTIONS})`,
   },
+  "max-pending": {
+    type: "string",
+    valueHint: "N",
+    description: `connections not logged in, or start:percent:full (${sayPending(MAX_PENDING)})`,
+  },
+  "max-pending-per-address": {
+    type: "string",
+    valueHint: "N",
+    description: `… from one address (${MAX_PENDING_PER_ADDRESS})`,
+  },
+  "max-per-user": {
+    type: "string",
+    valueHint: "N",
+    description: `conversations of one user (${MAX_PER_USER})`,
+  },
   "max-backlog": {
     type: "string",
     valueHint: "SIZE",
@@ -68,6 +100,12 @@ export const serveFlags = {
     description: `wrong logins on a connection (${MAX_ATTEMPTS})`,
   },
   "login-timeout": { type: "string", valueHint: "TIME", description: "from connecting to logged in (30s)" },
+  "frame-timeout": { type: "string", valueHint: "TIME", description: "for a message to arrive whole (30s)" },
+  keepalive: {
+    type: "string",
+    valueHint: "TIME",
+    description: "silence until a client is asked if it is there (60s)",
+  },
   "idle-timeout": { type: "string", valueHint: "TIME", description: "end silent conversations (off)" },
   drain: { type: "string", valueHint: "TIME", description: "for conversations to end when stopped (10s)" },
   "hash-memory": { type: "string", valueHint: "SIZE", description: "argon2id memory (64mb)" },
@@ -76,6 +114,20 @@ export const serveFlags = {
     type: "string",
     valueHint: "N",
     description: `shortest password (${MIN_PASSWORD_LENGTH})`,
+  },
+  allow: {
+    type: "string",
+    multiple: true,
+    valueHint: "CIDR",
+    description: "only these may connect; repeatable",
+  },
+  deny: { type: "string", multiple: true, valueHint: "CIDR", description: "these may not; repeatable" },
+  penalties: { type: "enum", options: ["on", "off"], description: "failures cost their address time (on)" },
+  "penalty-exempt": {
+    type: "string",
+    multiple: true,
+    valueHint: "CIDR",
+    description: "never penalise these; repeatable",
   },
   json: { type: "boolean", description: "ready line as JSON" },
   "port-file": { type: "string", valueHint: "FILE", description: "write the port there when ready" },
@@ -86,7 +138,7 @@ export const serveFlags = {
 export type ServeFlags = Flags<keyof typeof serveFlags>;
 
 /** A server as the flags want it, but for what it needs at run time. */
-export type ServerPlan = Omit<ServerOptions, "log" | "store">;
+export type ServerPlan = Omit<ServerOptions, "log" | "store" | "tls" | "key">;
 
 /** @throws {ParleyError} `usage` when flags exclude each other or one is out of range. */
 export function planServer(flags: ServeFlags): ServerPlan {
@@ -102,17 +154,14 @@ export function planServer(flags: ServeFlags): ServerPlan {
   if (bare && flags.text("auth") !== undefined) throw usageError("--bare and --auth exclude each other");
   if (flags.has("register") && (bare || auth !== "password"))
     throw usageError("--register needs --auth password");
-  if (!isLoopback(host)) {
-    if (bare && !flags.has("open")) {
-      throw usageError(`--bare lets anybody in: not on ${host}`, "say --open if that is meant");
-    }
-    if (!flags.has("no-tls")) {
-      throw usageError(
-        `this version does not encrypt: passwords would travel in plain text to ${host}`,
-        "listen on 127.0.0.1, or say --no-tls if the network is your own",
-      );
-    }
+  if (!isLoopback(host) && bare && !flags.has("open") && flags.text("key-file") === undefined) {
+    throw usageError(
+      `--bare lets anybody in: not on ${host}`,
+      "say --key-file FILE, or --open if that is meant",
+    );
   }
+  if (flags.has("allow-md5") && flags.text("key-file") === undefined)
+    throw usageError("--allow-md5 needs --key-file");
   const serviceName = flags.text("service") ?? "echo";
   const hashMemory = flags.size("hash-memory", 8 * 1024 * 1024, MAX_HASH_MEMORY_KIB * 1024);
   const hashCost: HashCost = {
@@ -131,11 +180,72 @@ export function planServer(flags: ServeFlags): ServerPlan {
     serviceName,
     maxFrame: flags.size("max-frame", 64, MAX_FRAME_CEILING_BYTES) ?? MAX_FRAME_BYTES,
     maxConnections: flags.count("max-connections", 1, 1_000_000),
+    maxPending: readPending(flags.text("max-pending")),
+    maxPendingPerAddress: flags.count("max-pending-per-address", 1, 1_000_000),
+    maxPerUser: flags.count("max-per-user", 1, 1_000_000),
     maxBacklog: flags.size("max-backlog", 64 * 1024, MAX_FRAME_CEILING_BYTES),
     maxAttempts: flags.count("max-attempts", 1, 100),
     minPassword: flags.count("min-password", 8, 256),
     loginTimeoutMs: flags.duration("login-timeout"),
+    frameTimeoutMs: flags.duration("frame-timeout"),
+    keepaliveMs: flags.duration("keepalive"),
     idleTimeoutMs: flags.duration("idle-timeout"),
+    penalties: flags.choice("penalties", ["on", "off"], "on") === "on",
+    penaltyExempt: readNetworks(flags, "penalty-exempt"),
+    allow: readNetworks(flags, "allow"),
+    deny: readNetworks(flags, "deny"),
     hashCost,
   };
+}
+
+/**
+ * What the server shows who speaks TLS: by itself wherever another machine could listen in; undefined: plain text.
+ *
+ * @throws {ParleyError} `usage`, or `failed` for a file.
+ */
+export async function planTls(
+  flags: ServeFlags,
+  host: string,
+  folder: DataFolder,
+): Promise<TlsIdentity | undefined> {
+  const certificate = flags.text("tls-cert");
+  const key = flags.text("tls-key");
+  if ((certificate === undefined) !== (key === undefined))
+    throw usageError("--tls-cert and --tls-key belong together");
+  if (flags.has("no-tls")) {
+    const other = flags.has("tls") ? "tls" : certificate === undefined ? undefined : "tls-cert";
+    if (other !== undefined) throw usageError(`--no-tls and --${other} exclude each other`);
+    return undefined;
+  }
+  if (certificate !== undefined && key !== undefined) return givenIdentity(key, certificate);
+  if (!flags.has("tls") && isLoopback(host)) return undefined;
+  return ownIdentity(folder.tlsKey, folder.tlsCertificate);
+}
+
+/** `start:percent:full`, or one number: half of it is the start. */
+function readPending(text: string | undefined): PendingLimit | undefined {
+  if (text === undefined) return undefined;
+  const [, a = "", rate, b] = /^(\d{1,6})(?::(\d{1,3}):(\d{1,6}))?$/.exec(text) ?? [];
+  const full = Number(b ?? a);
+  const limit = { start: b === undefined ? Math.ceil(full / 2) : Number(a), rate: Number(rate ?? 30), full };
+  if (full >= 1 && limit.start >= 1 && limit.start <= full && limit.rate <= 100) return limit;
+  throw usageError(
+    `--max-pending: ${JSON.stringify(text)} is no limit`,
+    `a number, or start:percent:full, such as ${sayPending(MAX_PENDING)}`,
+  );
+}
+
+function readNetworks(flags: ServeFlags, name: "allow" | "deny" | "penalty-exempt"): Network[] {
+  return flags.texts(name).map((text) => {
+    const network = Network.parse(text);
+    if (network !== undefined) return network;
+    throw usageError(
+      `--${name}: ${JSON.stringify(text)} is no network`,
+      "an address, or a network such as 10.0.0.0/8",
+    );
+  });
+}
+
+function sayPending({ start, rate, full }: PendingLimit): string {
+  return `${start}:${rate}:${full}`;
 }

@@ -1,6 +1,7 @@
 // parley serve: flags → a server, its log, its ready line, its signals.
 
 import { writeFileSync } from "node:fs";
+import { hostname, networkInterfaces } from "node:os";
 import { defineCommand } from "citty";
 import { addUser } from "../auth/accounts.ts";
 import { NAME_RULE, normalizeName } from "../auth/name.ts";
@@ -9,15 +10,16 @@ import { Store } from "../auth/store.ts";
 import { DataFolder } from "../data-folder.ts";
 import { messageOf, ParleyError, systemCode } from "../errors.ts";
 import { DEFAULT_PORT, DRAIN_TIMEOUT_MS, MIN_PASSWORD_LENGTH, sayDuration } from "../limits.ts";
+import { makeKeyFile } from "../key-file.ts";
 import { LOG_FORMATS, LOG_LEVELS, openLog, type LogFile } from "../log.ts";
-import { formatAddress } from "../net/connection.ts";
+import { formatAddress } from "../address.ts";
 import { Server } from "../server.ts";
 import { listServices } from "../services/catalogue.ts";
 import type { Terminal } from "../terminal.ts";
-import { Flags, isLoopback, parsePort, portFlaw, terminalOf } from "./flags.ts";
+import { Flags, isLoopback, parsePort, portFlaw, sharedKey, terminalOf } from "./flags.ts";
 import type { Arguments } from "./parse.ts";
 import { programName } from "./program-name.ts";
-import { planServer, serveFlags, type ServeFlags, type ServerPlan } from "./serve-flags.ts";
+import { planServer, planTls, serveFlags, type ServeFlags, type ServerPlan } from "./serve-flags.ts";
 
 export default defineCommand({
   meta: { name: "serve", description: "listen, log clients in, and answer their messages" },
@@ -38,6 +40,12 @@ async function serve(flags: ServeFlags): Promise<void> {
   const drainMs = flags.duration("drain", 0) ?? DRAIN_TIMEOUT_MS;
   const folder = new DataFolder(flags.text("data"));
   const store = options.bare === true || options.auth === "none" ? undefined : new Store(folder.users);
+  const tls = await planTls(flags, options.host, folder);
+  const keyFile = flags.text("key-file");
+  if (keyFile !== undefined && makeKeyFile(keyFile)) {
+    terminal.say(`a new key was made: clients need a copy of ${keyFile}`);
+  }
+  const key = sharedKey(flags);
   if (flags.text("port") === undefined && terminal.canAsk) {
     const answer = await terminal.ask("port:", { default: String(DEFAULT_PORT), check: portFlaw });
     options.port = parsePort(answer) ?? DEFAULT_PORT;
@@ -52,14 +60,14 @@ async function serve(flags: ServeFlags): Promise<void> {
   });
   try {
     const wanted = options.port;
-    const server = new Server({ ...options, store, log });
+    const server = new Server({ ...options, tls, key, store, log });
     if (flags.has("check")) {
       await server.stop(0);
       terminal.say("everything is in order");
       return;
     }
     const stopped = handleSignals(server, log, terminal, drainMs);
-    announce(server, options, flags, terminal, { wanted, logPath });
+    announce(server, options, flags, terminal, { wanted, logPath, pin: tls?.pin });
     await stopped;
   } finally {
     log.close();
@@ -84,7 +92,7 @@ function announce(
   options: ServerPlan,
   flags: ServeFlags,
   terminal: Terminal,
-  context: { wanted: number; logPath: string },
+  context: { wanted: number; logPath: string; pin: string | undefined },
 ): void {
   const { host, port } = server;
   const address = formatAddress(host, port);
@@ -95,7 +103,7 @@ function announce(
         host,
         port,
         pid: process.pid,
-        tls: null,
+        tls: context.pin ?? null,
         auth,
         service: options.serviceName,
       })
@@ -111,9 +119,12 @@ function announce(
       bare: "bare frames, no login",
     };
     const reach = isLoopback(host) ? "this machine only" : "reachable from other machines";
-    terminal.note(`${who[auth]} · ${reach} · not encrypted`);
+    const key = flags.text("key-file") === undefined ? "" : "shared key · ";
+    terminal.note(
+      `${key}${who[auth]} · ${reach} · ${context.pin === undefined ? "not encrypted" : "TLS 1.3"}`,
+    );
     terminal.note(`log: ${context.logPath}`);
-    terminal.note(`talk to it: ${programName()} connect ${address}${options.bare === true ? " --bare" : ""}`);
+    terminal.note(`talk to it: ${programName()} ${connectCommand(server, options, flags, context.pin)}`);
   }
   if (auth === "password" && options.register !== true && server.hasNoUsers) {
     terminal.say(
@@ -123,6 +134,30 @@ function announce(
   if (context.wanted !== 0 && context.wanted !== port) {
     terminal.say(`port ${context.wanted} is busy: listening on ${port} instead`);
   }
+}
+
+/** What to type on a client's side. */
+function connectCommand(
+  { host, port }: Server,
+  { bare }: ServerPlan,
+  flags: ServeFlags,
+  pin: string | undefined,
+): string {
+  const keyFile = flags.text("key-file");
+  return [
+    `connect ${formatAddress(reachableAs(host), port)}`,
+    pin === undefined ? (isLoopback(host) ? "" : " --no-tls") : ` --pin ${pin}`,
+    keyFile === undefined ? "" : ` --key-file ${keyFile}`,
+    bare === true ? " --bare" : "",
+  ].join("");
+}
+
+/** An address that others can use: all addresses of this machine are none. */
+function reachableAs(host: string): string {
+  if (host !== "0.0.0.0" && host !== "::") return host;
+  const all = Object.values(networkInterfaces()).flatMap((addresses) => addresses ?? []);
+  const outside = all.find((address) => !address.internal && address.family === "IPv4");
+  return outside?.address ?? hostname();
 }
 
 function dataFlag(flags: ServeFlags): string {

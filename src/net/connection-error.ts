@@ -2,7 +2,12 @@
 
 import { ParleyError } from "../errors.ts";
 
-/** `too_slow`: the peer left more output unread than it may. `reset`: the connection was lost. */
-export class ConnectionError extends ParleyError<"too_slow" | "reset"> {
+/**
+ * `too_slow`: the peer left more output unread than it may. `reset`: the connection was lost. `crowded_out`: it had not
+ * logged in, and newcomers needed its place. `stalled`: a frame was not whole in time. `silent`: it did not answer pings.
+ */
+export class ConnectionError extends ParleyError<
+  "too_slow" | "reset" | "crowded_out" | "stalled" | "silent"
+> {
   override name = "ConnectionError";
 }

@@ -8,6 +8,7 @@ import type { Socket } from "bun";
 import { messageOf, type ParleyError } from "../errors.ts";
 import { MAX_BACKLOG_BYTES } from "../limits.ts";
 import { writeControlHeader, type FrameDecoder } from "../wire/frame.ts";
+import { formatAddress, plainAddress } from "../address.ts";
 import { ConnectionError } from "./connection-error.ts";
 import type { Cork } from "./cork.ts";
 import { Farewell, type FarewellEvents } from "./farewell.ts";
@@ -25,6 +26,12 @@ export interface ConnectionOptions {
    * would wait for each other for ever.
    */
   holdInput?: boolean;
+  /** When it was accepted, by `performance.now`; now, unless said. */
+  since?: number;
+  /** What binds proofs to this TLS channel (RFC 9266); undefined on plain TCP. */
+  exporter?: Uint8Array;
+  /** The pin of the peer's key, over TLS. */
+  pin?: string;
   /** Sees every byte as it passes, for `--trace`. */
   tap?: (direction: "in" | "out", bytes: Uint8Array) => void;
   /** Called once, when the socket is gone. */
@@ -39,6 +46,12 @@ export class Connection implements InboxEvents, SenderEvents, FarewellEvents {
   readonly address: string;
   /** `address:port` of the peer, as logs and services show it. */
   readonly peer: string;
+  /** When it came about, by `performance.now`. */
+  readonly since: number;
+  /** What binds proofs to this channel: 32 bytes over TLS, none on plain TCP. */
+  readonly binding: Uint8Array;
+  /** The pin of the peer's key, where it showed one. */
+  readonly pin: string | undefined;
   /** Set with every chunk; whoever looks for silence clears it. */
   heard = false;
   /** Set when a read found less than it had room for: all that had arrived by then is here. */
@@ -58,8 +71,11 @@ export class Connection implements InboxEvents, SenderEvents, FarewellEvents {
 
   constructor(socket: Socket<Connection>, options: ConnectionOptions) {
     // Read now: Bun forgets both by the time of `close`.
-    this.address = socket.remoteAddress.replace(/^::ffff:(?=\d+\.)/i, "");
+    this.address = plainAddress(socket.remoteAddress);
     this.peer = formatAddress(this.address, socket.remotePort);
+    this.since = options.since ?? performance.now();
+    this.binding = options.exporter ?? new Uint8Array(0);
+    this.pin = options.pin;
     this.#socket = socket;
     const { cork, tap } = options;
     this.#inbox = new Inbox(options.maxFrame, this);
@@ -90,9 +106,29 @@ export class Connection implements InboxEvents, SenderEvents, FarewellEvents {
     return this.#inbox.ended;
   }
 
+  /** Is somebody waiting for what the peer says next? */
+  get isAwaited(): boolean {
+    return this.#inbox.isAwaited;
+  }
+
+  /** Does it travel encrypted? */
+  get encrypted(): boolean {
+    return this.binding.length > 0;
+  }
+
   /** Is a frame still with the receiver, or input held back? */
   get busy(): boolean {
     return this.#inbox.busy;
+  }
+
+  /** Is input held back because the peer does not read? */
+  get awaitsReader(): boolean {
+    return this.#inbox.awaitsReader;
+  }
+
+  /** Bytes that the kernel has taken, ever. */
+  get written(): number {
+    return this.#sender.written;
   }
 
   // --- what comes in ---
@@ -107,9 +143,14 @@ export class Connection implements InboxEvents, SenderEvents, FarewellEvents {
     this.#inbox.abort(error);
   }
 
-  /** Hands every further frame to `receiver`, beginning with those that came on the heels of the login. */
-  deliver(receiver: Receiver): void {
-    this.#inbox.deliver(receiver);
+  /** @throws {ParleyError} what `abort` was given, if it was: for whoever was busy with something else meanwhile. */
+  check(): void {
+    this.#inbox.check();
+  }
+
+  /** Hands every further frame to `receiver`, beginning with those on the heels of the login: see {@link Inbox.deliver}. */
+  deliver(receiver: Receiver, prepare?: () => void | Promise<void>): void {
+    this.#inbox.deliver(receiver, prepare);
   }
 
   /** The inbox's: one turn, in which everything sent while delivering leaves in one write at its end. */
@@ -148,6 +189,11 @@ export class Connection implements InboxEvents, SenderEvents, FarewellEvents {
   /** Sends one control frame; only after both sides agreed to them. */
   sendControl(text: string): void {
     this.#sender.send(text, writeControlHeader);
+  }
+
+  /** Bytes waiting for the kernel to take them. */
+  get queued(): number {
+    return this.#sender.queued;
   }
 
   /** Resolves when little enough output is queued to send more; undefined when that is so already. */
@@ -245,9 +291,4 @@ export class Connection implements InboxEvents, SenderEvents, FarewellEvents {
     this.#inbox.abort(new ConnectionError("reset", messageOf(error), { cause: error }));
     this.#inbox.fail(error);
   }
-}
-
-/** `host:port` with the brackets that an IPv6 address needs. */
-export function formatAddress(host: string, port: number): string {
-  return host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
 }

@@ -1,11 +1,20 @@
 // Connecting, with a deadline: Bun has none of its own, and a pending dial cannot be cancelled (measured).
+//
+// Over TLS nobody has a connection before the channel is there. Whether it leads to the right server is the caller's
+// question: see `Connection.pin`.
 
+import type { Socket } from "bun";
 import { ParleyError, messageOf, systemCode } from "../errors.ts";
 import { DIAL_TIMEOUT_MS } from "../limits.ts";
-import { Connection, formatAddress, type ConnectionOptions } from "./connection.ts";
+import { formatAddress } from "../address.ts";
+import { Connection, type ConnectionOptions } from "./connection.ts";
+import { clientOptions, exporterOf, peerPin, type TlsDemand } from "./tls.ts";
 
-/** `refused`: nobody listens there (yet). `unreachable`: any other way of not getting through. `timeout`: no answer. */
-export class DialError extends ParleyError<"refused" | "unreachable" | "timeout"> {
+/**
+ * `refused`: nobody listens there (yet). `unreachable`: any other way of not getting through. `timeout`: no answer.
+ * `tls`: somebody is there, but no channel that can be trusted came about.
+ */
+export class DialError extends ParleyError<"refused" | "unreachable" | "timeout" | "tls"> {
   override name = "DialError";
 }
 
@@ -13,47 +22,72 @@ export interface DialOptions extends ConnectionOptions {
   /** Name or address, without brackets. */
   host: string;
   port: number;
+  /** Undefined: plain text. */
+  tls?: TlsDemand;
   timeoutMs?: number;
 }
 
 /** @throws {DialError} when no connection came about. */
 export async function dial(options: DialOptions): Promise<Connection> {
-  const { host, port, timeoutMs = DIAL_TIMEOUT_MS } = options;
+  const { host, port, tls, timeoutMs = DIAL_TIMEOUT_MS } = options;
   const at = formatAddress(host, port);
-  let late = false;
-  let timer: Timer | undefined;
-  const deadline = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => {
-      late = true;
-      reject(new DialError("timeout", `${at} did not answer within ${timeoutMs / 1000} s`));
-    }, timeoutMs);
-  });
-  const connected = Bun.connect<Connection>({
-    hostname: host,
-    port,
-    allowHalfOpen: true,
-    socket: {
-      open(socket) {
-        if (late) socket.terminate();
-        else socket.data = new Connection(socket, options);
-      },
-      data: (socket, chunk) => socket.data?.received(chunk),
-      drain: (socket) => socket.data?.flush(),
-      end: (socket) => socket.data?.peerEnded(),
-      close: (socket, error) => socket.data?.wasClosed(error),
-      error: (socket, error) => socket.data?.broke(error),
-    },
-  });
+  const { promise: established, resolve, reject } = Promise.withResolvers<Connection>();
+  let over = false;
+  const timer = setTimeout(() => {
+    over = true;
+    reject(new DialError("timeout", `${at} did not answer within ${timeoutMs / 1000} s`));
+  }, timeoutMs);
+  const establish = (socket: Socket<Connection>, channel: Pick<ConnectionOptions, "exporter" | "pin">) => {
+    if (over) return socket.terminate();
+    socket.data = new Connection(socket, { ...options, ...channel });
+    resolve(socket.data);
+  };
+  const handlers = {
+    data: (socket: Socket<Connection>, chunk: Uint8Array) => socket.data?.received(chunk),
+    drain: (socket: Socket<Connection>) => socket.data?.flush(),
+    end: (socket: Socket<Connection>) => socket.data?.peerEnded(),
+    error: (socket: Socket<Connection>, error: Error) => socket.data?.broke(error),
+  };
+  const connecting =
+    tls === undefined
+      ? Bun.connect<Connection>({
+          hostname: host,
+          port,
+          allowHalfOpen: true,
+          socket: {
+            ...handlers,
+            open: (socket) => establish(socket, {}),
+            close: (socket, error) => socket.data?.wasClosed(error),
+          },
+        })
+      : Bun.connect<Connection>({
+          hostname: host,
+          port,
+          allowHalfOpen: true,
+          tls: clientOptions(tls, host),
+          socket: {
+            ...handlers,
+            // Called at TCP connect; the channel is there with `handshake`, whose success says nothing of trust.
+            open() {},
+            handshake(socket, success, error) {
+              const isTrusted = tls.authorities === undefined || (socket.authorized && error === null);
+              if (success && isTrusted) {
+                return establish(socket, { exporter: exporterOf(socket), pin: peerPin(socket) });
+              }
+              reject(tlsError(at, error));
+              socket.terminate();
+            },
+            close(socket, error) {
+              if (socket.data !== undefined) return socket.data.wasClosed(error);
+              reject(tlsError(at, error));
+            },
+          },
+        });
+  connecting.catch((error: unknown) => reject(dialError(error, host, at)));
   try {
-    const socket = await Promise.race([connected, deadline]);
-    return socket.data;
-  } catch (error) {
-    if (error instanceof DialError) {
-      connected.catch(() => undefined); // its own failure comes too late to matter
-      throw error;
-    }
-    throw dialError(error, host, at);
+    return await established;
   } finally {
+    over = true;
     clearTimeout(timer);
   }
 }
@@ -70,5 +104,24 @@ function dialError(error: unknown, host: string, at: string): DialError {
       return new DialError("unreachable", `there is no host named ${host}`);
     default:
       return new DialError("unreachable", `cannot connect to ${at}: ${code ?? messageOf(error)}`);
+  }
+}
+
+function tlsError(at: string, error: unknown): DialError {
+  const code = systemCode(error);
+  switch (code) {
+    case undefined:
+      return new DialError("tls", `${at} closed the connection before it was encrypted`, {
+        hint: "does it speak plain text? --no-tls, if the network is your own",
+      });
+    case "EPROTO":
+    case "ECONNRESET":
+      return new DialError("tls", `${at} does not speak TLS 1.3`, {
+        hint: "if it speaks plain text, and the network is your own: --no-tls",
+      });
+    default:
+      return new DialError("tls", `the certificate of ${at} is not to be trusted: ${code}`, {
+        hint: "--tls-ca must hold the authority that signed it, and it must be made for this host",
+      });
   }
 }

@@ -36,6 +36,11 @@ export interface InboxEvents {
 const HOLD_PROMISE = 1; // the receiver is still busy with the last frame
 const HOLD_OUTPUT = 2; // the peer does not read what it asked for
 const HOLD_OVER = 4; // failed, finishing or closed: for good
+const HOLD_TURN = 8; // it has had its turn: the others first
+
+/** What one connection may deliver in a turn of the event loop. A control frame, parsed and answered, counts for many. */
+const TURN_FRAMES = 16_384;
+const CONTROL_WEIGHT = 64;
 
 /** Input kept for a receiver that is busy before the socket itself is paused, in bytes. */
 const READ_AHEAD_BYTES = 64 * 1024;
@@ -67,6 +72,21 @@ export class Inbox {
   /** Is a frame still with the receiver, or input held back? */
   get busy(): boolean {
     return (this.#holds & ~HOLD_OVER) !== 0;
+  }
+
+  /** Is it held back because the peer does not read? */
+  get awaitsReader(): boolean {
+    return this.#holds === HOLD_OUTPUT;
+  }
+
+  /** @throws {ParleyError} what `abort` was given, if it was. */
+  check(): void {
+    if (this.#aborted !== undefined) throw this.#aborted;
+  }
+
+  /** Is a `read` waiting? */
+  get isAwaited(): boolean {
+    return this.#wakeReader !== undefined;
   }
 
   // --- what comes in ---
@@ -107,7 +127,7 @@ export class Inbox {
    */
   async read(): Promise<Uint8Array | null> {
     for (;;) {
-      if (this.#aborted !== undefined) throw this.#aborted;
+      this.check();
       const payload = this.decoder.next();
       if (payload !== undefined) return payload;
       if (this.ended) {
@@ -130,10 +150,20 @@ export class Inbox {
 
   // --- delivering ---
 
-  /** Hands every further frame to `receiver`, beginning with those that are here already. */
-  deliver(receiver: Receiver): void {
+  /**
+   * Hands every further frame to `receiver`, beginning with those that are here already, once `prepare` is done. Failures
+   * and the end of the connection reach it from now on.
+   */
+  deliver(receiver: Receiver, prepare?: () => void | Promise<void>): void {
     this.#receiver = receiver;
-    this.#goOn();
+    this.#holds |= HOLD_PROMISE;
+    try {
+      const pending = prepare?.();
+      if (pending !== undefined) return this.#holdUntil(pending);
+    } catch (error) {
+      this.fail(error);
+    }
+    this.#release(HOLD_PROMISE);
   }
 
   /** Delivers what there is, until something holds. The hot path. */
@@ -141,6 +171,7 @@ export class Inbox {
     const receiver = this.#receiver;
     if (receiver === undefined) return;
     const { decoder } = this;
+    let left = TURN_FRAMES;
     try {
       while (this.#holds === 0) {
         const payload = decoder.next();
@@ -150,6 +181,8 @@ export class Inbox {
         }
         const pending = decoder.isControl ? receiver.control(payload) : receiver.payload(payload);
         if (pending !== undefined) this.#holdUntil(pending);
+        left -= decoder.isControl ? CONTROL_WEIGHT : 1;
+        if (left <= 0) this.#yieldTurn();
       }
     } catch (error) {
       this.fail(error);
@@ -196,6 +229,13 @@ export class Inbox {
     this.#closeDelivered = true;
     this.#holds |= HOLD_OVER;
     this.#receiver.close(this.#closeError);
+  }
+
+  /** Goes on when the other connections have had theirs. */
+  #yieldTurn(): void {
+    this.#holds |= HOLD_TURN;
+    if (this.decoder.buffered > READ_AHEAD_BYTES) this.#events.pauseSocket();
+    setImmediate(() => this.#release(HOLD_TURN));
   }
 
   #holdUntil(pending: Promise<void>): void {

@@ -1,167 +1,242 @@
-// The listening socket: which port, how many connections, and the end of listening. Knows nothing of bytes.
+// Accepting: who may come in, TLS where it is spoken, and the end of listening. Knows nothing of what peers say.
 //
-// A busy port is one that anybody holds on 127.0.0.1, ::1, 0.0.0.0 or :: — two servers can share a port number on
-// different addresses, and a client of `localhost` would reach whichever comes first.
+//     accept → admission → (TLS, within its deadline) → a Connection, or one that is only told why not
 
+import type { Socket } from "bun";
 import { readFileSync } from "node:fs";
-import { ParleyError, messageOf, systemCode } from "../errors.ts";
+import { messageOf } from "../errors.ts";
 import {
-  MAX_CONNECTIONS,
   MAX_LOGIN_FRAME_BYTES,
-  PORT_ATTEMPTS,
+  MAX_REFUSING,
   RESERVED_DESCRIPTORS,
+  sayDuration,
   TCP_KEEPALIVE_MS,
+  TLS_TIMEOUT_MS,
 } from "../limits.ts";
-import { Connection, formatAddress } from "./connection.ts";
+import { formatAddress, plainAddress } from "../address.ts";
+import { Admission, type AdmissionOptions, type Guest, type Refusal } from "./admission.ts";
+import { Connection } from "./connection.ts";
+import { ConnectionError } from "./connection-error.ts";
 import { Cork } from "./cork.ts";
+import { bind, type PortOptions } from "./port.ts";
+import { exporterOf, serverOptions, type TlsIdentity } from "./tls.ts";
 
-export interface ListenOptions {
-  /** Address or name to listen on, without brackets. */
-  host: string;
-  /** 0: any free port. */
-  port: number;
-  /** Fail when the port is busy, instead of taking one of the next {@link PORT_ATTEMPTS}. */
-  strictPort?: boolean;
-  /** Connections at once; clamped to the descriptor limit less {@link RESERVED_DESCRIPTORS}. */
-  maxConnections?: number;
+export interface ListenOptions extends PortOptions {
+  /** Undefined: plain text. */
+  tls?: TlsIdentity;
+  tlsTimeoutMs?: number;
+  /** `maxConnections` is clamped to the descriptor limit less {@link RESERVED_DESCRIPTORS}. */
+  admission: AdmissionOptions;
   maxBacklog?: number;
-  /** A peer has connected. `full`: one more than there may be; say so and finish it. */
-  accept(connection: Connection, full: boolean): void;
+  /** A peer has connected; when it is refused, say why and finish it. */
+  accept(connection: Connection, refusal: Refusal | undefined): void;
+  /** A peer did not come to speak TLS. `spoke`: it said something else. */
+  tlsFailed(peer: { address: string; peer: string }, reason: string, spoke: boolean): void;
 }
 
-export interface Listener {
-  readonly host: string;
-  /** The port taken. */
-  readonly port: number;
+/** A socket that has been accepted: pending until it is settled or gone. */
+class Visit implements Guest {
+  readonly address: string;
+  readonly peer: string;
+  readonly since = performance.now();
+  connection: Connection | undefined;
+  /** Undefined until admission has decided; null: it may come in. */
+  refusal: Refusal | null | undefined;
+  deadline: Timer | undefined;
+  isReset = false;
+  readonly #socket: Socket<Connection>;
+
+  constructor(socket: Socket<Connection>) {
+    this.#socket = socket;
+    this.address = plainAddress(socket.remoteAddress);
+    this.peer = formatAddress(this.address, socket.remotePort);
+  }
+
+  isIdle(): boolean {
+    return this.connection?.isAwaited ?? true;
+  }
+
+  /** Too many are being refused already: not a word. */
+  reset(): void {
+    this.isReset = true;
+    this.#socket.terminate();
+  }
+
+  makeWay(): void {
+    const { connection } = this;
+    if (connection === undefined) this.#socket.terminate();
+    else connection.abort(new ConnectionError("crowded_out", "others are waiting for this place"));
+  }
+}
+
+export class Listener {
   /** Every connection whose socket is not gone. */
-  readonly connections: ReadonlySet<Connection>;
-  /** Connections at once, after clamping. */
-  readonly maxConnections: number;
+  readonly connections = new Set<Connection>();
+  readonly host: string;
+  readonly admission: Admission;
+  readonly #options: ListenOptions;
+  readonly #server: Bun.TCPSocketListener<Connection>;
+  readonly #cork = new Cork();
+  /** Sockets that have not come to be a connection: TLS is being established. */
+  readonly #arriving = new Map<Socket<Connection>, Visit>();
+  /** Connections that have not been settled. */
+  readonly #visits = new Map<Connection, Visit>();
+  /** How many are only being told why they may not come in. */
+  #refusing = 0;
+
+  /** Listens. @throws {ParleyError} `failed` as {@link bind}. */
+  constructor(options: ListenOptions) {
+    const { tls, admission, host } = options;
+    const maxConnections = Math.max(1, Math.min(admission.maxConnections, descriptorLimit()));
+    this.#options = options;
+    this.host = host;
+    this.admission = new Admission({ ...admission, maxConnections });
+    const events = {
+      data: (socket: Socket<Connection>, chunk: Uint8Array) => socket.data?.received(chunk),
+      drain: (socket: Socket<Connection>) => socket.data?.flush(),
+      end: (socket: Socket<Connection>) => socket.data?.peerEnded(),
+      // Without this handler a throw would end the whole process (measured); with it, it is one connection's matter.
+      error: (socket: Socket<Connection>, error: Error) => socket.data?.broke(error),
+    };
+    if (tls === undefined) {
+      const open = (socket: Socket<Connection>) =>
+        this.#meet(socket, (visit) => this.#connect(socket, visit));
+      const close = (socket: Socket<Connection>, error?: Error) => socket.data?.wasClosed(error);
+      this.#server = bind(options, { ...events, open, close }, undefined);
+    } else {
+      this.#server = bind(
+        options,
+        {
+          ...events,
+          open: (socket) => this.#meet(socket, (visit) => this.#awaitTls(socket, visit)),
+          handshake: (socket, success, error) => this.#tlsDone(socket, success, error),
+          close: (socket, error) => this.#closed(socket, error),
+        },
+        serverOptions(tls),
+      );
+    }
+  }
+
+  /** The port taken. */
+  get port(): number {
+    return this.#server.port;
+  }
+
+  /** Sockets that are open, also those that are still establishing TLS. */
+  get sockets(): number {
+    return this.connections.size + this.#arriving.size;
+  }
+
+  /** `connection` has logged in, or never will: it is not pending any more. */
+  settle(connection: Connection): void {
+    const visit = this.#visits.get(connection);
+    if (visit === undefined) return;
+    this.#visits.delete(connection);
+    this.#forget(visit);
+  }
+
   /** Accepts nobody any more; the connections there are live on. */
-  stop(): void;
+  stop(): void {
+    this.#server.stop(false);
+    for (const [socket] of this.#arriving) socket.terminate();
+  }
+
   /** Stops, and resets every connection. */
-  terminate(): void;
-}
+  terminate(): void {
+    this.stop();
+    for (const connection of this.connections) connection.terminate();
+  }
 
-/**
- * Listens.
- *
- * @throws {ParleyError} `failed` when the port (and, unless strict, each of the next ones) is busy, or the address is
- *   not of this machine.
- */
-export function listen(options: ListenOptions): Listener {
-  const connections = new Set<Connection>();
-  const cork = new Cork();
-  const maxConnections = Math.max(1, Math.min(options.maxConnections ?? MAX_CONNECTIONS, descriptorLimit()));
-  /** Those of them that are only being told that there are too many. */
-  const turnedAway = new Set<Connection>();
-  const closed = (connection: Connection) => {
-    connections.delete(connection);
-    turnedAway.delete(connection);
-  };
-  const { socket: server, host } = bind(options, {
-    open(socket) {
-      // Over the limit by as many as are being told so: the next ones are not even told.
-      if (connections.size >= maxConnections + RESERVED_DESCRIPTORS / 2) {
-        socket.terminate();
-        return;
+  #meet(socket: Socket<Connection>, proceed: (visit: Visit) => void): void {
+    const visit = new Visit(socket);
+    this.admission.admit(visit, this.sockets - this.#refusing, (refusal) => {
+      visit.refusal = refusal ?? null;
+      if (refusal !== undefined) {
+        // Words cost a descriptor for a while: beyond so many at once they are left out.
+        if (this.#refusing >= MAX_REFUSING) return visit.reset();
+        this.#refusing++;
       }
-      const connection = new Connection(socket, {
-        cork,
-        maxFrame: MAX_LOGIN_FRAME_BYTES,
-        maxBacklog: options.maxBacklog,
-        holdInput: true,
-        onClose: closed,
-      });
-      socket.data = connection;
-      socket.setKeepAlive(true, TCP_KEEPALIVE_MS);
-      const full = connections.size - turnedAway.size >= maxConnections;
-      connections.add(connection);
-      if (full) turnedAway.add(connection);
-      options.accept(connection, full);
-    },
-    data: (socket, chunk) => socket.data?.received(chunk),
-    drain: (socket) => socket.data?.flush(),
-    end: (socket) => socket.data?.peerEnded(),
-    close: (socket, error) => socket.data?.wasClosed(error),
-    // Without this handler a throw would end the whole process (measured); with it, it is one connection's matter.
-    error: (socket, error) => socket.data?.broke(error),
-  });
-  const { port } = server;
-  return {
-    host,
-    port,
-    connections,
-    maxConnections,
-    stop: () => server.stop(false),
-    terminate() {
-      server.stop(false);
-      for (const connection of connections) connection.terminate();
-    },
-  };
-}
-
-type Handlers = Bun.SocketHandler<Connection>;
-type Server = Bun.TCPSocketListener<Connection>;
-
-/** The first free port from `options.port` on, held. */
-function bind(options: ListenOptions, handlers: Handlers): { socket: Server; host: string } {
-  const { host, port: wanted } = options;
-  if (wanted === 0) return { socket: open(host, 0, handlers), host };
-  const last = options.strictPort === true ? wanted : Math.min(65535, wanted + PORT_ATTEMPTS);
-  for (let port = wanted; port <= last; port++) {
-    if (isTaken(port)) continue;
-    try {
-      return { socket: open(host, port, handlers), host };
-    } catch (error) {
-      if (!(error instanceof ParleyError) || systemCode(error.cause) !== "EADDRINUSE") throw error;
-    }
-  }
-  throw new ParleyError(
-    "failed",
-    last === wanted ? `port ${wanted} is busy` : `ports ${wanted} to ${last} are all busy`,
-    { hint: "another program listens there: stop it, or choose with --port (0 takes any free one)" },
-  );
-}
-
-/** Does anybody listen on `port`, at any address that a client of this machine might try? */
-function isTaken(port: number): boolean {
-  return ["127.0.0.1", "::1", "0.0.0.0", "::"].some((hostname) => {
-    try {
-      Bun.listen({ hostname, port, socket: { data() {} } }).stop(true);
-      return false;
-    } catch (error) {
-      return systemCode(error) === "EADDRINUSE"; // anything else: no such address here, so nobody is on it
-    }
-  });
-}
-
-function open(hostname: string, port: number, socket: Handlers): Server {
-  try {
-    // `data` is set in `open`, which Bun's type does not allow for.
-    return Bun.listen<Connection>({ hostname, port, allowHalfOpen: true, socket });
-  } catch (error) {
-    throw new ParleyError("failed", `cannot listen on ${formatAddress(hostname, port)}: ${explain(error)}`, {
-      hint:
-        systemCode(error) === "EACCES"
-          ? "ports below 1024 belong to the administrator: choose one above"
-          : undefined,
-      cause: error,
+      this.#receive(visit);
     });
+    if (visit.isReset) return;
+    socket.setKeepAlive(true, TCP_KEEPALIVE_MS);
+    proceed(visit);
+  }
+
+  /** Hands a connection on, once it is there and it is decided whether it may come in. */
+  #receive({ connection, refusal }: Visit): void {
+    if (connection === undefined || connection.closed || refusal === undefined) return;
+    this.#options.accept(connection, refusal ?? undefined);
+  }
+
+  #connect(socket: Socket<Connection>, visit: Visit): void {
+    const connection = new Connection(socket, {
+      cork: this.#cork,
+      maxFrame: MAX_LOGIN_FRAME_BYTES,
+      maxBacklog: this.#options.maxBacklog,
+      holdInput: true,
+      since: visit.since,
+      exporter: this.#options.tls === undefined ? undefined : exporterOf(socket),
+      onClose: (gone) => {
+        this.connections.delete(gone);
+        this.settle(gone);
+      },
+    });
+    visit.connection = connection;
+    socket.data = connection;
+    this.connections.add(connection);
+    this.#visits.set(connection, visit);
+    this.#receive(visit);
+  }
+
+  // --- TLS ---
+
+  #awaitTls(socket: Socket<Connection>, visit: Visit): void {
+    this.#arriving.set(socket, visit);
+    const timeout = this.#options.tlsTimeoutMs ?? TLS_TIMEOUT_MS;
+    visit.deadline = setTimeout(() => {
+      const reason = `no TLS within ${sayDuration(timeout)}: a peer in plain text waits for us to speak first`;
+      this.#tlsFailed(socket, reason, false);
+      socket.end();
+    }, timeout);
+  }
+
+  #tlsDone(socket: Socket<Connection>, success: boolean, error: Error | null): void {
+    if (!success) {
+      this.#tlsFailed(socket, `the peer does not speak TLS 1.3: ${reasonOf(error)}`, true);
+      socket.terminate();
+      return;
+    }
+    const visit = this.#arriving.get(socket);
+    if (visit === undefined) return socket.terminate(); // too late
+    clearTimeout(visit.deadline);
+    this.#arriving.delete(socket);
+    this.#connect(socket, visit);
+  }
+
+  #closed(socket: Socket<Connection>, error: Error | undefined): void {
+    if (socket.data !== undefined) return socket.data.wasClosed(error);
+    this.#tlsFailed(socket, "the peer left before TLS was established", false);
+  }
+
+  #tlsFailed(socket: Socket<Connection>, reason: string, spoke: boolean): void {
+    const visit = this.#arriving.get(socket);
+    if (visit === undefined) return;
+    clearTimeout(visit.deadline);
+    this.#arriving.delete(socket);
+    this.#forget(visit);
+    this.#options.tlsFailed(visit, reason, spoke);
+  }
+
+  #forget(visit: Visit): void {
+    if (visit.isReset) return;
+    if (visit.refusal === undefined || visit.refusal === null) this.admission.leave(visit);
+    else this.#refusing--;
   }
 }
 
-function explain(error: unknown): string {
-  switch (systemCode(error)) {
-    case "EADDRINUSE":
-      return "the port is busy";
-    case "EADDRNOTAVAIL":
-      return "this machine has no such address";
-    case "EACCES":
-      return "permission denied";
-    default:
-      return messageOf(error);
-  }
+function reasonOf(error: unknown): string {
+  return error === null ? "no reason given" : messageOf(error);
 }
 
 /** How many connections the descriptor limit allows; at the limit itself Bun spins in accept (measured). */

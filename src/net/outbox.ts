@@ -1,41 +1,47 @@
-// Output that the kernel would not take yet, in order: one growable run of bytes.
+// Output that the kernel would not take yet, in order: a list of blocks.
 //
 // Bun buffers nothing: `write` says how much the kernel took, and the rest is lost unless somebody keeps it. Bounded by
-// its owner, which watches `length`.
+// its owner, which watches `length`. Blocks rather than one growing run: a peer that does not read costs what it has not
+// read and one block, never twice that while it is copied.
 
-const EMPTY = Buffer.alloc(0);
-const MIN_BYTES = 1024;
+const BLOCK_BYTES = 64 * 1024;
+/** The first block of a queue, which is mostly short. */
+const FIRST_BYTES = 1024;
 
 export class Outbox {
-  #bytes: Buffer = EMPTY;
+  #blocks: Buffer[] = [];
+  /** Where the first block's bytes begin, and the last one's end. */
   #start = 0;
   #end = 0;
+  #length = 0;
 
   get length(): number {
-    return this.#end - this.#start;
+    return this.#length;
   }
 
-  /** The queued bytes, valid until the next call. */
-  get bytes(): Uint8Array {
-    return this.#bytes.subarray(this.#start, this.#end);
+  /** The first queued bytes, some of them at least when there are any; valid until the next call. */
+  get first(): Uint8Array {
+    const [block] = this.#blocks;
+    if (block === undefined) return new Uint8Array(0);
+    return block.subarray(this.#start, this.#blocks.length === 1 ? this.#end : block.length);
   }
 
-  /** Makes room for `count` bytes at the end and returns where they go: `target` from `offset` on. */
+  /** Makes room for `count` bytes at the end, in one piece, and returns where they go. */
   reserve(count: number): { target: Buffer; offset: number } {
-    const length = this.length;
-    if (this.#end + count > this.#bytes.length) {
-      const target =
-        length + count <= this.#bytes.length && this.#start >= length
-          ? this.#bytes
-          : Buffer.allocUnsafeSlow(Math.max(MIN_BYTES, 2 * length, length + count));
-      this.#bytes.copy(target, 0, this.#start, this.#end);
-      this.#bytes = target;
-      this.#start = 0;
-      this.#end = length;
+    const last = this.#blocks.at(-1);
+    this.#length += count;
+    if (last !== undefined && this.#end + count <= last.length) {
+      const offset = this.#end;
+      this.#end += count;
+      return { target: last, offset };
     }
-    const offset = this.#end;
-    this.#end += count;
-    return { target: this.#bytes, offset };
+    // What is left of the last block stays empty: cut it off, so that every block but the last is full.
+    if (last !== undefined) this.#blocks[this.#blocks.length - 1] = last.subarray(0, this.#end);
+    const size = this.#blocks.length === 0 ? FIRST_BYTES : BLOCK_BYTES;
+    const target = Buffer.allocUnsafeSlow(Math.max(size, count));
+    this.#blocks.push(target);
+    this.#end = count;
+    return { target, offset: 0 };
   }
 
   append(bytes: Uint8Array): void {
@@ -43,14 +49,21 @@ export class Outbox {
     target.set(bytes, offset);
   }
 
-  /** Forgets the first `count` bytes: they are the kernel's now. An empty outbox holds no memory. */
+  /** Forgets the first `count` bytes, all within {@link first}: they are the kernel's now. */
   consume(count: number): void {
+    this.#length -= count;
     this.#start += count;
-    if (this.#start >= this.#end) this.clear();
+    const [block] = this.#blocks;
+    const end = this.#blocks.length === 1 ? this.#end : (block?.length ?? 0);
+    if (this.#start < end) return;
+    this.#blocks.shift();
+    this.#start = 0;
+    if (this.#blocks.length === 0) this.clear();
   }
 
+  /** An empty outbox holds no memory. */
   clear(): void {
-    this.#bytes = EMPTY;
-    this.#start = this.#end = 0;
+    this.#blocks = [];
+    this.#start = this.#end = this.#length = 0;
   }
 }

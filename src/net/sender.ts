@@ -108,14 +108,8 @@ export class Sender implements Flushable {
   /** Hands queued output to the kernel: at the end of a turn, and when it takes more. */
   flush(): void {
     if (this.#gone) return;
-    if (this.#outbox.length > 0) {
-      const bytes = this.#outbox.bytes;
-      const taken = this.#socket.write(bytes);
-      if (taken > 0) {
-        this.#wrote(bytes.subarray(0, taken));
-        this.#outbox.consume(taken);
-      }
-    }
+    this.#drainOutbox();
+    if (this.#gone) return;
     if (this.#outbox.length <= PAUSE_OUTPUT_BYTES) this.#wakeWaiting();
     if (this.#outbox.length === 0) this.#events.drained();
     else this.#watch();
@@ -167,18 +161,37 @@ export class Sender implements Flushable {
     if (this.#outbox.length > 0) {
       this.#outbox.append(bytes);
     } else {
-      const taken = this.#socket.write(bytes);
-      if (taken < 0) return; // gone: `close` follows
-      if (taken > 0) this.#wrote(bytes.subarray(0, taken));
-      if (taken === bytes.length) return;
+      const taken = this.#hand(bytes);
+      if (taken === bytes.length || this.#gone) return;
       this.#outbox.append(bytes.subarray(taken));
     }
     this.#watch();
   }
 
-  #wrote(bytes: Uint8Array): void {
-    this.written += bytes.length;
-    this.#tap?.(bytes);
+  /** Writes what is queued, block by block, until the kernel has enough. */
+  #drainOutbox(): void {
+    while (this.#outbox.length > 0) {
+      const bytes = this.#outbox.first;
+      const taken = this.#hand(bytes);
+      if (this.#gone) return;
+      this.#outbox.consume(taken);
+      if (taken < bytes.length) return;
+    }
+  }
+
+  /** Hands bytes to the kernel; how many it took. */
+  #hand(bytes: Uint8Array): number {
+    const taken = this.#socket.write(bytes);
+    if (taken < 0) {
+      // Reset by the peer while the socket is paused: nobody else would ever notice (measured).
+      this.#gone = true;
+      this.#socket.terminate();
+      return 0;
+    }
+    if (taken === 0) return 0;
+    this.written += taken;
+    this.#tap?.(bytes.subarray(0, taken));
+    return taken;
   }
 
   #watch(): void {

@@ -29,6 +29,16 @@ export type FrameErrorCode = "bad_length" | "frame_too_large" | "frame_cut";
 /** The peer broke the framing. The stream cannot be read on: the decoder refuses for good. */
 export class FrameError extends ParleyError<FrameErrorCode> {
   override name = "FrameError";
+  /** The header at fault, where it was one. */
+  header: number | undefined;
+}
+
+/** Did the peer begin with a TLS record, and of which kind? */
+export function tlsRecord(error: FrameError): "hello" | "alert" | undefined {
+  // Content type, then version 3.x: RFC 8446 §5.1.
+  const start = (error.header ?? 0) >>> 8;
+  if (start >= 0x160300 && start <= 0x160304) return "hello";
+  return start >= 0x150300 && start <= 0x150304 ? "alert" : undefined;
 }
 
 /**
@@ -44,6 +54,8 @@ export class FrameDecoder {
   control = false;
   /** Was the frame that `next` gave last a control frame? */
   isControl = false;
+  /** How many frames have come in pieces so far. */
+  partialFrames = 0;
 
   #chunk: Uint8Array = EMPTY;
   #offset = 0;
@@ -59,6 +71,11 @@ export class FrameDecoder {
   /** Bytes received and not yet given out. */
   get buffered(): number {
     return this.#partialLength + this.#chunk.length - this.#offset;
+  }
+
+  /** Bytes received of a frame that no chunk held whole. */
+  get partialLength(): number {
+    return this.#partialLength;
   }
 
   /** Takes over the next bytes of the stream. */
@@ -123,17 +140,17 @@ export class FrameDecoder {
     if (header === ESCAPE) {
       if (available < ESCAPE_HEADER_BYTES) return undefined;
       const long = view.getBigUint64(HEADER_BYTES);
-      if (long > BigInt(this.limit)) throw this.#tooLarge(long);
+      if (long > BigInt(this.limit)) throw this.#tooLarge(long, header);
       length = Number(long);
     } else if (header >= CONTROL_BIT) {
       if (!this.control || (header & CONTROL_MASK) >>> 0 !== CONTROL_BIT) {
-        throw this.#fail("bad_length", `header ${header.toString(16)} is no length`);
+        throw this.#fail("bad_length", `header ${header.toString(16)} is no length`, header);
       }
       this.isControl = true;
       return HEADER_BYTES + (header & 0xffff);
     }
     this.isControl = false;
-    if (length > this.limit) throw this.#tooLarge(length);
+    if (length > this.limit) throw this.#tooLarge(length, header);
     return this.#headerBytes(header) + length;
   }
 
@@ -169,6 +186,7 @@ export class FrameDecoder {
 
   /** Copies `count` bytes of the chunk to the partial frame, whose final size is `total`. */
   #append(count: number, total: number): void {
+    if (this.#partialLength === 0) this.partialFrames++;
     const length = this.#partialLength + count;
     if (length > this.#partial.length) {
       // Four times what was received, not what was announced: 4 bytes of a peer never cost 1 MiB here. Not zeroed: only
@@ -187,12 +205,17 @@ export class FrameDecoder {
     }
   }
 
-  #tooLarge(length: number | bigint): FrameError {
-    return this.#fail("frame_too_large", `frame of ${length} bytes is over the limit of ${this.limit}`);
+  #tooLarge(length: number | bigint, header: number): FrameError {
+    return this.#fail(
+      "frame_too_large",
+      `frame of ${length} bytes is over the limit of ${this.limit}`,
+      header,
+    );
   }
 
-  #fail(code: FrameErrorCode, message: string): FrameError {
+  #fail(code: FrameErrorCode, message: string, header?: number): FrameError {
     this.#error = new FrameError(code, message, { peerMessage: message });
+    this.#error.header = header;
     this.#chunk = EMPTY;
     this.#partial = EMPTY;
     this.#offset = this.#partialLength = 0;

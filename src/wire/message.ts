@@ -81,6 +81,8 @@ const Welcome = v.object({
   expires: v.optional(v.pipe(Text, v.isoTimestamp())),
   last_login: v.optional(Text),
   control: v.optional(v.boolean()),
+  /** Seconds of silence after which the server asks with `ping`; a client that pings as often is never asked. */
+  keepalive: v.optional(v.pipe(v.number(), v.finite(), v.minValue(0))),
 });
 
 const Refused = v.object({
@@ -110,6 +112,9 @@ const Control = v.variant("type", [
   v.object({ type: v.literal("pong"), n: Count }),
 ]);
 
+const CONTROL_TYPES: ReadonlySet<string> = new Set(["end", "bye", "ping", "pong"]);
+const Typed = v.object({ type: Text });
+
 const FromServer = v.variant("type", [Hello, Welcome, Refused, Failure]);
 
 export type Hello = v.InferOutput<typeof Hello>;
@@ -128,6 +133,9 @@ export type FailureCode =
   | "timeout"
   | "too_many_attempts"
   | "full"
+  | "too_many_from_address"
+  | "penalised"
+  | "denied"
   | "busy"
   | "disabled"
   | "login_required"
@@ -140,6 +148,7 @@ export type ByeCode =
   | "revoked"
   | "disabled"
   | "idle"
+  | "timeout"
   | "too_slow"
   | "bad_length"
   | "bad_message"
@@ -164,8 +173,7 @@ export function decodeFromServer(payload: Uint8Array): FromServer {
 /** @throws {MessageError} when `payload` is no control message; undefined for a type of a later version. */
 export function decodeControl(payload: Uint8Array): Control | undefined {
   const value = parse(payload);
-  const known = v.safeParse(v.object({ type: v.picklist(["end", "bye", "ping", "pong"]) }), value);
-  if (!known.success && v.is(v.object({ type: Text }), value)) return undefined;
+  if (v.is(Typed, value) && !CONTROL_TYPES.has(value.type)) return undefined;
   return check(Control, value, "a control message");
 }
 

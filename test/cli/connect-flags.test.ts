@@ -15,7 +15,12 @@ describe("wrong flags end with 2 and one line that names the flag:", () => {
     ["--sned", "--sned", "x"],
     ["--send", "--send"],
     ["--password-stdin", "--password-stdin"],
-    ["--no-tls", "192.0.2.1:1"],
+    ["--no-tls", "--no-tls", "--tls"],
+    ["--no-tls", "--no-tls", "--accept-new"],
+    ["--pin", "--pin", "sha256/short"],
+    ["--pin", "--pin="],
+    ["--tls-ca", "--tls-ca="],
+    ["--allow-md5", "--allow-md5"],
     ["70000", "127.0.0.1:70000"],
     ["a b", "a b"],
   ];

@@ -147,13 +147,12 @@ describe("refuses with exit 2 and one line that names the flag:", () => {
 });
 
 describe("beyond this machine", () => {
-  test("does not listen in plain text unless told to", async () => {
-    const { exitCode, stderr } = await run(["serve", "--host", "0.0.0.0", "--port", "0"]);
-    expect(exitCode).toBe(2);
-    expect(stderr).toContain("--no-tls");
-    await using server = await serve(["--host", "0.0.0.0", "--no-tls"]);
-    expect(server.ready["host"]).toBe("0.0.0.0");
-    await server.stop();
+  test("encrypts by itself, and listens in plain text only when told to", async () => {
+    await using encrypted = await serve(["--host", "0.0.0.0"]);
+    expect(encrypted.ready["tls"]).toMatch(/^sha256\/[A-Za-z0-9+/]{43}=$/);
+    await using plain = await serve(["--host", "0.0.0.0", "--no-tls"]);
+    expect(plain.ready).toMatchObject({ host: "0.0.0.0", tls: null });
+    await Promise.all([encrypted.stop(), plain.stop()]);
   });
 
   test("does not let anybody in with --bare unless told to", async () => {

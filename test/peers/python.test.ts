@@ -1,11 +1,11 @@
 // Pythons of this machine as peers: docs/client.py as it is, the proof of a token made with hashlib and hmac, and
 // multiprocessing.connection, which speaks bare frames by itself. Each Python under ~/.pyenv, and the one on PATH.
 
-import { homedir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { addUser, PASSWORD, serve, type Serving } from "../support/executable.ts";
 import { tempFolder } from "../support/folder.ts";
+import { findPythons } from "../support/pythons.ts";
 
 setDefaultTimeout(60_000);
 
@@ -31,7 +31,7 @@ afterAll(async () => {
   folder[Symbol.dispose]();
 });
 
-describe.each(pythons)("Python %s", (_, python) => {
+describe.each(pythons)("Python $version", ({ path: python }) => {
   const run = async (argv: string[], stdin = "") => {
     const child = Bun.spawn([python, ...argv], { stdin: Buffer.from(stdin), stdout: "pipe", stderr: "pipe" });
     const [stdout, stderr, code] = await Promise.all([
@@ -72,19 +72,3 @@ test("docs/client.py is at most 20 lines and needs nothing but the standard libr
   const allowed = ["socket", "struct", "json", "hashlib", "sys"];
   expect(modules.filter((name) => !allowed.includes(name))).toEqual([]);
 });
-
-/** Version and path of each. */
-function findPythons(): [version: string, path: string][] {
-  const paths = [
-    ...new Bun.Glob(".pyenv/versions/*/bin/python3").scanSync({ cwd: homedir(), absolute: true }),
-  ];
-  const onPath = Bun.which("python3", {
-    PATH: (process.env["PATH"] ?? "").replaceAll(/[^:]*\.pyenv\/shims:?/g, ""),
-  });
-  if (onPath !== null) paths.push(onPath);
-  return paths.sort().flatMap((path): [string, string][] => {
-    const { stdout, exitCode } = Bun.spawnSync([path, "--version"], { stderr: "ignore" });
-    const version = /^Python (3\.\S+)/.exec(stdout.toString())?.[1];
-    return exitCode === 0 && version !== undefined ? [[version, path]] : [];
-  });
-}

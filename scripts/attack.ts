@@ -1,0 +1,34 @@
+// What attacks cost a server and those it serves, measured against the executable.
+//
+//     bun scripts/build.ts && bun scripts/attack.ts [flood|silent|reader|all]
+//
+// A Markdown table on stdout; what is over its target is marked.
+
+import { flood } from "./attack/flood.ts";
+import { glutton, mute } from "./attack/reader.ts";
+import { silent } from "./attack/silent.ts";
+import type { Figure } from "./attack/target.ts";
+
+const FLOOD = { logins: 9, roundTrips: 2000 };
+const ATTACKS: Readonly<Record<string, (() => Promise<Figure[]>)[]>> = {
+  flood: [
+    () => flood({ ...FLOOD, guesses: 64, addresses: 1 }),
+    () => flood({ ...FLOOD, guesses: 64, addresses: 64 }),
+  ],
+  silent: [() => silent(1), () => silent(8)],
+  reader: [glutton, mute],
+};
+
+function row({ attack, what, value, unit, target }: Figure): string {
+  const shown = `${value < 100 ? value.toPrecision(3) : Math.round(value)} ${unit}`.trim();
+  const limit = target === undefined ? "" : `< ${target} ${unit}${value < target ? "" : " **missed**"}`;
+  return `| ${attack} | ${what} | ${shown} | ${limit} |\n`;
+}
+
+const wanted = process.argv[2] ?? "all";
+const chosen = wanted === "all" ? Object.values(ATTACKS).flat() : ATTACKS[wanted];
+if (chosen === undefined) throw new Error(`no attack ${wanted}: ${Object.keys(ATTACKS).join(", ")} or all`);
+process.stdout.write("| attack | what | measured | target |\n| --- | --- | ---: | --- |\n");
+for (const measure of chosen) {
+  for (const figure of await measure()) process.stdout.write(row(figure));
+}

@@ -1,0 +1,96 @@
+// The mutual challenge and response of the shared key (wire protocol, section 2), both halves, straight down.
+//
+//     server                        client
+//     #CHALLENGE# ‖ M1         →
+//                              ←    response(M1)
+//     #WELCOME# or #FAILURE#   →
+//                              ←    #CHALLENGE# ‖ M2
+//     response(M2)             →
+//                              ←    #WELCOME# or #FAILURE#
+
+import { KeyError, type ConnectionKey, type KeySide } from "../auth/key.ts";
+import { MAX_KEY_FRAME_BYTES } from "../limits.ts";
+import type { Connection } from "../net/connection.ts";
+
+const CHALLENGE = Buffer.from("#CHALLENGE#");
+const WELCOME = Buffer.from("#WELCOME#");
+const FAILURE = Buffer.from("#FAILURE#");
+
+/**
+ * Proves the key to the client and has it proven; the server's half.
+ *
+ * @throws {KeyError} when the client has not the key, or asks for what nobody who has it would; it has been told.
+ */
+export async function exchangeKeyAsServer(connection: Connection, key: ConnectionKey): Promise<void> {
+  connection.decoder.limit = MAX_KEY_FRAME_BYTES;
+  await demand(connection, key, "server");
+  await answer(connection, key, "server", await receive(connection));
+}
+
+/**
+ * The client's half.
+ *
+ * @param first the server's first payload, which {@link isChallenge}.
+ * @throws {KeyError} as {@link exchangeKeyAsServer}.
+ */
+export async function exchangeKeyAsClient(
+  connection: Connection,
+  key: ConnectionKey,
+  first: Uint8Array,
+): Promise<void> {
+  await answer(connection, key, "client", first);
+  await demand(connection, key, "client");
+}
+
+/** Is this the first thing that a server with a shared key says? */
+export function isChallenge(payload: Uint8Array): boolean {
+  return startsWith(payload, CHALLENGE);
+}
+
+/** Says that a key was expected and none was asked for, in the words of the exchange. */
+export function sayKeyMissing(connection: Connection): void {
+  connection.send(FAILURE);
+}
+
+/** Is this what {@link sayKeyMissing} sends? */
+export function isKeyMissing(payload: Uint8Array): boolean {
+  return FAILURE.equals(payload);
+}
+
+async function demand(connection: Connection, key: ConnectionKey, side: KeySide): Promise<void> {
+  const challenge = key.challenge(side);
+  try {
+    connection.send(Buffer.concat([CHALLENGE, challenge]));
+    key.verify(challenge, await receive(connection));
+    connection.send(WELCOME);
+  } catch (error) {
+    if (error instanceof KeyError) connection.send(FAILURE);
+    throw error;
+  } finally {
+    key.settle(challenge);
+  }
+}
+
+async function answer(
+  connection: Connection,
+  key: ConnectionKey,
+  side: KeySide,
+  payload: Uint8Array,
+): Promise<void> {
+  if (!isChallenge(payload)) {
+    throw new KeyError("bad_challenge", "the peer did not ask for the key in its turn");
+  }
+  connection.send(key.respond(side, Buffer.from(payload.subarray(CHALLENGE.length))));
+  if (WELCOME.equals(await receive(connection))) return;
+  throw new KeyError("bad_response", "the peer has another key: it refused our response");
+}
+
+async function receive(connection: Connection): Promise<Buffer> {
+  const payload = await connection.read();
+  if (payload !== null) return Buffer.from(payload);
+  throw new KeyError("bad_response", "the peer left during the key exchange: has it no key?");
+}
+
+function startsWith(payload: Uint8Array, start: Buffer): boolean {
+  return start.equals(payload.subarray(0, start.length));
+}

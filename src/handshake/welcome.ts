@@ -1,0 +1,229 @@
+// From a fresh connection to a conversation: the server's half, straight down. These files join wire, net and auth.
+//
+//     server                                 client
+//     (challenge and response of the shared key, both ways, where there is one)
+//     hello                              →
+//                                        ←   login
+//     refused, attempts_left: 2          →
+//                                        ←   login
+//     welcome                            →
+//
+// Frames on the heels of a login wait in the decoder while the password is checked: nothing reads them until somebody
+// asks. Errors travel up; the server alone turns them into an `error` message and closes.
+
+import { randomBytes } from "node:crypto";
+import { setTimeout as delay } from "node:timers/promises";
+import type { Applicant, Authenticator } from "../auth/authenticate.ts";
+import { LoginError, type Identity } from "../auth/identity.ts";
+import { KeyError, type SharedKey } from "../auth/key.ts";
+import { BUSY_RETRY_SECONDS, MAX_LOGIN_FRAME_BYTES, sayDuration } from "../limits.ts";
+import type { Connection } from "../net/connection.ts";
+import { ConnectionError } from "../net/connection-error.ts";
+import { FrameError, tlsRecord } from "../wire/frame.ts";
+import {
+  decodeLogin,
+  encodeMessage,
+  MessageError,
+  NONCE_BYTES,
+  PROTOCOL,
+  type FromServer,
+  type Login,
+} from "../wire/message.ts";
+import { HandshakeError } from "./failure.ts";
+import { exchangeKeyAsServer, isKeyMissing } from "./key-exchange.ts";
+
+export interface WelcomeOptions {
+  authenticator: Authenticator;
+  /** What a client must prove before anything else. */
+  key?: SharedKey;
+  /** No hello and no login: frames are the conversation. */
+  bare: boolean;
+  /** Name of the service, for `hello`. */
+  service: string;
+  /** Longest payload after welcome, in bytes. */
+  maxFrame: number;
+  /** Refusals until the connection is closed. */
+  maxAttempts: number;
+  /** From accept to the end of the login, whatever the peer sends meanwhile. */
+  timeoutMs: number;
+  /** Seconds of silence after which the peer is asked whether it is there. */
+  keepalive: number;
+  /** Told of each refusal; says how long the client shall wait for it, in milliseconds. */
+  onRefused(error: LoginError): number;
+  /** Takes a place for the user. @throws {HandshakeError} `full` when all are taken. */
+  seat(identity: Identity): void;
+}
+
+export interface Arrival extends Identity {
+  /** May control frames be sent? */
+  control: boolean;
+}
+
+/**
+ * Logs a client in.
+ *
+ * @throws {HandshakeError} when it did not come to that; the caller tells the peer and closes.
+ */
+export async function welcome(connection: Connection, options: WelcomeOptions): Promise<Arrival> {
+  const { key, bare, maxFrame, timeoutMs } = options;
+  const left = timeoutMs - (performance.now() - connection.since);
+  const deadline = setTimeout(() => {
+    connection.abort(new HandshakeError("timeout", `no login within ${sayDuration(timeoutMs)}`));
+  }, left);
+  try {
+    if (key !== undefined) await exchangeKeyAsServer(connection, key.on(connection.binding));
+    if (!bare) {
+      connection.decoder.limit = MAX_LOGIN_FRAME_BYTES;
+      return await logIn(connection, options);
+    }
+    connection.decoder.limit = maxFrame;
+    return { user: null, method: "bare", known: false, control: false };
+  } catch (error) {
+    throw asHandshakeError(error);
+  } finally {
+    clearTimeout(deadline);
+  }
+}
+
+async function logIn(connection: Connection, options: WelcomeOptions): Promise<Arrival> {
+  const { authenticator, service, maxFrame, maxAttempts } = options;
+  const nonce = randomBytes(NONCE_BYTES);
+  send(connection, {
+    type: "hello",
+    protocol: PROTOCOL,
+    service,
+    ...authenticator.offer(connection.address),
+    nonce: nonce.toString("base64"),
+    max_frame: maxFrame,
+  });
+  for (let attemptsLeft = maxAttempts - 1; ; attemptsLeft--) {
+    const payload = await connection.read();
+    if (payload === null) throw new HandshakeError("gone", "the client left before logging in");
+    if (isKeyMissing(payload)) {
+      throw new HandshakeError("key_refused", "the client has a shared key, and this server asks for none");
+    }
+    const login = decodeLogin(payload);
+    try {
+      const identity = await identify(login, connection, options, nonce);
+      const control = login.control === true;
+      connection.decoder.limit = maxFrame;
+      connection.decoder.control = control;
+      send(connection, {
+        type: "welcome",
+        user: identity.user,
+        known: identity.known,
+        token: identity.newToken?.text,
+        expires: identity.newToken?.expires,
+        last_login: identity.lastLogin,
+        control: control ? true : undefined,
+        keepalive: control ? options.keepalive : undefined,
+      });
+      return { ...identity, control };
+    } catch (error) {
+      if (!(error instanceof LoginError)) throw error;
+      await refuse(connection, error, attemptsLeft, options);
+    }
+  }
+}
+
+async function identify(
+  login: Login,
+  connection: Connection,
+  options: WelcomeOptions,
+  nonce: Uint8Array,
+): Promise<Identity> {
+  const { authenticator } = options;
+  const { address, encrypted, binding } = connection;
+  const who: Applicant = { address, encrypted, isThere: () => !connection.closed };
+  const identity = await authenticate(login, who, authenticator, { nonce, binding });
+  connection.check(); // the deadline may have passed while a password was checked
+  options.seat(identity);
+  return login.token === false ? identity : authenticator.withToken(identity, who);
+}
+
+async function authenticate(
+  login: Login,
+  who: Applicant,
+  authenticator: Authenticator,
+  { nonce, binding }: { nonce: Uint8Array; binding: Uint8Array },
+): Promise<Identity> {
+  switch (login.method) {
+    case "none":
+      return authenticator.none();
+    case "ip":
+      return authenticator.byAddress(who);
+    case "name":
+      return authenticator.byName(who, login.user);
+    case "password":
+      return authenticator.byPassword(who, login.user, login.password);
+    case "register":
+      return authenticator.register(who, login.user, login.password);
+    case "token": {
+      const proof = Buffer.from(login.proof, "base64");
+      const identity = authenticator.byToken(who, login.id, proof, nonce, binding);
+      // The conversation of a token that is gone ends like any other: with `bye`, code `revoked`.
+      if (login.logout === true) await authenticator.logout(login.id);
+      return identity;
+    }
+  }
+}
+
+/** Tells the client that it may try again, or throws what ends the connection. */
+async function refuse(
+  connection: Connection,
+  error: LoginError,
+  attemptsLeft: number,
+  options: WelcomeOptions,
+): Promise<void> {
+  const pause = options.onRefused(error);
+  const message = error.peerMessage ?? "login refused";
+  switch (error.code) {
+    case "gone":
+      throw new HandshakeError("gone", error.message);
+    case "disabled":
+      throw new HandshakeError("disabled", message);
+    case "busy":
+      throw new HandshakeError("busy", message, { retryAfter: BUSY_RETRY_SECONDS });
+    case "rationed":
+      throw new HandshakeError("too_many_from_address", message, { retryAfter: error.retryAfter });
+    case "unavailable":
+      throw new HandshakeError("busy", message); // nobody knows for how long
+    default:
+      if (pause > 0) await delay(pause);
+      send(connection, { type: "refused", code: error.code, message, attempts_left: attemptsLeft });
+      if (attemptsLeft > 0) return;
+      throw new HandshakeError("too_many_attempts", `${options.maxAttempts} logins were refused`);
+  }
+}
+
+function asHandshakeError(error: unknown): unknown {
+  if (error instanceof MessageError)
+    return new HandshakeError("bad_message", error.message, { cause: error });
+  if (error instanceof KeyError) return new HandshakeError("key_refused", error.message, { cause: error });
+  if (error instanceof ConnectionError && error.code === "crowded_out") {
+    return new HandshakeError("busy", error.message, { retryAfter: 1, cause: error });
+  }
+  if (!(error instanceof FrameError)) return error;
+  if (error.code === "frame_cut") return new HandshakeError("gone", error.message, { cause: error });
+  if (tlsRecord(error) === "hello") {
+    return new HandshakeError("bad_length", "a TLS client on a port without TLS", { cause: error });
+  }
+  return new HandshakeError("bad_length", error.message, { cause: error });
+}
+
+function send(connection: Connection, message: FromServer): void {
+  connection.send(encodeMessage(message));
+}
+
+/** Tells a peer why it is turned away, so that it arrives, and closes. */
+export function turnAway(connection: Connection, error: HandshakeError): void {
+  if (error.code !== "gone" && error.code !== "key_refused") {
+    send(connection, {
+      type: "error",
+      code: error.code,
+      message: error.peerMessage ?? error.message,
+      retry_after: error.retryAfter,
+    });
+  }
+  connection.finish();
+}

@@ -1,0 +1,38 @@
+// The file of a shared key: random bytes in hex, on one line, nobody else's to read.
+
+import { keyFlaw, mintKey } from "./auth/key.ts";
+import { ParleyError } from "./errors.ts";
+import { createPrivateFile, followLinks, readPrivateFile } from "./private-file.ts";
+
+const HOW_TO_MAKE = "make one with: parley serve --key-file FILE, or: openssl rand -hex 32 > FILE";
+
+/**
+ * The key in `path`.
+ *
+ * @throws {FileError} when others could read it.
+ * @throws {ParleyError} `failed` when there is none, or it will not do.
+ */
+export function readKeyFile(path: string): Buffer {
+  const { text } = readPrivateFile(followLinks(path));
+  if (text === null) {
+    throw new ParleyError("failed", `there is no key file ${path}`, {
+      hint: "copy the server's: both sides need the same key",
+    });
+  }
+  const hex = text.trim();
+  if (!/^(?:[\da-f]{2})+$/i.test(hex)) {
+    throw new ParleyError("failed", `${path} is no key: it should hold hexadecimal digits on one line`, {
+      hint: HOW_TO_MAKE,
+    });
+  }
+  const key = Buffer.from(hex, "hex");
+  const flaw = keyFlaw(key);
+  if (flaw !== undefined) throw new ParleyError("failed", `${path}: ${flaw}`, { hint: HOW_TO_MAKE });
+  return key;
+}
+
+/** Makes a key file unless there is one; true when it did. @throws {FileError} `unwritable`. */
+export function makeKeyFile(path: string): boolean {
+  const target = followLinks(path);
+  return readPrivateFile(target).text === null && createPrivateFile(target, `${mintKey().toString("hex")}\n`);
+}

@@ -1,0 +1,216 @@
+// Who may come in: the policy at accept, before a byte is read. Knows addresses and numbers, no sockets.
+//
+//     denied → penalised → full → too many of this address → too many pending     → a Refusal, or a guest of the house
+//
+// Pending is whoever has not logged in yet. Those who only sit there never keep a newcomer out: where there is no room,
+// one that has been silent for a while makes way, of the source that has most of them. Where all are busy the newcomer
+// is held for a moment, since a login takes less: many clients that come at once all get in. Only then is it refused:
+// from half of the limit on early and at random, as sshd's MaxStartups, so that a flood cannot count on anything.
+
+import { PENDING_GRACE_MS, PENDING_HOLD_MS } from "../limits.ts";
+import { sourceOf, type Network } from "../address.ts";
+import { Penalties } from "./penalties.ts";
+import type { Offence } from "../limits.ts";
+
+export type RefusalCode = "denied" | "penalised" | "full" | "too_many_from_address";
+
+/** Why a peer is not let in. `retryAfter` in seconds; undefined where waiting does not help. */
+export interface Refusal {
+  code: RefusalCode;
+  message: string;
+  retryAfter: number | undefined;
+}
+
+/** When the server begins to refuse, with which chance in percent, and from when on always: sshd's start:rate:full. */
+export interface PendingLimit {
+  start: number;
+  rate: number;
+  full: number;
+}
+
+export interface AdmissionOptions {
+  maxConnections: number;
+  maxPending: PendingLimit;
+  maxPendingPerAddress: number;
+  /** Undefined: nobody is penalised. */
+  penalties: Penalties | undefined;
+  penaltyExempt: readonly Network[];
+  /** When not empty, only these may come in. */
+  allow: readonly Network[];
+  /** These may not. */
+  deny: readonly Network[];
+  /** From 0 to 1. */
+  random?: () => number;
+}
+
+/** A pending connection, as admission sees it. */
+export interface Guest {
+  readonly address: string;
+  /** When it was accepted, by `performance.now`. */
+  readonly since: number;
+  /** Is it we who wait for it, rather than it for us? */
+  isIdle(): boolean;
+  /** Asks it to leave: somebody else needs the place. */
+  makeWay(): void;
+}
+
+/** Told once: undefined when the guest may come in. */
+type Decide = (refusal: Refusal | undefined) => void;
+
+interface Held {
+  decide: Decide;
+  timer: Timer;
+}
+
+export class Admission {
+  readonly #options: AdmissionOptions;
+  readonly #pending = new Map<string, Set<Guest>>();
+  readonly #held = new Map<Guest, Held>();
+  #pendingCount = 0;
+
+  constructor(options: AdmissionOptions) {
+    this.#options = options;
+  }
+
+  get maxConnections(): number {
+    return this.#options.maxConnections;
+  }
+
+  get pending(): number {
+    return this.#pendingCount;
+  }
+
+  /**
+   * Lets `guest` in as pending, or says why not: at once, or after {@link PENDING_HOLD_MS} at most. A guest that leaves
+   * before is not told.
+   *
+   * @param connections how many there are already, those being refused left out.
+   */
+  admit(guest: Guest, connections: number, decide: Decide): void {
+    const forbidden = this.#forbid(guest, connections);
+    if (forbidden !== undefined) return decide(forbidden);
+    const obstacle = this.#makeRoom(guest);
+    if (obstacle === undefined) {
+      this.#enter(guest);
+      return decide(undefined);
+    }
+    const timer = setTimeout(() => {
+      this.#held.delete(guest);
+      decide(obstacle);
+    }, PENDING_HOLD_MS);
+    this.#held.set(guest, { decide, timer });
+  }
+
+  /** No longer pending: logged in, or gone. Once is enough. */
+  leave(guest: Guest): void {
+    const held = this.#held.get(guest);
+    if (held !== undefined) {
+      clearTimeout(held.timer);
+      this.#held.delete(guest);
+    } else if (this.#remove(guest)) {
+      this.#admitHeld();
+    }
+  }
+
+  penalise(address: string, offence: Offence): void {
+    if (this.#options.penaltyExempt.some((network) => network.has(address))) return;
+    this.#options.penalties?.add(sourceOf(address), offence, performance.now());
+  }
+
+  forgive(address: string): void {
+    this.#options.penalties?.forgive(sourceOf(address));
+  }
+
+  #enter(guest: Guest): void {
+    const source = sourceOf(guest.address);
+    const guests = this.#pending.get(source) ?? new Set();
+    this.#pending.set(source, guests.add(guest));
+    this.#pendingCount++;
+  }
+
+  #remove(guest: Guest): boolean {
+    const source = sourceOf(guest.address);
+    const guests = this.#pending.get(source);
+    if (guests?.delete(guest) !== true) return false;
+    this.#pendingCount--;
+    if (guests.size === 0) this.#pending.delete(source);
+    return true;
+  }
+
+  /** There is a place: for the one that came last, since in a flood the line is the flood's. */
+  #admitHeld(): void {
+    const { maxPending, maxPendingPerAddress } = this.#options;
+    if (this.#held.size === 0 || this.#pendingCount >= maxPending.full) return;
+    for (const [guest, { decide, timer }] of [...this.#held].reverse()) {
+      const own = this.#pending.get(sourceOf(guest.address))?.size ?? 0;
+      if (own >= maxPendingPerAddress) continue;
+      clearTimeout(timer);
+      this.#held.delete(guest);
+      this.#enter(guest);
+      return decide(undefined);
+    }
+  }
+
+  #forbid({ address, since }: Guest, connections: number): Refusal | undefined {
+    const { allow, deny, penalties, maxConnections } = this.#options;
+    if (
+      deny.some((network) => network.has(address)) ||
+      (allow.length > 0 && !allow.some((network) => network.has(address)))
+    ) {
+      return {
+        code: "denied",
+        message: `connections from ${address} are not accepted`,
+        retryAfter: undefined,
+      };
+    }
+    const penalty = penalties?.remaining(sourceOf(address), since);
+    if (penalty !== undefined) {
+      const retryAfter = Math.ceil(penalty / 1000);
+      const message = `too much went wrong from ${address}: try again in ${retryAfter} s`;
+      return { code: "penalised", message, retryAfter };
+    }
+    if (connections < maxConnections) return undefined;
+    const message = `the server has its ${maxConnections} connections: try again later`;
+    return { code: "full", message, retryAfter: 5 };
+  }
+
+  #makeRoom(guest: Guest): Refusal | undefined {
+    const { maxPendingPerAddress } = this.#options;
+    const own = this.#pending.get(sourceOf(guest.address)) ?? new Set();
+    if (own.size >= maxPendingPerAddress && !this.#evict(own, guest.since)) {
+      const message = `${own.size} connections from ${guest.address} have not logged in yet: try again in a moment`;
+      return { code: "too_many_from_address", message, retryAfter: 1 };
+    }
+    if (!this.#isUnlucky() || this.#evictAnywhere(guest.since)) return undefined;
+    const message = `${this.#pendingCount} connections have not logged in yet: try again in a moment`;
+    return { code: "full", message, retryAfter: 1 };
+  }
+
+  /** sshd's rule: from `start` on with chance `rate`, rising to certainty at `full`. */
+  #isUnlucky(): boolean {
+    const { start, rate, full } = this.#options.maxPending;
+    const count = this.#pendingCount;
+    if (count < start) return false;
+    if (count >= full) return true;
+    const chance = (rate + ((100 - rate) * (count - start)) / (full - start)) / 100;
+    return (this.#options.random ?? Math.random)() < chance;
+  }
+
+  /** Makes one leave of the source that has most who could. */
+  #evictAnywhere(now: number): boolean {
+    const bySize = [...this.#pending.values()].sort((a, b) => b.size - a.size);
+    return bySize.some((guests) => this.#evict(guests, now));
+  }
+
+  /** Makes the one leave that has been here longest and says nothing. */
+  #evict(guests: ReadonlySet<Guest>, now: number): boolean {
+    for (const guest of guests) {
+      if (now - guest.since < PENDING_GRACE_MS) return false; // those after it are younger still
+      if (!guest.isIdle()) continue;
+      this.#remove(guest);
+      guest.makeWay();
+      return true;
+    }
+    return false;
+  }
+}

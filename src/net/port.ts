@@ -1,0 +1,86 @@
+// The listening socket and its port. A busy port is one that anybody holds on 127.0.0.1, ::1, 0.0.0.0 or :: — two servers
+// can share a port number on different addresses, and a client of `localhost` would reach whichever comes first.
+
+import type { TLSOptions } from "bun";
+import { ParleyError, messageOf, systemCode } from "../errors.ts";
+import { PORT_ATTEMPTS } from "../limits.ts";
+import { formatAddress } from "../address.ts";
+import type { Connection } from "./connection.ts";
+
+export interface PortOptions {
+  /** Address or name to listen on, without brackets. */
+  host: string;
+  /** 0: any free port. */
+  port: number;
+  /** Fail when the port is busy, instead of taking one of the next {@link PORT_ATTEMPTS}. */
+  strictPort?: boolean;
+}
+
+export type Handlers = Bun.SocketHandler<Connection>;
+export type BoundSocket = Bun.TCPSocketListener<Connection>;
+
+/**
+ * The first free port from `options.port` on, held.
+ *
+ * @throws {ParleyError} `failed` when the port (and, unless strict, each of the next ones) is busy, or the address is
+ *   not of this machine.
+ */
+export function bind(options: PortOptions, handlers: Handlers, tls: TLSOptions | undefined): BoundSocket {
+  const { host, port: wanted } = options;
+  if (wanted === 0) return open(host, 0, handlers, tls);
+  const last = options.strictPort === true ? wanted : Math.min(65535, wanted + PORT_ATTEMPTS);
+  for (let port = wanted; port <= last; port++) {
+    if (isTaken(port)) continue;
+    try {
+      return open(host, port, handlers, tls);
+    } catch (error) {
+      if (!(error instanceof ParleyError) || systemCode(error.cause) !== "EADDRINUSE") throw error;
+    }
+  }
+  throw new ParleyError(
+    "failed",
+    last === wanted ? `port ${wanted} is busy` : `ports ${wanted} to ${last} are all busy`,
+    { hint: "another program listens there: stop it, or choose with --port (0 takes any free one)" },
+  );
+}
+
+/** Does anybody listen on `port`, at any address that a client of this machine might try? */
+function isTaken(port: number): boolean {
+  return ["127.0.0.1", "::1", "0.0.0.0", "::"].some((hostname) => {
+    try {
+      Bun.listen({ hostname, port, socket: { data() {} } }).stop(true);
+      return false;
+    } catch (error) {
+      return systemCode(error) === "EADDRINUSE"; // anything else: no such address here, so nobody is on it
+    }
+  });
+}
+
+function open(hostname: string, port: number, socket: Handlers, tls: TLSOptions | undefined): BoundSocket {
+  try {
+    // `data` is set in `open`, which Bun's type does not allow for.
+    const options = { hostname, port, allowHalfOpen: true, socket };
+    return tls === undefined ? Bun.listen<Connection>(options) : Bun.listen<Connection>({ ...options, tls });
+  } catch (error) {
+    throw new ParleyError("failed", `cannot listen on ${formatAddress(hostname, port)}: ${explain(error)}`, {
+      hint:
+        systemCode(error) === "EACCES"
+          ? "ports below 1024 belong to the administrator: choose one above"
+          : undefined,
+      cause: error,
+    });
+  }
+}
+
+function explain(error: unknown): string {
+  switch (systemCode(error)) {
+    case "EADDRINUSE":
+      return "the port is busy";
+    case "EADDRNOTAVAIL":
+      return "this machine has no such address";
+    case "EACCES":
+      return "permission denied";
+    default:
+      return messageOf(error);
+  }
+}

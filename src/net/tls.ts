@@ -1,0 +1,73 @@
+// TLS as parley speaks it: 1.3 only, so that the exporter names exactly one channel; a server known by the pin of its
+// key, or by a certificate authority.
+//
+// Bun's options become plain text when key and certificate are missing (measured): both are demanded here, and nothing
+// is left to defaults or to the environment.
+
+import { createHash, X509Certificate, type KeyObject } from "node:crypto";
+import type { Socket, TLSOptions } from "bun";
+
+/** What a server shows: PEM texts, and the pin of its key. */
+export interface TlsIdentity {
+  key: string;
+  certificate: string;
+  pin: string;
+}
+
+/** What a client demands. */
+export interface TlsDemand {
+  /** PEM of the authorities to believe; without it nobody is believed, and the pin must be checked by the caller. */
+  authorities: string | undefined;
+}
+
+const TLS_1_3 = 0x0304;
+
+/** Bun takes the number, and only the number (measured); its types know neither. */
+type Options = TLSOptions & { minVersion: number };
+
+export function serverOptions({ key, certificate }: TlsIdentity): TLSOptions {
+  if (key === "" || certificate === "") throw new TypeError("TLS needs a key and a certificate");
+  const options: Options = {
+    key,
+    cert: certificate,
+    requestCert: false,
+    rejectUnauthorized: false,
+    minVersion: TLS_1_3,
+  };
+  return options;
+}
+
+export function clientOptions({ authorities }: TlsDemand, host: string): TLSOptions {
+  if (authorities === "") throw new TypeError("no authority to believe");
+  const trust =
+    authorities === undefined
+      ? { rejectUnauthorized: false }
+      : { ca: authorities, rejectUnauthorized: true, serverName: host };
+  const options: Options = { ...trust, minVersion: TLS_1_3 };
+  return options;
+}
+
+/** `sha256/` and the base64 SHA-256 of a public key (its SPKI in DER): the key is who the server is, not the certificate. */
+export function pinOf(publicKey: KeyObject): string {
+  const spki = publicKey.export({ type: "spki", format: "der" });
+  return `sha256/${createHash("sha256").update(spki).digest("base64")}`;
+}
+
+/** Is `text` a pin as {@link pinOf} makes them? */
+export function isPin(text: string): boolean {
+  return /^sha256\/[A-Za-z0-9+/]{43}=$/.test(text);
+}
+
+/** The pin of whoever is at the other end of an established channel. */
+export function peerPin(socket: Socket<unknown>): string | undefined {
+  const certificate: X509Certificate | undefined = socket.getPeerX509Certificate();
+  return certificate === undefined ? undefined : pinOf(certificate.publicKey);
+}
+
+/** 32 bytes that only the two ends of this channel know (RFC 9266). */
+export function exporterOf(socket: Socket<unknown>): Uint8Array {
+  // Bun's types say that this returns nothing.
+  const bytes: unknown = socket.exportKeyingMaterial(32, "EXPORTER-Channel-Binding", Buffer.alloc(0));
+  if (bytes instanceof Uint8Array && bytes.length === 32) return bytes;
+  throw new Error("this TLS channel has no exporter");
+}

@@ -1,0 +1,72 @@
+// Floods against the executable as it is by default. How fast it is then, scripts/attack.ts tells; here only what holds
+// on any machine.
+
+import { expect, test } from "bun:test";
+import { flood } from "../../scripts/attack/flood.ts";
+import { glutton, mute } from "../../scripts/attack/reader.ts";
+import { silent } from "../../scripts/attack/silent.ts";
+import { LIFTED, type Figure } from "../../scripts/attack/target.ts";
+import { attack, descriptors, until } from "../support/attack.ts";
+import { serve } from "../support/executable.ts";
+import { frame } from "../support/peer.ts";
+
+const GUESSES = 64;
+const TIMEOUT_MS = 30_000;
+
+function valueOf(figures: readonly Figure[], what: string): number {
+  const figure = figures.find((one) => one.what === what);
+  if (figure === undefined) throw new Error(`nothing was measured as ${what}`);
+  return figure.value;
+}
+
+test(
+  "guesses from one address keep nobody at another from logging in, and a token waits for no hash",
+  async () => {
+    const figures = await flood({ guesses: GUESSES, addresses: 1, logins: 3, roundTrips: 200 });
+    const oneHash = valueOf(figures, "password login, idle, median");
+    const flooded = valueOf(figures, "password login, flood, median");
+    expect(flooded).toBeLessThan(5000);
+    expect(flooded).toBeLessThan((oneHash * GUESSES) / 2); // nowhere near the end of a queue of all of them
+    expect(valueOf(figures, "token login, flood, median")).toBeLessThan(flooded);
+    expect(valueOf(figures, "server memory, growth")).toBeLessThan(150);
+  },
+  TIMEOUT_MS,
+);
+
+test(
+  "connections that say nothing keep nobody else out",
+  async () => {
+    for (const addresses of [1, 8]) {
+      expect(valueOf(await silent(addresses), "login from another address")).toBeLessThan(10_000);
+    }
+  },
+  TIMEOUT_MS,
+);
+
+test(
+  "a client that never reads costs the server next to no memory: it is not read from, or dropped",
+  async () => {
+    // Of 50 MiB.
+    expect(valueOf(await glutton(), "server memory, growth")).toBeLessThan(32);
+    expect(valueOf(await mute(), "server memory, growth")).toBeLessThan(32);
+  },
+  TIMEOUT_MS,
+);
+
+test(
+  "whoever resets its connection while it is turned away is gone at once",
+  async () => {
+    await using server = await serve(["--auth", "none", ...LIFTED]);
+    const base = descriptors(server.pid);
+    for (let round = 0; round < 10; round++) {
+      const clients = Array.from({ length: 30 }, async (_, index) => {
+        const { socket, closed } = await attack(server.port, `127.0.0.${10 + index}`);
+        socket.write(frame("no login"), () => socket.resetAndDestroy());
+        await closed;
+      });
+      await Promise.all(clients);
+    }
+    await until("sockets left", 0, () => descriptors(server.pid) - base);
+  },
+  TIMEOUT_MS,
+);
