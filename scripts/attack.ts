@@ -12,8 +12,9 @@ import type { Figure } from "./attack/target.ts";
 const FLOOD = { logins: 9, roundTrips: 2000 };
 const ATTACKS: Readonly<Record<string, (() => Promise<Figure[]>)[]>> = {
   flood: [
-    () => flood({ ...FLOOD, guesses: 64, addresses: 1 }),
-    () => flood({ ...FLOOD, guesses: 64, addresses: 64 }),
+    () => flood({ ...FLOOD, guesses: 64, addresses: 1, lifted: false }),
+    () => flood({ ...FLOOD, guesses: 64, addresses: 1, lifted: true }),
+    () => flood({ ...FLOOD, guesses: 64, addresses: 64, lifted: false }),
   ],
   silent: [() => silent(1), () => silent(8)],
   reader: [glutton, mute],

@@ -63,8 +63,11 @@ export const MAX_PENALISED_SOURCES = 65_536;
 /** Before the answer to the nth refused login in a row of one source: the first connection's three are free. */
 export const REFUSAL_DELAYS_MS = [0, 0, 0, SECOND, 2 * SECOND, 4 * SECOND, 8 * SECOND] as const;
 
-/** Connections that are only being told why they may not come in; more are reset without a word. */
-export const MAX_REFUSING = RESERVED_DESCRIPTORS / 2;
+/** Connections that are only being told why they may not come in, at least and, with descriptors to spare, at most. */
+export const MIN_REFUSING = RESERVED_DESCRIPTORS / 2;
+export const MAX_REFUSING = 256;
+/** How long those wait for the answer who asked for too much: whoever floods is slowed down by its own flood. */
+export const REFUSING_PAUSE_MS = SECOND;
 
 /** How long a refused login counts for the next one's delay. */
 export const REFUSAL_MEMORY_MS = 60 * SECOND;
@@ -126,6 +129,8 @@ export const MAX_HASH_TIME = 10;
 /** Hashes waiting in all, and of one address; beyond it the answer is `busy`, and no attempt is used up. */
 export const MAX_HASH_QUEUE = 32;
 export const MAX_HASH_QUEUE_PER_ADDRESS = 4;
+/** How long a login waits for the answer `busy`: whoever guesses in a loop does not spin. */
+export const BUSY_PAUSE_MS = SECOND / 2;
 /** Seconds a client is asked to wait when the hash queue is full. */
 export const BUSY_RETRY_SECONDS = 2;
 

@@ -15,6 +15,7 @@ export class FloodLog {
   readonly #log: Logger;
   readonly #burst: number;
   readonly #counts = new Map<string, Count>();
+  #flooded = false;
   #timer: Timer | undefined;
 
   /** @param burst equal events that are logged one by one until the next summary. */
@@ -30,11 +31,12 @@ export class FloodLog {
     this.#counts.set(key, count);
     this.#timer ??= setTimeout(() => this.flush(), LOG_SUMMARY_MS).unref();
     if (++count.seen <= this.#burst) this.#log[level](event, { ...fields, ...kind });
+    else this.#flooded = true;
   }
 
-  /** Are events of this kind being summed up at the moment? */
-  isFlooded(event: LogEvent, kind: LogFields): boolean {
-    return (this.#counts.get(keyOf(event, kind))?.seen ?? 0) >= this.#burst;
+  /** Is anything being summed up at the moment? */
+  get isFlooded(): boolean {
+    return this.#flooded;
   }
 
   /** Says what was left out, and begins anew. */
@@ -45,6 +47,7 @@ export class FloodLog {
       if (seen > this.#burst) this.#log[level](event, { ...kind, similar: seen - this.#burst });
     }
     this.#counts.clear();
+    this.#flooded = false;
   }
 }
 

@@ -69,8 +69,8 @@ export class Reception {
       if (refusal !== undefined) {
         throw new HandshakeError(refusal.code, refusal.message, { retryAfter: refusal.retryAfter });
       }
-      // In a flood of connections that come and go, those that stay are logged when they do.
-      const isFlooded = this.#flood.isFlooded("disconnected", GONE);
+      // In a flood of connections that come to nothing, those that stay are logged when they do.
+      const { isFlooded } = this.#flood;
       if (!isFlooded) log.info("connected", { conn, peer });
       const arrival = await this.#welcome(conn, connection);
       if (isFlooded) log.info("connected", { conn, peer });

@@ -16,7 +16,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import type { Applicant, Authenticator } from "../auth/authenticate.ts";
 import { LoginError, type Identity } from "../auth/identity.ts";
 import { KeyError, type SharedKey } from "../auth/key.ts";
-import { BUSY_RETRY_SECONDS, MAX_LOGIN_FRAME_BYTES, sayDuration } from "../limits.ts";
+import { BUSY_PAUSE_MS, BUSY_RETRY_SECONDS, MAX_LOGIN_FRAME_BYTES, sayDuration } from "../limits.ts";
 import type { Connection } from "../net/connection.ts";
 import { ConnectionError } from "../net/connection-error.ts";
 import { FrameError, tlsRecord } from "../wire/frame.ts";
@@ -183,6 +183,7 @@ async function refuse(
     case "disabled":
       throw new HandshakeError("disabled", message);
     case "busy":
+      await delay(BUSY_PAUSE_MS);
       throw new HandshakeError("busy", message, { retryAfter: BUSY_RETRY_SECONDS });
     case "rationed":
       throw new HandshakeError("too_many_from_address", message, { retryAfter: error.retryAfter });

@@ -94,6 +94,8 @@ export class Admission {
       this.#enter(guest);
       return decide(undefined);
     }
+    // Whoever waits has a socket too: half of all at most.
+    if (this.#held.size >= this.#options.maxConnections / 2) return decide(obstacle);
     const timer = setTimeout(() => {
       this.#held.delete(guest);
       decide(obstacle);

@@ -8,6 +8,8 @@ import { messageOf } from "../errors.ts";
 import {
   MAX_LOGIN_FRAME_BYTES,
   MAX_REFUSING,
+  MIN_REFUSING,
+  REFUSING_PAUSE_MS,
   RESERVED_DESCRIPTORS,
   sayDuration,
   TCP_KEEPALIVE_MS,
@@ -44,6 +46,8 @@ class Visit implements Guest {
   refusal: Refusal | null | undefined;
   deadline: Timer | undefined;
   isReset = false;
+  /** How long it has to wait for what it is told. */
+  pause = 0;
   readonly #socket: Socket<Connection>;
 
   constructor(socket: Socket<Connection>) {
@@ -81,13 +85,16 @@ export class Listener {
   readonly #arriving = new Map<Socket<Connection>, Visit>();
   /** Connections that have not been settled. */
   readonly #visits = new Map<Connection, Visit>();
-  /** How many are only being told why they may not come in. */
+  /** How many are only being told why they may not come in, and may be. */
   #refusing = 0;
+  readonly #maxRefusing: number;
 
   /** Listens. @throws {ParleyError} `failed` as {@link bind}. */
   constructor(options: ListenOptions) {
     const { tls, admission, host } = options;
-    const maxConnections = Math.max(1, Math.min(admission.maxConnections, descriptorLimit()));
+    const room = descriptorLimit();
+    const maxConnections = Math.max(1, Math.min(admission.maxConnections, room));
+    this.#maxRefusing = Math.max(MIN_REFUSING, Math.min(MAX_REFUSING, room - maxConnections));
     this.#options = options;
     this.host = host;
     this.admission = new Admission({ ...admission, maxConnections });
@@ -151,11 +158,11 @@ export class Listener {
     const visit = new Visit(socket);
     this.admission.admit(visit, this.sockets - this.#refusing, (refusal) => {
       visit.refusal = refusal ?? null;
-      if (refusal !== undefined) {
-        // Words cost a descriptor for a while: beyond so many at once they are left out.
-        if (this.#refusing >= MAX_REFUSING) return visit.reset();
-        this.#refusing++;
-      }
+      if (refusal === undefined) return this.#receive(visit);
+      // Words cost a descriptor for a while: beyond so many at once they are left out.
+      if (this.#refusing >= this.#maxRefusing) return visit.reset();
+      this.#refusing++;
+      visit.pause = refusal.code === "penalised" ? REFUSING_PAUSE_MS : 0;
       this.#receive(visit);
     });
     if (visit.isReset) return;
@@ -164,9 +171,12 @@ export class Listener {
   }
 
   /** Hands a connection on, once it is there and it is decided whether it may come in. */
-  #receive({ connection, refusal }: Visit): void {
+  #receive(visit: Visit): void {
+    const { connection, refusal, pause } = visit;
     if (connection === undefined || connection.closed || refusal === undefined) return;
-    this.#options.accept(connection, refusal ?? undefined);
+    if (pause === 0) return this.#options.accept(connection, refusal ?? undefined);
+    visit.pause = 0;
+    setTimeout(() => this.#receive(visit), pause);
   }
 
   #connect(socket: Socket<Connection>, visit: Visit): void {
