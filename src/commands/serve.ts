@@ -2,6 +2,7 @@
 
 import { writeFileSync } from "node:fs";
 import { hostname, networkInterfaces } from "node:os";
+import { resolve } from "node:path";
 import { defineCommand } from "citty";
 import { addUser } from "../auth/accounts.ts";
 import { NAME_RULE, normalizeName } from "../auth/name.ts";
@@ -43,7 +44,7 @@ async function serve(flags: ServeFlags): Promise<void> {
   const tls = await planTls(flags, options.host, folder);
   const keyFile = flags.text("key-file");
   if (keyFile !== undefined && makeKeyFile(keyFile)) {
-    terminal.say(`a new key was made: clients need a copy of ${keyFile}`);
+    terminal.say(`a new key was made: clients need a copy of ${resolve(keyFile)}`);
   }
   const key = sharedKey(flags);
   if (flags.text("port") === undefined && terminal.canAsk) {
