@@ -40,7 +40,7 @@ export async function target(flags: readonly string[]): Promise<Target> {
   const data = join(folder.path, "data");
   const log = join(folder.path, "log");
   if (!flags.includes("none")) {
-    const user = { name: "ann", password: await new PasswordHasher().hash(PASSWORD, "local") };
+    const user = { name: "ann", password: await new PasswordHasher().hash(PASSWORD) };
     const made = await run(["users", "import", "-"], { data, stdin: `${JSON.stringify(user)}\n` });
     if (made.exitCode !== 0) throw new Error(made.stderr);
   }

@@ -22,6 +22,7 @@ import {
 } from "./accounts.ts";
 import { disabled, LoginError, rationed, refusal, type Identity, type LoginErrorCode } from "./identity.ts";
 import { displayName, NAME_RULE, normalizeName } from "./name.ts";
+import { Familiar } from "./familiar.ts";
 import { HashQueueError, passwordFlaw, type PasswordHasher } from "./password.ts";
 import { Ration } from "./ration.ts";
 import type { Store } from "./store.ts";
@@ -57,11 +58,16 @@ export interface AuthenticatorOptions {
 export class Authenticator {
   readonly mode: AuthMode;
   readonly #options: AuthenticatorOptions;
+  readonly #familiar: Familiar;
   readonly #registrations = new Ration(MAX_REGISTRATIONS, REGISTRATION_WINDOW_MS);
 
   constructor(options: AuthenticatorOptions) {
     this.mode = options.mode;
     this.#options = options;
+    const tokens = options.store?.document.tokens.values() ?? [];
+    this.#familiar = new Familiar(
+      [...tokens].flatMap(({ peer }) => (peer === undefined ? [] : sourceOf(peer))),
+    );
   }
 
   /** What a client at `address` may log in with, in order of preference, and its name where the address tells it. */
@@ -109,9 +115,11 @@ export class Authenticator {
     const name = normalizeName(given);
     this.#store.reload(); // whoever was added a moment ago is let in: one stat
     const user = name === undefined ? undefined : this.#store.document.users.get(name);
-    const matches = await this.#hashing(() =>
-      hasher.verify(password, user?.password, sourceOf(who.address), who.isThere),
-    );
+    const source = sourceOf(who.address);
+    const asker = { source, familiar: this.#familiar.has(source), isThere: who.isThere };
+    const matches = await this.#hashing(() => hasher.verify(password, user?.password, asker));
+    if (matches) this.#familiar.add(source);
+    else this.#familiar.remove(source);
     if (name === undefined || user === undefined || !matches) {
       throw new LoginError(
         "bad_credentials",
@@ -141,7 +149,7 @@ export class Authenticator {
     const source = sourceOf(who.address);
     const wait = this.#registrations.wait(source, performance.now());
     if (wait !== undefined) throw rationed(who.address, wait);
-    const hash = await this.#hashing(() => hasher.hash(password, source, who.isThere));
+    const hash = await this.#hashing(() => hasher.hash(password, { source, isThere: who.isThere }));
     expectPresence(who);
     const now = new Date();
     await this.#change("name_taken", (draft) => addUser(draft, name, hash, now));
@@ -188,7 +196,7 @@ export class Authenticator {
   /** Hashes a password that was right with what is asked for today; the login does not wait for it. */
   async #strengthen(name: string, weak: string, password: string, address: string): Promise<void> {
     try {
-      const stronger = await this.#options.hasher.hash(password, sourceOf(address));
+      const stronger = await this.#options.hasher.hash(password, { source: sourceOf(address) });
       await this.#store.change((draft) => upgradeHash(draft, name, weak, stronger));
     } catch (error) {
       // A full queue: the next login is another chance.

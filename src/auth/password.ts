@@ -7,12 +7,11 @@
 import { randomBytes } from "node:crypto";
 import { availableParallelism } from "node:os";
 import { ParleyError } from "../errors.ts";
+import { FairQueue } from "./fair-queue.ts";
 import {
   HASH_MEMORY_KIB,
   HASH_TIME,
   MAX_HASH_MEMORY_KIB,
-  MAX_HASH_QUEUE,
-  MAX_HASH_QUEUE_PER_ADDRESS,
   MAX_HASH_TIME,
   MAX_PASSWORD_BYTES,
 } from "../limits.ts";
@@ -31,18 +30,22 @@ export interface HashCost {
 
 export const DEFAULT_HASH_COST: HashCost = { memoryKib: HASH_MEMORY_KIB, time: HASH_TIME };
 
-interface Job {
-  run(): Promise<void>;
-  drop(code: "busy" | "gone", message: string): void;
-  isWanted(): boolean;
+/** Whose hash it is. */
+export interface Asker {
+  /** The source that it counts for. */
+  source: string;
+  /** It comes before those who are not: somebody has logged in from there. */
+  familiar?: boolean;
+  /** Is somebody still waiting for the answer? */
+  isThere?(this: void): boolean;
 }
 
 export class PasswordHasher {
   readonly cost: HashCost;
   readonly #decoy: string;
   readonly #concurrency: number;
-  readonly #waiting = new Map<string, Job[]>();
-  #waitingCount = 0;
+  readonly #familiar = new FairQueue();
+  readonly #strangers = new FairQueue();
   #running = 0;
 
   constructor(cost: HashCost = DEFAULT_HASH_COST) {
@@ -57,12 +60,11 @@ export class PasswordHasher {
   /**
    * The PHC string to store for `password`.
    *
-   * @param address whose turn it takes in the queue.
-   * @throws {HashQueueError} `busy`, or `gone` when `isWanted` says so before its turn.
+   * @throws {HashQueueError} `busy`, or `gone` when nobody is there any more before its turn.
    */
-  hash(password: string, address: string, isWanted = () => true): Promise<string> {
+  hash(password: string, asker: Asker = { source: "local" }): Promise<string> {
     const { memoryKib: memoryCost, time: timeCost } = this.cost;
-    return this.#enqueue(address, isWanted, async () =>
+    return this.#enqueue(asker, async () =>
       Bun.password.hash(normalizePassword(password), { algorithm: "argon2id", memoryCost, timeCost }),
     );
   }
@@ -72,17 +74,12 @@ export class PasswordHasher {
    *
    * @throws {HashQueueError} as {@link hash}.
    */
-  verify(
-    password: string,
-    hash: string | undefined,
-    address: string,
-    isWanted = () => true,
-  ): Promise<boolean> {
+  verify(password: string, hash: string | undefined, asker: Asker): Promise<boolean> {
     const usable = hash !== undefined && hashCost(hash) !== undefined;
     const normal = normalizePassword(password);
     // Bun answers an empty password at once (measured): give it something to chew.
     const possible = normal !== "" && Buffer.byteLength(normal) <= MAX_PASSWORD_BYTES;
-    return this.#enqueue(address, isWanted, async () => {
+    return this.#enqueue(asker, async () => {
       const attempt = possible ? normal : "-";
       try {
         const matches = await Bun.password.verify(attempt, usable ? hash : this.#decoy);
@@ -101,69 +98,28 @@ export class PasswordHasher {
     return cost !== undefined && (cost.memoryKib < this.cost.memoryKib || cost.time < this.cost.time);
   }
 
-  #enqueue<T>(address: string, isWanted: () => boolean, work: () => Promise<T>): Promise<T> {
+  #enqueue<T>({ source, familiar = false, isThere = () => true }: Asker, work: () => Promise<T>): Promise<T> {
     return new Promise((resolve, reject) => {
-      const jobs = this.#waiting.get(address) ?? [];
-      if (jobs.length >= MAX_HASH_QUEUE_PER_ADDRESS || !this.#hasRoom(jobs.length)) {
-        reject(
-          new HashQueueError(
-            "busy",
-            `${this.#waitingCount} logins are waiting, ${jobs.length} of ${address}`,
-          ),
-        );
-        return;
-      }
-      jobs.push({
+      const queue = familiar ? this.#familiar : this.#strangers;
+      queue.push(source, {
         run: () => work().then(resolve, reject),
         drop: (code, message) => reject(new HashQueueError(code, message)),
-        isWanted,
+        isWanted: isThere,
       });
-      this.#waiting.set(address, jobs);
-      this.#waitingCount++;
       this.#next();
     });
   }
 
-  /**
-   * Is there room for one more of an address with `count` waiting? In a full queue its turn is taken from whoever has
-   * the most waiting, so that many addresses that guess together keep nobody else out.
-   */
-  #hasRoom(count: number): boolean {
-    if (this.#waitingCount < MAX_HASH_QUEUE) return true;
-    let longest: Job[] = [];
-    for (const jobs of this.#waiting.values()) if (jobs.length > longest.length) longest = jobs;
-    if (longest.length <= count + 1) return false;
-    longest.pop()?.drop("busy", "others were waiting who had not had a turn");
-    this.#waitingCount--;
-    return true;
-  }
-
   #next(): void {
     while (this.#running < this.#concurrency) {
-      const job = this.#take();
+      const job = this.#familiar.take() ?? this.#strangers.take();
       if (job === undefined) return;
-      if (!job.isWanted()) {
-        job.drop("gone", "the client left before its turn");
-        continue;
-      }
       this.#running++;
       void job.run().finally(() => {
         this.#running--;
         this.#next();
       });
     }
-  }
-
-  /** The next job, one address after the other. */
-  #take(): Job | undefined {
-    const [first] = this.#waiting;
-    if (first === undefined) return undefined;
-    const [address, jobs] = first;
-    const job = jobs.shift();
-    this.#waitingCount--;
-    this.#waiting.delete(address);
-    if (jobs.length > 0) this.#waiting.set(address, jobs); // to the end of the line
-    return job;
   }
 }
 

@@ -83,7 +83,7 @@ async function offerFirstUser(store: Store, options: ServerPlan, terminal: Termi
   const name = normalizeName(await terminal.ask("user:", { check })) ?? "";
   const minimum = options.minPassword ?? MIN_PASSWORD_LENGTH;
   const password = await terminal.askNewSecret("password:", (answer) => passwordFlaw(answer, name, minimum));
-  const hash = await new PasswordHasher(options.hashCost).hash(password, "local");
+  const hash = await new PasswordHasher(options.hashCost).hash(password);
   await store.change((draft) => addUser(draft, name, hash, new Date()));
 }
 

@@ -13,13 +13,14 @@ import {
 } from "../../src/limits.ts";
 
 const CHEAP = { memoryKib: 8, time: 1 };
+const A = { source: "a" };
 const SALT = "A".repeat(22);
 const phc = (parameters: string, salt = SALT, hash = "A".repeat(43)): string =>
   `$argon2id$v=19$${parameters}$${salt}$${hash}`;
 
 describe("the cost of a hash", () => {
   test("is what it was made with", async () => {
-    expect(hashCost(await new PasswordHasher(CHEAP).hash("correct horse", "a"))).toEqual(CHEAP);
+    expect(hashCost(await new PasswordHasher(CHEAP).hash("correct horse"))).toEqual(CHEAP);
     expect(hashCost(phc(`m=${HASH_MEMORY_KIB},t=${HASH_TIME},p=1`))).toEqual({
       memoryKib: HASH_MEMORY_KIB,
       time: HASH_TIME,
@@ -107,19 +108,19 @@ describe("verifying", () => {
     [longest, longest, true],
     [longest, `${longest}!`, false],
   ])("the hash of %j takes %j: %p", async (password, given, matches) => {
-    expect(await hasher.verify(given, await hasher.hash(password, "a"), "a")).toBe(matches);
+    expect(await hasher.verify(given, await hasher.hash(password), A)).toBe(matches);
   });
 
   test("nothing matches a hash that is missing or unacceptable", async () => {
     for (const hash of [undefined, "", "garbage", "-", phc("m=2097152,t=1,p=1"), "$2b$10$x"]) {
       for (const password of ["", "-", "garbage", "correct horse"]) {
-        expect(await hasher.verify(password, hash, "a")).toBe(false);
+        expect(await hasher.verify(password, hash, A)).toBe(false);
       }
     }
   });
 
   test("a hash of the same password is another one each time", async () => {
-    expect(await hasher.hash("correct horse", "a")).not.toBe(await hasher.hash("correct horse", "a"));
+    expect(await hasher.hash("correct horse")).not.toBe(await hasher.hash("correct horse"));
   });
 
   test.each([
@@ -128,7 +129,7 @@ describe("verifying", () => {
     ["a salt of no whole bytes", phc("m=8,t=1,p=1", "A".repeat(25))],
     ["a hash of no whole bytes", phc("m=8,t=1,p=1", SALT, "A".repeat(41))],
   ])("nothing matches a hash with %s", async (_, hash) => {
-    expect(await hasher.verify("correct horse", hash, "a")).toBe(false);
+    expect(await hasher.verify("correct horse", hash, A)).toBe(false);
   });
 });
 
@@ -151,9 +152,19 @@ describe("the queue", () => {
     const hasher = new PasswordHasher(CHEAP);
     const turns: string[] = [];
     const ask = (address: string): Promise<string> =>
-      outcome(hasher.verify("x", undefined, address, () => turns.push(address) > 0));
+      outcome(hasher.verify("x", undefined, { source: address, isThere: () => turns.push(address) > 0 }));
     return { hasher, turns, ask };
   }
+
+  test("lets those in first who have been here before", async () => {
+    const { hasher, turns, ask } = queue();
+    const strangers = Array.from({ length: 8 }, (_, index) => ask(`stranger ${index}`));
+    const running = turns.length;
+    const isThere = () => turns.push("familiar") > 0;
+    await outcome(hasher.verify("x", undefined, { source: "x", familiar: true, isThere }));
+    expect(turns.indexOf("familiar")).toBe(running);
+    await Promise.all(strangers);
+  });
 
   test("lets a few of one address wait, the rest is busy, and another address has its turn among the few", async () => {
     const { turns, ask } = queue();
@@ -192,10 +203,10 @@ describe("the queue", () => {
     const { hasher, ask } = queue();
     let isThere = true;
     const first = Array.from({ length: 4 }, (_, index) => ask(`${index}`)); // the others wait behind these
-    const left = outcome(hasher.verify("x", undefined, "left", () => isThere));
+    const left = outcome(hasher.verify("x", undefined, { source: "left", isThere: () => isThere }));
     const after = ask("after");
     isThere = false;
-    const never = outcome(hasher.hash("x", "never", () => false));
+    const never = outcome(hasher.hash("x", { source: "never", isThere: () => false }));
     expect(await Promise.all([left, never])).toEqual(["gone", "gone"]);
     expect(await Promise.all([...first, after])).toEqual(["done", "done", "done", "done", "done"]);
   });
@@ -203,7 +214,7 @@ describe("the queue", () => {
   test("goes on after passwords that cannot be hashed", async () => {
     const { hasher, turns, ask } = queue();
     // The hash of nothing is refused; what it says is not the point.
-    for (let index = 0; index < 4; index++) hasher.hash("", `${index}`).catch(() => {});
+    for (let index = 0; index < 4; index++) hasher.hash("", { source: `${index}` }).catch(() => {});
     await new Promise(setImmediate);
     void ask("after");
     expect(turns).toEqual(["after"]);

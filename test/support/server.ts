@@ -39,7 +39,7 @@ export async function startServer(options: Partial<ServerOptions> = {}): Promise
   const auth = options.auth ?? "password";
   const store = auth === "none" || options.bare === true ? undefined : new Store(path);
   if (auth === "password" && store !== undefined) {
-    const hash = await new PasswordHasher(CHEAP).hash(PASSWORD, "test");
+    const hash = await new PasswordHasher(CHEAP).hash(PASSWORD);
     await store.change((draft) => addUser(draft, "ann", hash, new Date()));
   }
   const events: LoggedEvent[] = [];

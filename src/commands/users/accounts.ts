@@ -36,7 +36,7 @@ export const add = defineCommand({
       return desk.done({ event: "exists", user: name }, `user ${name} is there already`);
     }
     const { password, generated } = await newPassword(desk, name);
-    const hash = await new PasswordHasher().hash(password, "local");
+    const hash = await new PasswordHasher().hash(password);
     const added = await desk.store.change((draft) => {
       if (ifMissing && draft.users.has(name)) return false;
       addUser(draft, name, hash, new Date());
@@ -65,7 +65,7 @@ export const passwd = defineCommand({
     const name = desk.name(desk.flags.text("name"));
     expectUser(desk, name);
     const { password, generated } = await newPassword(desk, name);
-    const hash = await new PasswordHasher().hash(password, "local");
+    const hash = await new PasswordHasher().hash(password);
     const keep = desk.flags.has("keep-sessions");
     await desk.store.change((draft) => setPassword(draft, name, hash, keep, new Date()));
     const sentence = `user ${name} has a new password${keep ? "" : ", and its sessions have ended"}`;
