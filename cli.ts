@@ -46,7 +46,7 @@ async function main(argv: string[]): Promise<number> {
     else if (invocation.wants === "help")
       process.stdout.write(await helpPage(invocation, process.stdout.columns));
     else await run(invocation);
-    return 0;
+    return Number(process.exitCode ?? 0); // a program's own, where it was asked for
   } catch (error) {
     return report(error, terminal, argv.includes("--debug"));
   }

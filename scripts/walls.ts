@@ -24,7 +24,7 @@ export const WALLS: readonly Wall[] = [
   { name: "Bun.listen", pattern: /\bBun\.listen\b/, rooms: ["src/net/port.ts"] },
   { name: "Bun.connect", pattern: /\bBun\.connect\b/, rooms: ["src/net/dial.ts"] },
   { name: "Bun.password", pattern: /\bBun\.password\b/, rooms: ["src/auth/password.ts"] },
-  { name: "Bun.spawn", pattern: /\bBun\.spawn|node:child_process/, rooms: [] },
+  { name: "Bun.spawn", pattern: /\bBun\.spawn|node:child_process/, rooms: ["src/services/program-run.ts"] },
   { name: "bun:ffi", pattern: /from "bun:ffi"/, rooms: ["src/flock.ts"] },
   { name: "consola", pattern: /from "consola/, rooms: ["src/log.ts"] },
   { name: "@inquirer", pattern: /(?:from |import\()"@inquirer/, rooms: ["src/terminal.ts"] },
@@ -34,7 +34,13 @@ export const WALLS: readonly Wall[] = [
   {
     name: "signals",
     pattern: /"SIG[A-Z]+"/,
-    rooms: ["cli.ts", "src/commands/", "src/terminal.ts", "src/talk/interactive.ts"],
+    rooms: [
+      "cli.ts",
+      "src/commands/",
+      "src/terminal.ts",
+      "src/talk/interactive.ts",
+      "src/services/program-run.ts",
+    ],
   },
   // Nothing may be cut off by leaving: cli.ts does it once, when everything is written.
   { name: "process.exit", pattern: /\bprocess\.exit\(/, rooms: ["cli.ts"] },
@@ -62,7 +68,15 @@ export const WALLS: readonly Wall[] = [
   {
     name: "connection, credential or store behind a service",
     pattern: /from "\.\.\/(?:net|auth|wire|session|server)/,
-    rooms: ["src/net/", "src/wire/", "src/auth/", "src/handshake/", "src/talk/", "src/commands/"],
+    rooms: [
+      "src/net/",
+      "src/wire/",
+      "src/auth/",
+      "src/handshake/",
+      "src/talk/",
+      "src/commands/",
+      "src/services/program-io.ts", // frames are pure
+    ],
   },
   { name: "any", pattern: /(?::|\bas|<) any\b/, rooms: [] },
 ];

@@ -70,6 +70,8 @@ export interface ClientOptions {
   onTurnedAway?(message: string, seconds: number): void;
   /** Told when a server does not ask for the key at once. */
   onNoChallenge?(): void;
+  /** Told what the server says beside the conversation: a line of a program's standard error. */
+  onAside?(text: string): void;
   /** Told when the connection is up, before the login. */
   onConnected?(hello: Hello | undefined): void;
 }
@@ -122,9 +124,16 @@ export class Client {
   #pings = 0;
   #missed = 0;
   #keepalive: Timer | undefined;
+  readonly #onAside: ((text: string) => void) | undefined;
 
   /** Takes over a connection that has been welcomed, or is bare. Use {@link Client.connect}. */
-  constructor(connection: Connection, hello: Hello | undefined, welcome: Welcome | undefined) {
+  constructor(
+    connection: Connection,
+    hello: Hello | undefined,
+    welcome: Welcome | undefined,
+    onAside?: (text: string) => void,
+  ) {
+    this.#onAside = onAside;
     this.#connection = connection;
     this.hello = hello;
     this.welcome = welcome;
@@ -249,6 +258,7 @@ export class Client {
   #control(payload: Uint8Array): void {
     const message = decodeControl(payload);
     if (message?.type === "ping") this.#connection.sendControl(encodeMessage({ type: "pong", n: message.n }));
+    if (message?.type === "stderr") this.#onAside?.(message.text);
     if (message?.type !== "bye") return;
     const { code, message: text, status } = message;
     this.#settle({ kind: "bye", code, message: text, status, early: !this.#inputEnded });
@@ -304,7 +314,9 @@ async function introduce(
     const answer = await within(connection, Math.min(LOGIN_ANSWER_TIMEOUT_MS, timeoutMs), () =>
       logIn(connection, hello, message),
     );
-    if (answer.type === "welcome") return new Client(connection, hello, answer);
+    if (answer.type === "welcome") {
+      return new Client(connection, hello, answer, (text) => options.onAside?.(text));
+    }
     refused = answer;
     login.credential = undefined;
   }

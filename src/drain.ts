@@ -32,9 +32,9 @@ export function drain(
       if (session.busy) continue;
       const isQuiet = now - session.heardAt >= DRAIN_QUIET_MS;
       const hadItsTime = connection.caughtUp && now - began >= DRAIN_BUSY_MS;
-      if (isQuiet || hadItsTime || now - began >= drainMs - DRAIN_QUIET_MS) {
+      if (now - began >= drainMs - DRAIN_QUIET_MS)
         session.sayBye("shutting_down", "the server is shutting down");
-      }
+      else if (isQuiet || hadItsTime) session.shutDown();
     }
     const isBusy = connections() > 0 || [...sessions].some((session) => session.busy);
     if (isBusy && now - began < drainMs) return;

@@ -113,6 +113,15 @@ export const LOGIN_ANSWER_TIMEOUT_MS = 30 * SECOND;
 /** A dial that nobody answers; above three SYN retransmissions (1 + 2 + 4 s). */
 export const DIAL_TIMEOUT_MS = 10 * SECOND;
 
+/** A program whose conversation is over: from its input's end to TERM, and from there to KILL. */
+export const PROGRAM_INPUT_GRACE_MS = 250;
+export const PROGRAM_TERM_GRACE_MS = 2 * SECOND;
+/** Longest line of a program's standard error; a longer one is cut into several. */
+export const MAX_STDERR_LINE_BYTES = 4 * KIB;
+
+/** A handler's files have been left alone for so long: whoever saves writes more than once. */
+export const RELOAD_QUIET_MS = 100;
+
 /** Wrong logins on one connection. The course says three. `--max-attempts` */
 export const MAX_ATTEMPTS = 3;
 /** Shortest password. NIST SP 800-63B: at least 8. `--min-password` */

@@ -37,6 +37,8 @@ import { Listener } from "./net/listener.ts";
 import { Penalties } from "./net/penalties.ts";
 import type { TlsIdentity } from "./net/tls.ts";
 import { Reception } from "./reception.ts";
+import { HandlerError } from "./services/handler.ts";
+import { Rooms } from "./services/room.ts";
 import type { Service } from "./services/service.ts";
 import { Session, type SessionEvents } from "./session.ts";
 import { Vigil } from "./vigil.ts";
@@ -94,6 +96,7 @@ export class Server {
   readonly #listener: Listener;
   readonly #reception: Reception;
   readonly #sessions = new Set<Session>();
+  readonly #rooms = new Rooms();
   readonly #unwatch: (() => void) | undefined;
   readonly #vigil: Vigil;
   readonly #events: SessionEvents = {
@@ -103,6 +106,8 @@ export class Server {
   #nextId = 1;
   /** Connections that were reset rather than drained. */
   #cut = 0;
+  /** Has somebody asked for an end at once? */
+  #hurried = false;
 
   /** @throws {ParleyError} `failed` when the port cannot be had. */
   constructor(options: ServerOptions) {
@@ -210,7 +215,11 @@ export class Server {
     const id = this.#nextId++;
     const arrival = await this.#reception.receive(id, connection, refusal, this.#listener);
     if (arrival === undefined) return;
-    const session = new Session(id, connection, arrival, this.#options.service, this.#events);
+    const session = new Session(id, connection, arrival, {
+      service: this.#options.service,
+      rooms: this.#rooms,
+      events: this.#events,
+    });
     this.#sessions.add(session);
     this.#recheck(session);
     session.start();
@@ -230,7 +239,9 @@ export class Server {
       this.#log.warn("dropped", { conn, peer, user, code: error.code, reason: error.message });
       session.sayBye("bad_message", error.peerMessage ?? error.message);
     } else {
-      this.#log.error("service-failed", { conn, peer, user, reason: describeFault(error) });
+      const event = error instanceof HandlerError ? "handler-failed" : "service-failed";
+      const code = error instanceof HandlerError ? error.hint : undefined;
+      this.#log.error(event, { conn, peer, user, reason: describeFault(error), code });
       const words = error instanceof ParleyError ? error.peerMessage : undefined;
       session.sayBye("service_failed", words ?? "the service failed");
     }
@@ -278,6 +289,7 @@ export class Server {
 
   /** Resets every connection: the end of a drain that nobody wants to wait for. */
   terminate(): void {
+    this.#hurried = true;
     const orphans = [...this.#sessions].filter(({ connection }) => connection.closed);
     this.#cut += this.connections + orphans.length;
     this.#listener.terminate();
@@ -298,7 +310,9 @@ export class Server {
       connection.abort(new HandshakeError("shutting_down", "the server is shutting down"));
     }
     await drain(this.#sessions, () => this.connections, drainMs);
+    const hurried = this.#hurried; // somebody asked again
     this.terminate();
+    await this.#options.service.stop?.(hurried);
     this.#unwatch?.();
     this.#reception.close();
     await this.#options.store?.settled();

@@ -8,7 +8,8 @@
 import type { Arrival } from "./handshake/welcome.ts";
 import type { Connection } from "./net/connection.ts";
 import type { Receiver } from "./net/inbox.ts";
-import type { Conversation, Service } from "./services/service.ts";
+import type { Rooms } from "./services/room.ts";
+import type { Conversation, Room, Service } from "./services/service.ts";
 import { decodeControl, decodeText, encodeMessage, MessageError, type ByeCode } from "./wire/message.ts";
 
 /** What the server wants to know of a session's life. */
@@ -35,10 +36,20 @@ export class Session implements Conversation, Receiver {
 
   readonly #service: Service;
   readonly #events: SessionEvents;
+  readonly #rooms: Rooms;
+  #joined: Set<Room> | undefined;
   #inputEnded = false;
+  #shuttingDown = false;
+  #closed = false;
 
-  constructor(id: number, connection: Connection, arrival: Arrival, service: Service, events: SessionEvents) {
+  constructor(
+    id: number,
+    connection: Connection,
+    arrival: Arrival,
+    { service, rooms, events }: { service: Service; rooms: Rooms; events: SessionEvents },
+  ) {
     this.id = id;
+    this.#rooms = rooms;
     this.user = arrival.user;
     this.peer = connection.peer;
     this.connection = connection;
@@ -67,13 +78,46 @@ export class Session implements Conversation, Receiver {
     return decodeText(payload);
   }
 
-  finish(): void {
-    this.sayBye("done", "the conversation is over", 0);
+  writable(): Promise<void> | undefined {
+    return this.connection.writable();
+  }
+
+  aside(text: string): void {
+    if (!this.arrival.control || this.connection.finishing) return;
+    this.connection.sendControl(encodeMessage({ type: "stderr", text: text.slice(0, MAX_ASIDE_LENGTH) }));
+  }
+
+  room(name: string): Room {
+    if (this.#closed) return this.#rooms.find(name);
+    const room = this.#rooms.join(name, this);
+    this.#joined ??= new Set();
+    this.#joined.add(room);
+    return room;
+  }
+
+  finish(status = 0, message = "the conversation is over"): void {
+    const code = this.#shuttingDown ? "shutting_down" : "done";
+    this.sayBye(code, code === "done" ? message : SHUTTING_DOWN, status);
+  }
+
+  /** The server is stopping: the service is told that no more is coming, and says `bye` when it has said all. */
+  shutDown(): void {
+    if (this.#shuttingDown) return;
+    this.#shuttingDown = true;
+    if (this.#service.end === undefined) return this.finish();
+    this.#inputEnded = true;
+    try {
+      const pending = this.#service.end(this);
+      if (pending !== undefined) pending.catch((error: unknown) => this.#events.failed(this, error));
+    } catch (error) {
+      this.#events.failed(this, error);
+    }
   }
 
   // --- for the connection ---
 
   payload(payload: Uint8Array): void | Promise<void> {
+    if (this.#shuttingDown) return undefined; // too late to be answered
     if (this.#inputEnded) throw new MessageError("bad_message", "a message came after the end", AFTER_END);
     this.received++;
     return this.#service.message(this, payload);
@@ -98,6 +142,8 @@ export class Session implements Conversation, Receiver {
   }
 
   close(error: Error | undefined): void {
+    this.#closed = true;
+    for (const room of this.#joined ?? []) room.leave(this);
     try {
       this.#service.close?.(this);
     } catch (thrown) {
@@ -117,6 +163,9 @@ export class Session implements Conversation, Receiver {
   }
 }
 
+const SHUTTING_DOWN = "the server is shutting down";
+/** In characters; escaped as JSON they fit a control frame. */
+const MAX_ASIDE_LENGTH = 8000;
 /** A sentence; it must fit a control frame however it is escaped. */
 const MAX_BYE_LENGTH = 1000;
 

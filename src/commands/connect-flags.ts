@@ -39,6 +39,7 @@ export const connectFlags = {
   "no-token": { type: "boolean", description: "neither use nor keep a session token" },
   logout: { type: "boolean", description: "end the stored session token" },
   sessions: { type: "boolean", description: "list the stored session tokens" },
+  "exit-status": { type: "boolean", description: "end with the exit status of the program there" },
   bare: { type: "boolean", description: "frames only: no login, no session" },
   "key-file": { type: "string", valueHint: "FILE", description: "shared key that both sides must prove" },
   "allow-md5": { type: "boolean", description: "shared key also with Python 3.11 and older" },

@@ -75,6 +75,9 @@ async function connect(flags: ConnectFlags): Promise<void> {
   }
   await output.flush();
   conclude(outcome, client, { byHand, count: options.count });
+  if (flags.has("exit-status") && outcome.kind === "bye" && outcome.status !== undefined) {
+    process.exitCode = outcome.status & 0xff;
+  }
 }
 
 interface OpenContext {
@@ -107,6 +110,7 @@ function open(
     onTurnedAway(message, seconds) {
       if (terminal.isWatched) terminal.note(`${message} (trying again in ${seconds} s)`);
     },
+    onAside: (text) => terminal.note(text),
     onNoChallenge: () =>
       terminal.say("the server has not asked for the shared key: has it one (--key-file)?"),
     onWait: () => terminal.isWatched && terminal.note(`waiting for ${target.server}`),

@@ -16,12 +16,15 @@ export async function helpPage({ command, path }: Invocation, columns = MAX_COLU
   const commands = Object.entries((await resolve(command.subCommands)) ?? {});
   const places = definitions.filter(([, { type }]) => type === "positional");
   const flags = definitions.filter(([, { type }]) => type !== "positional");
+  const shown = (all: typeof places) =>
+    all.map(([name, place]) =>
+      place.required === false ? `[${placeName(name, place)}]` : placeName(name, place),
+    );
   const usage = [
     path,
-    ...places.map(([name, place]) =>
-      place.required === false ? `[${placeName(name, place)}]` : placeName(name, place),
-    ),
+    ...shown(places.filter(([, place]) => !("rest" in place))),
     ...(flags.length > 0 ? ["[flags]"] : []),
+    ...shown(places.filter(([, place]) => "rest" in place)),
     ...(commands.length > 0 ? ["COMMAND"] : []),
   ].join(" ");
   const rows: [string, string][] = [];

@@ -7,8 +7,11 @@ import type { ArgsDef, CommandDef, CommandMeta } from "citty";
 import { closest, distance } from "fastest-levenshtein";
 import { usageError } from "../errors.ts";
 
-/** Flags as citty defines them; a string flag with `multiple: true` may be given more than once. */
-export type FlagsDef = Record<string, ArgsDef[string] & { multiple?: boolean }>;
+/**
+ * Flags as citty defines them; a string flag with `multiple: true` may be given more than once, and a positional with
+ * `rest: true` is all that follows a `--`, as it is.
+ */
+export type FlagsDef = Record<string, ArgsDef[string] & { multiple?: boolean; rest?: boolean }>;
 export type Command = CommandDef<ArgsDef>;
 export type Arguments = Readonly<Record<string, string | boolean | string[] | undefined>>;
 
@@ -86,7 +89,9 @@ async function parseFlags(
 ): Promise<Arguments> {
   const definitions = await resolve(command.args ?? {});
   const flags = Object.entries(definitions).filter(([, { type }]) => type !== "positional");
-  const places = Object.entries(definitions).filter(([, { type }]) => type === "positional");
+  const places = Object.entries(definitions).filter(
+    ([, definition]) => definition.type === "positional" && !isRest(definition),
+  );
   const options = Object.fromEntries(
     flags.map(([name, definition]) => {
       const alias = "alias" in definition ? definition.alias : undefined;
@@ -102,9 +107,9 @@ async function parseFlags(
     }),
   );
   const help = `see ${path} --help`;
-  if (rest.length > 1) {
-    throw usageError(`${path} takes nothing after --`, help);
-  }
+  const [restName] = Object.entries(definitions).find(([, definition]) => isRest(definition)) ?? [];
+  if (rest.length > 1 && restName === undefined) throw usageError(`${path} takes nothing after --`, help);
+  if (rest.length === 1 && restName !== undefined) throw usageError("-- needs a program after it", help);
   for (const word of words) checkKnown(word, options, help);
   let parsed;
   try {
@@ -124,6 +129,7 @@ async function parseFlags(
     if (values[0] === "") throw usageError(`--${name} needs a value`, help);
     args[name] = values[0];
   }
+  if (restName !== undefined && rest.length > 1) args[restName] = rest.slice(1);
   for (const [index, word] of parsed.positionals.entries()) {
     const place = places[index];
     if (place === undefined) throw usageError(`${path} has no use for ${JSON.stringify(word)}`, help);
@@ -183,6 +189,10 @@ function sayParseError(error: unknown): string {
 
 function isMultiple(definition: object): boolean {
   return "multiple" in definition && definition.multiple === true;
+}
+
+function isRest(definition: object): boolean {
+  return "rest" in definition && definition.rest === true;
 }
 
 /** The command's meta data, whether given at once or later. */

@@ -24,7 +24,8 @@ import { LOG_FORMATS, LOG_LEVELS } from "../log.ts";
 import type { PendingLimit } from "../net/admission.ts";
 import type { TlsIdentity } from "../net/tls.ts";
 import type { ServerOptions } from "../server.ts";
-import { findService } from "../services/catalogue.ts";
+import { PROGRAM_IOS } from "../services/program-io.ts";
+import { STDERR_WAYS } from "../services/program.ts";
 import { givenIdentity, ownIdentity } from "../tls-identity.ts";
 import { isLoopback, parseHost, parsePort, type Flags } from "./flags.ts";
 import { commonFlags, type FlagsDef } from "./parse.ts";
@@ -44,6 +45,31 @@ export const serveFlags = {
   },
   register: { type: "boolean", description: "clients may create their own account" },
   service: { type: "string", valueHint: "NAME", description: "what answers (echo)" },
+  handler: {
+    type: "string",
+    valueHint: "FILE",
+    description: "a TypeScript or JavaScript module that answers",
+  },
+  watch: { type: "boolean", description: "load the handler again when it is saved" },
+  init: { type: "string", valueHint: "FILE", description: "write a handler to begin with, and leave" },
+  "program-io": {
+    type: "enum",
+    options: [...PROGRAM_IOS],
+    description:
+      "how messages go through PROGRAM: a line each, as they are, behind 4 bytes of length (lines)",
+  },
+  "program-stderr": {
+    type: "enum",
+    options: [...STDERR_WAYS],
+    description: "where its standard error goes (log)",
+  },
+  "pass-env": {
+    type: "string",
+    multiple: true,
+    valueHint: "NAME",
+    description: "a variable that PROGRAM gets, too; repeatable",
+  },
+  pty: { type: "boolean", description: "give PROGRAM a terminal" },
   "list-services": { type: "boolean", description: "say which services there are" },
   bare: { type: "boolean", description: "frames only: no login, no session" },
   open: { type: "boolean", description: "allow --bare beyond this machine" },
@@ -132,13 +158,20 @@ export const serveFlags = {
   json: { type: "boolean", description: "ready line as JSON" },
   "port-file": { type: "string", valueHint: "FILE", description: "write the port there when ready" },
   check: { type: "boolean", description: "try everything out, then leave" },
+  program: {
+    type: "positional",
+    required: false,
+    rest: true,
+    valueHint: "-- PROGRAM ARGS…",
+    description: "answers: one for each conversation, without a shell",
+  },
   ...commonFlags,
 } satisfies FlagsDef;
 
 export type ServeFlags = Flags<keyof typeof serveFlags>;
 
 /** A server as the flags want it, but for what it needs at run time. */
-export type ServerPlan = Omit<ServerOptions, "log" | "store" | "tls" | "key">;
+export type ServerPlan = Omit<ServerOptions, "log" | "store" | "tls" | "key" | "service" | "serviceName">;
 
 /** @throws {ParleyError} `usage` when flags exclude each other or one is out of range. */
 export function planServer(flags: ServeFlags): ServerPlan {
@@ -162,7 +195,6 @@ export function planServer(flags: ServeFlags): ServerPlan {
   }
   if (flags.has("allow-md5") && flags.text("key-file") === undefined)
     throw usageError("--allow-md5 needs --key-file");
-  const serviceName = flags.text("service") ?? "echo";
   const hashMemory = flags.size("hash-memory", 8 * 1024 * 1024, MAX_HASH_MEMORY_KIB * 1024);
   const hashCost: HashCost = {
     memoryKib: hashMemory === undefined ? HASH_MEMORY_KIB : Math.floor(hashMemory / 1024),
@@ -176,8 +208,6 @@ export function planServer(flags: ServeFlags): ServerPlan {
     auth,
     bare,
     register: flags.has("register"),
-    service: findService(serviceName),
-    serviceName,
     maxFrame: flags.size("max-frame", 64, MAX_FRAME_CEILING_BYTES) ?? MAX_FRAME_BYTES,
     maxConnections: flags.count("max-connections", 1, 1_000_000),
     maxPending: readPending(flags.text("max-pending")),

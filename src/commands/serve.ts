@@ -20,6 +20,7 @@ import type { Terminal } from "../terminal.ts";
 import { Flags, isLoopback, parsePort, portFlaw, sharedKey, terminalOf } from "./flags.ts";
 import type { Arguments } from "./parse.ts";
 import { programName } from "./program-name.ts";
+import { chooseService, reloadHandler, watchHandler, writeFirstHandler } from "./serve-service.ts";
 import { planServer, planTls, serveFlags, type ServeFlags, type ServerPlan } from "./serve-flags.ts";
 
 export default defineCommand({
@@ -37,6 +38,8 @@ async function serve(flags: ServeFlags): Promise<void> {
     return;
   }
   const terminal = terminalOf(flags);
+  const first = flags.text("init");
+  if (first !== undefined) return writeFirstHandler(first, terminal);
   const options = planServer(flags);
   const drainMs = flags.duration("drain", 0) ?? DRAIN_TIMEOUT_MS;
   const folder = new DataFolder(flags.text("data"));
@@ -61,15 +64,18 @@ async function serve(flags: ServeFlags): Promise<void> {
   });
   try {
     const wanted = options.port;
-    const server = new Server({ ...options, tls, key, store, log });
+    const { service, name: serviceName, handler } = await chooseService(flags, options.maxFrame, log);
+    const server = new Server({ ...options, service, serviceName, tls, key, store, log });
     if (flags.has("check")) {
       await server.stop(0);
       terminal.say("everything is in order");
       return;
     }
-    const stopped = handleSignals(server, log, terminal, drainMs);
-    announce(server, options, flags, terminal, { wanted, logPath, pin: tls?.pin });
-    await stopped;
+    const reload = handler && (() => void reloadHandler(handler, log, terminal));
+    const unwatch = handler && reload && flags.has("watch") ? watchHandler(handler, reload) : undefined;
+    const stopped = handleSignals(server, { log, terminal, drainMs, reload });
+    announce(server, options, flags, terminal, { wanted, logPath, serviceName, pin: tls?.pin });
+    await stopped.finally(unwatch);
   } finally {
     log.close();
   }
@@ -93,7 +99,7 @@ function announce(
   options: ServerPlan,
   flags: ServeFlags,
   terminal: Terminal,
-  context: { wanted: number; logPath: string; pin: string | undefined },
+  context: { wanted: number; logPath: string; serviceName: string; pin: string | undefined },
 ): void {
   const { host, port } = server;
   const address = formatAddress(host, port);
@@ -106,7 +112,7 @@ function announce(
         pid: process.pid,
         tls: context.pin ?? null,
         auth,
-        service: options.serviceName,
+        service: context.serviceName,
       })
     : `listening on ${address}`;
   const portFile = flags.text("port-file");
@@ -177,16 +183,20 @@ function writePortFile(path: string, port: number): void {
   }
 }
 
+interface SignalContext {
+  log: LogFile;
+  terminal: Terminal;
+  drainMs: number;
+  /** Loads what HUP asks to load again, beside users and log. */
+  reload: (() => void) | undefined;
+}
+
 /**
  * INT and TERM: drain, and again: at once. HUP: reload and reopen; when the terminal was closed, as TERM. Resolves when
  * the server has stopped.
  */
-async function handleSignals(
-  server: Server,
-  log: LogFile,
-  terminal: Terminal,
-  drainMs: number,
-): Promise<void> {
+async function handleSignals(server: Server, context: SignalContext): Promise<void> {
+  const { log, terminal, drainMs } = context;
   const { promise, resolve, reject } = Promise.withResolvers<number>();
   let firstAt: number | undefined;
   const stop = () => {
@@ -204,6 +214,7 @@ async function handleSignals(
   const hangUp = () => {
     if (terminal.hasHungUp) return stop();
     server.reload();
+    context.reload?.();
     try {
       log.reopen();
     } catch (error) {

@@ -1,19 +1,21 @@
 // Flags → service.
 
 import { usageError } from "../errors.ts";
+import { chat } from "./chat.ts";
 import { echo } from "./echo.ts";
 import type { Service } from "./service.ts";
 import { upper } from "./upper.ts";
 
-const SERVICES: ReadonlyMap<string, { service: Service; summary: string }> = new Map([
-  ["echo", { service: echo, summary: "every message comes back as it was" }],
-  ["upper", { service: upper, summary: "every message comes back in capital letters" }],
+const SERVICES: ReadonlyMap<string, { make(): Service; summary: string }> = new Map([
+  ["echo", { make: () => echo, summary: "every message comes back as it was" }],
+  ["upper", { make: () => upper, summary: "every message comes back in capital letters" }],
+  ["chat", { make: chat, summary: "what one says, all hear" }],
 ]);
 
-/** @throws {ParleyError} `usage` when there is no service of that name. */
+/** A built-in service. @throws {ParleyError} `usage` when there is none of that name. */
 export function findService(name: string): Service {
   const entry = SERVICES.get(name);
-  if (entry !== undefined) return entry.service;
+  if (entry !== undefined) return entry.make();
   throw usageError(
     `--service: there is no service ${JSON.stringify(name)}`,
     `one of ${[...SERVICES.keys()].join(", ")}`,

@@ -1,4 +1,5 @@
-// What a service is, and what it sees of a conversation. The hooks are those of Bun's and crossws' sockets.
+// What a service is, and what it sees of a conversation. The hooks are those of Bun's and crossws' sockets. The same words
+// stand in handler-types.ts, for whoever writes a handler file.
 
 /** A conversation after login, as a service sees it. */
 export interface Conversation {
@@ -12,10 +13,25 @@ export interface Conversation {
   data: unknown;
   /** Sends one message: text as UTF-8, bytes as they are; they may be changed afterwards. Silent once it is over. */
   send(message: string | Uint8Array): void;
+  /** Resolves when the client has read enough for more to be sent; undefined when it has. For whoever sends without end. */
+  writable(): Promise<void> | undefined;
   /** The text of a payload. @throws {MessageError} when it is not UTF-8: let it end the conversation. */
   text(payload: Uint8Array): string;
-  /** No more from the service: what was sent is delivered, then the conversation ends. */
-  finish(): void;
+  /** Says something beside the conversation, as a program on its standard error; nothing to a client without control frames. */
+  aside(text: string): void;
+  /** No more from the service: what was sent is delivered, then the conversation ends. `status` is 0, unless said. */
+  finish(status?: number, message?: string): void;
+  /** The room of that name. From now on the conversation is in it, until it is over. */
+  room(name: string): Room;
+}
+
+/** Conversations that hear each other. */
+export interface Room {
+  readonly name: string;
+  readonly members: ReadonlySet<Conversation>;
+  /** Sends one message to every member, or every other one. Waits for nobody. */
+  broadcast(message: string | Uint8Array, except?: Conversation): void;
+  leave(member: Conversation): void;
 }
 
 /**
@@ -32,4 +48,6 @@ export interface Service {
   end?(session: Conversation): void | Promise<void>;
   /** Gone, for whatever reason. Called once, if `open` was. */
   close?(session: Conversation): void;
+  /** The server has ended: resolves when nothing is left of what the service began. `now`: at once. */
+  stop?(now: boolean): Promise<void>;
 }

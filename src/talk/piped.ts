@@ -4,7 +4,7 @@
 //     end of stdin → `end` → every answer printed → bye
 
 import type { Client, Outcome } from "../client.ts";
-import { LineSplitter, NEWLINE, NUL } from "./lines.ts";
+import { LineSplitter, NEWLINE, NUL } from "../lines.ts";
 import { ParleyError } from "../errors.ts";
 import { LINGER_MS, sayDuration } from "../limits.ts";
 import type { Report } from "./report.ts";

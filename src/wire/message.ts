@@ -1,7 +1,7 @@
 // Payloads that parley itself understands: the session's JSON messages, encoded and decoded strictly, both directions.
 //
 //     server → client   hello, welcome, refused, error          client → server   login
-//     either            control: end, bye, ping, pong           (in control frames, after welcome)
+//     either            control: end, bye, ping, pong, stderr   (in control frames, after welcome)
 //
 // `type` is written first and without white space, so that a peer without a JSON library can match a prefix. Unknown
 // members are ignored, so that later versions can add some. Pure: no I/O, no clock, no randomness.
@@ -110,9 +110,10 @@ const Control = v.variant("type", [
   }),
   v.object({ type: v.literal("ping"), n: Count }),
   v.object({ type: v.literal("pong"), n: Count }),
+  v.object({ type: v.literal("stderr"), text: Text }),
 ]);
 
-const CONTROL_TYPES: ReadonlySet<string> = new Set(["end", "bye", "ping", "pong"]);
+const CONTROL_TYPES: ReadonlySet<string> = new Set(["end", "bye", "ping", "pong", "stderr"]);
 const Typed = v.object({ type: Text });
 
 const FromServer = v.variant("type", [Hello, Welcome, Refused, Failure]);

@@ -1,6 +1,6 @@
 // Bytes → lines, for a pipe: whatever chunks they come in, of bounded length, the last one without its newline too.
 
-import { ParleyError } from "../errors.ts";
+import { ParleyError } from "./errors.ts";
 
 export const NEWLINE = 0x0a;
 export const NUL = 0;

@@ -1,0 +1,110 @@
+// What answers: a built-in service, a handler file, or a program. Exactly one of them.
+
+import { existsSync, readFileSync, watch, writeFileSync } from "node:fs";
+import { basename, dirname, extname, join, resolve } from "node:path";
+import { messageOf, ParleyError, systemCode, usageError } from "../errors.ts";
+import { MAX_FRAME_BYTES, RELOAD_QUIET_MS } from "../limits.ts";
+import type { Logger } from "../log.ts";
+import { findService } from "../services/catalogue.ts";
+import { HANDLER_TEMPLATE, HANDLER_TYPES } from "../services/handler-template.ts";
+import { Handler } from "../services/handler.ts";
+import { PROGRAM_IOS } from "../services/program-io.ts";
+import { program, STDERR_WAYS } from "../services/program.ts";
+import type { Service } from "../services/service.ts";
+import type { Terminal } from "../terminal.ts";
+import type { ServeFlags } from "./serve-flags.ts";
+
+export interface Chosen {
+  service: Service;
+  /** In `hello`. */
+  name: string;
+  /** Set for a handler file. */
+  handler: Handler | undefined;
+}
+
+/** @throws {ParleyError} `usage`. @throws {HandlerError} `unusable`. */
+export async function chooseService(
+  flags: ServeFlags,
+  maxMessage: number | undefined,
+  log: Logger,
+): Promise<Chosen> {
+  const [name, ...rest] = flags.texts("program");
+  const file = flags.text("handler");
+  const given = [flags.text("service") && "--service", file && "--handler", name && "-- PROGRAM"].filter(
+    Boolean,
+  );
+  if (given.length > 1) throw usageError(`${given.join(" and ")} exclude each other`);
+  if (name === undefined) {
+    const other = (["program-io", "program-stderr", "pass-env", "pty"] as const).find(
+      (flag) => flags.has(flag) || flags.text(flag) !== undefined || flags.texts(flag).length > 0,
+    );
+    if (other !== undefined) throw usageError(`--${other} needs a program`, "for example: serve -- wc -l");
+  }
+  if (flags.has("watch") && file === undefined) throw usageError("--watch needs --handler");
+  if (file !== undefined) {
+    const handler = await Handler.load(file);
+    return { service: handler, name: basename(file, extname(file)), handler };
+  }
+  if (name !== undefined) {
+    const service = program({
+      argv: [name, ...rest],
+      io: flags.choice("program-io", PROGRAM_IOS, "lines"),
+      stderr: flags.choice("program-stderr", STDERR_WAYS, "log"),
+      pty: flags.has("pty"),
+      passEnv: flags.texts("pass-env"),
+      maxMessage: maxMessage ?? MAX_FRAME_BYTES,
+      log,
+    });
+    return { service, name: basename(name), handler: undefined };
+  }
+  const builtIn = flags.text("service") ?? "echo";
+  return { service: findService(builtIn), name: builtIn, handler: undefined };
+}
+
+/** Loads a handler again, and says how that went; where it cannot, the old code goes on. */
+export async function reloadHandler(handler: Handler, log: Logger, terminal: Terminal): Promise<void> {
+  try {
+    await handler.reload();
+    log.info("handler-reloaded", { file: handler.path });
+    if (terminal.isWatched) terminal.note(`${handler.path}: loaded again`);
+  } catch (error) {
+    log.error("handler-failed", { file: handler.path, reason: messageOf(error) });
+    terminal.say(`${messageOf(error)}; the code before goes on`);
+    if (error instanceof ParleyError && error.hint !== undefined) terminal.say(error.hint);
+  }
+}
+
+/** Calls `reload` once the files of `handler` have changed and rested; returns how to stop that. */
+export function watchHandler(handler: Handler, reload: () => void): () => void {
+  let timer: Timer | undefined;
+  // Folders, not files: editors replace a file when they save it, and that ends a watch on it.
+  const folders = new Set(handler.files.map((file) => dirname(file)).concat(dirname(handler.path)));
+  const watchers = [...folders].map((folder) =>
+    watch(folder, (_, name) => {
+      if (name !== null && !handler.files.includes(join(folder, name))) return;
+      clearTimeout(timer);
+      timer = setTimeout(reload, RELOAD_QUIET_MS);
+    }),
+  );
+  return () => {
+    clearTimeout(timer);
+    for (const watcher of watchers) watcher.close();
+  };
+}
+
+/** `--init`: a handler to begin with, and the types for an editor, beside each other. @throws {ParleyError} `failed`. */
+export function writeFirstHandler(file: string, terminal: Terminal): void {
+  const path = resolve(file);
+  if (existsSync(path))
+    throw new ParleyError("failed", `${path} is there already`, { hint: "nothing was changed" });
+  const types = join(dirname(path), "parley.d.ts");
+  try {
+    writeFileSync(path, HANDLER_TEMPLATE.replace("NAME", basename(path)), { flag: "wx", mode: 0o644 });
+    if (!existsSync(types) || readFileSync(types, "utf8") !== HANDLER_TYPES)
+      writeFileSync(types, HANDLER_TYPES);
+  } catch (error) {
+    throw new ParleyError("failed", `cannot write ${path}: ${systemCode(error) ?? messageOf(error)}`);
+  }
+  terminal.say(`wrote ${path}, and its types beside it`);
+  terminal.say(`run it: parley serve --handler ${file} --watch`);
+}

@@ -1,0 +1,89 @@
+// A chat: what one says, all hear, the speaker too, so that the order is the same for everybody.
+//
+//     ann: hello        * ann joined        * here: ann, bob        ann → bob: hello
+//
+// Written with nothing that a handler file lacks.
+
+import type { Conversation, Room, Service } from "./service.ts";
+
+/** What a newcomer hears of what was said before. */
+const MAX_HISTORY = 50;
+/** In characters: more is no chat, and the history stays small. */
+const MAX_LENGTH = 4000;
+const NAME = /^[\p{L}\p{N}][\p{L}\p{M}\p{N}._-]{0,31}$/u;
+const HELP = "* /who, /msg NAME TEXT";
+
+export function chat(): Service {
+  const history: string[] = [];
+  let guests = 0;
+
+  const nameOf = (session: Conversation) => String(session.data);
+  const hall = (session: Conversation) => session.room("chat");
+  const names = (room: Room) => [...new Set([...room.members].map(nameOf))].sort();
+  const isTaken = (room: Room, name: string) =>
+    names(room).some((other) => other.toLowerCase() === name.toLowerCase());
+  const named = (room: Room, name: string) =>
+    [...room.members].filter((member) => nameOf(member).toLowerCase() === name.toLowerCase());
+
+  function say(session: Conversation, line: string): void {
+    history.push(line);
+    if (history.length > MAX_HISTORY) history.shift();
+    hall(session).broadcast(line);
+  }
+
+  function rename(session: Conversation, wanted: string): void {
+    const name = wanted.normalize("NFKC");
+    const room = hall(session);
+    if (session.user !== null) return session.send("* your name is that of your login");
+    if (!NAME.test(name))
+      return session.send("* a name has 1 to 32 letters, digits, dots, dashes and underscores");
+    if (isTaken(room, name)) return session.send(`* somebody is called ${name} already`);
+    const before = nameOf(session);
+    session.data = name;
+    say(session, `* ${before} is now ${name}`);
+  }
+
+  function whisper(session: Conversation, to: string, text: string): void {
+    const listeners = named(hall(session), to);
+    const [listener] = listeners;
+    if (listener === undefined) return session.send(`* nobody here is called ${to}: /who`);
+    const line = `${nameOf(session)} → ${nameOf(listener)}: ${text}`;
+    for (const one of new Set([...listeners, session])) one.send(line);
+  }
+
+  function command(session: Conversation, line: string): void {
+    const [, name = "", rest = ""] = /^\/(\S*)\s*(.*)$/u.exec(line) ?? [];
+    const [, to = "", text = ""] = /^(\S+)\s+(.+)$/u.exec(rest) ?? [];
+    if (name === "who") session.send(`* here: ${names(hall(session)).join(", ")}`);
+    else if (name === "name" && rest !== "") rename(session, rest);
+    else if (name === "msg" && text !== "") whisper(session, to, text);
+    else session.send(session.user === null ? `${HELP}, /name NAME` : HELP);
+  }
+
+  return {
+    open(session) {
+      session.data = session.user ?? `guest-${++guests}`;
+      for (const line of history) session.send(line);
+      const isHere = [...hall(session).members].some(
+        (member) => member !== session && nameOf(member) === nameOf(session),
+      );
+      if (!isHere) say(session, `* ${nameOf(session)} joined`);
+      session.send(`* here: ${names(hall(session)).join(", ")}`);
+    },
+
+    message(session, payload) {
+      const text = session.text(payload);
+      if (text.length > MAX_LENGTH) return session.send(`* not said: over ${MAX_LENGTH} characters`);
+      // A line each, so that nobody speaks in another's name.
+      for (const line of text.split(/[\r\n\u2028\u2029\v\f\u0085]+/)) {
+        if (line.trim() === "") continue;
+        if (line.startsWith("/")) command(session, line);
+        else say(session, `${nameOf(session)}: ${line}`);
+      }
+    },
+
+    close(session) {
+      if (!isTaken(hall(session), nameOf(session))) say(session, `* ${nameOf(session)} left`);
+    },
+  };
+}

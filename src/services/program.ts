@@ -1,0 +1,138 @@
+// An external program for each conversation: its messages are the program's input, the program's output is the answer.
+//
+//     message → stdin          stdout → send, no faster than the client reads          exit → bye, with the status
+//     gone    → stdin closed, then TERM, then KILL, to the whole process group: nothing is left behind
+//
+// argv without a shell, in a process group of its own, with an environment of its own.
+
+import { basename } from "node:path";
+import { messageOf, ParleyError, systemCode } from "../errors.ts";
+import type { LogFields, Logger } from "../log.ts";
+import { codecFor, type ProgramIo } from "./program-io.ts";
+import { Run } from "./program-run.ts";
+import type { Conversation, Service } from "./service.ts";
+
+export const STDERR_WAYS = ["log", "client", "both"] as const;
+/** Where a program's standard error goes, line by line. */
+export type StderrWay = (typeof STDERR_WAYS)[number];
+
+export interface ProgramOptions {
+  argv: readonly [string, ...string[]];
+  io: ProgramIo;
+  stderr: StderrWay;
+  /** On a terminal of its own, for programs that hold back their output without one, or draw on it. */
+  pty: boolean;
+  /** Names of variables that it gets beside the harmless ones. */
+  passEnv: readonly string[];
+  /** Longest message that it may say, in bytes. */
+  maxMessage: number;
+  log: Logger;
+}
+
+/** Variables that say nothing of the server. */
+const HARMLESS = ["PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "TERM"];
+/** These make any Bun executable, the program perhaps, run other code; they are passed on by nobody's wish. */
+const NEVER = new Set(["BUN_OPTIONS", "BUN_BE_BUN"]);
+
+/** @throws {ParleyError} `usage` when there is no such program. */
+export function program(options: ProgramOptions): Service {
+  const [name] = options.argv;
+  if (Bun.which(name) === null) {
+    throw new ParleyError("usage", `there is no program ${name}`, {
+      hint: "a program is found by its path, or on the PATH; for a shell: -- sh -c '…'",
+    });
+  }
+  return new Program(options);
+}
+
+class Program implements Service {
+  readonly #options: ProgramOptions;
+  readonly #runs = new Map<Conversation, Run>();
+  /** Those whose conversation is over, until nothing is left of them. */
+  readonly #ending = new Set<Promise<void>>();
+
+  constructor(options: ProgramOptions) {
+    this.#options = options;
+  }
+
+  open(session: Conversation): void {
+    const { argv, io, pty, maxMessage, log } = this.#options;
+    const facts = { conn: session.id, peer: session.peer, user: session.user };
+    let run: Run;
+    try {
+      run = new Run({ argv, env: this.#environment(session), codec: codecFor(io, maxMessage), pty });
+    } catch (error) {
+      const reason = systemCode(error) ?? String(error);
+      throw new ParleyError("failed", `${argv[0]} cannot be started: ${reason}`, {
+        peerMessage: "the program cannot be started",
+        cause: error,
+      });
+    }
+    this.#runs.set(session, run);
+    log.info("program-started", { ...facts, pid: run.pid });
+    void this.#follow(session, run, facts);
+  }
+
+  message(session: Conversation, payload: Uint8Array): void | Promise<void> {
+    return this.#runs.get(session)?.write(payload);
+  }
+
+  end(session: Conversation): void {
+    this.#runs.get(session)?.endInput();
+  }
+
+  close(session: Conversation): void {
+    const run = this.#runs.get(session);
+    if (run === undefined) return;
+    this.#runs.delete(session);
+    const ending = run.stop().finally(() => this.#ending.delete(ending));
+    this.#ending.add(ending);
+  }
+
+  async stop(now: boolean): Promise<void> {
+    if (now) for (const run of this.#runs.values()) run.kill();
+    for (const session of this.#runs.keys()) this.close(session);
+    await Promise.all(this.#ending);
+  }
+
+  /** From its first output to its end. */
+  async #follow(session: Conversation, run: Run, facts: LogFields): Promise<void> {
+    const { stderr, log } = this.#options;
+    const errors = run.errors((line) => {
+      if (stderr !== "client") log.info("program-stderr", { ...facts, text: line });
+      if (stderr !== "log") session.aside(line);
+    });
+    let failure: unknown;
+    try {
+      for await (const message of run.output()) {
+        session.send(message);
+        await session.writable();
+      }
+    } catch (error) {
+      failure = error;
+      run.kill();
+    }
+    const [status] = await Promise.all([run.status, errors]);
+    log.info("program-ended", { ...facts, pid: run.pid, status });
+    if (failure !== undefined) session.finish(status, `the program went wrong: ${messageOf(failure)}`);
+    else session.finish(status, status === 0 ? undefined : `the program ended with status ${status}`);
+  }
+
+  #environment(session: Conversation): Record<string, string> {
+    const { argv, passEnv } = this.#options;
+    const environment: Record<string, string> = {};
+    for (const name of [...HARMLESS, ...passEnv]) {
+      const value = process.env[name];
+      if (value !== undefined && !NEVER.has(name)) environment[name] = value;
+    }
+    const [, address = "", port = ""] = /^\[?(.*?)\]?:(\d+)$/.exec(session.peer) ?? [];
+    return {
+      ...environment,
+      ...(session.user === null ? {} : { PARLEY_USER: session.user }),
+      PARLEY_SESSION: String(session.id),
+      PARLEY_REMOTE_ADDR: address,
+      PARLEY_REMOTE_PORT: port,
+      PARLEY_SERVICE: basename(argv[0]),
+    };
+  }
+}
