@@ -60,9 +60,9 @@ export class Terminal {
     }
   }
 
-  /** One line on stderr; whatever in it came from elsewhere is made harmless. */
-  say(line: string): void {
-    process.stderr.write(`${escapeLine(line)}\n`);
+  /** Lines on stderr; whatever in them came from elsewhere is made harmless. */
+  say(...lines: string[]): void {
+    for (const line of lines) process.stderr.write(`${escapeLine(line)}\n`);
   }
 
   /** As {@link say}, quieter to the eye. */
@@ -72,11 +72,13 @@ export class Terminal {
     else this.aboveLine(print);
   }
 
-  /** `parley: error: …` and, where there is one, `parley: hint: …`. */
+  /** `parley: error: …` and, where there is one, `parley: hint: …`; a hint may be lines of code. */
   error(message: string, hint?: string): void {
     process.stderr.write(`${this.#paint("red", "parley: error:")} ${escapeLine(message)}\n`);
-    if (hint !== undefined)
-      process.stderr.write(`${this.#paint("cyan", "parley: hint:")} ${escapeLine(hint)}\n`);
+    if (hint === undefined) return;
+    const lines = hint.split("\n").map(escapeLine);
+    const start = this.#paint("cyan", "parley: hint:");
+    process.stderr.write(`${start}${lines.length === 1 ? " " : "\n"}${lines.join("\n")}\n`);
   }
 
   /** May what is written to `stream` be coloured? */

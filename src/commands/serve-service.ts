@@ -70,7 +70,7 @@ export async function reloadHandler(handler: Handler, log: Logger, terminal: Ter
   } catch (error) {
     log.error("handler-failed", { file: handler.path, reason: messageOf(error) });
     terminal.say(`${messageOf(error)}; the code before goes on`);
-    if (error instanceof ParleyError && error.hint !== undefined) terminal.say(error.hint);
+    if (error instanceof ParleyError && error.hint !== undefined) terminal.say(...error.hint.split("\n"));
   }
 }
 

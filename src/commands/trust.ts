@@ -45,7 +45,7 @@ export class PinTrust implements Trust {
 
   async meet(pin: string, vouched: boolean): Promise<void> {
     if (this.#options.pin === undefined && !vouched && !this.#options.acceptNew) await this.#ask(pin);
-    else if (this.#terminal.isWatched) this.#terminal.note(`the key of ${this.#server}:\n${pin}`);
+    else if (this.#terminal.isWatched) this.#terminal.note(`${this.#server} is known from now on by ${pin}`);
     this.#known = pin;
     try {
       await this.#state.savePin(this.#server, pin);
@@ -61,7 +61,7 @@ export class PinTrust implements Trust {
         hint: "compare it with what the server prints, then say --pin with it, or --accept-new to believe it unseen",
       });
     }
-    this.#terminal.say(`${this.#server} is not known yet. Its key:\n${pin}`);
+    this.#terminal.say(`${this.#server} is not known yet. Its key:`, pin);
     if (await this.#terminal.confirm("is it the one that the server prints?", false)) return;
     throw new ParleyError("failed", `${this.#server} is not trusted`, { hint: "nothing was sent" });
   }

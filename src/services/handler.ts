@@ -5,7 +5,7 @@
 // says where in the user's file it happened.
 
 import { existsSync } from "node:fs";
-import { dirname, resolve, sep } from "node:path";
+import { resolve, sep } from "node:path";
 import { messageOf, ParleyError } from "../errors.ts";
 import type { Conversation, Service } from "./service.ts";
 
@@ -18,10 +18,13 @@ export class Handler implements Service {
   /** Absolute. */
   readonly path: string;
   #hooks: Service;
+  /** The user's files that were loaded last: this one, and what it imports. */
+  files: readonly string[] = [];
 
   private constructor(path: string, hooks: Service) {
     this.path = path;
     this.#hooks = hooks;
+    this.files = ownFiles();
   }
 
   /** @throws {HandlerError} `unusable`. */
@@ -38,11 +41,7 @@ export class Handler implements Service {
   /** Takes up what the file says now. @throws {HandlerError} `unusable`; then everything is as before. */
   async reload(): Promise<void> {
     this.#hooks = await importHooks(this.path);
-  }
-
-  /** The user's files that are loaded: this one, and what it imports. */
-  get files(): string[] {
-    return loadedFiles().filter((file) => file === this.path || file.startsWith(dirname(this.path) + sep));
+    this.files = ownFiles();
   }
 
   open(session: Conversation): void | Promise<void> {
@@ -92,9 +91,12 @@ export class Handler implements Service {
   }
 }
 
-/** What Bun keeps of modules; those inside the executable begin with its own root. */
-function loadedFiles(): string[] {
-  return Object.keys(require.cache).filter((file) => file.startsWith(sep) && !file.startsWith("/$bunfs"));
+/** What is loaded of the user's own: neither the executable's modules nor packages. */
+function ownFiles(): string[] {
+  return Object.keys(require.cache).filter(
+    (file) =>
+      file.startsWith(sep) && !file.startsWith("/$bunfs") && !file.includes(`${sep}node_modules${sep}`),
+  );
 }
 
 async function importHooks(path: string): Promise<Service> {
@@ -105,7 +107,7 @@ async function importHooks(path: string): Promise<Service> {
   try {
     module = (await import(path)) as Record<string, unknown>;
   } catch (error) {
-    throw new HandlerError("unusable", `${path} does not load: ${firstLine(error)}`, {
+    throw new HandlerError("unusable", `${placeOf(error) ?? path} does not load: ${firstLine(error)}`, {
       hint: frameOf(error),
       cause: error,
     });
@@ -126,16 +128,34 @@ function hooksOf(exported: unknown): Service | undefined {
 function asHandlerError(error: unknown): Error {
   // Ours go their own way: text that is none, for one, is the peer's fault.
   if (error instanceof ParleyError) return error;
-  return new HandlerError("threw", firstLine(error), { hint: frameOf(error), cause: error });
+  const place = placeOf(error);
+  const where = place === undefined ? "" : `, at ${place}`;
+  return new HandlerError("threw", `${firstLine(error)}${where}`, { hint: frameOf(error), cause: error });
 }
 
 function firstLine(error: unknown): string {
-  const [first] = error instanceof AggregateError ? (error.errors as unknown[]) : [error];
+  const first = firstOf(error);
   const name = first instanceof Error && first.name !== "BuildMessage" ? `${first.name}: ` : "";
   return `${name}${messageOf(first).split("\n", 1)[0] ?? ""}`;
 }
 
+/** `file:line:column` in the user's own code, where it can be told. */
+function placeOf(error: unknown): string | undefined {
+  const first = firstOf(error);
+  if (typeof first !== "object" || first === null) return undefined;
+  if ("position" in first && first.position !== null) {
+    const { file, line, column } = first.position as { file: string; line: number; column: number };
+    return `${file}:${line}:${column}`;
+  }
+  return "stack" in first ? /(\/[^\s()]+:\d+:\d+)/.exec(String(first.stack))?.[1] : undefined;
+}
+
 /** The lines of code around an error, with file and line, as Bun shows them. */
 function frameOf(error: unknown): string {
-  return Bun.inspect(error, { colors: false }).trim();
+  return Bun.inspect(firstOf(error), { colors: false }).trim();
+}
+
+/** A file with several mistakes is told by its first one. */
+function firstOf(error: unknown): unknown {
+  return error instanceof AggregateError ? (error.errors as unknown[])[0] : error;
 }
