@@ -102,7 +102,6 @@ function ownFiles(): string[] {
 async function importHooks(path: string): Promise<Service> {
   // Bun's `require.cache` holds ES modules too: forgetting them is what makes `import` read the files again (measured).
   for (const file of ownFiles()) delete require.cache[file];
-  if (!file.includes(`${sep}node_modules${sep}`)) delete require.cache[file];
   let module: Record<string, unknown>;
   try {
     module = (await import(path)) as Record<string, unknown>;
