@@ -12,6 +12,7 @@ import { talkInteractively } from "../talk/interactive.ts";
 import { Output } from "../talk/output.ts";
 import { talkPiped, type PipedOptions } from "../talk/piped.ts";
 import { Report } from "../talk/report.ts";
+import { Speakers } from "../talk/speakers.ts";
 import { Trace } from "../talk/trace.ts";
 import type { Terminal } from "../terminal.ts";
 import {
@@ -49,14 +50,17 @@ async function connect(flags: ConnectFlags): Promise<void> {
   }
   const byHand = process.stdin.isTTY && process.stderr.isTTY && !isForPipes(options);
   const output = new Output(!byHand);
+  const speakers = new Speakers(terminal.hasColor(process.stdout));
+  let isChat = false;
   const report = new Report(output, {
     json: flags.has("json"),
     delimiter: { raw: "", nul: "\0", lines: "\n" }[options.framing],
     toTerminal: process.stdout.isTTY && options.framing !== "raw",
+    decorate: (line) => (isChat ? speakers.show(line) : line),
   });
-  const client = await open(flags, target, { channel, key, login, report, terminal }).finally(() =>
-    terminal.release(),
-  );
+  const opening = open(flags, target, { channel, key, login, report, terminal });
+  const client = await opening.finally(() => terminal.release());
+  isChat = client.hello?.service === "chat";
   await login.keep(client);
   void report.event("logged-in", { user: client.welcome?.user ?? null });
   if (flags.has("logout")) return concludeLogout(await client.converse(() => undefined), terminal);
@@ -67,6 +71,7 @@ async function connect(flags: ConnectFlags): Promise<void> {
         prompt: `${escapeLine(client.welcome?.user ?? "")}> `,
         report,
         terminal,
+        chat: isChat ? speakers : undefined,
       })
     : talkPiped(client, report, options);
   const outcome = await Promise.race([talk, output.closed.then((error) => Promise.reject(error))]);

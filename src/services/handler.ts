@@ -151,7 +151,12 @@ function placeOf(error: unknown): string | undefined {
 
 /** The lines of code around an error, with file and line, as Bun shows them. */
 function frameOf(error: unknown): string {
-  return Bun.inspect(firstOf(error), { colors: false }).trim();
+  const shown = Bun.inspect(firstOf(error), { colors: false }).trim();
+  // Our own calls say nothing to whoever wrote the handler.
+  return shown
+    .split("\n")
+    .filter((line) => !/^\s+at .*\(src\//.test(line))
+    .join("\n");
 }
 
 /** A file with several mistakes is told by its first one. */

@@ -11,12 +11,17 @@ import type { Client, Outcome } from "../client.ts";
 import { messageOf, ParleyError, systemCode } from "../errors.ts";
 import type { Terminal } from "../terminal.ts";
 import type { Report } from "./report.ts";
+import type { Speakers } from "./speakers.ts";
 
 const HISTORY_LINES = 500;
 const HELP = [
   "A line is a message. Ctrl-D or /quit leaves; //x sends /x.",
   "Up and down bring back earlier lines; Ctrl-C drops the line, and twice leaves.",
 ];
+const CHAT_HELP =
+  "/who: who is here; /msg NAME TEXT: to one person; /name NAME: as a guest; Tab completes names.";
+/** What goes to a chat as it is. */
+const CHAT_COMMAND = /^\/(?:who|msg|name)(?: |$)/;
 
 export interface InteractiveOptions {
   /** Where earlier lines are kept; mode 0600. */
@@ -24,6 +29,8 @@ export interface InteractiveOptions {
   prompt: string;
   report: Report;
   terminal: Terminal;
+  /** Who is in the conversation, when it is a chat: it says to everybody what one says, the speaker too. */
+  chat: Speakers | undefined;
 }
 
 /**
@@ -42,6 +49,7 @@ export async function talkInteractively(client: Client, options: InteractiveOpti
     historySize: HISTORY_LINES,
     history: readHistory(options),
     removeHistoryDuplicates: true,
+    completer: (line: string) => options.chat?.complete(line) ?? [[], line],
   });
   // Ctrl-C while a line is being typed drops it; otherwise, and the second time, it leaves.
   let interrupted = false;
@@ -56,9 +64,11 @@ export async function talkInteractively(client: Client, options: InteractiveOpti
     if (line === "/quit") return leave();
     if (line === "/help") {
       for (const help of HELP) options.terminal.note(help);
+      if (options.chat !== undefined) options.terminal.note(CHAT_HELP);
       return editor.prompt();
     }
-    if (/^\/[^/]/.test(line)) {
+    const isForChat = options.chat !== undefined && CHAT_COMMAND.test(line);
+    if (/^\/[^/]/.test(line) && !isForChat) {
       options.terminal.note(
         `there is no command ${line.split(" ", 1)[0]}: /help shows what there is, //x sends /x`,
       );
@@ -72,6 +82,7 @@ export async function talkInteractively(client: Client, options: InteractiveOpti
     } else if (leaving) {
       options.terminal.note("not sent: the conversation is ending");
     } else {
+      if (options.chat !== undefined) eraseTyped(screen, options.prompt + line);
       client.send(message);
       options.report.sent(message);
       if (line !== "") remember(options, line);
@@ -131,6 +142,15 @@ function printAbove(editor: Interface, screen: NodeJS.WriteStream, print: () => 
   print();
   Object.assign(editor, { prevRows: 0 });
   editor.prompt(true);
+}
+
+/** Takes back a line that was typed: a chat says it again, in its place among the others. */
+function eraseTyped(screen: NodeJS.WriteStream, typed: string): void {
+  const rows = Math.max(1, Math.ceil(Bun.stringWidth(typed) / screen.columns));
+  if (rows >= screen.rows) return; // scrolled away: what is gone cannot be taken back
+  moveCursor(screen, 0, -rows);
+  cursorTo(screen, 0);
+  clearScreenDown(screen);
 }
 
 /** Earlier lines, the latest first, as readline wants them. A history that cannot be had is a notice, not an end. */

@@ -12,6 +12,8 @@ export interface ReportOptions {
   delimiter: string;
   /** Is standard output a terminal? Then nothing a peer says may act on it. */
   toTerminal: boolean;
+  /** How a line is shown on a terminal, once it is harmless. */
+  decorate?: (line: string) => string;
 }
 
 export class Report {
@@ -25,11 +27,11 @@ export class Report {
 
   /** An answer. A promise asks to wait before the next. */
   received(payload: Uint8Array): Promise<void> | undefined {
-    const { json, delimiter, toTerminal } = this.#options;
+    const { json, delimiter, toTerminal, decorate = (line: string) => line } = this.#options;
     if (json) return this.event("received", content(payload));
     if (!toTerminal) return this.#output.print(payload, delimiter);
     return this.#output.print(
-      escapeText(Buffer.from(payload).toString()),
+      decorate(escapeText(Buffer.from(payload).toString())),
       delimiter === "\0" ? "\n" : delimiter,
     );
   }

@@ -1,0 +1,86 @@
+// Who speaks in a conversation of many: names seen in what arrives, each in a colour of its own, completed with Tab.
+//
+//     ann: hello        * ann joined        * here: ann, bob        ann → bob: hello
+
+import { styleText } from "node:util";
+
+const NAME = "[\\p{L}\\p{N}][\\p{L}\\p{M}\\p{N}._-]{0,31}";
+const SPEECH = new RegExp(`^(${NAME})(?: → (${NAME}))?: `, "u");
+const NOTICE = new RegExp(
+  `^\\* (?:here: (${NAME}(?:, ${NAME})*)|(${NAME}) (joined|left|is now (${NAME})))$`,
+  "u",
+);
+/** Readable on black and on white; red is for errors. */
+const COLORS = [
+  "cyan",
+  "green",
+  "magenta",
+  "yellow",
+  "blue",
+  "cyanBright",
+  "greenBright",
+  "magentaBright",
+] as const;
+
+export class Speakers {
+  readonly #names = new Set<string>();
+  readonly #hasColor: boolean;
+
+  constructor(hasColor: boolean) {
+    this.#hasColor = hasColor;
+  }
+
+  /** A line as it is to be shown, and remembered for its names. It must be harmless already. */
+  show(line: string): string {
+    const [start, speaker, listener] = SPEECH.exec(line) ?? [];
+    if (start !== undefined && speaker !== undefined) {
+      this.#names.add(speaker);
+      if (listener !== undefined) this.#names.add(listener);
+      return this.#paint(colorOf(speaker), start.trimEnd()) + line.slice(start.trimEnd().length);
+    }
+    if (!line.startsWith("* ")) return line;
+    this.#takeNotice(line);
+    return this.#paint("dim", line);
+  }
+
+  /** How a half-typed line may go on, as readline asks: the candidates, and the piece that they complete. */
+  complete(line: string): [string[], string] {
+    const word = /\S*$/u.exec(line)?.[0] ?? "";
+    if (word === "") return [[], word];
+    const commands = word === line && word.startsWith("/") ? COMMANDS : [];
+    const isFirst = word === line;
+    const found = [...this.#names]
+      .filter((name) => name.toLowerCase().startsWith(word.toLowerCase()))
+      .map((name) => (isFirst ? `${name}: ` : `${name} `));
+    return [
+      [...commands.filter((command) => command.startsWith(word)).map((command) => `${command} `), ...found],
+      word,
+    ];
+  }
+
+  #takeNotice(line: string): void {
+    const [, here, name, what, now] = NOTICE.exec(line) ?? [];
+    if (here !== undefined) {
+      this.#names.clear();
+      for (const one of here.split(", ")) this.#names.add(one);
+    }
+    if (name === undefined) return;
+    if (what === "joined") this.#names.add(name);
+    else this.#names.delete(name);
+    if (now !== undefined) this.#names.add(now);
+  }
+
+  #paint(style: Parameters<typeof styleText>[0], text: string): string {
+    return this.#hasColor ? styleText(style, text, { validateStream: false }) : text;
+  }
+}
+
+/** Commands of the chat, and of every conversation. */
+const COMMANDS = ["/who", "/msg", "/name", "/help", "/quit"];
+
+/** The same one for a name everywhere, whoever came first. */
+function colorOf(name: string): (typeof COLORS)[number] {
+  let hash = 0;
+  for (const character of name) hash = (31 * hash + (character.codePointAt(0) ?? 0)) >>> 0;
+  return COLORS[hash % COLORS.length] ?? "cyan";
+}
