@@ -4,23 +4,29 @@ import ipaddr from "ipaddr.js";
 
 /** A network, as `--allow` and `--deny` take it: `10.0.0.0/8`, `2001:db8::/32`, or one address. */
 export class Network {
-  readonly text: string;
   readonly #base: ipaddr.IPv4 | ipaddr.IPv6;
   readonly #bits: number;
 
-  private constructor(text: string, base: ipaddr.IPv4 | ipaddr.IPv6, bits: number) {
-    this.text = text;
+  private constructor(base: ipaddr.IPv4 | ipaddr.IPv6, bits: number) {
     this.#base = base;
     this.#bits = bits;
   }
 
   /** Undefined when `text` is no network. */
   static parse(text: string): Network | undefined {
-    // Stricter than the library, which reads 10.1 and 0x0a000001 as addresses too.
-    if (!/^(?:\d+\.\d+\.\d+\.\d+|[\da-f:.]*:[\da-f:.]*)(?:\/\d{1,3})?$/i.test(text)) return undefined;
+    // Stricter than the library, which reads 10.1, 0x0a000001 and the octal 010.0.0.1 as addresses too.
+    if (
+      !/^(?:(?:0|[1-9]\d*)(?:\.(?!$|\/)|(?=$|\/))){4}(?:\/\d{1,3})?$|^[\da-f:.]*:[\da-f:.]*(?:\/\d{1,3})?$/i.test(
+        text,
+      )
+    ) {
+      return undefined;
+    }
     try {
       const [base, bits] = ipaddr.parseCIDR(text.includes("/") ? text : `${text}/${widthOf(text)}`);
-      return new Network(text, base, bits);
+      if (!(base instanceof ipaddr.IPv6) || !base.isIPv4MappedAddress()) return new Network(base, bits);
+      // Peers are known by their plain addresses.
+      return bits < 96 ? undefined : new Network(base.toIPv4Address(), bits - 96);
     } catch {
       return undefined; // the library's only way to say no
     }

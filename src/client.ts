@@ -1,93 +1,13 @@
-// dial + introduce → a conversation, from the client's side.
+// A conversation, from the client's side: what is sent, what comes, and how it ended. client-connect.ts begins it.
 //
-//     dial → hello → credential → login → welcome → send … end → bye
+//     send … end → bye
 
-import { setTimeout as delay } from "node:timers/promises";
-import type { SharedKey } from "./auth/key.ts";
-import type { TokenParts } from "./auth/token.ts";
 import { messageOf } from "./errors.ts";
-import { DialError, dial } from "./net/dial.ts";
-import { ServerError } from "./handshake/failure.ts";
-import { logIn, proveKey, readHello, tokenLogin } from "./handshake/introduce.ts";
 import { isChallenge } from "./handshake/key-exchange.ts";
-import {
-  HELLO_TIMEOUT_MS,
-  LOGIN_ANSWER_TIMEOUT_MS,
-  MAX_ANSWER_BYTES,
-  MAX_LOGIN_FRAME_BYTES,
-  MAX_MISSED_PINGS,
-  sayDuration,
-} from "./limits.ts";
+import { MAX_MISSED_PINGS } from "./limits.ts";
 import type { Connection } from "./net/connection.ts";
-import type { TlsDemand } from "./net/tls.ts";
 import type { Receiver } from "./net/inbox.ts";
-import { Cork } from "./net/cork.ts";
-import {
-  decodeControl,
-  encodeMessage,
-  type Hello,
-  type Login,
-  type Refused,
-  type Welcome,
-} from "./wire/message.ts";
-
-/** What a client can log in with. */
-export type Credential =
-  | { method: "none" }
-  | { method: "ip" }
-  | { method: "name"; user: string }
-  | { method: "password" | "register"; user: string; password: string }
-  | { method: "token"; token: TokenParts; logout?: boolean };
-
-export interface ClientOptions {
-  host: string;
-  port: number;
-  /** Frames only, on both sides. */
-  bare?: boolean;
-  /** Undefined: plain text. */
-  tls?: TlsDemand;
-  /** Over TLS: whether this is the right server. Needed unless an authority vouches for it. */
-  trust?: Trust;
-  /** What both sides must prove before anything else. */
-  key?: SharedKey;
-  /** How long to wait for a server that is not there yet, or says when to come back, in milliseconds. */
-  waitMs?: number;
-  /** How long to wait for each answer before the conversation, in milliseconds. */
-  timeoutMs?: number;
-  /** Whether the server should issue a session token. */
-  wantsToken?: boolean;
-  tap?: (direction: "in" | "out", bytes: Uint8Array) => void;
-  /**
-   * What to log in with, asked once and again after each refusal. It may take its time: a connection that the server
-   * gave up meanwhile is dialled anew.
-   */
-  credential?(hello: Hello, refused: Refused | undefined): Promise<Credential>;
-  /** Told before each connection that is made. */
-  onDial?(): void;
-  /** Told once when the server is not there yet. */
-  onWait?(): void;
-  /** Told what the server said to have us come back, before trying again in so many seconds. */
-  onTurnedAway?(message: string, seconds: number): void;
-  /** Told when a server does not ask for the key at once. */
-  onNoChallenge?(): void;
-  /** Told what the server says beside the conversation: a line of a program's standard error. */
-  onAside?(text: string): void;
-  /** Told when the connection is up, before the login. */
-  onConnected?(hello: Hello | undefined): void;
-}
-
-/** Decides whether the key behind a TLS channel is the right server's. */
-export interface Trust {
-  /** Is this pin known to be right? @throws {ParleyError} when it is known to be wrong. */
-  check(pin: string): boolean;
-  /**
-   * Takes a server that is not known yet, or asks.
-   *
-   * @param vouched it has proven that it has the shared key, on this very channel.
-   * @throws {ParleyError} when it is not to be trusted.
-   */
-  meet(pin: string, vouched: boolean): Promise<void>;
-}
+import { decodeControl, encodeMessage, type Hello, type Welcome } from "./wire/message.ts";
 
 /** How a conversation ended. */
 export type Outcome =
@@ -99,16 +19,8 @@ export type Outcome =
   /** We left. */
   | { kind: "left" };
 
-/** A server that is short of room for so long, in seconds, is asked again unbidden, so many times. */
-const SHORT_WAIT_SECONDS = 2;
-const MAX_SHORT_WAITS = 10;
 /** Pings are not sent more often than this, in milliseconds, whatever the server asks for. */
 const MIN_PING_MS = 1000;
-/** A server that has not asked for the key after so long, in milliseconds, perhaps never will. */
-const CHALLENGE_DUE_MS = 900;
-
-/** Between two dials while waiting for a server. */
-const WAIT_STEP_MS = 100;
 
 export class Client {
   /** Undefined for bare frames. */
@@ -123,10 +35,14 @@ export class Client {
   #inputEnded = false;
   #pings = 0;
   #missed = 0;
+  // What was heard of the server, and taken by it, when it was last looked for.
+  #chunks = 0;
+  #written = 0;
+  #wasQueued = false;
   #keepalive: Timer | undefined;
   readonly #onAside: ((text: string) => void) | undefined;
 
-  /** Takes over a connection that has been welcomed, or is bare. Use {@link Client.connect}. */
+  /** Takes over a connection that has been welcomed, or is bare. See {@link connectClient}. */
   constructor(
     connection: Connection,
     hello: Hello | undefined,
@@ -137,33 +53,6 @@ export class Client {
     this.#connection = connection;
     this.hello = hello;
     this.welcome = welcome;
-  }
-
-  /**
-   * Connects and logs in.
-   *
-   * @throws {DialError} when nobody is there.
-   * @throws {ServerError} when the server does not let us in.
-   */
-  static async connect(options: ClientOptions): Promise<Client> {
-    const login: PendingLogin = { credential: undefined };
-    const giveUpAt = performance.now() + (options.waitMs ?? 0);
-    for (let shortWaits = 0; ;) {
-      const connection = await dialPatiently(options, giveUpAt);
-      try {
-        const client = await introduce(connection, options, login);
-        if (client !== undefined) return client;
-        connection.finish(); // asking took so long that the server has given up
-      } catch (error) {
-        connection.finish();
-        const seconds = error instanceof ServerError ? error.retryAfter : undefined;
-        if (!(error instanceof ServerError) || seconds === undefined) throw error;
-        const isShort = seconds <= SHORT_WAIT_SECONDS && ++shortWaits <= MAX_SHORT_WAITS;
-        if (!isShort && performance.now() + seconds * 1000 > giveUpAt) throw error;
-        options.onTurnedAway?.(error.message, seconds);
-        await delay(seconds * 1000);
-      }
-    }
   }
 
   /** Longest message the server takes, in bytes. */
@@ -240,9 +129,13 @@ export class Client {
   #ping(): void {
     const connection = this.#connection;
     // While an answer waits to be printed nothing is read, and the server cannot be heard.
-    const isHeard = connection.heard || connection.busy;
-    connection.heard = false;
-    this.#missed = isHeard ? 0 : this.#missed + 1;
+    // … and one that still takes what we have to say is there, even if its answers wait behind that.
+    const isTaking = this.#wasQueued && connection.written !== this.#written;
+    const isHeard = connection.chunks !== this.#chunks;
+    this.#chunks = connection.chunks;
+    this.#written = connection.written;
+    this.#wasQueued = connection.queued > 0;
+    this.#missed = isHeard || isTaking || connection.busy ? 0 : this.#missed + 1;
     if (this.#missed > MAX_MISSED_PINGS) {
       return this.#settle({ kind: "lost", reason: `the server did not answer ${MAX_MISSED_PINGS} pings` });
     }
@@ -270,99 +163,6 @@ export class Client {
     clearInterval(this.#keepalive);
     this.#outcome.resolve(outcome);
     this.#connection.finish();
-  }
-}
-
-/** What a login that did not come to an answer would have been, for the next connection. */
-interface PendingLogin {
-  credential: Credential | undefined;
-}
-
-/** Logs in over `connection`; undefined when that was lost while a question was asked. */
-async function introduce(
-  connection: Connection,
-  options: ClientOptions,
-  login: PendingLogin,
-): Promise<Client | undefined> {
-  const { bare = false, key, trust, timeoutMs = Infinity } = options;
-  const { pin } = connection;
-  const isKnown = pin === undefined || trust === undefined || trust.check(pin);
-  const answerMs = Math.min(HELLO_TIMEOUT_MS, timeoutMs);
-  if (key !== undefined) {
-    const notice = setTimeout(() => options.onNoChallenge?.(), CHALLENGE_DUE_MS);
-    try {
-      await within(connection, answerMs, () => proveKey(connection, key));
-    } finally {
-      clearTimeout(notice);
-    }
-  }
-  if (!isKnown) await trust.meet(pin, key !== undefined);
-  if (connection.over) return undefined;
-  if (bare) {
-    connection.decoder.limit = MAX_ANSWER_BYTES;
-    options.onConnected?.(undefined);
-    return new Client(connection, undefined, undefined);
-  }
-  const hello = await within(connection, answerMs, () => readHello(connection));
-  if (login.credential === undefined) options.onConnected?.(hello);
-  let refused: Refused | undefined;
-  for (;;) {
-    login.credential ??= (await options.credential?.(hello, refused)) ?? { method: "none" };
-    if (connection.over) return undefined;
-    const message: Login = { ...asLogin(hello, login.credential, connection.binding), control: true };
-    if (options.wantsToken === false) message.token = false;
-    const answer = await within(connection, Math.min(LOGIN_ANSWER_TIMEOUT_MS, timeoutMs), () =>
-      logIn(connection, hello, message),
-    );
-    if (answer.type === "welcome") {
-      return new Client(connection, hello, answer, (text) => options.onAside?.(text));
-    }
-    refused = answer;
-    login.credential = undefined;
-  }
-}
-
-function asLogin(hello: Hello, credential: Credential, binding: Uint8Array): Login {
-  if (credential.method !== "token") return { type: "login", ...credential };
-  const login = tokenLogin(hello, credential.token, binding);
-  return credential.logout === true ? { ...login, logout: true } : login;
-}
-
-async function within<T>(connection: Connection, timeoutMs: number, work: () => Promise<T>): Promise<T> {
-  const message = `${connection.peer} said nothing for ${sayDuration(timeoutMs)}`;
-  const hint = "is it a parley server? one that runs with --bare says nothing first: use --bare here too";
-  const timer = setTimeout(() => {
-    connection.abort(new ServerError("timeout", "timeout", message, { hint }));
-  }, timeoutMs);
-  try {
-    return await work();
-  } finally {
-    clearTimeout(timer);
-  }
-}
-
-async function dialPatiently(options: ClientOptions, giveUpAt: number): Promise<Connection> {
-  const { host, port, tls, tap } = options;
-  let told = false;
-  for (;;) {
-    try {
-      options.onDial?.();
-      return await dial({
-        host,
-        port,
-        tls,
-        tap,
-        cork: new Cork(),
-        maxFrame: MAX_LOGIN_FRAME_BYTES,
-        maxBacklog: Infinity,
-      });
-    } catch (error) {
-      if (!(error instanceof DialError) || error.code !== "refused" || performance.now() >= giveUpAt)
-        throw error;
-    }
-    if (!told) options.onWait?.();
-    told = true;
-    await delay(WAIT_STEP_MS);
   }
 }
 

@@ -18,19 +18,21 @@ export function drain(
   drainMs: number,
 ): Promise<void> {
   const began = performance.now();
+  const heard = new Map<Session, { chunks: number; at: number }>();
   for (const session of sessions) {
-    session.connection.heard = session.connection.caughtUp = false;
-    session.heardAt = began;
+    session.connection.caughtUp = false;
+    heard.set(session, { chunks: session.connection.chunks, at: began });
   }
   const { promise, resolve } = Promise.withResolvers<void>();
   const sweep = () => {
     const now = performance.now();
     for (const session of sessions) {
       const { connection } = session;
-      if (connection.heard) session.heardAt = now;
-      connection.heard = false;
+      let last = heard.get(session);
+      if (last?.chunks !== connection.chunks)
+        heard.set(session, (last = { chunks: connection.chunks, at: now }));
       if (session.busy) continue;
-      const isQuiet = now - session.heardAt >= DRAIN_QUIET_MS;
+      const isQuiet = now - last.at >= DRAIN_QUIET_MS;
       const hadItsTime = connection.caughtUp && now - began >= DRAIN_BUSY_MS;
       if (now - began >= drainMs - DRAIN_QUIET_MS)
         session.sayBye("shutting_down", "the server is shutting down");

@@ -28,6 +28,11 @@ export const MAX_CONNECTIONS = 1024;
 /** Descriptors kept back for files, the store and the log. Redis keeps 32, twice that to be safe. */
 export const RESERVED_DESCRIPTORS = 64;
 
+/** Connections that are only being told why they may not come in, at least and, with descriptors to spare, at most. */
+export const MIN_REFUSING = RESERVED_DESCRIPTORS / 2;
+export const MAX_REFUSING = 256;
+/** How long those wait for the answer who asked for too much: whoever floods is slowed down by its own flood. */
+export const REFUSING_PAUSE_MS = SECOND;
 /**
  * Connections that have not logged in: from `start` on refused with a chance of `rate` percent, rising to certainty at
  * `full`. The rule of sshd's MaxStartups, whose numbers are 10:30:100. `--max-pending`
@@ -45,12 +50,15 @@ export const MAX_PER_USER = 10;
 export const MAX_REGISTRATIONS = 30;
 export const REGISTRATION_WINDOW_MS = 60 * 60 * SECOND;
 
-/** What costs a source time, and how much, as sshd's PerSourcePenalties: a key or login refused; no login in time; no
- * message of this protocol; left without a login. */
+/** What costs a source time, and how much; the numbers are those of sshd's PerSourcePenalties. */
 export const PENALTY_MS = {
+  /** The key, or all logins of a connection. */
   refused: 5 * SECOND,
+  /** No login in time; `grace-exceeded`. */
   timeout: 10 * SECOND,
+  /** No message of this protocol. */
   garbage: 10 * SECOND,
+  /** Left after having said something; `noauth`. */
   "no-login": SECOND,
 } as const;
 export type Offence = keyof typeof PENALTY_MS;
@@ -62,12 +70,6 @@ export const PENALTY_MAX_MS = 600 * SECOND;
 export const MAX_PENALISED_SOURCES = 65_536;
 /** Before the answer to the nth refused login in a row of one source: the first connection's three are free. */
 export const REFUSAL_DELAYS_MS = [0, 0, 0, SECOND, 2 * SECOND, 4 * SECOND, 8 * SECOND] as const;
-
-/** Connections that are only being told why they may not come in, at least and, with descriptors to spare, at most. */
-export const MIN_REFUSING = RESERVED_DESCRIPTORS / 2;
-export const MAX_REFUSING = 256;
-/** How long those wait for the answer who asked for too much: whoever floods is slowed down by its own flood. */
-export const REFUSING_PAUSE_MS = SECOND;
 
 /** How long a refused login counts for the next one's delay. */
 export const REFUSAL_MEMORY_MS = 60 * SECOND;
@@ -110,6 +112,8 @@ export const TCP_KEEPALIVE_MS = 60 * SECOND;
 export const HELLO_TIMEOUT_MS = 10 * SECOND;
 /** A server that does not answer a login: twice what its full hash queue takes, at half a second a hash. */
 export const LOGIN_ANSWER_TIMEOUT_MS = 30 * SECOND;
+/** How long a client goes on asking, unbidden, a server that has no room for it at the moment. */
+export const PATIENCE_MS = 30 * SECOND;
 /** A dial that nobody answers; above three SYN retransmissions (1 + 2 + 4 s). */
 export const DIAL_TIMEOUT_MS = 10 * SECOND;
 

@@ -1,21 +1,35 @@
-// Floods of equal refusals, summed up: the first few of a minute are logged one by one, the rest as one line that says
-// how many there were. A log that fills the disk is an attack too.
+// Floods of equal events, summed up: the first few of a minute are logged one by one, the rest as one line that says how
+// many there were, and from how many places. A log that fills the disk is an attack too.
 
 import { LOG_SUMMARY_MS } from "./limits.ts";
 import type { LogEvent, LogFields, Logger } from "./log.ts";
 
-interface Count {
+export interface Note {
   level: "info" | "warn";
   event: LogEvent;
+  /** What makes it equal to others; few kinds exist at a time. */
   kind: LogFields;
-  seen: number;
+  /** Where it came from; counted in the sum. */
+  source: string;
+  /** What else is told of one that is logged. */
+  fields: LogFields;
 }
+
+interface Sum {
+  note: Note;
+  seen: number;
+  /** Of those that were not logged. */
+  sources: Set<string>;
+}
+
+const MAX_SOURCES = 1000;
 
 export class FloodLog {
   readonly #log: Logger;
   readonly #burst: number;
-  readonly #counts = new Map<string, Count>();
-  #flooded = false;
+  readonly #sums = new Map<string, Sum>();
+  /** Connections logged of which nobody knows yet what they come to. */
+  #open = 0;
   #timer: Timer | undefined;
 
   /** @param burst equal events that are logged one by one until the next summary. */
@@ -24,33 +38,48 @@ export class FloodLog {
     this.#burst = burst;
   }
 
-  /** Logs an event. `kind` is what makes it equal to others; few kinds exist at a time. */
-  note(level: "info" | "warn", event: LogEvent, kind: LogFields, fields: LogFields): void {
-    const key = keyOf(event, kind);
-    const count = this.#counts.get(key) ?? { level, event, kind, seen: 0 };
-    this.#counts.set(key, count);
-    this.#timer ??= setTimeout(() => this.flush(), LOG_SUMMARY_MS).unref();
-    if (++count.seen <= this.#burst) this.#log[level](event, { ...fields, ...kind });
-    else this.#flooded = true;
+  note(note: Note): void {
+    const { level, event, kind, source, fields } = note;
+    const key = `${event} ${Object.values(kind).join(" ")}`;
+    const sum = this.#sums.get(key) ?? { note, seen: 0, sources: new Set() };
+    this.#sums.set(key, sum);
+    this.#start();
+    if (++sum.seen <= this.#burst) this.#log[level](event, { ...fields, ...kind });
+    else if (sum.sources.size < MAX_SOURCES) sum.sources.add(source);
   }
 
-  /** Is anything being summed up at the moment? */
-  get isFlooded(): boolean {
-    return this.#flooded;
+  /**
+   * Logs something that is worth its line only when it comes to something: at once, or in a flood not before that.
+   *
+   * @returns what to call when it did.
+   */
+  begin(event: LogEvent, fields: LogFields): () => void {
+    this.#start();
+    const isFlooded = this.#open >= 2 * this.#burst;
+    if (!isFlooded) this.#log.info(event, fields);
+    this.#open++;
+    return () => {
+      if (this.#open > 0) this.#open--;
+      if (isFlooded) this.#log.info(event, fields);
+    };
   }
 
   /** Says what was left out, and begins anew. */
   flush(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;
-    for (const { level, event, kind, seen } of this.#counts.values()) {
-      if (seen > this.#burst) this.#log[level](event, { ...kind, similar: seen - this.#burst });
+    this.#open = 0;
+    for (const { note, seen, sources } of this.#sums.values()) {
+      const similar = seen - this.#burst;
+      if (similar <= 0) continue;
+      const [source] = sources;
+      const from = sources.size === 1 ? { source } : { sources: sources.size };
+      this.#log[note.level](note.event, { similar, ...note.kind, ...from });
     }
-    this.#counts.clear();
-    this.#flooded = false;
+    this.#sums.clear();
   }
-}
 
-function keyOf(event: LogEvent, kind: LogFields): string {
-  return `${event} ${Object.values(kind).join(" ")}`;
+  #start(): void {
+    this.#timer ??= setTimeout(() => this.flush(), LOG_SUMMARY_MS).unref();
+  }
 }

@@ -4,6 +4,7 @@ import { randomBytes } from "node:crypto";
 import {
   closeSync,
   constants,
+  existsSync,
   fchmodSync,
   fstatSync,
   fsyncSync,
@@ -11,14 +12,17 @@ import {
   lstatSync,
   mkdirSync,
   openSync,
+  readFileSync,
   readlinkSync,
   readSync,
+  realpathSync,
   renameSync,
   statSync,
   unlinkSync,
   writeSync,
   type Stats,
 } from "node:fs";
+import { userInfo } from "node:os";
 import { dirname, resolve } from "node:path";
 import { messageOf, ParleyError, systemCode } from "./errors.ts";
 
@@ -50,7 +54,11 @@ export function readPrivateFile(path: string): FileVersion {
     // O_NONBLOCK: opening a FIFO must not hang.
     fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
   } catch (error) {
-    if (systemCode(error) === "ENOENT") return { text: null, stamp: "" };
+    if (systemCode(error) === "ENOENT") {
+      // Before anything is made there: what could not be read again is not to be written.
+      if (existsSync(dirname(path))) checkFolders(path);
+      return { text: null, stamp: "" };
+    }
     throw new FileError("unreadable", `cannot read ${path}: ${systemCode(error) ?? messageOf(error)}`, {
       cause: error,
     });
@@ -99,24 +107,47 @@ function checkPrivate(path: string, stats: Stats): void {
   }
 }
 
-/** Whoever may write to a folder above a file may put another in its place. */
-function checkFolders(path: string): void {
+/**
+ * Checks the folders above a file: whoever may write to one may put another file in its place.
+ *
+ * @throws {FileError} `unsafe`, with the command that mends it.
+ */
+export function checkFolders(path: string): void {
   const uid = process.geteuid?.();
-  for (let folder = dirname(resolve(path)); ; folder = dirname(folder)) {
+  // As they are, not as links name them: what counts is where the file is.
+  for (let folder = realpathSync(dirname(resolve(path))); ; folder = dirname(folder)) {
     const stats = statSync(folder);
-    const isSticky = (stats.mode & 0o1000) !== 0;
-    if ((stats.mode & 0o022) !== 0 && !isSticky) {
+    if (isOpen(stats)) {
       const mode = (stats.mode & 0o777).toString(8);
       throw new FileError("unsafe", `${folder} has mode ${mode}: others could replace ${path}`, {
         hint: `keep them out: chmod go-w '${folder}'`,
       });
     }
+    // Root may keep what belongs to those for whom it works, and they are trusted with it.
     if (uid !== undefined && uid !== 0 && stats.uid !== uid && stats.uid !== 0) {
       throw new FileError("unsafe", `${folder} belongs to another user (uid ${stats.uid})`, {
         hint: "keep such files in a folder of your own: --data DIR",
       });
     }
     if (folder === dirname(folder)) return;
+  }
+}
+
+/** May somebody else put files there? In a sticky folder nobody can take away what is another's. */
+function isOpen({ mode, gid }: Stats): boolean {
+  if ((mode & 0o1000) !== 0 || (mode & 0o022) === 0) return false;
+  return (mode & 0o002) !== 0 || !isOwnGroup(gid);
+}
+
+/** A group that has no member but this user, as Debian makes one for each: its permissions are the user's own. */
+function isOwnGroup(gid: number): boolean {
+  if (gid !== process.getegid?.() || gid === 0) return false;
+  try {
+    const lines = readFileSync("/etc/group", "utf8").split("\n");
+    const group = lines.map((line) => line.split(":")).find((fields) => fields[2] === String(gid));
+    return group !== undefined && group[0] === userInfo().username && group[3] === "";
+  } catch {
+    return false; // nobody says so
   }
 }
 

@@ -15,8 +15,8 @@ import { HandshakeError } from "./handshake/failure.ts";
 import { turnAway, welcome, type Arrival } from "./handshake/welcome.ts";
 import { REFUSAL_DELAYS_MS, REFUSAL_MEMORY_MS, type Offence } from "./limits.ts";
 import { FloodLog } from "./log-flood.ts";
-import type { Logger } from "./log.ts";
-import type { Refusal } from "./net/admission.ts";
+import type { LogFields, Logger } from "./log.ts";
+import type { Admission, Refusal } from "./net/admission.ts";
 import type { Connection } from "./net/connection.ts";
 import { ConnectionError } from "./net/connection-error.ts";
 import type { Listener } from "./net/listener.ts";
@@ -32,23 +32,18 @@ export interface ReceptionOptions extends AuthenticatorOptions {
   loginTimeoutMs: number;
   /** In seconds, for `welcome`. */
   keepalive: number;
-  /** Do failures cost their source time? */
-  penalties: boolean;
   log: Logger;
   /** Equal refusals that are logged one by one in a minute. */
   logBurst: number;
 }
-
-/** How connections are called in the log that came to nothing without having done anything. */
-const GONE = { code: "gone" };
 
 export class Reception {
   readonly #options: ReceptionOptions;
   readonly #authenticator: Authenticator;
   readonly #flood: FloodLog;
   readonly #seats = new Map<Connection, string>();
-  /** Refused logins in a row of each source. */
-  readonly #refusals = new Ration(REFUSAL_DELAYS_MS.length, REFUSAL_MEMORY_MS);
+  /** In a row, of each source. */
+  readonly #failedLogins = new Ration(REFUSAL_DELAYS_MS.length, REFUSAL_MEMORY_MS);
 
   constructor(options: ReceptionOptions) {
     this.#options = options;
@@ -63,21 +58,18 @@ export class Reception {
     refusal: Refusal | undefined,
     listener: Listener,
   ): Promise<Arrival | undefined> {
-    const { log } = this.#options;
     const { peer } = connection;
     try {
       if (refusal !== undefined) {
         throw new HandshakeError(refusal.code, refusal.message, { retryAfter: refusal.retryAfter });
       }
-      // In a flood of connections that come to nothing, those that stay are logged when they do.
-      const { isFlooded } = this.#flood;
-      if (!isFlooded) log.info("connected", { conn, peer });
-      const arrival = await this.#welcome(conn, connection);
-      if (isFlooded) log.info("connected", { conn, peer });
+      const cameToSomething = this.#flood.begin("connected", { conn, peer });
+      const arrival = await this.#welcome(conn, connection, listener.admission);
+      cameToSomething();
       this.#logArrival(conn, peer, arrival);
       listener.settle(connection);
       listener.admission.forgive(connection.address);
-      this.#refusals.forget(sourceOf(connection.address));
+      this.#failedLogins.forget(sourceOf(connection.address));
       return arrival;
     } catch (error) {
       const offence = refusal === undefined ? offenceOf(error, connection) : undefined;
@@ -95,7 +87,18 @@ export class Reception {
 
   /** A peer that did not come to speak TLS. */
   tlsFailed(peer: string, reason: string): void {
-    this.#flood.note("warn", "tls-failed", {}, { peer, reason });
+    this.#flood.note({
+      level: "warn",
+      event: "tls-failed",
+      kind: {},
+      source: hostOf(peer),
+      fields: { peer, reason },
+    });
+  }
+
+  /** One that was reset without a word, since too many are being told. */
+  reset(peer: string, { code, message }: Refusal): void {
+    this.#noteRefused(peer, code, { peer, reason: `${message} (it was not told)` });
   }
 
   /** Logs what was summed up so far. */
@@ -103,7 +106,7 @@ export class Reception {
     this.#flood.flush();
   }
 
-  async #welcome(conn: number, connection: Connection): Promise<Arrival> {
+  async #welcome(conn: number, connection: Connection, admission: Admission): Promise<Arrival> {
     const { key, bare, serviceName, maxFrame, maxAttempts, loginTimeoutMs, keepalive } = this.#options;
     return welcome(connection, {
       authenticator: this.#authenticator,
@@ -114,7 +117,7 @@ export class Reception {
       maxAttempts,
       timeoutMs: loginTimeoutMs,
       keepalive,
-      onRefused: (error) => this.#refused(conn, connection, error),
+      onRefused: (error) => this.#refused(conn, connection, error, admission),
       seat: (identity) => this.#seat(connection, identity),
     });
   }
@@ -125,27 +128,26 @@ export class Reception {
     for (const other of this.#seats.values()) if (other === user) count++;
     const { maxPerUser } = this.#options;
     if (count >= maxPerUser) {
-      throw new HandshakeError("full", `${user} has ${maxPerUser} conversations already: end one of them`);
+      const have = maxPerUser === 1 ? "a conversation" : `${maxPerUser} conversations`;
+      throw new HandshakeError("full", `${user} has ${have} already: end one first`);
     }
     this.#seats.set(connection, user);
   }
 
-  #refused(conn: number, { peer, address }: Connection, error: LoginError): number {
+  /** Logs a refused login; how long its answer waits, in milliseconds. */
+  #refused(conn: number, { peer, address }: Connection, error: LoginError, admission: Admission): number {
     const source = sourceOf(address);
-    this.#flood.note(
-      "warn",
-      "login-refused",
-      { code: error.code, source },
-      {
-        conn,
-        peer,
-        reason: error.message,
-      },
-    );
-    if (!this.#options.penalties) return 0;
+    this.#flood.note({
+      level: "warn",
+      event: "login-refused",
+      kind: { code: error.code, source },
+      source,
+      fields: { conn, peer, reason: error.message },
+    });
+    if (!admission.penalises(address)) return 0;
     const now = performance.now();
-    this.#refusals.count(source, now);
-    return REFUSAL_DELAYS_MS[this.#refusals.recent(source, now) - 1] ?? 0;
+    this.#failedLogins.count(source, now);
+    return REFUSAL_DELAYS_MS[this.#failedLogins.recent(source, now) - 1] ?? 0;
   }
 
   #logArrival(conn: number, peer: string, { user, method, known, tokenId }: Arrival): void {
@@ -158,27 +160,41 @@ export class Reception {
 
   #turnAway(conn: number, connection: Connection, error: unknown): void {
     const { peer } = connection;
+    const source = hostOf(peer);
     if (error instanceof HandshakeError) {
       const fields = { conn, peer, reason: error.message };
-      if (error.code === "gone") this.#flood.note("info", "disconnected", GONE, fields);
-      else if (error.code === "key_refused") this.#flood.note("warn", "key-refused", {}, fields);
-      else this.#flood.note("warn", "refused", { code: error.code }, fields);
+      if (error.code === "gone") this.#noteGone(peer, "gone", fields);
+      else if (error.code !== "key_refused") this.#noteRefused(peer, error.code, fields);
+      else this.#flood.note({ level: "warn", event: "key-refused", kind: {}, source, fields });
       turnAway(connection, error);
     } else if (error instanceof ConnectionError) {
-      this.#flood.note("info", "disconnected", { code: error.code }, { conn, peer });
+      this.#noteGone(peer, error.code, { conn, peer });
       connection.finish();
     } else {
       this.#options.log.error("internal-error", { conn, peer, reason: describeFault(error) });
       turnAway(connection, new HandshakeError("busy", "the server could not do that"));
     }
   }
+
+  #noteGone(peer: string, code: string, fields: LogFields): void {
+    this.#flood.note({ level: "info", event: "disconnected", kind: { code }, source: hostOf(peer), fields });
+  }
+
+  #noteRefused(peer: string, code: string, fields: LogFields): void {
+    this.#flood.note({ level: "warn", event: "refused", kind: { code }, source: hostOf(peer), fields });
+  }
+}
+
+function hostOf(peer: string): string {
+  return peer.slice(0, peer.lastIndexOf(":"));
 }
 
 /** What a handshake that failed costs its source. Whoever sent nothing has done nothing. */
-function offenceOf(error: unknown, { heard }: Connection): Offence | undefined {
-  if (!heard) return undefined;
+function offenceOf(error: unknown, { chunks }: Connection): Offence | undefined {
+  if (chunks === 0) return undefined;
   if (error instanceof ConnectionError) return "no-login";
   if (!(error instanceof HandshakeError)) return undefined;
+  if (error.offence !== undefined) return error.offence;
   switch (error.code) {
     case "too_many_attempts":
     case "key_refused":

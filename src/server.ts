@@ -137,7 +137,6 @@ export class Server {
       maxPerUser: options.maxPerUser ?? MAX_PER_USER,
       loginTimeoutMs: options.loginTimeoutMs ?? LOGIN_TIMEOUT_MS,
       keepalive: keepaliveMs / 1000,
-      penalties,
       log: options.log,
       logBurst: options.logBurst ?? LOG_BURST,
     });
@@ -159,6 +158,7 @@ export class Server {
       // The answer to the longest message is never too much: in capital letters it may be three times as long.
       maxBacklog: Math.max(maxBacklog, 4 * maxFrame),
       accept: (connection, refusal) => void this.#converse(connection, refusal),
+      reset: (peer, refusal) => this.#reception.reset(peer, refusal),
       tlsFailed: ({ address, peer }, reason, spoke) => {
         this.#reception.tlsFailed(peer, reason);
         if (spoke) this.#listener.admission.penalise(address, "no-login");

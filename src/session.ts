@@ -10,6 +10,7 @@ import type { Connection } from "./net/connection.ts";
 import type { Receiver } from "./net/inbox.ts";
 import type { Rooms } from "./services/room.ts";
 import type { Conversation, Room, Service } from "./services/service.ts";
+import type { Sighting } from "./vigil.ts";
 import { decodeControl, decodeText, encodeMessage, MessageError, type ByeCode } from "./wire/message.ts";
 
 /** What the server wants to know of a session's life. */
@@ -29,8 +30,8 @@ export class Session implements Conversation, Receiver {
   data: unknown = undefined;
   /** Payloads received from the peer. */
   received = 0;
-  /** When its connection was last found to have been heard, by `performance.now`. */
-  heardAt = performance.now();
+  /** What the vigil saw of it at its last look. */
+  sighting: Sighting | undefined;
   /** The `bye` that was said, or would have been to a client that understands it. */
   bye: ByeCode | undefined;
 

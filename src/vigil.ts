@@ -13,24 +13,9 @@ export interface VigilOptions {
   idleTimeoutMs: number | undefined;
 }
 
-/** What was seen of a session at the last looks; instants by `performance.now`. */
-interface Sighting {
-  heardAt: number;
-  /** Pings sent since then. */
-  pings: number;
-  talkedAt: number;
-  received: number;
-  /** Bytes of a frame that is not whole yet. */
-  partial: number;
-  written: number;
-  frame: number;
-  frameAt: number;
-}
-
 export class Vigil {
   readonly #sessions: ReadonlySet<Session>;
   readonly #options: VigilOptions;
-  readonly #sightings = new WeakMap<Session, Sighting>();
   readonly #timer: Timer;
 
   constructor(sessions: ReadonlySet<Session>, options: VigilOptions) {
@@ -48,78 +33,101 @@ export class Vigil {
     const now = performance.now();
     for (const session of this.#sessions) {
       if (session.connection.finishing) continue;
-      const seen = this.#sightings.get(session);
-      if (seen === undefined) {
-        this.#sightings.set(session, {
-          heardAt: now,
-          pings: 0,
-          talkedAt: now,
-          received: session.received,
-          partial: 0,
-          written: session.connection.written,
-          frame: 0,
-          frameAt: now,
-        });
-        continue;
-      }
-      this.#checkFrame(session, seen, now);
-      this.#checkAlive(session, seen, now);
-      this.#checkIdle(session, seen, now);
+      session.sighting ??= new Sighting(session, now);
+      session.sighting.look(now, this.#options);
     }
   }
+}
 
-  #checkFrame(session: Session, seen: Sighting, now: number): void {
-    const { connection } = session;
+/** What was seen of one session at the last looks; instants by `performance.now`. */
+export class Sighting {
+  readonly #session: Session;
+  /** Anything was heard of the peer, or could not be. */
+  #heardAt: number;
+  #chunks = 0;
+  #pings = 0;
+  /** When it was shown that we are here although we do not listen. */
+  #shownAt: number;
+  /** A message came, or a part of one. */
+  #talkedAt: number;
+  #received = 0;
+  #partialBytes = 0;
+  #written = 0;
+  /** The frame that is not whole, by its number, and since when. */
+  #frame = 0;
+  #frameAt: number;
+
+  constructor(session: Session, now: number) {
+    this.#session = session;
+    this.#heardAt = this.#shownAt = this.#talkedAt = this.#frameAt = now;
+  }
+
+  look(now: number, options: VigilOptions): void {
+    this.#checkFrame(now, options.frameTimeoutMs);
+    this.#checkAlive(now, options.keepaliveMs);
+    if (options.idleTimeoutMs !== undefined) this.#checkIdle(now, options.idleTimeoutMs);
+  }
+
+  #checkFrame(now: number, timeoutMs: number): void {
+    const { connection } = this.#session;
     const { partialFrames, partialLength } = connection.decoder;
     // While input is held back, the rest may long be here.
-    if (partialLength === 0 || partialFrames !== seen.frame || connection.busy) {
-      seen.frame = partialFrames;
-      seen.frameAt = now;
+    if (partialLength === 0 || partialFrames !== this.#frame || connection.busy) {
+      this.#frame = partialFrames;
+      this.#frameAt = now;
       return;
     }
-    const allowed = this.#options.frameTimeoutMs + (partialLength / FRAME_MIN_RATE_BYTES) * 1000;
-    if (now - seen.frameAt < allowed) return;
+    const allowed = timeoutMs + (partialLength / FRAME_MIN_RATE_BYTES) * 1000;
+    if (now - this.#frameAt < allowed) return;
     const message = `a frame was not whole within ${sayDuration(allowed)}`;
-    session.fail(new ConnectionError("stalled", message, { peerMessage: message }));
+    this.#session.fail(new ConnectionError("stalled", message, { peerMessage: message }));
   }
 
-  #checkAlive(session: Session, seen: Sighting, now: number): void {
-    const { connection } = session;
-    // Whoever is held back cannot be heard, and for one who does not read there is the kernel's own patience.
-    if (connection.heard || connection.busy || connection.queued > 0) {
-      connection.heard = false;
-      seen.heardAt = now;
-      seen.pings = 0;
+  #checkAlive(now: number, keepaliveMs: number): void {
+    const { connection, arrival } = this.#session;
+    // Whoever is held back cannot be heard; one who does not read is alive as long as its kernel says so.
+    const isHeldBack = connection.busy || connection.queued > 0;
+    if (connection.chunks !== this.#chunks || isHeldBack) {
+      this.#chunks = connection.chunks;
+      this.#heardAt = now;
+      this.#pings = 0;
+      // Its own pings wait unanswered, behind a long frame or a hook at work: it must see that we are alive.
+      const isDeaf = connection.busy || connection.decoder.partialLength > 0;
+      if (isDeaf && connection.queued === 0 && now - this.#shownAt >= keepaliveMs) this.#ping(now);
       return;
     }
-    const { keepaliveMs } = this.#options;
-    if (!session.arrival.control || now - seen.heardAt < keepaliveMs * (seen.pings + 1)) return;
-    if (seen.pings < MAX_MISSED_PINGS) {
-      seen.pings++;
-      connection.sendControl(encodeMessage({ type: "ping", n: seen.pings }));
-      return;
+    if (!arrival.control || now - this.#heardAt < keepaliveMs * (this.#pings + 1)) return;
+    if (this.#pings < MAX_MISSED_PINGS) {
+      this.#pings++;
+      return this.#ping(now);
     }
-    session.fail(
-      new ConnectionError("silent", `the peer did not answer ${MAX_MISSED_PINGS} pings: it is gone`),
-    );
+    const message = `the peer did not answer ${MAX_MISSED_PINGS} pings: it is gone`;
+    this.#session.fail(new ConnectionError("silent", message));
   }
 
-  #checkIdle(session: Session, seen: Sighting, now: number): void {
-    const { idleTimeoutMs } = this.#options;
-    const { connection } = session;
-    const { received } = session;
-    const { written, decoder } = connection;
-    const isStuck = connection.awaitsReader && written === seen.written;
-    const hasMore = received !== seen.received || decoder.partialLength !== seen.partial;
+  #ping(now: number): void {
+    const { connection, arrival } = this.#session;
+    if (!arrival.control) return;
+    this.#shownAt = now;
+    connection.sendControl(encodeMessage({ type: "ping", n: this.#pings }));
+  }
+
+  #checkIdle(now: number, timeoutMs: number): void {
+    const session = this.#session;
+    const { connection, received } = session;
+    const { written } = connection;
+    const { partialLength } = connection.decoder;
+    const isStuck = connection.awaitsReader && written === this.#written;
+    const hasMore = received !== this.#received || partialLength !== this.#partialBytes;
     if (hasMore || (connection.busy && !isStuck)) {
-      seen.talkedAt = now;
-    } else if (idleTimeoutMs !== undefined && now - seen.talkedAt >= idleTimeoutMs) {
+      this.#talkedAt = now;
+    } else if (now - this.#talkedAt >= timeoutMs) {
       // What waits to be read would keep a `bye` from arriving.
       if (isStuck) session.fail(new ConnectionError("too_slow", "the peer has read nothing for too long"));
       else session.sayBye("idle", "nothing was said for too long");
     }
-    seen.received = received;
-    seen.partial = decoder.partialLength;
-    seen.written = written;
+    this.#received = received;
+    this.#partialBytes = partialLength;
+    this.#written = written;
   }
 }

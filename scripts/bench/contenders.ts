@@ -21,6 +21,10 @@ const LOAD_TIMEOUT_MS = 120_000;
 const STOP_TIMEOUT_MS = 5_000;
 const PASSWORD = "correct horse battery";
 const MAX_CONNECTIONS = "4096";
+/** One user at one address has all the connections there are. */
+const ROOM = ["max-connections", "max-per-user", "max-pending", "max-pending-per-address"].flatMap(
+  (limit) => [`--${limit}`, MAX_CONNECTIONS],
+);
 
 const [serverCore, loadCore] = allowedCores();
 /** Does each side have a core of its own? */
@@ -34,7 +38,7 @@ export async function startServer(contender: Contender, parley: string): Promise
   const argv =
     contender === "bare"
       ? [process.execPath, join(import.meta.dir, "bare.ts")]
-      : [parley, "serve", "--auth", contender, "--port", "0", "--max-connections", MAX_CONNECTIONS, ...data];
+      : [parley, "serve", "--auth", contender, "--port", "0", ...ROOM, ...data];
   const server = Bun.spawn(onCore(serverCore, argv), { stdin: "ignore", stdout: "pipe", stderr: "inherit" });
   const stop = async () => {
     server.kill();

@@ -1,7 +1,7 @@
 // The flags of parley connect, and where they say it should go.
 
 import { formatAddress } from "../address.ts";
-import type { Trust } from "../client.ts";
+import type { Trust } from "../client-connect.ts";
 import type { ClientState } from "../client-state.ts";
 import { usageError } from "../errors.ts";
 import { DEFAULT_PORT } from "../limits.ts";

@@ -3,7 +3,8 @@
 import { defineCommand } from "citty";
 import type { SharedKey } from "../auth/key.ts";
 import { parseToken } from "../auth/token.ts";
-import { Client, type Outcome } from "../client.ts";
+import type { Client, Outcome } from "../client.ts";
+import { connectClient } from "../client-connect.ts";
 import { ClientState } from "../client-state.ts";
 import { DataFolder } from "../data-folder.ts";
 import { ParleyError, usageError } from "../errors.ts";
@@ -100,7 +101,7 @@ function open(
 ): Promise<Client> {
   const bare = flags.has("bare");
   const trace = new Trace(bare, (line) => terminal.note(line));
-  return Client.connect({
+  return connectClient({
     host: target.host,
     port: target.port,
     bare,

@@ -2,7 +2,8 @@
 
 import { displayName, NAME_RULE } from "../auth/name.ts";
 import { parseToken } from "../auth/token.ts";
-import type { Client, Credential } from "../client.ts";
+import type { Client } from "../client.ts";
+import type { Credential } from "../client-connect.ts";
 import type { ClientState, StoredToken } from "../client-state.ts";
 import { ParleyError, usageError } from "../errors.ts";
 import { FileError } from "../private-file.ts";

@@ -1,6 +1,6 @@
 // Which server is this? Pins as ssh's known hosts: the first meeting is asked about, a changed key is refused.
 
-import type { Trust } from "../client.ts";
+import type { Trust } from "../client-connect.ts";
 import type { ClientState } from "../client-state.ts";
 import { ParleyError } from "../errors.ts";
 import { FileError } from "../private-file.ts";

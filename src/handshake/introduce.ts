@@ -4,8 +4,7 @@
 //                                            ←   login
 //     refused or welcome                     →
 
-import type { SharedKey } from "../auth/key.ts";
-import { KeyError } from "../auth/key.ts";
+import { KeyError, type SharedKey } from "../auth/key.ts";
 import { proveToken, TOKEN_LABEL, type TokenParts } from "../auth/token.ts";
 import { MAX_ANSWER_BYTES } from "../limits.ts";
 import type { Connection } from "../net/connection.ts";
@@ -113,16 +112,18 @@ async function read(connection: Connection): Promise<Uint8Array> {
     if (!(error instanceof ConnectionError)) throw error;
     how = "reset";
   }
-  const saidNothing = !connection.heard;
-  throw new ServerError(
-    "failed",
-    how,
-    `the server ${how} the connection${saidNothing ? " without a word" : ""}`,
-    {
-      hint: saidNothing && !connection.encrypted ? "if it speaks TLS: --tls" : undefined,
-    },
-  );
+  const saidNothing = connection.chunks === 0;
+  // So a server resets those for whom it has not even a word left.
+  const isCrowded = saidNothing && how === "reset" && performance.now() - connection.since < CROWDED_MS;
+  const words = saidNothing ? " without a word" : "";
+  throw new ServerError("failed", how, `the server ${how} the connection${words}`, {
+    hint: saidNothing && !connection.encrypted ? "if it speaks TLS: --tls" : undefined,
+    retryAfter: isCrowded ? 1 : undefined,
+  });
 }
+
+/** A server with a crowd at its door resets sooner than this; one that waits for TLS, later. In milliseconds. */
+const CROWDED_MS = 2000;
 
 function asServerError(error: unknown): unknown {
   if (!(error instanceof FrameError || error instanceof MessageError)) return error;

@@ -67,14 +67,20 @@ export interface Arrival extends Identity {
 export async function welcome(connection: Connection, options: WelcomeOptions): Promise<Arrival> {
   const { key, bare, maxFrame, timeoutMs } = options;
   const left = timeoutMs - (performance.now() - connection.since);
+  // Somebody with the key, or with a login that was refused, may only be slow to think: many share an address.
+  const progress = { isOurs: false };
   const deadline = setTimeout(() => {
-    connection.abort(new HandshakeError("timeout", `no login within ${sayDuration(timeoutMs)}`));
+    const offence = progress.isOurs ? "no-login" : "timeout";
+    connection.abort(new HandshakeError("timeout", `no login within ${sayDuration(timeoutMs)}`, { offence }));
   }, left);
   try {
-    if (key !== undefined) await exchangeKeyAsServer(connection, key.on(connection.binding));
+    if (key !== undefined) {
+      await exchangeKeyAsServer(connection, key.on(connection.binding));
+      progress.isOurs = true;
+    }
     if (!bare) {
       connection.decoder.limit = MAX_LOGIN_FRAME_BYTES;
-      return await logIn(connection, options);
+      return await logIn(connection, options, progress);
     }
     connection.decoder.limit = maxFrame;
     return { user: null, method: "bare", known: false, control: false };
@@ -85,7 +91,11 @@ export async function welcome(connection: Connection, options: WelcomeOptions): 
   }
 }
 
-async function logIn(connection: Connection, options: WelcomeOptions): Promise<Arrival> {
+async function logIn(
+  connection: Connection,
+  options: WelcomeOptions,
+  progress: { isOurs: boolean },
+): Promise<Arrival> {
   const { authenticator, service, maxFrame, maxAttempts } = options;
   const nonce = randomBytes(NONCE_BYTES);
   send(connection, {
@@ -103,6 +113,7 @@ async function logIn(connection: Connection, options: WelcomeOptions): Promise<A
       throw new HandshakeError("key_refused", "the client has a shared key, and this server asks for none");
     }
     const login = decodeLogin(payload);
+    progress.isOurs = true;
     try {
       const identity = await identify(login, connection, options, nonce);
       const control = login.control === true;
@@ -137,7 +148,7 @@ async function identify(
   const who: Applicant = { address, encrypted, isThere: () => !connection.closed };
   const identity = await authenticate(login, who, authenticator, { nonce, binding });
   connection.check(); // the deadline may have passed while a password was checked
-  options.seat(identity);
+  if (login.method !== "token" || login.logout !== true) options.seat(identity);
   return login.token === false ? identity : authenticator.withToken(identity, who);
 }
 

@@ -72,12 +72,10 @@ export class Admission {
     this.#options = options;
   }
 
-  get maxConnections(): number {
-    return this.#options.maxConnections;
-  }
-
-  get pending(): number {
-    return this.#pendingCount;
+  /** Do failures cost this address time? */
+  penalises(address: string): boolean {
+    const { penalties, penaltyExempt } = this.#options;
+    return penalties !== undefined && !penaltyExempt.some((network) => network.has(address));
   }
 
   /**
@@ -115,7 +113,7 @@ export class Admission {
   }
 
   penalise(address: string, offence: Offence): void {
-    if (this.#options.penaltyExempt.some((network) => network.has(address))) return;
+    if (!this.penalises(address)) return;
     this.#options.penalties?.add(sourceOf(address), offence, performance.now());
   }
 
@@ -165,7 +163,7 @@ export class Admission {
         retryAfter: undefined,
       };
     }
-    const penalty = penalties?.remaining(sourceOf(address), since);
+    const penalty = this.penalises(address) ? penalties?.remaining(sourceOf(address), since) : undefined;
     if (penalty !== undefined) {
       const retryAfter = Math.ceil(penalty / 1000);
       const message = `too much went wrong from ${address}: try again in ${retryAfter} s`;
@@ -207,8 +205,7 @@ export class Admission {
   /** Makes the one leave that has been here longest and says nothing. */
   #evict(guests: ReadonlySet<Guest>, now: number): boolean {
     for (const guest of guests) {
-      if (now - guest.since < PENDING_GRACE_MS) return false; // those after it are younger still
-      if (!guest.isIdle()) continue;
+      if (now - guest.since < PENDING_GRACE_MS || !guest.isIdle()) continue;
       this.#remove(guest);
       guest.makeWay();
       return true;

@@ -52,8 +52,8 @@ export class Connection implements InboxEvents, SenderEvents, FarewellEvents {
   readonly binding: Uint8Array;
   /** The pin of the peer's key, where it showed one. */
   readonly pin: string | undefined;
-  /** Set with every chunk; whoever looks for silence clears it. */
-  heard = false;
+  /** Chunks received, ever: whoever looks for silence compares. */
+  chunks = 0;
   /** Set when a read found less than it had room for: all that had arrived by then is here. */
   caughtUp = false;
 
@@ -258,7 +258,7 @@ export class Connection implements InboxEvents, SenderEvents, FarewellEvents {
 
   /** The socket's `data`. */
   received(chunk: Uint8Array): void {
-    this.heard = true;
+    this.chunks++;
     if (chunk.length < RECEIVE_BUFFER_BYTES) this.caughtUp = true;
     this.#tap?.("in", chunk);
     if (this.#farewell === undefined) this.#inbox.arrived(chunk);

@@ -12,13 +12,13 @@ import { clientOptions, exporterOf, peerPin, type TlsDemand } from "./tls.ts";
 
 /**
  * `refused`: nobody listens there (yet). `unreachable`: any other way of not getting through. `timeout`: no answer.
- * `tls`: somebody is there, but no channel that can be trusted came about.
+ * `tls`: somebody is there, but no channel that can be trusted came about. `lost`: it was cut off before that.
  */
-export class DialError extends ParleyError<"refused" | "unreachable" | "timeout" | "tls"> {
+export class DialError extends ParleyError<"refused" | "unreachable" | "timeout" | "tls" | "lost"> {
   override name = "DialError";
 }
 
-export interface DialOptions extends ConnectionOptions {
+export interface DialOptions extends Omit<ConnectionOptions, "exporter" | "pin" | "since"> {
   /** Name or address, without brackets. */
   host: string;
   port: number;
@@ -72,7 +72,11 @@ export async function dial(options: DialOptions): Promise<Connection> {
             handshake(socket, success, error) {
               const isTrusted = tls.authorities === undefined || (socket.authorized && error === null);
               if (success && isTrusted) {
-                return establish(socket, { exporter: exporterOf(socket), pin: peerPin(socket) });
+                try {
+                  return establish(socket, { exporter: exporterOf(socket), pin: peerPin(socket) });
+                } catch (thrown) {
+                  error = thrown instanceof Error ? thrown : null;
+                }
               }
               reject(tlsError(at, error));
               socket.terminate();
@@ -111,11 +115,9 @@ function tlsError(at: string, error: unknown): DialError {
   const code = systemCode(error);
   switch (code) {
     case undefined:
-      return new DialError("tls", `${at} closed the connection before it was encrypted`, {
-        hint: "does it speak plain text? --no-tls, if the network is your own",
-      });
-    case "EPROTO":
     case "ECONNRESET":
+      return new DialError("lost", `${at} closed the connection before it was encrypted`);
+    case "EPROTO":
       return new DialError("tls", `${at} does not speak TLS 1.3`, {
         hint: "if it speaks plain text, and the network is your own: --no-tls",
       });

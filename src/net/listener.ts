@@ -4,7 +4,7 @@
 
 import type { Socket } from "bun";
 import { readFileSync } from "node:fs";
-import { messageOf } from "../errors.ts";
+import { messageOf, systemCode } from "../errors.ts";
 import {
   MAX_LOGIN_FRAME_BYTES,
   MAX_REFUSING,
@@ -32,6 +32,8 @@ export interface ListenOptions extends PortOptions {
   maxBacklog?: number;
   /** A peer has connected; when it is refused, say why and finish it. */
   accept(connection: Connection, refusal: Refusal | undefined): void;
+  /** Too many are being told why they may not come in: this one was reset without a word. */
+  reset(peer: string, refusal: Refusal): void;
   /** A peer did not come to speak TLS. `spoke`: it said something else. */
   tlsFailed(peer: { address: string; peer: string }, reason: string, spoke: boolean): void;
 }
@@ -41,13 +43,16 @@ class Visit implements Guest {
   readonly address: string;
   readonly peer: string;
   readonly since = performance.now();
+  /** Undefined while TLS is being established. */
   connection: Connection | undefined;
-  /** Undefined until admission has decided; null: it may come in. */
-  refusal: Refusal | null | undefined;
+  /** `held` until admission has decided. */
+  state: "held" | "admitted" | "reset" | Refusal = "held";
+  /** Of TLS. */
   deadline: Timer | undefined;
-  isReset = false;
-  /** How long it has to wait for what it is told. */
-  pause = 0;
+  /** Was it asked to leave, for somebody else to have its place? */
+  madeWay = false;
+  /** How long it waits for what it is told. */
+  quietUntil = 0;
   readonly #socket: Socket<Connection>;
 
   constructor(socket: Socket<Connection>) {
@@ -60,18 +65,19 @@ class Visit implements Guest {
     return this.connection?.isAwaited ?? true;
   }
 
-  /** Too many are being refused already: not a word. */
   reset(): void {
-    this.isReset = true;
+    this.state = "reset";
     this.#socket.terminate();
   }
 
   makeWay(): void {
-    const { connection } = this;
-    if (connection === undefined) this.#socket.terminate();
-    else connection.abort(new ConnectionError("crowded_out", "others are waiting for this place"));
+    this.madeWay = true;
+    if (this.connection === undefined) this.#socket.terminate();
+    else this.connection.abort(new ConnectionError("crowded_out", CROWDED_OUT));
   }
 }
+
+const CROWDED_OUT = "others are waiting for this place";
 
 export class Listener {
   /** Every connection whose socket is not gone. */
@@ -88,6 +94,10 @@ export class Listener {
   /** How many are only being told why they may not come in, and may be. */
   #refusing = 0;
   readonly #maxRefusing: number;
+  readonly #gone = (connection: Connection) => {
+    this.connections.delete(connection);
+    this.settle(connection);
+  };
 
   /** Listens. @throws {ParleyError} `failed` as {@link bind}. */
   constructor(options: ListenOptions) {
@@ -157,26 +167,35 @@ export class Listener {
   #meet(socket: Socket<Connection>, proceed: (visit: Visit) => void): void {
     const visit = new Visit(socket);
     this.admission.admit(visit, this.sockets - this.#refusing, (refusal) => {
-      visit.refusal = refusal ?? null;
-      if (refusal === undefined) return this.#receive(visit);
-      // Words cost a descriptor for a while: beyond so many at once they are left out.
-      if (this.#refusing >= this.#maxRefusing) return visit.reset();
-      this.#refusing++;
-      visit.pause = refusal.code === "penalised" ? REFUSING_PAUSE_MS : 0;
-      this.#receive(visit);
+      if (refusal !== undefined) return this.#refuse(visit, refusal);
+      visit.state = "admitted";
+      this.#handOn(visit);
     });
-    if (visit.isReset) return;
+    if (visit.state === "reset") return;
     socket.setKeepAlive(true, TCP_KEEPALIVE_MS);
     proceed(visit);
   }
 
+  /** Words cost a descriptor for a while: there are so many at once, half of them for those who have heard them before. */
+  #refuse(visit: Visit, refusal: Refusal): void {
+    const isOldNews = refusal.code === "penalised" || refusal.code === "denied";
+    if (this.#refusing >= (isOldNews ? this.#maxRefusing / 2 : this.#maxRefusing)) {
+      visit.reset();
+      return this.#options.reset(visit.peer, refusal);
+    }
+    this.#refusing++;
+    visit.state = refusal;
+    if (refusal.code === "penalised") visit.quietUntil = performance.now() + REFUSING_PAUSE_MS;
+    this.#handOn(visit);
+  }
+
   /** Hands a connection on, once it is there and it is decided whether it may come in. */
-  #receive(visit: Visit): void {
-    const { connection, refusal, pause } = visit;
-    if (connection === undefined || connection.closed || refusal === undefined) return;
-    if (pause === 0) return this.#options.accept(connection, refusal ?? undefined);
-    visit.pause = 0;
-    setTimeout(() => this.#receive(visit), pause);
+  #handOn(visit: Visit): void {
+    const { connection, state } = visit;
+    if (connection === undefined || connection.closed || state === "held" || state === "reset") return;
+    const left = visit.quietUntil - performance.now();
+    if (left > 0) return void setTimeout(() => this.#handOn(visit), left);
+    this.#options.accept(connection, state === "admitted" ? undefined : state);
   }
 
   #connect(socket: Socket<Connection>, visit: Visit): void {
@@ -187,16 +206,13 @@ export class Listener {
       holdInput: true,
       since: visit.since,
       exporter: this.#options.tls === undefined ? undefined : exporterOf(socket),
-      onClose: (gone) => {
-        this.connections.delete(gone);
-        this.settle(gone);
-      },
+      onClose: this.#gone,
     });
     visit.connection = connection;
     socket.data = connection;
     this.connections.add(connection);
     this.#visits.set(connection, visit);
-    this.#receive(visit);
+    this.#handOn(visit);
   }
 
   // --- TLS ---
@@ -212,21 +228,26 @@ export class Listener {
   }
 
   #tlsDone(socket: Socket<Connection>, success: boolean, error: Error | null): void {
-    if (!success) {
-      this.#tlsFailed(socket, `the peer does not speak TLS 1.3: ${reasonOf(error)}`, true);
-      socket.terminate();
-      return;
-    }
     const visit = this.#arriving.get(socket);
-    if (visit === undefined) return socket.terminate(); // too late
-    clearTimeout(visit.deadline);
-    this.#arriving.delete(socket);
-    this.#connect(socket, visit);
+    try {
+      if (success && visit !== undefined) {
+        this.#connect(socket, visit); // throws where the channel has no exporter
+        clearTimeout(visit.deadline);
+        this.#arriving.delete(socket);
+        return;
+      }
+    } catch (thrown) {
+      error = thrown instanceof Error ? thrown : null;
+    }
+    // EPROTO is what TLS itself objects to; anything else, that the peer left or that we ended it.
+    const spoke = systemCode(error) === "EPROTO";
+    this.#tlsFailed(socket, spoke ? `the peer does not speak TLS 1.3: ${reasonOf(error)}` : LEFT, spoke);
+    socket.terminate();
   }
 
   #closed(socket: Socket<Connection>, error: Error | undefined): void {
     if (socket.data !== undefined) return socket.data.wasClosed(error);
-    this.#tlsFailed(socket, "the peer left before TLS was established", false);
+    this.#tlsFailed(socket, LEFT, false);
   }
 
   #tlsFailed(socket: Socket<Connection>, reason: string, spoke: boolean): void {
@@ -235,15 +256,17 @@ export class Listener {
     clearTimeout(visit.deadline);
     this.#arriving.delete(socket);
     this.#forget(visit);
-    this.#options.tlsFailed(visit, reason, spoke);
+    this.#options.tlsFailed(visit, visit.madeWay ? CROWDED_OUT : reason, spoke && !visit.madeWay);
   }
 
   #forget(visit: Visit): void {
-    if (visit.isReset) return;
-    if (visit.refusal === undefined || visit.refusal === null) this.admission.leave(visit);
-    else this.#refusing--;
+    const { state } = visit;
+    if (state === "held" || state === "admitted") this.admission.leave(visit);
+    else if (state !== "reset") this.#refusing--;
   }
 }
+
+const LEFT = "the peer left before TLS was established";
 
 function reasonOf(error: unknown): string {
   return error === null ? "no reason given" : messageOf(error);

@@ -7,9 +7,11 @@
 const BLOCK_BYTES = 64 * 1024;
 /** The first block of a queue, which is mostly short. */
 const FIRST_BYTES = 1024;
+/** Shared by all that are empty, as most are; never added to. */
+const NONE: Buffer[] = [];
 
 export class Outbox {
-  #blocks: Buffer[] = [];
+  #blocks: Buffer[] = NONE;
   /** Where the first block's bytes begin, and the last one's end. */
   #start = 0;
   #end = 0;
@@ -39,7 +41,8 @@ export class Outbox {
     if (last !== undefined) this.#blocks[this.#blocks.length - 1] = last.subarray(0, this.#end);
     const size = this.#blocks.length === 0 ? FIRST_BYTES : BLOCK_BYTES;
     const target = Buffer.allocUnsafeSlow(Math.max(size, count));
-    this.#blocks.push(target);
+    if (this.#blocks === NONE) this.#blocks = [target];
+    else this.#blocks.push(target);
     this.#end = count;
     return { target, offset: 0 };
   }
@@ -63,7 +66,7 @@ export class Outbox {
 
   /** An empty outbox holds no memory. */
   clear(): void {
-    this.#blocks = [];
+    this.#blocks = NONE;
     this.#start = this.#end = this.#length = 0;
   }
 }

@@ -1,0 +1,221 @@
+// From a host and a port to a conversation: dial, trust, key, login; and again where the server has no room at the moment.
+//
+//     dial → (TLS, pin) → (key) → hello → credential → login → welcome → Client
+
+import { setTimeout as delay } from "node:timers/promises";
+import type { SharedKey } from "./auth/key.ts";
+import type { TokenParts } from "./auth/token.ts";
+import { Client } from "./client.ts";
+import { messageOf } from "./errors.ts";
+import { ServerError } from "./handshake/failure.ts";
+import { logIn, proveKey, readHello, tokenLogin } from "./handshake/introduce.ts";
+import {
+  HELLO_TIMEOUT_MS,
+  LOGIN_ANSWER_TIMEOUT_MS,
+  MAX_ANSWER_BYTES,
+  MAX_LOGIN_FRAME_BYTES,
+  PATIENCE_MS,
+  sayDuration,
+} from "./limits.ts";
+import type { Connection } from "./net/connection.ts";
+import { Cork } from "./net/cork.ts";
+import { DialError, dial } from "./net/dial.ts";
+import type { TlsDemand } from "./net/tls.ts";
+import type { Hello, Login, Refused } from "./wire/message.ts";
+
+/** What a client can log in with. */
+export type Credential =
+  | { method: "none" }
+  | { method: "ip" }
+  | { method: "name"; user: string }
+  | { method: "password" | "register"; user: string; password: string }
+  | { method: "token"; token: TokenParts; logout?: boolean };
+
+export interface ClientOptions {
+  host: string;
+  port: number;
+  /** Frames only, on both sides. */
+  bare?: boolean;
+  /** Undefined: plain text. */
+  tls?: TlsDemand;
+  /** Over TLS: whether this is the right server. Needed unless an authority vouches for it. */
+  trust?: Trust;
+  /** What both sides must prove before anything else. */
+  key?: SharedKey;
+  /** How long to wait for a server that is not there yet, or says when to come back, in milliseconds. */
+  waitMs?: number;
+  /** How long to wait for each answer before the conversation, in milliseconds. */
+  timeoutMs?: number;
+  /** Whether the server should issue a session token. */
+  wantsToken?: boolean;
+  tap?: (direction: "in" | "out", bytes: Uint8Array) => void;
+  /**
+   * What to log in with, asked once and again after each refusal. It may take its time: a connection that the server
+   * gave up meanwhile is dialled anew.
+   */
+  credential?(hello: Hello, refused: Refused | undefined): Promise<Credential>;
+  /** Told before each connection that is made. */
+  onDial?(): void;
+  /** Told once when the server is not there yet. */
+  onWait?(): void;
+  /** Told what the server said to have us come back, before trying again in so many seconds. */
+  onTurnedAway?(message: string, seconds: number): void;
+  /** Told when a server does not ask for the key at once. */
+  onNoChallenge?(): void;
+  /** Told what the server says beside the conversation: a line of a program's standard error. */
+  onAside?(text: string): void;
+  /** Told when the connection is up, before the login. */
+  onConnected?(hello: Hello | undefined): void;
+}
+
+/** Decides whether the key behind a TLS channel is the right server's. */
+export interface Trust {
+  /** Is this pin known to be right? @throws {ParleyError} when it is known to be wrong. */
+  check(pin: string): boolean;
+  /**
+   * Takes a server that is not known yet, or asks.
+   *
+   * @param vouched it has proven that it has the shared key, on this very channel.
+   * @throws {ParleyError} when it is not to be trusted.
+   */
+  meet(pin: string, vouched: boolean): Promise<void>;
+}
+
+/** A server that is short of room for so long, in seconds, is asked again unbidden. */
+const SHORT_WAIT_SECONDS = 2;
+/** A server that has not asked for the key after so long, in milliseconds, perhaps never will. */
+const CHALLENGE_DUE_MS = 900;
+/** Between two dials while waiting for a server. */
+const WAIT_STEP_MS = 100;
+
+/**
+ * Connects and logs in.
+ *
+ * @throws {DialError} when nobody is there.
+ * @throws {ServerError} when the server does not let us in.
+ */
+export async function connectClient(options: ClientOptions): Promise<Client> {
+  const login: PendingLogin = { credential: undefined };
+  const began = performance.now();
+  const giveUpAt = began + (options.waitMs ?? 0);
+  for (;;) {
+    let connection: Connection | undefined;
+    try {
+      connection = await dialPatiently(options, giveUpAt);
+      const client = await introduce(connection, options, login);
+      if (client !== undefined) return client;
+      connection.finish(); // asking took so long that the server has given up
+    } catch (error) {
+      connection?.finish();
+      const seconds = secondsToWait(error);
+      if (seconds === undefined) throw error;
+      // Longer ones, and the last of the short ones, only where the user allows for it.
+      const isShort = seconds <= SHORT_WAIT_SECONDS && performance.now() - began < PATIENCE_MS;
+      if (!isShort && performance.now() + seconds * 1000 > giveUpAt) throw error;
+      options.onTurnedAway?.(messageOf(error), seconds);
+      // Many that were turned away together shall not come back together.
+      await delay(seconds * 1000 * (1 + Math.random() / 2));
+    }
+  }
+}
+
+/** After how many seconds it makes sense to try again, if it does. */
+function secondsToWait(error: unknown): number | undefined {
+  if (error instanceof ServerError) return error.retryAfter;
+  return error instanceof DialError && error.code === "lost" ? 1 : undefined;
+}
+
+/** What a login that did not come to an answer would have been, for the next connection. */
+interface PendingLogin {
+  credential: Credential | undefined;
+}
+
+/** Logs in over `connection`; undefined when that was lost while a question was asked. */
+async function introduce(
+  connection: Connection,
+  options: ClientOptions,
+  login: PendingLogin,
+): Promise<Client | undefined> {
+  const { bare = false, key, trust, timeoutMs = Infinity } = options;
+  const { pin } = connection;
+  const isKnown = pin === undefined || trust === undefined || trust.check(pin);
+  const answerMs = Math.min(HELLO_TIMEOUT_MS, timeoutMs);
+  if (key !== undefined) {
+    const notice = setTimeout(() => options.onNoChallenge?.(), CHALLENGE_DUE_MS);
+    try {
+      await within(connection, answerMs, () => proveKey(connection, key));
+    } finally {
+      clearTimeout(notice);
+    }
+  }
+  if (!isKnown) {
+    await trust.meet(pin, key !== undefined);
+    if (connection.over) return undefined; // it took a while to answer
+  }
+  if (bare) {
+    connection.decoder.limit = MAX_ANSWER_BYTES;
+    options.onConnected?.(undefined);
+    return new Client(connection, undefined, undefined);
+  }
+  const hello = await within(connection, answerMs, () => readHello(connection));
+  if (login.credential === undefined) options.onConnected?.(hello);
+  let refused: Refused | undefined;
+  for (;;) {
+    login.credential ??= (await options.credential?.(hello, refused)) ?? { method: "none" };
+    if (connection.over) return undefined;
+    const message: Login = { ...asLogin(hello, login.credential, connection.binding), control: true };
+    if (options.wantsToken === false) message.token = false;
+    const answer = await within(connection, Math.min(LOGIN_ANSWER_TIMEOUT_MS, timeoutMs), () =>
+      logIn(connection, hello, message),
+    );
+    if (answer.type === "welcome") {
+      return new Client(connection, hello, answer, (text) => options.onAside?.(text));
+    }
+    refused = answer;
+    login.credential = undefined;
+  }
+}
+
+function asLogin(hello: Hello, credential: Credential, binding: Uint8Array): Login {
+  if (credential.method !== "token") return { type: "login", ...credential };
+  const login = tokenLogin(hello, credential.token, binding);
+  return credential.logout === true ? { ...login, logout: true } : login;
+}
+
+async function within<T>(connection: Connection, timeoutMs: number, work: () => Promise<T>): Promise<T> {
+  const message = `${connection.peer} said nothing for ${sayDuration(timeoutMs)}`;
+  const hint = "is it a parley server? one that runs with --bare says nothing first: use --bare here too";
+  const timer = setTimeout(() => {
+    connection.abort(new ServerError("timeout", "timeout", message, { hint }));
+  }, timeoutMs);
+  try {
+    return await work();
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+async function dialPatiently(options: ClientOptions, giveUpAt: number): Promise<Connection> {
+  const { host, port, tls, tap } = options;
+  let told = false;
+  for (;;) {
+    try {
+      options.onDial?.();
+      return await dial({
+        host,
+        port,
+        tls,
+        tap,
+        cork: new Cork(),
+        maxFrame: MAX_LOGIN_FRAME_BYTES,
+        maxBacklog: Infinity,
+      });
+    } catch (error) {
+      if (!(error instanceof DialError) || error.code !== "refused" || performance.now() >= giveUpAt)
+        throw error;
+    }
+    if (!told) options.onWait?.();
+    told = true;
+    await delay(WAIT_STEP_MS);
+  }
+}
