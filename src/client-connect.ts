@@ -10,11 +10,13 @@ import { messageOf } from "./errors.ts";
 import { ServerError } from "./handshake/failure.ts";
 import { logIn, proveKey, readHello, tokenLogin } from "./handshake/introduce.ts";
 import {
+  DIAL_TIMEOUT_MS,
   HELLO_TIMEOUT_MS,
   LOGIN_ANSWER_TIMEOUT_MS,
   MAX_ANSWER_BYTES,
   MAX_LOGIN_FRAME_BYTES,
   PATIENCE_MS,
+  SPEECHLESS_PATIENCE_MS,
   sayDuration,
 } from "./limits.ts";
 import type { Connection } from "./net/connection.ts";
@@ -110,13 +112,19 @@ export async function connectClient(options: ClientOptions): Promise<Client> {
       const seconds = secondsToWait(error);
       if (seconds === undefined) throw error;
       // Longer ones, and the last of the short ones, only where the user allows for it.
-      const isShort = seconds <= SHORT_WAIT_SECONDS && performance.now() - began < PATIENCE_MS;
+      const isShort = seconds <= SHORT_WAIT_SECONDS && performance.now() - began < patienceWith(error);
       if (!isShort && performance.now() + seconds * 1000 > giveUpAt) throw error;
       options.onTurnedAway?.(messageOf(error), seconds);
       // Many that were turned away together shall not come back together.
       await delay(seconds * 1000 * (1 + Math.random() / 2));
     }
   }
+}
+
+/** How long it is asked again, in milliseconds: one that has not said a word may be no parley server at all. */
+function patienceWith(error: unknown): number {
+  const hasSpoken = error instanceof ServerError && error.serverCode !== "reset";
+  return hasSpoken ? PATIENCE_MS : SPEECHLESS_PATIENCE_MS;
 }
 
 /** After how many seconds it makes sense to try again, if it does. */
@@ -138,7 +146,9 @@ async function introduce(
 ): Promise<Client | undefined> {
   const { bare = false, key, trust, timeoutMs = Infinity } = options;
   const { pin } = connection;
-  const isKnown = pin === undefined || trust === undefined || trust.check(pin);
+  if (trust !== undefined && pin === undefined)
+    throw new DialError("tls", `${connection.peer} showed no certificate`);
+  const isKnown = trust === undefined || pin === undefined || trust.check(pin);
   const answerMs = Math.min(HELLO_TIMEOUT_MS, timeoutMs);
   if (key !== undefined) {
     const notice = setTimeout(() => options.onNoChallenge?.(), CHALLENGE_DUE_MS);
@@ -196,7 +206,7 @@ async function within<T>(connection: Connection, timeoutMs: number, work: () => 
 }
 
 async function dialPatiently(options: ClientOptions, giveUpAt: number): Promise<Connection> {
-  const { host, port, tls, tap } = options;
+  const { host, port, tls, tap, timeoutMs = Infinity } = options;
   let told = false;
   for (;;) {
     try {
@@ -206,6 +216,7 @@ async function dialPatiently(options: ClientOptions, giveUpAt: number): Promise<
         port,
         tls,
         tap,
+        timeoutMs: Math.min(DIAL_TIMEOUT_MS, timeoutMs),
         cork: new Cork(),
         maxFrame: MAX_LOGIN_FRAME_BYTES,
         maxBacklog: Infinity,

@@ -16,6 +16,8 @@ export type Outcome =
   /** The peer ended its side between two frames; without control frames that is all there is to say. */
   | { kind: "ended"; early: boolean }
   | { kind: "lost"; reason: string }
+  /** It never began: the server speaks otherwise than we do. */
+  | { kind: "misfit"; reason: string }
   /** We left. */
   | { kind: "left" };
 
@@ -103,7 +105,7 @@ export class Client {
       payload: (payload) => {
         if (this.received === 0 && this.hello === undefined) {
           const demand = demandOf(payload);
-          if (demand !== undefined) return this.#settle({ kind: "lost", reason: demand });
+          if (demand !== undefined) return this.#settle({ kind: "misfit", reason: demand });
         }
         this.received++;
         return receive(payload);
@@ -168,9 +170,9 @@ export class Client {
 
 /** What a server wants that begins bare talk with something other than the conversation; undefined when it does not. */
 function demandOf(payload: Uint8Array): string | undefined {
-  if (isChallenge(payload)) return "the server requires a shared key (--key-file)";
+  if (isChallenge(payload)) return "the server requires a shared key: say --key-file FILE";
   const start = Buffer.from(payload.subarray(0, HELLO_START.length)).toString();
-  return start === HELLO_START ? "the server wants a login (leave --bare out)" : undefined;
+  return start === HELLO_START ? "the server wants a login: leave --bare out" : undefined;
 }
 
 const HELLO_START = '{"type":"hello","protocol":"parley/';

@@ -114,6 +114,8 @@ export const HELLO_TIMEOUT_MS = 10 * SECOND;
 export const LOGIN_ANSWER_TIMEOUT_MS = 30 * SECOND;
 /** How long a client goes on asking, unbidden, a server that has no room for it at the moment. */
 export const PATIENCE_MS = 30 * SECOND;
+/** … and one that closes without a word. */
+export const SPEECHLESS_PATIENCE_MS = 4 * SECOND;
 /** A dial that nobody answers; above three SYN retransmissions (1 + 2 + 4 s). */
 export const DIAL_TIMEOUT_MS = 10 * SECOND;
 

@@ -25,6 +25,7 @@ import {
 import { userInfo } from "node:os";
 import { dirname, resolve } from "node:path";
 import { messageOf, ParleyError, systemCode } from "./errors.ts";
+import { shellQuote } from "./shell-quote.ts";
 
 /** `corrupt`: not what it should be, and left as it is. `unsafe`: others could read or change it. `locked`: no turn. */
 export type FileErrorCode = "corrupt" | "unsafe" | "locked" | "unwritable" | "unreadable";
@@ -51,8 +52,7 @@ const MAX_SYMLINKS = 8;
 export function readPrivateFile(path: string): FileVersion {
   let fd: number;
   try {
-    // O_NONBLOCK: opening a FIFO must not hang.
-    fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+    fd = openForReading(path);
   } catch (error) {
     if (systemCode(error) === "ENOENT") {
       // Before anything is made there: what could not be read again is not to be written.
@@ -65,6 +65,7 @@ export function readPrivateFile(path: string): FileVersion {
   }
   try {
     const stats = fstatSync(fd);
+    checkPlain(path, stats);
     checkPrivate(path, stats);
     checkFolders(path);
     const bytes = readAll(fd, stats.size);
@@ -72,6 +73,36 @@ export function readPrivateFile(path: string): FileVersion {
   } finally {
     closeSync(fd);
   }
+}
+
+/**
+ * Reads a plain file that is no secret, a certificate for one; undefined when there is none.
+ *
+ * @throws {FileError} `unreadable`, or `corrupt` when it is not UTF-8.
+ */
+export function readPublicFile(path: string): string | undefined {
+  let fd: number | undefined;
+  try {
+    fd = openForReading(followLinks(path));
+    const stats = fstatSync(fd);
+    checkPlain(path, stats);
+    return decode(path, readAll(fd, stats.size));
+  } catch (error) {
+    if (systemCode(error) === "ENOENT") return undefined;
+    if (error instanceof FileError) throw error;
+    throw new FileError("unreadable", `cannot read ${path}: ${systemCode(error) ?? messageOf(error)}`);
+  } finally {
+    if (fd !== undefined) closeSync(fd);
+  }
+}
+
+/** Opening a FIFO must not hang. */
+function openForReading(path: string): number {
+  return openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+}
+
+function checkPlain(path: string, stats: Stats): void {
+  if (!stats.isFile()) throw new FileError("unreadable", `${path} is not a plain file`);
 }
 
 /** Follows symbolic links of the last part by hand: `realpath` of a file fails while another process renames (measured). */
@@ -92,17 +123,16 @@ export function followLinks(path: string): string {
 
 /** As sshd's StrictModes: a file of secrets is a plain file, ours, and nobody else's to read or write. */
 function checkPrivate(path: string, stats: Stats): void {
-  if (!stats.isFile()) throw new FileError("unreadable", `${path} is not a plain file`);
   const uid = process.geteuid?.();
   if (uid !== undefined && uid !== 0 && stats.uid !== uid && stats.uid !== 0) {
     throw new FileError("unsafe", `${path} belongs to another user (uid ${stats.uid})`, {
-      hint: `make it yours: sudo chown ${uid} '${path}'`,
+      hint: `make it yours: sudo chown ${uid} ${shellQuote(path)}`,
     });
   }
   if ((stats.mode & 0o077) !== 0) {
     const mode = (stats.mode & 0o777).toString(8);
     throw new FileError("unsafe", `${path} has mode ${mode}: others could read or change it`, {
-      hint: `make it private: chmod 600 '${path}'`,
+      hint: `make it private: chmod 600 ${shellQuote(path)}`,
     });
   }
 }
@@ -120,7 +150,7 @@ export function checkFolders(path: string): void {
     if (isOpen(stats)) {
       const mode = (stats.mode & 0o777).toString(8);
       throw new FileError("unsafe", `${folder} has mode ${mode}: others could replace ${path}`, {
-        hint: `keep them out: chmod go-w '${folder}'`,
+        hint: `keep them out: chmod go-w ${shellQuote(folder)}`,
       });
     }
     // Root may keep what belongs to those for whom it works, and they are trusted with it.

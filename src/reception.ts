@@ -165,8 +165,13 @@ export class Reception {
       const fields = { conn, peer, reason: error.message };
       if (error.code === "gone") this.#noteGone(peer, "gone", fields);
       else if (error.code !== "key_refused") this.#noteRefused(peer, error.code, fields);
-      else this.#flood.note({ level: "warn", event: "key-refused", kind: {}, source, fields });
-      turnAway(connection, error);
+      else {
+        const kind = { reason: error.message };
+        this.#flood.note({ level: "warn", event: "key-refused", kind, source, fields: { conn, peer } });
+      }
+      // To whom frames are the conversation, a message would be an answer.
+      if (this.#options.bare && this.#options.key === undefined) connection.finish();
+      else turnAway(connection, error);
     } else if (error instanceof ConnectionError) {
       this.#noteGone(peer, error.code, { conn, peer });
       connection.finish();

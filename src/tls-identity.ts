@@ -10,11 +10,16 @@ import {
   X509Certificate,
   type KeyObject,
 } from "node:crypto";
-import { readFileSync } from "node:fs";
 import { hostname } from "node:os";
-import { messageOf, ParleyError, systemCode } from "./errors.ts";
+import { ParleyError } from "./errors.ts";
 import { pinOf, type TlsIdentity } from "./net/tls.ts";
-import { createPrivateFile, readPrivateFile, writePrivateFile } from "./private-file.ts";
+import {
+  createPrivateFile,
+  followLinks,
+  readPrivateFile,
+  readPublicFile,
+  writePrivateFile,
+} from "./private-file.ts";
 
 const DAY_MS = 24 * 60 * 60 * 1000;
 /** Ten years: it is the pin that is believed. */
@@ -35,7 +40,7 @@ export async function ownIdentity(keyFile: string, certificateFile: string): Pro
     key = readPrivateFile(keyFile).text ?? ""; // perhaps another process was first
   }
   const privateKey = parseKey(key, keyFile);
-  let certificate = readIfThere(certificateFile);
+  let certificate = readPublicFile(certificateFile);
   if (certificate === undefined || isWornOut(certificate, privateKey)) {
     certificate = await issue(privateKey, keyFile);
     writePrivateFile(certificateFile, certificate);
@@ -50,7 +55,7 @@ export async function ownIdentity(keyFile: string, certificateFile: string): Pro
  * @throws {ParleyError} `failed` when one cannot be read, or they do not belong together.
  */
 export function givenIdentity(keyFile: string, certificateFile: string): TlsIdentity {
-  const key = readPrivateFile(keyFile).text;
+  const key = readPrivateFile(followLinks(keyFile)).text;
   if (key === null) throw new ParleyError("failed", `there is no file ${keyFile}`);
   const privateKey = parseKey(key, keyFile);
   const certificate = readPem(certificateFile);
@@ -67,28 +72,21 @@ export function readAuthorities(path: string): string {
   return text;
 }
 
-function readIfThere(path: string): string | undefined {
-  try {
-    return readFileSync(path, "utf8");
-  } catch (error) {
-    if (systemCode(error) === "ENOENT") return undefined;
-    throw error;
-  }
-}
-
 function readPem(path: string): string {
-  try {
-    return readFileSync(path, "utf8");
-  } catch (error) {
-    throw new ParleyError("failed", `cannot read ${path}: ${systemCode(error) ?? messageOf(error)}`);
-  }
+  const text = readPublicFile(path);
+  if (text !== undefined) return text;
+  throw new ParleyError("failed", `there is no file ${path}`);
 }
 
 function parseKey(text: string, path: string): KeyObject {
   try {
     return createPrivateKey(text);
   } catch (error) {
-    throw new ParleyError("failed", `${path} holds no private key in PEM`, { cause: error });
+    const isLocked = text.includes("ENCRYPTED");
+    throw new ParleyError("failed", `${path} holds ${isLocked ? "an encrypted" : "no"} private key in PEM`, {
+      hint: isLocked ? "a server that starts by itself needs it without its passphrase" : undefined,
+      cause: error,
+    });
   }
 }
 
@@ -114,7 +112,7 @@ const ECDSA = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" };
 
 /** A self-made certificate for `key`. The library takes a tenth of a second to load, hence only here. */
 async function issue(key: KeyObject, path: string): Promise<string> {
-  if (key.asymmetricKeyType !== "ec") {
+  if (key.asymmetricKeyType !== "ec" || key.asymmetricKeyDetails?.namedCurve !== "prime256v1") {
     throw new ParleyError("failed", `${path} is no P-256 key, so no certificate can be made for it`, {
       hint: "name both files with --tls-cert and --tls-key",
     });

@@ -178,7 +178,7 @@ describe("refused, and left alone:", () => {
     using folder = tempFolder();
     const file = new JsonFile(usersFile(folder.path, "old"));
     fs.chmodSync(file.path, mode);
-    const unsafe = { code: "unsafe", hint: `make it private: chmod 600 '${file.path}'` };
+    const unsafe = { code: "unsafe", hint: `make it private: chmod 600 ${file.path}` };
     expect(() => file.read()).toThrow(expect.objectContaining(unsafe));
     expect(await file.update(() => "new").catch(thrown)).toMatchObject(unsafe);
     expect([modeOf(file.path), fs.readFileSync(file.path, "utf8")]).toEqual([mode, "old"]);
@@ -190,7 +190,7 @@ describe("refused, and left alone:", () => {
     fs.chmodSync(file.path, 0o644);
     fs.chownSync(file.path, NOBODY - 1, NOBODY);
     await unprivileged(folder.path, () => {
-      const theirs = { code: "unsafe", hint: `make it yours: sudo chown ${NOBODY} '${file.path}'` };
+      const theirs = { code: "unsafe", hint: `make it yours: sudo chown ${NOBODY} ${file.path}` };
       expect(() => file.read()).toThrow(expect.objectContaining(theirs));
     });
   });

@@ -103,7 +103,7 @@ export class ConnectionKey {
     if (this.#outstanding.has(challenge.toString("latin1"))) {
       throw badChallenge("the peer sent a challenge of ours back: it has not the key");
     }
-    const digest = prefixOf(challenge);
+    const digest = prefixOf(challenge, false);
     if (digest === undefined && challenge.length === MIN_CHALLENGE_BYTES) {
       if (this.#allowMd5) return hmac("md5", this.#key, [challenge]);
       throw badChallenge("the peer speaks HMAC-MD5 (Python 3.11 or older): see --allow-md5");
@@ -126,8 +126,13 @@ export class ConnectionKey {
    * @throws {KeyError} `bad_response`; its message says what may be the matter.
    */
   verify(challenge: Buffer, response: Buffer): void {
-    if (response.length === MD5_BYTES) {
-      const isRight = timingSafeEqual(response, hmac("md5", this.#key, [challenge]));
+    if (response[0] === JSON_OBJECT && response.includes('"type"')) {
+      throw badResponse("the peer has no key: it did not answer the challenge");
+    }
+    const digest = prefixOf(response);
+    const mac = digest === undefined ? response : response.subarray(digest.length + 2);
+    if ((digest ?? "md5") === "md5" && mac.length === MD5_BYTES) {
+      const isRight = timingSafeEqual(mac, hmac("md5", this.#key, [challenge]));
       if (isRight && this.#allowMd5) return;
       throw badResponse(
         isRight
@@ -135,16 +140,9 @@ export class ConnectionKey {
           : "the peer has another key",
       );
     }
-    const digest = prefixOf(response);
-    // Red Hat's older Pythons answer with a bare HMAC-SHA256.
-    const isBare = digest === undefined && response.length === DIGESTS.get("sha256");
-    const mac = digest === undefined ? response : response.subarray(digest.length + 2);
-    if (!isBare && (digest === undefined || mac.length !== DIGESTS.get(digest))) {
-      throw badResponse(
-        response[0] === JSON_OBJECT && response.includes('"type"')
-          ? "the peer has no key: it did not answer the challenge"
-          : "the peer did not answer the challenge",
-      );
+    // Without a name: Red Hat's older Pythons answer with a bare HMAC-SHA256.
+    if (mac.length !== DIGESTS.get(digest ?? "sha256")) {
+      throw badResponse("the peer did not answer the challenge");
     }
     if (timingSafeEqual(mac, hmac(digest ?? "sha256", this.#key, [challenge]))) return;
     throw badResponse("the peer has another key");
@@ -169,9 +167,9 @@ export function mintKey(): Buffer {
 const JSON_OBJECT = 0x7b;
 
 /** The digest that a challenge or a response names, when it is one that is known. */
-function prefixOf(message: Buffer): string | undefined {
+function prefixOf(message: Buffer, orMd5 = true): string | undefined {
   const name = /^\{(\w{1,20})\}/.exec(message.subarray(0, 22).toString("latin1"))?.[1];
-  return name !== undefined && DIGESTS.has(name) ? name : undefined;
+  return name !== undefined && (DIGESTS.has(name) || (orMd5 && name === "md5")) ? name : undefined;
 }
 
 function hmac(digest: string, key: Uint8Array, parts: readonly Uint8Array[]): Buffer {

@@ -65,9 +65,9 @@ async function connect(flags: ConnectFlags): Promise<void> {
   await login.keep(client);
   void report.event("logged-in", { user: client.welcome?.user ?? null });
   if (flags.has("logout")) return concludeLogout(await client.converse(() => undefined), terminal);
-  if (byHand) greet(client, target, terminal);
   const talk = byHand
     ? talkInteractively(client, {
+        greeting: greeting(client, target),
         historyFile: folder.history,
         prompt: `${escapeLine(client.welcome?.user ?? "")}> `,
         report,
@@ -154,13 +154,11 @@ function listTokens(state: ClientState, terminal: Terminal, json: boolean): void
   }
 }
 
-function greet(client: Client, target: Target, terminal: Terminal): void {
-  const { welcome, hello } = client;
-  if (welcome === undefined)
-    return terminal.note(`connected to ${target.server}, bare frames; Ctrl-D leaves`);
+function greeting({ welcome, hello }: Client, { server }: Target): string {
+  if (welcome === undefined) return `connected to ${server}, bare frames; Ctrl-D leaves`;
   const back = welcome.last_login === undefined ? "" : " back";
   const who = welcome.user === null ? "" : `, welcome${back}, ${welcome.user}`;
-  terminal.note(`${hello?.service ?? "a service"} at ${target.server}${who}; /help helps, Ctrl-D leaves`);
+  return `${hello?.service ?? "a service"} at ${server}${who}; /help helps, Ctrl-D leaves`;
 }
 
 // --- how it ended ---
@@ -185,6 +183,8 @@ function conclude(
         `${outcome.reason} before the conversation was over: ${tally}; whether all arrived is not known`,
       );
     }
+    case "misfit":
+      throw new ParleyError("failed", outcome.reason);
     case "bye":
       if (outcome.code !== "done") {
         const failed = ["service_failed", "bad_length", "bad_message"].includes(outcome.code);

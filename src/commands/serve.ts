@@ -15,6 +15,7 @@ import { makeKeyFile } from "../key-file.ts";
 import { LOG_FORMATS, LOG_LEVELS, openLog, type LogFile } from "../log.ts";
 import { formatAddress } from "../address.ts";
 import { Server } from "../server.ts";
+import { shellQuote } from "../shell-quote.ts";
 import { listServices } from "../services/catalogue.ts";
 import type { Terminal } from "../terminal.ts";
 import { Flags, isLoopback, parsePort, portFlaw, sharedKey, terminalOf } from "./flags.ts";
@@ -154,7 +155,7 @@ function connectCommand(
   return [
     `connect ${formatAddress(reachableAs(host), port)}`,
     pin === undefined ? (isLoopback(host) ? "" : " --no-tls") : ` --pin ${pin}`,
-    keyFile === undefined ? "" : ` --key-file ${keyFile}`,
+    keyFile === undefined ? "" : ` --key-file ${shellQuote(resolve(keyFile))}`,
     bare === true ? " --bare" : "",
   ].join("");
 }
@@ -169,7 +170,7 @@ function reachableAs(host: string): string {
 
 function dataFlag(flags: ServeFlags): string {
   const data = flags.text("data");
-  return data === undefined ? "" : ` --data ${data}`;
+  return data === undefined ? "" : ` --data ${shellQuote(data)}`;
 }
 
 function writePortFile(path: string, port: number): void {

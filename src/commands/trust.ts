@@ -38,8 +38,8 @@ export class PinTrust implements Trust {
     }
     if (pin === this.#known) return true;
     if (this.#known === undefined || named !== undefined) return false;
-    throw new ParleyError("failed", `the key of ${this.#server} is not the one it had: ${pin}`, {
-      hint: `somebody may be in the middle, and nothing was sent; if the server really has a new key: --pin ${pin}`,
+    throw new ParleyError("failed", `the key of ${this.#server} is ${pin}, but it was ${this.#known}`, {
+      hint: "somebody may be in the middle, and nothing was sent; if its operator says that the key is new, say --pin with the pin that the server prints",
     });
   }
 

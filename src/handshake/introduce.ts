@@ -32,13 +32,18 @@ import { exchangeKeyAsClient, isChallenge, sayKeyMissing } from "./key-exchange.
 export async function proveKey(connection: Connection, key: SharedKey): Promise<void> {
   try {
     const first = await read(connection);
+    throwIfTurnedAway(first);
     if (!isChallenge(first)) {
       sayKeyMissing(connection);
       throw new ServerError("failed", "key_missing", "the server asks for no shared key", {
         hint: "start it with --key-file, or leave --key-file out here",
       });
     }
-    await exchangeKeyAsClient(connection, key.on(connection.binding), first);
+    await exchangeKeyAsClient(connection, key.on(connection.binding), first, async () => {
+      const payload = await connection.read();
+      if (payload !== null) throwIfTurnedAway(payload);
+      return payload;
+    });
   } catch (error) {
     if (error instanceof KeyError) {
       throw new ServerError("failed", "key_refused", error.message, {
@@ -49,6 +54,14 @@ export async function proveKey(connection: Connection, key: SharedKey): Promise<
     throw asServerError(error);
   }
 }
+
+/** A server may have no room for a client at any time. @throws {ServerError} when that is what it says. */
+function throwIfTurnedAway(payload: Uint8Array): void {
+  if (Buffer.from(payload.subarray(0, ERROR_START.length)).toString() !== ERROR_START) return;
+  throw unexpected(decodeFromServer(payload));
+}
+
+const ERROR_START = '{"type":"error"';
 
 /** Reads the first thing a server says. @throws {ServerError} when it is not `hello`. */
 export async function readHello(connection: Connection): Promise<Hello> {

@@ -23,23 +23,27 @@ const FAILURE = Buffer.from("#FAILURE#");
  */
 export async function exchangeKeyAsServer(connection: Connection, key: ConnectionKey): Promise<void> {
   connection.decoder.limit = MAX_KEY_FRAME_BYTES;
-  await demand(connection, key, "server");
-  await answer(connection, key, "server", await receive(connection));
+  const exchange: Exchange = { connection, key, side: "server", read: () => connection.read() };
+  await demand(exchange);
+  await answer(exchange, await receive(exchange));
 }
 
 /**
  * The client's half.
  *
  * @param first the server's first payload, which {@link isChallenge}.
+ * @param read the next payload, unless it says that the server has no time for us: then it throws.
  * @throws {KeyError} as {@link exchangeKeyAsServer}.
  */
 export async function exchangeKeyAsClient(
   connection: Connection,
   key: ConnectionKey,
   first: Uint8Array,
+  read: () => Promise<Uint8Array | null>,
 ): Promise<void> {
-  await answer(connection, key, "client", first);
-  await demand(connection, key, "client");
+  const exchange: Exchange = { connection, key, side: "client", read };
+  await answer(exchange, first);
+  await demand(exchange);
 }
 
 /** Is this the first thing that a server with a shared key says? */
@@ -57,11 +61,20 @@ export function isKeyMissing(payload: Uint8Array): boolean {
   return FAILURE.equals(payload);
 }
 
-async function demand(connection: Connection, key: ConnectionKey, side: KeySide): Promise<void> {
+interface Exchange {
+  connection: Connection;
+  key: ConnectionKey;
+  /** Which end this is. */
+  side: KeySide;
+  read(): Promise<Uint8Array | null>;
+}
+
+async function demand(exchange: Exchange): Promise<void> {
+  const { connection, key, side } = exchange;
   const challenge = key.challenge(side);
   try {
     connection.send(Buffer.concat([CHALLENGE, challenge]));
-    key.verify(challenge, await receive(connection));
+    key.verify(challenge, await receive(exchange));
     connection.send(WELCOME);
   } catch (error) {
     if (error instanceof KeyError) connection.send(FAILURE);
@@ -71,22 +84,18 @@ async function demand(connection: Connection, key: ConnectionKey, side: KeySide)
   }
 }
 
-async function answer(
-  connection: Connection,
-  key: ConnectionKey,
-  side: KeySide,
-  payload: Uint8Array,
-): Promise<void> {
+async function answer(exchange: Exchange, payload: Uint8Array): Promise<void> {
+  const { connection, key, side } = exchange;
   if (!isChallenge(payload)) {
     throw new KeyError("bad_challenge", "the peer did not ask for the key in its turn");
   }
   connection.send(key.respond(side, Buffer.from(payload.subarray(CHALLENGE.length))));
-  if (WELCOME.equals(await receive(connection))) return;
+  if (WELCOME.equals(await receive(exchange))) return;
   throw new KeyError("bad_response", "the peer has another key: it refused our response");
 }
 
-async function receive(connection: Connection): Promise<Buffer> {
-  const payload = await connection.read();
+async function receive(exchange: Exchange): Promise<Buffer> {
+  const payload = await exchange.read();
   if (payload !== null) return Buffer.from(payload);
   throw new KeyError("bad_response", "the peer left during the key exchange: has it no key?");
 }

@@ -72,6 +72,11 @@ export class Admission {
     this.#options = options;
   }
 
+  /** Connections that have not logged in. */
+  get pending(): number {
+    return this.#pendingCount;
+  }
+
   /** Do failures cost this address time? */
   penalises(address: string): boolean {
     const { penalties, penaltyExempt } = this.#options;

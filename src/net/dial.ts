@@ -5,7 +5,7 @@
 
 import type { Socket } from "bun";
 import { ParleyError, messageOf, systemCode } from "../errors.ts";
-import { DIAL_TIMEOUT_MS } from "../limits.ts";
+import { DIAL_TIMEOUT_MS, sayDuration } from "../limits.ts";
 import { formatAddress } from "../address.ts";
 import { Connection, type ConnectionOptions } from "./connection.ts";
 import { clientOptions, exporterOf, peerPin, type TlsDemand } from "./tls.ts";
@@ -33,9 +33,12 @@ export async function dial(options: DialOptions): Promise<Connection> {
   const at = formatAddress(host, port);
   const { promise: established, resolve, reject } = Promise.withResolvers<Connection>();
   let over = false;
+  /** Connected, and TLS not there yet. */
+  let raw: Socket<Connection> | undefined;
   const timer = setTimeout(() => {
     over = true;
-    reject(new DialError("timeout", `${at} did not answer within ${timeoutMs / 1000} s`));
+    reject(new DialError("timeout", `${at} did not answer within ${sayDuration(timeoutMs)}`));
+    raw?.terminate();
   }, timeoutMs);
   const establish = (socket: Socket<Connection>, channel: Pick<ConnectionOptions, "exporter" | "pin">) => {
     if (over) return socket.terminate();
@@ -67,11 +70,16 @@ export async function dial(options: DialOptions): Promise<Connection> {
           tls: clientOptions(tls, host),
           socket: {
             ...handlers,
-            // Called at TCP connect; the channel is there with `handshake`, whose success says nothing of trust.
-            open() {},
+            open(socket) {
+              if (over) socket.terminate();
+              else raw = socket;
+            },
+            // The channel is there when the peer has shown a certificate. `success` says something else: it is false for
+            // one that does not name this host, and true for many that nobody should believe (measured).
             handshake(socket, success, error) {
+              const isThere = success || peerPin(socket) !== undefined;
               const isTrusted = tls.authorities === undefined || (socket.authorized && error === null);
-              if (success && isTrusted) {
+              if (isThere && isTrusted) {
                 try {
                   return establish(socket, { exporter: exporterOf(socket), pin: peerPin(socket) });
                 } catch (thrown) {

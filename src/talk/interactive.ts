@@ -24,6 +24,8 @@ const CHAT_HELP =
 const CHAT_COMMAND = /^\/(?:who|msg|name)(?: |$)/;
 
 export interface InteractiveOptions {
+  /** The first thing to see, once keys are listened to. */
+  greeting: string;
   /** Where earlier lines are kept; mode 0600. */
   historyFile: string;
   prompt: string;
@@ -112,6 +114,7 @@ export async function talkInteractively(client: Client, options: InteractiveOpti
   };
   // Dying of them would leave the terminal as the editor set it.
   process.on("SIGTERM", terminate).on("SIGHUP", terminate);
+  options.terminal.note(options.greeting);
   editor.prompt();
   options.terminal.aboveLine = (print) => printAbove(editor, screen, print);
   const outcome = await client.converse((payload) => {

@@ -1,0 +1,70 @@
+// Rations: so many in any window, for each source, and a bounded memory of sources.
+
+import { expect, test } from "bun:test";
+import fc from "fast-check";
+import { Ration } from "../../src/auth/ration.ts";
+import { MAX_PENALISED_SOURCES } from "../../src/limits.ts";
+
+test("gives so many, then says how long until the oldest no longer counts", () => {
+  const ration = new Ration(3, 1000);
+  for (const at of [0, 100, 200]) {
+    expect(ration.wait("a", at)).toBeUndefined();
+    ration.count("a", at);
+  }
+  expect(ration.wait("a", 200)).toBe(800);
+  expect(ration.wait("a", 999)).toBe(1);
+  expect(ration.wait("a", 1000)).toBeUndefined();
+  ration.count("a", 1000);
+  expect(ration.wait("a", 1000)).toBe(100);
+  expect(ration.wait("b", 1000)).toBeUndefined();
+  expect(ration.recent("a", 1000)).toBe(3);
+  expect(ration.recent("b", 1000)).toBe(0);
+});
+
+test("a source that is forgotten has all again", () => {
+  const ration = new Ration(1, 1000);
+  ration.count("a", 0);
+  expect(ration.wait("a", 0)).toBe(1000);
+  ration.forget("b");
+  expect(ration.wait("a", 0)).toBe(1000);
+  ration.forget("a");
+  expect(ration.wait("a", 0)).toBeUndefined();
+});
+
+test("no window ever holds more than the ration, whenever they are taken", () => {
+  const property = fc.property(
+    fc.integer({ min: 1, max: 5 }),
+    fc.array(fc.integer({ min: 0, max: 400 }), { maxLength: 60 }),
+    (max, pauses) => {
+      const ration = new Ration(max, 1000);
+      const taken: number[] = [];
+      let now = 0;
+      for (const pause of pauses) {
+        now += pause;
+        const inWindow = taken.filter((at) => now - at < 1000).length;
+        const wait = ration.wait("a", now);
+        expect(wait === undefined).toBe(inWindow < max);
+        if (wait !== undefined) continue;
+        ration.count("a", now);
+        taken.push(now);
+      }
+    },
+  );
+  fc.assert(property);
+});
+
+test("of counts past its ration only the last ones are kept", () => {
+  const ration = new Ration(3, 1000);
+  for (let at = 0; at < 500; at++) ration.count("a", at);
+  expect(ration.recent("a", 499)).toBe(3);
+  expect(ration.wait("a", 499)).toBe(998);
+});
+
+test("70,000 sources: those counted last are remembered, the oldest make room", () => {
+  const ration = new Ration(1, 1000);
+  for (let n = 0; n < 70_000; n++) ration.count(`source ${n}`, 0);
+  const first = 70_000 - MAX_PENALISED_SOURCES;
+  expect(ration.recent("source 69999", 0)).toBe(1);
+  expect(ration.recent(`source ${first}`, 0)).toBe(1);
+  expect(ration.recent(`source ${first - 1}`, 0)).toBe(0);
+});

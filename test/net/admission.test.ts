@@ -1,0 +1,190 @@
+// Who may come in: the order of the rules, the chance of being refused, who makes way for whom, and who is held.
+
+import { afterEach, beforeEach, describe, expect, jest, test } from "bun:test";
+import { Network } from "../../src/address.ts";
+import { PENDING_GRACE_MS, PENDING_HOLD_MS } from "../../src/limits.ts";
+import { Admission, type AdmissionOptions, type Guest, type Refusal } from "../../src/net/admission.ts";
+import { Penalties } from "../../src/net/penalties.ts";
+
+const OPTIONS: AdmissionOptions = {
+  maxConnections: 100,
+  maxPending: { start: 50, rate: 30, full: 100 },
+  maxPendingPerAddress: 50,
+  penalties: undefined,
+  penaltyExempt: [],
+  allow: [],
+  deny: [],
+};
+const admissionOf = (options: Partial<AdmissionOptions> = {}) => new Admission({ ...OPTIONS, ...options });
+const networks = (...texts: string[]) => texts.flatMap((text) => Network.parse(text) ?? []);
+
+interface TestGuest extends Guest {
+  decision: Refusal | "in" | undefined;
+  madeWay: boolean;
+}
+
+/** Somebody who wants to come in, `age` milliseconds after the beginning. */
+function knock(
+  admission: Admission,
+  address: string,
+  { since = 0, idle = true, connections = 0 }: { since?: number; idle?: boolean; connections?: number } = {},
+): TestGuest {
+  const guest: TestGuest = {
+    address,
+    since,
+    decision: undefined,
+    madeWay: false,
+    isIdle: () => idle,
+    makeWay: () => (guest.madeWay = true),
+  };
+  admission.admit(guest, connections, (refusal) => (guest.decision = refusal ?? "in"));
+  return guest;
+}
+
+const codeOf = ({ decision }: TestGuest) => (typeof decision === "object" ? decision.code : decision);
+const crowd = (admission: Admission, count: number, address: (n: number) => string, idle = true) =>
+  Array.from({ length: count }, (_, n) => knock(admission, address(n), { idle }));
+
+beforeEach(() => void jest.useFakeTimers());
+afterEach(() => void jest.useRealTimers());
+
+describe("the lists", () => {
+  test("deny holds before allow, and allow shuts out everybody else", () => {
+    const admission = admissionOf({ allow: networks("10.0.0.0/8", "::1"), deny: networks("10.1.0.0/16") });
+    const decisions = ["10.0.0.1", "10.1.0.1", "192.0.2.1", "::1", "::2"].map((address) =>
+      codeOf(knock(admission, address)),
+    );
+    expect(decisions).toEqual(["in", "denied", "denied", "in", "denied"]);
+    expect(admission.pending).toBe(2);
+  });
+
+  test("a refusal by them says no time to come back", () => {
+    const { decision } = knock(admissionOf({ deny: networks("0.0.0.0/0") }), "192.0.2.1");
+    expect(decision).toMatchObject({ code: "denied", retryAfter: undefined });
+  });
+});
+
+describe("penalties", () => {
+  test("shut out the whole source, say for how long, and end with forgiveness", () => {
+    const admission = admissionOf({ penalties: new Penalties() });
+    const since = performance.now();
+    for (let count = 0; count < 3; count++) admission.penalise("2001:db8::1", "refused");
+    const refused = knock(admission, "2001:db8::2", { since });
+    expect(refused.decision).toMatchObject({ code: "penalised" });
+    expect((refused.decision as Refusal).retryAfter).toBeWithin(14, 17);
+    expect(codeOf(knock(admission, "2001:db8:0:1::2", { since }))).toBe("in");
+    admission.forgive("2001:db8::ffff");
+    expect(codeOf(knock(admission, "2001:db8::2", { since }))).toBe("in");
+  });
+
+  test("leave those that are exempt alone", () => {
+    const options = { penalties: new Penalties(), penaltyExempt: networks("192.0.2.0/24") };
+    const admission = admissionOf(options);
+    for (let count = 0; count < 100; count++) admission.penalise("192.0.2.1", "garbage");
+    expect(options.penalties.size).toBe(0);
+    expect(codeOf(knock(admission, "192.0.2.1"))).toBe("in");
+  });
+});
+
+describe("room", () => {
+  test.each([
+    [99, "in"],
+    [100, "full"],
+    [101, "full"],
+  ])("with %d of 100 connections: %s", (connections, expected) => {
+    expect(String(codeOf(knock(admissionOf(), "192.0.2.1", { connections })))).toBe(expected);
+  });
+
+  test.each([
+    [49, 0, "in"],
+    [50, 0.3, "in"],
+    [50, 0.29, "held"],
+    [75, 0.65, "in"],
+    [75, 0.64, "held"],
+    [99, 0.985, "held"],
+    [99, 0.987, "in"],
+    [100, 0.999, "held"],
+  ])("with %d pending and a draw of %d: %s", (pending, draw, expected) => {
+    let random = () => 1;
+    const admission = admissionOf({ maxConnections: 1000, random: () => random() });
+    crowd(admission, pending, (n) => `10.0.${n}.1`);
+    expect(admission.pending).toBe(pending);
+    random = () => draw;
+    expect(codeOf(knock(admission, "192.0.2.1")) ?? "held").toBe(expected);
+  });
+});
+
+describe("where there is no room", () => {
+  const full = { start: 4, rate: 100, full: 4 };
+
+  test("one that has been silent for a second makes way, of the source that has most", () => {
+    const admission = admissionOf({ maxPending: full });
+    const [one] = crowd(admission, 1, () => "10.0.0.1");
+    const flood = crowd(admission, 3, () => "10.0.0.2");
+    const late = knock(admission, "192.0.2.1", { since: PENDING_GRACE_MS });
+    expect(codeOf(late)).toBe("in");
+    expect([one, ...flood].map((guest) => guest?.madeWay)).toEqual([false, true, false, false]);
+    expect(admission.pending).toBe(4);
+    admission.leave(flood[0] as Guest); // its socket goes later: it is not counted twice
+    expect(admission.pending).toBe(4);
+  });
+
+  test("nobody makes way who is younger than that, or busy", () => {
+    const admission = admissionOf({ maxPending: full });
+    const all = [...crowd(admission, 2, () => "10.0.0.1", false), ...crowd(admission, 2, () => "10.0.0.2")];
+    expect(codeOf(knock(admission, "192.0.2.1", { since: PENDING_GRACE_MS - 1 }))).toBeUndefined();
+    expect(all.some(({ madeWay }) => madeWay)).toBe(false);
+    expect(codeOf(knock(admission, "192.0.2.2", { since: PENDING_GRACE_MS }))).toBe("in");
+    expect(all.map(({ madeWay }) => madeWay)).toEqual([false, false, true, false]);
+  });
+
+  test("a newcomer is held, comes in when somebody leaves, the last one first, and is told once", () => {
+    const admission = admissionOf({ maxPending: full });
+    const [first] = crowd(admission, 4, (n) => `10.0.0.${n}`, false);
+    const early = knock(admission, "192.0.2.1");
+    const late = knock(admission, "192.0.2.2");
+    expect([codeOf(early), codeOf(late)]).toEqual([undefined, undefined]);
+    admission.leave(first as Guest);
+    expect([codeOf(early), codeOf(late)]).toEqual([undefined, "in"]);
+    jest.advanceTimersByTime(PENDING_HOLD_MS - 1);
+    expect(codeOf(early)).toBeUndefined();
+    jest.advanceTimersByTime(1);
+    expect([codeOf(early), codeOf(late)]).toEqual(["full", "in"]);
+    expect((early.decision as Refusal).retryAfter).toBe(1);
+    expect(admission.pending).toBe(4);
+  });
+
+  test("one that is held and leaves is told nothing, and takes no place", () => {
+    const admission = admissionOf({ maxPending: full });
+    const [first] = crowd(admission, 4, (n) => `10.0.0.${n}`, false);
+    const held = knock(admission, "192.0.2.1");
+    admission.leave(held);
+    admission.leave(first as Guest);
+    jest.advanceTimersByTime(PENDING_HOLD_MS);
+    expect(held.decision).toBeUndefined();
+    expect(admission.pending).toBe(3);
+  });
+
+  test("for one address another gets in, and who is let in later is the other", () => {
+    const admission = admissionOf({
+      maxPendingPerAddress: 2,
+      maxPending: { start: 100, rate: 0, full: 100 },
+    });
+    const own = crowd(admission, 2, (n) => `2001:db8::${n}`, false);
+    const third = knock(admission, "2001:db8::ffff");
+    expect(codeOf(knock(admission, "2001:db8:0:1::1"))).toBe("in");
+    expect(codeOf(third)).toBeUndefined();
+    admission.leave(own[0] as Guest);
+    expect(codeOf(third)).toBe("in");
+    const fourth = knock(admission, "2001:db8::1");
+    jest.advanceTimersByTime(PENDING_HOLD_MS);
+    expect(codeOf(fourth)).toBe("too_many_from_address");
+  });
+
+  test("leaving twice frees one place", () => {
+    const admission = admissionOf();
+    const [one] = crowd(admission, 2, () => "10.0.0.1");
+    for (let count = 0; count < 3; count++) admission.leave(one as Guest);
+    expect(admission.pending).toBe(1);
+  });
+});

@@ -1,0 +1,79 @@
+// Certificates of the test's own: self-made ones, an authority, and what it signs.
+
+import "reflect-metadata";
+import { createPublicKey, randomBytes, webcrypto } from "node:crypto";
+import * as x509 from "@peculiar/x509";
+import { pinOf, type TlsIdentity } from "../../src/net/tls.ts";
+
+const EC = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" };
+const HOUR = 3_600_000;
+
+export interface Authority {
+  /** PEM of its own certificate. */
+  pem: string;
+  /** A key and a certificate for these names, which are addresses where they look like one. */
+  issue(...names: string[]): Promise<TlsIdentity>;
+}
+
+const newKeys = () => webcrypto.subtle.generateKey(EC, true, ["sign", "verify"]);
+const common = () => ({
+  serialNumber: `01${randomBytes(8).toString("hex")}`,
+  notBefore: new Date(Date.now() - HOUR),
+  notAfter: new Date(Date.now() + 365 * 24 * HOUR),
+  signingAlgorithm: EC,
+});
+
+async function identity(keys: CryptoKeyPair, certificate: x509.X509Certificate): Promise<TlsIdentity> {
+  const der = Buffer.from(await webcrypto.subtle.exportKey("pkcs8", keys.privateKey));
+  const key = `-----BEGIN PRIVATE KEY-----\n${der.toString("base64")}\n-----END PRIVATE KEY-----\n`;
+  return { key, certificate: `${certificate.toString("pem")}\n`, pin: pinOf(createPublicKey(key)) };
+}
+
+function altNames(names: string[]): x509.SubjectAlternativeNameExtension {
+  const isAddress = (name: string) => /^[\d.]+$|:/.test(name);
+  return new x509.SubjectAlternativeNameExtension(
+    names.map((value) => ({ type: isAddress(value) ? "ip" : "dns", value })),
+  );
+}
+
+/** A server's certificate that nobody vouches for. */
+export async function selfSigned(...names: string[]): Promise<TlsIdentity> {
+  const keys = await newKeys();
+  const extensions = [altNames(names.length > 0 ? names : ["127.0.0.1", "localhost"])];
+  const certificate = await x509.X509CertificateGenerator.createSelfSigned({
+    ...common(),
+    name: "CN=test",
+    keys,
+    extensions,
+  });
+  return identity(keys, certificate);
+}
+
+/** A certificate authority. */
+export async function authority(name = "test authority"): Promise<Authority> {
+  const own = await newKeys();
+  const certificate = await x509.X509CertificateGenerator.createSelfSigned({
+    ...common(),
+    name: `CN=${name}`,
+    keys: own,
+    extensions: [
+      new x509.BasicConstraintsExtension(true, 1, true),
+      new x509.KeyUsagesExtension(x509.KeyUsageFlags.keyCertSign, true),
+    ],
+  });
+  return {
+    pem: `${certificate.toString("pem")}\n`,
+    async issue(...names) {
+      const keys = await newKeys();
+      const signed = await x509.X509CertificateGenerator.create({
+        ...common(),
+        subject: "CN=test server",
+        issuer: certificate.subject,
+        publicKey: keys.publicKey,
+        signingKey: own.privateKey,
+        extensions: [altNames(names), new x509.ExtendedKeyUsageExtension(["1.3.6.1.5.5.7.3.1"])],
+      });
+      return identity(keys, signed);
+    },
+  };
+}
