@@ -33,6 +33,9 @@ export type Credential =
   | { method: "password" | "register"; user: string; password: string }
   | { method: "token"; token: TokenParts; logout?: boolean };
 
+/** What a client does before the conversation, in this order; `tls` and `key` only where they are asked for. */
+export type Step = "tcp" | "tls" | "key" | "hello" | "login";
+
 export interface ClientOptions {
   host: string;
   port: number;
@@ -58,6 +61,8 @@ export interface ClientOptions {
   credential?(hello: Hello, refused: Refused | undefined): Promise<Credential>;
   /** Told before each connection that is made. */
   onDial?(): void;
+  /** Told as each step is done. */
+  onStep?(step: Step): void;
   /** Told once when the server is not there yet. */
   onWait?(): void;
   /** Told what the server said to have us come back, before trying again in so many seconds. */
@@ -154,6 +159,7 @@ async function introduce(
     const notice = setTimeout(() => options.onNoChallenge?.(), CHALLENGE_DUE_MS);
     try {
       await within(connection, answerMs, () => proveKey(connection, key));
+      options.onStep?.("key");
     } finally {
       clearTimeout(notice);
     }
@@ -168,6 +174,7 @@ async function introduce(
     return new Client(connection, undefined, undefined);
   }
   const hello = await within(connection, answerMs, () => readHello(connection));
+  options.onStep?.("hello");
   if (login.credential === undefined) options.onConnected?.(hello);
   let refused: Refused | undefined;
   for (;;) {
@@ -179,6 +186,7 @@ async function introduce(
       logIn(connection, hello, message),
     );
     if (answer.type === "welcome") {
+      options.onStep?.("login");
       return new Client(connection, hello, answer, (text) => options.onAside?.(text));
     }
     refused = answer;
@@ -211,16 +219,19 @@ async function dialPatiently(options: ClientOptions, giveUpAt: number): Promise<
   for (;;) {
     try {
       options.onDial?.();
-      return await dial({
+      const connection = await dial({
         host,
         port,
         tls,
         tap,
+        onTcp: () => options.onStep?.("tcp"),
         timeoutMs: Math.min(DIAL_TIMEOUT_MS, timeoutMs),
         cork: new Cork(),
         maxFrame: MAX_LOGIN_FRAME_BYTES,
         maxBacklog: Infinity,
       });
+      if (tls !== undefined) options.onStep?.("tls");
+      return connection;
     } catch (error) {
       if (!(error instanceof DialError) || error.code !== "refused" || performance.now() >= giveUpAt)
         throw error;

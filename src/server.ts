@@ -59,6 +59,8 @@ export interface ServerOptions {
   /** Needed for every mode but `none` and bare. */
   store?: Store;
   log: Logger;
+  /** Told what whoever develops a handler should see at once. */
+  tell?: (...lines: string[]) => void;
   /** What the server shows who speaks TLS; undefined: plain text. */
   tls?: TlsIdentity;
   /** What clients must prove before they log in. */
@@ -239,9 +241,11 @@ export class Server {
       this.#log.warn("dropped", { conn, peer, user, code: error.code, reason: error.message });
       session.sayBye("bad_message", error.peerMessage ?? error.message);
     } else {
-      const event = error instanceof HandlerError ? "handler-failed" : "service-failed";
-      const code = error instanceof HandlerError ? error.hint : undefined;
+      const isHandler = error instanceof HandlerError;
+      const code = isHandler ? error.hint : undefined;
+      const event = isHandler ? "handler-failed" : "service-failed";
       this.#log.error(event, { conn, peer, user, reason: describeFault(error), code });
+      if (code !== undefined) this.#options.tell?.(...code.split("\n"));
       const words = error instanceof ParleyError ? error.peerMessage : undefined;
       session.sayBye("service_failed", words ?? "the service failed");
     }

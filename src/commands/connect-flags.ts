@@ -36,6 +36,7 @@ export const connectFlags = {
   null: { type: "boolean", alias: "0", description: "messages end with NUL instead of newline, both ways" },
   json: { type: "boolean", description: "one JSON object an event" },
   trace: { type: "boolean", description: "show every frame on standard error" },
+  check: { type: "boolean", description: "show each step to a first answer, with its time, and leave" },
   "no-token": { type: "boolean", description: "neither use nor keep a session token" },
   logout: { type: "boolean", description: "end the stored session token" },
   sessions: { type: "boolean", description: "list the stored session tokens" },

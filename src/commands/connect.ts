@@ -16,6 +16,7 @@ import { Report } from "../talk/report.ts";
 import { Speakers } from "../talk/speakers.ts";
 import { Trace } from "../talk/trace.ts";
 import type { Terminal } from "../terminal.ts";
+import { check } from "./check.ts";
 import {
   connectFlags,
   findTarget,
@@ -49,6 +50,7 @@ async function connect(flags: ConnectFlags): Promise<void> {
       hint: "see those that are: parley connect --sessions",
     });
   }
+  if (flags.has("check")) return check(flags, target, { channel, key, login, terminal });
   const byHand = process.stdin.isTTY && process.stderr.isTTY && !isForPipes(options);
   const output = new Output(!byHand);
   const speakers = new Speakers(terminal.hasColor(process.stdout));

@@ -66,7 +66,16 @@ async function serve(flags: ServeFlags): Promise<void> {
   try {
     const wanted = options.port;
     const { service, name: serviceName, handler } = await chooseService(flags, options.maxFrame, log);
-    const server = new Server({ ...options, service, serviceName, tls, key, store, log });
+    const server = new Server({
+      ...options,
+      service,
+      serviceName,
+      tls,
+      key,
+      store,
+      log,
+      tell: (...lines) => terminal.isWatched && terminal.say(...lines),
+    });
     if (flags.has("check")) {
       await server.stop(0);
       terminal.say("everything is in order");

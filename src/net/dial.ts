@@ -24,6 +24,8 @@ export interface DialOptions extends Omit<ConnectionOptions, "exporter" | "pin" 
   port: number;
   /** Undefined: plain text. */
   tls?: TlsDemand;
+  /** Told when TCP is there. */
+  onTcp?(): void;
   timeoutMs?: number;
 }
 
@@ -59,7 +61,10 @@ export async function dial(options: DialOptions): Promise<Connection> {
           allowHalfOpen: true,
           socket: {
             ...handlers,
-            open: (socket) => establish(socket, {}),
+            open(socket) {
+              options.onTcp?.();
+              establish(socket, {});
+            },
             close: (socket, error) => socket.data?.wasClosed(error),
           },
         })
@@ -71,8 +76,9 @@ export async function dial(options: DialOptions): Promise<Connection> {
           socket: {
             ...handlers,
             open(socket) {
-              if (over) socket.terminate();
-              else raw = socket;
+              if (over) return socket.terminate();
+              raw = socket;
+              options.onTcp?.();
             },
             // The channel is there when the peer has shown a certificate. `success` says something else: it is false for
             // one that does not name this host, and true for many that nobody should believe (measured).
