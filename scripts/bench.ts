@@ -46,7 +46,7 @@ if (!existsSync(flags.parley)) throw new Error(`no ${flags.parley}: run bun scri
 const say = (text: string) => process.stderr.write(`${text}\n`);
 
 function measured(name: string, unit: Measured["unit"]): Measured {
-  return { name, unit, values: { bare: [], none: [], password: [] } };
+  return { name, unit, values: { bare: [], none: [], password: [], handler: [] } };
 }
 
 const costs = WORKLOADS.map(({ name }) => measured(name, "µs"));

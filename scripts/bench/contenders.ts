@@ -1,4 +1,4 @@
-// The three servers under comparison, each a process of its own on one core; the load generator has another.
+// The servers under comparison, each a process of its own on one core; the load generator has another.
 
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -7,8 +7,16 @@ import type { Job } from "./load.ts";
 import { Peer, type Credential } from "./peer.ts";
 import { allowedCores } from "./usage.ts";
 
-export const CONTENDERS = ["bare", "none", "password"] as const;
+export const CONTENDERS = ["bare", "none", "password", "handler"] as const;
 export type Contender = (typeof CONTENDERS)[number];
+
+/** What each is, in a table. */
+export const TITLES: Record<Contender, string> = {
+  bare: "bare Bun.listen",
+  none: "auth none",
+  password: "auth password",
+  handler: "a handler file",
+};
 
 export interface RunningServer extends AsyncDisposable {
   port: number;
@@ -26,6 +34,12 @@ const ROOM = ["max-connections", "max-per-user", "max-pending", "max-pending-per
   (limit) => [`--${limit}`, MAX_CONNECTIONS],
 );
 
+const FLAGS: Record<Exclude<Contender, "bare">, string[]> = {
+  none: ["--auth", "none"],
+  password: ["--auth", "password"],
+  handler: ["--auth", "none", "--handler", join(import.meta.dir, "echo-handler.ts")],
+};
+
 const [serverCore, loadCore] = allowedCores();
 /** Does each side have a core of its own? */
 export const pinned = loadCore !== undefined && Bun.which("taskset") !== null;
@@ -38,7 +52,7 @@ export async function startServer(contender: Contender, parley: string): Promise
   const argv =
     contender === "bare"
       ? [process.execPath, join(import.meta.dir, "bare.ts")]
-      : [parley, "serve", "--auth", contender, "--port", "0", ...ROOM, ...data];
+      : [parley, "serve", ...FLAGS[contender], "--port", "0", ...ROOM, ...data];
   const server = Bun.spawn(onCore(serverCore, argv), { stdin: "ignore", stdout: "pipe", stderr: "inherit" });
   const stop = async () => {
     server.kill();
@@ -97,7 +111,7 @@ async function readPort(stdout: ReadableStream<Uint8Array>): Promise<number> {
 }
 
 async function credentialFor(contender: Contender, port: number): Promise<Credential> {
-  if (contender !== "password") return { method: contender };
+  if (contender !== "password") return { method: contender === "bare" ? "bare" : "none" };
   const peer = await Peer.connect(port);
   const token = await peer.logIn({ method: "password", user: "bench", password: PASSWORD });
   peer.onGone = () => {};

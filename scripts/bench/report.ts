@@ -1,6 +1,6 @@
 // Figures → medians, spreads and a Markdown table.
 
-import { CONTENDERS, type Contender } from "./contenders.ts";
+import { CONTENDERS, TITLES, type Contender } from "./contenders.ts";
 
 /** Everything measured of one workload: a value a round, for each contender. */
 export interface Measured {
@@ -36,7 +36,8 @@ export function table(all: readonly Measured[]): string {
       measured.unit === "µs" ? `${ratio(measured, contender).toFixed(2)} ×` : "",
     ),
   ]);
-  const head = ["", "bare Bun.listen", "auth none", "auth password", "none / bare", "password / bare"];
+  const titles = CONTENDERS.map((contender) => TITLES[contender]);
+  const head = ["", ...titles, ...CONTENDERS.slice(1).map((contender) => `${contender} / bare`)];
   const rule = head.map((_, column) => (column === 0 ? "---" : "---:"));
   return [head, rule, ...rows].map((row) => `| ${row.join(" | ")} |\n`).join("");
 }
