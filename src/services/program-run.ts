@@ -224,7 +224,7 @@ class TerminalOutput implements AsyncIterable<Uint8Array> {
 
   /** True when it is time to hold the program back. */
   push(chunk: Uint8Array): boolean {
-    this.#chunks.push(chunk.slice());
+    this.#chunks.push(new Uint8Array(chunk)); // a copy: the buffer is used again
     this.#length += chunk.length;
     this.#wake?.();
     if (this.#held || this.#length < MAX_HELD_BYTES) return false;

@@ -1,0 +1,65 @@
+// What is kept until it is acknowledged: a list of frames is the model, runs of any length with control frames between
+// them the means.
+
+import { expect, test } from "bun:test";
+import fc from "fast-check";
+import { Retention } from "../../src/net/retention.ts";
+import { frame } from "../support/peer.ts";
+
+type Step = { kind: "run"; frames: { control: boolean; length: number }[] } | { kind: "ack"; share: number };
+
+const step: fc.Arbitrary<Step> = fc.oneof(
+  fc.record({
+    kind: fc.constant("run" as const),
+    frames: fc.array(fc.record({ control: fc.boolean(), length: fc.nat(300) }), { maxLength: 8 }),
+  }),
+  fc.record({ kind: fc.constant("ack" as const), share: fc.double({ min: 0, max: 1, noNaN: true }) }),
+);
+
+test("gives back every payload that is not acknowledged, in order, and no control frame", () => {
+  fc.assert(
+    fc.property(fc.array(step, { maxLength: 40 }), (steps) => {
+      const retention = new Retention();
+      const kept: string[] = [];
+      let sent = 0;
+      for (const one of steps) {
+        if (one.kind === "ack") {
+          const count = Math.round(one.share * kept.length);
+          expect(retention.acknowledge(retention.acknowledged + count)).toBe(true);
+          kept.splice(0, count);
+        } else {
+          const frames = one.frames.map(({ control, length }) => {
+            const bytes = frame(`${control ? "control" : sent++}${"x".repeat(length)}`, control);
+            if (!control) kept.push(bytes.toString("latin1"));
+            return bytes;
+          });
+          retention.record(Buffer.concat(frames), one.frames.filter(({ control }) => !control).length);
+        }
+        expect([...retention.unacknowledged()].map((bytes) => Buffer.from(bytes).toString("latin1"))).toEqual(
+          kept,
+        );
+        expect(retention.frames).toBe(kept.length);
+        if (kept.length === 0) expect(retention.bytes).toBe(0);
+      }
+    }),
+  );
+});
+
+test("believes no acknowledgement of what was never sent, and none that takes one back", () => {
+  const retention = new Retention();
+  retention.record(Buffer.concat([frame("one"), frame("two")]), 2);
+  expect(retention.acknowledge(3)).toBe(false);
+  expect(retention.acknowledge(2)).toBe(true);
+  expect(retention.acknowledge(1)).toBe(false);
+  expect(retention.frames).toBe(0);
+});
+
+test("keeps a copy: what is sent may be changed afterwards", () => {
+  const retention = new Retention();
+  const bytes = frame("before");
+  retention.record(bytes, 1);
+  bytes.fill(0);
+  expect([...retention.unacknowledged()].map((kept) => Buffer.from(kept).toString())).toEqual([
+    "\0\0\0\x06before",
+  ]);
+});
