@@ -25,6 +25,7 @@ export interface ReceptionOptions extends AuthenticatorOptions {
   key: SharedKey | undefined;
   bare: boolean;
   serviceName: string;
+  takesLines: boolean;
   maxFrame: number;
   maxAttempts: number;
   /** Conversations of one user at once. */
@@ -107,12 +108,14 @@ export class Reception {
   }
 
   async #welcome(conn: number, connection: Connection, admission: Admission): Promise<Arrival> {
-    const { key, bare, serviceName, maxFrame, maxAttempts, loginTimeoutMs, keepalive } = this.#options;
+    const { key, bare, serviceName, takesLines, maxFrame, maxAttempts, loginTimeoutMs, keepalive } =
+      this.#options;
     return welcome(connection, {
       authenticator: this.#authenticator,
       key,
       bare,
       service: serviceName,
+      takesLines,
       maxFrame,
       maxAttempts,
       timeoutMs: loginTimeoutMs,

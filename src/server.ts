@@ -134,6 +134,7 @@ export class Server {
       tokensInUse: () => this.#tokensInUse(),
       warn: (error) => this.#log.warn("users-failed", { reason: messageOf(error) }),
       serviceName: options.serviceName,
+      takesLines: options.service.takesLines === true,
       maxFrame,
       maxAttempts: options.maxAttempts ?? MAX_ATTEMPTS,
       maxPerUser: options.maxPerUser ?? MAX_PER_USER,

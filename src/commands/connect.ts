@@ -63,6 +63,16 @@ async function connect(flags: ConnectFlags): Promise<void> {
   });
   const opening = open(flags, target, { channel, key, login, report, terminal });
   const client = await opening.finally(() => terminal.release());
+  if (options.framing === "raw" && client.hello?.messages === "lines") {
+    client.leave();
+    throw new ParleyError(
+      "failed",
+      "the program there takes lines: bytes sent as they come would not stay what they are",
+      {
+        hint: "start it with serve --program-io bytes, or leave --raw out",
+      },
+    );
+  }
   isChat = client.hello?.service === "chat";
   await login.keep(client);
   void report.event("logged-in", { user: client.welcome?.user ?? null });

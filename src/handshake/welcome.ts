@@ -40,6 +40,8 @@ export interface WelcomeOptions {
   bare: boolean;
   /** Name of the service, for `hello`. */
   service: string;
+  /** Does it take and give lines? */
+  takesLines: boolean;
   /** Longest payload after welcome, in bytes. */
   maxFrame: number;
   /** Refusals until the connection is closed. */
@@ -105,6 +107,7 @@ async function logIn(
     ...authenticator.offer(connection.address),
     nonce: nonce.toString("base64"),
     max_frame: maxFrame,
+    messages: options.takesLines ? "lines" : undefined,
   });
   for (let attemptsLeft = maxAttempts - 1; ; attemptsLeft--) {
     const payload = await connection.read();

@@ -46,6 +46,7 @@ export function program(options: ProgramOptions): Service {
 }
 
 class Program implements Service {
+  readonly takesLines: boolean;
   readonly #options: ProgramOptions;
   readonly #runs = new Map<Conversation, Run>();
   /** Those whose conversation is over, until nothing is left of them. */
@@ -53,6 +54,7 @@ class Program implements Service {
 
   constructor(options: ProgramOptions) {
     this.#options = options;
+    this.takesLines = options.io === "lines";
   }
 
   open(session: Conversation): void {

@@ -41,6 +41,8 @@ export interface Room {
  * the conversation was ended from this side. A hook that throws ends its own conversation, and no other.
  */
 export interface Service {
+  /** Set where messages are lines, so that a stream of bytes cut into messages would not stay what it was. */
+  readonly takesLines?: boolean;
   open?(session: Conversation): void | Promise<void>;
   /** One whole message. `payload` may be kept; it is a view of a larger chunk. */
   message(session: Conversation, payload: Uint8Array): void | Promise<void>;

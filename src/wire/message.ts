@@ -37,6 +37,8 @@ const Hello = v.object({
   nonce: v.pipe(Text, v.base64()),
   /** Longest payload the server reads after welcome, in bytes. */
   max_frame: v.pipe(Count, v.minValue(1)),
+  /** `lines`: the service takes and gives lines, and a message cannot be cut elsewhere. */
+  messages: v.optional(Text),
 });
 
 /** Members that every login may carry. */
