@@ -4,8 +4,8 @@
 
 import { setTimeout as delay } from "node:timers/promises";
 import type { SharedKey } from "./auth/key.ts";
-import type { TokenParts } from "./auth/token.ts";
-import { Client } from "./client.ts";
+import { parseToken, proveToken, RESUME_LABEL, type TokenParts } from "./auth/token.ts";
+import { Client, type Durability } from "./client.ts";
 import { messageOf } from "./errors.ts";
 import { ServerError } from "./handshake/failure.ts";
 import { logIn, proveKey, readHello, tokenLogin } from "./handshake/introduce.ts";
@@ -23,7 +23,7 @@ import type { Connection } from "./net/connection.ts";
 import { Cork } from "./net/cork.ts";
 import { DialError, dial } from "./net/dial.ts";
 import type { TlsDemand } from "./net/tls.ts";
-import type { Hello, Login, Refused } from "./wire/message.ts";
+import type { Hello, Login, Refused, Welcome } from "./wire/message.ts";
 
 /** What a client can log in with. */
 export type Credential =
@@ -53,6 +53,8 @@ export interface ClientOptions {
   timeoutMs?: number;
   /** Whether the server should issue a session token. */
   wantsToken?: boolean;
+  /** Coming back after a loss; undefined: not at all. */
+  retry?: Retry;
   tap?: (direction: "in" | "out", bytes: Uint8Array) => void;
   /**
    * What to log in with, asked once and again after each refusal. It may take its time: a connection that the server
@@ -74,6 +76,8 @@ export interface ClientOptions {
   /** Told when the connection is up, before the login. */
   onConnected?(hello: Hello | undefined): void;
 }
+
+export type Retry = Pick<Durability, "times" | "forMs" | "resend" | "onLost" | "onResumed">;
 
 /** Decides whether the key behind a TLS channel is the right server's. */
 export interface Trust {
@@ -149,49 +153,111 @@ async function introduce(
   options: ClientOptions,
   login: PendingLogin,
 ): Promise<Client | undefined> {
-  const { bare = false, key, trust, timeoutMs = Infinity } = options;
-  const { pin } = connection;
-  if (trust !== undefined && pin === undefined)
-    throw new DialError("tls", `${connection.peer} showed no certificate`);
-  const isKnown = trust === undefined || pin === undefined || trust.check(pin);
-  const answerMs = Math.min(HELLO_TIMEOUT_MS, timeoutMs);
-  if (key !== undefined) {
-    const notice = setTimeout(() => options.onNoChallenge?.(), CHALLENGE_DUE_MS);
-    try {
-      await within(connection, answerMs, () => proveKey(connection, key));
-      options.onStep?.("key");
-    } finally {
-      clearTimeout(notice);
-    }
-  }
-  if (!isKnown) {
-    await trust.meet(pin, key !== undefined);
-    if (connection.over) return undefined; // it took a while to answer
-  }
+  const { bare = false } = options;
+  const onAside = (text: string) => options.onAside?.(text);
+  const isPatient = await establish(connection, options);
+  if (!isPatient) return undefined;
   if (bare) {
     connection.decoder.limit = MAX_ANSWER_BYTES;
     options.onConnected?.(undefined);
-    return new Client(connection, undefined, undefined);
+    return new Client({ connection, onAside });
   }
-  const hello = await within(connection, answerMs, () => readHello(connection));
-  options.onStep?.("hello");
+  const hello = await hear(connection, options);
   if (login.credential === undefined) options.onConnected?.(hello);
   let refused: Refused | undefined;
   for (;;) {
     login.credential ??= (await options.credential?.(hello, refused)) ?? { method: "none" };
     if (connection.over) return undefined;
-    const message: Login = { ...asLogin(hello, login.credential, connection.binding), control: true };
-    if (options.wantsToken === false) message.token = false;
-    const answer = await within(connection, Math.min(LOGIN_ANSWER_TIMEOUT_MS, timeoutMs), () =>
-      logIn(connection, hello, message),
+    const answer = await tryLogin(
+      connection,
+      options,
+      hello,
+      asLogin(hello, login.credential, connection.binding),
     );
     if (answer.type === "welcome") {
       options.onStep?.("login");
-      return new Client(connection, hello, answer, (text) => options.onAside?.(text));
+      const durability = options.retry && {
+        ...options.retry,
+        comeBack: comingBack(options, login.credential, answer),
+      };
+      return new Client({ connection, hello, welcome: answer, durability, onAside });
     }
     refused = answer;
     login.credential = undefined;
   }
+}
+
+/** Trust and key; false when the connection was lost while a question was asked. */
+async function establish(connection: Connection, options: ClientOptions): Promise<boolean> {
+  const { key, trust } = options;
+  const { pin } = connection;
+  if (trust !== undefined && pin === undefined)
+    throw new DialError("tls", `${connection.peer} showed no certificate`);
+  const isKnown = trust === undefined || pin === undefined || trust.check(pin);
+  if (key !== undefined) {
+    const notice = setTimeout(() => options.onNoChallenge?.(), CHALLENGE_DUE_MS);
+    try {
+      await within(connection, answerMs(options), () => proveKey(connection, key));
+      options.onStep?.("key");
+    } finally {
+      clearTimeout(notice);
+    }
+  }
+  if (isKnown) return true;
+  await trust.meet(pin, key !== undefined);
+  return !connection.over; // it took a while to answer
+}
+
+async function hear(connection: Connection, options: ClientOptions): Promise<Hello> {
+  const hello = await within(connection, answerMs(options), () => readHello(connection));
+  options.onStep?.("hello");
+  return hello;
+}
+
+function tryLogin(
+  connection: Connection,
+  options: ClientOptions,
+  hello: Hello,
+  login: Login,
+): Promise<Welcome | Refused> {
+  const { wantsToken, retry, timeoutMs = Infinity } = options;
+  const message: Login = { ...login, control: true, resume_for: Math.min(retry?.forMs ?? 0, 2 ** 31) / 1000 };
+  if (wantsToken === false) message.token = false;
+  return within(connection, Math.min(LOGIN_ANSWER_TIMEOUT_MS, timeoutMs), () =>
+    logIn(connection, hello, message),
+  );
+}
+
+/** What brings a lost conversation back; where its session is gone, a new one with the credential that is at hand. */
+function comingBack(options: ClientOptions, first: Credential, { token }: Welcome): Durability["comeBack"] {
+  const parts = token === undefined ? undefined : parseToken(token);
+  const credential: Credential = parts === undefined ? first : { method: "token", token: parts };
+  return async (welcome, received) => {
+    options.onDial?.();
+    const connection = await dialOnce(options);
+    try {
+      await establish(connection, options);
+      const hello = await hear(connection, options);
+      const { session = "", resume_key = "" } = welcome;
+      const nonce = Buffer.from(hello.nonce, "base64");
+      const secret = Buffer.from(resume_key, "base64");
+      const proof = proveToken(secret, RESUME_LABEL, nonce, connection.binding).toString("base64");
+      const resume: Login = { type: "login", method: "resume", session, proof, received };
+      let answer = await tryLogin(connection, options, hello, resume);
+      if (answer.type === "refused" && answer.code === "session_gone" && credential.method !== "password") {
+        answer = await tryLogin(connection, options, hello, asLogin(hello, credential, connection.binding));
+      }
+      if (answer.type === "welcome") return { connection, welcome: answer };
+      throw new ServerError("login_refused", answer.code, answer.message);
+    } catch (error) {
+      connection.finish();
+      throw error;
+    }
+  };
+}
+
+function answerMs({ timeoutMs = Infinity }: ClientOptions): number {
+  return Math.min(HELLO_TIMEOUT_MS, timeoutMs);
 }
 
 function asLogin(hello: Hello, credential: Credential, binding: Uint8Array): Login {
@@ -214,24 +280,11 @@ async function within<T>(connection: Connection, timeoutMs: number, work: () => 
 }
 
 async function dialPatiently(options: ClientOptions, giveUpAt: number): Promise<Connection> {
-  const { host, port, tls, tap, timeoutMs = Infinity } = options;
   let told = false;
   for (;;) {
     try {
       options.onDial?.();
-      const connection = await dial({
-        host,
-        port,
-        tls,
-        tap,
-        onTcp: () => options.onStep?.("tcp"),
-        timeoutMs: Math.min(DIAL_TIMEOUT_MS, timeoutMs),
-        cork: new Cork(),
-        maxFrame: MAX_LOGIN_FRAME_BYTES,
-        maxBacklog: Infinity,
-      });
-      if (tls !== undefined) options.onStep?.("tls");
-      return connection;
+      return await dialOnce(options);
     } catch (error) {
       if (!(error instanceof DialError) || error.code !== "refused" || performance.now() >= giveUpAt)
         throw error;
@@ -240,4 +293,21 @@ async function dialPatiently(options: ClientOptions, giveUpAt: number): Promise<
     told = true;
     await delay(WAIT_STEP_MS);
   }
+}
+
+async function dialOnce(options: ClientOptions): Promise<Connection> {
+  const { host, port, tls, tap, timeoutMs = Infinity } = options;
+  const connection = await dial({
+    host,
+    port,
+    tls,
+    tap,
+    onTcp: () => options.onStep?.("tcp"),
+    timeoutMs: Math.min(DIAL_TIMEOUT_MS, timeoutMs),
+    cork: new Cork(),
+    maxFrame: MAX_LOGIN_FRAME_BYTES,
+    maxBacklog: Infinity,
+  });
+  if (tls !== undefined) options.onStep?.("tls");
+  return connection;
 }

@@ -27,6 +27,10 @@ export function drain(
   const sweep = () => {
     const now = performance.now();
     for (const session of sessions) {
+      if (session.asleepSince !== undefined) {
+        session.expire(); // nobody can come back any more
+        continue;
+      }
       const { connection } = session;
       let last = heard.get(session);
       if (last?.chunks !== connection.chunks)

@@ -128,6 +128,22 @@ export const MAX_STDERR_LINE_BYTES = 4 * KIB;
 /** A handler's files have been left alone for so long: whoever saves writes more than once. */
 export const RELOAD_QUIET_MS = 100;
 
+/** How long a session whose connection was lost is kept. `--resume-for` */
+export const RESUME_FOR_MS = 120 * SECOND;
+/** What is taken is acknowledged at least this often (wire protocol, section 5): frames, bytes, time. */
+export const ACK_FRAMES = 32;
+export const ACK_BYTES = 64 * KIB;
+export const ACK_MS = 200;
+/** What is not acknowledged, at most; then its sender waits. */
+export const MAX_UNACKNOWLEDGED_FRAMES = 1024;
+export const MAX_UNACKNOWLEDGED_BYTES = MIB;
+
+/** After a loss: the first try within, and no two tries further apart than. */
+export const RETRY_FIRST_MS = SECOND / 2;
+export const RETRY_MAX_MS = 30 * SECOND;
+/** How long a client at a terminal goes on trying. `--retry` */
+export const RETRY_FOR_MS = 120 * SECOND;
+
 /** Wrong logins on one connection. The course says three. `--max-attempts` */
 export const MAX_ATTEMPTS = 3;
 /** Shortest password. NIST SP 800-63B: at least 8. `--min-password` */

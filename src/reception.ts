@@ -5,14 +5,23 @@
 //     welcome           → an Arrival, with a seat
 //     anything else     → told why, penalised where it deserves it, gone
 
+import { randomBytes } from "node:crypto";
 import { Authenticator, type AuthenticatorOptions } from "./auth/authenticate.ts";
-import type { Identity, LoginError } from "./auth/identity.ts";
+import { refusal, type Identity, type LoginError } from "./auth/identity.ts";
 import type { SharedKey } from "./auth/key.ts";
 import { Ration } from "./auth/ration.ts";
+import { RESUME_LABEL, tokenKey, verifyProof } from "./auth/token.ts";
 import { sourceOf } from "./address.ts";
 import { describeFault } from "./errors.ts";
 import { HandshakeError } from "./handshake/failure.ts";
-import { turnAway, welcome, type Arrival } from "./handshake/welcome.ts";
+import {
+  turnAway,
+  welcome,
+  type Arrival,
+  type ResumeLogin,
+  type Resumption,
+  type Revived,
+} from "./handshake/welcome.ts";
 import { REFUSAL_DELAYS_MS, REFUSAL_MEMORY_MS, type Offence } from "./limits.ts";
 import { FloodLog } from "./log-flood.ts";
 import type { LogFields, Logger } from "./log.ts";
@@ -33,6 +42,10 @@ export interface ReceptionOptions extends AuthenticatorOptions {
   loginTimeoutMs: number;
   /** In seconds, for `welcome`. */
   keepalive: number;
+  /** How long the session of a lost connection is kept, at most. */
+  resumeForMs: number;
+  /** The session of that name, let go by its connection, if it is there and `proves` is content with it. */
+  revive(name: string, proves: (arrival: Arrival) => boolean): Revived | undefined;
   log: Logger;
   /** Equal refusals that are logged one by one in a minute. */
   logBurst: number;
@@ -122,7 +135,36 @@ export class Reception {
       keepalive,
       onRefused: (error) => this.#refused(conn, connection, error, admission),
       seat: (identity) => this.#seat(connection, identity),
+      grant: (wishMs) => this.#grant(wishMs),
+      revive: (login, nonce) => this.#revive(connection, login, nonce),
     });
+  }
+
+  #grant(wishMs: number | undefined): Resumption {
+    return {
+      name: randomBytes(9).toString("base64url"),
+      key: randomBytes(32),
+      forMs: Math.min(this.#options.resumeForMs, wishMs ?? Infinity),
+      isWanted: (wishMs ?? 0) > 0,
+    };
+  }
+
+  #revive(connection: Connection, login: ResumeLogin, nonce: Uint8Array): Revived {
+    const proves = ({ resumption, encrypted }: Arrival) => {
+      const proof = Buffer.from(login.proof, "base64");
+      const isRight = verifyProof(
+        tokenKey(resumption?.key ?? new Uint8Array(32)),
+        proof,
+        RESUME_LABEL,
+        nonce,
+        connection.binding,
+      );
+      return isRight && resumption !== undefined && encrypted === connection.encrypted;
+    };
+    const revived = this.#options.revive(login.session, proves);
+    if (revived === undefined) throw refusal("session_gone", "that session is gone: log in anew");
+    if (revived.arrival.user !== null) this.#seats.set(connection, revived.arrival.user);
+    return revived;
   }
 
   #seat(connection: Connection, { user }: Identity): void {
@@ -153,9 +195,10 @@ export class Reception {
     return REFUSAL_DELAYS_MS[this.#failedLogins.recent(source, now) - 1] ?? 0;
   }
 
-  #logArrival(conn: number, peer: string, { user, method, known, tokenId }: Arrival): void {
+  #logArrival(conn: number, peer: string, arrival: Arrival): void {
     const { log, mode, bare } = this.#options;
-    if (bare) return;
+    if (bare || arrival.received !== undefined) return; // one that comes back is logged as `resumed`
+    const { user, method, known, tokenId } = arrival;
     if (method === "register") log.info("registered", { conn, peer, user });
     if (mode === "ip") log.info("greeted", { conn, peer, user, known });
     else log.info("logged-in", { conn, peer, user, method, token: tokenId });

@@ -15,6 +15,8 @@ import type { Store } from "./auth/store.ts";
 import { drain } from "./drain.ts";
 import { describeFault, messageOf, ParleyError } from "./errors.ts";
 import { HandshakeError } from "./handshake/failure.ts";
+import type { Arrival, Revived } from "./handshake/welcome.ts";
+import { AckClock } from "./ledger.ts";
 import {
   DRAIN_TIMEOUT_MS,
   FRAME_TIMEOUT_MS,
@@ -28,6 +30,7 @@ import {
   MAX_PENDING,
   MAX_PENDING_PER_ADDRESS,
   MAX_PER_USER,
+  RESUME_FOR_MS,
 } from "./limits.ts";
 import type { Logger } from "./log.ts";
 import type { PendingLimit, Refusal } from "./net/admission.ts";
@@ -78,6 +81,8 @@ export interface ServerOptions {
   loginTimeoutMs?: number;
   frameTimeoutMs?: number;
   keepaliveMs?: number;
+  /** How long the session of a lost connection is kept; 0: not at all. */
+  resumeForMs?: number;
   /** Do failures cost their source time? On, unless false. */
   penalties?: boolean;
   penaltyExempt?: readonly Network[];
@@ -103,8 +108,12 @@ export class Server {
   readonly #vigil: Vigil;
   readonly #events: SessionEvents = {
     failed: (session, error) => this.#failed(session, error),
+    lost: (session, error) => this.#lost(session, error),
     closed: (session, error) => this.#closed(session, error),
   };
+  /** Those that can be come back to. */
+  readonly #byName = new Map<string, Session>();
+  readonly #acks = new AckClock();
   #nextId = 1;
   /** Connections that were reset rather than drained. */
   #cut = 0;
@@ -121,6 +130,7 @@ export class Server {
       maxFrame = MAX_FRAME_BYTES,
       maxBacklog = MAX_BACKLOG_BYTES,
       keepaliveMs = KEEPALIVE_MS,
+      resumeForMs = RESUME_FOR_MS,
       penalties = true,
     } = options;
     this.#reception = new Reception({
@@ -140,6 +150,8 @@ export class Server {
       maxPerUser: options.maxPerUser ?? MAX_PER_USER,
       loginTimeoutMs: options.loginTimeoutMs ?? LOGIN_TIMEOUT_MS,
       keepalive: keepaliveMs / 1000,
+      resumeForMs,
+      revive: (name, proves) => this.#revive(name, proves),
       log: options.log,
       logBurst: options.logBurst ?? LOG_BURST,
     });
@@ -175,6 +187,8 @@ export class Server {
       frameTimeoutMs: options.frameTimeoutMs ?? FRAME_TIMEOUT_MS,
       keepaliveMs,
       idleTimeoutMs: options.idleTimeoutMs,
+      resumeForMs,
+      expired: (session) => this.#expire(session),
     });
     if (this.port !== options.port && options.port !== 0) {
       this.#log.warn("port-taken", { wanted: options.port, port: this.port });
@@ -218,14 +232,48 @@ export class Server {
     const id = this.#nextId++;
     const arrival = await this.#reception.receive(id, connection, refusal, this.#listener);
     if (arrival === undefined) return;
+    const name = arrival.resumption?.name;
+    if (arrival.received !== undefined) return this.#resume(id, connection, name ?? "", arrival.received);
     const session = new Session(id, connection, arrival, {
       service: this.#options.service,
       rooms: this.#rooms,
       events: this.#events,
+      acks: this.#acks,
+      maxBacklog: this.#options.maxBacklog ?? MAX_BACKLOG_BYTES,
     });
     this.#sessions.add(session);
+    if (name !== undefined) this.#byName.set(name, session);
     this.#recheck(session);
     session.start();
+  }
+
+  #resume(conn: number, connection: Connection, name: string, received: number): void {
+    const session = this.#byName.get(name);
+    const sleptMs = Math.round(performance.now() - (session?.asleepSince ?? performance.now()));
+    if (session?.resume(connection, received) !== true) {
+      this.#reception.release(connection);
+      return connection.terminate(); // it ended just now: the next try is told so
+    }
+    const { id, user } = session;
+    this.#log.info("resumed", { conn, peer: connection.peer, user, session: id, slept: sleptMs });
+    this.#recheck(session);
+  }
+
+  /** The session that somebody wants back, if it is there and the credential behind it still holds. */
+  #revive(name: string, proves: (arrival: Arrival) => boolean): Revived | undefined {
+    const session = this.#byName.get(name);
+    if (session === undefined || !proves(session.arrival)) return undefined;
+    this.#options.store?.reload();
+    this.#recheck(session);
+    if (session.over) return undefined;
+    this.#reception.release(session.connection);
+    return { arrival: session.arrival, delivered: session.release() };
+  }
+
+  #lost(session: Session, error: Error | undefined): void {
+    this.#reception.release(session.connection);
+    const { id: conn, peer, user, received } = session;
+    this.#log.info("lost", { conn, peer, user, received, error: error && messageOf(error) });
   }
 
   #failed(session: Session, error: unknown): void {
@@ -254,6 +302,7 @@ export class Server {
 
   #closed(session: Session, error: Error | undefined): void {
     this.#sessions.delete(session);
+    if (session.arrival.resumption !== undefined) this.#byName.delete(session.arrival.resumption.name);
     this.#reception.release(session.connection);
     const { id: conn, peer, user, received, bye } = session;
     this.#log.info("disconnected", {
@@ -285,6 +334,12 @@ export class Server {
     if (ending !== undefined) session.sayBye(ending.code, ending.message);
   }
 
+  #expire(session: Session): void {
+    const { id: conn, peer, user } = session;
+    this.#log.info("session-expired", { conn, peer, user });
+    session.expire();
+  }
+
   // --- stopping ---
 
   /** Notices a change of the user file now, not within the second. */
@@ -295,6 +350,7 @@ export class Server {
   /** Resets every connection: the end of a drain that nobody wants to wait for. */
   terminate(): void {
     this.#hurried = true;
+    for (const session of this.#sessions) if (session.asleepSince !== undefined) session.expire();
     const orphans = [...this.#sessions].filter(({ connection }) => connection.closed);
     this.#cut += this.connections + orphans.length;
     this.#listener.terminate();
@@ -307,6 +363,7 @@ export class Server {
   async stop(drainMs: number = DRAIN_TIMEOUT_MS): Promise<number> {
     const cutBefore = this.#cut;
     this.#vigil.stop();
+    this.#acks.stop();
     this.#log.info("stopping", { connections: this.connections, sessions: this.sessions });
     this.#listener.stop();
     const talking = new Set([...this.#sessions].map(({ connection }) => connection));

@@ -1,32 +1,58 @@
-// The conversation after login: what the connection delivers goes to the service, what the service sends goes out.
+// The conversation after login: what a connection delivers goes to the service, what the service sends goes out.
 //
 //     connection ── payload ──→ service.message(session, payload) ──→ session.send ──→ connection
 //                ── end ──────→ service.end, or finish
 //
-// Nothing is added to a payload on its way, and no promise is made for it.
+// A durable session outlives its connection: lost without a goodbye, it sleeps, and its service with it, until the client
+// comes back over another one. Both then send again what the other has not received. Services do not notice.
+//
+//     awake ⇄ asleep → over
 
 import type { Arrival } from "./handshake/welcome.ts";
+import { Ledger, type AckClock } from "./ledger.ts";
+import { MAX_UNACKNOWLEDGED_BYTES } from "./limits.ts";
 import type { Connection } from "./net/connection.ts";
+import { ConnectionError } from "./net/connection-error.ts";
 import type { Receiver } from "./net/inbox.ts";
 import type { Rooms } from "./services/room.ts";
 import type { Conversation, Room, Service } from "./services/service.ts";
 import type { Sighting } from "./vigil.ts";
-import { decodeControl, decodeText, encodeMessage, MessageError, type ByeCode } from "./wire/message.ts";
+import { FrameError } from "./wire/frame.ts";
+import {
+  decodeControl,
+  decodeText,
+  encodeAck,
+  encodeMessage,
+  MessageError,
+  readAck,
+  type ByeCode,
+} from "./wire/message.ts";
 
 /** What the server wants to know of a session's life. */
 export interface SessionEvents {
   /** The service threw, the peer broke the framing or left too much unread. The server decides what to tell the peer. */
   failed(session: Session, error: unknown): void;
-  /** The connection is gone. */
+  /** Its connection is lost; it waits for another. */
+  lost(session: Session, error: Error | undefined): void;
+  /** It is over. */
   closed(session: Session, error: Error | undefined): void;
+}
+
+export interface SessionContext {
+  service: Service;
+  rooms: Rooms;
+  events: SessionEvents;
+  acks: AckClock;
+  /** Output that may be kept for a client that is away, in bytes. */
+  maxBacklog: number;
 }
 
 export class Session implements Conversation, Receiver {
   readonly id: number;
   readonly user: string | null;
-  readonly peer: string;
   readonly arrival: Arrival;
-  readonly connection: Connection;
+  /** The one that it has, or had last. */
+  connection: Connection;
   data: unknown = undefined;
   /** Payloads received from the peer. */
   received = 0;
@@ -34,45 +60,74 @@ export class Session implements Conversation, Receiver {
   sighting: Sighting | undefined;
   /** The `bye` that was said, or would have been to a client that understands it. */
   bye: ByeCode | undefined;
+  /** Since when it has no connection, by `performance.now`; undefined while it has one. */
+  asleepSince: number | undefined;
 
-  readonly #service: Service;
-  readonly #events: SessionEvents;
-  readonly #rooms: Rooms;
+  readonly #context: SessionContext;
+  /** Undefined where nothing is acknowledged. */
+  #ledger: Ledger | undefined;
+  /** Has the client shown that it acknowledges? One that does not is not waited for. */
+  #acknowledges: boolean;
   #joined: Set<Room> | undefined;
+  /** Payloads that came while too much was unacknowledged, and how long they are. */
+  #parked: Uint8Array[] = NONE;
+  #parkedBytes = 0;
+  #draining = false;
+  /** The hook at work, if one is. */
+  #hook: Promise<void> | undefined;
   #inputEnded = false;
+  /** The end has been said, and waits behind what is parked. */
+  #endParked = false;
+  #peerLeft = false;
   #shuttingDown = false;
-  #closed = false;
+  #serviceClosed = false;
+  #over = false;
+  #farewell: string | undefined;
+  #wakeWriter: (() => void) | undefined;
 
-  constructor(
-    id: number,
-    connection: Connection,
-    arrival: Arrival,
-    { service, rooms, events }: { service: Service; rooms: Rooms; events: SessionEvents },
-  ) {
+  constructor(id: number, connection: Connection, arrival: Arrival, context: SessionContext) {
     this.id = id;
-    this.#rooms = rooms;
     this.user = arrival.user;
-    this.peer = connection.peer;
     this.connection = connection;
     this.arrival = arrival;
-    this.#service = service;
-    this.#events = events;
+    this.#context = context;
+    this.#acknowledges = arrival.resumption?.isWanted === true;
+    if (arrival.resumption !== undefined) {
+      this.#ledger = new Ledger(context.acks, (received) => this.connection.sendControl(encodeAck(received)));
+    }
+  }
+
+  get peer(): string {
+    return this.connection.peer;
+  }
+
+  get over(): boolean {
+    return this.#over;
   }
 
   /** Is a hook at work, or input held back? */
   get busy(): boolean {
-    return this.connection.busy;
+    return this.connection.busy || this.#hook !== undefined || this.#parked.length > 0;
   }
 
   /** Opens the service and lets the connection deliver. */
   start(): void {
-    this.connection.deliver(this, () => this.#service.open?.(this));
+    // One that will not come back is told what was taken, and nothing is kept for it.
+    if (this.#mayComeBack) this.connection.retain(this.#ledger?.retention);
+    this.connection.deliver(this, () => this.#context.service.open?.(this));
   }
 
   // --- for the service ---
 
   send(message: string | Uint8Array): void {
-    this.connection.send(message);
+    if (this.bye !== undefined) return;
+    if (this.asleepSince === undefined) return this.connection.send(message);
+    const retention = this.#ledger?.retention;
+    if (retention === undefined || this.#over) return;
+    retention.add(typeof message === "string" ? Buffer.from(message) : message);
+    if (retention.bytes <= this.#context.maxBacklog) return;
+    // Nothing is dropped: rather the whole session, and the client is told so when it comes back.
+    this.#end(new ConnectionError("too_slow", "too much was said while the client was away"));
   }
 
   text(payload: Uint8Array): string {
@@ -80,7 +135,11 @@ export class Session implements Conversation, Receiver {
   }
 
   writable(): Promise<void> | undefined {
-    return this.connection.writable();
+    const isFull =
+      this.#awaitsAck || (this.asleepSince !== undefined && this.#ledger?.retention.isFull === true);
+    if (!isFull && this.asleepSince === undefined) return this.connection.writable();
+    if (!isFull || this.#over) return undefined;
+    return new Promise((resolve) => (this.#wakeWriter = resolve));
   }
 
   aside(text: string): void {
@@ -89,8 +148,9 @@ export class Session implements Conversation, Receiver {
   }
 
   room(name: string): Room {
-    if (this.#closed) return this.#rooms.find(name);
-    const room = this.#rooms.join(name, this);
+    const { rooms } = this.#context;
+    if (this.#serviceClosed) return rooms.find(name);
+    const room = rooms.join(name, this);
     this.#joined ??= new Set();
     this.#joined.add(room);
     return room;
@@ -105,69 +165,283 @@ export class Session implements Conversation, Receiver {
   shutDown(): void {
     if (this.#shuttingDown) return;
     this.#shuttingDown = true;
-    if (this.#service.end === undefined) return this.finish();
+    const { service, events } = this.#context;
+    if (service.end === undefined) return this.finish();
     this.#inputEnded = true;
     try {
-      const pending = this.#service.end(this);
-      if (pending !== undefined) pending.catch((error: unknown) => this.#events.failed(this, error));
+      const pending = service.end(this);
+      if (pending !== undefined) pending.catch((error: unknown) => events.failed(this, error));
     } catch (error) {
-      this.#events.failed(this, error);
+      events.failed(this, error);
     }
   }
 
   // --- for the connection ---
 
   payload(payload: Uint8Array): void | Promise<void> {
-    if (this.#shuttingDown) return undefined; // too late to be answered
+    if (this.#shuttingDown || this.bye !== undefined) return undefined; // too late to be answered
     if (this.#inputEnded) throw new MessageError("bad_message", "a message came after the end", AFTER_END);
-    this.received++;
-    return this.#service.message(this, payload);
+    const ledger = this.#ledger;
+    if (ledger === undefined) {
+      this.received++;
+      return this.#context.service.message(this, payload);
+    }
+    if (this.#parked.length > 0 || this.#awaitsAck) return this.#park(payload);
+    return this.#deliver(ledger, payload);
+  }
+
+  /** Is so much unacknowledged that the client has to acknowledge before it is answered? */
+  get #awaitsAck(): boolean {
+    const retention = this.#ledger?.retention;
+    if (retention?.isFull !== true) return false;
+    if (!this.#acknowledges && retention.bytes > this.#context.maxBacklog) this.#forgetLedger();
+    return this.#acknowledges;
+  }
+
+  /** The client does not acknowledge: it cannot come back either. */
+  #forgetLedger(): void {
+    this.#ledger = undefined;
+    this.connection.retain(undefined);
   }
 
   control(payload: Uint8Array): void | Promise<void> {
+    const received = readAck(payload);
+    if (received !== undefined) return this.#acknowledged(received);
     const message = decodeControl(payload);
-    if (message?.type === "end") return this.end();
-    if (message?.type === "ping") this.connection.sendControl(encodeMessage({ type: "pong", n: message.n }));
+    switch (message?.type) {
+      case "end":
+        return this.#inputIsOver();
+      case "ping":
+        return this.connection.sendControl(encodeMessage({ type: "pong", n: message.n }));
+      case "ack":
+        return this.#acknowledged(message.received);
+      case "bye":
+        this.#peerLeft = true; // for good: nothing is kept for it
+        this.connection.finish();
+    }
   }
 
-  /** No more input: said with `end`, or with FIN, or with both. */
+  turnEnded(): void {
+    this.#ledger?.turnEnded();
+  }
+
+  /** FIN: no more input, unless `end` has said so before. Of one that could come back it is a loss. */
   end(): void | Promise<void> {
+    if (this.isParting) return this.connection.finish();
     if (this.#inputEnded) return;
-    this.#inputEnded = true;
-    if (this.#service.end === undefined) return this.finish();
-    return this.#service.end(this);
+    if (this.#mayComeBack) return this.connection.terminate();
+    return this.#inputIsOver();
   }
 
   fail(error: unknown): void {
-    this.#events.failed(this, error);
+    if (this.#mayComeBack && isLoss(error)) this.connection.terminate();
+    else this.#context.events.failed(this, error);
   }
 
   close(error: Error | undefined): void {
-    this.#closed = true;
-    for (const room of this.#joined ?? []) room.leave(this);
-    try {
-      this.#service.close?.(this);
-    } catch (thrown) {
-      this.#events.failed(this, thrown);
-    }
-    this.#events.closed(this, error);
+    if (this.#isSettled || !this.#mayComeBack) return this.#end(error);
+    this.#fallAsleep();
+    if (this.bye !== undefined) this.#closeService();
+    this.#context.events.lost(this, error);
   }
 
   /** Says `bye`, after every answer, and closes. */
   sayBye(code: ByeCode, message: string, status?: number): void {
-    if (this.connection.finishing) return;
+    if (this.bye !== undefined || this.#over) return;
+    if (this.connection.finishing && this.asleepSince === undefined) return;
     this.bye = code;
     const said = message.slice(0, MAX_BYE_LENGTH);
-    if (this.arrival.control)
-      this.connection.sendControl(encodeMessage({ type: "bye", code, message: said, status }));
-    this.connection.finish();
+    this.#farewell = encodeMessage({ type: "bye", code, message: said, status });
+    if (this.asleepSince !== undefined) {
+      // What was answered while the client was away is kept for it; a credential that is gone is not.
+      if (code !== "done") this.#end(undefined);
+      else this.#closeService();
+      return;
+    }
+    this.#ledger?.acknowledge();
+    if (this.arrival.control) this.connection.sendControl(this.#farewell);
+    this.#part();
+  }
+
+  /** Says no more, and listens until the client has it all; a client that cannot come back needs no such care. */
+  #part(): void {
+    if (this.isParting) this.connection.endSending();
+    else this.connection.finish();
+  }
+
+  // --- coming back ---
+
+  /** Lets go of the connection it has, since the client has another; how many payloads it has received. */
+  release(): number {
+    if (this.asleepSince === undefined) {
+      const { connection } = this;
+      if (!connection.finishing) {
+        connection.sendControl(encodeMessage({ type: "bye", code: "replaced", message: REPLACED }));
+      }
+      this.#fallAsleep();
+      connection.finish();
+    }
+    return this.#ledger?.delivered ?? 0;
+  }
+
+  /** Goes on over `connection`; the client has `received` payloads. False when that cannot be. */
+  resume(connection: Connection, received: number): boolean {
+    const ledger = this.#ledger;
+    if (ledger === undefined || this.#over || !ledger.retention.acknowledge(received)) return false;
+    this.connection = connection;
+    this.asleepSince = undefined;
+    ledger.hasTold(ledger.delivered);
+    connection.sendAgain(ledger.retention);
+    if (this.#farewell !== undefined) {
+      connection.sendControl(this.#farewell);
+      connection.deliver(this);
+      this.#part();
+      return true;
+    }
+    connection.deliver(this, () => this.#hook); // one that is still at work is not joined by another
+    this.#madeRoom();
+    return true;
+  }
+
+  #fallAsleep(): void {
+    this.connection.detach();
+    this.asleepSince = performance.now();
+    this.sighting = undefined;
+    // The client sends again what was not delivered, and its `end` after it.
+    this.#parked = NONE;
+    this.#parkedBytes = 0;
+    if (this.#endParked) this.#inputEnded = this.#endParked = false;
+  }
+
+  /** It has slept too long. */
+  expire(): void {
+    this.#end(undefined);
+  }
+
+  /** Has `bye` been said, while it is not known yet whether it arrived, and all that was said before it? */
+  get isParting(): boolean {
+    return this.bye === "done" && this.asleepSince === undefined && this.#mayComeBack;
+  }
+
+  /** Is there nothing that the client could come back for? */
+  get #isSettled(): boolean {
+    if (this.bye === undefined) return false;
+    // One that promised to come back says `bye` in its turn; of others, acknowledgements must do.
+    const hasAll = this.arrival.resumption?.isWanted !== true && this.#ledger?.retention.frames === 0;
+    return this.bye !== "done" || hasAll;
+  }
+
+  get #mayComeBack(): boolean {
+    return (this.arrival.resumption?.forMs ?? 0) > 0 && !this.#peerLeft && !this.#shuttingDown;
+  }
+
+  #inputIsOver(): void | Promise<void> {
+    if (this.#inputEnded) return;
+    this.#inputEnded = true;
+    if (this.#parked.length === 0) return this.#endInput();
+    this.#endParked = true; // until what waits before it is delivered
+  }
+
+  #acknowledged(received: number): void {
+    const ledger = this.#ledger;
+    if (ledger === undefined) return;
+    this.#acknowledges = true;
+    if (!this.connection.retains) return; // nothing is kept for it
+    if (!ledger.retention.acknowledge(received)) {
+      throw new MessageError("bad_message", "an acknowledgement of what was never sent", WRONG_ACK);
+    }
+    this.#madeRoom();
+  }
+
+  #deliver(ledger: Ledger, payload: Uint8Array): void | Promise<void> {
+    this.received++;
+    ledger.delivered++;
+    const pending = this.#context.service.message(this, payload);
+    if (pending === undefined) return ledger.take(payload.length);
+    const hook = pending.then(() => {
+      this.#hook = undefined;
+      ledger.take(payload.length);
+    });
+    return (this.#hook = hook);
+  }
+
+  /** The client has yet to acknowledge much: what it says now waits, while its acknowledgements are read on. */
+  #park(payload: Uint8Array): void {
+    if (this.#parkedBytes > 2 * MAX_UNACKNOWLEDGED_BYTES) {
+      throw new ConnectionError("too_slow", "too much came while answers were not acknowledged");
+    }
+    if (this.#parked === NONE) this.#parked = [];
+    this.#parked.push(payload);
+    this.#parkedBytes += payload.length;
+  }
+
+  /** Something was acknowledged: what waited for that goes on. */
+  #madeRoom(): void {
+    if (this.#ledger?.retention.isFull !== false) return;
+    this.#wakeWriter?.();
+    this.#wakeWriter = undefined;
+    if (this.#parked.length > 0 && !this.#draining) void this.#deliverParked(this.#ledger);
+  }
+
+  async #deliverParked(ledger: Ledger): Promise<void> {
+    this.#draining = true;
+    try {
+      await this.#hook;
+      while (this.#parked.length > 0 && !ledger.retention.isFull) {
+        const payload = this.#parked.shift();
+        if (payload === undefined) break;
+        this.#parkedBytes -= payload.length;
+        await this.#deliver(ledger, payload);
+      }
+      ledger.turnEnded();
+      if (this.#parked.length > 0 || !this.#endParked) return;
+      this.#endParked = false;
+      await this.#endInput();
+    } catch (error) {
+      this.fail(error);
+    } finally {
+      this.#draining = false;
+    }
+  }
+
+  #endInput(): void | Promise<void> {
+    const { service } = this.#context;
+    return service.end === undefined ? this.finish() : service.end(this);
+  }
+
+  #closeService(): void {
+    if (this.#serviceClosed) return;
+    this.#serviceClosed = true;
+    for (const room of this.#joined ?? []) room.leave(this);
+    try {
+      this.#context.service.close?.(this);
+    } catch (thrown) {
+      this.#context.events.failed(this, thrown);
+    }
+  }
+
+  #end(error: Error | undefined): void {
+    if (this.#over) return;
+    this.#over = true;
+    this.#wakeWriter?.();
+    this.#closeService();
+    this.#context.events.closed(this, error);
   }
 }
 
+/** Is it the way, rather than the peer, that failed? */
+function isLoss(error: unknown): boolean {
+  if (error instanceof FrameError) return error.code === "frame_cut";
+  return error instanceof ConnectionError && ["stalled", "silent", "reset"].includes(error.code);
+}
+
+const NONE: Uint8Array[] = [];
 const SHUTTING_DOWN = "the server is shutting down";
+const REPLACED = "the conversation goes on over another connection";
 /** In characters; escaped as JSON they fit a control frame. */
 const MAX_ASIDE_LENGTH = 8000;
 /** A sentence; it must fit a control frame however it is escaped. */
 const MAX_BYE_LENGTH = 1000;
 
 const AFTER_END = { peerMessage: "a message came after the end" };
+const WRONG_ACK = { peerMessage: "this acknowledges more than was sent" };

@@ -1,7 +1,13 @@
 // What only the passing of time tells of a conversation: a frame that never becomes whole, a peer that is gone without a
 // word, one that says nothing any more. One look at all of them every second or so, nothing for each message.
 
-import { FRAME_MIN_RATE_BYTES, MAX_MISSED_PINGS, sayDuration } from "./limits.ts";
+import {
+  FRAME_MIN_RATE_BYTES,
+  LINGER_MS,
+  MAX_MISSED_PINGS,
+  sayDuration,
+  STALL_TIMEOUT_MS,
+} from "./limits.ts";
 import { ConnectionError } from "./net/connection-error.ts";
 import type { Session } from "./session.ts";
 import { encodeMessage } from "./wire/message.ts";
@@ -11,6 +17,9 @@ export interface VigilOptions {
   keepaliveMs: number;
   /** Undefined: silence is no reason to end a conversation. */
   idleTimeoutMs: number | undefined;
+  resumeForMs: number;
+  /** Told of a session that has slept for too long. */
+  expired(session: Session): void;
 }
 
 export class Vigil {
@@ -32,7 +41,12 @@ export class Vigil {
   #look(): void {
     const now = performance.now();
     for (const session of this.#sessions) {
-      if (session.connection.finishing) continue;
+      const { asleepSince, connection } = session;
+      if (asleepSince !== undefined) {
+        if (now - asleepSince >= (session.arrival.resumption?.forMs ?? 0)) this.#options.expired(session);
+        continue;
+      }
+      if (connection.finishing) continue;
       session.sighting ??= new Sighting(session, now);
       session.sighting.look(now, this.#options);
     }
@@ -63,9 +77,22 @@ export class Sighting {
   }
 
   look(now: number, options: VigilOptions): void {
+    if (this.#session.isParting) return this.#checkParting(now);
     this.#checkFrame(now, options.frameTimeoutMs);
     this.#checkAlive(now, options.keepaliveMs);
     if (options.idleTimeoutMs !== undefined) this.#checkIdle(now, options.idleTimeoutMs);
+  }
+
+  /** After `bye`: as long as something moves there is no hurry. */
+  #checkParting(now: number): void {
+    const { connection } = this.#session;
+    if (connection.written !== this.#written || connection.chunks !== this.#chunks) {
+      this.#written = connection.written;
+      this.#chunks = connection.chunks;
+      this.#heardAt = now;
+    } else if (now - this.#heardAt >= (connection.queued > 0 ? STALL_TIMEOUT_MS : LINGER_MS)) {
+      connection.finish();
+    }
   }
 
   #checkFrame(now: number, timeoutMs: number): void {

@@ -9,7 +9,14 @@ import { Store } from "../src/auth/store.ts";
 import { frame, type Peer } from "./support/peer.ts";
 import { PASSWORD, startServer } from "./support/server.ts";
 
-const LOGIN = { type: "login", method: "password", user: "ann", password: PASSWORD, control: true };
+const LOGIN = {
+  type: "login",
+  method: "password",
+  user: "ann",
+  password: PASSWORD,
+  control: true,
+  resume_for: 0,
+};
 
 function tokenOf(welcome: Record<string, unknown>): TokenParts {
   const parts = parseToken(String(welcome["token"]));
@@ -25,7 +32,7 @@ async function present(
   const hello = await peer.message();
   const nonce = Buffer.from(String(hello["nonce"]), "base64");
   const proof = proveToken(secret, TOKEN_LABEL, nonce, new Uint8Array(0)).toString("base64");
-  peer.json({ type: "login", method: "token", id, proof, control: true, ...extra });
+  peer.json({ type: "login", method: "token", id, proof, control: true, resume_for: 0, ...extra });
   return peer.message();
 }
 

@@ -14,7 +14,7 @@ async function isWell(server: TestServer): Promise<void> {
 }
 
 const TRANSCRIPT = Buffer.concat([
-  frame('{"type":"login","method":"none","control":true}'),
+  frame('{"type":"login","method":"none","control":true,"resume_for":0}'),
   frame("one"),
   frame("two two"),
   frame('{"type":"ping","n":1}', true),

@@ -4,7 +4,7 @@ import { ParleyError } from "../errors.ts";
 import { credentialStamp } from "./accounts.ts";
 import type { Document } from "./document.ts";
 
-/** Codes that cost an attempt, and five that end the connection: `busy`, `rationed`, `unavailable`, `disabled`, `gone`. */
+/** Codes that cost an attempt (`session_gone` does not), and five that end the connection: `busy`, `rationed`, `unavailable`, `disabled`, `gone`. */
 export type LoginErrorCode =
   | "bad_credentials"
   | "bad_name"
@@ -12,6 +12,7 @@ export type LoginErrorCode =
   | "name_taken"
   | "token_refused"
   | "not_allowed"
+  | "session_gone"
   | "busy"
   | "rationed"
   | "unavailable"

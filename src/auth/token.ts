@@ -19,6 +19,7 @@ const FORM = /^prly_([0-9A-Za-z]{8})_([0-9A-Za-z]{43})([0-9A-Za-z]{6})$/;
 
 /** Domain separation: what a proof is for. */
 export const TOKEN_LABEL = "parley/1 token";
+export const RESUME_LABEL = "parley/1 resume";
 
 export interface TokenParts {
   /** Public, the key in the file. */

@@ -32,6 +32,15 @@ export const connectFlags = {
   count: { type: "string", valueHint: "N", description: "leave after N answers" },
   timeout: { type: "string", valueHint: "TIME", description: "give up when nothing is received for so long" },
   wait: { type: "string", valueHint: "TIME", description: "wait for a server that is not up yet" },
+  retry: {
+    type: "string",
+    valueHint: "N|forever",
+    description: "come back after a loss (for two minutes on a terminal, not at all in a pipe)",
+  },
+  resend: {
+    type: "boolean",
+    description: "after a loss of the session too: send again what was not confirmed",
+  },
   raw: { type: "boolean", description: "bytes both ways, unchanged" },
   null: { type: "boolean", alias: "0", description: "messages end with NUL instead of newline, both ways" },
   json: { type: "boolean", description: "one JSON object an event" },

@@ -4,11 +4,12 @@ import { defineCommand } from "citty";
 import type { SharedKey } from "../auth/key.ts";
 import { parseToken } from "../auth/token.ts";
 import type { Client, Outcome } from "../client.ts";
-import { connectClient } from "../client-connect.ts";
+import { connectClient, type Retry } from "../client-connect.ts";
 import { ClientState } from "../client-state.ts";
 import { DataFolder } from "../data-folder.ts";
 import { ParleyError, usageError } from "../errors.ts";
 import { escapeJson, escapeLine } from "../escape.ts";
+import { RETRY_FOR_MS, sayDuration } from "../limits.ts";
 import { talkInteractively } from "../talk/interactive.ts";
 import { Output } from "../talk/output.ts";
 import { talkPiped, type PipedOptions } from "../talk/piped.ts";
@@ -61,7 +62,8 @@ async function connect(flags: ConnectFlags): Promise<void> {
     toTerminal: process.stdout.isTTY && options.framing !== "raw",
     decorate: (line) => (isChat ? speakers.show(line) : line),
   });
-  const opening = open(flags, target, { channel, key, login, report, terminal });
+  const retry = planRetry(flags, byHand, { report, terminal });
+  const opening = open(flags, target, { channel, key, login, report, retry, terminal });
   const client = await opening.finally(() => terminal.release());
   if (options.framing === "raw" && client.hello?.messages === "lines") {
     client.leave();
@@ -103,13 +105,47 @@ interface OpenContext {
   key: SharedKey | undefined;
   login: LoginDialogue;
   report: Report;
+  retry: Retry | undefined;
   terminal: Terminal;
+}
+
+/** How often to come back after a loss, and what to say of it. */
+function planRetry(
+  flags: ConnectFlags,
+  byHand: boolean,
+  { report, terminal }: { report: Report; terminal: Terminal },
+): Retry | undefined {
+  const text = flags.text("retry");
+  if (flags.has("bare") || (text === undefined && !byHand)) {
+    if (flags.has("resend")) throw usageError("--resend needs --retry");
+    return undefined;
+  }
+  const times = text === undefined || text === "forever" ? Infinity : flags.count("retry", 0, 1_000_000);
+  if (times === 0) return undefined;
+  return {
+    times: times ?? Infinity,
+    forMs: text === undefined ? RETRY_FOR_MS : Infinity,
+    resend: flags.has("resend"),
+    onLost(reason) {
+      void report.event("lost", { reason });
+      if (terminal.isWatched) terminal.note(`${reason}: coming back${byHand ? ", Ctrl-C leaves" : ""}`);
+    },
+    onResumed({ afterMs, again, unconfirmed }) {
+      void report.event("resumed", { after: Math.round(afterMs), again, unconfirmed });
+      const after = `reconnected after ${sayDuration(afterMs)}`;
+      const sent = `${plural(again, "message")} sent again`;
+      if (unconfirmed > 0) {
+        const what = unconfirmed === 1 ? "1 message was" : `${unconfirmed} messages were`;
+        terminal.say(`${after}, but the session was gone: ${what} never confirmed`);
+      } else if (terminal.isWatched) terminal.note(`${after}, ${sent}, none lost`);
+    },
+  };
 }
 
 function open(
   flags: ConnectFlags,
   target: Target,
-  { channel, key, login, report, terminal }: OpenContext,
+  { channel, key, login, report, retry, terminal }: OpenContext,
 ): Promise<Client> {
   const bare = flags.has("bare");
   const trace = new Trace(bare, (line) => terminal.note(line));
@@ -122,6 +158,7 @@ function open(
     waitMs: flags.duration("wait", 0),
     timeoutMs: flags.duration("timeout"),
     wantsToken: !flags.has("no-token"),
+    retry,
     tap: flags.has("trace") ? (direction, bytes) => trace.see(direction, bytes) : undefined,
     credential: (hello, refused) => login.credential(hello, refused),
     onDial: () => trace.restart(),
@@ -181,8 +218,10 @@ function conclude(
   client: Client,
   { byHand, count = 0 }: { byHand: boolean; count?: number },
 ): void {
-  const { sent, received } = client;
-  const tally = `${plural(sent, "message")} sent, ${plural(received, "answer")} received`;
+  const { sent, received, awaited } = client;
+  const never = client.unconfirmed + (awaited ?? 0);
+  const confirmed = awaited === undefined ? "" : `, ${sent - never} of them confirmed`;
+  const tally = `${plural(sent, "message")} sent${confirmed}, ${plural(received, "answer")} received`;
   const enough = count > 0 && received >= count;
   switch (outcome.kind) {
     case "left":
@@ -190,10 +229,8 @@ function conclude(
       throw new ParleyError("unconfirmed", `the server did not confirm that it took everything: ${tally}`);
     case "lost": {
       const code = sent > 0 ? "unconfirmed" : "failed";
-      throw new ParleyError(
-        code,
-        `${outcome.reason} before the conversation was over: ${tally}; whether all arrived is not known`,
-      );
+      const unknown = awaited === undefined ? "; whether all arrived is not known" : "";
+      throw new ParleyError(code, `${outcome.reason} before the conversation was over: ${tally}${unknown}`);
     }
     case "misfit":
       throw new ParleyError("failed", outcome.reason);
@@ -203,6 +240,9 @@ function conclude(
         const message = `the server ended the conversation: ${outcome.message} (${tally})`;
         throw new ParleyError(failed ? "failed" : "turned_away", message);
       }
+  }
+  if (never > 0 && !byHand) {
+    throw new ParleyError("unconfirmed", `${plural(never, "message")} were never confirmed: ${tally}`);
   }
   if (outcome.early && !byHand && !enough) {
     throw new ParleyError(

@@ -143,6 +143,9 @@ function asServerError(error: unknown): unknown {
   if (error instanceof FrameError && tlsRecord(error) !== undefined) {
     return new ServerError("failed", "tls", "the server speaks TLS", { hint: "say --tls", cause: error });
   }
+  if (error.code === "frame_cut") {
+    return new ServerError("failed", "closed", "the server closed the connection in the middle of a message");
+  }
   return new ServerError("failed", error.code, `this is not a parley server: ${error.message}`, {
     hint: "if it speaks bare frames (serve --bare), so must you: --bare",
     cause: error,

@@ -28,6 +28,7 @@ import {
   PROTOCOL,
   type FromServer,
   type Login,
+  type Welcome,
 } from "../wire/message.ts";
 import { HandshakeError } from "./failure.ts";
 import { exchangeKeyAsServer, isKeyMissing } from "./key-exchange.ts";
@@ -54,11 +55,45 @@ export interface WelcomeOptions {
   onRefused(error: LoginError): number;
   /** Takes a place for the user. @throws {HandshakeError} `full` when all are taken. */
   seat(identity: Identity): void;
+  /** What a client may come back with that would like its session kept for so long (undefined: it did not say). */
+  grant(wishMs: number | undefined): Resumption;
+  /**
+   * The session that a client comes back to, taken from whatever connection it has.
+   *
+   * @throws {LoginError} `session_gone`.
+   */
+  revive(login: ResumeLogin, nonce: Uint8Array): Revived;
+}
+
+export type ResumeLogin = Login & { method: "resume" };
+
+/** How a session can be come back to. */
+export interface Resumption {
+  /** Public. */
+  name: string;
+  /** Secret, 32 bytes. */
+  key: Uint8Array;
+  /** How long it is kept; 0: not at all. */
+  forMs: number;
+  /** Did the client ask for it, and so promise to acknowledge? */
+  isWanted: boolean;
+}
+
+export interface Revived {
+  arrival: Arrival;
+  /** Payloads of the client that were delivered. */
+  delivered: number;
 }
 
 export interface Arrival extends Identity {
   /** May control frames be sent? */
   control: boolean;
+  /** Does it travel encrypted? */
+  encrypted: boolean;
+  /** With control frames. */
+  resumption?: Resumption;
+  /** This is no new session: the client has come back, and has received so many payloads. */
+  received?: number;
 }
 
 /**
@@ -85,7 +120,8 @@ export async function welcome(connection: Connection, options: WelcomeOptions): 
       return await logIn(connection, options, progress);
     }
     connection.decoder.limit = maxFrame;
-    return { user: null, method: "bare", known: false, control: false };
+    const { encrypted } = connection;
+    return { user: null, method: "bare", known: false, control: false, encrypted };
   } catch (error) {
     throw asHandshakeError(error);
   } finally {
@@ -118,30 +154,76 @@ async function logIn(
     const login = decodeLogin(payload);
     progress.isOurs = true;
     try {
-      const identity = await identify(login, connection, options, nonce);
-      const control = login.control === true;
+      const { welcome, ...arrival } =
+        login.method === "resume"
+          ? comeBack(login, options, nonce)
+          : await arrive(login, connection, options, nonce);
       connection.decoder.limit = maxFrame;
-      connection.decoder.control = control;
-      send(connection, {
-        type: "welcome",
-        user: identity.user,
-        known: identity.known,
-        token: identity.newToken?.text,
-        expires: identity.newToken?.expires,
-        last_login: identity.lastLogin,
-        control: control ? true : undefined,
-        keepalive: control ? options.keepalive : undefined,
-      });
-      return { ...identity, control };
+      connection.decoder.control = arrival.control;
+      send(connection, welcome);
+      return arrival;
     } catch (error) {
       if (!(error instanceof LoginError)) throw error;
+      if (error.code === "session_gone") attemptsLeft++; // nobody's fault
       await refuse(connection, error, attemptsLeft, options);
     }
   }
 }
 
+type Welcomed = Arrival & { welcome: Welcome };
+
+async function arrive(
+  login: Exclude<Login, ResumeLogin>,
+  connection: Connection,
+  options: WelcomeOptions,
+  nonce: Uint8Array,
+): Promise<Welcomed> {
+  const identity = await identify(login, connection, options, nonce);
+  const control = login.control === true;
+  const wish = login.resume_for === undefined ? undefined : login.resume_for * 1000;
+  const resumption = control ? options.grant(wish) : undefined;
+  return {
+    ...identity,
+    control,
+    encrypted: connection.encrypted,
+    resumption,
+    welcome: {
+      type: "welcome",
+      user: identity.user,
+      known: identity.known,
+      token: identity.newToken?.text,
+      expires: identity.newToken?.expires,
+      last_login: identity.lastLogin,
+      control: control ? true : undefined,
+      keepalive: control ? options.keepalive : undefined,
+      session: resumption?.name,
+      resume_key: resumption && Buffer.from(resumption.key).toString("base64"),
+      resume_for: resumption && resumption.forMs / 1000,
+    },
+  };
+}
+
+function comeBack(login: ResumeLogin, options: WelcomeOptions, nonce: Uint8Array): Welcomed {
+  const { arrival, delivered } = options.revive(login, nonce);
+  return {
+    ...arrival,
+    received: login.received,
+    welcome: {
+      type: "welcome",
+      user: arrival.user,
+      known: true,
+      control: true,
+      keepalive: options.keepalive,
+      session: login.session,
+      resume_for: (arrival.resumption?.forMs ?? 0) / 1000,
+      resumed: true,
+      received: delivered,
+    },
+  };
+}
+
 async function identify(
-  login: Login,
+  login: Exclude<Login, ResumeLogin>,
   connection: Connection,
   options: WelcomeOptions,
   nonce: Uint8Array,
@@ -156,7 +238,7 @@ async function identify(
 }
 
 async function authenticate(
-  login: Login,
+  login: Exclude<Login, ResumeLogin>,
   who: Applicant,
   authenticator: Authenticator,
   { nonce, binding }: { nonce: Uint8Array; binding: Uint8Array },

@@ -13,6 +13,7 @@ import { ConnectionError } from "./connection-error.ts";
 import type { Cork } from "./cork.ts";
 import { Farewell, type FarewellEvents } from "./farewell.ts";
 import { Inbox, type InboxEvents, type Receiver } from "./inbox.ts";
+import type { Retention } from "./retention.ts";
 import { Sender, type SenderEvents } from "./sender.ts";
 
 export interface ConnectionOptions {
@@ -189,6 +190,27 @@ export class Connection implements InboxEvents, SenderEvents, FarewellEvents {
   /** Sends one control frame; only after both sides agreed to them. */
   sendControl(text: string): void {
     this.#sender.send(text, writeControlHeader);
+  }
+
+  /** Keeps what is sent from now on until it is acknowledged; undefined: no longer. */
+  retain(retention: Retention | undefined): void {
+    this.#sender.retention = retention;
+  }
+
+  /** Is what is sent kept? */
+  get retains(): boolean {
+    return this.#sender.retention !== undefined;
+  }
+
+  /** Sends everything that `retention` holds once more, and keeps what follows in it. */
+  sendAgain(retention: Retention): void {
+    for (const frame of retention.unacknowledged()) this.#sender.sendAgain(frame);
+    this.#sender.retention = retention;
+  }
+
+  /** Hands nothing on any more, to nobody: the conversation goes on elsewhere. */
+  detach(): void {
+    this.#inbox.detach();
   }
 
   /** Bytes waiting for the kernel to take them. */

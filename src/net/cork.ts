@@ -17,6 +17,8 @@ export class Cork {
   readonly buffer: Buffer = Buffer.allocUnsafeSlow(CORK_BYTES);
   /** Bytes of `buffer` in use. */
   length = 0;
+  /** Payload frames among them. */
+  payloads = 0;
   /** The connection whose turn it is. */
   owner: Flushable | undefined;
   readonly #later = new Set<Flushable>();

@@ -16,6 +16,8 @@ export interface Receiver {
   payload(payload: Uint8Array): void | Promise<void>;
   /** The payload of a control frame. */
   control(payload: Uint8Array): void | Promise<void>;
+  /** Everything that came at once has been delivered. */
+  turnEnded?(): void;
   /** The peer has ended its sending side, between two frames. */
   end(): void | Promise<void>;
   /** The peer broke the framing or left too much unread, or a receiver threw: nothing more is delivered. */
@@ -176,6 +178,7 @@ export class Inbox {
       while (this.#holds === 0) {
         const payload = decoder.next();
         if (payload === undefined) {
+          receiver.turnEnded?.();
           if (this.#ended) this.#deliverEnd(receiver);
           return;
         }
@@ -196,6 +199,12 @@ export class Inbox {
     this.#holds |= HOLD_OVER;
     this.#receiver?.fail(error);
     this.#deliverClose();
+  }
+
+  /** Nothing more is delivered, and nobody is told of anything. */
+  detach(): void {
+    this.#receiver = undefined;
+    this.stop();
   }
 
   /** Nothing more is delivered: we are the ones who end. */

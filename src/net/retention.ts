@@ -3,7 +3,8 @@
 // Kept in the runs in which it was written, copied once a run: a copy for each message would cost a tenth of the message
 // (measured). Control frames in a run are not part of the conversation and are left out when it is sent again.
 
-import { HEADER_BYTES } from "../wire/frame.ts";
+import { MAX_UNACKNOWLEDGED_BYTES, MAX_UNACKNOWLEDGED_FRAMES } from "../limits.ts";
+import { HEADER_BYTES, writeHeader } from "../wire/frame.ts";
 
 interface Run {
   bytes: Uint8Array;
@@ -25,10 +26,20 @@ export class Retention {
   /** Keeps a copy of `bytes`: whole frames, `frames` of them payloads. */
   record(bytes: Uint8Array, frames: number): void {
     if (frames === 0) return;
-    // Not `slice`: that of a Buffer is a view.
-    this.#runs.push({ bytes: new Uint8Array(bytes), frames });
-    this.frames += frames;
-    this.bytes += bytes.length;
+    this.#keep({ bytes: new Uint8Array(bytes), frames }); // not `slice`: that of a Buffer is a view
+  }
+
+  /** Keeps one payload that goes nowhere for now, or that is too long for the run it belongs to. */
+  add(payload: Uint8Array): void {
+    const bytes = new Uint8Array(HEADER_BYTES + payload.length);
+    writeHeader(bytes, 0, payload.length);
+    bytes.set(payload, HEADER_BYTES);
+    this.#keep({ bytes, frames: 1 });
+  }
+
+  /** Is so much kept that nothing should be added? */
+  get isFull(): boolean {
+    return this.frames >= MAX_UNACKNOWLEDGED_FRAMES || this.bytes >= MAX_UNACKNOWLEDGED_BYTES;
   }
 
   /** The peer has `received` payload frames in all; false when that is more than were sent, or fewer than it had. */
@@ -48,6 +59,12 @@ export class Retention {
     if (whole > 0) this.#runs.splice(0, whole);
     this.#skip = news;
     return true;
+  }
+
+  #keep(run: Run): void {
+    this.#runs.push(run);
+    this.frames += run.frames;
+    this.bytes += run.bytes.length;
   }
 
   /** Every payload frame that is not acknowledged, in order, header and all. */

@@ -8,6 +8,7 @@ import { PAUSE_OUTPUT_BYTES } from "../limits.ts";
 import { HEADER_BYTES, writeHeader } from "../wire/frame.ts";
 import type { Cork, Flushable } from "./cork.ts";
 import { Outbox } from "./outbox.ts";
+import type { Retention } from "./retention.ts";
 
 type HeaderWriter = (target: Uint8Array, offset: number, length: number) => void;
 
@@ -26,6 +27,8 @@ export interface SenderEvents {
 export class Sender implements Flushable {
   /** Bytes that the kernel has taken, ever. */
   written = 0;
+  /** Where payloads are kept until the peer has acknowledged them; undefined: nowhere. */
+  retention: Retention | undefined;
   readonly #socket: Socket<unknown>;
   readonly #cork: Cork;
   readonly #tap: ((bytes: Uint8Array) => void) | undefined;
@@ -84,12 +87,21 @@ export class Sender implements Flushable {
       const written = buffer.write(payload, start);
       header(buffer, length, written);
       cork.length = start + written;
+      if (header === writeHeader) cork.payloads++;
       return;
     }
     if (start + payload.length > buffer.length) return this.#sendLarge(payload, header);
     header(buffer, length, payload.length);
     buffer.set(payload, start);
     cork.length = start + payload.length;
+    if (header === writeHeader) cork.payloads++;
+  }
+
+  /** Sends frames as they are, that were sent before: they are kept already. */
+  sendAgain(frames: Uint8Array): void {
+    if (this.#ended || this.#gone) return;
+    this.#outbox.append(frames);
+    this.#cork.flushLater(this);
   }
 
   /** Nothing more: what is queued goes out, then FIN. */
@@ -127,6 +139,7 @@ export class Sender implements Flushable {
   #sendLarge(payload: Uint8Array, header: HeaderWriter): void {
     const { buffer } = this.#cork;
     this.#flushCork();
+    if (header === writeHeader && this.#outbox.length === 0) this.retention?.add(payload);
     if (this.#outbox.length > 0) return this.#queue(payload, header);
     const head = Math.min(payload.length, buffer.length - HEADER_BYTES);
     header(buffer, 0, payload.length);
@@ -140,6 +153,7 @@ export class Sender implements Flushable {
   #queue(payload: string | Uint8Array, header: HeaderWriter): void {
     const bytes = typeof payload === "string" ? Buffer.from(payload) : payload;
     header(SCRATCH, 0, bytes.length); // throws for a length that cannot be, before anything is queued
+    if (header === writeHeader) this.retention?.add(bytes);
     const { target, offset } = this.#outbox.reserve(HEADER_BYTES + bytes.length);
     header(target, offset, bytes.length);
     target.set(bytes, offset + HEADER_BYTES);
@@ -151,7 +165,8 @@ export class Sender implements Flushable {
     const cork = this.#cork;
     if (cork.owner !== this || cork.length === 0) return;
     const bytes = cork.buffer.subarray(0, cork.length);
-    cork.length = 0;
+    this.retention?.record(bytes, cork.payloads);
+    cork.length = cork.payloads = 0;
     this.#write(bytes);
   }
 

@@ -1,7 +1,7 @@
 // Payloads that parley itself understands: the session's JSON messages, encoded and decoded strictly, both directions.
 //
 //     server → client   hello, welcome, refused, error          client → server   login
-//     either            control: end, bye, ping, pong, stderr   (in control frames, after welcome)
+//     either            control: end, bye, ping, pong, ack, stderr   (in control frames, after welcome)
 //
 // `type` is written first and without white space, so that a peer without a JSON library can match a prefix. Unknown
 // members are ignored, so that later versions can add some. Pure: no I/O, no clock, no randomness.
@@ -25,6 +25,8 @@ const STRICT_UTF8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 const Text = v.string();
 const Count = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
 
+const Seconds = v.pipe(v.number(), v.finite(), v.minValue(0));
+
 const Hello = v.object({
   type: v.literal("hello"),
   protocol: Text,
@@ -47,6 +49,8 @@ const loginOptions = {
   control: v.optional(v.boolean()),
   /** `false`: the client will not keep a session token, do not issue one. */
   token: v.optional(v.boolean()),
+  /** How long the client would like to have its session kept after a loss, in seconds; 0: it will not come back. */
+  resume_for: v.optional(Seconds),
 };
 
 const Login = v.variant("method", [
@@ -70,6 +74,16 @@ const Login = v.variant("method", [
     logout: v.optional(v.boolean()),
     ...loginOptions,
   }),
+  v.object({
+    type: v.literal("login"),
+    method: v.literal("resume"),
+    /** As in the `welcome` that began the session. */
+    session: Text,
+    proof: v.pipe(Text, v.base64()),
+    /** Payloads received of the server in this session, in all. */
+    received: Count,
+    ...loginOptions,
+  }),
 ]);
 
 const Welcome = v.object({
@@ -84,7 +98,14 @@ const Welcome = v.object({
   last_login: v.optional(Text),
   control: v.optional(v.boolean()),
   /** Seconds of silence after which the server asks with `ping`; a client that pings as often is never asked. */
-  keepalive: v.optional(v.pipe(v.number(), v.finite(), v.minValue(0))),
+  keepalive: v.optional(Seconds),
+  /** What to come back with after a loss, within `resume_for` seconds: the session's name, and base64 of a 32-byte secret. */
+  session: v.optional(Text),
+  resume_key: v.optional(v.pipe(Text, v.base64())),
+  resume_for: v.optional(Seconds),
+  /** The session goes on, and the server has received so many payloads of it. */
+  resumed: v.optional(v.boolean()),
+  received: v.optional(Count),
 });
 
 const Refused = v.object({
@@ -99,7 +120,7 @@ const Failure = v.object({
   code: Text,
   message: Text,
   /** Seconds after which trying again makes sense. */
-  retry_after: v.optional(v.pipe(v.number(), v.finite(), v.minValue(0))),
+  retry_after: v.optional(Seconds),
 });
 
 const Control = v.variant("type", [
@@ -113,9 +134,10 @@ const Control = v.variant("type", [
   v.object({ type: v.literal("ping"), n: Count }),
   v.object({ type: v.literal("pong"), n: Count }),
   v.object({ type: v.literal("stderr"), text: Text }),
+  v.object({ type: v.literal("ack"), received: Count }),
 ]);
 
-const CONTROL_TYPES: ReadonlySet<string> = new Set(["end", "bye", "ping", "pong", "stderr"]);
+const CONTROL_TYPES: ReadonlySet<string> = new Set(["end", "bye", "ping", "pong", "stderr", "ack"]);
 const Typed = v.object({ type: Text });
 
 const FromServer = v.variant("type", [Hello, Welcome, Refused, Failure]);
@@ -150,6 +172,7 @@ export type ByeCode =
   | "shutting_down"
   | "revoked"
   | "disabled"
+  | "replaced"
   | "idle"
   | "timeout"
   | "too_slow"
@@ -179,6 +202,30 @@ export function decodeControl(payload: Uint8Array): Control | undefined {
   if (v.is(Typed, value) && !CONTROL_TYPES.has(value.type)) return undefined;
   return check(Control, value, "a control message");
 }
+
+/** An `ack`, without the detour over an object: they come often. */
+export function encodeAck(received: number): string {
+  return `${ACK_START}${received}}`;
+}
+
+/** What an `ack` as {@link encodeAck} writes it says; undefined for any other control message. */
+export function readAck(payload: Uint8Array): number | undefined {
+  const end = payload.length - 1;
+  if (end <= ACK_START.length || end > ACK_START.length + 15 || payload[end] !== 0x7d) return undefined;
+  for (let index = 0; index < ACK_START.length; index++) {
+    if (payload[index] !== ACK_BYTES[index]) return undefined;
+  }
+  let received = 0;
+  for (let index = ACK_START.length; index < end; index++) {
+    const digit = payload[index]! - 0x30;
+    if (digit < 0 || digit > 9) return undefined;
+    received = 10 * received + digit;
+  }
+  return received;
+}
+
+const ACK_START = '{"type":"ack","received":';
+const ACK_BYTES = Buffer.from(ACK_START);
 
 /**
  * The text of a payload, decoded as strict UTF-8.

@@ -157,7 +157,7 @@ test("earlier lines come back, in the next run too, and are kept in a file of mo
 
 test("a server that stops ends it with 5 and the reason, on a line of its own", async () => {
   await using other = await serve(["--auth", "none"]);
-  await using screen = new Screen(["connect", other.address]);
+  await using screen = new Screen(["connect", other.address, "--retry", "0"]);
   await screen.see("> ");
   screen.type("half");
   await screen.see("half");

@@ -12,6 +12,7 @@ export const LENIENT: Partial<ServerOptions> = {
   maxPerUser: 1000,
   penalties: false,
   logBurst: Infinity,
+  resumeForMs: 100,
 };
 
 /** Longer than anything takes on a busy machine: whatever is not there by then hangs. */

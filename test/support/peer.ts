@@ -8,6 +8,8 @@ export interface Frame {
 }
 
 export class Peer implements Disposable {
+  /** Give out `ack` too; otherwise they are passed over. */
+  seesAcks = false;
   readonly socket: Socket;
   #received = Buffer.alloc(0);
   #frames: Frame[] = [];
@@ -106,14 +108,14 @@ export class Peer implements Disposable {
   /** Logs in by password and returns `welcome`. */
   async logIn(user: string, password: string, extra: object = {}): Promise<Record<string, unknown>> {
     await this.message();
-    this.json({ type: "login", method: "password", user, password, ...extra });
+    this.json({ type: "login", method: "password", user, password, ...forGood(extra) });
     return this.message();
   }
 
   /** Logs in to a server that lets anybody in. */
   async enter(extra: object = { control: true }): Promise<Record<string, unknown>> {
     await this.message();
-    this.json({ type: "login", method: "none", ...extra });
+    this.json({ type: "login", method: "none", ...forGood(extra) });
     return this.message();
   }
 
@@ -124,7 +126,9 @@ export class Peer implements Disposable {
       const header = this.#received.readUInt32BE(0);
       const length = header & 0x7fffffff;
       if (this.#received.length < 4 + length) break;
-      this.#frames.push({ control: header >= 0x80000000, payload: this.#received.subarray(4, 4 + length) });
+      const payload = this.#received.subarray(4, 4 + length);
+      const isAck = header >= 0x80000000 && payload.includes('"ack"');
+      if (!isAck || this.seesAcks) this.#frames.push({ control: header >= 0x80000000, payload });
       this.#received = this.#received.subarray(4 + length);
     }
     this.#wake?.();
@@ -138,6 +142,11 @@ export class Peer implements Disposable {
   get isClosed(): boolean {
     return this.#closed;
   }
+}
+
+/** A peer that leaves is gone, unless a test says that it may come back. */
+function forGood(extra: object): object {
+  return "control" in extra && !("resume_for" in extra) ? { ...extra, resume_for: 0 } : extra;
 }
 
 /** One frame's bytes. */

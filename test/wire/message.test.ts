@@ -117,7 +117,7 @@ describe("both directions, type first", () => {
   });
 
   test("a control message of a later version is undefined", () => {
-    for (const type of ["ack", "whisper", "", "constructor", "__proto__"]) {
+    for (const type of ["later", "whisper", "", "constructor", "__proto__"]) {
       expect(decodeControl(utf8(`{"type":"${type}","received":1}`))).toBeUndefined();
     }
   });
