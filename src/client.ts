@@ -7,6 +7,7 @@
 
 import { setTimeout as delay } from "node:timers/promises";
 import { messageOf } from "./errors.ts";
+import { Gate } from "./gate.ts";
 import { ServerError } from "./handshake/failure.ts";
 import { isChallenge } from "./handshake/key-exchange.ts";
 import { AckClock, Ledger } from "./ledger.ts";
@@ -97,7 +98,7 @@ export class Client {
   #written = 0;
   #wasQueued = false;
   #keepalive: Timer | undefined;
-  #wakeWriter: (() => void) | undefined;
+  readonly #room = new Gate();
 
   /** Takes over a connection that has been welcomed, or is bare. See {@link connectClient}. */
   constructor(parts: ClientParts) {
@@ -140,7 +141,7 @@ export class Client {
     if (this.#over) return undefined;
     const isFull = this.#ledger?.retention.isFull === true;
     if (!isFull && !this.#isAway) return this.#connection.writable();
-    return new Promise((resolve) => (this.#wakeWriter = resolve));
+    return this.#room.wait();
   }
 
   /** Says that no more is coming: the server answers what it has, and the conversation ends. */
@@ -237,7 +238,7 @@ export class Client {
     const retention = this.#ledger?.retention;
     if (retention === undefined) return;
     if (!retention.acknowledge(received)) return this.#lost("the server acknowledged what was never sent");
-    if (!retention.isFull) this.#wake();
+    if (!retention.isFull) this.#room.open();
   }
 
   /** The peer said no more, between two frames. With control frames it should have said `bye`. */
@@ -310,7 +311,7 @@ export class Client {
     if (this.#inputEnded) this.#sayEnd();
     durability.onResumed({ afterMs, again: again - unconfirmed, unconfirmed });
     connection.deliver(this.#receiver(), () => this.#dealing);
-    this.#wake();
+    this.#room.open();
   }
 
   /** A session begins: nothing is owed by anybody. */
@@ -345,17 +346,12 @@ export class Client {
     connection.sendControl(encodeMessage({ type: "ping", n: ++this.#pings }));
   }
 
-  #wake(): void {
-    this.#wakeWriter?.();
-    this.#wakeWriter = undefined;
-  }
-
   #settle(outcome: Outcome): void {
     if (this.#over) return;
     this.#over = true;
     clearInterval(this.#keepalive);
     this.#acks.stop();
-    this.#wake();
+    this.#room.open();
     this.#outcome.resolve(outcome);
     this.#connection.finish();
   }

@@ -9,6 +9,7 @@
 //     awake ⇄ asleep → over
 
 import type { Arrival } from "./handshake/welcome.ts";
+import { Gate } from "./gate.ts";
 import { Ledger, type AckClock } from "./ledger.ts";
 import { MAX_UNACKNOWLEDGED_BYTES } from "./limits.ts";
 import type { Connection } from "./net/connection.ts";
@@ -83,7 +84,7 @@ export class Session implements Conversation, Receiver {
   #serviceClosed = false;
   #over = false;
   #farewell: string | undefined;
-  #wakeWriter: (() => void) | undefined;
+  readonly #room = new Gate();
 
   constructor(id: number, connection: Connection, arrival: Arrival, context: SessionContext) {
     this.id = id;
@@ -120,6 +121,9 @@ export class Session implements Conversation, Receiver {
   // --- for the service ---
 
   send(message: string | Uint8Array): void {
+    if (typeof message !== "string" && !(message instanceof Uint8Array)) {
+      throw new TypeError(`a message is text or bytes, not ${typeof message}`); // a handler may send anything
+    }
     if (this.bye !== undefined) return;
     if (this.asleepSince === undefined) return this.connection.send(message);
     const retention = this.#ledger?.retention;
@@ -139,7 +143,7 @@ export class Session implements Conversation, Receiver {
       this.#awaitsAck || (this.asleepSince !== undefined && this.#ledger?.retention.isFull === true);
     if (!isFull && this.asleepSince === undefined) return this.connection.writable();
     if (!isFull || this.#over) return undefined;
-    return new Promise((resolve) => (this.#wakeWriter = resolve));
+    return this.#room.wait();
   }
 
   aside(text: string): void {
@@ -167,6 +171,7 @@ export class Session implements Conversation, Receiver {
     this.#shuttingDown = true;
     const { service, events } = this.#context;
     if (service.end === undefined) return this.finish();
+    if (this.#inputEnded) return; // it knows already
     this.#inputEnded = true;
     try {
       const pending = service.end(this);
@@ -236,6 +241,10 @@ export class Session implements Conversation, Receiver {
   fail(error: unknown): void {
     if (this.#mayComeBack && isLoss(error)) this.connection.terminate();
     else this.#context.events.failed(this, error);
+  }
+
+  cut(): void {
+    if (!this.#mayComeBack) this.#context.service.cut?.(this);
   }
 
   close(error: Error | undefined): void {
@@ -378,8 +387,7 @@ export class Session implements Conversation, Receiver {
   /** Something was acknowledged: what waited for that goes on. */
   #madeRoom(): void {
     if (this.#ledger?.retention.isFull !== false) return;
-    this.#wakeWriter?.();
-    this.#wakeWriter = undefined;
+    this.#room.open();
     if (this.#parked.length > 0 && !this.#draining) void this.#deliverParked(this.#ledger);
   }
 
@@ -414,7 +422,9 @@ export class Session implements Conversation, Receiver {
     this.#serviceClosed = true;
     for (const room of this.#joined ?? []) room.leave(this);
     try {
-      this.#context.service.close?.(this);
+      const pending = this.#context.service.close?.(this);
+      if (pending !== undefined)
+        pending.catch((thrown: unknown) => this.#context.events.failed(this, thrown));
     } catch (thrown) {
       this.#context.events.failed(this, thrown);
     }
@@ -423,7 +433,7 @@ export class Session implements Conversation, Receiver {
   #end(error: Error | undefined): void {
     if (this.#over) return;
     this.#over = true;
-    this.#wakeWriter?.();
+    this.#room.open();
     this.#closeService();
     this.#context.events.closed(this, error);
   }

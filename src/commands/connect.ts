@@ -94,10 +94,16 @@ async function connect(flags: ConnectFlags): Promise<void> {
     void report.event(outcome.kind, { ...outcome, kind: undefined, early: undefined });
   }
   await output.flush();
-  conclude(outcome, client, { byHand, count: options.count });
-  if (flags.has("exit-status") && outcome.kind === "bye" && outcome.status !== undefined) {
+  if (
+    flags.has("exit-status") &&
+    outcome.kind === "bye" &&
+    outcome.code === "done" &&
+    outcome.status !== undefined
+  ) {
     process.exitCode = outcome.status & 0xff;
+    if (outcome.status !== 0) return; // its own end, whatever it left unread
   }
+  conclude(outcome, client, { byHand, count: options.count });
 }
 
 interface OpenContext {
@@ -244,7 +250,7 @@ function conclude(
   if (never > 0 && !byHand) {
     throw new ParleyError("unconfirmed", `${plural(never, "message")} were never confirmed: ${tally}`);
   }
-  if (outcome.early && !byHand && !enough) {
+  if (!client.inputEnded && !byHand && !enough) {
     throw new ParleyError(
       "unconfirmed",
       `the server ended the conversation before the input ended: ${tally}`,

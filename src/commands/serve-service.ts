@@ -1,6 +1,6 @@
 // What answers: a built-in service, a handler file, or a program. Exactly one of them.
 
-import { existsSync, readFileSync, watch, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, watch, writeFileSync, type FSWatcher } from "node:fs";
 import { basename, dirname, extname, join, resolve } from "node:path";
 import { messageOf, ParleyError, systemCode, usageError } from "../errors.ts";
 import { MAX_FRAME_BYTES, RELOAD_QUIET_MS } from "../limits.ts";
@@ -75,20 +75,26 @@ export async function reloadHandler(handler: Handler, log: Logger, terminal: Ter
 }
 
 /** Calls `reload` once the files of `handler` have changed and rested; returns how to stop that. */
-export function watchHandler(handler: Handler, reload: () => void): () => void {
+export function watchHandler(handler: Handler, reload: () => Promise<void>): () => void {
   let timer: Timer | undefined;
-  // Folders, not files: editors replace a file when they save it, and that ends a watch on it.
-  const folders = new Set(handler.files.map((file) => dirname(file)).concat(dirname(handler.path)));
-  const watchers = [...folders].map((folder) =>
-    watch(folder, (_, name) => {
-      if (name !== null && !handler.files.includes(join(folder, name))) return;
-      clearTimeout(timer);
-      timer = setTimeout(reload, RELOAD_QUIET_MS);
-    }),
-  );
+  const watchers = new Map<string, FSWatcher>();
+  // Folders, not files: editors replace a file when they save it, and that ends a watch on it. What a broken text imports
+  // is not known, so that every module of such a folder counts.
+  const look = () => {
+    for (const folder of [handler.path, ...handler.files].map((file) => dirname(file))) {
+      if (watchers.has(folder)) continue;
+      const watcher = watch(folder, (_, name) => {
+        if (name !== null && !/\.(?:[cm]?[jt]sx?|json)$/.test(name)) return;
+        clearTimeout(timer);
+        timer = setTimeout(() => void reload().then(look), RELOAD_QUIET_MS);
+      });
+      watchers.set(folder, watcher);
+    }
+  };
+  look();
   return () => {
     clearTimeout(timer);
-    for (const watcher of watchers) watcher.close();
+    for (const watcher of watchers.values()) watcher.close();
   };
 }
 

@@ -81,7 +81,7 @@ async function serve(flags: ServeFlags): Promise<void> {
       terminal.say("everything is in order");
       return;
     }
-    const reload = handler && (() => void reloadHandler(handler, log, terminal));
+    const reload = handler && (() => reloadHandler(handler, log, terminal));
     const unwatch = handler && reload && flags.has("watch") ? watchHandler(handler, reload) : undefined;
     const stopped = handleSignals(server, { log, terminal, drainMs, reload });
     announce(server, options, flags, terminal, { wanted, logPath, serviceName, pin: tls?.pin });
@@ -198,7 +198,7 @@ interface SignalContext {
   terminal: Terminal;
   drainMs: number;
   /** Loads what HUP asks to load again, beside users and log. */
-  reload: (() => void) | undefined;
+  reload: (() => Promise<void>) | undefined;
 }
 
 /**
@@ -224,7 +224,7 @@ async function handleSignals(server: Server, context: SignalContext): Promise<vo
   const hangUp = () => {
     if (terminal.hasHungUp) return stop();
     server.reload();
-    context.reload?.();
+    void context.reload?.();
     try {
       log.reopen();
     } catch (error) {

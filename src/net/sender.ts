@@ -4,6 +4,7 @@
 // would not take, into the outbox. Order holds, since nothing passes a non-empty outbox.
 
 import type { Socket } from "bun";
+import { Gate } from "../gate.ts";
 import { PAUSE_OUTPUT_BYTES } from "../limits.ts";
 import { HEADER_BYTES, writeHeader } from "../wire/frame.ts";
 import type { Cork, Flushable } from "./cork.ts";
@@ -37,7 +38,7 @@ export class Sender implements Flushable {
   #ended = false;
   #shutDown = false;
   #gone = false;
-  #wake: (() => void) | undefined;
+  readonly #room = new Gate();
 
   constructor(
     socket: Socket<unknown>,
@@ -114,7 +115,7 @@ export class Sender implements Flushable {
   /** Resolves when little enough is queued to send more, for one that waits; undefined when that is so now. */
   writable(): Promise<void> | undefined {
     if (this.#outbox.length <= PAUSE_OUTPUT_BYTES || this.#gone) return undefined;
-    return new Promise((resolve) => (this.#wake = resolve));
+    return this.#room.wait();
   }
 
   /** Hands queued output to the kernel: at the end of a turn, and when it takes more. */
@@ -122,7 +123,7 @@ export class Sender implements Flushable {
     if (this.#gone) return;
     this.#drainOutbox();
     if (this.#gone) return;
-    if (this.#outbox.length <= PAUSE_OUTPUT_BYTES) this.#wakeWaiting();
+    if (this.#outbox.length <= PAUSE_OUTPUT_BYTES) this.#room.open();
     if (this.#outbox.length === 0) this.#events.drained();
     else this.#watch();
     if (this.#ended) this.#finishEnd();
@@ -132,7 +133,7 @@ export class Sender implements Flushable {
   close(): void {
     this.#gone = true;
     this.#outbox.clear();
-    this.#wakeWaiting();
+    this.#room.open();
   }
 
   /** A payload that the cork cannot hold: its header and beginning in one write, then the rest, uncopied. */
@@ -218,10 +219,5 @@ export class Sender implements Flushable {
     this.#shutDown = true;
     this.#socket.shutdown();
     this.#events.ended();
-  }
-
-  #wakeWaiting(): void {
-    this.#wake?.();
-    this.#wake = undefined;
   }
 }

@@ -10,7 +10,10 @@ import type { Conversation, Room, Service } from "./service.ts";
 const MAX_HISTORY = 50;
 /** In characters: more is no chat, and the history stays small. */
 const MAX_LENGTH = 4000;
-const NAME = /^[\p{L}\p{N}][\p{L}\p{M}\p{N}._-]{0,31}$/u;
+/** Something to see in each character. */
+const NAME = /^(?!.*\p{DI})[\p{L}\p{N}][\p{L}\p{M}\p{N}._-]{0,31}$/u;
+/** In one message: whoever pastes a book is not chatting. */
+const MAX_LINES = 50;
 const HELP = "* /who, /msg NAME TEXT";
 
 export function chat(): Service {
@@ -37,7 +40,8 @@ export function chat(): Service {
     if (session.user !== null) return session.send("* your name is that of your login");
     if (!NAME.test(name))
       return session.send("* a name has 1 to 32 letters, digits, dots, dashes and underscores");
-    if (isTaken(room, name)) return session.send(`* somebody is called ${name} already`);
+    const isOwn = name.toLowerCase() === nameOf(session).toLowerCase();
+    if (!isOwn && isTaken(room, name)) return session.send(`* somebody is called ${name} already`);
     const before = nameOf(session);
     session.data = name;
     say(session, `* ${before} is now ${name}`);
@@ -62,7 +66,10 @@ export function chat(): Service {
 
   return {
     open(session) {
-      session.data = session.user ?? `guest-${++guests}`;
+      let name = session.user;
+      while (name === null || (session.user === null && isTaken(hall(session), name)))
+        name = `guest-${++guests}`;
+      session.data = name;
       for (const line of history) session.send(line);
       const isHere = [...hall(session).members].some(
         (member) => member !== session && nameOf(member) === nameOf(session),
@@ -75,7 +82,9 @@ export function chat(): Service {
       const text = session.text(payload);
       if (text.length > MAX_LENGTH) return session.send(`* not said: over ${MAX_LENGTH} characters`);
       // A line each, so that nobody speaks in another's name.
-      for (const line of text.split(/[\r\n\u2028\u2029\v\f\u0085]+/)) {
+      const lines = text.split(/[\r\n\u2028\u2029\v\f\u0085]+/);
+      if (lines.length > MAX_LINES) return session.send(`* not said: over ${MAX_LINES} lines at once`);
+      for (const line of lines) {
         if (line.trim() === "") continue;
         if (line.startsWith("/")) command(session, line);
         else say(session, `${nameOf(session)}: ${line}`);

@@ -63,6 +63,6 @@ export interface Handler {
   open?(session: Session): void | Promise<void>;
   message(session: Session, payload: Uint8Array): void | Promise<void>;
   end?(session: Session): void | Promise<void>;
-  close?(session: Session): void;
+  close?(session: Session): void | Promise<void>;
 }
 `;

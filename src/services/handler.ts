@@ -5,7 +5,7 @@
 // says where in the user's file it happened.
 
 import { existsSync } from "node:fs";
-import { resolve, sep } from "node:path";
+import { dirname, resolve, sep } from "node:path";
 import { messageOf, ParleyError } from "../errors.ts";
 import type { Conversation, Service } from "./service.ts";
 
@@ -18,6 +18,7 @@ export class Handler implements Service {
   /** Absolute. */
   readonly path: string;
   #hooks: Service;
+  #loading: Promise<void> = Promise.resolve();
   /** The user's files that were loaded last: this one, and what it imports. */
   files: readonly string[] = [];
 
@@ -39,16 +40,21 @@ export class Handler implements Service {
   }
 
   /** Takes up what the file says now. @throws {HandlerError} `unusable`; then everything is as before. */
-  async reload(): Promise<void> {
-    this.#hooks = await importHooks(this.path);
-    this.files = ownFiles();
+  reload(): Promise<void> {
+    // One after the other: a slow load of an older text must not come last.
+    const loading = this.#loading.then(async () => {
+      this.#hooks = await importHooks(this.path);
+      this.files = ownFiles();
+    });
+    this.#loading = loading.catch(() => undefined);
+    return loading;
   }
 
   open(session: Conversation): void | Promise<void> {
     try {
       return this.#watch(this.#hooks.open?.(session));
     } catch (error) {
-      throw asHandlerError(error);
+      throw asHandlerError(error, this.path);
     }
   }
 
@@ -57,7 +63,7 @@ export class Handler implements Service {
       const pending = this.#hooks.message(session, payload);
       return pending === undefined ? undefined : this.#watch(pending);
     } catch (error) {
-      throw asHandlerError(error);
+      throw asHandlerError(error, this.path);
     }
   }
 
@@ -66,16 +72,15 @@ export class Handler implements Service {
     try {
       return this.#watch(this.#hooks.end(session));
     } catch (error) {
-      throw asHandlerError(error);
+      throw asHandlerError(error, this.path);
     }
   }
 
-  close(session: Conversation): void {
+  close(session: Conversation): void | Promise<void> {
     try {
-      const pending: unknown = this.#hooks.close?.(session);
-      if (pending instanceof Promise) this.#watch(pending)?.catch(() => undefined); // nobody is left to be told
+      return this.#watch(this.#hooks.close?.(session));
     } catch (error) {
-      throw asHandlerError(error);
+      throw asHandlerError(error, this.path);
     }
   }
 
@@ -85,7 +90,7 @@ export class Handler implements Service {
     return pending.then(
       () => undefined,
       (error: unknown) => {
-        throw asHandlerError(error);
+        throw asHandlerError(error, this.path);
       },
     );
   }
@@ -99,14 +104,17 @@ function ownFiles(): string[] {
   );
 }
 
+let loads = 0;
+
 async function importHooks(path: string): Promise<Service> {
   // Bun's `require.cache` holds ES modules too: forgetting them is what makes `import` read the files again (measured).
   for (const file of ownFiles()) delete require.cache[file];
   let module: Record<string, unknown>;
   try {
-    module = (await import(path)) as Record<string, unknown>;
+    // A name of its own each time: Bun keeps a module that failed under its name for ever (measured).
+    module = (await import(`${path}?load=${++loads}`)) as Record<string, unknown>;
   } catch (error) {
-    throw new HandlerError("unusable", `${placeOf(error) ?? path} does not load: ${firstLine(error)}`, {
+    throw new HandlerError("unusable", `${placeOf(error, path) ?? path} does not load: ${firstLine(error)}`, {
       hint: frameOf(error),
       cause: error,
     });
@@ -119,15 +127,18 @@ async function importHooks(path: string): Promise<Service> {
 }
 
 function hooksOf(exported: unknown): Service | undefined {
-  if (typeof exported === "function") return { message: exported as Service["message"] };
+  if (typeof exported === "function") {
+    const isClass = /^class\b/.test(Function.prototype.toString.call(exported));
+    return isClass ? undefined : { message: exported as Service["message"] };
+  }
   if (typeof exported !== "object" || exported === null || !("message" in exported)) return undefined;
   return typeof exported.message === "function" ? (exported as Service) : undefined;
 }
 
-function asHandlerError(error: unknown): Error {
+function asHandlerError(error: unknown, path: string): Error {
   // Ours go their own way: text that is none, for one, is the peer's fault.
   if (error instanceof ParleyError) return error;
-  const place = placeOf(error);
+  const place = placeOf(error, path);
   const where = place === undefined ? "" : `, at ${place}`;
   return new HandlerError("threw", `${firstLine(error)}${where}`, { hint: frameOf(error), cause: error });
 }
@@ -139,14 +150,18 @@ function firstLine(error: unknown): string {
 }
 
 /** `file:line:column` in the user's own code, where it can be told. */
-function placeOf(error: unknown): string | undefined {
+function placeOf(error: unknown, path: string): string | undefined {
   const first = firstOf(error);
   if (typeof first !== "object" || first === null) return undefined;
-  if ("position" in first && first.position !== null) {
-    const { file, line, column } = first.position as { file: string; line: number; column: number };
-    return `${file}:${line}:${column}`;
+  if ("position" in first && typeof first.position === "object" && first.position !== null) {
+    const { file, line, column } = first.position as Record<string, unknown>;
+    if (typeof file === "string") return `${file}:${String(line)}:${String(column)}`;
   }
-  return "stack" in first ? /(\/[^\s()]+:\d+:\d+)/.exec(String(first.stack))?.[1] : undefined;
+  if (!("stack" in first)) return undefined;
+  const places = String(first.stack)
+    .replaceAll(/\?load=\d+/g, "")
+    .matchAll(/(?:\(|^\s*at )(\/.*?:\d+:\d+)\)?$/gm);
+  return [...places].map(([, place = ""]) => place).find((place) => place.startsWith(dirname(path)));
 }
 
 /** The lines of code around an error, with file and line, as Bun shows them. */
@@ -154,6 +169,7 @@ function frameOf(error: unknown): string {
   const shown = Bun.inspect(firstOf(error), { colors: false }).trim();
   // Our own calls say nothing to whoever wrote the handler.
   return shown
+    .replaceAll(/\?load=\d+/g, "")
     .split("\n")
     .filter((line) => !/^\s+at .*\(src\//.test(line))
     .join("\n");

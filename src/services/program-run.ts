@@ -4,6 +4,7 @@
 // broken, and its promise rejects (measured).
 
 import type { FileSink, Subprocess } from "bun";
+import { readdirSync, readFileSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
 import { systemCode } from "../errors.ts";
 import { LineSplitter, NEWLINE } from "../lines.ts";
@@ -31,10 +32,13 @@ export class Run {
   readonly #child: Subprocess;
   readonly #input: Input;
   readonly #output: AsyncIterable<Uint8Array>;
+  readonly #hasTerminal: boolean;
+  #isOver = false;
 
   /** @throws {Error} when it cannot be started. */
   constructor({ argv, env, codec, pty }: RunOptions) {
     this.#codec = codec;
+    this.#hasTerminal = pty;
     const { child, input, output } = pty ? spawnOnTerminal(argv, env) : spawnOnPipes(argv, env);
     this.#child = child;
     this.#input = input;
@@ -60,22 +64,26 @@ export class Run {
   }
 
   /** Tells each line of its standard error; resolves when there are no more. */
-  async errors(tell: (line: string) => void): Promise<void> {
+  async errors(tell: (line: string) => Promise<void>): Promise<void> {
     const { stderr } = this.#child;
     if (!(stderr instanceof ReadableStream)) return;
     const splitter = new LineSplitter(NEWLINE, Infinity);
-    const say = (line: Uint8Array) => tell(Buffer.from(line.subarray(0, MAX_STDERR_LINE_BYTES)).toString());
+    const say = async (line: Uint8Array) => {
+      for (let start = 0; start === 0 || start < line.length; start += MAX_STDERR_LINE_BYTES) {
+        await tell(Buffer.from(line.subarray(start, start + MAX_STDERR_LINE_BYTES)).toString());
+      }
+    };
     let pending = 0;
     for await (const chunk of stderr as ReadableStream<Uint8Array>) {
-      for (const line of splitter.push(chunk)) say(line);
+      for (const line of splitter.push(chunk)) await say(line);
       pending = chunk.lastIndexOf(NEWLINE) === -1 ? pending + chunk.length : 0;
       if (pending < MAX_STDERR_LINE_BYTES) continue;
       const line = splitter.end(); // one without an end is not kept without one
-      if (line !== undefined) say(line);
+      if (line !== undefined) await say(line);
       pending = 0;
     }
     const last = splitter.end();
-    if (last !== undefined) say(last);
+    if (last !== undefined) await say(last);
   }
 
   /** Ends whatever is left of the group: its input first, then TERM, then KILL. */
@@ -102,15 +110,47 @@ export class Run {
     return true;
   }
 
-  /** Signals the whole group; false when there is none any more. */
+  /** Signals everything that is left; false when nothing is. */
   #signal(signal: "SIGTERM" | "SIGKILL" | 0): boolean {
-    try {
-      process.kill(-this.pid, signal);
-      return true;
-    } catch (error) {
-      if (systemCode(error) === "ESRCH") return false;
-      throw error;
+    if (this.#isOver) return false; // its number may be somebody else's by now
+    // A shell on a terminal makes a group of each job: the session has them all.
+    const groups = this.#hasTerminal ? groupsOf(this.pid) : [this.pid];
+    const hit = groups.filter((group) => {
+      try {
+        process.kill(-group, signal);
+        return true;
+      } catch (error) {
+        if (systemCode(error) === "ESRCH") return false;
+        throw error;
+      }
+    });
+    this.#isOver = hit.length === 0;
+    return !this.#isOver;
+  }
+}
+
+/** The process groups of a session, by its leader. Only Linux tells; elsewhere it is the leader's own. */
+function groupsOf(session: number): number[] {
+  const groups = new Set([session]);
+  try {
+    for (const entry of readdirSync("/proc")) {
+      if (!/^\d+$/.test(entry)) continue;
+      const fields = statOf(entry);
+      if (fields !== undefined && Number(fields[3]) === session) groups.add(Number(fields[2]));
     }
+  } catch (error) {
+    if (systemCode(error) !== "ENOENT") throw error;
+  }
+  return [...groups];
+}
+
+/** State, parent, group, session and so on: what follows the name, which may hold anything. */
+function statOf(pid: string): string[] | undefined {
+  try {
+    const text = readFileSync(`/proc/${pid}/stat`, "utf8");
+    return text.slice(text.lastIndexOf(")") + 2).split(" ");
+  } catch {
+    return undefined; // it has just ended
   }
 }
 
@@ -148,7 +188,7 @@ class PipeInput implements Input {
 
   write(pieces: readonly Uint8Array[]): void | Promise<void> {
     if (this.#ended) return undefined;
-    for (const piece of pieces) void this.#sink.write(piece);
+    for (const piece of pieces) void ignoreBroken(attempt(() => this.#sink.write(piece)));
     if (!this.#flushing) {
       // Once a turn, however many messages came in it.
       this.#flushing = true;
@@ -160,18 +200,26 @@ class PipeInput implements Input {
   end(): void {
     if (this.#ended) return;
     this.#ended = true;
-    void ignoreBroken(this.#sink.end());
+    void ignoreBroken(attempt(() => this.#sink.end()));
   }
 
   #flush(): void {
     this.#flushing = false;
     if (this.#ended) return;
-    const pending: unknown = this.#sink.flush();
+    const pending: unknown = attempt(() => this.#sink.flush());
     if (!(pending instanceof Promise)) return;
     const blocked = ignoreBroken(pending).then(() => {
       if (this.#blocked === blocked) this.#blocked = undefined;
     });
     this.#blocked = blocked;
+  }
+}
+
+function attempt(act: () => unknown): unknown {
+  try {
+    return act();
+  } catch (error) {
+    return Promise.reject(error as Error);
   }
 }
 
@@ -202,12 +250,18 @@ function spawnOnTerminal(argv: readonly string[], env: Record<string, string>): 
   if (terminal === undefined) throw new Error("no terminal was given");
   output.released = () => terminal.write(RELEASE_OUTPUT);
   void child.exited.then(() => setImmediate(() => output.end()));
+  let lastByte: number | undefined;
   const input: Input = {
     write: (pieces) => {
-      for (const piece of pieces) terminal.write(piece);
+      for (const piece of pieces) {
+        terminal.write(piece);
+        lastByte = piece.at(-1) ?? lastByte;
+      }
     },
     end: () => {
-      if (!terminal.closed) terminal.write(END_OF_INPUT);
+      if (terminal.closed) return;
+      // Behind half a line the first one only hands that over.
+      terminal.write(lastByte === NEWLINE || lastByte === undefined ? END_OF_INPUT : END_OF_INPUT.repeat(2));
     },
   };
   return { child, input, output };

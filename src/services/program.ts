@@ -50,7 +50,7 @@ class Program implements Service {
   readonly #options: ProgramOptions;
   readonly #runs = new Map<Conversation, Run>();
   /** Those whose conversation is over, until nothing is left of them. */
-  readonly #ending = new Set<Promise<void>>();
+  readonly #ending = new Map<Run, Promise<void>>();
 
   constructor(options: ProgramOptions) {
     this.#options = options;
@@ -83,26 +83,33 @@ class Program implements Service {
     this.#runs.get(session)?.endInput();
   }
 
+  /** A program that does not read would otherwise never learn that nobody writes any more. */
+  cut(session: Conversation): void {
+    this.close(session);
+  }
+
   close(session: Conversation): void {
     const run = this.#runs.get(session);
     if (run === undefined) return;
     this.#runs.delete(session);
-    const ending = run.stop().finally(() => this.#ending.delete(ending));
-    this.#ending.add(ending);
+    const ending = run.stop().finally(() => this.#ending.delete(run));
+    this.#ending.set(run, ending);
   }
 
   async stop(now: boolean): Promise<void> {
-    if (now) for (const run of this.#runs.values()) run.kill();
     for (const session of this.#runs.keys()) this.close(session);
-    await Promise.all(this.#ending);
+    if (now) for (const run of this.#ending.keys()) run.kill();
+    await Promise.all(this.#ending.values());
   }
 
   /** From its first output to its end. */
   async #follow(session: Conversation, run: Run, facts: LogFields): Promise<void> {
     const { stderr, log } = this.#options;
-    const errors = run.errors((line) => {
+    const errors = run.errors(async (line) => {
       if (stderr !== "client") log.info("program-stderr", { ...facts, text: line });
-      if (stderr !== "log") session.aside(line);
+      if (stderr === "log") return;
+      session.aside(line);
+      await session.writable();
     });
     let failure: unknown;
     try {
@@ -125,7 +132,8 @@ class Program implements Service {
     const environment: Record<string, string> = {};
     for (const name of [...HARMLESS, ...passEnv]) {
       const value = process.env[name];
-      if (value !== undefined && !NEVER.has(name)) environment[name] = value;
+      // What begins with PARLEY_ is told of the conversation, or not at all.
+      if (value !== undefined && !NEVER.has(name) && !name.startsWith("PARLEY_")) environment[name] = value;
     }
     const [, address = "", port = ""] = /^\[?(.*?)\]?:(\d+)$/.exec(session.peer) ?? [];
     return {

@@ -49,7 +49,9 @@ export interface Service {
   /** No more input. A service without this hook is finished then; one with it calls `session.finish` itself. */
   end?(session: Conversation): void | Promise<void>;
   /** Gone, for whatever reason. Called once, if `open` was. */
-  close?(session: Conversation): void;
+  close?(session: Conversation): void | Promise<void>;
+  /** The client is gone while a hook is still at work; `close` follows when that is done. */
+  cut?(session: Conversation): void;
   /** The server has ended: resolves when nothing is left of what the service began. `now`: at once. */
   stop?(now: boolean): Promise<void>;
 }

@@ -3,6 +3,7 @@
 //     stdin → lines, NUL-ended pieces or raw bytes → client.send (waits while much is queued)
 //     end of stdin → `end` → every answer printed → bye
 
+import { setTimeout as delay } from "node:timers/promises";
 import type { Client, Outcome } from "../client.ts";
 import { LineSplitter, NEWLINE, NUL } from "../lines.ts";
 import { ParleyError } from "../errors.ts";
@@ -20,6 +21,8 @@ export interface PipedOptions {
   framing: "lines" | "nul" | "raw";
 }
 
+/** How long the end of an input that is there takes to be read, in milliseconds. */
+const INPUT_END_MS = 100;
 /** Largest message made of raw bytes. */
 const RAW_CHUNK_BYTES = 64 * 1024;
 
@@ -47,12 +50,14 @@ export async function talkPiped(client: Client, report: Report, options: PipedOp
     return printed;
   });
   let inputFailed: unknown;
-  void sendAll(client, report, options).catch((error: unknown) => {
+  const sending = sendAll(client, report, options).catch((error: unknown) => {
     inputFailed = error;
     client.end();
   });
   try {
     const ended = await Promise.race([outcome, silence.tooLong]);
+    // A server that is done before us, and our input is at its end as well: give that the moment it takes to show.
+    if (ended.kind === "bye" && !client.inputEnded) await Promise.race([sending, delay(INPUT_END_MS)]);
     if (inputFailed !== undefined) throw inputFailed;
     return ended;
   } finally {

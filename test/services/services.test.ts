@@ -1,13 +1,32 @@
 // The built-in services: the common suite, and what is their own.
 
+import { join } from "node:path";
 import { expect, test } from "bun:test";
 import { echo } from "../../src/services/echo.ts";
+import { Handler } from "../../src/services/handler.ts";
+import { program } from "../../src/services/program.ts";
 import { upper } from "../../src/services/upper.ts";
+import { remember } from "../support/program.ts";
 import { startServer } from "../support/server.ts";
 import { everyService } from "./suite.ts";
 
 everyService("echo", echo, (text) => text);
 everyService("upper", upper, (text) => text.toUpperCase());
+
+const ECHO_HANDLER = join(import.meta.dir, "../support/echo-handler.ts");
+everyService("a handler file", await Handler.load(ECHO_HANDLER), (text) => text);
+
+const { log } = remember();
+const cat = program({
+  argv: ["cat"],
+  io: "frames",
+  stderr: "log",
+  pty: false,
+  passEnv: [],
+  maxMessage: 2 ** 20,
+  log,
+});
+everyService("cat, by frames", cat, (text) => text);
 
 test("echo gives back bytes that are no text, unchanged", async () => {
   await using server = await startServer({ auth: "none" });

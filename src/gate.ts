@@ -1,0 +1,16 @@
+/** Where any number of waiters wait for one thing to happen, again and again. */
+export class Gate {
+  #promise: Promise<void> | undefined;
+  #open: (() => void) | undefined;
+
+  /** Resolves when the gate is opened next. */
+  wait(): Promise<void> {
+    return (this.#promise ??= new Promise((resolve) => (this.#open = resolve)));
+  }
+
+  open(): void {
+    const open = this.#open;
+    this.#promise = this.#open = undefined;
+    open?.();
+  }
+}

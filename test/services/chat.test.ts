@@ -1,0 +1,192 @@
+// The chat: who is here under which name, what all hear in one order, and that nobody costs or imitates another.
+
+import { expect, setDefaultTimeout, test } from "bun:test";
+import { chat } from "../../src/services/chat.ts";
+import { within } from "../support/attack.ts";
+import { frame, type Peer } from "../support/peer.ts";
+import { PASSWORD, startServer, type TestServer } from "../support/server.ts";
+
+setDefaultTimeout(15_000);
+
+const open = () => startServer({ auth: "none", service: chat(), serviceName: "chat" });
+
+/** A guest, and everything heard up to the list of who is here. */
+async function join(server: TestServer): Promise<{ peer: Peer; heard: string[] }> {
+  const peer = await server.peer();
+  await peer.enter();
+  return { peer, heard: await upTo(peer, /^\* here: /) };
+}
+
+async function upTo(peer: Peer, wanted: RegExp): Promise<string[]> {
+  const heard: string[] = [];
+  for (;;) {
+    const text = await within(String(wanted), peer.text());
+    if (text === null) throw new Error(`it ended without ${String(wanted)}: ${JSON.stringify(heard)}`);
+    heard.push(text);
+    if (wanted.test(text)) return heard;
+  }
+}
+
+test("guests are numbered, told who is here, and announced to the others, who hear when they leave", async () => {
+  await using server = await open();
+  const { peer: ann, heard } = await join(server);
+  expect(heard).toEqual(["* guest-1 joined", "* here: guest-1"]);
+  const { peer: bob } = await join(server);
+  expect(await upTo(ann, /joined/)).toEqual(["* guest-2 joined"]);
+  ann.send("hello");
+  expect(await bob.text()).toBe("guest-1: hello");
+  expect(await ann.text()).toBe("guest-1: hello");
+  bob.control({ type: "end" });
+  expect(await ann.text()).toBe("* guest-2 left");
+  for (const peer of [ann, bob]) peer[Symbol.dispose]();
+});
+
+test("one user in two conversations is one: joined and left are said once", async () => {
+  await using server = await startServer({ service: chat(), serviceName: "chat" });
+  using first = await server.peer();
+  using second = await server.peer();
+  for (const peer of [first, second]) {
+    await peer.logIn("ann", PASSWORD, { control: true });
+    expect((await upTo(peer, /here/)).at(-1)).toBe("* here: ann");
+  }
+  second.send("/name bob");
+  expect(await second.text()).toBe("* your name is that of your login");
+  second.control({ type: "end" });
+  expect((await second.rest()).length).toBe(1);
+  first.send("alone");
+  expect(await first.text()).toBe("ann: alone");
+});
+
+test("/name: taken in whatever case, invalid, invisible; a new one is told to all", async () => {
+  await using server = await open();
+  const { peer: ann } = await join(server);
+  const { peer: bob } = await join(server);
+  await ann.text();
+  ann.send("/name Ann");
+  expect([await ann.text(), await bob.text()]).toEqual(Array(2).fill("* guest-1 is now Ann"));
+  for (const taken of ["Ann", "ann", "ANN", "Ａｎｎ"]) {
+    bob.send(`/name ${taken}`);
+    expect(await bob.text()).toMatch(/^\* somebody is called .+ already$/);
+  }
+  for (const bad of ["a b", "*", "a:b", "-a", "x".repeat(33), "a\u200bb", "\u115f", "Ann\u00ad"]) {
+    bob.send(`/name ${bad}`);
+    expect([bad, await bob.text()]).toEqual([bad, expect.stringMatching(/^\* a name has/) as string]);
+  }
+  ann.send("/name ann"); // one's own, written otherwise
+  expect(await ann.text()).toBe("* Ann is now ann");
+  for (const peer of [ann, bob]) peer[Symbol.dispose]();
+});
+
+test("nobody gets a name that somebody else has taken meanwhile", async () => {
+  await using server = await open();
+  const { peer: ann } = await join(server);
+  ann.send("/name guest-2");
+  await ann.text();
+  const { peer: bob, heard } = await join(server);
+  expect(heard.at(-1)).not.toBe("* here: guest-2");
+  for (const peer of [ann, bob]) peer[Symbol.dispose]();
+});
+
+test("/msg reaches the one it names, in whatever case, and nobody else; /who says who is here", async () => {
+  await using server = await open();
+  const { peer: ann } = await join(server);
+  const { peer: bob } = await join(server);
+  const { peer: eve } = await join(server);
+  await upTo(ann, /guest-3 joined/);
+  await upTo(bob, /guest-3 joined/);
+  ann.send("/msg GUEST-2 a secret: x");
+  expect([await ann.text(), await bob.text()]).toEqual(Array(2).fill("guest-1 → guest-2: a secret: x"));
+  ann.send("/msg nobody x");
+  expect(await ann.text()).toBe("* nobody here is called nobody: /who");
+  eve.send("/who");
+  expect(await eve.text()).toBe("* here: guest-1, guest-2, guest-3");
+  const { peer: late, heard } = await join(server);
+  expect(heard.join()).not.toContain("secret");
+  for (const peer of [ann, bob, eve, late]) peer[Symbol.dispose]();
+});
+
+test("a newcomer hears the last 50 lines, never more", async () => {
+  await using server = await open();
+  const { peer: ann } = await join(server);
+  for (let i = 0; i < 200; i++) ann.send(`line ${i}`);
+  await upTo(ann, /line 199/);
+  const { peer: bob, heard } = await join(server);
+  expect(heard.slice(0, -2)).toEqual(Array.from({ length: 50 }, (_, i) => `guest-1: line ${150 + i}`));
+  for (const peer of [ann, bob]) peer[Symbol.dispose]();
+});
+
+test.each(["\n", "\r", "\r\n", "\v", "\f", "\u0085", "\u2028", "\u2029"])(
+  "a line break %j forges no speaker: each line is the speaker's own",
+  async (end) => {
+    await using server = await open();
+    const { peer } = await join(server);
+    peer.send(`hi${end}bob: I am bob${end}${end}* bob left`);
+    const heard = [await peer.text(), await peer.text(), await peer.text()];
+    expect(heard).toEqual(["guest-1: hi", "guest-1: bob: I am bob", "guest-1: * bob left"]);
+    peer[Symbol.dispose]();
+  },
+);
+
+test("what is no text ends the conversation, what is too long is not said", async () => {
+  await using server = await open();
+  const { peer: ann } = await join(server);
+  const { peer: bob } = await join(server);
+  await ann.text();
+  ann.send("x".repeat(4001));
+  expect(await ann.text()).toBe("* not said: over 4000 characters");
+  bob.send(Buffer.from("ff", "hex"));
+  expect((await bob.rest()).at(-1)?.payload.toString()).toContain("bad_message");
+  expect(await ann.text()).toBe("* guest-2 left");
+  ann[Symbol.dispose]();
+  bob[Symbol.dispose]();
+});
+
+test("all hear the same in the same order, the speakers too", async () => {
+  await using server = await open();
+  const peers: Peer[] = [];
+  for (let i = 0; i < 5; i++) peers.push((await join(server)).peer);
+  for (let i = 0; i < 100; i++) for (const [index, peer] of peers.entries()) peer.send(`${index} ${i}`);
+  const heard = await Promise.all(
+    peers.map(async (peer) => {
+      const lines: string[] = [];
+      while (lines.length < 500) {
+        const text = (await within("a line", peer.text())) ?? "";
+        if (!text.startsWith("*")) lines.push(text);
+      }
+      return lines;
+    }),
+  );
+  for (const lines of heard) expect(lines).toEqual(heard[0] as string[]);
+  for (const peer of peers) peer[Symbol.dispose]();
+});
+
+test("a member that does not read is dropped, and slows nobody down", async () => {
+  await using server = await open();
+  const { peer: slow } = await join(server);
+  const { peer: ann } = await join(server);
+  const { peer: bob } = await join(server);
+  slow.socket.pause();
+  await upTo(ann, /guest-3 joined/);
+  const text = "x".repeat(4000);
+  for (let i = 0; i < 4000; i++) {
+    ann.send(`${i} ${text.slice(8)}`);
+    const [heard, own] = await Promise.all([bob.text(), ann.text()]);
+    expect(heard === own).toBe(true);
+    if (heard === "* guest-1 left") break;
+  }
+  expect((await server.event("dropped")).fields).toMatchObject({ code: "too_slow", conn: 1 });
+  for (const peer of [slow, ann, bob]) peer[Symbol.dispose]();
+});
+
+test("a speaker who floods costs no member that reads its place", async () => {
+  await using server = await open();
+  const members: Peer[] = [];
+  for (let i = 0; i < 10; i++) members.push((await join(server)).peer);
+  const { peer: loud } = await join(server);
+  const flood = frame("a\n".repeat(2000));
+  for (let i = 0; i < 256; i++) loud.raw(flood);
+  loud.send("the last");
+  await Promise.all(members.map((member) => upTo(member, /the last$/)));
+  expect(server.events.filter(({ event }) => event === "dropped")).toEqual([]);
+  for (const peer of [...members, loud]) peer[Symbol.dispose]();
+}, 30_000);
