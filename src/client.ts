@@ -53,8 +53,8 @@ export interface Durability {
   /** Dials and logs in: with what `welcome` gave to come back with, and how many payloads were received. */
   comeBack(welcome: Welcome, received: number): Promise<Return>;
   onLost(reason: string): void;
-  /** `again`: messages sent once more; `unconfirmed`: those of a session that was gone, and that nobody confirmed. */
-  onResumed(event: { afterMs: number; again: number; unconfirmed: number }): void;
+  /** `again`: messages sent once more; `isNew`: the session was gone; `unconfirmed`: what nobody confirmed of that. */
+  onResumed(event: { afterMs: number; again: number; unconfirmed: number; isNew: boolean }): void;
 }
 
 export interface ClientParts {
@@ -309,7 +309,7 @@ export class Client {
       for (const frame of kept.unacknowledged()) connection.send(frame.subarray(4));
     }
     if (this.#inputEnded) this.#sayEnd();
-    durability.onResumed({ afterMs, again: again - unconfirmed, unconfirmed });
+    durability.onResumed({ afterMs, again: again - unconfirmed, unconfirmed, isNew: !isSame });
     connection.deliver(this.#receiver(), () => this.#dealing);
     this.#room.open();
   }

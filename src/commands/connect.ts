@@ -136,14 +136,16 @@ function planRetry(
       void report.event("lost", { reason });
       if (terminal.isWatched) terminal.note(`${reason}: coming back${byHand ? ", Ctrl-C leaves" : ""}`);
     },
-    onResumed({ afterMs, again, unconfirmed }) {
-      void report.event("resumed", { after: Math.round(afterMs), again, unconfirmed });
+    onResumed({ afterMs, again, unconfirmed, isNew }) {
+      void report.event("resumed", { after: Math.round(afterMs), again, unconfirmed, new: isNew });
       const after = `reconnected after ${sayDuration(afterMs)}`;
-      const sent = `${plural(again, "message")} sent again`;
+      const sent = again === 0 ? "" : ` ${plural(again, "message")} sent again,`;
       if (unconfirmed > 0) {
         const what = unconfirmed === 1 ? "1 message was" : `${unconfirmed} messages were`;
         terminal.say(`${after}, but the session was gone: ${what} never confirmed`);
-      } else if (terminal.isWatched) terminal.note(`${after}, ${sent}, none lost`);
+      } else if (terminal.isWatched) {
+        terminal.note(`${after},${sent} ${isNew ? "in a new session" : "none lost"}`);
+      }
     },
   };
 }
