@@ -178,6 +178,8 @@ export const TOKEN_TOUCH_MS = 60 * 60 * SECOND;
 export const LOCK_TIMEOUT_MS = 10 * SECOND;
 /** Between two commits of one process, so that others get the lock. Without it they starved (measured). */
 export const COMMIT_PAUSE_MS = 2;
+/** How soon after a change a server writes down which sessions it has. */
+export const LIVE_FILE_MS = 500;
 /** How often a watched file is looked at even when no event came. */
 export const WATCH_INTERVAL_MS = 500;
 

@@ -32,6 +32,7 @@ import {
   MAX_PER_USER,
   RESUME_FOR_MS,
 } from "./limits.ts";
+import type { LiveSession } from "./live-sessions.ts";
 import type { Logger } from "./log.ts";
 import type { PendingLimit, Refusal } from "./net/admission.ts";
 import type { Connection } from "./net/connection.ts";
@@ -62,6 +63,8 @@ export interface ServerOptions {
   /** Needed for every mode but `none` and bare. */
   store?: Store;
   log: Logger;
+  /** Told when a session begins, ends, is lost or resumed. */
+  sessionsChanged?: () => void;
   /** Told what whoever develops a handler should see at once. */
   tell?: (...lines: string[]) => void;
   /** What the server shows who speaks TLS; undefined: plain text. */
@@ -221,6 +224,18 @@ export class Server {
     return this.#sessions.size;
   }
 
+  /** The sessions there are, as `users sessions` shows them. */
+  liveSessions(): LiveSession[] {
+    const instant = (at: number) => new Date(performance.timeOrigin + at).toISOString();
+    return [...this.#sessions].map(({ arrival, user, peer, since, asleepSince }) => ({
+      token: arrival.tokenId ?? null,
+      user,
+      peer,
+      since: instant(since),
+      asleep_since: asleepSince === undefined ? null : instant(asleepSince),
+    }));
+  }
+
   /** Is there nobody who could log in with a password? */
   get hasNoUsers(): boolean {
     return this.#options.store?.document.users.size === 0;
@@ -242,6 +257,7 @@ export class Server {
       maxBacklog: this.#options.maxBacklog ?? MAX_BACKLOG_BYTES,
     });
     this.#sessions.add(session);
+    this.#options.sessionsChanged?.();
     if (name !== undefined) this.#byName.set(name, session);
     this.#recheck(session);
     session.start();
@@ -255,6 +271,7 @@ export class Server {
       return connection.terminate(); // it ended just now: the next try is told so
     }
     const { id, user } = session;
+    this.#options.sessionsChanged?.();
     this.#log.info("resumed", { conn, peer: connection.peer, user, session: id, slept: sleptMs });
     this.#recheck(session);
   }
@@ -273,6 +290,7 @@ export class Server {
   #lost(session: Session, error: Error | undefined): void {
     this.#reception.release(session.connection);
     const { id: conn, peer, user, received } = session;
+    this.#options.sessionsChanged?.();
     this.#log.info("lost", { conn, peer, user, received, error: error && messageOf(error) });
   }
 
@@ -302,6 +320,7 @@ export class Server {
 
   #closed(session: Session, error: Error | undefined): void {
     this.#sessions.delete(session);
+    this.#options.sessionsChanged?.();
     if (session.arrival.resumption !== undefined) this.#byName.delete(session.arrival.resumption.name);
     this.#reception.release(session.connection);
     const { id: conn, peer, user, received, bye } = session;

@@ -54,6 +54,8 @@ export class Session implements Conversation, Receiver {
   readonly arrival: Arrival;
   /** The one that it has, or had last. */
   connection: Connection;
+  /** When it began, by `performance.now`. */
+  readonly since = performance.now();
   data: unknown = undefined;
   /** Payloads received from the peer. */
   received = 0;

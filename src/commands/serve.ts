@@ -12,6 +12,7 @@ import { DataFolder } from "../data-folder.ts";
 import { messageOf, ParleyError, systemCode } from "../errors.ts";
 import { DEFAULT_PORT, DRAIN_TIMEOUT_MS, MIN_PASSWORD_LENGTH, sayDuration } from "../limits.ts";
 import { makeKeyFile } from "../key-file.ts";
+import { LiveFile } from "../live-sessions.ts";
 import { LOG_FORMATS, LOG_LEVELS, openLog, type LogFile } from "../log.ts";
 import { formatAddress } from "../address.ts";
 import { Server } from "../server.ts";
@@ -66,8 +67,9 @@ async function serve(flags: ServeFlags): Promise<void> {
   try {
     const wanted = options.port;
     const { service, name: serviceName, handler } = await chooseService(flags, options.maxFrame, log);
-    const server = new Server({
+    const server: Server = new Server({
       ...options,
+      sessionsChanged: () => live?.touch(),
       service,
       serviceName,
       tls,
@@ -76,6 +78,13 @@ async function serve(flags: ServeFlags): Promise<void> {
       log,
       tell: (...lines) => terminal.isWatched && terminal.say(...lines),
     });
+    const live =
+      store &&
+      new LiveFile(
+        folder.path,
+        () => server.liveSessions(),
+        (error) => log.warn("users-failed", { reason: messageOf(error) }),
+      );
     if (flags.has("check")) {
       await server.stop(0);
       terminal.say("everything is in order");
@@ -86,6 +95,7 @@ async function serve(flags: ServeFlags): Promise<void> {
     const stopped = handleSignals(server, { log, terminal, drainMs, reload });
     announce(server, options, flags, terminal, { wanted, logPath, serviceName, pin: tls?.pin });
     await stopped.finally(unwatch);
+    live?.remove();
   } finally {
     log.close();
   }

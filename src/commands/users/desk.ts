@@ -26,11 +26,15 @@ export class Desk<Name extends string> {
   readonly flags: Flags<Name | keyof typeof usersFlags>;
   readonly terminal;
   readonly store: Store;
+  /** Where the store is. */
+  readonly folder: string;
 
   constructor(args: unknown) {
     this.flags = new Flags(args as Arguments);
     this.terminal = terminalOf(this.flags);
-    this.store = new Store(new DataFolder(this.flags.text("data")).users);
+    const folder = new DataFolder(this.flags.text("data"));
+    this.folder = folder.path;
+    this.store = new Store(folder.users);
   }
 
   /** The user named on the command line. @throws {ParleyError} `usage` when that can be no user. */

@@ -3,6 +3,7 @@
 import { defineCommand } from "citty";
 import { AccountError, aliveUntil, forgetHost, isAlive, revokeTokens } from "../../auth/accounts.ts";
 import { usageError } from "../../errors.ts";
+import { readLiveSessions } from "../../live-sessions.ts";
 import type { FlagsDef } from "../parse.ts";
 import { Desk, expectUser, usersFlags } from "./desk.ts";
 
@@ -18,6 +19,15 @@ export const sessions = defineCommand({
     const name = given === undefined ? undefined : desk.name(given);
     if (name !== undefined) expectUser(desk, name);
     const now = Date.now();
+    const live = readLiveSessions(desk.folder);
+    const stateOf = (id: string) => {
+      const own = live.filter(({ token }) => token === id);
+      const awake = own.filter(({ asleep_since }) => asleep_since === null);
+      return {
+        live: awake.length,
+        asleep_since: own.find((one) => one.asleep_since !== null)?.asleep_since ?? null,
+      };
+    };
     const rows = [...desk.store.document.tokens]
       .filter(([, token]) => isAlive(token, now) && (name === undefined || token.user === name))
       .map(([id, token]) => ({
@@ -27,6 +37,7 @@ export const sessions = defineCommand({
         used: token.used,
         until: new Date(aliveUntil(token)).toISOString(),
         from: token.peer ?? null,
+        ...stateOf(id),
       }));
     desk.table(rows, "there are no sessions");
   },

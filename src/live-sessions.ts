@@ -1,0 +1,84 @@
+// Which sessions a running server has, for `users sessions` in another process: a small file for each server in the data
+// folder, written anew within half a second of a change, gone with the server.
+//
+//     sessions-4711.json  {"sessions":[{"token":"…","user":"ann","peer":"…","since":"…","asleep_since":null}]}
+
+import { readdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import * as v from "valibot";
+import { systemCode } from "./errors.ts";
+import { LIVE_FILE_MS } from "./limits.ts";
+import { readPrivateFile, removeIfThere } from "./private-file.ts";
+
+const LiveSession = v.object({
+  /** Id of the token that it came in with, or that it was given. */
+  token: v.nullable(v.string()),
+  user: v.nullable(v.string()),
+  peer: v.string(),
+  since: v.string(),
+  /** Since when its connection is lost; null while it has one. */
+  asleep_since: v.nullable(v.string()),
+});
+export type LiveSession = v.InferOutput<typeof LiveSession>;
+const File = v.object({ sessions: v.array(LiveSession) });
+
+const NAME = /^sessions-(\d+)\.json$/;
+
+/** A server's own file. */
+export class LiveFile {
+  readonly #path: string;
+  readonly #list: () => LiveSession[];
+  readonly #failed: (error: unknown) => void;
+  #timer: Timer | undefined;
+
+  /** @param failed told when the file cannot be written: nothing else depends on it. */
+  constructor(folder: string, list: () => LiveSession[], failed: (error: unknown) => void) {
+    this.#path = join(folder, `sessions-${process.pid}.json`);
+    this.#list = list;
+    this.#failed = failed;
+    for (const { path, pid } of filesIn(folder)) if (!isRunning(pid)) removeIfThere(path);
+  }
+
+  /** Something has changed. */
+  touch(): void {
+    this.#timer ??= setTimeout(() => {
+      this.#timer = undefined;
+      try {
+        writeFileSync(this.#path, `${JSON.stringify({ sessions: this.#list() })}\n`, { mode: 0o600 });
+      } catch (error) {
+        this.#failed(error);
+      }
+    }, LIVE_FILE_MS).unref();
+  }
+
+  remove(): void {
+    clearTimeout(this.#timer);
+    removeIfThere(this.#path);
+  }
+}
+
+/** The sessions of every server that runs with this data folder. A file that is just being written counts as empty. */
+export function readLiveSessions(folder: string): LiveSession[] {
+  return filesIn(folder).flatMap(({ path, pid }) => {
+    if (!isRunning(pid)) return [];
+    const { text } = readPrivateFile(path);
+    const parsed = v.safeParse(v.pipe(v.string(), v.parseJson(), File), text ?? "");
+    return parsed.success ? parsed.output.sessions : [];
+  });
+}
+
+function filesIn(folder: string): { path: string; pid: number }[] {
+  return readdirSync(folder).flatMap((name) => {
+    const pid = NAME.exec(name)?.[1];
+    return pid === undefined ? [] : [{ path: join(folder, name), pid: Number(pid) }];
+  });
+}
+
+function isRunning(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return systemCode(error) === "EPERM"; // somebody else's, but there
+  }
+}
