@@ -111,8 +111,9 @@ async function sendAll(client: Client, report: Report, options: PipedOptions): P
       if (message.length > client.maxFrame) throw tooLong(message, client);
       client.send(message);
       report.sent(message);
+      const isFull = client.writable(); // undefined, but for the moments in which too much is unconfirmed or queued
+      if (isFull !== undefined) await isFull;
     }
-    await client.writable();
   }
   client.end();
 }
