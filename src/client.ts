@@ -88,6 +88,8 @@ export class Client {
   #receive: (payload: Uint8Array) => void | Promise<void> = () => undefined;
   /** What was received last, while it is dealt with. */
   #dealing: Promise<void> | undefined;
+  /** Those of sessions that were gone. */
+  #receivedBefore = 0;
   #isAway = false;
   #over = false;
   #inputEnded = false;
@@ -200,14 +202,10 @@ export class Client {
       if (demand !== undefined) return this.#settle({ kind: "misfit", reason: demand });
     }
     this.received++;
-    const ledger = this.#ledger;
-    if (ledger === undefined) return this.#receive(payload);
-    ledger.delivered++;
     const pending = this.#receive(payload);
-    if (pending === undefined) return ledger.take(payload.length);
+    if (pending === undefined) return undefined;
     const dealing = pending.then(() => {
       this.#dealing = undefined;
-      ledger.take(payload.length);
     });
     return (this.#dealing = dealing);
   }
@@ -271,7 +269,7 @@ export class Client {
       await delay(Math.min(pause, left));
       if (this.#over || this.welcome === undefined) return;
       try {
-        const found = await durability.comeBack(this.welcome, this.#ledger?.delivered ?? 0);
+        const found = await durability.comeBack(this.welcome, this.received - this.#receivedBefore);
         return this.#goOn(found, performance.now() - lostAt, durability);
       } catch (error) {
         const wait = waitAfter(error);
@@ -304,8 +302,10 @@ export class Client {
     this.welcome = { resume_key, ...welcome };
     if (!isSame) this.#openBooks();
     const ledger = this.#ledger;
-    if (isSame && ledger !== undefined) connection.sendAgain(ledger.retention);
-    else if (resend && kept !== undefined) {
+    if (isSame && ledger !== undefined) {
+      ledger.moved(this.received - this.#receivedBefore);
+      connection.sendAgain(ledger.retention);
+    } else if (resend && kept !== undefined) {
       for (const frame of kept.unacknowledged()) connection.send(frame.subarray(4));
     }
     if (this.#inputEnded) this.#sayEnd();
@@ -318,7 +318,12 @@ export class Client {
   #openBooks(): void {
     this.#ledger = undefined;
     if (this.welcome?.session === undefined) return;
-    this.#ledger = new Ledger(this.#acks, (received) => this.#connection.sendControl(encodeAck(received)));
+    this.#receivedBefore = this.received;
+    this.#ledger = new Ledger(this.#acks, {
+      taken: () => this.received - this.#receivedBefore - (this.#dealing === undefined ? 0 : 1),
+      bytes: () => this.#connection.bytes,
+      tell: (received) => this.#connection.sendControl(encodeAck(received)),
+    });
     this.#connection.retain(this.#ledger.retention);
   }
 

@@ -27,34 +27,36 @@ export class AckClock {
   }
 }
 
+/** What a ledger asks of whoever keeps it; nothing is done for each message. */
+export interface Books {
+  /** Payloads of the peer that are done with, in all. */
+  taken(): number;
+  /** Bytes received over the present connection. */
+  bytes(): number;
+  /** Sends an `ack` to the peer, if there is a connection. */
+  tell(received: number): void;
+}
+
 export class Ledger {
   /** What was sent. */
   readonly retention = new Retention();
-  /** Payloads of the peer handed on, and those that are done with. */
-  delivered = 0;
-  taken = 0;
   readonly #clock: AckClock;
-  /** Sends an `ack` to the peer, if there is a connection. */
-  readonly #tell: (received: number) => void;
+  readonly #books: Books;
   #told = 0;
-  #bytes = 0;
+  #toldBytes = 0;
   #isDue = false;
 
-  constructor(clock: AckClock, tell: (received: number) => void) {
+  constructor(clock: AckClock, books: Books) {
     this.#clock = clock;
-    this.#tell = tell;
-  }
-
-  /** A payload of `bytes` is done with. */
-  take(bytes: number): void {
-    this.taken++;
-    this.#bytes += bytes;
+    this.#books = books;
   }
 
   /** Everything that came at once has been seen to: time to think of acknowledging. */
   turnEnded(): void {
-    const news = this.taken - this.#told;
-    if (news >= ACK_FRAMES || this.#bytes >= ACK_BYTES) return this.acknowledge();
+    const news = this.#books.taken() - this.#told;
+    if (news >= ACK_FRAMES || (news > 0 && this.#books.bytes() - this.#toldBytes >= ACK_BYTES)) {
+      return this.acknowledge();
+    }
     if (news === 0 || this.#isDue) return;
     this.#isDue = true;
     this.#clock.add(this);
@@ -63,15 +65,16 @@ export class Ledger {
   /** Tells the peer what was taken, if that is news. */
   acknowledge(): void {
     this.#isDue = false;
-    if (this.taken === this.#told) return;
-    this.#told = this.taken;
-    this.#bytes = 0;
-    this.#tell(this.taken);
+    const taken = this.#books.taken();
+    if (taken === this.#told) return;
+    this.#told = taken;
+    this.#toldBytes = this.#books.bytes();
+    this.#books.tell(taken);
   }
 
-  /** The peer has been told `received` by another way. */
-  hasTold(received: number): void {
-    this.#told = Math.min(received, this.taken);
-    this.#bytes = 0;
+  /** There is another connection, over which the peer was told `received`. */
+  moved(received: number): void {
+    this.#told = received;
+    this.#toldBytes = 0;
   }
 }

@@ -78,6 +78,8 @@ export class Session implements Conversation, Receiver {
   #draining = false;
   /** The hook at work, if one is. */
   #hook: Promise<void> | undefined;
+  /** Is there anything to ask before a message is delivered? */
+  #isOdd = false;
   #inputEnded = false;
   /** The end has been said, and waits behind what is parked. */
   #endParked = false;
@@ -96,7 +98,11 @@ export class Session implements Conversation, Receiver {
     this.#context = context;
     this.#acknowledges = arrival.resumption?.isWanted === true;
     if (arrival.resumption !== undefined) {
-      this.#ledger = new Ledger(context.acks, (received) => this.connection.sendControl(encodeAck(received)));
+      this.#ledger = new Ledger(context.acks, {
+        taken: () => (this.#hook === undefined ? this.received : this.received - 1),
+        bytes: () => this.connection.bytes,
+        tell: (received) => this.connection.sendControl(encodeAck(received)),
+      });
     }
   }
 
@@ -170,7 +176,7 @@ export class Session implements Conversation, Receiver {
   /** The server is stopping: the service is told that no more is coming, and says `bye` when it has said all. */
   shutDown(): void {
     if (this.#shuttingDown) return;
-    this.#shuttingDown = true;
+    this.#shuttingDown = this.#isOdd = true;
     const { service, events } = this.#context;
     if (service.end === undefined) return this.finish();
     if (this.#inputEnded) return; // it knows already
@@ -186,15 +192,27 @@ export class Session implements Conversation, Receiver {
   // --- for the connection ---
 
   payload(payload: Uint8Array): void | Promise<void> {
+    // The hot path asks one question.
+    if (this.#isOdd) return this.#oddPayload(payload);
+    this.received++;
+    const pending = this.#context.service.message(this, payload);
+    return pending === undefined ? undefined : this.#await(pending);
+  }
+
+  #oddPayload(payload: Uint8Array): void | Promise<void> {
     if (this.#shuttingDown || this.bye !== undefined) return undefined; // too late to be answered
     if (this.#inputEnded) throw new MessageError("bad_message", "a message came after the end", AFTER_END);
-    const ledger = this.#ledger;
-    if (ledger === undefined) {
-      this.received++;
-      return this.#context.service.message(this, payload);
-    }
     if (this.#parked.length > 0 || this.#awaitsAck) return this.#park(payload);
-    return this.#deliver(ledger, payload);
+    this.#isOdd = false;
+    return this.payload(payload);
+  }
+
+  /** A hook is at work: until then its message is not taken. */
+  #await(pending: Promise<void>): Promise<void> {
+    const hook = pending.then(() => {
+      this.#hook = undefined;
+    });
+    return (this.#hook = hook);
   }
 
   /** Is so much unacknowledged that the client has to acknowledge before it is answered? */
@@ -229,7 +247,11 @@ export class Session implements Conversation, Receiver {
   }
 
   turnEnded(): void {
-    this.#ledger?.turnEnded();
+    const ledger = this.#ledger;
+    if (ledger === undefined) return;
+    ledger.turnEnded();
+    // Looked at once a turn: what one turn answers is bounded by what the client may leave unconfirmed.
+    if (ledger.retention.isFull) this.#isOdd = true;
   }
 
   /** FIN: no more input, unless `end` has said so before. Of one that could come back it is a loss. */
@@ -261,6 +283,7 @@ export class Session implements Conversation, Receiver {
     if (this.bye !== undefined || this.#over) return;
     if (this.connection.finishing && this.asleepSince === undefined) return;
     this.bye = code;
+    this.#isOdd = true;
     const said = message.slice(0, MAX_BYE_LENGTH);
     this.#farewell = encodeMessage({ type: "bye", code, message: said, status });
     if (this.asleepSince !== undefined) {
@@ -292,7 +315,7 @@ export class Session implements Conversation, Receiver {
       this.#fallAsleep();
       connection.finish();
     }
-    return this.#ledger?.delivered ?? 0;
+    return this.received;
   }
 
   /** Goes on over `connection`; the client has `received` payloads. False when that cannot be. */
@@ -301,7 +324,7 @@ export class Session implements Conversation, Receiver {
     if (ledger === undefined || this.#over || !ledger.retention.acknowledge(received)) return false;
     this.connection = connection;
     this.asleepSince = undefined;
-    ledger.hasTold(ledger.delivered);
+    ledger.moved(this.received);
     connection.sendAgain(ledger.retention);
     if (this.#farewell !== undefined) {
       connection.sendControl(this.#farewell);
@@ -348,7 +371,7 @@ export class Session implements Conversation, Receiver {
 
   #inputIsOver(): void | Promise<void> {
     if (this.#inputEnded) return;
-    this.#inputEnded = true;
+    this.#inputEnded = this.#isOdd = true;
     if (this.#parked.length === 0) return this.#endInput();
     this.#endParked = true; // until what waits before it is delivered
   }
@@ -364,23 +387,12 @@ export class Session implements Conversation, Receiver {
     this.#madeRoom();
   }
 
-  #deliver(ledger: Ledger, payload: Uint8Array): void | Promise<void> {
-    this.received++;
-    ledger.delivered++;
-    const pending = this.#context.service.message(this, payload);
-    if (pending === undefined) return ledger.take(payload.length);
-    const hook = pending.then(() => {
-      this.#hook = undefined;
-      ledger.take(payload.length);
-    });
-    return (this.#hook = hook);
-  }
-
   /** The client has yet to acknowledge much: what it says now waits, while its acknowledgements are read on. */
   #park(payload: Uint8Array): void {
     if (this.#parkedBytes > 2 * MAX_UNACKNOWLEDGED_BYTES) {
       throw new ConnectionError("too_slow", "too much came while answers were not acknowledged");
     }
+    this.#isOdd = true;
     if (this.#parked === NONE) this.#parked = [];
     this.#parked.push(payload);
     this.#parkedBytes += payload.length;
@@ -401,7 +413,9 @@ export class Session implements Conversation, Receiver {
         const payload = this.#parked.shift();
         if (payload === undefined) break;
         this.#parkedBytes -= payload.length;
-        await this.#deliver(ledger, payload);
+        this.received++;
+        const pending = this.#context.service.message(this, payload);
+        if (pending !== undefined) await this.#await(pending);
       }
       ledger.turnEnded();
       if (this.#parked.length > 0 || !this.#endParked) return;

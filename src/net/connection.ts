@@ -55,6 +55,8 @@ export class Connection implements InboxEvents, SenderEvents, FarewellEvents {
   readonly pin: string | undefined;
   /** Chunks received, ever: whoever looks for silence compares. */
   chunks = 0;
+  /** Bytes in them. */
+  bytes = 0;
   /** Set when a read found less than it had room for: all that had arrived by then is here. */
   caughtUp = false;
 
@@ -281,6 +283,7 @@ export class Connection implements InboxEvents, SenderEvents, FarewellEvents {
   /** The socket's `data`. */
   received(chunk: Uint8Array): void {
     this.chunks++;
+    this.bytes += chunk.length;
     if (chunk.length < RECEIVE_BUFFER_BYTES) this.caughtUp = true;
     this.#tap?.("in", chunk);
     if (this.#farewell === undefined) this.#inbox.arrived(chunk);
