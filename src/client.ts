@@ -163,8 +163,7 @@ export class Client {
   /** We will not come back: the server need keep nothing for us. */
   #sayBye(): void {
     if (this.#ledger === undefined || this.#isAway) return;
-    const bye = { type: "bye" as const, code: "left", message: "the client has left" };
-    this.#connection.sendControl(encodeMessage(bye));
+    this.#connection.sendControl(GOODBYE);
   }
 
   /**
@@ -190,6 +189,11 @@ export class Client {
       payload: (payload) => this.#payload(payload),
       control: (payload) => this.#control(payload),
       turnEnded: ledger && (() => ledger.turnEnded()),
+      cut: () => {
+        // What waits in the old connection is sent again over the new one.
+        if (this.#parts.durability !== undefined && ledger !== undefined)
+          this.#lost("the connection was lost");
+      },
       end: () => this.#closed("the server closed the connection"),
       fail: (error) => this.#lost(messageOf(error)),
       close: (error) => this.#lost(`the connection was ${error === undefined ? "closed" : "reset"}`),
@@ -285,10 +289,14 @@ export class Client {
 
   #goOn({ connection, welcome }: Return, afterMs: number, durability: Durability): void {
     const { resend } = durability;
-    if (this.#over) return connection.finish();
+    if (this.#over) {
+      connection.sendControl(GOODBYE); // or the server would keep the session for somebody who has left
+      return connection.finish();
+    }
     const kept = this.#ledger?.retention;
     const isSame = welcome.resumed === true;
-    if (isSame && kept?.acknowledge(welcome.received ?? 0) === false) {
+    const received = welcome.received ?? 0;
+    if (isSame && (kept?.accepts(received) !== true || !kept.acknowledge(received))) {
       connection.finish();
       return this.#settle({ kind: "lost", reason: "the server has received more than was sent" });
     }
@@ -361,6 +369,8 @@ export class Client {
     this.#connection.finish();
   }
 }
+
+const GOODBYE = encodeMessage({ type: "bye", code: "left", message: "the client has left" });
 
 /** How long to wait at least before the next try, in milliseconds; undefined when there should be none. */
 function waitAfter(error: unknown): number | undefined {

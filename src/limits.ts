@@ -130,6 +130,8 @@ export const RELOAD_QUIET_MS = 100;
 
 /** How long a session whose connection was lost is kept. `--resume-for` */
 export const RESUME_FOR_MS = 120 * SECOND;
+/** What is kept for all sessions that sleep. */
+export const MAX_SLEEPING_BYTES = 64 * MIB;
 /** What is taken is acknowledged at least this often (wire protocol, section 5): frames, bytes, time. */
 export const ACK_FRAMES = 32;
 export const ACK_BYTES = 64 * KIB;

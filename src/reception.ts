@@ -45,7 +45,7 @@ export interface ReceptionOptions extends AuthenticatorOptions {
   /** How long the session of a lost connection is kept, at most. */
   resumeForMs: number;
   /** The session of that name, let go by its connection, if it is there and `proves` is content with it. */
-  revive(name: string, proves: (arrival: Arrival) => boolean): Revived | undefined;
+  revive(name: string, received: number, proves: (arrival: Arrival) => boolean): Revived | undefined;
   log: Logger;
   /** Equal refusals that are logged one by one in a minute. */
   logBurst: number;
@@ -161,7 +161,7 @@ export class Reception {
       );
       return isRight && resumption !== undefined && encrypted === connection.encrypted;
     };
-    const revived = this.#options.revive(login.session, proves);
+    const revived = this.#options.revive(login.session, login.received, proves);
     if (revived === undefined) throw refusal("session_gone", "that session is gone: log in anew");
     if (revived.arrival.user !== null) this.#seats.set(connection, revived.arrival.user);
     return revived;
@@ -189,7 +189,7 @@ export class Reception {
       source,
       fields: { conn, peer, reason: error.message },
     });
-    if (!admission.penalises(address)) return 0;
+    if (error.code === "session_gone" || !admission.penalises(address)) return 0;
     const now = performance.now();
     this.#failedLogins.count(source, now);
     return REFUSAL_DELAYS_MS[this.#failedLogins.recent(source, now) - 1] ?? 0;

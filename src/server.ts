@@ -30,6 +30,7 @@ import {
   MAX_PENDING,
   MAX_PENDING_PER_ADDRESS,
   MAX_PER_USER,
+  MAX_SLEEPING_BYTES,
   RESUME_FOR_MS,
 } from "./limits.ts";
 import type { LiveSession } from "./live-sessions.ts";
@@ -154,7 +155,7 @@ export class Server {
       loginTimeoutMs: options.loginTimeoutMs ?? LOGIN_TIMEOUT_MS,
       keepalive: keepaliveMs / 1000,
       resumeForMs,
-      revive: (name, proves) => this.#revive(name, proves),
+      revive: (name, received, proves) => this.#revive(name, received, proves),
       log: options.log,
       logBurst: options.logBurst ?? LOG_BURST,
     });
@@ -258,7 +259,7 @@ export class Server {
     });
     this.#sessions.add(session);
     this.#options.sessionsChanged?.();
-    if (name !== undefined) this.#byName.set(name, session);
+    if (name !== undefined && arrival.resumption?.forMs !== 0) this.#byName.set(name, session);
     this.#recheck(session);
     session.start();
   }
@@ -277,9 +278,9 @@ export class Server {
   }
 
   /** The session that somebody wants back, if it is there and the credential behind it still holds. */
-  #revive(name: string, proves: (arrival: Arrival) => boolean): Revived | undefined {
+  #revive(name: string, received: number, proves: (arrival: Arrival) => boolean): Revived | undefined {
     const session = this.#byName.get(name);
-    if (session === undefined || !proves(session.arrival)) return undefined;
+    if (session === undefined || !proves(session.arrival) || !session.accepts(received)) return undefined;
     this.#options.store?.reload();
     this.#recheck(session);
     if (session.over) return undefined;
@@ -292,6 +293,25 @@ export class Server {
     const { id: conn, peer, user, received } = session;
     this.#options.sessionsChanged?.();
     this.#log.info("lost", { conn, peer, user, received, error: error && messageOf(error) });
+    this.#limitSleepers(user);
+  }
+
+  /** Sleepers cost memory, and a program each: the one that has slept longest makes room. */
+  #limitSleepers(user: string | null): void {
+    const asleep = [...this.#sessions]
+      .filter(({ asleepSince }) => asleepSince !== undefined)
+      .sort((a, b) => (a.asleepSince ?? 0) - (b.asleepSince ?? 0));
+    const own = asleep.filter((session) => user !== null && session.user === user);
+    const { maxPerUser = MAX_PER_USER, maxConnections = MAX_CONNECTIONS } = this.#options;
+    for (const session of own.slice(0, Math.max(0, own.length - maxPerUser))) this.#expire(session);
+    let bytes = asleep.reduce((sum, { kept }) => sum + kept, 0);
+    let count = asleep.length;
+    for (const session of asleep) {
+      if (count <= maxConnections && bytes <= MAX_SLEEPING_BYTES) return;
+      count--;
+      bytes -= session.kept;
+      if (!session.over) this.#expire(session);
+    }
   }
 
   #failed(session: Session, error: unknown): void {

@@ -76,6 +76,7 @@ export class Session implements Conversation, Receiver {
   #parked: Uint8Array[] = NONE;
   #parkedBytes = 0;
   #draining = false;
+  #opening: Promise<void> | undefined;
   /** The hook at work, if one is. */
   #hook: Promise<void> | undefined;
   /** Is there anything to ask before a message is delivered? */
@@ -103,6 +104,8 @@ export class Session implements Conversation, Receiver {
         bytes: () => this.connection.bytes,
         tell: (received) => this.connection.sendControl(encodeAck(received)),
       });
+      this.#ledger.retention.limit = context.maxBacklog;
+      this.#ledger.retention.overflow = () => this.#overflow();
     }
   }
 
@@ -123,7 +126,11 @@ export class Session implements Conversation, Receiver {
   start(): void {
     // One that will not come back is told what was taken, and nothing is kept for it.
     if (this.#mayComeBack) this.connection.retain(this.#ledger?.retention);
-    this.connection.deliver(this, () => this.#context.service.open?.(this));
+    this.connection.deliver(this, () => {
+      const pending = this.#context.service.open?.(this);
+      if (pending === undefined) return undefined;
+      return (this.#opening = pending.finally(() => (this.#opening = undefined)));
+    });
   }
 
   // --- for the service ---
@@ -137,9 +144,14 @@ export class Session implements Conversation, Receiver {
     const retention = this.#ledger?.retention;
     if (retention === undefined || this.#over) return;
     retention.add(typeof message === "string" ? Buffer.from(message) : message);
-    if (retention.bytes <= this.#context.maxBacklog) return;
-    // Nothing is dropped: rather the whole session, and the client is told so when it comes back.
-    this.#end(new ConnectionError("too_slow", "too much was said while the client was away"));
+  }
+
+  /** More is unacknowledged than may be. Nothing is dropped: rather the whole session. */
+  #overflow(): void {
+    if (!this.#acknowledges && this.asleepSince === undefined) return this.#forgetLedger();
+    const error = new ConnectionError("too_slow", "too much was left unacknowledged");
+    if (this.asleepSince === undefined) this.#context.events.failed(this, error);
+    else this.#end(error);
   }
 
   text(payload: Uint8Array): string {
@@ -202,7 +214,7 @@ export class Session implements Conversation, Receiver {
   #oddPayload(payload: Uint8Array): void | Promise<void> {
     if (this.#shuttingDown || this.bye !== undefined) return undefined; // too late to be answered
     if (this.#inputEnded) throw new MessageError("bad_message", "a message came after the end", AFTER_END);
-    if (this.#parked.length > 0 || this.#awaitsAck) return this.#park(payload);
+    if (this.#parked.length > 0 || this.#draining || this.#awaitsAck) return this.#park(payload);
     this.#isOdd = false;
     return this.payload(payload);
   }
@@ -218,9 +230,7 @@ export class Session implements Conversation, Receiver {
   /** Is so much unacknowledged that the client has to acknowledge before it is answered? */
   get #awaitsAck(): boolean {
     const retention = this.#ledger?.retention;
-    if (retention?.isFull !== true) return false;
-    if (!this.#acknowledges && retention.bytes > this.#context.maxBacklog) this.#forgetLedger();
-    return this.#acknowledges;
+    return retention?.isFull === true && this.#acknowledges;
   }
 
   /** The client does not acknowledge: it cannot come back either. */
@@ -267,8 +277,10 @@ export class Session implements Conversation, Receiver {
     else this.#context.events.failed(this, error);
   }
 
-  cut(): void {
-    if (!this.#mayComeBack) this.#context.service.cut?.(this);
+  cut(error: Error | undefined): void {
+    if (this.#mayComeBack)
+      this.close(error); // the hook goes on, and what it sends is kept
+    else if (error !== undefined) this.#context.service.cut?.(this);
   }
 
   close(error: Error | undefined): void {
@@ -280,17 +292,16 @@ export class Session implements Conversation, Receiver {
 
   /** Says `bye`, after every answer, and closes. */
   sayBye(code: ByeCode, message: string, status?: number): void {
-    if (this.bye !== undefined || this.#over) return;
+    if (this.#over) return;
+    if (this.asleepSince !== undefined && code !== "done") return this.#end(undefined); // there is no coming back
+    if (this.bye !== undefined) return;
     if (this.connection.finishing && this.asleepSince === undefined) return;
     this.bye = code;
     this.#isOdd = true;
     const said = message.slice(0, MAX_BYE_LENGTH);
     this.#farewell = encodeMessage({ type: "bye", code, message: said, status });
     if (this.asleepSince !== undefined) {
-      // What was answered while the client was away is kept for it; a credential that is gone is not.
-      if (code !== "done") this.#end(undefined);
-      else this.#closeService();
-      return;
+      return this.#closeService(); // what was answered while the client was away is kept for it
     }
     this.#ledger?.acknowledge();
     if (this.arrival.control) this.connection.sendControl(this.#farewell);
@@ -318,10 +329,21 @@ export class Session implements Conversation, Receiver {
     return this.received;
   }
 
+  /** Could a client that has `received` payloads come back to this? */
+  accepts(received: number): boolean {
+    return this.#ledger?.retention.accepts(received) === true && !this.#over;
+  }
+
+  /** Bytes kept for the client. */
+  get kept(): number {
+    return this.#ledger?.retention.bytes ?? 0;
+  }
+
   /** Goes on over `connection`; the client has `received` payloads. False when that cannot be. */
   resume(connection: Connection, received: number): boolean {
     const ledger = this.#ledger;
-    if (ledger === undefined || this.#over || !ledger.retention.acknowledge(received)) return false;
+    if (ledger === undefined || !this.accepts(received)) return false;
+    ledger.retention.acknowledge(received);
     this.connection = connection;
     this.asleepSince = undefined;
     ledger.moved(this.received);
@@ -332,7 +354,7 @@ export class Session implements Conversation, Receiver {
       this.#part();
       return true;
     }
-    connection.deliver(this, () => this.#hook); // one that is still at work is not joined by another
+    connection.deliver(this, () => this.#opening ?? this.#hook); // one that is still at work is not joined by another
     this.#madeRoom();
     return true;
   }
@@ -366,13 +388,14 @@ export class Session implements Conversation, Receiver {
   }
 
   get #mayComeBack(): boolean {
-    return (this.arrival.resumption?.forMs ?? 0) > 0 && !this.#peerLeft && !this.#shuttingDown;
+    const keeps = this.#ledger !== undefined && (this.arrival.resumption?.forMs ?? 0) > 0;
+    return keeps && !this.#peerLeft && !this.#shuttingDown;
   }
 
   #inputIsOver(): void | Promise<void> {
     if (this.#inputEnded) return;
     this.#inputEnded = this.#isOdd = true;
-    if (this.#parked.length === 0) return this.#endInput();
+    if (this.#parked.length === 0 && !this.#draining) return this.#endInput();
     this.#endParked = true; // until what waits before it is delivered
   }
 
@@ -409,7 +432,7 @@ export class Session implements Conversation, Receiver {
     this.#draining = true;
     try {
       await this.#hook;
-      while (this.#parked.length > 0 && !ledger.retention.isFull) {
+      while (this.#parked.length > 0 && !ledger.retention.isFull && this.bye === undefined && !this.#over) {
         const payload = this.#parked.shift();
         if (payload === undefined) break;
         this.#parkedBytes -= payload.length;

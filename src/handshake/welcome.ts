@@ -145,6 +145,7 @@ async function logIn(
     max_frame: maxFrame,
     messages: options.takesLines ? "lines" : undefined,
   });
+  let gone = 0;
   for (let attemptsLeft = maxAttempts - 1; ; attemptsLeft--) {
     const payload = await connection.read();
     if (payload === null) throw new HandshakeError("gone", "the client left before logging in");
@@ -164,11 +165,14 @@ async function logIn(
       return arrival;
     } catch (error) {
       if (!(error instanceof LoginError)) throw error;
-      if (error.code === "session_gone") attemptsLeft++; // nobody's fault
+      if (error.code === "session_gone" && ++gone <= MAX_GONE) attemptsLeft++; // nobody's fault
       await refuse(connection, error, attemptsLeft, options);
     }
   }
 }
+
+/** Sessions that may be asked for in vain on one connection before it costs attempts. */
+const MAX_GONE = 3;
 
 type Welcomed = Arrival & { welcome: Welcome };
 

@@ -22,8 +22,8 @@ export interface Receiver {
   end(): void | Promise<void>;
   /** The peer broke the framing or left too much unread, or a receiver threw: nothing more is delivered. */
   fail(error: unknown): void;
-  /** The connection was reset while something is still with the receiver: nobody waits for it any more. */
-  cut?(): void;
+  /** The connection is gone while something is still with the receiver; `close` follows when that is done. */
+  cut?(error: Error | undefined): void;
   /** The connection is gone; called once, last. `error` when it was reset. */
   close(error: Error | undefined): void;
 }
@@ -117,7 +117,7 @@ export class Inbox {
     if (error === undefined) this.#ended = true;
     this.#wake();
     if (this.#holds === 0) this.#events.turn();
-    if (error !== undefined && this.busy) this.#receiver?.cut?.();
+    if (this.busy) this.#receiver?.cut?.(error);
     this.#deliverClose();
   }
 

@@ -19,6 +19,9 @@ export class Retention {
   frames = 0;
   /** Bytes kept, headers and what is acknowledged of the first run included. */
   bytes = 0;
+  /** Called when more is kept than {@link limit}, in bytes. */
+  overflow: (() => void) | undefined;
+  limit = Infinity;
   #runs: Run[] = [];
   /** How many payload frames of the first run are acknowledged. */
   #skip = 0;
@@ -42,10 +45,11 @@ export class Retention {
     return this.frames >= MAX_UNACKNOWLEDGED_FRAMES || this.bytes >= MAX_UNACKNOWLEDGED_BYTES;
   }
 
-  /** The peer has `received` payload frames in all; false when that is more than were sent, or fewer than it had. */
+  /** The peer has `received` payload frames in all; false when that is more than were sent. */
   acknowledge(received: number): boolean {
     let news = received - this.acknowledged;
-    if (news < 0 || news > this.frames) return false;
+    if (news > this.frames) return false;
+    if (news <= 0) return true; // old news
     this.acknowledged = received;
     this.frames -= news;
     news += this.#skip;
@@ -65,6 +69,12 @@ export class Retention {
     this.#runs.push(run);
     this.frames += run.frames;
     this.bytes += run.bytes.length;
+    if (this.bytes > this.limit) this.overflow?.();
+  }
+
+  /** Could a peer that has `received` payloads in all be served from here? */
+  accepts(received: number): boolean {
+    return received >= this.acknowledged && received <= this.acknowledged + this.frames;
   }
 
   /** Every payload frame that is not acknowledged, in order, header and all. */

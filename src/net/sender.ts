@@ -77,7 +77,7 @@ export class Sender implements Flushable {
    * @param header writes the frame's header: that of a payload, or of a control frame.
    */
   send(payload: string | Uint8Array, header: HeaderWriter = writeHeader): void {
-    if (this.#ended || this.#gone) return;
+    if (this.#ended || this.#gone) return this.#keep(payload, header);
     const cork = this.#cork;
     if (cork.owner !== this || this.#outbox.length > 0) return this.#queue(payload, header);
     const { buffer, length } = cork;
@@ -96,6 +96,12 @@ export class Sender implements Flushable {
     buffer.set(payload, start);
     cork.length = start + payload.length;
     if (header === writeHeader) cork.payloads++;
+  }
+
+  /** A payload for a socket that is gone: whoever comes back gets it. */
+  #keep(payload: string | Uint8Array, header: HeaderWriter): void {
+    if (this.#ended || header !== writeHeader) return;
+    this.retention?.add(typeof payload === "string" ? Buffer.from(payload) : payload);
   }
 
   /** Sends frames as they are, that were sent before: they are kept already. */
@@ -140,12 +146,15 @@ export class Sender implements Flushable {
   #sendLarge(payload: Uint8Array, header: HeaderWriter): void {
     const { buffer } = this.#cork;
     this.#flushCork();
-    if (header === writeHeader && this.#outbox.length === 0) this.retention?.add(payload);
     if (this.#outbox.length > 0) return this.#queue(payload, header);
     const head = Math.min(payload.length, buffer.length - HEADER_BYTES);
     header(buffer, 0, payload.length);
     buffer.set(payload.subarray(0, head), HEADER_BYTES);
     this.#cork.length = HEADER_BYTES + head;
+    if (header === writeHeader) {
+      if (head === payload.length) this.#cork.payloads = 1;
+      else this.retention?.add(payload); // not with the run, which has only its beginning
+    }
     if (head === payload.length) return;
     this.#flushCork();
     this.#write(payload.subarray(head));
