@@ -295,7 +295,9 @@ export class Session implements Conversation, Receiver {
     if (this.#over) return;
     if (this.asleepSince !== undefined && code !== "done") return this.#end(undefined); // there is no coming back
     if (this.bye !== undefined) return;
-    if (this.connection.finishing && this.asleepSince === undefined) return;
+    // A connection that is gone, while nobody has been told: what is said now is for when the client comes back.
+    const isLost = this.asleepSince !== undefined || (this.connection.closed && this.#mayComeBack);
+    if (this.connection.finishing && !isLost) return;
     this.bye = code;
     this.#isOdd = true;
     const said = message.slice(0, MAX_BYE_LENGTH);

@@ -1,0 +1,163 @@
+// What a service says, and when, while its client's connection is lost: nothing of it may be lost, doubled or reordered.
+
+import { expect, test } from "bun:test";
+import type { Conversation, Service } from "../../src/services/service.ts";
+import { until, within } from "../support/attack.ts";
+import { comeBack, DURABLE, payloads, resumeOf } from "../support/durable.ts";
+import { frame } from "../support/peer.ts";
+import { startServer } from "../support/server.ts";
+
+/** A service whose hook is at work until the test lets it go on. */
+function gated() {
+  const gates: (() => void)[] = [];
+  const service: Service = {
+    async message(session, payload) {
+      await new Promise<void>((resolve) => gates.push(resolve));
+      session.send(payload);
+    },
+  };
+  return { gates, service };
+}
+
+test("an answer given after a reset, by a hook that was at work, is not lost", async () => {
+  const { gates, service } = gated();
+  await using server = await startServer({ auth: "none", service });
+  using peer = await server.peer();
+  const resume = resumeOf(await peer.enter(DURABLE));
+  peer.send("one");
+  await until("hooks at work", 1, () => gates.length);
+  peer.reset();
+  await until("open sockets", 0, () => server.server.connections);
+  gates.shift()?.();
+  const [again, welcome] = await comeBack(server.port, resume, 0);
+  using _ = again;
+  expect(welcome).toMatchObject({ resumed: true, received: 1 });
+  expect(await payloads(again, 1)).toEqual(["one"]);
+  again.control({ type: "bye", code: "left", message: "" });
+});
+
+test("a session whose hook never settles falls asleep at a reset, and expires", async () => {
+  let closed = 0;
+  await using server = await startServer({
+    auth: "none",
+    keepaliveMs: 100,
+    resumeForMs: 100,
+    service: { message: () => new Promise<void>(() => undefined), close: () => void closed++ },
+  });
+  using peer = await server.peer();
+  await peer.enter(DURABLE);
+  peer.send("one");
+  peer.send("two");
+  await within("the ping that shows that it is at work", peer.message());
+  peer.reset();
+  await within("session-expired", server.event("session-expired"), 3000);
+  expect([closed, server.server.sessions]).toEqual([1, 0]);
+});
+
+test.each([
+  ["two that fill the cork, and a small one", [40_000, 40_000, 5]],
+  ["one that just fits, and small ones", [10, 65_532, 10, 10]],
+  ["one that is larger than the cork", [10, 65_533, 10, 200_000, 10]],
+])("messages of any length in one turn are sent again once: %s", async (_, lengths) => {
+  const messages = lengths.map((length, index) => String(index).repeat(length));
+  await using server = await startServer({ auth: "none" });
+  using peer = await server.peer();
+  const resume = resumeOf(await peer.enter(DURABLE));
+  peer.raw(Buffer.concat(messages.map((message) => frame(message))));
+  await payloads(peer, messages.length);
+  peer.reset();
+  await server.event("lost");
+  const [again] = await comeBack(server.port, resume, 0);
+  using __ = again;
+  again.send("last");
+  const expected = [...messages, "last"].map((text) => text.length);
+  expect((await payloads(again, expected.length)).map((text) => text.length)).toEqual(expected);
+  again.control({ type: "bye", code: "left", message: "" });
+});
+
+test("no hook is entered again while one is at work, also behind what waited for acknowledgements", async () => {
+  let running = 0;
+  let most = 0;
+  const gates: (() => void)[] = [];
+  let isSlow = false;
+  await using server = await startServer({
+    auth: "none",
+    service: {
+      async message(session, payload) {
+        most = Math.max(most, ++running);
+        if (isSlow) await new Promise<void>((resolve) => gates.push(resolve));
+        running--;
+        session.send(payload);
+      },
+    },
+  });
+  using peer = await server.peer();
+  await peer.enter(DURABLE);
+  for (let n = 1; n <= 1024; n++) peer.send(String(n));
+  await payloads(peer, 1024);
+  isSlow = true;
+  peer.send("parked");
+  peer.control({ type: "ping", n: 1 });
+  expect(await peer.message()).toMatchObject({ type: "pong" }); // so it has arrived
+  peer.control({ type: "ack", received: 1024 });
+  await until("hooks at work", 1, () => gates.length);
+  peer.send("next");
+  peer.control({ type: "end" });
+  peer.control({ type: "ping", n: 2 });
+  const early = await Promise.race([peer.message().catch(() => undefined), Bun.sleep(200)]);
+  expect([most, gates.length, (early as { type?: string } | undefined)?.type]).toEqual([1, 1, "pong"]);
+  isSlow = false;
+  gates.shift()?.();
+  expect(await payloads(peer, 2)).toEqual(["parked", "next"]);
+  peer.control({ type: "bye", code: "left", message: "" });
+});
+
+test("nothing is delivered before open has settled, whatever connection it comes over", async () => {
+  const gate = Promise.withResolvers<void>();
+  const seen: string[] = [];
+  const opened = Promise.withResolvers<Conversation>();
+  await using server = await startServer({
+    auth: "none",
+    service: {
+      async open(session) {
+        opened.resolve(session);
+        await gate.promise;
+        seen.push("open");
+      },
+      message(session, payload) {
+        seen.push(session.text(payload));
+        session.send(payload);
+      },
+    },
+  });
+  using peer = await server.peer();
+  const resume = resumeOf(await peer.enter(DURABLE));
+  await opened.promise;
+  const [again] = await comeBack(server.port, resume, 0);
+  using _ = again;
+  again.send("early");
+  const answer = payloads(again, 1);
+  await Promise.race([answer, Bun.sleep(100)]); // time enough for it to be wrong
+  gate.resolve();
+  await answer;
+  expect(seen).toEqual(["open", "early"]);
+  again.control({ type: "bye", code: "left", message: "" });
+});
+
+test("what a member of a room does not acknowledge is not kept without bound while it is awake", async () => {
+  const members: Conversation[] = [];
+  await using server = await startServer({
+    auth: "none",
+    maxBacklog: 256 * 1024,
+    service: { open: (session) => void members.push(session), message: () => undefined },
+  });
+  using peer = await server.peer();
+  await peer.enter(DURABLE);
+  peer.socket.on("data", () => undefined); // it reads all
+  const line = "x".repeat(8192);
+  for (let n = 0; n < 400 && server.server.sessions > 0; n++) {
+    members[0]?.send(line);
+    if (n % 8 === 7) await new Promise((resolve) => setTimeout(resolve, 1));
+  }
+  await within("its end, or a bound", server.event("disconnected"), 1000);
+});
