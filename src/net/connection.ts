@@ -158,11 +158,13 @@ export class Connection implements InboxEvents, SenderEvents, FarewellEvents {
 
   /** The inbox's: one turn, in which everything sent while delivering leaves in one write at its end. */
   turn(): void {
+    if (!this.#inbox.beginTurn()) return;
     const corked = this.#sender.beginTurn();
     try {
       this.#inbox.takeTurn();
     } finally {
       if (corked) this.#sender.endTurn();
+      this.#inbox.endTurn();
     }
   }
 

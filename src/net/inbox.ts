@@ -59,6 +59,9 @@ export class Inbox {
   #closed = false;
   #closeError: Error | undefined;
   #closeDelivered = false;
+  #turning = false;
+  /** Was another turn asked for in the middle of one? */
+  #again = false;
   #failed = false;
   #aborted: ParleyError<string> | undefined;
   #wakeReader: (() => void) | undefined;
@@ -116,7 +119,8 @@ export class Inbox {
     this.#holds &= ~HOLD_OUTPUT; // nothing will drain any more
     if (error === undefined) this.#ended = true;
     this.#wake();
-    if (this.#holds === 0) this.#events.turn();
+    if (this.#holds === 0 && !this.#turning) this.#events.turn();
+    if (this.#turning) return; // it happened in the middle of a send: when the turn is over
     if (this.busy) this.#receiver?.cut?.(error);
     this.#deliverClose();
   }
@@ -169,6 +173,23 @@ export class Inbox {
       this.fail(error);
     }
     this.#release(HOLD_PROMISE);
+  }
+
+  /** Begins a turn; false in the middle of one: hooks are not entered from within themselves. */
+  beginTurn(): boolean {
+    this.#again = this.#turning;
+    if (this.#turning) return false;
+    this.#turning = true;
+    return true;
+  }
+
+  /** The turn is over, and what it said is on its way: time to tell of an end that came meanwhile. */
+  endTurn(): void {
+    this.#turning = false;
+    if (this.#again && this.#holds === 0) this.#goOn();
+    if (!this.#closed) return;
+    if (this.busy) this.#receiver?.cut?.(this.#closeError);
+    this.#deliverClose();
   }
 
   /** Delivers what there is, until something holds. The hot path. */

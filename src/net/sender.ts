@@ -101,6 +101,7 @@ export class Sender implements Flushable {
   /** A payload for a socket that is gone: whoever comes back gets it. */
   #keep(payload: string | Uint8Array, header: HeaderWriter): void {
     if (this.#ended || header !== writeHeader) return;
+    this.#flushCork(); // what was said before it in this turn comes first
     this.retention?.add(typeof payload === "string" ? Buffer.from(payload) : payload);
   }
 
@@ -146,6 +147,7 @@ export class Sender implements Flushable {
   #sendLarge(payload: Uint8Array, header: HeaderWriter): void {
     const { buffer } = this.#cork;
     this.#flushCork();
+    if (this.#gone) return this.#keep(payload, header);
     if (this.#outbox.length > 0) return this.#queue(payload, header);
     const head = Math.min(payload.length, buffer.length - HEADER_BYTES);
     header(buffer, 0, payload.length);
