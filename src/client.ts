@@ -345,8 +345,8 @@ export class Client {
   #ping(): void {
     if (this.#isAway) return;
     const connection = this.#connection;
-    // While an answer waits to be printed nothing is read, and the server cannot be heard.
-    // … and one that still takes what we have to say is there, even if its answers wait behind that.
+    // One that still takes what we have to say is there, even if its answers wait behind that; and while an answer waits
+    // to be printed nothing is read, so that it cannot be heard.
     const isTaking = this.#wasQueued && connection.written !== this.#written;
     const isHeard = connection.chunks !== this.#chunks;
     this.#chunks = connection.chunks;

@@ -264,11 +264,12 @@ export class Session implements Conversation, Receiver {
     if (ledger.retention.isFull) this.#isOdd = true;
   }
 
-  /** FIN: no more input, unless `end` has said so before. Of one that could come back it is a loss. */
+  /** FIN: no more input, unless `end` has said so before. */
   end(): void | Promise<void> {
     if (this.isParting) return this.connection.finish();
     if (this.#inputEnded) return;
-    if (this.#mayComeBack) return this.connection.terminate();
+    // A client with control frames says `end` when it has no more to say: without it, it is gone.
+    if (this.#mayComeBack || this.arrival.control) return this.connection.terminate();
     return this.#inputIsOver();
   }
 
