@@ -36,6 +36,8 @@ const { values: flags } = parseArgs({
     rounds: { type: "string", default: "5" },
     quick: { type: "boolean", default: false },
     json: { type: "string" },
+    only: { type: "string", default: CONTENDERS.join() },
+    workloads: { type: "string", default: "" },
     parley: { type: "string", default: join(import.meta.dir, "..", "dist", "parley") },
   },
 });
@@ -45,8 +47,12 @@ if (!existsSync(flags.parley)) throw new Error(`no ${flags.parley}: run bun scri
 
 const say = (text: string) => process.stderr.write(`${text}\n`);
 
+const contenders = CONTENDERS.filter(
+  (contender) => contender === "bare" || flags.only.split(",").includes(contender),
+);
+
 function measured(name: string, unit: Measured["unit"]): Measured {
-  return { name, unit, values: { bare: [], none: [], password: [], handler: [] } };
+  return { name, unit, values: { bare: [], none: [], password: [], durable: [], handler: [] } };
 }
 
 const costs = WORKLOADS.map(({ name }) => measured(name, "µs"));
@@ -55,8 +61,8 @@ const results = [...costs, memory];
 
 /** The contenders, another first each round. */
 function orderOf(round: number): Contender[] {
-  const first = round % CONTENDERS.length;
-  return [...CONTENDERS.slice(first), ...CONTENDERS.slice(0, first)];
+  const first = round % contenders.length;
+  return [...contenders.slice(first), ...contenders.slice(0, first)];
 }
 
 async function measureCosts(order: readonly Contender[]): Promise<void> {
@@ -65,7 +71,8 @@ async function measureCosts(order: readonly Contender[]): Promise<void> {
   for (const contender of order) {
     running.set(contender, servers.use(await startServer(contender, flags.parley)));
   }
-  for (const [index, { name: _, ...workload }] of WORKLOADS.entries()) {
+  for (const [index, { name, ...workload }] of WORKLOADS.entries()) {
+    if (!name.includes(flags.workloads)) continue;
     for (const [contender, { port, pid, credential }] of running) {
       const messages = flags.quick ? workload.messages / 5 : workload.messages;
       const job = { kind: "echo" as const, port, pid, credential, ...workload, messages };
@@ -94,7 +101,7 @@ if (!pinned) say("no taskset or only one core: server and load share what there 
 for (let round = 0; round < rounds; round++) {
   say(`round ${round + 1} of ${rounds}`);
   await measureCosts(orderOf(round));
-  await measureMemory(orderOf(round));
+  if ("idle".includes(flags.workloads)) await measureMemory(orderOf(round));
 }
 
 process.stdout.write(

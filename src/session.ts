@@ -67,6 +67,7 @@ export class Session implements Conversation, Receiver {
   asleepSince: number | undefined;
 
   readonly #context: SessionContext;
+  readonly #isEcho: boolean;
   /** Undefined where nothing is acknowledged. */
   #ledger: Ledger | undefined;
   /** Has the client shown that it acknowledges? One that does not is not waited for. */
@@ -97,6 +98,7 @@ export class Session implements Conversation, Receiver {
     this.connection = connection;
     this.arrival = arrival;
     this.#context = context;
+    this.#isEcho = context.service.isEcho === true;
     this.#acknowledges = arrival.resumption?.isWanted === true;
     if (arrival.resumption !== undefined) {
       this.#ledger = new Ledger(context.acks, {
@@ -209,6 +211,15 @@ export class Session implements Conversation, Receiver {
     this.received++;
     const pending = this.#context.service.message(this, payload);
     return pending === undefined ? undefined : this.#await(pending);
+  }
+
+  get takesRuns(): boolean {
+    return this.#isEcho && !this.#isOdd;
+  }
+
+  run(bytes: Uint8Array, start: number, end: number, frames: number): void {
+    this.received += frames;
+    this.connection.sendRun(bytes, start, end, frames);
   }
 
   #oddPayload(payload: Uint8Array): void | Promise<void> {

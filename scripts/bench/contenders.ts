@@ -7,7 +7,7 @@ import type { Job } from "./load.ts";
 import { Peer, type Credential } from "./peer.ts";
 import { allowedCores } from "./usage.ts";
 
-export const CONTENDERS = ["bare", "none", "password", "handler"] as const;
+export const CONTENDERS = ["bare", "none", "password", "durable", "handler"] as const;
 export type Contender = (typeof CONTENDERS)[number];
 
 /** What each is, in a table. */
@@ -15,6 +15,7 @@ export const TITLES: Record<Contender, string> = {
   bare: "bare Bun.listen",
   none: "auth none",
   password: "auth password",
+  durable: "acknowledged",
   handler: "a handler file",
 };
 
@@ -37,6 +38,7 @@ const ROOM = ["max-connections", "max-per-user", "max-pending", "max-pending-per
 const FLAGS: Record<Exclude<Contender, "bare">, string[]> = {
   none: ["--auth", "none"],
   password: ["--auth", "password"],
+  durable: ["--auth", "none"],
   handler: ["--auth", "none", "--handler", join(import.meta.dir, "echo-handler.ts")],
 };
 
@@ -111,7 +113,8 @@ async function readPort(stdout: ReadableStream<Uint8Array>): Promise<number> {
 }
 
 async function credentialFor(contender: Contender, port: number): Promise<Credential> {
-  if (contender !== "password") return { method: contender === "bare" ? "bare" : "none" };
+  if (contender === "bare") return { method: "bare" };
+  if (contender !== "password") return { method: "none", control: contender === "durable" };
   const peer = await Peer.connect(port);
   const token = await peer.logIn({ method: "password", user: "bench", password: PASSWORD });
   peer.onGone = () => {};

@@ -5,7 +5,7 @@
 //
 // It reads the server's CPU time and memory itself, right before and after. Every echoed byte is compared.
 
-import { Peer, frame, type Credential } from "./peer.ts";
+import { Peer, control, frame, type Credential } from "./peer.ts";
 import { cpuBetween, cpuTime, residentBytes } from "./usage.ts";
 
 interface Target {
@@ -41,8 +41,11 @@ export interface IdleResult {
 const LOGINS_AT_ONCE = 20;
 /** For the server to come to rest before its memory is read. */
 const REST_MS = 1000;
+/** At least so often messages are acknowledged, by the wire protocol. */
+const ACK_FRAMES = 256;
 /** More than one read of Bun's socket gives. */
 const LONGEST_CHUNK = 512 * 1024;
+const NOTHING = new Uint8Array(0);
 
 async function connect(target: Target, count: number): Promise<Peer[]> {
   const peers: Peer[] = [];
@@ -65,18 +68,26 @@ class Stream {
   readonly #inFlight: number;
   /** Frames enough that whatever begins within the first can be written or compared in one piece. */
   readonly #pattern: Buffer;
+  /** Do both sides acknowledge? */
+  readonly #acknowledges: boolean;
   #sent = 0;
   #received = 0;
+  #acknowledged = 0;
   #goal = 0;
+  /** What is left of a control frame that we have read the beginning of, or written. */
+  #skip = 0;
+  #cut: Uint8Array = NOTHING;
+  #unwritten: Uint8Array = NOTHING;
   #done = Promise.withResolvers<void>();
 
-  constructor(peer: Peer, { bytes, inFlight }: EchoJob) {
+  constructor(peer: Peer, { bytes, inFlight, credential }: EchoJob) {
     const one = frame(crypto.getRandomValues(Buffer.alloc(Math.min(bytes, 65536))));
     const whole = bytes <= 65536 ? one : frame(Buffer.alloc(bytes, one.subarray(4)));
     this.#frameBytes = whole.length;
     this.#inFlight = inFlight;
     const most = Math.max(LONGEST_CHUNK, whole.length * Math.min(inFlight, 32));
     this.#pattern = Buffer.alloc(whole.length + most, whole);
+    this.#acknowledges = credential.method === "none" && credential.control;
     this.#peer = peer;
     peer.onData = (chunk) => this.#take(chunk);
     peer.onDrain = () => this.#pump();
@@ -92,23 +103,65 @@ class Stream {
   }
 
   #take(chunk: Uint8Array): void {
-    const start = this.#received % this.#frameBytes;
-    if (!this.#pattern.subarray(start, start + chunk.length).equals(chunk)) {
-      this.#done.reject(new Error(`other bytes came back, somewhere after ${this.#received}`));
-    }
-    this.#received += chunk.length;
+    if (this.#acknowledges) this.#takeMixed(chunk);
+    else this.#takeEchoes(chunk);
     if (this.#received === this.#goal) this.#done.resolve();
     else this.#pump();
   }
 
+  #takeEchoes(chunk: Uint8Array): void {
+    if (!this.#isNext(chunk)) {
+      this.#done.reject(new Error(`other bytes came back, somewhere after ${this.#received}`));
+    }
+    this.#received += chunk.length;
+  }
+
+  /** Echoes with control frames between them: mostly one, at the end of what the server wrote at once. */
+  #takeMixed(fresh: Uint8Array): void {
+    let chunk = this.#cut.length === 0 ? fresh : Buffer.concat([this.#cut, fresh]);
+    this.#cut = NOTHING;
+    while (chunk.length > 0) {
+      const begun = this.#received % this.#frameBytes;
+      let length = Math.min(this.#skip, chunk.length);
+      if (length > 0) {
+        this.#skip -= length;
+      } else if (begun === 0 && chunk[0]! >= 0x80) {
+        if (chunk.length < 4) return void (this.#cut = chunk);
+        length = 4;
+        this.#skip = Buffer.from(chunk.buffer, chunk.byteOffset, 4).readUInt16BE(2);
+      } else {
+        const whole = Math.floor((begun + chunk.length) / this.#frameBytes) * this.#frameBytes - begun;
+        length =
+          whole > 0 && this.#isNext(chunk.subarray(0, whole))
+            ? whole
+            : Math.min(this.#frameBytes - begun, chunk.length);
+        this.#takeEchoes(chunk.subarray(0, length));
+      }
+      chunk = chunk.subarray(length);
+    }
+  }
+
+  #isNext(chunk: Uint8Array): boolean {
+    const start = this.#received % this.#frameBytes;
+    return this.#pattern.subarray(start, start + chunk.length).equals(chunk);
+  }
+
   #pump(): void {
+    const due = Math.floor(this.#received / this.#frameBytes);
+    if (this.#acknowledges && due - this.#acknowledged >= ACK_FRAMES && this.#sent % this.#frameBytes === 0) {
+      this.#acknowledged = due;
+      this.#unwritten = Buffer.concat([this.#unwritten, control({ type: "ack", received: due })]);
+    }
     const answered = this.#received - (this.#received % this.#frameBytes);
     const until = Math.min(this.#goal, answered + this.#inFlight * this.#frameBytes);
-    while (this.#sent < until) {
+    while (this.#sent < until || this.#unwritten.length > 0) {
       const start = this.#sent % this.#frameBytes;
-      const bytes = this.#pattern.subarray(start, start + until - this.#sent);
-      const taken = this.#peer.socket.write(bytes);
-      this.#sent += Math.max(0, taken);
+      const messages = this.#pattern.subarray(start, start + until - this.#sent);
+      const before = this.#unwritten.length;
+      const bytes = before === 0 ? messages : Buffer.concat([this.#unwritten, messages]);
+      const taken = Math.max(0, this.#peer.socket.write(bytes));
+      this.#unwritten = this.#unwritten.subarray(taken);
+      this.#sent += Math.max(0, taken - before);
       if (taken < bytes.length) return;
     }
   }

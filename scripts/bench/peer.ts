@@ -7,7 +7,7 @@ import { parseToken, proveToken, TOKEN_LABEL } from "../../src/auth/token.ts";
 
 export type Credential =
   | { method: "bare" }
-  | { method: "none" }
+  | { method: "none"; control: boolean }
   | { method: "password"; user: string; password: string }
   | { method: "token"; token: string };
 
@@ -81,6 +81,13 @@ export function frame(payload: Uint8Array): Buffer {
   const bytes = Buffer.allocUnsafe(4 + payload.length);
   bytes.writeUInt32BE(payload.length, 0);
   bytes.set(payload, 4);
+  return bytes;
+}
+
+/** A control frame. */
+export function control(message: object): Buffer {
+  const bytes = frame(Buffer.from(JSON.stringify(message)));
+  bytes[0] = 0x80;
   return bytes;
 }
 

@@ -191,6 +191,11 @@ export class Connection implements InboxEvents, SenderEvents, FarewellEvents {
     this.#sender.send(payload);
   }
 
+  /** Sends `frames` payload frames as they stand in `bytes`, which are the connection's from now on. */
+  sendRun(bytes: Uint8Array, start: number, end: number, frames: number): void {
+    this.#sender.sendRun(bytes, start, end, frames);
+  }
+
   /** Sends one control frame; only after both sides agreed to them. */
   sendControl(text: string): void {
     this.#sender.send(text, writeControlHeader);

@@ -15,7 +15,10 @@ const CORK_BYTES = 64 * 1024;
 
 export class Cork {
   readonly buffer: Buffer = Buffer.allocUnsafeSlow(CORK_BYTES);
-  /** Bytes of `buffer` in use. */
+  /** Where whole frames stand that leave as they are, uncopied, instead of what is in `buffer`; and from where on. */
+  run: Uint8Array | undefined;
+  runStart = 0;
+  /** Bytes of either in use. */
   length = 0;
   /** Payload frames among them. */
   payloads = 0;

@@ -14,6 +14,10 @@ import { ConnectionError } from "./connection-error.ts";
 export interface Receiver {
   /** A payload, the receiver's to keep. A promise, here and below, holds the next frame back until it settles. */
   payload(payload: Uint8Array): void | Promise<void>;
+  /** Are payloads taken with their headers, in runs, where they came so? Asked before each. */
+  readonly takesRuns?: boolean;
+  /** `frames` payload frames as they stand on the wire, from `start` to `end`; the bytes are the receiver's to keep. */
+  run?(bytes: Uint8Array, start: number, end: number, frames: number): void;
   /** The payload of a control frame. */
   control(payload: Uint8Array): void | Promise<void>;
   /** Everything that came at once has been delivered. */
@@ -200,6 +204,15 @@ export class Inbox {
     let left = TURN_FRAMES;
     try {
       while (this.#holds === 0) {
+        if (receiver.takesRuns === true) {
+          const run = decoder.run(left);
+          if (run !== undefined) {
+            receiver.run?.(run, decoder.runStart, decoder.runEnd, decoder.runFrames);
+            left -= decoder.runFrames;
+            if (left <= 0) this.#yieldTurn();
+            continue;
+          }
+        }
         const payload = decoder.next();
         if (payload === undefined) {
           receiver.turnEnded?.();

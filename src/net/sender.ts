@@ -13,6 +13,11 @@ import type { Retention } from "./retention.ts";
 
 type HeaderWriter = (target: Uint8Array, offset: number, length: number) => void;
 
+/** A copy of so much costs less than a write, about 2.5 µs (measured). */
+const MAX_COPIED_RUN_BYTES = 16 * 1024;
+
+const { copy } = Buffer.prototype;
+
 const SCRATCH = new Uint8Array(HEADER_BYTES);
 
 /** What a sender tells its connection. */
@@ -54,7 +59,8 @@ export class Sender implements Flushable {
 
   /** Bytes waiting for the kernel. */
   get queued(): number {
-    return this.#outbox.length + (this.#cork.owner === this ? this.#cork.length : 0);
+    const cork = this.#cork;
+    return this.#outbox.length + (cork.owner === this ? cork.length : 0);
   }
 
   /** Begins a turn; false when another connection's is going on, and this one's output goes through its outbox. */
@@ -80,6 +86,7 @@ export class Sender implements Flushable {
     if (this.#ended || this.#gone) return this.#keep(payload, header);
     const cork = this.#cork;
     if (cork.owner !== this || this.#outbox.length > 0) return this.#queue(payload, header);
+    if (cork.run !== undefined) this.#unrun(cork.run);
     const { buffer, length } = cork;
     const start = length + HEADER_BYTES;
     if (typeof payload === "string") {
@@ -96,6 +103,33 @@ export class Sender implements Flushable {
     buffer.set(payload, start);
     cork.length = start + payload.length;
     if (header === writeHeader) cork.payloads++;
+  }
+
+  /** Sends `frames` payload frames as they stand, from `start` to `end`; the bytes are ours from now on. */
+  sendRun(bytes: Uint8Array, start: number, end: number, frames: number): void {
+    const cork = this.#cork;
+    this.#flushCork(); // seldom: after a frame that came in pieces
+    if (this.#ended) return;
+    if (!this.#gone && cork.owner === this && this.#outbox.length === 0) {
+      cork.run = bytes;
+      cork.runStart = start;
+      cork.length = end - start;
+      cork.payloads = frames;
+      return;
+    }
+    this.retention?.record(bytes, start, end, frames);
+    if (this.#gone) return;
+    this.#outbox.append(bytes.subarray(start, end));
+    this.#cork.flushLater(this);
+    this.#watch();
+  }
+
+  /** More follows a run in its turn: a short one is copied, since a write costs more. */
+  #unrun(run: Uint8Array): void {
+    const cork = this.#cork;
+    if (cork.length > MAX_COPIED_RUN_BYTES) return this.#flushCork();
+    copy.call(run, cork.buffer, 0, cork.runStart, cork.runStart + cork.length);
+    cork.run = undefined;
   }
 
   /** A payload for a socket that is gone: whoever comes back gets it. */
@@ -159,7 +193,7 @@ export class Sender implements Flushable {
     }
     if (head === payload.length) return;
     this.#flushCork();
-    this.#write(payload.subarray(head));
+    this.#write(payload, head, payload.length);
   }
 
   #queue(payload: string | Uint8Array, header: HeaderWriter): void {
@@ -176,22 +210,21 @@ export class Sender implements Flushable {
   #flushCork(): void {
     const cork = this.#cork;
     if (cork.owner !== this || cork.length === 0) return;
-    const bytes = cork.buffer.subarray(0, cork.length);
-    this.retention?.record(bytes, cork.payloads);
+    const { run, buffer, length, payloads } = cork;
+    const bytes = run ?? buffer;
+    const start = run === undefined ? 0 : cork.runStart;
+    this.retention?.record(bytes, start, start + length, payloads);
+    cork.run = undefined;
     cork.length = cork.payloads = 0;
-    this.#write(bytes);
+    this.#write(bytes, start, start + length);
   }
 
   /** Writes what the kernel takes and keeps a copy of the rest: Bun buffers nothing. */
-  #write(bytes: Uint8Array): void {
+  #write(bytes: Uint8Array, start: number, end: number): void {
     if (this.#gone) return;
-    if (this.#outbox.length > 0) {
-      this.#outbox.append(bytes);
-    } else {
-      const taken = this.#hand(bytes);
-      if (taken === bytes.length || this.#gone) return;
-      this.#outbox.append(bytes.subarray(taken));
-    }
+    const taken = this.#outbox.length > 0 ? 0 : this.#hand(bytes, start, end);
+    if (start + taken === end || this.#gone) return;
+    this.#outbox.append(bytes.subarray(start + taken, end));
     this.#watch();
   }
 
@@ -199,7 +232,7 @@ export class Sender implements Flushable {
   #drainOutbox(): void {
     while (this.#outbox.length > 0) {
       const bytes = this.#outbox.first;
-      const taken = this.#hand(bytes);
+      const taken = this.#hand(bytes, 0, bytes.length);
       if (this.#gone) return;
       this.#outbox.consume(taken);
       if (taken < bytes.length) return;
@@ -207,8 +240,8 @@ export class Sender implements Flushable {
   }
 
   /** Hands bytes to the kernel; how many it took. */
-  #hand(bytes: Uint8Array): number {
-    const taken = this.#socket.write(bytes);
+  #hand(bytes: Uint8Array, start: number, end: number): number {
+    const taken = this.#socket.write(bytes, start, end - start);
     if (taken < 0) {
       // Reset by the peer while the socket is paused: nobody else would ever notice (measured).
       this.#gone = true;
@@ -217,7 +250,7 @@ export class Sender implements Flushable {
     }
     if (taken === 0) return 0;
     this.written += taken;
-    this.#tap?.(bytes.subarray(0, taken));
+    this.#tap?.(bytes.subarray(start, start + taken));
     return taken;
   }
 

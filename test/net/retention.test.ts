@@ -33,7 +33,9 @@ test("gives back every payload that is not acknowledged, in order, and no contro
             if (!control) kept.push(bytes.toString("latin1"));
             return bytes;
           });
-          retention.record(Buffer.concat(frames), one.frames.filter(({ control }) => !control).length);
+          const run = Buffer.concat([Buffer.from("before"), ...frames, Buffer.from("after")]);
+          const payloads = one.frames.filter(({ control }) => !control).length;
+          retention.record(run, 6, run.length - 5, payloads);
         }
         expect([...retention.unacknowledged()].map((bytes) => Buffer.from(bytes).toString("latin1"))).toEqual(
           kept,
@@ -47,7 +49,7 @@ test("gives back every payload that is not acknowledged, in order, and no contro
 
 test("believes no acknowledgement of what was never sent, and takes none back", () => {
   const retention = new Retention();
-  retention.record(Buffer.concat([frame("one"), frame("two")]), 2);
+  retention.record(Buffer.concat([frame("one"), frame("two")]), 0, 14, 2);
   expect(retention.acknowledge(3)).toBe(false);
   expect(retention.acknowledge(2)).toBe(true);
   expect(retention.acknowledge(1)).toBe(true);
@@ -58,7 +60,7 @@ test("believes no acknowledgement of what was never sent, and takes none back", 
 test("keeps a copy: what is sent may be changed afterwards", () => {
   const retention = new Retention();
   const bytes = frame("before");
-  retention.record(bytes, 1);
+  retention.record(bytes, 0, bytes.length, 1);
   bytes.fill(0);
   expect([...retention.unacknowledged()].map((kept) => Buffer.from(kept).toString())).toEqual([
     "\0\0\0\x06before",
