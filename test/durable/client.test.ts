@@ -40,7 +40,7 @@ test.each(["reset", "end"] as const)(
     proxy.cutAll(how);
     await until("sockets of the server", 0, () => server.server.connections);
     client.send("2");
-    await Bun.sleep(50);
+    await until("losses", 1, () => client.losses.length);
     client.send("3");
     gate.resolve();
     client.end();

@@ -1,7 +1,7 @@
 // Text that grows, and waiting for something to appear in it.
 
 /** How long to wait before saying what was there instead. */
-const PATIENCE_MS = 10_000;
+const PATIENCE_MS = 30_000;
 
 export class Watched {
   text = "";
