@@ -6,14 +6,22 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import type { TlsIdentity } from "../../src/net/tls.ts";
-import { addUser, PASSWORD, run, serve, type Options, type Result } from "../support/executable.ts";
+import {
+  addUser,
+  PASSWORD,
+  portForLater,
+  run,
+  serve,
+  type Options,
+  type Result,
+} from "../support/executable.ts";
 import { authority, selfSigned, type Authority } from "../support/certificates.ts";
 import { HELLO } from "../support/fake-server.ts";
 import { tempFolder, type TempFolder } from "../support/folder.ts";
 import { frame, Peer } from "../support/peer.ts";
 import { tlsServer, type Rogue } from "../support/rogue.ts";
 
-setDefaultTimeout(20_000);
+setDefaultTimeout(90_000);
 
 const PASSWORD_HELLO = { ...HELLO, auth: ["password", "token"] };
 const SAY = ["--send", "x", "--count", "1"];
@@ -196,12 +204,14 @@ test("a token issued over TLS is neither sent nor accepted in plain text", async
   using data = tempFolder();
   await addUser(data.path);
   const client = { data: join(data.path, "client"), env: {} };
-  await using first = await serve(["--tls"], { data: data.path });
-  const { port, address } = first;
+  const port = portForLater();
+  const at = ["--strict-port", "--port", String(port)];
+  await using first = await serve(["--tls", ...at], { data: data.path });
+  const { address } = first;
   expect((await goTo(address, ["--tls", "--accept-new"], { ...client, env })).exitCode).toBe(0);
   expect((await goTo(address, [], client)).exitCode).toBe(0); // by the token: no password was given
   await first.stop();
-  await using plain = await serve(["--port", String(port)], { data: data.path });
+  await using plain = await serve(at, { data: data.path });
   const lured = await goTo(address, ["--no-tls", "--trace"], client);
   expect(lured.exitCode).toBe(2);
   expect(lured.stderr).toContain("a password is needed");

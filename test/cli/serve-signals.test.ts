@@ -7,7 +7,7 @@ import { serve, start } from "../support/executable.ts";
 import { tempFolder } from "../support/folder.ts";
 import { frame, Peer } from "../support/peer.ts";
 
-setDefaultTimeout(30_000);
+setDefaultTimeout(90_000);
 
 test.each(["SIGTERM", "SIGINT"] as const)(
   "%s: 20 clients in the middle get every answer, then bye",

@@ -61,4 +61,4 @@ test("a client that leaves while it is coming back leaves no session behind", as
   proxy.cutAll("reset");
   expect(await within("the end", outcome)).toMatchObject({ kind: "left" });
   await until("sessions", 0, () => server.server.sessions);
-}, 15_000);
+}, 120_000);

@@ -158,7 +158,7 @@ test("what a member of a room does not acknowledge is not kept without bound whi
   const line = "x".repeat(8192);
   for (let n = 0; n < 400 && server.server.sessions > 0; n++) {
     members[0]?.send(line);
-    if (n % 8 === 7) await new Promise((resolve) => setTimeout(resolve, 1));
+    if (n % 8 === 7) await new Promise((resolve) => setImmediate(resolve));
   }
   await within("its end, or a bound", server.event("disconnected"));
 });
