@@ -308,6 +308,8 @@ describe("loaded again", () => {
     await loading.promise;
     write("greet.ts", saying("last"));
     const last = server.handler.reload();
+    // Longer than the last one takes, if it does not wait for the slow one.
+    for (let n = 0; n < 20; n++) await import(write(`other${n}.ts`, saying("other")));
     gate.resolve();
     await Promise.all([slow, last]);
     expect((await converse(server, [""])).texts).toEqual(["last"]);
