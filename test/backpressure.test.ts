@@ -1,6 +1,7 @@
 // Slow readers, slow services and clients that leave in the middle of either: bounded, and accounted for.
 
 import { expect, test } from "bun:test";
+import { PATIENCE_MS } from "./support/attack.ts";
 import { frame, type Peer } from "./support/peer.ts";
 import { startServer } from "./support/server.ts";
 
@@ -74,7 +75,7 @@ test("stopping waits for messages of a client that has left already", async () =
   await first.promise;
   peer.reset();
   while (server.server.connections > 0) await new Promise((resolve) => setImmediate(resolve));
-  const stopped = server.server.stop(5000);
+  const stopped = server.server.stop(PATIENCE_MS);
   gate.resolve();
   expect(await stopped).toBe(0);
   expect(handled).toEqual(Array.from({ length: 100 }, (_, index) => String(index)));
@@ -111,7 +112,7 @@ test("an end that is being worked on is waited for when the server stops", async
   await peer.enter();
   peer.control({ type: "end" });
   await ending.promise;
-  const stopped = server.server.stop(5000);
+  const stopped = server.server.stop(PATIENCE_MS);
   gate.resolve();
   expect(await peer.text()).toBe("the sum");
   expect(await peer.message()).toMatchObject({ type: "bye", code: "done" });

@@ -28,7 +28,7 @@ async function holder(folder: string) {
     await Bun.stdin.stream().getReader().read();
     writeSync(1, readFileSync(folder + "/count"));`;
   const command = [process.execPath, "-e", code, folder];
-  const process_ = Bun.spawn(command, { stdin: "pipe", stdout: "pipe", stderr: "inherit", timeout: 10_000 });
+  const process_ = Bun.spawn(command, { stdin: "pipe", stdout: "pipe", stderr: "inherit", timeout: 60_000 });
   const output = process_.stdout.getReader();
   const next = async () => new TextDecoder().decode((await output.read()).value);
   expect(await next()).toBe("held ");
@@ -118,9 +118,9 @@ describe("nothing is lost", () => {
       const file = new JsonFile(process.argv.at(-1));
       for (let i = 0; i < 25; i++) await file.update(({ text }) => String(Number(text) + 1));`;
     const processes = [1, 2, 3, 4].map(() =>
-      Bun.spawn([process.execPath, "-e", code, path], { stderr: "inherit", timeout: 20_000 }),
+      Bun.spawn([process.execPath, "-e", code, path], { stderr: "inherit", timeout: 60_000 }),
     );
     expect(await Promise.all(processes.map((one) => one.exited))).toEqual([0, 0, 0, 0]);
     expect(readFileSync(path, "utf8")).toBe("100");
-  }, 20_000);
+  }, 90_000);
 });

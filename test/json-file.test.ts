@@ -14,7 +14,7 @@ const LOCK = ".users.json.lock";
 const IS_ROOT = process.geteuid?.() === 0;
 const NOBODY = 65_534;
 
-/** What another process that tries a change of 1 MB at `path` says became of it; ended if that takes 10 s. */
+/** What another process that tries a change of 1 MB at `path` says became of it; ended if that takes a minute. */
 function changeElsewhere(path: string, shell: string): Promise<string> {
   const code = `
     import { JsonFile } from "${join(import.meta.dir, "../src/json-file.ts")}";
@@ -22,7 +22,7 @@ function changeElsewhere(path: string, shell: string): Promise<string> {
     const told = await file.update(() => "x".repeat(1e6)).catch((e) => [e.code, e.message, e.hint].join("; "));
     console.log(told);`;
   const command = ["bash", "-c", `${shell} exec "$@"`, "bash", process.execPath, "-e", code, path];
-  return Bun.spawn(command, { stdout: "pipe", stderr: "inherit", timeout: 10_000 }).stdout.text();
+  return Bun.spawn(command, { stdout: "pipe", stderr: "inherit", timeout: 60_000 }).stdout.text();
 }
 
 function modeOf(path: string): string {

@@ -36,6 +36,7 @@ export async function flood(options: FloodOptions): Promise<Figure[]> {
       client[Symbol.dispose]();
       times.push(ms);
     }
+    note(`${when}, shortest`, Math.min(...times), "ms");
     note(`${when}, median`, quantile(times, 0.5), "ms", when.includes("flood") ? 1000 : undefined);
     note(`${when}, longest`, Math.max(...times), "ms");
   };

@@ -4,12 +4,12 @@
 import { expect, test } from "bun:test";
 import { attack, descriptors, LENIENT, PATIENCE_MS, until, within } from "../support/attack.ts";
 import { frame } from "../support/peer.ts";
-import { PASSWORD, startServer, type LoggedEvent } from "../support/server.ts";
+import { PASSWORD, startServer, type LoggedEvent, type TestServer } from "../support/server.ts";
 
 const POINTS = 400;
 /** Fewer than may wait for their hashes. */
 const AT_ONCE = 30;
-/** Ends a silence; far longer than a login takes, far shorter than anybody's patience. */
+/** Ends a silence. */
 const SILENCE_MS = 400;
 
 const LOGIN = frame(
@@ -53,38 +53,51 @@ function checkFate(events: readonly LoggedEvent[], count: number, way: Way): voi
   else if (way !== "RST") expect([told, times("logged-in")]).toEqual([told, 1]);
 }
 
+/** Goes wrong after each count of bytes, some at once; every end is in the server's log. */
+async function failAll(
+  { server, port, events: logged }: TestServer,
+  counts: number[],
+  way: Way,
+): Promise<void> {
+  while (counts.length > 0) {
+    // An address each, so that nobody is refused for another's sake.
+    const batch = counts.splice(0, AT_ONCE).map(async (count, index) => {
+      return { count, peer: await fail(port, count, way, `127.0.0.${10 + index}`) };
+    });
+    const failed = await within(`${way}, ${counts.length} points to go`, Promise.all(batch));
+    await until("connections and sessions", [0, 0], () => [server.connections, server.sessions]);
+    // The login of one that left is given up when its turn has come.
+    const ends = () => logged.filter(({ event }) => ENDS.has(event)).length;
+    await until("ends", failed.length, ends);
+    const events = logged.splice(0);
+    expect(events.filter(({ level }) => level === "error")).toEqual([]);
+    for (const { count, peer } of failed) {
+      const own = events.filter(({ fields }) => fields["peer"] === peer);
+      checkFate(own, count, way);
+    }
+  }
+}
+
 test.each<Way>(["RST", "FIN", "silence"])(
   `%s after each of the first ${POINTS} bytes: one end for each connection, and nothing left`,
   async (way) => {
     expect(TRANSCRIPT.length).toBeGreaterThanOrEqual(POINTS);
-    await using server = await startServer({
+    const counts = Array.from({ length: POINTS }, (_, index) => index + 1);
+    const isSilent = way === "silence";
+    await using hasty = await startServer({
       ...LENIENT,
-      loginTimeoutMs: way === "silence" ? SILENCE_MS : PATIENCE_MS,
-      idleTimeoutMs: way === "silence" ? SILENCE_MS : undefined,
+      loginTimeoutMs: isSilent ? SILENCE_MS : PATIENCE_MS,
+    });
+    // Whoever says all of its login is given the time for its hash, and is silent only after that.
+    await using patient = await startServer({
+      ...LENIENT,
+      loginTimeoutMs: PATIENCE_MS,
+      idleTimeoutMs: isSilent ? SILENCE_MS : undefined,
     });
     const base = descriptors("self");
-    const counts = Array.from({ length: POINTS }, (_, index) => index + 1);
-    while (counts.length > 0) {
-      // An address each, so that nobody is refused for another's sake.
-      const batch = counts.splice(0, AT_ONCE).map(async (count, index) => {
-        return { count, peer: await fail(server.port, count, way, `127.0.0.${10 + index}`) };
-      });
-      const failed = await within(`${way}, ${counts.length} points to go`, Promise.all(batch));
-      await until("connections and sessions", [0, 0], () => [
-        server.server.connections,
-        server.server.sessions,
-      ]);
-      // The login of one that left is given up when its turn has come.
-      const ends = () => server.events.filter(({ event }) => ENDS.has(event)).length;
-      await until("ends", failed.length, ends);
-      const events = server.events.splice(0);
-      expect(events.filter(({ level }) => level === "error")).toEqual([]);
-      for (const { count, peer } of failed) {
-        const own = events.filter(({ fields }) => fields["peer"] === peer);
-        checkFate(own, count, way);
-      }
-    }
-    await until("descriptors", base, () => descriptors("self"));
+    await failAll(hasty, counts.splice(0, LOGIN.length - 1), way);
+    await failAll(patient, counts, way);
+    await until("descriptors too many", 0, () => Math.max(0, descriptors("self") - base));
   },
-  20_000,
+  120_000,
 );

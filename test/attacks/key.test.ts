@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { SharedKey } from "../../src/auth/key.ts";
 import { connectClient, type ClientOptions } from "../../src/client-connect.ts";
 import { ServerError } from "../../src/handshake/failure.ts";
-import { within } from "../support/attack.ts";
+import { CROWD, within } from "../support/attack.ts";
 import { fakeServer, HELLO } from "../support/fake-server.ts";
 import { Frames, nextOf } from "../support/frames.ts";
 import { PASSWORD, startServer, type TestServer } from "../support/server.ts";
@@ -37,7 +37,7 @@ const secretsIn = (bytes: string) => SECRETS.filter((secret) => bytes.includes(s
 
 let server: TestServer;
 beforeAll(async () => {
-  server = await startServer({ key: newKey(), penalties: false, logBurst: Infinity });
+  server = await startServer({ ...CROWD, key: newKey(), penalties: false, logBurst: Infinity });
 });
 afterAll(() => server[Symbol.asyncDispose]());
 

@@ -8,6 +8,7 @@ import { connectClient, type ClientOptions, type Credential } from "../../src/cl
 import { ServerError } from "../../src/handshake/failure.ts";
 import { proveToken, TOKEN_LABEL } from "../../src/auth/token.ts";
 import type { TlsIdentity } from "../../src/net/tls.ts";
+import { CROWD } from "../support/attack.ts";
 import { selfSigned } from "../support/certificates.ts";
 import { Frames, nextOf } from "../support/frames.ts";
 import { manInTheMiddle, tlsClient, tlsServer } from "../support/rogue.ts";
@@ -49,7 +50,7 @@ beforeAll(async () => {
 describe("with the shared key", () => {
   let encrypted: TestServer;
   beforeAll(async () => {
-    encrypted = await startServer({ key: newKey(), tls: own, penalties: false });
+    encrypted = await startServer({ ...CROWD, key: newKey(), tls: own, penalties: false });
   });
   afterAll(() => encrypted[Symbol.asyncDispose]());
 
@@ -97,7 +98,7 @@ describe("with a session token", () => {
   let server: TestServer;
   let token: TokenParts;
   beforeAll(async () => {
-    server = await startServer({ tls: own, penalties: false, logBurst: Infinity });
+    server = await startServer({ ...CROWD, tls: own, penalties: false, logBurst: Infinity });
     const credential = () =>
       Promise.resolve<Credential>({ method: "password", user: "ann", password: PASSWORD });
     const options = { host: "127.0.0.1", port: server.port, tls: TLS, trust: acceptNew(), credential };

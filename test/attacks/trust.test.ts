@@ -6,14 +6,22 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import type { TlsIdentity } from "../../src/net/tls.ts";
-import { addUser, PASSWORD, run, serve, type Options, type Result } from "../support/executable.ts";
+import {
+  addUser,
+  PASSWORD,
+  portForLater,
+  run,
+  serve,
+  type Options,
+  type Result,
+} from "../support/executable.ts";
 import { authority, selfSigned, type Authority } from "../support/certificates.ts";
 import { HELLO } from "../support/fake-server.ts";
 import { tempFolder, type TempFolder } from "../support/folder.ts";
 import { frame, Peer } from "../support/peer.ts";
 import { tlsServer, type Rogue } from "../support/rogue.ts";
 
-setDefaultTimeout(20_000);
+setDefaultTimeout(90_000);
 
 const PASSWORD_HELLO = { ...HELLO, auth: ["password", "token"] };
 const SAY = ["--send", "x", "--count", "1"];
@@ -33,9 +41,16 @@ beforeAll(async () => {
 });
 afterAll(() => folder[Symbol.dispose]());
 
-/** A server that takes whatever a client gives away. */
+const REFUSED = { type: "refused", code: "bad_credentials", message: "login refused", attempts_left: 0 };
+
+/** A server that takes whatever a client gives away, and refuses every login. */
 const recorder = (identity: TlsIdentity) =>
-  tlsServer(identity, (socket) => socket.write(frame(JSON.stringify(PASSWORD_HELLO))));
+  tlsServer(identity, (socket, rogue) => {
+    socket.write(frame(JSON.stringify(PASSWORD_HELLO)));
+    socket.on("data", () => {
+      if (rogue.received.includes('"login"')) socket.end(frame(JSON.stringify(REFUSED)));
+    });
+  });
 
 const goTo = (address: string, flags: string[], options: Options = {}): Promise<Result> =>
   run(["connect", `ann@${address}`, ...SAY, ...flags], { env, ...options });
@@ -77,7 +92,7 @@ describe.each(MEAN)("with %j in the environment", (mean) => {
       expectNothingSent(result, rogue, "but it was");
       expect(result.stderr).toContain(changed.pin);
     }
-    await goTo(rogue.address, ["--pin", changed.pin, "--timeout", "100ms"], options);
+    await goTo(rogue.address, ["--pin", changed.pin], options);
     expect(rogue.received).toContain(PASSWORD);
   });
 
@@ -109,12 +124,12 @@ describe.each(MEAN)("with %j in the environment", (mean) => {
       expectNothingSent(result, rogue, "is not to be trusted");
     }
     using right = await recorder(await ca.issue("127.0.0.1"));
-    await goTo(right.address, [...trusted, "--timeout", "100ms"], mood);
+    await goTo(right.address, trusted, mood);
     expect(right.received).toContain(PASSWORD);
   });
 
   test("--tls-ca holds the name against the certificate", async () => {
-    const trusted = ["--tls-ca", file("ca.pem", ca.pem), "--timeout", "100ms"];
+    const trusted = ["--tls-ca", file("ca.pem", ca.pem)];
     using rogue = await recorder(await ca.issue("127.0.0.1"));
     const result = await goTo(`localhost:${rogue.port}`, trusted, mood);
     expectNothingSent(result, rogue, "is not to be trusted");
@@ -189,12 +204,14 @@ test("a token issued over TLS is neither sent nor accepted in plain text", async
   using data = tempFolder();
   await addUser(data.path);
   const client = { data: join(data.path, "client"), env: {} };
-  await using first = await serve(["--tls"], { data: data.path });
-  const { port, address } = first;
+  const port = portForLater();
+  const at = ["--strict-port", "--port", String(port)];
+  await using first = await serve(["--tls", ...at], { data: data.path });
+  const { address } = first;
   expect((await goTo(address, ["--tls", "--accept-new"], { ...client, env })).exitCode).toBe(0);
   expect((await goTo(address, [], client)).exitCode).toBe(0); // by the token: no password was given
   await first.stop();
-  await using plain = await serve(["--port", String(port)], { data: data.path });
+  await using plain = await serve(at, { data: data.path });
   const lured = await goTo(address, ["--no-tls", "--trace"], client);
   expect(lured.exitCode).toBe(2);
   expect(lured.stderr).toContain("a password is needed");

@@ -11,8 +11,10 @@ import { tempFolder } from "../support/folder.ts";
 
 const KILLS = Number(process.env["PARLEY_KILLS"] ?? 40);
 const WRITERS = 8;
-/** Between two kills: at least one acknowledgement, and this long, at random, to strike at any step of a change. */
-const PACE_MS = { min: 20, max: 140 };
+/** Between two kills, at most: so many acknowledgements, and then looks at the file, to strike at any step of a change. */
+const PACE = { acknowledgements: 6, looks: 60 };
+/** From 1 up to `most`. */
+const some = (most: number) => 1 + Math.floor(Math.random() * most);
 
 /** What the writers said, and when. */
 class Acknowledged {
@@ -64,18 +66,23 @@ function look(path: string): { document: Document; mode: number } {
 /** Looks at the file again and again until `stop`; anything but a whole, private, ever newer one is thrown. */
 function readWithoutPause(path: string) {
   let [reads, rev, stopped] = [0, 0, false];
+  let looked = Promise.withResolvers<void>();
   const done = (async () => {
     for (; !stopped; reads++) {
       const { document, mode } = look(path);
       if (mode !== 0o600) throw new Error(`mode ${mode.toString(8)}`);
       if (document.rev < rev) throw new Error(`rev ${document.rev} after ${rev}`);
       rev = document.rev;
+      looked.resolve();
+      looked = Promise.withResolvers();
       await new Promise((resolve) => setImmediate(resolve));
     }
     return reads;
   })();
   return {
     done,
+    /** Resolves after the next look. */
+    look: () => looked.promise,
     stop: () => {
       stopped = true;
       return done;
@@ -101,8 +108,8 @@ test(
     const reader = readWithoutPause(path);
     const killing = async () => {
       for (let kills = 0; kills < KILLS; kills++) {
-        await acknowledged.next();
-        await Bun.sleep(PACE_MS.min + Math.random() * (PACE_MS.max - PACE_MS.min));
+        for (let left = some(PACE.acknowledgements); left > 0; left--) await acknowledged.next();
+        for (let left = some(PACE.looks); left > 0; left--) await reader.look();
         const victim = Math.floor(Math.random() * WRITERS);
         writers[victim]?.kill();
         writers[victim] = start();
@@ -133,5 +140,5 @@ test(
     expect([...look(path).document.users.keys()].sort()).toEqual([...users.keys(), "last"].sort());
     expect(readdirSync(folder.path).sort()).toEqual([".users.json.lock", "users.json"]);
   },
-  20_000 + 1000 * KILLS,
+  60_000 + 2000 * KILLS,
 );

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { addUser, deadPort, PASSWORD, run, serve } from "../support/executable.ts";
 import { tempFolder } from "../support/folder.ts";
 
-setDefaultTimeout(30_000);
+setDefaultTimeout(90_000);
 
 interface Line {
   step: string;

@@ -1,12 +1,13 @@
 // parley connect when something is missing: every way has its exit code, one sentence, and in time.
 
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
-import { addUser, deadPort, PASSWORD, run, serve, start } from "../support/executable.ts";
+import { HELLO_TIMEOUT_MS } from "../../src/limits.ts";
+import { addUser, deadPort, PASSWORD, portForLater, run, serve, start } from "../support/executable.ts";
 import { fakeServer, letIn } from "../support/fake-server.ts";
 import { tempFolder } from "../support/folder.ts";
 import { frame } from "../support/peer.ts";
 
-setDefaultTimeout(30_000);
+setDefaultTimeout(90_000);
 
 /** One line of error, at most one of hint, and no stack. */
 function expectSentence(stderr: string): void {
@@ -32,11 +33,9 @@ describe("a login", () => {
     await server.stop();
   });
 
-  test("without a user ends with 2 within a second, naming --user", async () => {
-    await using server = await serve([]);
-    const began = performance.now();
+  test("without a user ends with 2, naming --user, before the server is tired of waiting", async () => {
+    await using server = await serve(["--login-timeout", "1h"]);
     const { exitCode, stderr } = await run(["connect", server.address], { stdin: "x\n" });
-    expect(performance.now() - began).toBeLessThan(1000);
     expect(exitCode).toBe(2);
     expectSentence(stderr);
     expect(stderr).toContain("--user");
@@ -85,9 +84,7 @@ describe("nobody there", () => {
   });
 
   test("yet: --wait waits for a server that comes later", async () => {
-    const listener = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data() {} } });
-    const { port } = listener;
-    listener.stop(true);
+    const port = portForLater();
     const client = run(["connect", `127.0.0.1:${port}`, "--wait", "30s", "--send", "x"]);
     await run(["--version"]); // as long as the client's first try takes
     await using server = await serve(["--auth", "none", "--strict-port", "--port", String(port)]);
@@ -138,7 +135,7 @@ describe("a silent server", () => {
       "--send",
       "x",
       "--timeout",
-      "200ms",
+      "2s",
     ]);
     expect(exitCode).toBe(4);
     expectSentence(stderr);
@@ -147,8 +144,9 @@ describe("a silent server", () => {
 
   test("--timeout ends it with 4 after the login too", async () => {
     using fake = await fakeServer((socket, received) => void letIn(socket, received));
-    const { exitCode } = await run(["connect", fake.address, "--send", "x", "--timeout", "200ms"]);
+    const { exitCode } = await run(["connect", fake.address, "--send", "x", "--timeout", "2s"]);
     expect(exitCode).toBe(4);
+    expect(fake.received.text).toContain("\0\0\0\u0001x");
   });
 
   test("--timeout counts from the start, also when no hello comes", async () => {
@@ -156,7 +154,7 @@ describe("a silent server", () => {
     const began = performance.now();
     const { exitCode } = await run(["connect", fake.address, "--send", "x", "--timeout", "200ms"]);
     expect(exitCode).toBe(4);
-    expect(performance.now() - began).toBeLessThan(5000); // its own patience for a hello is 10 s
+    expect(performance.now() - began).toBeLessThan(HELLO_TIMEOUT_MS);
   });
 });
 

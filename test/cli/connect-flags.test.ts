@@ -3,7 +3,7 @@
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { run } from "../support/executable.ts";
 
-setDefaultTimeout(30_000);
+setDefaultTimeout(90_000);
 
 describe("wrong flags end with 2 and one line that names the flag:", () => {
   const wrong: [flag: string, ...argv: string[]][] = [

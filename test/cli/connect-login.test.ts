@@ -6,7 +6,7 @@ import { afterEach, beforeEach, describe, expect, setDefaultTimeout, test } from
 import { addUser, PASSWORD, run, serve, start, type Options, type Serving } from "../support/executable.ts";
 import { tempFolder, type TempFolder } from "../support/folder.ts";
 
-setDefaultTimeout(30_000);
+setDefaultTimeout(90_000);
 
 const env = { PARLEY_PASSWORD: PASSWORD };
 let folder: TempFolder;

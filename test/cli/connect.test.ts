@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "
 import { cleanEnv, EXECUTABLE, run, serve, type Serving } from "../support/executable.ts";
 import { tempFolder } from "../support/folder.ts";
 
-setDefaultTimeout(60_000);
+setDefaultTimeout(90_000);
 
 let server: Serving;
 beforeAll(async () => {

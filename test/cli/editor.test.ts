@@ -10,7 +10,7 @@ import { tempFolder } from "../support/folder.ts";
 import { frame } from "../support/peer.ts";
 import { Screen } from "../support/screen.ts";
 
-setDefaultTimeout(40_000);
+setDefaultTimeout(90_000);
 
 const CTRL_C = "\u0003";
 const CTRL_D = "\u0004";
@@ -72,9 +72,9 @@ test("a half-typed line longer than the screen is wide erases nothing", async ()
   });
   await using screen = new Screen(["connect", fake.address], { cols: 40 });
   await screen.see("ready\r\n> ");
-  const long = "0123456789".repeat(9);
+  const long = `${"0123456789".repeat(8)}abcdefghij`;
   screen.type(long);
-  await screen.see(/9$/);
+  await screen.see("abcdefghij");
   for (const text of ["interruption one", "interruption two"]) {
     const before = screen.raw.length;
     say(text);

@@ -6,7 +6,7 @@ import { expect, setDefaultTimeout, test } from "bun:test";
 import { addUser, cleanEnv, EXECUTABLE, run, serve } from "../support/executable.ts";
 import { tempFolder } from "../support/folder.ts";
 
-setDefaultTimeout(30_000);
+setDefaultTimeout(90_000);
 
 test("a bunfig.toml and a .env in the current folder do nothing", async () => {
   using folder = tempFolder();

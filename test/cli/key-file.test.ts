@@ -6,7 +6,7 @@ import { afterEach, beforeEach, describe, expect, setDefaultTimeout, test } from
 import { run } from "../support/executable.ts";
 import { tempFolder, type TempFolder } from "../support/folder.ts";
 
-setDefaultTimeout(30_000);
+setDefaultTimeout(90_000);
 
 const SAY = ["--send", "hello", "--count", "1"];
 

@@ -7,7 +7,7 @@ import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { addUser, PASSWORD, run, serve, start } from "../support/executable.ts";
 import { tempFolder } from "../support/folder.ts";
 
-setDefaultTimeout(30_000);
+setDefaultTimeout(90_000);
 
 describe("the environment", () => {
   const SECRETS = { SECRET: "s", AWS_KEY: "k", NODE_ENV: "x", NOTIFY_SOCKET: "", LISTEN_PID: "1", TZ: "UTC" };

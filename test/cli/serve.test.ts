@@ -6,7 +6,7 @@ import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { run, serve, start } from "../support/executable.ts";
 import { tempFolder } from "../support/folder.ts";
 
-setDefaultTimeout(30_000);
+setDefaultTimeout(90_000);
 
 /** Occupies a free port at `hostname`; undefined when this machine has no such address. */
 function occupy(hostname: string): (Disposable & { port: number }) | undefined {

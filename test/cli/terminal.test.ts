@@ -8,7 +8,7 @@ import { tempFolder, type TempFolder } from "../support/folder.ts";
 import { frame } from "../support/peer.ts";
 import { Screen } from "../support/screen.ts";
 
-setDefaultTimeout(40_000);
+setDefaultTimeout(90_000);
 
 const CTRL_C = "\u0003";
 const CTRL_D = "\u0004";

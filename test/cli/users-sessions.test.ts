@@ -7,7 +7,7 @@ import { tempFolder } from "../support/folder.ts";
 import { Peer } from "../support/peer.ts";
 import { until } from "../support/attack.ts";
 
-setDefaultTimeout(30_000);
+setDefaultTimeout(90_000);
 
 test("shows live and sleeping sessions, and nothing of a server that is gone", async () => {
   using folder = tempFolder();

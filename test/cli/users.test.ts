@@ -6,7 +6,7 @@ import { afterEach, beforeEach, describe, expect, setDefaultTimeout, test } from
 import { addUser, PASSWORD, run, serve, type Options, type Result } from "../support/executable.ts";
 import { tempFolder, type TempFolder } from "../support/folder.ts";
 
-setDefaultTimeout(30_000);
+setDefaultTimeout(90_000);
 
 let folder: TempFolder;
 let data: string;

@@ -65,7 +65,7 @@ test.each(HOWS)(
     await using server = await startServer({ auth: "none", service: book.service });
     for (let up = 0; up < UP; up++) await check(server, book, SHORT, [{ after: { up }, how }]);
   },
-  30_000,
+  120_000,
 );
 
 test.each(HOWS)(
@@ -76,7 +76,7 @@ test.each(HOWS)(
     for (let down = 0; down < DOWN + 120; down++)
       await check(server, book, SHORT, [{ after: { down }, how }]);
   },
-  30_000,
+  120_000,
 );
 
 test("cut twice, at every pair of places", async () => {
@@ -91,7 +91,7 @@ test("cut twice, at every pair of places", async () => {
       await check(server, book, SHORT, (first + second) % 2 === 0 ? cuts : cuts.reverse());
     }
   }
-}, 30_000);
+}, 120_000);
 
 const size = fc.oneof(fc.nat(20), fc.nat(3000), fc.integer({ min: 60_000, max: 70_000 }));
 const place = fc.oneof(fc.nat(100), fc.nat(10_000), fc.nat(200_000));

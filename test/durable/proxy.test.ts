@@ -9,7 +9,7 @@ import { run, serve, start } from "../support/executable.ts";
 const MESSAGES = Number(process.env["PARLEY_MESSAGES"] ?? 500);
 const CUTS = Number(process.env["PARLEY_CUTS"] ?? 20);
 const SEEDS = Number(process.env["PARLEY_SEEDS"] ?? 2);
-const PATIENCE_MS = 15_000 + CUTS * 2000;
+const PATIENCE_MS = 30_000 + CUTS * 6000;
 const OPEN = ["--auth", "none", "--penalties", "off"];
 
 const WAYS: [string, string[], string[]][] = [
@@ -80,8 +80,8 @@ test.each(seeds)(
       two.write(`two${n}.\n`);
     }
     for (const member of [one, two]) {
-      await member.stdout.see(`one${each - 1}.`);
-      await member.stdout.see(`two${each - 1}.`);
+      await member.stdout.see(`one${each - 1}.`, 0, PATIENCE_MS);
+      await member.stdout.see(`two${each - 1}.`, 0, PATIENCE_MS);
     }
     const heard = [one, two].map(({ stdout }) => stdout.text.match(/(?:one|two)\d+\./g) ?? []);
     expect(heard[0]).toEqual(heard[1] ?? []);

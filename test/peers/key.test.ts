@@ -9,7 +9,7 @@ import { tempFolder } from "../support/folder.ts";
 import { findPythons } from "../support/pythons.ts";
 import { Watched } from "../support/watched.ts";
 
-setDefaultTimeout(60_000);
+setDefaultTimeout(90_000);
 
 const SCRIPT = join(import.meta.dir, "key.py");
 const folder = tempFolder();

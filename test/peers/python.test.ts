@@ -7,7 +7,7 @@ import { addUser, PASSWORD, serve, type Serving } from "../support/executable.ts
 import { tempFolder } from "../support/folder.ts";
 import { findPythons } from "../support/pythons.ts";
 
-setDefaultTimeout(60_000);
+setDefaultTimeout(90_000);
 
 const CLIENT = join(import.meta.dir, "..", "..", "docs", "client.py");
 const TOKEN = join(import.meta.dir, "token_proof.py");

@@ -7,7 +7,7 @@ import { addUser, PASSWORD, serve, type Serving } from "../support/executable.ts
 import { tempFolder } from "../support/folder.ts";
 import { findPythons } from "../support/pythons.ts";
 
-setDefaultTimeout(30_000);
+setDefaultTimeout(90_000);
 
 const SCRIPT = join(import.meta.dir, "tls_by_hand.py");
 const OLD = `
@@ -17,7 +17,7 @@ context.check_hostname = False
 context.verify_mode = ssl.CERT_NONE
 context.maximum_version = ssl.TLSVersion.TLSv1_2
 try:
-    channel = context.wrap_socket(socket.create_connection(("127.0.0.1", int(sys.argv[1])), timeout=8))
+    channel = context.wrap_socket(socket.create_connection(("127.0.0.1", int(sys.argv[1])), timeout=60))
     print("came about:", channel.version())
 except ssl.SSLError as error:
     print("refused")

@@ -4,13 +4,13 @@ import { mkdirSync, renameSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { afterEach, beforeEach, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { Handler } from "../../src/services/handler.ts";
-import { within } from "../support/attack.ts";
+import { PATIENCE_MS, within } from "../support/attack.ts";
 import { tempFolder, type TempFolder } from "../support/folder.ts";
 import { frame } from "../support/peer.ts";
 import { converse, hear } from "../support/program.ts";
 import { startServer, type TestServer } from "../support/server.ts";
 
-setDefaultTimeout(15_000);
+setDefaultTimeout(90_000);
 
 let folder: TempFolder;
 beforeEach(() => {
@@ -106,7 +106,7 @@ describe("hooks", () => {
       const said = [];
       async function step(session, what) {
         if (++inside > 1) said.push("TWO AT ONCE");
-        await new Promise((done) => setTimeout(done, Math.random() * 3));
+        for (let turns = Math.random() * 4; turns > 0; turns--) await new Promise(setImmediate);
         said.push(what);
         inside--;
       }
@@ -122,16 +122,23 @@ describe("hooks", () => {
   });
 
   test("end is called once, although the server stops meanwhile", async () => {
+    const parleyEnding: { finish(): void }[] = [];
+    Object.assign(globalThis, { parleyEnding });
     await using server = await serveHandler(`
       export default {
         message() {},
-        end(s) { s.send("end"); setTimeout(() => s.finish(), 400); },
+        end(s) { s.send("end"); globalThis.parleyEnding.push(s); },
       };`);
     using peer = await server.peer();
-    await peer.enter();
+    using idle = await server.peer();
+    for (const one of [peer, idle]) await one.enter();
     peer.control({ type: "end" });
     expect(await peer.text()).toBe("end");
-    const stopped = server.server.stop(5000);
+    const stopped = server.server.stop(PATIENCE_MS);
+    expect(await idle.text()).toBe("end"); // the server has told everybody whom it would tell
+    expect(parleyEnding).toHaveLength(2);
+    for (const session of parleyEnding) session.finish();
+    idle.end();
     expect((await hear(peer)).texts).toEqual([]);
     peer.end();
     await stopped;
@@ -154,7 +161,7 @@ describe("hooks", () => {
     peer.socket.resume();
     const heard: string[] = [];
     while (heard.length < 2) {
-      const text = (await within("both", peer.text(), 4000)) ?? "";
+      const text = (await within("both", peer.text())) ?? "";
       if (text.length < 10) heard.push(text);
     }
     expect(heard.sort()).toEqual(["one", "two"]);
@@ -239,7 +246,7 @@ export default {
   ])("in %s", async (_, hook) => {
     await using server = await serveHandler(`export default { message(s) { s.send("x"); }, ${hook} };`);
     await converse(server, ["a"]);
-    const { fields } = await within("the log", server.event("handler-failed"), 3000);
+    const { fields } = await within("the log", server.event("handler-failed"));
     expect(String(fields["reason"])).toMatch(/in close, at .*greet\.ts:1:/);
   });
 });
@@ -289,12 +296,22 @@ describe("loaded again", () => {
 
   test("the last one asked for wins, although one before takes longer to load", async () => {
     await using server = await serveHandler(saying("old"));
-    write("greet.ts", `await Bun.sleep(300);\n${saying("slow")}`);
+    const loading = Promise.withResolvers<void>();
+    const gate = Promise.withResolvers<void>();
+    const parleyLoading = () => {
+      loading.resolve();
+      return gate.promise;
+    };
+    Object.assign(globalThis, { parleyLoading });
+    write("greet.ts", `await globalThis.parleyLoading();\n${saying("slow")}`);
     const slow = server.handler.reload();
-    await Bun.sleep(50); // it has been read by then
+    await loading.promise;
     write("greet.ts", saying("last"));
-    await server.handler.reload();
-    await slow;
+    const last = server.handler.reload();
+    // Longer than the last one takes, if it does not wait for the slow one.
+    for (let n = 0; n < 20; n++) await import(write(`other${n}.ts`, saying("other")));
+    gate.resolve();
+    await Promise.all([slow, last]);
     expect((await converse(server, [""])).texts).toEqual(["last"]);
   });
 });

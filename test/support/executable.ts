@@ -162,6 +162,19 @@ export async function addUser(data: string, name = "ann", password = PASSWORD): 
   if (exitCode !== 0) throw new Error(stderr);
 }
 
+/** A free port of 127.0.0.1 that stays free: the kernel gives none below 32768 to those who do not ask for it. */
+export function portForLater(): number {
+  for (;;) {
+    try {
+      const port = 20_000 + Math.floor(Math.random() * 10_000);
+      Bun.listen({ hostname: "127.0.0.1", port, socket: { data() {} } }).stop(true);
+      return port;
+    } catch (error) {
+      if ((error as { code?: string }).code !== "EADDRINUSE") throw error;
+    }
+  }
+}
+
 /** A port of 127.0.0.1 where nobody listens, and nobody can until it is disposed of. */
 export async function deadPort(): Promise<Disposable & { port: number }> {
   const listener = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data() {} } });

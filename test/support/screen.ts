@@ -11,6 +11,7 @@ export class Screen implements AsyncDisposable {
   raw = "";
   /** The same as text, without the sequences that move the cursor. */
   readonly text = new Watched();
+  /** Its exit code; everything that it showed is here by then. */
   readonly exited: Promise<number>;
   readonly #child: Bun.Subprocess;
   readonly #folder = tempFolder();
@@ -18,6 +19,7 @@ export class Screen implements AsyncDisposable {
 
   constructor(argv: string[], options: { data?: string; env?: Record<string, string>; cols?: number } = {}) {
     const decoder = new TextDecoder();
+    const shown = Promise.withResolvers<void>();
     this.#child = Bun.spawn([EXECUTABLE, ...argv], {
       cwd: this.#folder.path,
       env: cleanEnv(options.data ?? join(this.#folder.path, "data"), { TERM: "xterm", ...options.env }),
@@ -28,9 +30,10 @@ export class Screen implements AsyncDisposable {
           this.raw += Buffer.from(bytes).toString("latin1");
           this.text.append(stripVTControlCharacters(decoder.decode(bytes, { stream: true })));
         },
+        exit: () => shown.resolve(),
       },
     });
-    this.exited = this.#child.exited;
+    this.exited = shown.promise.then(() => this.#child.exited);
   }
 
   get pid(): number {

@@ -6,6 +6,7 @@ import { Store } from "../../src/auth/store.ts";
 import type { LogEvent, LogFields, Logger } from "../../src/log.ts";
 import { Server, type ServerOptions } from "../../src/server.ts";
 import { echo } from "../../src/services/echo.ts";
+import { PATIENCE_MS } from "./attack.ts";
 import { tempFolder } from "./folder.ts";
 import { Peer } from "./peer.ts";
 
@@ -75,7 +76,7 @@ export async function startServer(options: Partial<ServerOptions> = {}): Promise
       return new Promise((resolve) => waiting.set(name, resolve));
     },
     async [Symbol.asyncDispose]() {
-      const left = await server.stop(3000);
+      const left = await server.stop(PATIENCE_MS);
       folder[Symbol.dispose]();
       if (left > 0) throw new Error(`${left} sockets were left open`);
     },

@@ -1,7 +1,7 @@
 // Text that grows, and waiting for something to appear in it.
 
 /** How long to wait before saying what was there instead. */
-const PATIENCE_MS = 10_000;
+const PATIENCE_MS = 30_000;
 
 export class Watched {
   text = "";
@@ -20,7 +20,7 @@ export class Watched {
   }
 
   /** Resolves once `wanted` is in the text, at `from` or later, with the position after it. */
-  see(wanted: string | RegExp, from = 0): Promise<number> {
+  see(wanted: string | RegExp, from = 0, patienceMs = PATIENCE_MS): Promise<number> {
     return new Promise((resolve, reject) => {
       const settle = (done: () => void) => {
         this.#checks.delete(check);
@@ -36,7 +36,7 @@ export class Watched {
         if (end !== undefined) settle(() => resolve(from + end));
         else if (this.#ended) fail("it ended without");
       };
-      const timer = setTimeout(() => fail("waited in vain for"), PATIENCE_MS);
+      const timer = setTimeout(() => fail("waited in vain for"), patienceMs);
       this.#checks.add(check);
       check();
     });
