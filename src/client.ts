@@ -11,7 +11,7 @@ import { Gate } from "./gate.ts";
 import { ServerError } from "./handshake/failure.ts";
 import { isChallenge } from "./handshake/key-exchange.ts";
 import { AckClock, Ledger } from "./ledger.ts";
-import { MAX_MISSED_PINGS, RETRY_FIRST_MS, RETRY_MAX_MS } from "./limits.ts";
+import { MAX_MISSED_PINGS, RETRY_AT_ONCE_MS, RETRY_FIRST_MS, RETRY_HELD_MS, RETRY_MAX_MS } from "./limits.ts";
 import type { Connection } from "./net/connection.ts";
 import { DialError } from "./net/dial.ts";
 import type { Receiver } from "./net/inbox.ts";
@@ -83,6 +83,9 @@ export class Client {
   readonly #acks = new AckClock();
   readonly #outcome = Promise.withResolvers<Outcome>();
   #connection: Connection;
+  /** Since when it has that, by `performance.now`, and how far the conversation was then. */
+  #since = performance.now();
+  #progressBefore = 0;
   /** Undefined where nothing is acknowledged. */
   #ledger: Ledger | undefined;
   #receive: (payload: Uint8Array) => void | Promise<void> = () => undefined;
@@ -266,7 +269,9 @@ export class Client {
 
   async #comeBack(durability: Durability, reason: string): Promise<void> {
     const lostAt = performance.now();
-    let pause = Math.random() * RETRY_FIRST_MS;
+    // A way that worked will work again, most likely; one that only ever breaks is not tried in a loop.
+    const hasWorked = this.#progress > this.#progressBefore || lostAt - this.#since >= RETRY_HELD_MS;
+    let pause = Math.random() * (hasWorked ? RETRY_AT_ONCE_MS : RETRY_FIRST_MS);
     for (let tries = 0; tries < durability.times && !this.#over; tries++) {
       const left = lostAt + durability.forMs - performance.now();
       if (left <= 0) break;
@@ -304,11 +309,13 @@ export class Client {
     const unconfirmed = isSame || resend ? 0 : again;
     this.unconfirmed += unconfirmed;
     this.#connection = connection;
+    this.#since = performance.now();
     this.#isAway = false;
     this.#missed = 0;
     const { resume_key } = this.welcome ?? {};
     this.welcome = { resume_key, ...welcome };
     if (!isSame) this.#openBooks();
+    this.#progressBefore = this.#progress;
     const ledger = this.#ledger;
     if (isSame && ledger !== undefined) {
       ledger.moved(this.received - this.#receivedBefore);
@@ -320,6 +327,11 @@ export class Client {
     durability.onResumed({ afterMs, again: again - unconfirmed, unconfirmed, isNew: !isSame });
     connection.deliver(this.#receiver(), () => this.#dealing);
     this.#room.open();
+  }
+
+  /** What both sides have got through, in messages: it grows with each that is new. */
+  get #progress(): number {
+    return this.received + (this.#ledger?.retention.acknowledged ?? 0);
   }
 
   /** A session begins: nothing is owed by anybody. */
