@@ -79,12 +79,15 @@ export class Client {
   received = 0;
   /** Messages of sessions that were gone, which nobody ever confirmed. */
   unconfirmed = 0;
+  /** Was a session gone, before it was done, that had confirmed messages? What it had to answer, nobody knows. */
+  isBroken = false;
   readonly #parts: ClientParts;
   readonly #acks = new AckClock();
   readonly #outcome = Promise.withResolvers<Outcome>();
   #connection: Connection;
-  /** Since when it has that, by `performance.now`, and how far the conversation was then. */
+  /** Since when it has that, by `performance.now`. */
   #since = performance.now();
+  /** How far the conversation was at the last loss. */
   #progressBefore = 0;
   /** Undefined where nothing is acknowledged. */
   #ledger: Ledger | undefined;
@@ -94,6 +97,8 @@ export class Client {
   /** Those of sessions that were gone. */
   #receivedBefore = 0;
   #isAway = false;
+  /** Was the session brought to its end, all that there was to answer said? */
+  #isComplete = false;
   #over = false;
   #inputEnded = false;
   #pings = 0;
@@ -232,6 +237,7 @@ export class Client {
         const { code, message: text, status } = message;
         this.#ledger?.acknowledge();
         // Somebody restarts it: it will be back, if not with this session.
+        this.#isComplete = status !== undefined; // a service that was cut short has none
         if (code === "shutting_down" && this.#parts.durability !== undefined) return this.#lost(text);
         this.#sayBye();
         return this.#settle({ kind: "bye", code, message: text, status, early: !this.#inputEnded });
@@ -270,7 +276,9 @@ export class Client {
   async #comeBack(durability: Durability, reason: string): Promise<void> {
     const lostAt = performance.now();
     // A way that worked will work again, most likely; one that only ever breaks is not tried in a loop.
-    const hasWorked = this.#progress > this.#progressBefore || lostAt - this.#since >= RETRY_HELD_MS;
+    const progress = this.#progress;
+    const hasWorked = progress !== this.#progressBefore || lostAt - this.#since >= RETRY_HELD_MS;
+    this.#progressBefore = progress;
     let pause = Math.random() * (hasWorked ? RETRY_AT_ONCE_MS : RETRY_FIRST_MS);
     for (let tries = 0; tries < durability.times && !this.#over; tries++) {
       const left = lostAt + durability.forMs - performance.now();
@@ -308,6 +316,8 @@ export class Client {
     const again = kept?.frames ?? 0;
     const unconfirmed = isSame || resend ? 0 : again;
     this.unconfirmed += unconfirmed;
+    this.isBroken ||= !isSame && !this.#isComplete && kept !== undefined && kept.acknowledged > 0;
+    this.#isComplete = false;
     this.#connection = connection;
     this.#since = performance.now();
     this.#isAway = false;
@@ -315,7 +325,6 @@ export class Client {
     const { resume_key } = this.welcome ?? {};
     this.welcome = { resume_key, ...welcome };
     if (!isSame) this.#openBooks();
-    this.#progressBefore = this.#progress;
     const ledger = this.#ledger;
     if (isSame && ledger !== undefined) {
       ledger.moved(this.received - this.#receivedBefore);
