@@ -335,7 +335,7 @@ export class Client {
     if (this.#inputEnded) this.#sayEnd();
     durability.onResumed({ afterMs, again: again - unconfirmed, unconfirmed, isNew: !isSame });
     connection.deliver(this.#receiver(), () => this.#dealing);
-    this.#room.open();
+    if (ledger?.retention.isFull !== true) this.#room.open();
   }
 
   /** What both sides have got through, in messages: it grows with each that is new. */

@@ -3,7 +3,7 @@
 import { describe, expect, spyOn, test } from "bun:test";
 import type { Client } from "../../src/client.ts";
 import { connectClient } from "../../src/client-connect.ts";
-import { RETRY_FIRST_MS } from "../../src/limits.ts";
+import { MAX_UNACKNOWLEDGED_FRAMES, RETRY_FIRST_MS } from "../../src/limits.ts";
 import { until, within } from "../support/attack.ts";
 import { cuttingProxy } from "../support/cutting-proxy.ts";
 import { startServer } from "../support/server.ts";
@@ -66,6 +66,27 @@ test("a client that leaves while it is coming back leaves no session behind", as
   expect(await within("the end", outcome)).toMatchObject({ kind: "left" });
   await until("sessions", 0, () => server.server.sessions);
 }, 15_000);
+
+test("one that has too much unconfirmed when it is back goes on waiting", async () => {
+  await using server = await startServer({
+    auth: "none",
+    service: { message: () => new Promise(() => undefined) }, // takes nothing
+  });
+  using proxy = await cuttingProxy({ port: server.port });
+  const returned = Promise.withResolvers<void>();
+  const client = await connect(proxy.port, () => returned.resolve());
+  const outcome = client.converse(() => undefined);
+  for (let n = 0; n < MAX_UNACKNOWLEDGED_FRAMES + 5; n++) client.send(`${n}`);
+  let hasRoom = false;
+  void client.writable()?.then(() => (hasRoom = true));
+  proxy.cutAll("reset");
+  await within("the return", returned.promise);
+  await Bun.sleep(0);
+  expect(hasRoom).toBe(false);
+  expect(client.awaited).toBeGreaterThan(MAX_UNACKNOWLEDGED_FRAMES);
+  client.leave();
+  await outcome;
+});
 
 describe("the first try after a loss", () => {
   /** Comes back `times` after losses, each brought about by `lose`; how long it was away each time. */
