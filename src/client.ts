@@ -11,7 +11,7 @@ import { Gate } from "./gate.ts";
 import { ServerError } from "./handshake/failure.ts";
 import { isChallenge } from "./handshake/key-exchange.ts";
 import { AckClock, Ledger } from "./ledger.ts";
-import { MAX_MISSED_PINGS, RETRY_FIRST_MS, RETRY_MAX_MS } from "./limits.ts";
+import { MAX_MISSED_PINGS, RETRY_AT_ONCE_MS, RETRY_FIRST_MS, RETRY_HELD_MS, RETRY_MAX_MS } from "./limits.ts";
 import type { Connection } from "./net/connection.ts";
 import { DialError } from "./net/dial.ts";
 import type { Receiver } from "./net/inbox.ts";
@@ -79,10 +79,16 @@ export class Client {
   received = 0;
   /** Messages of sessions that were gone, which nobody ever confirmed. */
   unconfirmed = 0;
+  /** Was a session gone, before it was done, that had confirmed messages? What it had to answer, nobody knows. */
+  isBroken = false;
   readonly #parts: ClientParts;
   readonly #acks = new AckClock();
   readonly #outcome = Promise.withResolvers<Outcome>();
   #connection: Connection;
+  /** Since when it has that, by `performance.now`. */
+  #since = performance.now();
+  /** How far the conversation was at the last loss. */
+  #progressBefore = 0;
   /** Undefined where nothing is acknowledged. */
   #ledger: Ledger | undefined;
   #receive: (payload: Uint8Array) => void | Promise<void> = () => undefined;
@@ -91,6 +97,8 @@ export class Client {
   /** Those of sessions that were gone. */
   #receivedBefore = 0;
   #isAway = false;
+  /** Was the session brought to its end, all that there was to answer said? */
+  #isComplete = false;
   #over = false;
   #inputEnded = false;
   #pings = 0;
@@ -229,6 +237,7 @@ export class Client {
         const { code, message: text, status } = message;
         this.#ledger?.acknowledge();
         // Somebody restarts it: it will be back, if not with this session.
+        this.#isComplete = status !== undefined; // a service that was cut short has none
         if (code === "shutting_down" && this.#parts.durability !== undefined) return this.#lost(text);
         this.#sayBye();
         return this.#settle({ kind: "bye", code, message: text, status, early: !this.#inputEnded });
@@ -266,7 +275,11 @@ export class Client {
 
   async #comeBack(durability: Durability, reason: string): Promise<void> {
     const lostAt = performance.now();
-    let pause = Math.random() * RETRY_FIRST_MS;
+    // A way that worked will work again, most likely; one that only ever breaks is not tried in a loop.
+    const progress = this.#progress;
+    const hasWorked = progress !== this.#progressBefore || lostAt - this.#since >= RETRY_HELD_MS;
+    this.#progressBefore = progress;
+    let pause = Math.random() * (hasWorked ? RETRY_AT_ONCE_MS : RETRY_FIRST_MS);
     for (let tries = 0; tries < durability.times && !this.#over; tries++) {
       const left = lostAt + durability.forMs - performance.now();
       if (left <= 0) break;
@@ -303,7 +316,10 @@ export class Client {
     const again = kept?.frames ?? 0;
     const unconfirmed = isSame || resend ? 0 : again;
     this.unconfirmed += unconfirmed;
+    this.isBroken ||= !isSame && !this.#isComplete && kept !== undefined && kept.acknowledged > 0;
+    this.#isComplete = false;
     this.#connection = connection;
+    this.#since = performance.now();
     this.#isAway = false;
     this.#missed = 0;
     const { resume_key } = this.welcome ?? {};
@@ -319,7 +335,12 @@ export class Client {
     if (this.#inputEnded) this.#sayEnd();
     durability.onResumed({ afterMs, again: again - unconfirmed, unconfirmed, isNew: !isSame });
     connection.deliver(this.#receiver(), () => this.#dealing);
-    this.#room.open();
+    if (ledger?.retention.isFull !== true) this.#room.open();
+  }
+
+  /** What both sides have got through, in messages: it grows with each that is new. */
+  get #progress(): number {
+    return this.received + (this.#ledger?.retention.acknowledged ?? 0);
   }
 
   /** A session begins: nothing is owed by anybody. */

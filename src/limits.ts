@@ -145,6 +145,9 @@ export const ACK_MS = 200;
 
 /** After a loss: the first try within, and no two tries further apart than. */
 export const RETRY_FIRST_MS = SECOND / 2;
+/** … the first within this where the lost connection had got the conversation further, or had held for so long. */
+export const RETRY_AT_ONCE_MS = 50;
+export const RETRY_HELD_MS = SECOND;
 export const RETRY_MAX_MS = 30 * SECOND;
 /** How long a client at a terminal goes on trying. `--retry` */
 export const RETRY_FOR_MS = 120 * SECOND;

@@ -245,6 +245,7 @@ function offenceOf(error: unknown, { chunks }: Connection): Offence | undefined 
   if (chunks === 0) return undefined;
   if (error instanceof ConnectionError) return "no-login";
   if (!(error instanceof HandshakeError)) return undefined;
+  if (error.offence === "none") return undefined;
   if (error.offence !== undefined) return error.offence;
   switch (error.code) {
     case "too_many_attempts":

@@ -252,6 +252,12 @@ function conclude(
   if (never > 0 && !byHand) {
     throw new ParleyError("unconfirmed", `${plural(never, "message")} were never confirmed: ${tally}`);
   }
+  if (client.isBroken && !byHand && !enough) {
+    throw new ParleyError(
+      "unconfirmed",
+      `the session was gone before the server had said that it was done: answers may be missing: ${tally}`,
+    );
+  }
   if (!client.inputEnded && !byHand && !enough) {
     throw new ParleyError(
       "unconfirmed",

@@ -8,7 +8,7 @@ export interface FailureDetails extends ErrorDetails {
   /** Seconds after which trying again makes sense. */
   retryAfter?: number;
   /** What it costs the peer's source, when that is not what its code usually costs. */
-  offence?: Offence;
+  offence?: Offence | "none";
 }
 
 /**
@@ -18,7 +18,7 @@ export interface FailureDetails extends ErrorDetails {
 export class HandshakeError extends ParleyError<FailureCode | "gone" | "key_refused"> {
   override name = "HandshakeError";
   readonly retryAfter: number | undefined;
-  readonly offence: Offence | undefined;
+  readonly offence: Offence | "none" | undefined;
 
   constructor(code: FailureCode | "gone" | "key_refused", message: string, details: FailureDetails = {}) {
     super(code, message, { peerMessage: message, ...details });

@@ -148,7 +148,11 @@ async function logIn(
   let gone = 0;
   for (let attemptsLeft = maxAttempts - 1; ; attemptsLeft--) {
     const payload = await connection.read();
-    if (payload === null) throw new HandshakeError("gone", "the client left before logging in");
+    if (payload === null) {
+      // One that came for a session that is no more, and only for that, has done nothing.
+      const offence = gone > 0 && attemptsLeft === maxAttempts - 1 ? "none" : undefined;
+      throw new HandshakeError("gone", "the client left before logging in", { offence });
+    }
     if (isKeyMissing(payload)) {
       throw new HandshakeError("key_refused", "the client has a shared key, and this server asks for none");
     }

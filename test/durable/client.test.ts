@@ -1,13 +1,17 @@
 // The client's side of a conversation that outlives its connection: what the reader or the user does meanwhile.
 
-import { expect, test } from "bun:test";
+import { describe, expect, spyOn, test } from "bun:test";
 import type { Client } from "../../src/client.ts";
 import { connectClient } from "../../src/client-connect.ts";
+import { MAX_UNACKNOWLEDGED_FRAMES, RETRY_FIRST_MS } from "../../src/limits.ts";
 import { until, within } from "../support/attack.ts";
 import { cuttingProxy } from "../support/cutting-proxy.ts";
 import { startServer } from "../support/server.ts";
 
-async function connect(port: number): Promise<Client & { losses: string[] }> {
+async function connect(
+  port: number,
+  onResumed: (afterMs: number) => void = () => undefined,
+): Promise<Client & { losses: string[] }> {
   const losses: string[] = [];
   const client = await connectClient({
     host: "127.0.0.1",
@@ -17,7 +21,7 @@ async function connect(port: number): Promise<Client & { losses: string[] }> {
       forMs: 60_000,
       resend: false,
       onLost: (reason) => void losses.push(reason),
-      onResumed: () => undefined,
+      onResumed: ({ afterMs }) => onResumed(afterMs),
     },
   });
   return Object.assign(client, { losses });
@@ -62,3 +66,61 @@ test("a client that leaves while it is coming back leaves no session behind", as
   expect(await within("the end", outcome)).toMatchObject({ kind: "left" });
   await until("sessions", 0, () => server.server.sessions);
 }, 120_000);
+
+test("one that has too much unconfirmed when it is back goes on waiting", async () => {
+  await using server = await startServer({
+    auth: "none",
+    service: { message: () => new Promise(() => undefined) }, // takes nothing
+  });
+  using proxy = await cuttingProxy({ port: server.port });
+  const returned = Promise.withResolvers<void>();
+  const client = await connect(proxy.port, () => returned.resolve());
+  const outcome = client.converse(() => undefined);
+  for (let n = 0; n < MAX_UNACKNOWLEDGED_FRAMES + 5; n++) client.send(`${n}`);
+  let hasRoom = false;
+  void client.writable()?.then(() => (hasRoom = true));
+  proxy.cutAll("reset");
+  await within("the return", returned.promise);
+  await Bun.sleep(0);
+  expect(hasRoom).toBe(false);
+  expect(client.awaited).toBeGreaterThan(MAX_UNACKNOWLEDGED_FRAMES);
+  client.leave();
+  await outcome;
+});
+
+describe("the first try after a loss", () => {
+  /** Comes back `times` after losses, each brought about by `lose`; how long it was away each time. */
+  async function absences(
+    times: number,
+    lose: (client: Client, cut: () => void) => Promise<void>,
+  ): Promise<number[]> {
+    using _ = spyOn(Math, "random").mockReturnValue(0.99); // the longest pauses there are
+    await using server = await startServer({ auth: "none" });
+    using proxy = await cuttingProxy({ port: server.port });
+    const away: number[] = [];
+    const client = await connect(proxy.port, (ms) => void away.push(ms));
+    const outcome = client.converse(() => undefined);
+    for (let n = 1; n <= times; n++) {
+      await lose(client, () => proxy.cutAll("reset"));
+      await until("returns", n, () => away.length);
+    }
+    client.leave();
+    await within("the end", outcome);
+    return away;
+  }
+
+  test("is made at once when the connection had got the conversation further", async () => {
+    const away = await absences(3, async (client, cut) => {
+      const { received } = client;
+      client.send("1");
+      await until("answers", received + 1, () => client.received);
+      cut();
+    });
+    expect(Math.min(...away)).toBeLessThan(RETRY_FIRST_MS / 2); // a busy machine takes its time, but not always
+  });
+
+  test("waits when it had not", async () => {
+    const away = await absences(3, (_, cut) => Promise.resolve(cut()));
+    expect(away.filter((ms) => ms < RETRY_FIRST_MS * 0.9)).toEqual([]);
+  });
+});

@@ -33,6 +33,16 @@ test("a wrong proof costs no attempt, no penalty and no delay, and another login
   peer.control({ type: "bye", code: "left", message: "" });
 });
 
+test("clients that leave when they hear that their session is gone cost their address nothing", async () => {
+  await using server = await startServer({ auth: "none" });
+  const gone = { session: "gone", key: Buffer.alloc(32) };
+  for (let n = 0; n < 40; n++) {
+    const [peer, answer] = await comeBack(server.port, gone, 0);
+    using _ = peer;
+    expect(answer).toMatchObject(GONE);
+  }
+});
+
 test("a proof that was recorded is worth nothing on another connection", async () => {
   await using server = await startServer({ auth: "none" });
   using peer = await server.peer();

@@ -14,8 +14,12 @@ export interface CuttingOptions {
   most?: number;
   /** At least so many on the first connection: one that never got through is not come back to. */
   first?: number;
-  /** Sees what is passed on. */
-  tap?(direction: "up" | "down", bytes: Buffer): void;
+  /** Sees what is passed on, over which connection: 1 is the first. */
+  tap?(direction: "up" | "down", bytes: Buffer, connection: number): void;
+  /** Told of each cut. */
+  onCut?(how: "reset" | "end", connection: number): void;
+  /** A client hears all that its server said, and then an end, however the server came to its own. */
+  gentle?: boolean;
 }
 
 export interface CuttingProxy extends Disposable {
@@ -46,7 +50,7 @@ export async function cuttingProxy(options: CuttingOptions): Promise<CuttingProx
   const random = seeded(options.seed ?? 1);
   const pairs = new Set<[Socket, Socket]>();
   const server = createServer({ allowHalfOpen: true, noDelay: true }, (client) => {
-    proxy.connections++;
+    const connection = ++proxy.connections;
     const upstream = connect({
       port: options.port,
       host: "127.0.0.1",
@@ -63,7 +67,8 @@ export async function cuttingProxy(options: CuttingOptions): Promise<CuttingProx
         if (left <= 0) return;
         const part = chunk.length < left ? chunk : chunk.subarray(0, left);
         left -= chunk.length;
-        options.tap?.(direction, part);
+        options.tap?.(direction, part, connection);
+        if (to.destroyed) return; // what it says to nobody is read, or its end would be a reset
         if (left > 0) {
           if (to.write(part)) return;
           from.pause();
@@ -72,11 +77,12 @@ export async function cuttingProxy(options: CuttingOptions): Promise<CuttingProx
         }
         proxy.done++;
         const how = random() < 0.5 ? "reset" : "end";
+        options.onCut?.(how, connection);
         // What was passed on is to arrive before the cut, mostly.
         to.write(part, () => cut(pair, how));
       });
       from.on("end", () => to.end());
-      from.on("error", () => to.resetAndDestroy());
+      from.on("error", () => (options.gentle === true ? to.end() : to.resetAndDestroy()));
       from.on("close", () => {
         pairs.delete(pair);
         if (!to.destroyed) to.end();

@@ -3,6 +3,7 @@
 
 import { existsSync } from "node:fs";
 import { join, resolve } from "node:path";
+import { systemCode } from "../../src/errors.ts";
 import { tempFolder } from "./folder.ts";
 import { Watched } from "./watched.ts";
 
@@ -95,8 +96,12 @@ export function start(argv: string[], options: Omit<Options, "stdin"> = {}): Run
     stderr,
     exited,
     write(text) {
-      void child.stdin.write(text);
-      void child.stdin.flush();
+      // One that has ended reads no more: that shows in how it ended.
+      try {
+        void Promise.allSettled([child.stdin.write(text), child.stdin.flush()]);
+      } catch (error) {
+        if (systemCode(error) !== "EPIPE") throw error;
+      }
     },
     endInput: () => void child.stdin.end(),
     signal: (name) => child.kill(name),

@@ -1,0 +1,75 @@
+// A server that goes while a piped conversation is under way, and another that takes its place: what connect says then.
+
+import { expect, test } from "bun:test";
+import { join } from "node:path";
+import { within } from "../support/attack.ts";
+import { cuttingProxy } from "../support/cutting-proxy.ts";
+import { serve, start, type Serving } from "../support/executable.ts";
+import { tempFolder } from "../support/folder.ts";
+
+/** Answers at the end only, and whom it has said anything to, it keeps waiting for $LATE ms. */
+const LATE = `export default {
+  message(session, payload) { session.data = "taken"; session.send("taken"); },
+  end(session) {
+    const late = session.data === "taken" ? Number(process.env.LATE) : 0;
+    setTimeout(() => { session.send("all"); session.finish(); }, late);
+  },
+};`;
+
+/** Says three messages, which are answered and confirmed; then the server goes, and another is there. */
+async function talk(
+  options: { client?: string[]; server?: string[]; late: number },
+  leave: (server: Serving) => Promise<unknown>,
+): Promise<[number, string, string]> {
+  using folder = tempFolder();
+  const handler = join(folder.path, "late.ts");
+  await Bun.write(handler, LATE);
+  const { client: more = [], server = [], late } = options;
+  const flags = ["--auth", "none", "--no-tls", "--handler", handler, ...server];
+  await using first = await serve(flags, { env: { LATE: String(late) } });
+  await using second = await serve(flags, { env: { LATE: "0" } });
+  const confirmed = Promise.withResolvers<void>();
+  let heard = "";
+  using proxy = await cuttingProxy({
+    port: first.port,
+    gentle: true,
+    tap(direction, bytes) {
+      if (direction === "down") heard += bytes.toString("latin1");
+      if (heard.includes('"ack","received":3')) confirmed.resolve();
+    },
+  });
+  await using client = start(["connect", proxy.address, "--no-tls", "--retry", "forever", ...more]);
+  client.write("1\n2\n3\n");
+  await client.stdout.see("taken\ntaken\ntaken\n");
+  await within("acknowledgements", confirmed.promise);
+  proxy.options.port = second.port;
+  await leave(first);
+  client.endInput();
+  return [await client.exited, client.stdout.text.replaceAll("\n", " "), client.stderr.text];
+}
+
+const MISSING = "answers may be missing: 3 messages sent, 3 of them confirmed, 4 answers received";
+
+test.each([[[]], [["--resend"]]])(
+  "a server that was killed when all was confirmed: answers may be missing, and that is said (%j)",
+  async (client) => {
+    const [code, answers, said] = await talk({ client, late: 60_000 }, (server) => {
+      server.signal("SIGKILL");
+      return server.exited;
+    });
+    expect([code, answers]).toEqual([6, "taken taken taken all "]);
+    expect(said).toContain(MISSING);
+  },
+);
+
+test("a server that was stopped, and whose time was over before its service was done: so too", async () => {
+  const [code, answers, said] = await talk({ server: ["--drain", "500ms"], late: 60_000 }, (server) =>
+    server.stop(),
+  );
+  expect([code, answers]).toEqual([6, "taken taken taken all "]);
+  expect(said).toContain(MISSING);
+});
+
+test("a server that was stopped, and whose service has said all: nothing is missing", async () => {
+  expect(await talk({ late: 0 }, (server) => server.stop())).toEqual([0, "taken taken taken all all ", ""]);
+});
