@@ -1,33 +1,46 @@
 // Memory that is used over and over, for bytes that live longer than a turn: what is new each time has to be mapped,
 // zeroed and collected, which costs more than all that is done with it (measured).
 
-/** Sizes are powers of two, from the first on. */
+/** From 4 KiB to 2 MiB, four sizes to a power of two: at most a quarter of a block is wasted. */
 const MIN_BITS = 12;
 const MAX_BITS = 20;
 /** Memory kept for later use, in bytes. */
-const MAX_FREE_BYTES = 4 * 1024 * 1024;
+const MAX_FREE_BYTES = 8 * 1024 * 1024;
 
-export class Blocks {
-  readonly #free: Uint8Array[][] = Array.from({ length: MAX_BITS + 1 }, () => []);
+class Blocks {
+  readonly #free = new Map<number, Uint8Array[]>();
+  readonly #made = new WeakSet<Uint8Array>();
   #bytes = 0;
 
   /** At least `count` bytes, not zeroed. */
   take(count: number): Uint8Array {
-    const bits = Math.max(MIN_BITS, 32 - Math.clz32(count - 1));
-    const block = this.#free[bits]?.pop();
-    if (block === undefined) return Buffer.allocUnsafeSlow(bits > MAX_BITS ? count : 2 ** bits);
-    this.#bytes -= block.length;
+    const size = sizeFor(count);
+    const free = this.#free.get(size)?.pop();
+    if (free !== undefined) {
+      this.#bytes -= size;
+      return free;
+    }
+    const block = Buffer.allocUnsafeSlow(size);
+    if (size < 2 ** (MAX_BITS + 1)) this.#made.add(block);
     return block;
   }
 
   /** Takes back what `take` gave, when nobody looks at it any more; other memory is let go. */
   give(block: Uint8Array): void {
-    const bits = 31 - Math.clz32(block.length);
-    if (bits < MIN_BITS || bits > MAX_BITS || block.length !== 2 ** bits) return;
-    if (this.#bytes + block.length > MAX_FREE_BYTES) return;
+    if (!this.#made.has(block) || this.#bytes + block.length > MAX_FREE_BYTES) return;
     this.#bytes += block.length;
-    this.#free[bits]?.push(block);
+    const free = this.#free.get(block.length);
+    if (free === undefined) this.#free.set(block.length, [block]);
+    else free.push(block);
   }
 }
 
+function sizeFor(count: number): number {
+  const bits = Math.max(MIN_BITS, 31 - Math.clz32(Math.max(1, count - 1)));
+  if (bits > MAX_BITS) return count;
+  const step = 2 ** (bits - 2);
+  return Math.max(2 ** MIN_BITS, Math.ceil(count / step) * step);
+}
+
+/** One for the process: connections come and go. */
 export const blocks = new Blocks();

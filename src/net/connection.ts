@@ -9,12 +9,13 @@ import { messageOf, type ParleyError } from "../errors.ts";
 import { MAX_BACKLOG_BYTES } from "../limits.ts";
 import { writeControlHeader, type FrameDecoder } from "../wire/frame.ts";
 import { formatAddress, plainAddress } from "../address.ts";
+import { blocks } from "./blocks.ts";
 import { ConnectionError } from "./connection-error.ts";
 import type { Cork } from "./cork.ts";
 import { Farewell, type FarewellEvents } from "./farewell.ts";
 import { Inbox, type InboxEvents, type Receiver } from "./inbox.ts";
 import type { Retention } from "./retention.ts";
-import { Sender, type SenderEvents } from "./sender.ts";
+import { MAX_COPIED_RUN_BYTES, Sender, type SenderEvents } from "./sender.ts";
 
 export interface ConnectionOptions {
   cork: Cork;
@@ -153,6 +154,7 @@ export class Connection implements InboxEvents, SenderEvents, FarewellEvents {
 
   /** Hands every further frame to `receiver`, beginning with those on the heels of the login: see {@link Inbox.deliver}. */
   deliver(receiver: Receiver, prepare?: () => void | Promise<void>): void {
+    if (receiver.takesRuns === true) this.decoder.allocate = allocateFrame; // the sender gives it back
     this.#inbox.deliver(receiver, prepare);
   }
 
@@ -323,4 +325,9 @@ export class Connection implements InboxEvents, SenderEvents, FarewellEvents {
     this.#inbox.abort(new ConnectionError("reset", messageOf(error), { cause: error }));
     this.#inbox.fail(error);
   }
+}
+
+/** Memory for a frame that leaves as it came: the sender gives large ones back. */
+function allocateFrame(count: number): Uint8Array {
+  return count > MAX_COPIED_RUN_BYTES ? blocks.take(count) : Buffer.allocUnsafeSlow(count);
 }

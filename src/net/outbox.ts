@@ -4,17 +4,24 @@
 // its owner, which watches `length`. Blocks rather than one growing run: a peer that does not read costs what it has not
 // read and one block, never twice that while it is copied.
 
+import { blocks } from "./blocks.ts";
+
+interface Block {
+  bytes: Uint8Array;
+  /** Where what is in use of it ends. */
+  end: number;
+}
+
 const BLOCK_BYTES = 64 * 1024;
 /** The first block of a queue, which is mostly short. */
-const FIRST_BYTES = 1024;
+const FIRST_BYTES = 4 * 1024;
 /** Shared by all that are empty, as most are; never added to. */
-const NONE: Buffer[] = [];
+const NONE: Block[] = [];
 
 export class Outbox {
-  #blocks: Buffer[] = NONE;
-  /** Where the first block's bytes begin, and the last one's end. */
+  #blocks: Block[] = NONE;
+  /** Where the first block's bytes begin. */
   #start = 0;
-  #end = 0;
   #length = 0;
 
   get length(): number {
@@ -24,27 +31,23 @@ export class Outbox {
   /** The first queued bytes, some of them at least when there are any; valid until the next call. */
   get first(): Uint8Array {
     const [block] = this.#blocks;
-    if (block === undefined) return new Uint8Array(0);
-    return block.subarray(this.#start, this.#blocks.length === 1 ? this.#end : block.length);
+    return block === undefined ? new Uint8Array(0) : block.bytes.subarray(this.#start, block.end);
   }
 
   /** Makes room for `count` bytes at the end, in one piece, and returns where they go. */
-  reserve(count: number): { target: Buffer; offset: number } {
-    const last = this.#blocks.at(-1);
+  reserve(count: number): { target: Uint8Array; offset: number } {
     this.#length += count;
-    if (last !== undefined && this.#end + count <= last.length) {
-      const offset = this.#end;
-      this.#end += count;
-      return { target: last, offset };
+    const last = this.#blocks.at(-1);
+    if (last !== undefined && last.end + count <= last.bytes.length) {
+      const offset = last.end;
+      last.end += count;
+      return { target: last.bytes, offset };
     }
-    // What is left of the last block stays empty: cut it off, so that every block but the last is full.
-    if (last !== undefined) this.#blocks[this.#blocks.length - 1] = last.subarray(0, this.#end);
-    const size = this.#blocks.length === 0 ? FIRST_BYTES : BLOCK_BYTES;
-    const target = Buffer.allocUnsafeSlow(Math.max(size, count));
-    if (this.#blocks === NONE) this.#blocks = [target];
-    else this.#blocks.push(target);
-    this.#end = count;
-    return { target, offset: 0 };
+    const size = last === undefined ? FIRST_BYTES : BLOCK_BYTES;
+    const block = { bytes: blocks.take(Math.max(size, count)), end: count };
+    if (this.#blocks === NONE) this.#blocks = [block];
+    else this.#blocks.push(block);
+    return { target: block.bytes, offset: 0 };
   }
 
   append(bytes: Uint8Array): void {
@@ -57,16 +60,17 @@ export class Outbox {
     this.#length -= count;
     this.#start += count;
     const [block] = this.#blocks;
-    const end = this.#blocks.length === 1 ? this.#end : (block?.length ?? 0);
-    if (this.#start < end) return;
+    if (block === undefined || this.#start < block.end) return;
+    blocks.give(block.bytes);
     this.#blocks.shift();
     this.#start = 0;
-    if (this.#blocks.length === 0) this.clear();
+    if (this.#blocks.length === 0) this.#blocks = NONE;
   }
 
   /** An empty outbox holds no memory. */
   clear(): void {
+    for (const { bytes } of this.#blocks) blocks.give(bytes);
     this.#blocks = NONE;
-    this.#start = this.#end = this.#length = 0;
+    this.#start = this.#length = 0;
   }
 }

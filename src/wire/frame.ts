@@ -59,6 +59,8 @@ export class FrameDecoder {
   runStart = 0;
   runEnd = 0;
   runFrames = 0;
+  /** Makes room for a frame that comes in pieces: at least so many bytes, which need not be zeroed. */
+  allocate: (count: number) => Uint8Array = allocate;
   /** How many frames have come in pieces so far. */
   partialFrames = 0;
 
@@ -102,7 +104,13 @@ export class FrameDecoder {
    */
   next(): Uint8Array | undefined {
     if (this.#error !== undefined) throw this.#error;
-    if (this.#partialLength > 0) return this.#completePartial();
+    if (this.#partialLength > 0) {
+      const frame = this.#completePartial();
+      return frame?.subarray(
+        this.#headerBytes(readHeader(frame, 0) >>> 0),
+        this.#measure(frame, 0, frame.length),
+      );
+    }
     const chunk = this.#chunk;
     const offset = this.#offset;
     const available = chunk.length - offset;
@@ -126,7 +134,8 @@ export class FrameDecoder {
    * something else comes, as `next` will say. No view: one costs as much as all the rest of a short run (measured).
    */
   run(most: number): Uint8Array | undefined {
-    if (this.#error !== undefined || this.#partialLength > 0) return undefined;
+    if (this.#error !== undefined) return undefined;
+    if (this.#partialLength > 0) return this.#partialRun();
     const chunk = this.#chunk;
     const lastHeader = chunk.length - HEADER_BYTES;
     const { limit } = this;
@@ -189,7 +198,18 @@ export class FrameDecoder {
     return undefined;
   }
 
-  /** Fills the partial frame from the chunk: first its header, then what the header announced. */
+  /** A payload frame that came in pieces and is whole now: a run of one. */
+  #partialRun(): Uint8Array | undefined {
+    if (this.#partialLength < HEADER_BYTES || readHeader(this.#partial, 0) < 0) return undefined;
+    const frame = this.#completePartial();
+    if (frame === undefined) return undefined;
+    this.runStart = 0;
+    this.runEnd = HEADER_BYTES + readHeader(frame, 0);
+    this.runFrames = 1;
+    return frame;
+  }
+
+  /** Fills the partial frame from the chunk: first its header, then what the header announced; gives it when it is whole. */
   #completePartial(): Uint8Array | undefined {
     for (;;) {
       const total = this.#measure(this.#partial, 0, this.#partialLength);
@@ -197,7 +217,7 @@ export class FrameDecoder {
         const partial = this.#partial;
         this.#partial = EMPTY;
         this.#partialLength = 0;
-        return partial.subarray(this.#headerBytes(readHeader(partial, 0) >>> 0), total);
+        return partial;
       }
       const wanted = total ?? (this.#partialLength < HEADER_BYTES ? HEADER_BYTES : ESCAPE_HEADER_BYTES);
       const available = this.#chunk.length - this.#offset;
@@ -214,7 +234,7 @@ export class FrameDecoder {
       // Four times what was received, not what was announced: 4 bytes of a peer never cost 1 MiB here. Not zeroed: only
       // what was written is ever given out.
       const room = Math.min(total, Math.max(MIN_PARTIAL_BYTES, 4 * length));
-      const grown = Buffer.allocUnsafeSlow(Math.max(length, room));
+      const grown = this.allocate(Math.max(length, room));
       grown.set(this.#partial.subarray(0, this.#partialLength));
       this.#partial = grown;
     }
@@ -244,6 +264,8 @@ export class FrameDecoder {
     return this.#error;
   }
 }
+
+const allocate = (count: number): Uint8Array => Buffer.allocUnsafeSlow(count);
 
 /** A part of a chunk: a copy when it is short, as acknowledgements are, since a view costs three times as much. */
 function cut(chunk: Uint8Array, start: number, end: number): Uint8Array {

@@ -1,0 +1,76 @@
+// Memory that is used again: nobody is ever given what another still looks at.
+
+import { expect, test } from "bun:test";
+import fc from "fast-check";
+import { blocks } from "../../src/net/blocks.ts";
+import { Outbox } from "../../src/net/outbox.ts";
+import { Peer } from "../support/peer.ts";
+import { startServer } from "../support/server.ts";
+
+test("gives at least what is asked for, a quarter more at most, and again what was given back", () => {
+  for (const count of [4097, 5000, 65_536, 65_537, 1_048_580, 2_097_153]) {
+    const block = blocks.take(count);
+    expect(block.length).toBeWithin(count, 1.25 * count + 1);
+  }
+  const block = blocks.take(100_000);
+  blocks.give(block);
+  expect(blocks.take(99_000)).toBe(block);
+});
+
+test("takes nothing that it has not made", () => {
+  const foreign = Buffer.allocUnsafeSlow(blocks.take(30_000).length);
+  blocks.give(foreign);
+  expect(blocks.take(30_000)).not.toBe(foreign);
+});
+
+test("two queues that share memory give back what was put in, in order", () => {
+  const step = fc.record({
+    queue: fc.constantFrom(0, 1),
+    append: fc.array(fc.oneof(fc.nat(50), fc.nat(70_000)), { maxLength: 4 }),
+    consume: fc.double({ min: 0, max: 1, noNaN: true }),
+    clear: fc.boolean(),
+  });
+  fc.assert(
+    fc.property(fc.array(step, { maxLength: 20 }), (steps) => {
+      const queues = [0, 1].map(() => ({ outbox: new Outbox(), model: Buffer.alloc(0) }));
+      let next = 0;
+      for (const { queue, append, consume, clear } of steps) {
+        const one = queues[queue]!;
+        for (const length of append) {
+          const bytes = Buffer.alloc(length, ++next);
+          one.outbox.append(bytes);
+          one.model = Buffer.concat([one.model, bytes]);
+        }
+        let left = Math.floor(consume * one.model.length);
+        while (left > 0) {
+          const { first } = one.outbox;
+          const count = Math.min(left, first.length);
+          expect(one.model.subarray(0, first.length).equals(first)).toBe(true);
+          one.outbox.consume(count);
+          one.model = one.model.subarray(count);
+          left -= count;
+        }
+        if (clear && one.model.length > 100_000) {
+          one.outbox.clear();
+          one.model = Buffer.alloc(0);
+        }
+        expect(one.outbox.length).toBe(one.model.length);
+      }
+    }),
+  );
+});
+
+test("long messages of many at once come back as they were, also to those who read late", async () => {
+  await using server = await startServer({ auth: "none" });
+  await Promise.all(
+    Array.from({ length: 8 }, async (_, who) => {
+      using peer = await Peer.connect(server.port);
+      await peer.enter({});
+      const messages = Array.from({ length: 12 }, (_, n) =>
+        Buffer.alloc(1 + ((who * 7919 + n * 104_729) % 600_000), `${who} ${n} `),
+      );
+      for (const message of messages) peer.send(message);
+      for (const message of messages) expect(message.equals((await peer.frame())?.payload ?? Buffer.alloc(0))).toBe(true);
+    }),
+  );
+});
