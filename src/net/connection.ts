@@ -78,7 +78,7 @@ export class Connection implements InboxEvents, SenderEvents, FarewellEvents {
     this.address = plainAddress(socket.remoteAddress);
     this.peer = formatAddress(this.address, socket.remotePort);
     this.since = options.since ?? performance.now();
-    this.binding = options.exporter ?? new Uint8Array(0);
+    this.binding = options.exporter ?? NO_BINDING;
     this.pin = options.pin;
     this.#socket = socket;
     const { cork, tap } = options;
@@ -326,6 +326,8 @@ export class Connection implements InboxEvents, SenderEvents, FarewellEvents {
     this.#inbox.fail(error);
   }
 }
+
+const NO_BINDING = new Uint8Array(0);
 
 /** Memory for a frame that leaves as it came: the sender gives large ones back. */
 function allocateFrame(count: number): Uint8Array {

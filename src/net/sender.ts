@@ -44,7 +44,8 @@ export class Sender implements Flushable {
   #ended = false;
   #shutDown = false;
   #gone = false;
-  readonly #room = new Gate();
+  /** Made when somebody waits: few ever do. */
+  #room: Gate | undefined;
 
   constructor(
     socket: Socket<unknown>,
@@ -157,7 +158,7 @@ export class Sender implements Flushable {
   /** Resolves when little enough is queued to send more, for one that waits; undefined when that is so now. */
   writable(): Promise<void> | undefined {
     if (this.#outbox.length <= PAUSE_OUTPUT_BYTES || this.#gone) return undefined;
-    return this.#room.wait();
+    return (this.#room ??= new Gate()).wait();
   }
 
   /** Hands queued output to the kernel: at the end of a turn, and when it takes more. */
@@ -165,7 +166,7 @@ export class Sender implements Flushable {
     if (this.#gone) return;
     this.#drainOutbox();
     if (this.#gone) return;
-    if (this.#outbox.length <= PAUSE_OUTPUT_BYTES) this.#room.open();
+    if (this.#outbox.length <= PAUSE_OUTPUT_BYTES) this.#room?.open();
     if (this.#outbox.length === 0) this.#events.drained();
     else this.#watch();
     if (this.#ended) this.#finishEnd();
@@ -175,7 +176,7 @@ export class Sender implements Flushable {
   close(): void {
     this.#gone = true;
     this.#outbox.clear();
-    this.#room.open();
+    this.#room?.open();
   }
 
   /** A payload that the cork cannot hold: its header and beginning in one write, then the rest, uncopied. */

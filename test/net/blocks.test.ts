@@ -70,7 +70,8 @@ test("long messages of many at once come back as they were, also to those who re
         Buffer.alloc(1 + ((who * 7919 + n * 104_729) % 600_000), `${who} ${n} `),
       );
       for (const message of messages) peer.send(message);
-      for (const message of messages) expect(message.equals((await peer.frame())?.payload ?? Buffer.alloc(0))).toBe(true);
+      for (const message of messages)
+        expect(message.equals((await peer.frame())?.payload ?? Buffer.alloc(0))).toBe(true);
     }),
   );
 });
