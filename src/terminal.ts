@@ -72,6 +72,11 @@ export class Terminal {
     else this.aboveLine(print);
   }
 
+  /** A line that the next one takes the place of, for who watches; empty: none. */
+  status(text: string): void {
+    if (this.isWatched) process.stderr.write(`\r\x1b[K${this.#paint("dim", escapeLine(text))}`);
+  }
+
   /** `parley: error: …` and, where there is one, `parley: hint: …`; a hint may be lines of code. */
   error(message: string, hint?: string): void {
     process.stderr.write(`${this.#paint("red", "parley: error:")} ${escapeLine(message)}\n`);

@@ -46,6 +46,7 @@ export const connectFlags = {
   json: { type: "boolean", description: "one JSON object an event" },
   trace: { type: "boolean", description: "show every frame on standard error" },
   check: { type: "boolean", description: "show each step to a first answer, with its time, and leave" },
+  bench: { type: "boolean", description: "measure messages a second and how long answers take, and leave" },
   "no-token": { type: "boolean", description: "neither use nor keep a session token" },
   logout: { type: "boolean", description: "end the stored session token" },
   sessions: { type: "boolean", description: "list the stored session tokens" },

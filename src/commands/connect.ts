@@ -17,6 +17,7 @@ import { Report } from "../talk/report.ts";
 import { Speakers } from "../talk/speakers.ts";
 import { Trace } from "../talk/trace.ts";
 import type { Terminal } from "../terminal.ts";
+import { bench } from "./bench.ts";
 import { check } from "./check.ts";
 import {
   connectFlags,
@@ -62,7 +63,7 @@ async function connect(flags: ConnectFlags): Promise<void> {
     toTerminal: process.stdout.isTTY && options.framing !== "raw",
     decorate: (line) => (isChat ? speakers.show(line) : line),
   });
-  const retry = planRetry(flags, byHand, { report, terminal });
+  const retry = flags.has("bench") ? undefined : planRetry(flags, byHand, { report, terminal });
   const opening = open(flags, target, { channel, key, login, report, retry, terminal });
   const client = await opening.finally(() => terminal.release());
   if (options.framing === "raw" && client.hello?.messages === "lines") {
@@ -77,6 +78,11 @@ async function connect(flags: ConnectFlags): Promise<void> {
   }
   isChat = client.hello?.service === "chat";
   await login.keep(client);
+  if (flags.has("bench")) {
+    const { count, timeoutMs } = options;
+    await bench(client, { json: flags.has("json"), count, timeoutMs, report, terminal });
+    return output.flush();
+  }
   void report.event("logged-in", { user: client.welcome?.user ?? null });
   if (flags.has("logout")) return concludeLogout(await client.converse(() => undefined), terminal);
   const talk = byHand
@@ -193,6 +199,10 @@ function readPipedOptions(flags: ConnectFlags): PipedOptions {
   if (flags.has("raw") && flags.has("null")) throw usageError("--raw and -0 exclude each other");
   if (flags.has("raw") && flags.has("json")) throw usageError("--raw and --json exclude each other");
   const messages = flags.texts("send");
+  const excluded = (["raw", "null", "check", "trace", "logout"] as const).find((name) => flags.has(name));
+  if (flags.has("bench") && (excluded !== undefined || messages.length > 0)) {
+    throw usageError(`--bench and --${excluded ?? "send"} exclude each other`);
+  }
   if (flags.has("password-stdin") && messages.length === 0 && !flags.has("logout")) {
     throw usageError("--password-stdin leaves nothing to read messages from", "say them with --send TEXT");
   }

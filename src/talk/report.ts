@@ -4,7 +4,8 @@ import { escapeJson, escapeText } from "../escape.ts";
 import { decodeText } from "../wire/message.ts";
 import type { Output } from "./output.ts";
 
-export type ReportEvent = "connected" | "logged-in" | "sent" | "received" | "lost" | "resumed" | "bye";
+export type ReportEvent =
+  "connected" | "logged-in" | "sent" | "received" | "lost" | "resumed" | "bye" | "bench";
 
 export interface ReportOptions {
   json: boolean;

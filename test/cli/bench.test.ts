@@ -1,0 +1,69 @@
+// parley connect --bench: a row for each workload, and no figure where there is nothing to measure.
+
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { join } from "node:path";
+import { run, serve } from "../support/executable.ts";
+import { tempFolder } from "../support/folder.ts";
+
+setDefaultTimeout(90_000);
+
+describe("connect --bench", () => {
+  test("has a row for each workload, with every message counted", async () => {
+    await using server = await serve(["--auth", "none"]);
+    const { stdout, stderr, exitCode } = await run([
+      "connect",
+      server.address,
+      "--bench",
+      "--json",
+      "--count",
+      "300",
+    ]);
+    expect([stderr, exitCode]).toEqual(["", 0]);
+    const rows = stdout
+      .trim()
+      .split("\n")
+      .map((line) => JSON.parse(line) as Record<string, number>)
+      .filter(({ bytes }) => bytes !== undefined);
+    expect(rows.map(({ bytes, in_flight, messages }) => [bytes, in_flight, messages])).toEqual([
+      [64, 1, 300],
+      [64, 32, 300],
+      [16_384, 4, 300],
+    ]);
+    for (const { per_second = 0, p50_us = 0, p99_us = 0, max_us = 0 } of rows) {
+      expect(per_second).toBeGreaterThan(0);
+      expect([p50_us > 0, p99_us >= p50_us, max_us >= p99_us]).toEqual([true, true, true]);
+    }
+    await server.stop();
+  });
+
+  test("for a person it is a table; what is too long for the server is left out", async () => {
+    await using server = await serve(["--auth", "none", "--max-frame", "1kb"]);
+    const { stdout } = await run(["connect", server.address, "--bench", "--count", "10"]);
+    expect(stdout.split("\n").map((line) => line.trim().split(/ {2,}/).slice(0, 2))).toEqual([
+      ["message", "in flight"],
+      ["64 B", "1"],
+      ["64 B", "32"],
+      [""],
+    ]);
+    await server.stop();
+  });
+
+  test("says so when no answer comes", async () => {
+    using folder = tempFolder();
+    const handler = join(folder.path, "silent.ts");
+    await Bun.write(handler, "export default () => undefined;\n");
+    await using silent = await serve(["--auth", "none", "--handler", handler]);
+    const { stderr, exitCode } = await run(["connect", silent.address, "--bench", "--timeout", "200ms"]);
+    expect(stderr).toContain("no answer came: does the service answer each message with one?");
+    expect(exitCode).toBe(4);
+    await silent.stop();
+  });
+
+  test("goes with nothing that sends or shows something else", async () => {
+    for (const flag of ["--send=x", "--raw", "-0", "--check", "--trace", "--logout"]) {
+      const { stderr, exitCode } = await run(["connect", "127.0.0.1:1", "--bench", flag]);
+      expect(stderr).toContain("--bench and --");
+      expect(exitCode).toBe(2);
+    }
+  });
+});
