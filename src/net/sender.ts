@@ -88,7 +88,10 @@ export class Sender implements Flushable {
     if (this.#ended || this.#gone) return this.#keep(payload, header);
     const cork = this.#cork;
     if (cork.owner !== this || this.#outbox.length > 0) return this.#queue(payload, header);
-    if (cork.run !== undefined) this.#unrun(cork.run);
+    if (cork.run !== undefined) {
+      this.#unrun(cork.run);
+      return this.send(payload, header); // the kernel may not have taken it
+    }
     const { buffer, length } = cork;
     const start = length + HEADER_BYTES;
     if (typeof payload === "string") {
