@@ -77,9 +77,12 @@ export class Session implements Conversation, Receiver {
   #parked: Uint8Array[] = NONE;
   #parkedBytes = 0;
   #draining = false;
-  #opening: Promise<void> | undefined;
   /** The hook at work, if one is. */
   #hook: Promise<void> | undefined;
+  /** Is it at work on the last payload received? */
+  #isTaking = false;
+  /** Lets the connection deliver although a hook is at work. */
+  #letGo: (() => void) | undefined;
   /** Is there anything to ask before a message is delivered? */
   #isOdd = false;
   #inputEnded = false;
@@ -102,7 +105,7 @@ export class Session implements Conversation, Receiver {
     this.#acknowledges = arrival.resumption?.isWanted === true;
     if (arrival.resumption !== undefined) {
       this.#ledger = new Ledger(context.acks, {
-        taken: () => (this.#hook === undefined ? this.received : this.received - 1),
+        taken: () => (this.#isTaking ? this.received - 1 : this.received),
         bytes: () => this.connection.bytes,
         tell: (received) => this.connection.sendControl(encodeAck(received)),
       });
@@ -130,8 +133,7 @@ export class Session implements Conversation, Receiver {
     if (this.#mayComeBack) this.connection.retain(this.#ledger?.retention);
     this.connection.deliver(this, () => {
       const pending = this.#context.service.open?.(this);
-      if (pending === undefined) return undefined;
-      return (this.#opening = pending.finally(() => (this.#opening = undefined)));
+      return pending === undefined ? undefined : this.#hold(this.#await(pending));
     });
   }
 
@@ -162,9 +164,10 @@ export class Session implements Conversation, Receiver {
 
   writable(): Promise<void> | undefined {
     const isFull =
-      this.#awaitsAck || (this.asleepSince !== undefined && this.#ledger?.retention.isFull === true);
+      this.awaitsAck || (this.asleepSince !== undefined && this.#ledger?.retention.isFull === true);
     if (!isFull && this.asleepSince === undefined) return this.connection.writable();
     if (!isFull || this.#over) return undefined;
+    this.#listen();
     return this.#room.wait();
   }
 
@@ -210,7 +213,7 @@ export class Session implements Conversation, Receiver {
     if (this.#isOdd) return this.#oddPayload(payload);
     this.received++;
     const pending = this.#context.service.message(this, payload);
-    return pending === undefined ? undefined : this.#await(pending);
+    return pending === undefined ? undefined : this.#hold(this.#take(pending));
   }
 
   get takesRuns(): boolean {
@@ -225,21 +228,43 @@ export class Session implements Conversation, Receiver {
   #oddPayload(payload: Uint8Array): void | Promise<void> {
     if (this.#shuttingDown || this.bye !== undefined) return undefined; // too late to be answered
     if (this.#inputEnded) throw new MessageError("bad_message", "a message came after the end", AFTER_END);
-    if (this.#parked.length > 0 || this.#draining || this.#awaitsAck) return this.#park(payload);
+    if (this.#parked.length > 0 || this.#draining || this.awaitsAck) return this.#park(payload);
     this.#isOdd = false;
     return this.payload(payload);
   }
 
-  /** A hook is at work: until then its message is not taken. */
+  /** A hook is at work on a message: until it is done, that is not taken. */
+  #take(pending: Promise<void>): Promise<void> {
+    this.#isTaking = true;
+    return this.#await(pending);
+  }
+
   #await(pending: Promise<void>): Promise<void> {
     const hook = pending.then(() => {
       this.#hook = undefined;
+      this.#isTaking = false;
     });
     return (this.#hook = hook);
   }
 
+  /** Has the connection deliver nothing until `hook` is done, or {@link #listen}. */
+  #hold(hook: Promise<void>): Promise<void> {
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    this.#letGo = resolve;
+    hook.then(resolve, reject);
+    return promise;
+  }
+
+  /** The service waits for acknowledgements, which are not heard behind a hook: what else comes is parked. */
+  #listen(): void {
+    this.#isOdd = true;
+    if (this.#hook === undefined) return;
+    if (!this.#draining) void this.#deliverParked();
+    this.#letGo?.();
+  }
+
   /** Is so much unacknowledged that the client has to acknowledge before it is answered? */
-  get #awaitsAck(): boolean {
+  get awaitsAck(): boolean {
     const retention = this.#ledger?.retention;
     return retention?.isFull === true && this.#acknowledges;
   }
@@ -368,7 +393,8 @@ export class Session implements Conversation, Receiver {
       this.#part();
       return true;
     }
-    connection.deliver(this, () => this.#opening ?? this.#hook); // one that is still at work is not joined by another
+    this.#listen(); // a hook that is still at work is not joined by another
+    connection.deliver(this);
     this.#madeRoom();
     return true;
   }
@@ -409,8 +435,12 @@ export class Session implements Conversation, Receiver {
   #inputIsOver(): void | Promise<void> {
     if (this.#inputEnded) return;
     this.#inputEnded = this.#isOdd = true;
-    if (this.#parked.length === 0 && !this.#draining) return this.#endInput();
-    this.#endParked = true; // until what waits before it is delivered
+    if (this.#parked.length > 0 || this.#draining) {
+      this.#endParked = true; // until what waits before it is delivered
+      return;
+    }
+    const hook = this.#endInput();
+    return hook === undefined ? undefined : this.#hold(hook);
   }
 
   #acknowledged(received: number): void {
@@ -439,22 +469,22 @@ export class Session implements Conversation, Receiver {
   #madeRoom(): void {
     if (this.#ledger?.retention.isFull !== false) return;
     this.#room.open();
-    if (this.#parked.length > 0 && !this.#draining) void this.#deliverParked(this.#ledger);
+    if (this.#parked.length > 0 && !this.#draining) void this.#deliverParked();
   }
 
-  async #deliverParked(ledger: Ledger): Promise<void> {
+  async #deliverParked(): Promise<void> {
     this.#draining = true;
     try {
       await this.#hook;
-      while (this.#parked.length > 0 && !ledger.retention.isFull && this.bye === undefined && !this.#over) {
+      while (this.#parked.length > 0 && !this.awaitsAck && this.bye === undefined && !this.#over) {
         const payload = this.#parked.shift();
         if (payload === undefined) break;
         this.#parkedBytes -= payload.length;
         this.received++;
         const pending = this.#context.service.message(this, payload);
-        if (pending !== undefined) await this.#await(pending);
+        if (pending !== undefined) await this.#take(pending);
       }
-      ledger.turnEnded();
+      this.#ledger?.turnEnded();
       if (this.#parked.length > 0 || !this.#endParked) return;
       this.#endParked = false;
       await this.#endInput();
@@ -465,9 +495,14 @@ export class Session implements Conversation, Receiver {
     }
   }
 
-  #endInput(): void | Promise<void> {
+  #endInput(): Promise<void> | undefined {
     const { service } = this.#context;
-    return service.end === undefined ? this.finish() : service.end(this);
+    if (service.end === undefined) {
+      this.finish();
+      return undefined;
+    }
+    const pending = service.end(this);
+    return pending === undefined ? undefined : this.#await(pending);
   }
 
   #closeService(): void {

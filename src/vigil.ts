@@ -144,9 +144,10 @@ export class Sighting {
     const { connection, received } = session;
     const { written } = connection;
     const { partialLength } = connection.decoder;
-    const isStuck = connection.awaitsReader && written === this.#written;
+    const isStill = written === this.#written;
+    const isStuck = connection.awaitsReader && isStill;
     const hasMore = received !== this.#received || partialLength !== this.#partialBytes;
-    if (hasMore || (connection.busy && !isStuck)) {
+    if (hasMore || (session.busy && !isStuck && !(session.awaitsAck && isStill))) {
       this.#talkedAt = now;
     } else if (now - this.#talkedAt >= timeoutMs) {
       // What waits to be read would keep a `bye` from arriving.

@@ -1,8 +1,10 @@
 // What a service says, and when, while its client's connection is lost: nothing of it may be lost, doubled or reordered.
 
-import { expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
+import { connectClient } from "../../src/client-connect.ts";
+import { MAX_UNACKNOWLEDGED_FRAMES } from "../../src/limits.ts";
 import type { Conversation, Service } from "../../src/services/service.ts";
-import { until, within } from "../support/attack.ts";
+import { PATIENCE_MS, until, within } from "../support/attack.ts";
 import { comeBack, DURABLE, payloads, resumeOf } from "../support/durable.ts";
 import { frame } from "../support/peer.ts";
 import { startServer } from "../support/server.ts";
@@ -161,4 +163,80 @@ test("what a member of a room does not acknowledge is not kept without bound whi
     if (n % 8 === 7) await new Promise((resolve) => setImmediate(resolve));
   }
   await within("its end, or a bound", server.event("disconnected"));
+});
+
+/** Answers with as much as there is window, and more, waiting where it should. */
+async function pour(session: Conversation): Promise<void> {
+  for (let n = 0; n < LONG_ANSWER; n++) {
+    session.send(String(n));
+    await session.writable();
+  }
+}
+const LONG_ANSWER = 2 * MAX_UNACKNOWLEDGED_FRAMES + 10;
+
+/** As a program that does not read on before its output is taken. */
+function plugged(): Service {
+  const poured = Promise.withResolvers<void>();
+  return {
+    open: (session) => void pour(session).then(poured.resolve),
+    message: () => poured.promise,
+  };
+}
+
+describe("a hook that waits for the client to acknowledge hears it when it does", () => {
+  const hooks: [string, Service][] = [
+    ["open", { open: pour, message: (session) => session.finish() }],
+    ["message", { message: async (session, payload) => (await pour(session), session.send(payload)) }],
+    ["a message behind what open began", plugged()],
+    ["end", { message: () => undefined, end: async (session) => (await pour(session), session.finish()) }],
+  ];
+  test.each(hooks)("%s", async (hook, service) => {
+    await using server = await startServer({ auth: "none", service });
+    const retry = {
+      times: 1,
+      forMs: PATIENCE_MS,
+      resend: false,
+      onLost: () => undefined,
+      onResumed: () => undefined,
+    };
+    const client = await connectClient({ host: "127.0.0.1", port: server.port, retry });
+    let count = 0;
+    const outcome = client.converse(() => void count++);
+    client.send("one");
+    if (hook === "message") client.send("two");
+    client.end();
+    expect(await within("bye", outcome)).toMatchObject({ kind: "bye", code: "done" });
+    expect([count, client.awaited]).toEqual([hook === "message" ? 2 * LONG_ANSWER + 2 : LONG_ANSWER, 0]);
+  });
+
+  test("also when it goes on over another connection, and what else came is delivered behind it", async () => {
+    let running = 0;
+    await using server = await startServer({
+      auth: "none",
+      service: {
+        async message(session, payload) {
+          if (++running > 1) throw new Error("entered again");
+          await pour(session);
+          session.send(payload);
+          running--;
+        },
+      },
+    });
+    using peer = await server.peer();
+    const resume = resumeOf(await peer.enter(DURABLE));
+    peer.send("one");
+    await payloads(peer, 100);
+    peer.reset();
+    await server.event("lost");
+    const [again] = await comeBack(server.port, resume, 100);
+    using _ = again;
+    again.send("two");
+    const got: string[] = [];
+    for (let received = 100; received < 2 * LONG_ANSWER + 2; received++) {
+      got.push(...(await payloads(again, 1)));
+      if (received % 200 === 0) again.control({ type: "ack", received });
+    }
+    expect([got[0], got[LONG_ANSWER - 100], got.at(-1)]).toEqual(["100", "one", "two"]);
+    again.control({ type: "bye", code: "left", message: "" });
+  });
 });
