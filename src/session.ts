@@ -433,7 +433,7 @@ export class Session implements Conversation, Receiver {
   }
 
   #inputIsOver(): void | Promise<void> {
-    if (this.#inputEnded) return;
+    if (this.#inputEnded || this.bye !== undefined) return;
     this.#inputEnded = this.#isOdd = true;
     if (this.#parked.length > 0 || this.#draining) {
       this.#endParked = true; // until what waits before it is delivered
@@ -467,7 +467,7 @@ export class Session implements Conversation, Receiver {
 
   /** Something was acknowledged: what waited for that goes on. */
   #madeRoom(): void {
-    if (this.#ledger?.retention.isFull !== false) return;
+    if (this.awaitsAck) return;
     this.#room.open();
     if (this.#parked.length > 0 && !this.#draining) void this.#deliverParked();
   }

@@ -240,3 +240,47 @@ describe("a hook that waits for the client to acknowledge hears it when it does"
     again.control({ type: "bye", code: "left", message: "" });
   });
 });
+
+test("one that never acknowledges is not waited for when it is back, either", async () => {
+  const opened = Promise.withResolvers<Conversation>();
+  await using server = await startServer({
+    auth: "none",
+    service: { open: (session) => opened.resolve(session), message: () => undefined },
+  });
+  using peer = await server.peer();
+  const resume = resumeOf(await peer.enter({ control: true, resume_for: undefined }));
+  const session = await opened.promise;
+  peer.reset();
+  await server.event("lost");
+  const poured = pour(session); // waits, there being nobody
+  const [again] = await comeBack(server.port, resume, 0);
+  using _ = again;
+  expect((await payloads(again, LONG_ANSWER)).at(-1)).toBe(String(LONG_ANSWER - 1));
+  await poured;
+  again.control({ type: "bye", code: "left", message: "" });
+});
+
+test("a service that has finished is not told that there is no more input, whenever the client says so", async () => {
+  const seen: string[] = [];
+  await using server = await startServer({
+    auth: "none",
+    service: {
+      message: (session) => session.finish(),
+      end: () => void seen.push("end"),
+      close: () => void seen.push("close"),
+    },
+  });
+  using peer = await server.peer();
+  const resume = resumeOf(await peer.enter(DURABLE));
+  peer.send("one");
+  expect(await peer.message()).toMatchObject({ type: "bye", code: "done" });
+  peer.control({ type: "end" });
+  peer.reset();
+  await server.event("lost");
+  const [again] = await comeBack(server.port, resume, 0);
+  using _ = again;
+  again.control({ type: "end" });
+  again.control({ type: "bye", code: "left", message: "" });
+  await server.event("disconnected");
+  expect(seen).toEqual(["close"]);
+});
