@@ -250,13 +250,18 @@ export class Server {
     if (arrival === undefined) return;
     const name = arrival.resumption?.name;
     if (arrival.received !== undefined) return this.#resume(id, connection, name ?? "", arrival.received);
-    const session = new Session(id, connection, arrival, {
-      service: this.#options.service,
-      rooms: this.#rooms,
-      events: this.#events,
-      acks: this.#acks,
-      maxBacklog: this.#options.maxBacklog ?? MAX_BACKLOG_BYTES,
-    });
+    const session = new Session(
+      id,
+      connection,
+      arrival,
+      {
+        service: this.#options.service,
+        rooms: this.#rooms,
+        acks: this.#acks,
+        maxBacklog: this.#options.maxBacklog ?? MAX_BACKLOG_BYTES,
+      },
+      this.#events,
+    );
     this.#sessions.add(session);
     this.#options.sessionsChanged?.();
     if (name !== undefined && arrival.resumption?.forMs !== 0) this.#byName.set(name, session);
@@ -315,12 +320,11 @@ export class Server {
   }
 
   #failed(session: Session, error: unknown): void {
-    const { id: conn, peer, user, connection } = session;
+    const { id: conn, peer, user } = session;
     if (error instanceof ConnectionError) {
       this.#log.warn("dropped", { conn, peer, user, code: error.code, reason: error.message });
       if (error.code === "stalled") return session.sayBye("timeout", error.message);
-      session.bye = error.code === "too_slow" ? "too_slow" : undefined;
-      connection.terminate();
+      session.drop(error.code === "too_slow" ? "too_slow" : undefined);
     } else if (error instanceof FrameError) {
       this.#log.warn("dropped", { conn, peer, user, code: error.code, reason: error.message });
       session.sayBye("bad_length", error.peerMessage ?? error.message);

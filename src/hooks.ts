@@ -1,0 +1,126 @@
+// The hooks of one conversation's service: one at work at a time, and what has to wait for it.
+
+import type { Rooms } from "./services/room.ts";
+import type { Conversation, Room, Service } from "./services/service.ts";
+
+export interface HooksContext {
+  service: Service;
+  rooms: Rooms;
+}
+
+export class Hooks {
+  readonly #service: Service;
+  readonly #rooms: Rooms;
+  readonly #conversation: Conversation;
+  readonly #failed: (error: unknown) => void;
+  #atWork: Promise<void> | undefined;
+  #isTaking = false;
+  #letGo: (() => void) | undefined;
+  #joined: Set<Room> | undefined;
+  #isClosed = false;
+
+  /** @param failed told what a hook throws that nobody waits for. */
+  constructor(
+    { service, rooms }: HooksContext,
+    conversation: Conversation,
+    failed: (error: unknown) => void,
+  ) {
+    this.#service = service;
+    this.#rooms = rooms;
+    this.#conversation = conversation;
+    this.#failed = failed;
+  }
+
+  /** The hook at work, if one is. It stays when that fails. */
+  get atWork(): Promise<void> | undefined {
+    return this.#atWork;
+  }
+
+  /** Is a hook at work on a message? Until it is done, that is not taken. */
+  get isTaking(): boolean {
+    return this.#isTaking;
+  }
+
+  open(): Promise<void> | undefined {
+    return this.#follow(this.#service.open?.(this.#conversation));
+  }
+
+  message(payload: Uint8Array): Promise<void> | undefined {
+    const pending = this.#service.message(this.#conversation, payload);
+    return pending === undefined ? undefined : this.take(pending);
+  }
+
+  /** A hook has begun to work on a message. */
+  take(pending: Promise<void>): Promise<void> | undefined {
+    this.#isTaking = true;
+    return this.#follow(pending);
+  }
+
+  end(): Promise<void> | undefined {
+    return this.#follow(this.#end());
+  }
+
+  /** Tells the service that there is no more input, for whatever is at work. */
+  stop(): void {
+    this.#unwaited(() => this.#end());
+  }
+
+  /** The client is gone while a hook is at work. */
+  cut(): void {
+    this.#service.cut?.(this.#conversation);
+  }
+
+  /** It is over for the service. */
+  close(): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    for (const room of this.#joined ?? []) room.leave(this.#conversation);
+    this.#unwaited(() => this.#service.close?.(this.#conversation));
+  }
+
+  /** The room of that name, with the conversation in it until it is over. */
+  room(name: string): Room {
+    if (this.#isClosed) return this.#rooms.find(name);
+    const room = this.#rooms.join(name, this.#conversation);
+    this.#joined ??= new Set();
+    this.#joined.add(room);
+    return room;
+  }
+
+  /** For the connection, which delivers nothing until `hook` is done, or {@link letGo}. */
+  hold(hook: Promise<void> | undefined): Promise<void> | undefined {
+    if (hook === undefined) return undefined;
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    this.#letGo = resolve;
+    hook.then(resolve, reject);
+    return promise;
+  }
+
+  /** Lets the connection deliver, although a hook is at work. */
+  letGo(): void {
+    this.#letGo?.();
+  }
+
+  #end(): void | Promise<void> {
+    if (this.#service.end === undefined) return this.#conversation.finish();
+    return this.#service.end(this.#conversation);
+  }
+
+  #follow(pending: void | Promise<void>): Promise<void> | undefined {
+    if (pending === undefined) return undefined;
+    this.#atWork = pending.then(() => {
+      this.#atWork = undefined;
+      this.#isTaking = false;
+    });
+    return this.#atWork;
+  }
+
+  #unwaited(hook: () => void | Promise<void>): void {
+    try {
+      const pending = hook();
+      if (pending !== undefined) pending.catch(this.#failed);
+    } catch (error) {
+      this.#failed(error);
+    }
+  }
+}
