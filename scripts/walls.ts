@@ -67,7 +67,7 @@ export const WALLS: readonly Wall[] = [
   },
   {
     name: "connection, credential or store behind a service",
-    pattern: /from "\.\.\/(?:net|auth|wire|session|server)/,
+    pattern: /from "\.\.\/(?:net|auth|wire|session|dialogue|hooks|server)/,
     rooms: [
       "src/net/",
       "src/wire/",

@@ -13,7 +13,7 @@ import type { Session } from "./session.ts";
  * @param connections counts those whose socket is open.
  */
 export function drain(
-  sessions: ReadonlySet<Session>,
+  sessions: Iterable<Session>,
   connections: () => number,
   drainMs: number,
 ): Promise<void> {

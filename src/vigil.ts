@@ -17,17 +17,16 @@ export interface VigilOptions {
   keepaliveMs: number;
   /** Undefined: silence is no reason to end a conversation. */
   idleTimeoutMs: number | undefined;
-  resumeForMs: number;
   /** Told of a session that has slept for too long. */
   expired(session: Session): void;
 }
 
 export class Vigil {
-  readonly #sessions: ReadonlySet<Session>;
+  readonly #sessions: Iterable<Session>;
   readonly #options: VigilOptions;
   readonly #timer: Timer;
 
-  constructor(sessions: ReadonlySet<Session>, options: VigilOptions) {
+  constructor(sessions: Iterable<Session>, options: VigilOptions) {
     this.#sessions = sessions;
     this.#options = options;
     const shortest = Math.min(options.frameTimeoutMs, options.keepaliveMs, options.idleTimeoutMs ?? Infinity);

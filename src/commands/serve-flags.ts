@@ -23,7 +23,7 @@ import {
 import { LOG_FORMATS, LOG_LEVELS } from "../log.ts";
 import type { PendingLimit } from "../net/admission.ts";
 import type { TlsIdentity } from "../net/tls.ts";
-import type { ServerOptions } from "../server.ts";
+import type { ServerOptions } from "../server-options.ts";
 import { PROGRAM_IOS } from "../services/program-io.ts";
 import { STDERR_WAYS } from "../services/program.ts";
 import { givenIdentity, ownIdentity } from "../tls-identity.ts";

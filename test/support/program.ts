@@ -2,7 +2,7 @@
 
 import { readdirSync, readFileSync } from "node:fs";
 import type { LogEvent, LogFields, Logger } from "../../src/log.ts";
-import type { ServerOptions } from "../../src/server.ts";
+import type { ServerOptions } from "../../src/server-options.ts";
 import { program, type ProgramOptions } from "../../src/services/program.ts";
 import { within } from "./attack.ts";
 import type { Peer } from "./peer.ts";

@@ -1,0 +1,148 @@
+// The sessions there are: those that talk, and those that sleep until their client comes back or somebody needs their place.
+//
+//     add → (asleep → revive → resume)* → remove
+
+import { whyEnded } from "./auth/identity.ts";
+import type { Store } from "./auth/store.ts";
+import type { Arrival } from "./handshake/welcome.ts";
+import { MAX_SLEEPING_BYTES } from "./limits.ts";
+import type { LiveSession } from "./live-sessions.ts";
+import type { Session } from "./session.ts";
+
+export interface SessionsOptions {
+  /** Where credentials may end; undefined where there are none. */
+  store: Store | undefined;
+  /** How many of one user may sleep. */
+  maxPerUser: number;
+  /** … and of all. */
+  maxConnections: number;
+  /** Something about them is not as it was. */
+  changed(): void;
+  /** Told of one that has slept for too long, or makes room, before it ends. */
+  expiring(session: Session): void;
+}
+
+export class Sessions implements Iterable<Session> {
+  readonly #options: SessionsOptions;
+  readonly #all = new Set<Session>();
+  /** Those that can be come back to. */
+  readonly #byName = new Map<string, Session>();
+
+  constructor(options: SessionsOptions) {
+    this.#options = options;
+  }
+
+  get size(): number {
+    return this.#all.size;
+  }
+
+  [Symbol.iterator](): Iterator<Session> {
+    return this.#all.values();
+  }
+
+  add(session: Session): void {
+    const { resumption } = session.arrival;
+    this.#all.add(session);
+    if (resumption !== undefined && resumption.forMs > 0) this.#byName.set(resumption.name, session);
+    this.#options.changed();
+    this.#recheck(session);
+  }
+
+  /** It is over. */
+  remove(session: Session): void {
+    const { resumption } = session.arrival;
+    this.#all.delete(session);
+    if (resumption !== undefined) this.#byName.delete(resumption.name);
+    this.#options.changed();
+  }
+
+  // --- coming back ---
+
+  /**
+   * The session that somebody wants back, if `proves` is content with it, it has what the client lacks, and the
+   * credential behind it still holds.
+   */
+  find(name: string, received: number, proves: (arrival: Arrival) => boolean): Session | undefined {
+    const session = this.#byName.get(name);
+    if (session === undefined || !proves(session.arrival) || !session.accepts(received)) return undefined;
+    this.#options.store?.reload();
+    this.#recheck(session);
+    return session.over ? undefined : session;
+  }
+
+  /** The one of that name, if it is still there. */
+  named(name: string): Session | undefined {
+    return this.#byName.get(name);
+  }
+
+  /** It goes on over another connection. */
+  resumed(session: Session): void {
+    this.#options.changed();
+    this.#recheck(session);
+  }
+
+  // --- sleeping ---
+
+  /** One has fallen asleep: sleepers cost memory, and a program each, so the one that has slept longest makes room. */
+  fellAsleep({ user }: Session): void {
+    this.#options.changed();
+    const { maxPerUser, maxConnections } = this.#options;
+    const asleep = [...this.#all]
+      .filter(({ asleepSince }) => asleepSince !== undefined)
+      .sort((a, b) => (a.asleepSince ?? 0) - (b.asleepSince ?? 0));
+    const own = asleep.filter((session) => user !== null && session.user === user);
+    for (const session of own.slice(0, Math.max(0, own.length - maxPerUser))) this.expire(session);
+    const left = asleep.filter(({ over }) => !over);
+    let count = left.length;
+    let bytes = left.reduce((sum, { kept }) => sum + kept, 0);
+    for (const session of left) {
+      if (count <= maxConnections && bytes <= MAX_SLEEPING_BYTES) return;
+      count--;
+      bytes -= session.kept;
+      this.expire(session);
+    }
+  }
+
+  /** Ends one that has slept for too long. */
+  expire(session: Session): void {
+    this.#options.expiring(session);
+    session.expire();
+  }
+
+  /** Nobody can come back any more. */
+  expireAll(): void {
+    for (const session of this.#all) if (session.asleepSince !== undefined) session.expire();
+  }
+
+  // --- credentials ---
+
+  /** Ids of the tokens behind them. */
+  tokens(): ReadonlySet<string> {
+    const ids = new Set<string>();
+    for (const { arrival } of this.#all) if (arrival.tokenId !== undefined) ids.add(arrival.tokenId);
+    return ids;
+  }
+
+  /** Ends those whose credential is gone. */
+  recheck(): void {
+    for (const session of this.#all) this.#recheck(session);
+  }
+
+  #recheck(session: Session): void {
+    const { store } = this.#options;
+    const ending = store === undefined ? undefined : whyEnded(store.document, session.arrival, Date.now());
+    if (ending !== undefined) session.sayBye(ending.code, ending.message);
+  }
+
+  /** As `users sessions` shows them. */
+  live(): LiveSession[] {
+    const instant = (at: number) => new Date(performance.timeOrigin + at).toISOString();
+    return [...this.#all].map(({ arrival, user, peer, since, asleepSince }) => ({
+      token: arrival.tokenId ?? null,
+      user,
+      peer,
+      since: instant(since),
+      asleep_since: asleepSince === undefined ? null : instant(asleepSince),
+    }));
+  }
+}
