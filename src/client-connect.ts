@@ -5,7 +5,8 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { SharedKey } from "./auth/key.ts";
 import { parseToken, proveToken, RESUME_LABEL, type TokenParts } from "./auth/token.ts";
-import { Client, type Durability } from "./client.ts";
+import { Client } from "./client.ts";
+import type { Durability } from "./client-return.ts";
 import { messageOf } from "./errors.ts";
 import { ServerError } from "./handshake/failure.ts";
 import { logIn, proveKey, readHello, tokenLogin } from "./handshake/introduce.ts";

@@ -5,16 +5,15 @@
 // Where the server keeps sessions, the conversation outlives its connection: lost without a `bye`, the client comes back,
 // and both send again what the other has not received.
 
-import { setTimeout as delay } from "node:timers/promises";
+import { WayBack, type Durability, type Return } from "./client-return.ts";
 import { messageOf } from "./errors.ts";
 import { Gate } from "./gate.ts";
-import { ServerError } from "./handshake/failure.ts";
 import { isChallenge } from "./handshake/key-exchange.ts";
 import { AckClock, Ledger } from "./ledger.ts";
-import { MAX_MISSED_PINGS, RETRY_AT_ONCE_MS, RETRY_FIRST_MS, RETRY_HELD_MS, RETRY_MAX_MS } from "./limits.ts";
+import { MAX_MISSED_PINGS } from "./limits.ts";
 import type { Connection } from "./net/connection.ts";
-import { DialError } from "./net/dial.ts";
 import type { Receiver } from "./net/inbox.ts";
+import { Pulse } from "./pulse.ts";
 import {
   decodeControl,
   encodeAck,
@@ -36,27 +35,6 @@ export type Outcome =
   /** We left. */
   | { kind: "left" };
 
-/** A connection on which the conversation can go on. */
-export interface Return {
-  connection: Connection;
-  /** `resumed`, or of a new session because the old one was gone. */
-  welcome: Welcome;
-}
-
-/** How a conversation is come back to. */
-export interface Durability {
-  /** How often it is tried, at most, and for how long after a loss, in milliseconds. */
-  times: number;
-  forMs: number;
-  /** Sends what was never confirmed again when the old session was gone: at least once, for services where that is right. */
-  resend: boolean;
-  /** Dials and logs in: with what `welcome` gave to come back with, and how many payloads were received. */
-  comeBack(welcome: Welcome, received: number): Promise<Return>;
-  onLost(reason: string): void;
-  /** `again`: messages sent once more; `isNew`: the session was gone; `unconfirmed`: what nobody confirmed of that. */
-  onResumed(event: { afterMs: number; again: number; unconfirmed: number; isNew: boolean }): void;
-}
-
 export interface ClientParts {
   connection: Connection;
   /** Undefined for bare frames, and so is `welcome`. */
@@ -66,9 +44,6 @@ export interface ClientParts {
   durability?: Durability;
   onAside?(text: string): void;
 }
-
-/** Pings are not sent more often than this, in milliseconds, whatever the server asks for. */
-const MIN_PING_MS = 1000;
 
 export class Client {
   readonly hello: Hello | undefined;
@@ -85,10 +60,7 @@ export class Client {
   readonly #acks = new AckClock();
   readonly #outcome = Promise.withResolvers<Outcome>();
   #connection: Connection;
-  /** Since when it has that, by `performance.now`. */
-  #since = performance.now();
-  /** How far the conversation was at the last loss. */
-  #progressBefore = 0;
+  readonly #wayBack = new WayBack();
   /** Undefined where nothing is acknowledged. */
   #ledger: Ledger | undefined;
   #receive: (payload: Uint8Array) => void | Promise<void> = () => undefined;
@@ -101,13 +73,7 @@ export class Client {
   #isComplete = false;
   #over = false;
   #inputEnded = false;
-  #pings = 0;
-  #missed = 0;
-  // What was heard of the server, and taken by it, when it was last looked for.
-  #chunks = 0;
-  #written = 0;
-  #wasQueued = false;
-  #keepalive: Timer | undefined;
+  #pulse: Pulse | undefined;
   readonly #room = new Gate();
 
   /** Takes over a connection that has been welcomed, or is bare. See {@link connectClient}. */
@@ -182,8 +148,11 @@ export class Client {
     this.#receive = receive;
     const { keepalive } = this.welcome ?? {};
     if (keepalive !== undefined && keepalive > 0) {
-      const period = Math.min(Math.max(keepalive * 1000, MIN_PING_MS), 2 ** 31 - 1);
-      this.#keepalive = setInterval(() => this.#ping(), period);
+      this.#pulse = new Pulse(
+        keepalive * 1000,
+        () => (this.#isAway ? undefined : this.#connection),
+        () => this.#lost(`the server did not answer ${MAX_MISSED_PINGS} pings`),
+      );
     }
     this.#connection.deliver(this.#receiver());
     return this.#outcome.promise;
@@ -263,41 +232,27 @@ export class Client {
   #lost(reason: string): void {
     const { durability } = this.#parts;
     if (this.#over || this.#isAway) return;
-    if (durability === undefined || durability.times === 0 || this.#ledger === undefined) {
+    if (durability === undefined || durability.times === 0 || this.welcome?.session === undefined) {
       return this.#settle({ kind: "lost", reason });
     }
     this.#isAway = true;
     this.#connection.detach();
     this.#connection.terminate();
     durability.onLost(reason);
-    void this.#comeBack(durability, reason);
+    void this.#comeBack(durability, this.welcome, reason);
   }
 
-  async #comeBack(durability: Durability, reason: string): Promise<void> {
+  async #comeBack(durability: Durability, welcome: Welcome, reason: string): Promise<void> {
     const lostAt = performance.now();
-    // A way that worked will work again, most likely; one that only ever breaks is not tried in a loop.
-    const progress = this.#progress;
-    const hasWorked = progress !== this.#progressBefore || lostAt - this.#since >= RETRY_HELD_MS;
-    this.#progressBefore = progress;
-    let pause = Math.random() * (hasWorked ? RETRY_AT_ONCE_MS : RETRY_FIRST_MS);
-    for (let tries = 0; tries < durability.times && !this.#over; tries++) {
-      const left = lostAt + durability.forMs - performance.now();
-      if (left <= 0) break;
-      await delay(Math.min(pause, left));
-      if (this.#over || this.welcome === undefined) return;
-      try {
-        const found = await durability.comeBack(this.welcome, this.received - this.#receivedBefore);
-        return this.#goOn(found, performance.now() - lostAt, durability);
-      } catch (error) {
-        const wait = waitAfter(error);
-        if (wait === undefined) return this.#settle({ kind: "lost", reason: messageOf(error) });
-        pause = Math.max(
-          wait,
-          Math.min(RETRY_MAX_MS, RETRY_FIRST_MS * 2 ** tries) * (0.5 + Math.random() / 2),
-        );
-      }
-    }
-    this.#settle({ kind: "lost", reason: `${reason}, and the server could not be reached again` });
+    const found = await this.#wayBack.find(durability, {
+      reason,
+      progress: this.received + (this.#ledger?.retention.acknowledged ?? 0),
+      welcome,
+      received: this.received - this.#receivedBefore,
+      isOver: () => this.#over,
+    });
+    if (typeof found === "string") this.#settle({ kind: "lost", reason: found });
+    else this.#goOn(found, performance.now() - lostAt, durability);
   }
 
   #goOn({ connection, welcome }: Return, afterMs: number, durability: Durability): void {
@@ -319,9 +274,7 @@ export class Client {
     this.isBroken ||= !isSame && !this.#isComplete && kept !== undefined && kept.acknowledged > 0;
     this.#isComplete = false;
     this.#connection = connection;
-    this.#since = performance.now();
     this.#isAway = false;
-    this.#missed = 0;
     const { resume_key } = this.welcome ?? {};
     this.welcome = { resume_key, ...welcome };
     if (!isSame) this.#openBooks();
@@ -336,11 +289,6 @@ export class Client {
     durability.onResumed({ afterMs, again: again - unconfirmed, unconfirmed, isNew: !isSame });
     connection.deliver(this.#receiver(), () => this.#dealing);
     if (ledger?.retention.isFull !== true) this.#room.open();
-  }
-
-  /** What both sides have got through, in messages: it grows with each that is new. */
-  get #progress(): number {
-    return this.received + (this.#ledger?.retention.acknowledged ?? 0);
   }
 
   /** A session begins: nothing is owed by anybody. */
@@ -362,28 +310,10 @@ export class Client {
     else this.#connection.endSending();
   }
 
-  /** Shows the server that we are here, and looks whether it is. */
-  #ping(): void {
-    if (this.#isAway) return;
-    const connection = this.#connection;
-    // One that still takes what we have to say is there, even if its answers wait behind that; and while an answer waits
-    // to be printed nothing is read, so that it cannot be heard.
-    const isTaking = this.#wasQueued && connection.written !== this.#written;
-    const isHeard = connection.chunks !== this.#chunks;
-    this.#chunks = connection.chunks;
-    this.#written = connection.written;
-    this.#wasQueued = connection.queued > 0;
-    this.#missed = isHeard || isTaking || connection.busy ? 0 : this.#missed + 1;
-    if (this.#missed > MAX_MISSED_PINGS) {
-      return this.#lost(`the server did not answer ${MAX_MISSED_PINGS} pings`);
-    }
-    connection.sendControl(encodeMessage({ type: "ping", n: ++this.#pings }));
-  }
-
   #settle(outcome: Outcome): void {
     if (this.#over) return;
     this.#over = true;
-    clearInterval(this.#keepalive);
+    this.#pulse?.stop();
     this.#acks.stop();
     this.#room.open();
     this.#outcome.resolve(outcome);
@@ -392,15 +322,6 @@ export class Client {
 }
 
 const GOODBYE = encodeMessage({ type: "bye", code: "left", message: "the client has left" });
-
-/** How long to wait at least before the next try, in milliseconds; undefined when there should be none. */
-function waitAfter(error: unknown): number | undefined {
-  if (error instanceof DialError) return error.code === "tls" ? undefined : 0;
-  if (!(error instanceof ServerError)) return undefined;
-  if (error.retryAfter !== undefined) return error.retryAfter * 1000;
-  // One that is shutting down may come up again; one that was cut off is the loss over again.
-  return ["shutting_down", "busy", "reset", "closed", "timeout"].includes(error.serverCode) ? 0 : undefined;
-}
 
 /** What a server wants that begins bare talk with something other than the conversation; undefined when it does not. */
 function demandOf(payload: Uint8Array): string | undefined {
