@@ -1,4 +1,4 @@
-// The life of a conversation after login. What is said in it, and by what hooks it is answered, is dialogue.ts's.
+// The life of a conversation after login. What is said in it is dialogue.ts's.
 //
 //     awake ⇄ asleep → over
 //

@@ -144,9 +144,10 @@ export class Sighting {
     const { written } = connection;
     const { partialLength } = connection.decoder;
     const isStill = written === this.#written;
-    const isStuck = connection.awaitsReader && isStill;
+    const isStuck = isStill && connection.awaitsReader;
+    const isUnheeded = isStill && session.awaitsAck;
     const hasMore = received !== this.#received || partialLength !== this.#partialBytes;
-    if (hasMore || (session.busy && !isStuck && !(session.awaitsAck && isStill))) {
+    if (hasMore || (session.busy && !isStuck && !isUnheeded)) {
       this.#talkedAt = now;
     } else if (now - this.#talkedAt >= timeoutMs) {
       // What waits to be read would keep a `bye` from arriving.
