@@ -80,7 +80,10 @@ export class Dialogue implements Conversation, Receiver {
     this.user = arrival.user;
     this.connection = connection;
     this.#service = context.service;
-    this.#hooks = new Hooks(context, this, (error) => this.fail(error));
+    this.#hooks = new Hooks(context, this, {
+      failed: (error) => this.fail(error),
+      finished: () => events.finish(0, OVER),
+    });
     this.#events = events;
     this.#isEcho = context.service.isEcho === true;
     this.#control = arrival.control;
@@ -153,7 +156,8 @@ export class Dialogue implements Conversation, Receiver {
     return this.#hooks.room(name);
   }
 
-  finish(status = 0, message = "the conversation is over"): void {
+  finish(status = 0, message = OVER): void {
+    this.#hooks.finishing();
     this.#events.finish(status, message);
   }
 
@@ -343,6 +347,7 @@ export class Dialogue implements Conversation, Receiver {
   }
 }
 
+const OVER = "the conversation is over";
 /** In characters; escaped as JSON they fit a control frame. */
 const MAX_ASIDE_LENGTH = 8000;
 

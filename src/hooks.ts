@@ -8,27 +8,29 @@ export interface HooksContext {
   rooms: Rooms;
 }
 
+export interface HooksEvents {
+  /** A hook threw that nobody waits for. */
+  failed(error: unknown): void;
+  /** No more is coming, and the service has no hook to be told so. */
+  finished(): void;
+}
+
 export class Hooks {
   readonly #service: Service;
   readonly #rooms: Rooms;
   readonly #conversation: Conversation;
-  readonly #failed: (error: unknown) => void;
+  readonly #events: HooksEvents;
   #atWork: Promise<void> | undefined;
   #isTaking = false;
   #letGo: (() => void) | undefined;
   #joined: Set<Room> | undefined;
   #isClosed = false;
 
-  /** @param failed told what a hook throws that nobody waits for. */
-  constructor(
-    { service, rooms }: HooksContext,
-    conversation: Conversation,
-    failed: (error: unknown) => void,
-  ) {
+  constructor({ service, rooms }: HooksContext, conversation: Conversation, events: HooksEvents) {
     this.#service = service;
     this.#rooms = rooms;
     this.#conversation = conversation;
-    this.#failed = failed;
+    this.#events = events;
   }
 
   /** The hook at work, if one is. It stays when that fails. */
@@ -39,6 +41,11 @@ export class Hooks {
   /** Is a hook at work on a message? Until it is done, that is not taken. */
   get isTaking(): boolean {
     return this.#isTaking;
+  }
+
+  /** The service finishes: what it is at work on it has, unless it only hands it on. */
+  finishing(): void {
+    if (this.#service.handsOn !== true) this.#isTaking = false;
   }
 
   open(): Promise<void> | undefined {
@@ -102,7 +109,7 @@ export class Hooks {
   }
 
   #end(): void | Promise<void> {
-    if (this.#service.end === undefined) return this.#conversation.finish();
+    if (this.#service.end === undefined) return this.#events.finished();
     return this.#service.end(this.#conversation);
   }
 
@@ -118,9 +125,9 @@ export class Hooks {
   #unwaited(hook: () => void | Promise<void>): void {
     try {
       const pending = hook();
-      if (pending !== undefined) pending.catch(this.#failed);
+      if (pending !== undefined) pending.catch((error: unknown) => this.#events.failed(error));
     } catch (error) {
-      this.#failed(error);
+      this.#events.failed(error);
     }
   }
 }

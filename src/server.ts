@@ -98,6 +98,7 @@ export class Server {
     this.#vigil = new Vigil(this.#sessions, {
       ...options,
       idleTimeoutMs: options.idleTimeoutMs,
+      looking: () => this.#sessions.boundMemory(),
       expired: (session) => this.#sessions.expire(session),
     });
     if (this.port !== options.port && options.port !== 0) {

@@ -27,6 +27,8 @@ export class Sessions implements Iterable<Session> {
   readonly #all = new Set<Session>();
   /** Those that can be come back to. */
   readonly #byName = new Map<string, Session>();
+  /** Those that sleep, the one that has slept longest first. */
+  readonly #asleep = new Set<Session>();
 
   constructor(options: SessionsOptions) {
     this.#options = options;
@@ -52,6 +54,7 @@ export class Sessions implements Iterable<Session> {
   remove(session: Session): void {
     const { resumption } = session.arrival;
     this.#all.delete(session);
+    this.#asleep.delete(session);
     if (resumption !== undefined) this.#byName.delete(resumption.name);
     this.#options.changed();
   }
@@ -77,6 +80,7 @@ export class Sessions implements Iterable<Session> {
 
   /** It goes on over another connection. */
   resumed(session: Session): void {
+    this.#asleep.delete(session);
     this.#options.changed();
     this.#recheck(session);
   }
@@ -84,23 +88,32 @@ export class Sessions implements Iterable<Session> {
   // --- sleeping ---
 
   /** One has fallen asleep: sleepers cost memory, and a program each, so the one that has slept longest makes room. */
-  fellAsleep({ user }: Session): void {
-    this.#options.changed();
+  fellAsleep(session: Session): void {
     const { maxPerUser, maxConnections } = this.#options;
-    const asleep = [...this.#all]
-      .filter(({ asleepSince }) => asleepSince !== undefined)
-      .sort((a, b) => (a.asleepSince ?? 0) - (b.asleepSince ?? 0));
-    const own = asleep.filter((session) => user !== null && session.user === user);
-    for (const session of own.slice(0, Math.max(0, own.length - maxPerUser))) this.expire(session);
-    const left = asleep.filter(({ over }) => !over);
-    let count = left.length;
-    let bytes = left.reduce((sum, { kept }) => sum + kept, 0);
-    for (const session of left) {
-      if (count <= maxConnections && bytes <= MAX_SLEEPING_BYTES) return;
-      count--;
+    this.#asleep.add(session);
+    this.#options.changed();
+    const { user } = session;
+    if (user !== null)
+      this.#bound(
+        [...this.#asleep].filter((one) => one.user === user),
+        maxPerUser,
+      );
+    if (this.#asleep.size > maxConnections) this.#bound([...this.#asleep], maxConnections);
+  }
+
+  /** To be called now and then: what is kept for sleepers grows while their services go on. */
+  boundMemory(): void {
+    let bytes = 0;
+    for (const { kept } of this.#asleep) bytes += kept;
+    for (const session of this.#asleep) {
+      if (bytes <= MAX_SLEEPING_BYTES) return;
       bytes -= session.kept;
       this.expire(session);
     }
+  }
+
+  #bound(sleepers: readonly Session[], most: number): void {
+    for (const session of sleepers.slice(0, Math.max(0, sleepers.length - most))) this.expire(session);
   }
 
   /** Ends one that has slept for too long. */

@@ -17,6 +17,8 @@ export interface VigilOptions {
   keepaliveMs: number;
   /** Undefined: silence is no reason to end a conversation. */
   idleTimeoutMs: number | undefined;
+  /** Called before each look. */
+  looking(): void;
   /** Told of a session that has slept for too long. */
   expired(session: Session): void;
 }
@@ -39,6 +41,7 @@ export class Vigil {
 
   #look(): void {
     const now = performance.now();
+    this.#options.looking();
     for (const session of this.#sessions) {
       const { asleepSince, connection } = session;
       if (asleepSince !== undefined) {

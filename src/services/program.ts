@@ -47,6 +47,7 @@ export function program(options: ProgramOptions): Service {
 
 class Program implements Service {
   readonly takesLines: boolean;
+  readonly handsOn = true;
   readonly #options: ProgramOptions;
   readonly #runs = new Map<Conversation, Run>();
   /** Those whose conversation is over, until nothing is left of them. */

@@ -43,6 +43,8 @@ export interface Room {
 export interface Service {
   /** Set where messages are lines, so that a stream of bytes cut into messages would not stay what it was. */
   readonly takesLines?: boolean;
+  /** Set where a message is handed on to somebody who may not have read it when the service finishes. */
+  readonly handsOn?: boolean;
   /** Set where every message comes back as it was: frames then need not be opened, and `message` sees only some. */
   readonly isEcho?: boolean;
   open?(session: Conversation): void | Promise<void>;

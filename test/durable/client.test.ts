@@ -88,6 +88,29 @@ test("one that has too much unconfirmed when it is back goes on waiting", async 
   await outcome;
 });
 
+test("a message in whose hook the service finishes is confirmed, unless the service only hands it on", async () => {
+  for (const handsOn of [false, true]) {
+    await using server = await startServer({
+      auth: "none",
+      service: {
+        handsOn,
+        async message(session) {
+          await Promise.resolve();
+          session.send("that is all");
+          session.finish();
+          await new Promise(() => undefined);
+        },
+      },
+    });
+    const client = await connect(server.port);
+    const got: string[] = [];
+    const outcome = client.converse((payload) => void got.push(Buffer.from(payload).toString()));
+    client.send("go");
+    expect(await within("the end", outcome)).toMatchObject({ kind: "bye", code: "done" });
+    expect([got, client.awaited]).toEqual([["that is all"], handsOn ? 1 : 0]);
+  }
+});
+
 describe("the first try after a loss", () => {
   /** Comes back `times` after losses, each brought about by `lose`; how long it was away each time. */
   async function absences(

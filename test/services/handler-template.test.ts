@@ -28,7 +28,7 @@ test.each([
 
 test("Handler is Service without what only a server calls", () => {
   const shared = members(OURS, "Service").filter(
-    (member) => !/^(?:stop\?|cut\?|readonly (?:takesLines|isEcho))/.test(member),
+    (member) => !/^(?:stop\?|cut\?|readonly (?:takesLines|isEcho|handsOn))/.test(member),
   );
   expect(members(HANDLER_TYPES, "Handler")).toEqual(shared);
 });
