@@ -8,12 +8,12 @@
 
 import { Gate } from "./gate.ts";
 import type { Arrival } from "./handshake/welcome.ts";
-import { Hooks, type HooksContext } from "./hooks.ts";
+import { Hooks, type Hooked, type HooksContext } from "./hooks.ts";
 import { Ledger, type AckClock } from "./ledger.ts";
 import type { Connection } from "./net/connection.ts";
 import type { Receiver } from "./net/inbox.ts";
 import { Parked } from "./parked.ts";
-import type { Conversation, Room, Service } from "./services/service.ts";
+import type { Room, Service } from "./services/service.ts";
 import {
   decodeControl,
   decodeText,
@@ -39,7 +39,7 @@ export interface DialogueContext extends HooksContext {
   maxBacklog: number;
 }
 
-export class Dialogue implements Conversation, Receiver {
+export class Dialogue implements Hooked, Receiver {
   readonly id: number;
   readonly user: string | null;
   data: unknown = undefined;
@@ -67,7 +67,8 @@ export class Dialogue implements Conversation, Receiver {
   /** The last thing said: again over each further connection. */
   #farewell: string | undefined;
   #parked: Parked | undefined;
-  readonly #room = new Gate();
+  /** Made when somebody waits. */
+  #room: Gate | undefined;
 
   constructor(
     id: number,
@@ -80,10 +81,7 @@ export class Dialogue implements Conversation, Receiver {
     this.user = arrival.user;
     this.connection = connection;
     this.#service = context.service;
-    this.#hooks = new Hooks(context, this, {
-      failed: (error) => this.fail(error),
-      finished: () => events.finish(0, OVER),
-    });
+    this.#hooks = new Hooks(context, this);
     this.#events = events;
     this.#isEcho = context.service.isEcho === true;
     this.#control = arrival.control;
@@ -144,7 +142,7 @@ export class Dialogue implements Conversation, Receiver {
     const mustWait = this.awaitsAck || (isAway && this.ledger?.retention.isFull === true);
     if (!mustWait) return isAway ? undefined : this.connection.writable();
     this.#listen();
-    return this.#room.wait();
+    return (this.#room ??= new Gate()).wait();
   }
 
   aside(text: string): void {
@@ -159,6 +157,10 @@ export class Dialogue implements Conversation, Receiver {
   finish(status = 0, message = OVER): void {
     this.#hooks.finishing();
     this.#events.finish(status, message);
+  }
+
+  finishUnasked(): void {
+    this.#events.finish(0, OVER);
   }
 
   // --- for the connection ---
@@ -287,7 +289,7 @@ export class Dialogue implements Conversation, Receiver {
   /** It is over for the service. */
   closeService(): void {
     this.#output = "over";
-    this.#room.open();
+    this.#room?.open();
     this.#hooks.close();
   }
 
@@ -342,7 +344,7 @@ export class Dialogue implements Conversation, Receiver {
   /** Something was acknowledged: what waited for that goes on. */
   #madeRoom(): void {
     if (this.awaitsAck) return;
-    this.#room.open();
+    this.#room?.open();
     if (this.#parked?.isInUse === true) void this.#parked.move();
   }
 }

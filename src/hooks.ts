@@ -8,29 +8,28 @@ export interface HooksContext {
   rooms: Rooms;
 }
 
-export interface HooksEvents {
+/** The conversation, as its hooks see it. */
+export interface Hooked extends Conversation {
   /** A hook threw that nobody waits for. */
-  failed(error: unknown): void;
+  fail(error: unknown): void;
   /** No more is coming, and the service has no hook to be told so. */
-  finished(): void;
+  finishUnasked(): void;
 }
 
 export class Hooks {
   readonly #service: Service;
   readonly #rooms: Rooms;
-  readonly #conversation: Conversation;
-  readonly #events: HooksEvents;
+  readonly #conversation: Hooked;
   #atWork: Promise<void> | undefined;
   #isTaking = false;
   #letGo: (() => void) | undefined;
   #joined: Set<Room> | undefined;
   #isClosed = false;
 
-  constructor({ service, rooms }: HooksContext, conversation: Conversation, events: HooksEvents) {
+  constructor({ service, rooms }: HooksContext, conversation: Hooked) {
     this.#service = service;
     this.#rooms = rooms;
     this.#conversation = conversation;
-    this.#events = events;
   }
 
   /** The hook at work, if one is. It stays when that fails. */
@@ -109,7 +108,7 @@ export class Hooks {
   }
 
   #end(): void | Promise<void> {
-    if (this.#service.end === undefined) return this.#events.finished();
+    if (this.#service.end === undefined) return this.#conversation.finishUnasked();
     return this.#service.end(this.#conversation);
   }
 
@@ -125,9 +124,9 @@ export class Hooks {
   #unwaited(hook: () => void | Promise<void>): void {
     try {
       const pending = hook();
-      if (pending !== undefined) pending.catch((error: unknown) => this.#events.failed(error));
+      if (pending !== undefined) pending.catch((error: unknown) => this.#conversation.fail(error));
     } catch (error) {
-      this.#events.failed(error);
+      this.#conversation.fail(error);
     }
   }
 }
