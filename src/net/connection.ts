@@ -46,8 +46,6 @@ const RECEIVE_BUFFER_BYTES = 512 * 1024;
 export class Connection implements InboxEvents, SenderEvents, FarewellEvents {
   /** The peer's address without the `::ffff:` of a dual-stack listener. */
   readonly address: string;
-  /** `address:port` of the peer, as logs and services show it. */
-  readonly peer: string;
   /** When it came about, by `performance.now`. */
   readonly since: number;
   /** What binds proofs to this channel: 32 bytes over TLS, none on plain TCP. */
@@ -61,6 +59,7 @@ export class Connection implements InboxEvents, SenderEvents, FarewellEvents {
   /** Set when a read found less than it had room for: all that had arrived by then is here. */
   caughtUp = false;
 
+  readonly #port: number;
   readonly #socket: Socket<Connection>;
   readonly #inbox: Inbox;
   readonly #sender: Sender;
@@ -76,7 +75,7 @@ export class Connection implements InboxEvents, SenderEvents, FarewellEvents {
   constructor(socket: Socket<Connection>, options: ConnectionOptions) {
     // Read now: Bun forgets both by the time of `close`.
     this.address = plainAddress(socket.remoteAddress);
-    this.peer = formatAddress(this.address, socket.remotePort);
+    this.#port = socket.remotePort;
     this.since = options.since ?? performance.now();
     this.binding = options.exporter ?? NO_BINDING;
     this.pin = options.pin;
@@ -88,6 +87,11 @@ export class Connection implements InboxEvents, SenderEvents, FarewellEvents {
     this.#holdInput = options.holdInput ?? false;
     this.#tap = tap;
     this.#onClose = options.onClose;
+  }
+
+  /** `address:port` of the peer, as logs and services show it. */
+  get peer(): string {
+    return formatAddress(this.address, this.#port);
   }
 
   /** Its limits change when the login is over. */

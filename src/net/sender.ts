@@ -18,6 +18,8 @@ type HeaderWriter = (target: Uint8Array, offset: number, length: number) => void
 export const MAX_COPIED_RUN_BYTES = 16 * 1024;
 
 const { copy } = Buffer.prototype;
+/** Most peers read what they are sent: they share an outbox that stays empty. */
+const NOTHING = new Outbox();
 
 const SCRATCH = new Uint8Array(HEADER_BYTES);
 
@@ -40,7 +42,8 @@ export class Sender implements Flushable {
   readonly #cork: Cork;
   readonly #tap: ((bytes: Uint8Array) => void) | undefined;
   readonly #events: SenderEvents;
-  readonly #outbox = new Outbox();
+  /** Its own once something is queued. */
+  #outbox = NOTHING;
   #ended = false;
   #shutDown = false;
   #gone = false;
@@ -124,7 +127,7 @@ export class Sender implements Flushable {
     }
     this.retention?.record(bytes, start, end, frames);
     if (this.#gone) return;
-    this.#outbox.append(bytes.subarray(start, end));
+    this.#queueHere().append(bytes.subarray(start, end));
     this.#cork.flushLater(this);
     this.#watch();
   }
@@ -147,7 +150,7 @@ export class Sender implements Flushable {
   /** Sends frames as they are, that were sent before: they are kept already. */
   sendAgain(frames: Uint8Array): void {
     if (this.#ended || this.#gone) return;
-    this.#outbox.append(frames);
+    this.#queueHere().append(frames);
     this.#cork.flushLater(this);
   }
 
@@ -201,11 +204,16 @@ export class Sender implements Flushable {
     this.#write(payload, head, payload.length);
   }
 
+  #queueHere(): Outbox {
+    if (this.#outbox === NOTHING) this.#outbox = new Outbox();
+    return this.#outbox;
+  }
+
   #queue(payload: string | Uint8Array, header: HeaderWriter): void {
     const bytes = typeof payload === "string" ? Buffer.from(payload) : payload;
     header(SCRATCH, 0, bytes.length); // throws for a length that cannot be, before anything is queued
     if (header === writeHeader) this.retention?.add(bytes);
-    const { target, offset } = this.#outbox.reserve(HEADER_BYTES + bytes.length);
+    const { target, offset } = this.#queueHere().reserve(HEADER_BYTES + bytes.length);
     header(target, offset, bytes.length);
     target.set(bytes, offset + HEADER_BYTES);
     this.#cork.flushLater(this);
@@ -230,7 +238,7 @@ export class Sender implements Flushable {
     if (this.#gone) return;
     const taken = this.#outbox.length > 0 ? 0 : this.#hand(bytes, start, end);
     if (start + taken === end || this.#gone) return;
-    this.#outbox.append(bytes.subarray(start + taken, end));
+    this.#queueHere().append(bytes.subarray(start + taken, end));
     this.#watch();
   }
 
