@@ -55,7 +55,9 @@ export class Reception {
   readonly #options: ReceptionOptions;
   readonly #authenticator: Authenticator;
   readonly #flood: FloodLog;
+  /** Who sits where, and how many seats each has. */
   readonly #seats = new Map<Connection, string>();
+  readonly #seatsOf = new Map<string, number>();
   /** In a row, of each source. */
   readonly #failedLogins = new Ration(REFUSAL_DELAYS_MS.length, REFUSAL_MEMORY_MS);
 
@@ -96,7 +98,12 @@ export class Reception {
 
   /** The user's seat is free again. */
   release(connection: Connection): void {
+    const user = this.#seats.get(connection);
+    if (user === undefined) return;
     this.#seats.delete(connection);
+    const left = (this.#seatsOf.get(user) ?? 1) - 1;
+    if (left > 0) this.#seatsOf.set(user, left);
+    else this.#seatsOf.delete(user);
   }
 
   /** A peer that did not come to speak TLS. */
@@ -163,20 +170,24 @@ export class Reception {
     };
     const revived = this.#options.revive(login.session, login.received, proves);
     if (revived === undefined) throw refusal("session_gone", "that session is gone: log in anew");
-    if (revived.arrival.user !== null) this.#seats.set(connection, revived.arrival.user);
+    if (revived.arrival.user !== null) this.#take(connection, revived.arrival.user);
     return revived;
   }
 
   #seat(connection: Connection, { user }: Identity): void {
     if (user === null) return;
-    let count = 0;
-    for (const other of this.#seats.values()) if (other === user) count++;
     const { maxPerUser } = this.#options;
-    if (count >= maxPerUser) {
+    if ((this.#seatsOf.get(user) ?? 0) >= maxPerUser) {
       const have = maxPerUser === 1 ? "a conversation" : `${maxPerUser} conversations`;
       throw new HandshakeError("full", `${user} has ${have} already: end one first`);
     }
+    this.#take(connection, user);
+  }
+
+  #take(connection: Connection, user: string): void {
+    this.release(connection); // a second login, after one that came to nothing
     this.#seats.set(connection, user);
+    this.#seatsOf.set(user, (this.#seatsOf.get(user) ?? 0) + 1);
   }
 
   /** Logs a refused login; how long its answer waits, in milliseconds. */

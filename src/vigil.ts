@@ -49,6 +49,7 @@ export class Vigil {
         continue;
       }
       if (connection.finishing) continue;
+      if (session.sighting === undefined) connection.keepAlive();
       session.sighting ??= new Sighting(session, now);
       session.sighting.look(now, this.#options);
     }

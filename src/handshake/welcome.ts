@@ -159,7 +159,7 @@ async function logIn(
     const login = decodeLogin(payload);
     progress.isOurs = true;
     try {
-      const { welcome, ...arrival } =
+      const { welcome, arrival } =
         login.method === "resume"
           ? comeBack(login, options, nonce)
           : await arrive(login, connection, options, nonce);
@@ -178,7 +178,10 @@ async function logIn(
 /** Sessions that may be asked for in vain on one connection before it costs attempts. */
 const MAX_GONE = 3;
 
-type Welcomed = Arrival & { welcome: Welcome };
+interface Welcomed {
+  arrival: Arrival;
+  welcome: Welcome;
+}
 
 async function arrive(
   login: Exclude<Login, ResumeLogin>,
@@ -191,10 +194,7 @@ async function arrive(
   const wish = login.resume_for === undefined ? undefined : login.resume_for * 1000;
   const resumption = control ? options.grant(wish) : undefined;
   return {
-    ...identity,
-    control,
-    encrypted: connection.encrypted,
-    resumption,
+    arrival: { ...identity, control, encrypted: connection.encrypted, resumption },
     welcome: {
       type: "welcome",
       user: identity.user,
@@ -214,8 +214,7 @@ async function arrive(
 function comeBack(login: ResumeLogin, options: WelcomeOptions, nonce: Uint8Array): Welcomed {
   const { arrival, delivered } = options.revive(login, nonce);
   return {
-    ...arrival,
-    received: login.received,
+    arrival: { ...arrival, received: login.received },
     welcome: {
       type: "welcome",
       user: arrival.user,

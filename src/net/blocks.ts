@@ -4,16 +4,21 @@
 /** From 4 KiB to 2 MiB, four sizes to a power of two: at most a quarter of a block is wasted. */
 const MIN_BITS = 12;
 const MAX_BITS = 20;
-/** Memory kept for later use, in bytes. */
-const MAX_FREE_BYTES = 8 * 1024 * 1024;
+/** Memory kept for later use, in bytes: 50 frames of 256 KiB at once … */
+const MAX_FREE_BYTES = 16 * 1024 * 1024;
+/** … and for how long when nobody asks for any, in milliseconds. */
+const KEEP_MS = 10_000;
 
 class Blocks {
   readonly #free = new Map<number, Uint8Array[]>();
   readonly #made = new WeakSet<Uint8Array>();
   #bytes = 0;
+  #isInUse = false;
+  #timer: Timer | undefined;
 
   /** At least `count` bytes, not zeroed. */
   take(count: number): Uint8Array {
+    this.#isInUse = true;
     const size = sizeFor(count);
     const free = this.#free.get(size)?.pop();
     if (free !== undefined) {
@@ -32,6 +37,16 @@ class Blocks {
     const free = this.#free.get(block.length);
     if (free === undefined) this.#free.set(block.length, [block]);
     else free.push(block);
+    this.#timer ??= setInterval(() => this.#look(), KEEP_MS).unref();
+  }
+
+  /** Nobody has asked for memory since the last look: it is let go. */
+  #look(): void {
+    if (this.#isInUse) return void (this.#isInUse = false);
+    this.#free.clear();
+    this.#bytes = 0;
+    clearInterval(this.#timer);
+    this.#timer = undefined;
   }
 }
 

@@ -6,7 +6,7 @@
 
 import type { Socket } from "bun";
 import { messageOf, type ParleyError } from "../errors.ts";
-import { MAX_BACKLOG_BYTES } from "../limits.ts";
+import { MAX_BACKLOG_BYTES, TCP_KEEPALIVE_MS } from "../limits.ts";
 import { writeControlHeader, type FrameDecoder } from "../wire/frame.ts";
 import { formatAddress, plainAddress } from "../address.ts";
 import { blocks } from "./blocks.ts";
@@ -28,8 +28,10 @@ export interface ConnectionOptions {
    * would wait for each other for ever.
    */
   holdInput?: boolean;
-  /** When it was accepted, by `performance.now`; now, unless said. */
+  /** When it was accepted, by `performance.now`, and from where; now and as the socket says, unless said. */
   since?: number;
+  address?: string;
+  port?: number;
   /** What binds proofs to this TLS channel (RFC 9266); undefined on plain TCP. */
   exporter?: Uint8Array;
   /** The pin of the peer's key, over TLS. */
@@ -74,8 +76,8 @@ export class Connection implements InboxEvents, SenderEvents, FarewellEvents {
 
   constructor(socket: Socket<Connection>, options: ConnectionOptions) {
     // Read now: Bun forgets both by the time of `close`.
-    this.address = plainAddress(socket.remoteAddress);
-    this.#port = socket.remotePort;
+    this.address = options.address ?? plainAddress(socket.remoteAddress);
+    this.#port = options.port ?? socket.remotePort;
     this.since = options.since ?? performance.now();
     this.binding = options.exporter ?? NO_BINDING;
     this.pin = options.pin;
@@ -257,6 +259,11 @@ export class Connection implements InboxEvents, SenderEvents, FarewellEvents {
     this.#inbox.outputDrained();
   }
 
+  /** From now on the kernel asks, too, whether the peer is there; for one that stays, since it is four system calls. */
+  keepAlive(): void {
+    if (!this.#closed) this.#socket.setKeepAlive(true, TCP_KEEPALIVE_MS);
+  }
+
   // --- the end ---
 
   /**
@@ -268,8 +275,9 @@ export class Connection implements InboxEvents, SenderEvents, FarewellEvents {
     this.#inbox.stop();
     this.#farewell = new Farewell(this.#sender, this);
     if (this.#finSent) return this.ended();
-    this.pauseSocket(); // nothing is read before all is said
+    if (this.#inbox.ended && this.#sender.queued === 0) return this.close(); // nobody has anything to say
     this.#sender.end();
+    if (!this.#finSent) this.pauseSocket(); // nothing is read before all is said
   }
 
   /** Closes at once with a reset: what is queued is lost. */

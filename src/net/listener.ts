@@ -12,7 +12,6 @@ import {
   REFUSING_PAUSE_MS,
   RESERVED_DESCRIPTORS,
   sayDuration,
-  TCP_KEEPALIVE_MS,
   TLS_TIMEOUT_MS,
 } from "../limits.ts";
 import { formatAddress, plainAddress } from "../address.ts";
@@ -41,7 +40,7 @@ export interface ListenOptions extends PortOptions {
 /** A socket that has been accepted: pending until it is settled or gone. */
 class Visit implements Guest {
   readonly address: string;
-  readonly peer: string;
+  readonly port: number;
   readonly since = performance.now();
   /** Undefined while TLS is being established. */
   connection: Connection | undefined;
@@ -58,7 +57,11 @@ class Visit implements Guest {
   constructor(socket: Socket<Connection>) {
     this.#socket = socket;
     this.address = plainAddress(socket.remoteAddress);
-    this.peer = formatAddress(this.address, socket.remotePort);
+    this.port = socket.remotePort;
+  }
+
+  get peer(): string {
+    return formatAddress(this.address, this.port);
   }
 
   isIdle(): boolean {
@@ -172,7 +175,6 @@ export class Listener {
       this.#handOn(visit);
     });
     if (visit.state === "reset") return;
-    socket.setKeepAlive(true, TCP_KEEPALIVE_MS);
     proceed(visit);
   }
 
@@ -205,6 +207,8 @@ export class Listener {
       maxBacklog: this.#options.maxBacklog,
       holdInput: true,
       since: visit.since,
+      address: visit.address, // a system call each
+      port: visit.port,
       exporter: this.#options.tls === undefined ? undefined : exporterOf(socket),
       onClose: this.#gone,
     });
