@@ -2,13 +2,13 @@
 
 export type Unit = "µs" | "ms" | "KiB" | "×";
 
-/** Everything measured in a workload: for each contender by name a figure a round, undefined where there was none. */
+/** Everything measured in a workload: for each contender by name a figure a round. */
 export interface Measured {
   name: string;
   group: string;
   title: string;
   unit: Unit;
-  values: Record<string, (number | undefined)[]>;
+  values: Record<string, number[]>;
 }
 
 /** Above this the machine had other things to do, and the figures are not to be believed. */
@@ -20,9 +20,9 @@ export function median(values: readonly number[]): number {
   return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
 }
 
-/** The figures there are. */
-export function figures({ values }: Measured, contender: string): number[] {
-  return (values[contender] ?? []).filter((value) => value !== undefined);
+/** The figures there are, one a round. */
+export function figures({ values }: Measured, contender: string): readonly number[] {
+  return values[contender] ?? [];
 }
 
 /** The median of the rounds, undefined where nothing was measured. */
@@ -43,9 +43,9 @@ export function ratio(
   yardstick: string,
   than: Measured | undefined = measured,
 ): number | undefined {
-  const shares = (measured?.values[contender] ?? []).flatMap((value, round) => {
+  const shares = (measured === undefined ? [] : figures(measured, contender)).flatMap((value, round) => {
     const other = than?.values[yardstick]?.[round];
-    return value === undefined || other === undefined ? [] : [value / other];
+    return other === undefined ? [] : [value / other];
   });
   return shares.length === 0 ? undefined : median(shares);
 }

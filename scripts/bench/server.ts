@@ -1,6 +1,6 @@
 // Starting a contender and the load generator, each a process of its own on a core of its own.
 
-import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ownIdentity } from "../../src/tls-identity.ts";
@@ -23,9 +23,25 @@ const LOAD_TIMEOUT_MS = 300_000;
 const STOP_TIMEOUT_MS = 5_000;
 const USER = "bench";
 const PASSWORD = "correct horse battery";
-/** Connections of everything that is measured. */
-export const MAX_CONNECTIONS = 24_000;
-const DESCRIPTORS = MAX_CONNECTIONS + 1000;
+/** The crowd, and room for the rest. */
+const WANTED_DESCRIPTORS = 25_000;
+/** Of them, not for connections: more than parley keeps back itself. */
+const RESERVED_DESCRIPTORS = 500;
+
+function mayHave(descriptors: number): boolean {
+  const { exitCode } = Bun.spawnSync(["sh", "-c", `ulimit -n ${descriptors}`], { stderr: "ignore" });
+  return exitCode === 0;
+}
+
+function hardLimit(): number {
+  return Number(
+    /^Max open files\s+\d+\s+(\d+)/m.exec(readFileSync("/proc/self/limits", "utf8"))?.[1] ?? 1024,
+  );
+}
+
+const descriptors = mayHave(WANTED_DESCRIPTORS) ? WANTED_DESCRIPTORS : hardLimit();
+/** What a process of this run can have at once. */
+export const MAX_CONNECTIONS = descriptors - RESERVED_DESCRIPTORS;
 /** One user at one address has all the connections there are. */
 const ROOM = ["max-connections", "max-per-user", "max-pending", "max-pending-per-address"].flatMap(
   (limit) => [`--${limit}`, String(MAX_CONNECTIONS)],
@@ -34,10 +50,6 @@ const ROOM = ["max-connections", "max-per-user", "max-pending", "max-pending-per
 const [serverCore, loadCore] = allowedCores();
 /** Does each side have a core of its own? */
 export const pinned = loadCore !== undefined && Bun.which("taskset") !== null;
-
-/** Can a process have a descriptor for each of {@link MAX_CONNECTIONS}? */
-export const hasDescriptors =
-  Bun.spawnSync(["sh", "-c", `ulimit -n ${DESCRIPTORS}`], { stderr: "ignore" }).exitCode === 0;
 
 /** Where a run keeps what it makes: data folders, compiled servers, a certificate. */
 export class Workshop implements AsyncDisposable {
@@ -159,10 +171,10 @@ function startLoad(job: AnyJob) {
   return load;
 }
 
-/** With a core of its own, and with descriptors enough where they are to be had. */
+/** With a core and with descriptors of its own. */
 function prepared(core: number | undefined, argv: string[]): string[] {
   const onCore = pinned ? ["taskset", "-c", String(core), ...argv] : argv;
-  return hasDescriptors ? ["sh", "-c", `ulimit -n ${DESCRIPTORS}; exec "$@"`, "sh", ...onCore] : onCore;
+  return ["sh", "-c", `ulimit -n ${descriptors}; exec "$@"`, "sh", ...onCore];
 }
 
 function run(argv: string[], input: string): string {

@@ -2,7 +2,7 @@
 
 import type { Contender } from "./contenders.ts";
 import type { Unit } from "./results.ts";
-import { hasDescriptors, runLoad, whileHolding, type RunningServer, type Workshop } from "./server.ts";
+import { MAX_CONNECTIONS, runLoad, whileHolding, type RunningServer, type Workshop } from "./server.ts";
 import { startMs, versionMs } from "./start.ts";
 
 /** A table of workloads that belong together. */
@@ -16,7 +16,7 @@ export const GROUPS = {
   size: "CPU time for each echoed message of so many bytes, 50 connections, 4 in flight",
   users: "CPU time to connect, log in by token, echo 64 B and close, with so many users in the file",
   "to-all": "CPU time for one message to so many members",
-  crowd: "50 talking: how long 99 of 100 echoes take at most, alone and beside 20,000 idle connections",
+  crowd: "50 talking: how long 99 of 100 echoes take at most, alone and beside a crowd of idle connections",
   memory: "Resident memory at the end of a long run of 50 × 32 × 64 B, compared with after its first tenth",
   start: "Start until the first connection is answered, and until the version is said",
 } as const;
@@ -34,8 +34,7 @@ export interface Workload {
   fresh?: boolean;
   /** Is it measured in the first rounds alone, because it takes long? */
   rounds?: number;
-  /** Undefined: it cannot be measured here. */
-  measure(stage: Stage): Promise<Figure | undefined>;
+  measure(stage: Stage): Promise<Figure>;
 }
 
 export interface Stage {
@@ -58,7 +57,8 @@ const MIB = 1024 * KIB;
 const IDLE = { few: 1000, many: 5000 };
 const VISITORS = 16;
 const ACTIVE = 50;
-export const CROWD = 20_000;
+/** As many idle connections as there are descriptors for, at most 20,000. */
+export const CROWD = Math.min(20_000, Math.floor((MAX_CONNECTIONS - ACTIVE) / 1000) * 1000);
 /** In which curves are drawn. */
 const CURVE = ["bare", "c", "tokio", "go", "none", "password"];
 
@@ -106,7 +106,7 @@ function visit(name: string, group: Group, title: string, users: number, only?: 
     fresh: users > 1,
     rounds: users > 1 ? 2 : undefined,
     async measure({ server, quicker }) {
-      const times = Math.ceil(6000 / quicker);
+      const times = Math.ceil(5000 / quicker);
       return microseconds(
         await runLoad({ kind: "visit", ...(await server(users)), times, atOnce: VISITORS }),
       );
@@ -117,12 +117,12 @@ function visit(name: string, group: Group, title: string, users: number, only?: 
 const count = (value: number) => value.toLocaleString("en");
 
 export const WORKLOADS: readonly Workload[] = [
-  echo("one", "message", "50 × 1 × 64 B", { connections: 50, inFlight: 1, bytes: 64, messages: 100_000 }),
+  echo("one", "message", "50 × 1 × 64 B", { connections: 50, inFlight: 1, bytes: 64, messages: 80_000 }),
   echo("many", "message", "50 × 32 × 64 B", {
     connections: 50,
     inFlight: 32,
     bytes: 64,
-    messages: 2_000_000,
+    messages: 1_500_000,
   }),
   echo("16k", "message", "50 × 4 × 16 KiB", {
     connections: 50,
@@ -130,7 +130,7 @@ export const WORKLOADS: readonly Workload[] = [
     bytes: 16 * KIB,
     messages: 60_000,
   }),
-  echo("1m", "message", "4 × 4 × 1 MiB", { connections: 4, inFlight: 4, bytes: MIB, messages: 1_200 }),
+  echo("1m", "message", "4 × 4 × 1 MiB", { connections: 4, inFlight: 4, bytes: MIB, messages: 800 }),
   visit("connect", "connection", "connect, echo, close", 1),
   {
     name: "idle",
@@ -138,6 +138,7 @@ export const WORKLOADS: readonly Workload[] = [
     title: "memory, idle",
     unit: "KiB",
     fresh: true,
+    rounds: 3,
     async measure({ server }) {
       const { bytesPerConnection } = await runLoad({ kind: "idle", ...(await server()), ...IDLE });
       return { value: bytesPerConnection / KIB };
@@ -148,7 +149,7 @@ export const WORKLOADS: readonly Workload[] = [
     return echo(`connections-${connections}`, "connections", count(connections), load, CURVE);
   }),
   ...[16, 256, 4 * KIB, 64 * KIB, 256 * KIB].map((bytes) => {
-    const messages = Math.min(400_000, Math.ceil((1024 * MIB) / bytes));
+    const messages = Math.min(150_000, Math.ceil((512 * MIB) / bytes));
     const load = { connections: 50, inFlight: 4, bytes, messages };
     return echo(`size-${bytes}`, "size", bytes < KIB ? `${bytes} B` : `${bytes / KIB} KiB`, load, CURVE);
   }),
@@ -168,15 +169,14 @@ export const WORKLOADS: readonly Workload[] = [
       return { value: cost.cpuNs / 1e6 / cost.count, busy: cost.cpuNs / cost.wallNs };
     },
   })),
-  ...[0, CROWD].map((idle): Workload => ({
-    name: `crowd-${idle}`,
+  ...[0, ...(CROWD > 0 ? [CROWD] : [])].map((idle): Workload => ({
+    name: idle === 0 ? "alone" : "crowded",
     group: "crowd",
-    title: idle === 0 ? "alone" : `beside ${count(idle)}`,
+    title: idle === 0 ? "alone" : `beside ${count(idle)} idle ones`,
     unit: "µs",
     only: ["bare", "none", "password"],
     rounds: 3,
     async measure({ server, quicker }) {
-      if (idle > 0 && !hasDescriptors) return undefined;
       const there = await server();
       const messages = Math.ceil(100_000 / quicker);
       const ask = () => runLoad({ kind: "latency", ...there, connections: ACTIVE, messages });
