@@ -71,5 +71,6 @@ rounds, and how many times the bare \`Bun.listen\` of the same kind, compared wi
     page.reasons.length === 0 ? "" : `\nThe machine was not at rest: ${page.reasons.join("; ")}.\n`;
   const generated = `${about}\n${busy}\n![bar chart of the figures below](performance.svg)\n\n${page.measured}\n`;
   await Bun.write(path, `${text.slice(0, from)}${BEGIN}\n\n${generated}${text.slice(to)}`);
+  Bun.spawnSync([process.execPath, "fmt", path], { stdout: "ignore", stderr: "inherit" });
   await Bun.write(join(folder, "performance.svg"), page.picture);
 }

@@ -55,8 +55,12 @@ export interface Figure {
 const KIB = 1024;
 const MIB = 1024 * KIB;
 const IDLE = { few: 1000, many: 5000 };
+const VISITS = 5000;
 const VISITORS = 16;
 const ACTIVE = 50;
+const QUESTIONS = 100_000;
+/** A message to one member is one of so many. */
+const DELIVERIES = 500_000;
 /** As many idle connections as there are descriptors for, at most 20,000. */
 export const CROWD = Math.min(20_000, Math.floor((MAX_CONNECTIONS - ACTIVE) / 1000) * 1000);
 /** In which curves are drawn. */
@@ -90,8 +94,9 @@ function echo(name: string, group: Group, title: string, load: Load, only?: read
     unit: "µs",
     only,
     async measure({ server, contender, quicker }) {
-      const messages = Math.ceil(load.messages / quicker / (contender.slow ?? 1));
-      return microseconds(await runLoad({ ...load, kind: "echo", ...(await server()), messages }));
+      const many = load.messages / (contender.slow ?? 1);
+      const times = { warmUp: Math.ceil(many / 4), messages: Math.ceil(many / quicker) };
+      return microseconds(await runLoad({ ...load, kind: "echo", ...(await server()), ...times }));
     },
   };
 }
@@ -106,10 +111,9 @@ function visit(name: string, group: Group, title: string, users: number, only?: 
     fresh: users > 1,
     rounds: users > 1 ? 2 : undefined,
     async measure({ server, quicker }) {
-      const times = Math.ceil(5000 / quicker);
-      return microseconds(
-        await runLoad({ kind: "visit", ...(await server(users)), times, atOnce: VISITORS }),
-      );
+      const times = Math.ceil(VISITS / quicker);
+      const load = { times, warmUp: VISITS / 4, atOnce: VISITORS };
+      return microseconds(await runLoad({ kind: "visit", ...(await server(users)), ...load }));
     },
   };
 }

@@ -7,23 +7,29 @@ export interface Job extends Target {
   pid: number;
 }
 
+/** Something done many times. */
+interface Repeated extends Job {
+  /** How often before it is measured: code that runs often is compiled meanwhile. */
+  warmUp: number;
+}
+
 /** `connections` keep `inFlight` messages of `bytes` each on their way until `messages` have come back. */
-export interface EchoJob extends Job {
+export interface EchoJob extends Repeated {
   kind: "echo";
   connections: number;
   inFlight: number;
   bytes: number;
-  /** Measured, over all connections; a quarter of them goes before, unmeasured. */
+  /** Over all connections. */
   messages: number;
 }
 
 /** The same, to see whether memory grows. */
-export interface FlatJob extends Omit<EchoJob, "kind"> {
+export interface FlatJob extends Omit<EchoJob, "kind" | "warmUp"> {
   kind: "flat";
 }
 
 /** Connects, logs in, has one message echoed, leaves: `times` over, `atOnce` at a time. */
-export interface VisitJob extends Job {
+export interface VisitJob extends Repeated {
   kind: "visit";
   times: number;
   atOnce: number;
@@ -43,14 +49,14 @@ export interface HoldJob extends Job {
 }
 
 /** How long an echo takes: `connections` each wait for it before they ask again. */
-export interface LatencyJob extends Job {
+export interface LatencyJob extends Repeated {
   kind: "latency";
   connections: number;
   messages: number;
 }
 
 /** One speaks, `members` hear it, `messages` times, each when all have heard the one before. */
-export interface ToAllJob extends Job {
+export interface ToAllJob extends Repeated {
   kind: "to-all";
   members: number;
   messages: number;

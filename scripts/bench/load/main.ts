@@ -35,7 +35,7 @@ async function streams(job: EchoJob | FlatJob): Promise<(each: number) => Promis
 async function echo(job: EchoJob): Promise<Cost> {
   const run = await streams(job);
   const each = Math.ceil(job.messages / job.connections);
-  await run(Math.ceil(each / 4));
+  await run(Math.ceil(job.warmUp / job.connections));
   return costOf(job.pid, each * job.connections, () => run(each));
 }
 
@@ -62,7 +62,7 @@ async function visit(job: VisitJob): Promise<Cost> {
     };
     await Promise.all(Array.from({ length: job.atOnce }, lane));
   }
-  await run(Math.ceil(job.times / 4));
+  await run(job.warmUp);
   return costOf(job.pid, job.times, () => run(job.times));
 }
 
@@ -118,7 +118,7 @@ async function latency(job: LatencyJob): Promise<Latency> {
   const each = Math.ceil(job.messages / job.connections);
   const times: number[] = [];
   const all = (count: number) => Promise.all(peers.map((peer) => ask(peer, count, (ns) => times.push(ns))));
-  await all(Math.ceil(each / 4));
+  await all(Math.ceil(job.warmUp / job.connections));
   times.length = 0;
   await all(each);
   times.sort((a, b) => a - b);

@@ -39,7 +39,7 @@ export async function toAll(job: ToAllJob): Promise<Cost> {
       await all.promise;
     }
   }
-  await say(Math.ceil(job.messages / 4));
+  await say(job.warmUp);
   return costOf(job.pid, job.messages, () => say(job.messages));
 }
 
