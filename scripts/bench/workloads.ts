@@ -168,8 +168,9 @@ export const WORKLOADS: readonly Workload[] = [
     only: ["to-all", "chat"],
     fresh: true,
     async measure({ server, quicker }) {
-      const messages = Math.ceil(500_000 / members / quicker);
-      const cost = await runLoad({ kind: "to-all", ...(await server()), members, messages });
+      const many = DELIVERIES / members;
+      const load = { members, warmUp: many / 4, messages: Math.ceil(many / quicker) };
+      const cost = await runLoad({ kind: "to-all", ...(await server()), ...load });
       return { value: cost.cpuNs / 1e6 / cost.count, busy: cost.cpuNs / cost.wallNs };
     },
   })),
@@ -182,8 +183,8 @@ export const WORKLOADS: readonly Workload[] = [
     rounds: 3,
     async measure({ server, quicker }) {
       const there = await server();
-      const messages = Math.ceil(100_000 / quicker);
-      const ask = () => runLoad({ kind: "latency", ...there, connections: ACTIVE, messages });
+      const load = { connections: ACTIVE, warmUp: QUESTIONS / 4, messages: Math.ceil(QUESTIONS / quicker) };
+      const ask = () => runLoad({ kind: "latency", ...there, ...load });
       const { p99Ns } =
         idle === 0 ? await ask() : await whileHolding({ kind: "hold", ...there, count: idle }, ask);
       return { value: p99Ns / 1000 };
