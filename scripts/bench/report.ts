@@ -65,7 +65,7 @@ export async function writePage(folder: string, page: Page): Promise<void> {
   const [from, to] = [text.indexOf(BEGIN), text.indexOf(END)];
   if (from === -1 || to < from) throw new Error(`${path} has no ${BEGIN} … ${END}`);
   const day = page.began.toISOString().slice(0, 10);
-  const about = `Measured on ${day}: ${machine()}; ${page.rounds} rounds. A cell is the median, half the spread between
+  const about = `Measured on ${day}: ${machine()}; rounds: ${page.rounds}. A cell is the median, half the spread between
 rounds, and how many times the bare \`Bun.listen\` of the same kind, compared within each round.`;
   const busy =
     page.reasons.length === 0 ? "" : `\nThe machine was not at rest: ${page.reasons.join("; ")}.\n`;

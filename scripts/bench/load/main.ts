@@ -21,7 +21,7 @@ import type {
 import { randomFrame, Stream } from "./stream.ts";
 import { toAll } from "./to-all.ts";
 
-/** For the server to come to rest before its memory is read. */
+/** For the server to come to rest before it is looked at. */
 const REST_MS = 1000;
 const SMALL_BYTES = 64;
 
@@ -84,6 +84,7 @@ async function idle(job: IdleJob): Promise<Memory> {
 
 async function hold(job: HoldJob, isOver: Promise<unknown>): Promise<Held> {
   const peers = await enter(job, job.count);
+  await Bun.sleep(REST_MS);
   process.stdout.write(`${JSON.stringify({ held: peers.length })}\n`);
   await isOver;
   mustBeThere(peers);
