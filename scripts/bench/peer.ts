@@ -40,6 +40,8 @@ export class Peer {
   readonly onHandshake: () => void;
   readonly #encrypted: Promise<void>;
   #gone: string | undefined;
+  /** Would the server wait for us to come back? */
+  #control = false;
   #received: Buffer = NOTHING;
   #more = Promise.withResolvers<void>();
 
@@ -91,6 +93,7 @@ export class Peer {
   /** Gives the new token of a login by password. */
   async logIn(credential: Credential): Promise<string | undefined> {
     if (credential.method === "bytes") return undefined;
+    this.#control = credential.method === "none" && credential.control;
     const hello = await this.#read("hello");
     const login = { type: "login", ...this.#answer(credential, hello.nonce ?? "") };
     this.socket.write(frame(Buffer.from(JSON.stringify(login))));
@@ -108,7 +111,7 @@ export class Peer {
     let answer: Buffer = NOTHING;
     this.onGone = (why) => reject(new Error(why));
     this.onData = (chunk) => {
-      answer = answer.length === 0 ? chunk : Buffer.concat([answer, chunk]);
+      answer = withoutControl(answer.length === 0 ? chunk : Buffer.concat([answer, chunk]));
       if (answer.equals(question)) resolve();
       else if (answer.length >= question.length) reject(new Error("other bytes came back"));
     };
@@ -120,6 +123,8 @@ export class Peer {
   leave(): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>();
     this.onGone = () => resolve();
+    this.onData = () => {};
+    if (this.#control) this.socket.write(control({ type: "bye", code: "left", message: "done" }));
     this.socket.end();
     return promise;
   }
@@ -163,6 +168,15 @@ export function frame(payload: Uint8Array): Buffer {
   bytes.writeUInt32BE(payload.length, 0);
   bytes.set(payload, 4);
   return bytes;
+}
+
+/** What is left when the control frames that `bytes` begin with are taken away. */
+function withoutControl(bytes: Buffer): Buffer {
+  let rest = bytes;
+  while (rest.length >= 4 && rest[0]! >= 0x80 && rest.length >= 4 + rest.readUInt16BE(2)) {
+    rest = rest.subarray(4 + rest.readUInt16BE(2));
+  }
+  return rest;
 }
 
 /** A control frame. */
