@@ -112,8 +112,10 @@ export class Peer {
     this.onGone = (why) => reject(new Error(why));
     this.onData = (chunk) => {
       answer = withoutControl(answer.length === 0 ? chunk : Buffer.concat([answer, chunk]));
-      if (answer.equals(question)) resolve();
-      else if (answer.length >= question.length) reject(new Error("other bytes came back"));
+      if (answer.length < question.length) return;
+      // What comes behind it can only be control frames: nothing else was asked.
+      if (answer.subarray(0, question.length).equals(question)) resolve();
+      else reject(new Error(`other bytes came back: ${answer.toString("hex")}`));
     };
     this.socket.write(question);
     return promise;
