@@ -67,8 +67,13 @@ export async function writePage(folder: string, page: Page): Promise<void> {
   const day = page.began.toISOString().slice(0, 10);
   const about = `Measured on ${day}: ${machine()}; rounds: ${page.rounds}. A cell is the median, half the spread between
 rounds, and how many times the bare \`Bun.listen\` of the same kind, compared within each round.`;
+  const many = page.reasons.length;
   const busy =
-    page.reasons.length === 0 ? "" : `\nThe machine was not at rest: ${page.reasons.join("; ")}.\n`;
+    many === 0
+      ? ""
+      : `
+The machine was not at rest (${many} doubts): trust what has a small ±.
+`;
   const generated = `${about}\n${busy}\n![bar chart of the figures below](performance.svg)\n\n${page.measured}\n`;
   await Bun.write(path, `${text.slice(0, from)}${BEGIN}\n\n${generated}${text.slice(to)}`);
   Bun.spawnSync([process.execPath, "fmt", path], { stdout: "ignore", stderr: "inherit" });
