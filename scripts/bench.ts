@@ -1,63 +1,37 @@
-// What a message costs: CPU time of the server for each echoed message, parley beside a bare Bun.listen.
+// What a message, a connection and a start cost: parley beside servers that only frame, or not even that.
 //
-//     bun scripts/build.ts && bun scripts/bench.ts [--rounds N] [--quick] [--json FILE] [--parley FILE]
+//     bun scripts/build.ts && bun scripts/bench.ts [flags]        --help names them
 //
 // In every round each contender does every workload, next to each other and in changing order, so that what the machine
-// does meanwhile hits all alike. Table on stdout, progress and doubts on stderr.
+// does meanwhile hits all alike. Tables on stdout, progress and doubts on stderr.
 
-import { existsSync } from "node:fs";
 import { loadavg } from "node:os";
-import { join } from "node:path";
-import { parseArgs } from "node:util";
-import {
-  CONTENDERS,
-  pinned,
-  runLoad,
-  startServer,
-  type Contender,
-  type RunningServer,
-} from "./bench/contenders.ts";
-import type { EchoResult, IdleResult } from "./bench/load.ts";
-import { doubts, MAX_SPREAD, table, type Measured } from "./bench/report.ts";
+import { available, type Contender } from "./bench/contenders.ts";
+import { readFlags } from "./bench/flags.ts";
+import { goals, goalList } from "./bench/goals.ts";
+import { chart } from "./bench/chart.ts";
+import { machine, tables, writePage } from "./bench/report.ts";
+import { doubts, MAX_SPREAD, percent, say as figure, type Measured } from "./bench/results.ts";
+import { pinned, Workshop, type RunningServer } from "./bench/server.ts";
+import { CROWD, isFor, type Workload } from "./bench/workloads.ts";
 
-const KIB = 1024;
-/** `messages` make about a second of CPU time. */
-const WORKLOADS = [
-  { name: "50 × 1 × 64 B", connections: 50, inFlight: 1, bytes: 64, messages: 150_000 },
-  { name: "50 × 32 × 64 B", connections: 50, inFlight: 32, bytes: 64, messages: 2_000_000 },
-  { name: "50 × 4 × 16 KiB", connections: 50, inFlight: 4, bytes: 16 * KIB, messages: 100_000 },
-  { name: "4 × 4 × 1 MiB", connections: 4, inFlight: 4, bytes: 1024 * KIB, messages: 1_500 },
-];
-const IDLE_FEW = 200;
-const IDLE_MANY = 1000;
+const flags = readFlags();
+const say = (text: string) => void process.stderr.write(`${text}\n`);
+const began = new Date();
+const load = loadavg()[0] ?? 0;
 
-const { values: flags } = parseArgs({
-  options: {
-    rounds: { type: "string", default: "5" },
-    quick: { type: "boolean", default: false },
-    json: { type: "string" },
-    only: { type: "string", default: CONTENDERS.join() },
-    workloads: { type: "string", default: "" },
-    parley: { type: "string", default: join(import.meta.dir, "..", "dist", "parley") },
-  },
-});
-const rounds = Number(flags.rounds);
-if (!Number.isInteger(rounds) || rounds < 1 || rounds > 100) throw new Error("--rounds: 1 to 100");
-if (!existsSync(flags.parley)) throw new Error(`no ${flags.parley}: run bun scripts/build.ts first`);
-
-const say = (text: string) => process.stderr.write(`${text}\n`);
-
-const contenders = CONTENDERS.filter(
-  (contender) => contender === "bare" || flags.only.split(",").includes(contender),
-);
-
-function measured(name: string, unit: Measured["unit"]): Measured {
-  return { name, unit, values: { bare: [], none: [], password: [], durable: [], handler: [] } };
+await using workshop = new Workshop(flags.parley);
+const contenders = available(flags.contenders, workshop.folder, say);
+const results = new Map<Workload, Measured>();
+for (const workload of flags.workloads) {
+  const { name, group, title, unit } = workload;
+  const values = contenders
+    .filter((contender) => isFor(workload, contender))
+    .map(({ name: key }) => [key, []]);
+  results.set(workload, { name, group, title, unit, values: Object.fromEntries(values) });
 }
-
-const costs = WORKLOADS.map(({ name }) => measured(name, "µs"));
-const memory = measured(`an idle connection (${IDLE_FEW} to ${IDLE_MANY})`, "KiB");
-const results = [...costs, memory];
+if (!pinned) say("no taskset or only one core: server and load share what there is");
+if (CROWD < 20_000) say(`descriptors (ulimit -Hn) for a crowd of ${CROWD} idle connections only`);
 
 /** The contenders, another first each round. */
 function orderOf(round: number): Contender[] {
@@ -65,64 +39,66 @@ function orderOf(round: number): Contender[] {
   return [...contenders.slice(first), ...contenders.slice(0, first)];
 }
 
-async function measureCosts(order: readonly Contender[]): Promise<void> {
+async function measureRound(round: number): Promise<void> {
   await using servers = new AsyncDisposableStack();
-  const running = new Map<Contender, RunningServer>();
-  for (const contender of order) {
-    running.set(contender, servers.use(await startServer(contender, flags.parley)));
-  }
-  for (const [index, { name, ...workload }] of WORKLOADS.entries()) {
-    if (!name.includes(flags.workloads)) continue;
-    for (const [contender, { port, pid, credential }] of running) {
-      const messages = flags.quick ? workload.messages / 5 : workload.messages;
-      const job = { kind: "echo" as const, port, pid, credential, ...workload, messages };
-      const result = await runLoad<EchoResult>(job);
-      const cost = result.cpuNs / 1000 / result.messages;
-      costs[index]!.values[contender].push(cost);
-      const busy = Math.round((100 * result.cpuNs) / result.wallNs);
-      say(`  ${costs[index]!.name}  ${contender}: ${cost.toPrecision(3)} µs, server busy ${busy} %`);
+  const running = new Map<Contender, Promise<RunningServer>>();
+  const shared = (contender: Contender) => {
+    const server =
+      running.get(contender) ?? workshop.start(contender).then((started) => servers.use(started));
+    running.set(contender, server);
+    return server;
+  };
+  for (const [workload, { values }] of results) {
+    if (round >= (workload.rounds ?? Infinity)) continue;
+    for (const contender of orderOf(round)) {
+      if (!isFor(workload, contender)) continue;
+      await using own = new AsyncDisposableStack();
+      const fresh = async (users?: number) => own.use(await workshop.start(contender, users));
+      const server = workload.fresh === true ? fresh : () => shared(contender);
+      const found = await workload.measure({ contender, workshop, server, quicker: flags.quick ? 5 : 1 });
+      values[contender.name]!.push(found.value);
+      const busy = found.busy === undefined ? "" : `, server busy ${percent(found.busy)}`;
+      say(`  ${workload.name}  ${contender.name}: ${figure(found.value)} ${workload.unit}${busy}`);
     }
   }
 }
 
-async function measureMemory(order: readonly Contender[]): Promise<void> {
-  for (const contender of order) {
-    await using server = await startServer(contender, flags.parley);
-    const { port, pid, credential } = server;
-    const job = { kind: "idle" as const, port, pid, credential, few: IDLE_FEW, many: IDLE_MANY };
-    const kib = (await runLoad<IdleResult>(job)).bytesPerConnection / KIB;
-    memory.values[contender].push(kib);
-    say(`  idle  ${contender}: ${kib.toFixed(2)} KiB a connection`);
-  }
+for (let round = 0; round < flags.rounds; round++) {
+  say(`round ${round + 1} of ${flags.rounds}`);
+  await measureRound(round);
 }
 
-const load = loadavg()[0] ?? 0;
-if (!pinned) say("no taskset or only one core: server and load share what there is");
-for (let round = 0; round < rounds; round++) {
-  say(`round ${round + 1} of ${rounds}`);
-  await measureCosts(orderOf(round));
-  if ("idle".includes(flags.workloads)) await measureMemory(orderOf(round));
-}
-
-process.stdout.write(
-  `Server CPU time for each echoed message (connections × in flight × size), and resident memory.\n` +
-    `Median of ${rounds} rounds, ± half the spread.\n\n${table(results)}`,
-);
-const reasons = doubts(results);
+const all = [...results.values()];
+const reasons = doubts(all);
 if (load > 0.5) reasons.unshift(`the machine was busy before it began: load ${load.toFixed(2)}`);
-if (rounds === 1) reasons.unshift("one round says nothing of the spread");
+if (flags.rounds === 1) reasons.unshift("one round says nothing of the spread");
 if (reasons.length > 0) {
-  say(`\nnot to be believed, the machine was too busy or the rounds too few (limit ${MAX_SPREAD * 100} %):`);
+  say(
+    `\nnot to be believed, the machine was too busy or the rounds too few (limit ±${percent(MAX_SPREAD)}):`,
+  );
   for (const reason of reasons) say(`  ${reason}`);
 }
+
+const reached = goals(all);
+const text = tables(all, contenders);
+process.stdout.write(flags.goals ? `${text}\n${goalList(reached)}` : text);
+const { rounds, quick } = flags;
 if (flags.json !== undefined) {
   const report = {
-    date: new Date().toISOString(),
+    date: began,
+    machine: machine(),
     bun: Bun.version,
     rounds,
-    quick: flags.quick,
-    results,
+    quick,
+    results: all,
+    goals: reached,
     reasons,
   };
   await Bun.write(flags.json, `${JSON.stringify(report, null, 2)}\n`);
+}
+const picture = () => chart(all, contenders);
+if (flags.svg !== undefined) await Bun.write(flags.svg, picture());
+if (flags.write !== undefined) {
+  const measured = `${text}\n## Goals\n\n${goalList(reached)}`;
+  await writePage(flags.write, { began, rounds, measured, picture: picture(), reasons });
 }

@@ -1,124 +1,71 @@
-// The servers under comparison, each a process of its own on one core; the load generator has another.
+// The servers under comparison: what each is called, what it speaks, how it is started.
 
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { Job } from "./load.ts";
-import { Peer, type Credential } from "./peer.ts";
-import { allowedCores } from "./usage.ts";
+import { c, erlang, go, tokio, type Built, type Compile, type Missing } from "./compilers.ts";
+import type { Tongue } from "./peer.ts";
 
-export const CONTENDERS = ["bare", "none", "password", "durable", "handler"] as const;
-export type Contender = (typeof CONTENDERS)[number];
-
-/** What each is, in a table. */
-export const TITLES: Record<Contender, string> = {
-  bare: "bare Bun.listen",
-  none: "auth none",
-  password: "auth password",
-  durable: "acknowledged",
-  handler: "a handler file",
-};
-
-export interface RunningServer extends AsyncDisposable {
-  port: number;
-  pid: number;
-  credential: Credential;
+export interface Contender {
+  name: string;
+  /** In a table. */
+  title: string;
+  speaks: Tongue;
+  tls: boolean;
+  /** Does it belong to parley? Then argv is what follows `parley serve`. */
+  isParley: boolean;
+  argv: string[];
+  /** Sends what anybody says to everybody, and is not for echoes. */
+  toAll?: boolean;
+  /** Has so many times fewer messages, where otherwise it would take all the time. */
+  slow?: number;
+  /** Fills in `argv`. */
+  compile?: Compile;
 }
 
-/** A load that has not ended by then never will. */
-const LOAD_TIMEOUT_MS = 120_000;
-const STOP_TIMEOUT_MS = 5_000;
-const PASSWORD = "correct horse battery";
-const MAX_CONNECTIONS = "4096";
-/** One user at one address has all the connections there are. */
-const ROOM = ["max-connections", "max-per-user", "max-pending", "max-pending-per-address"].flatMap(
-  (limit) => [`--${limit}`, MAX_CONNECTIONS],
-);
+const PEERS = join(import.meta.dir, "peers");
+const bare = [process.execPath, join(PEERS, "bare.ts")];
+const framed = [process.execPath, join(PEERS, "framed.ts")];
+const handler = ["--auth", "none", "--handler", join(PEERS, "echo-handler.ts")];
+const none = ["--auth", "none"];
+const password = ["--auth", "password"];
 
-const FLAGS: Record<Exclude<Contender, "bare">, string[]> = {
-  none: ["--auth", "none"],
-  password: ["--auth", "password"],
-  durable: ["--auth", "none"],
-  handler: ["--auth", "none", "--handler", join(import.meta.dir, "echo-handler.ts")],
-};
-
-const [serverCore, loadCore] = allowedCores();
-/** Does each side have a core of its own? */
-export const pinned = loadCore !== undefined && Bun.which("taskset") !== null;
-
-/** Starts a server of its own data folder and, where it wants one, gets a token by its first login. */
-export async function startServer(contender: Contender, parley: string): Promise<RunningServer> {
-  const folder = mkdtempSync(join(tmpdir(), "parley-bench-"));
-  const data = ["--data", folder];
-  if (contender === "password") addUser([parley, "users", "add", "bench", "--password-stdin", ...data]);
-  const argv =
-    contender === "bare"
-      ? [process.execPath, join(import.meta.dir, "bare.ts")]
-      : [parley, "serve", ...FLAGS[contender], "--port", "0", ...ROOM, ...data];
-  const server = Bun.spawn(onCore(serverCore, argv), { stdin: "ignore", stdout: "pipe", stderr: "inherit" });
-  const stop = async () => {
-    server.kill();
-    const timer = setTimeout(() => server.kill("SIGKILL"), STOP_TIMEOUT_MS);
-    await server.exited;
-    clearTimeout(timer);
-    rmSync(folder, { recursive: true, force: true });
-  };
-  try {
-    const port = await readPort(server.stdout);
-    const credential = await credentialFor(contender, port);
-    return { port, pid: server.pid, credential, [Symbol.asyncDispose]: stop };
-  } catch (error) {
-    await stop();
-    throw error;
-  }
+function peer(name: string, title: string, argv: string[], more: Partial<Contender> = {}): Contender {
+  return { name, title, speaks: "bytes", tls: false, isParley: false, argv, ...more };
 }
 
-/** Does `job` in a load generator of its own and returns its result. */
-export async function runLoad<Result>(job: Job): Promise<Result> {
-  const load = Bun.spawn(onCore(loadCore, [process.execPath, join(import.meta.dir, "load.ts")]), {
-    stdin: Buffer.from(JSON.stringify(job)),
-    stdout: "pipe",
-    stderr: "inherit",
-    timeout: LOAD_TIMEOUT_MS,
-    killSignal: "SIGKILL",
+function parley(name: string, title: string, argv: string[], more: Partial<Contender> = {}): Contender {
+  const title_ = `parley, ${title}`;
+  return { name, title: title_, speaks: "none", tls: false, isParley: true, argv, ...more };
+}
+
+/** Echoes on plain TCP are measured by `bare`, over TLS by `bare-tls`. */
+export const CONTENDERS: readonly Contender[] = [
+  peer("bare", "bare `Bun.listen`", bare),
+  peer("framed", "framed `Bun.listen`", framed),
+  peer("c", "C, epoll", [], { compile: c }),
+  peer("tokio", "tokio, `LengthDelimitedCodec`", [], { compile: tokio }),
+  peer("go", "Go, `bufio`", [], { compile: go }),
+  peer("erlang", "Erlang, `{packet,4}`", [], { compile: erlang, slow: 5 }),
+  parley("none", "`--auth none`", none),
+  parley("password", "password session", password, { speaks: "token" }),
+  parley("acknowledged", "acknowledged", none, { speaks: "control" }),
+  parley("handler", "handler file", handler),
+  peer("bare-tls", "bare `Bun.listen`, TLS", bare, { tls: true }),
+  parley("none-tls", "`--auth none`, TLS", none, { tls: true }),
+  parley("password-tls", "password session, TLS", password, { speaks: "token", tls: true }),
+  peer("to-all", "bare `Bun.listen`, each chunk to all", [...bare, "--to-all"], { toAll: true }),
+  parley("chat", "`--service chat`", [...none, "--service", "chat"], { toAll: true }),
+];
+
+/** What there is nothing to start for is left out, and `say` is told why. */
+export function available(
+  wanted: readonly Contender[],
+  folder: string,
+  say: (text: string) => void,
+): Contender[] {
+  return wanted.flatMap((contender) => {
+    const built: Built | Missing = contender.compile?.(folder) ?? { argv: contender.argv };
+    if ("argv" in built) return { ...contender, argv: built.argv };
+    say(`without ${contender.name}: ${built.reason}`);
+    return [];
   });
-  const text = await load.stdout.text();
-  if ((await load.exited) !== 0) throw new Error(`the load generator ended with ${load.exitCode}`);
-  return JSON.parse(text) as Result;
-}
-
-function onCore(core: number | undefined, argv: string[]): string[] {
-  return pinned ? ["taskset", "-c", String(core), ...argv] : argv;
-}
-
-function addUser(argv: string[]): void {
-  const run = Bun.spawnSync(argv, {
-    stdin: Buffer.from(`${PASSWORD}\n`),
-    stdout: "ignore",
-    stderr: "inherit",
-  });
-  if (run.exitCode !== 0) throw new Error(`${argv.join(" ")} ended with ${run.exitCode}`);
-}
-
-/** The port of the ready line. */
-async function readPort(stdout: ReadableStream<Uint8Array>): Promise<number> {
-  const decoder = new TextDecoder();
-  let text = "";
-  for await (const chunk of stdout) {
-    text += decoder.decode(chunk, { stream: true });
-    const port = /:(\d+)\n/.exec(text)?.[1];
-    if (port !== undefined) return Number(port);
-  }
-  throw new Error("the server ended before it listened");
-}
-
-async function credentialFor(contender: Contender, port: number): Promise<Credential> {
-  if (contender === "bare") return { method: "bare" };
-  if (contender !== "password") return { method: "none", control: contender === "durable" };
-  const peer = await Peer.connect(port);
-  const token = await peer.logIn({ method: "password", user: "bench", password: PASSWORD });
-  peer.onGone = () => {};
-  peer.socket.end();
-  if (token === undefined) throw new Error("the login by password gave no token");
-  return { method: "token", token };
 }

@@ -1,60 +1,81 @@
-// Figures → medians, spreads and a Markdown table.
+// Figures → Markdown: a table for each group, a line for each contender; and the page that keeps them.
 
-import { CONTENDERS, TITLES, type Contender } from "./contenders.ts";
+import { readFileSync } from "node:fs";
+import { cpus, release } from "node:os";
+import { join } from "node:path";
+import type { Contender } from "./contenders.ts";
+import { figures, median, percent, ratio, say, spread, type Measured } from "./results.ts";
+import { GROUPS, type Group } from "./workloads.ts";
 
-/** Everything measured of one workload: a value a round, for each contender. */
-export interface Measured {
-  name: string;
-  unit: "µs" | "KiB";
-  values: Record<Contender, number[]>;
+const BEGIN = "<!-- measured -->";
+const END = "<!-- /measured -->";
+/** In these all stand beside one another, and no yardstick says anything. */
+const WITHOUT_RATIOS: readonly Group[] = ["memory", "crowd", "users"];
+
+/** Whom a contender's figures are compared with. */
+export function yardstickOf({ tls, toAll }: Contender): string {
+  if (toAll === true) return "to-all";
+  return tls ? "bare-tls" : "bare";
 }
 
-/** Above this the machine had other things to do, and the figures are not to be believed. */
-export const MAX_SPREAD = 0.15;
-
-export function median(values: readonly number[]): number {
-  const sorted = values.toSorted((a, b) => a - b);
-  const middle = sorted.length >> 1;
-  return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
+export function tables(all: readonly Measured[], contenders: readonly Contender[]): string {
+  const parts = (Object.keys(GROUPS) as Group[]).flatMap((group) => {
+    const columns = all.filter((measured) => measured.group === group);
+    const rows = contenders.filter(({ name }) => columns.some((column) => figures(column, name).length > 0));
+    if (rows.length === 0) return [];
+    const lines = [
+      ["", ...columns.map(({ title }) => title)],
+      ["---", ...columns.map(() => "---:")],
+      ...rows.map((row) => [row.title, ...columns.map((column) => cell(column, row, group))]),
+    ];
+    return `${GROUPS[group]}:\n\n${lines.map((line) => `| ${line.join(" | ")} |\n`).join("")}`;
+  });
+  return parts.join("\n");
 }
 
-/** Largest less smallest, as a share of the median. */
-export function spread(values: readonly number[]): number {
-  return (Math.max(...values) - Math.min(...values)) / median(values);
+function cell(column: Measured, contender: Contender, group: Group): string {
+  const found = figures(column, contender.name);
+  if (found.length === 0) return "";
+  const value = `${say(median(found))} ${column.unit}`;
+  const doubt = found.length > 1 ? ` ±${percent(spread(found))}` : "";
+  const yardstick = yardstickOf(contender);
+  const times = WITHOUT_RATIOS.includes(group) ? undefined : ratio(column, contender.name, yardstick);
+  if (times === undefined || yardstick === contender.name || !(times > 0)) return value + doubt;
+  return `${value}${doubt}, ${times.toFixed(2)} ×`;
 }
 
-/** How many times the bare server's cost: the median over the rounds, each compared within itself. */
-export function ratio({ values }: Measured, contender: Contender): number {
-  return median(values[contender].map((value, round) => value / values.bare[round]!));
+/** In words: what a figure depends on. */
+export function machine(): string {
+  const model = cpus()[0]?.model ?? "an unknown processor";
+  return `${cpus().length} cores (${model}), Linux ${release().split("-")[0]}, Bun ${Bun.version}`;
 }
 
-export function table(all: readonly Measured[]): string {
-  const rows = all.map((measured) => [
-    measured.name,
-    ...CONTENDERS.map((contender) => cell(measured.values[contender], measured.unit)),
-    ...CONTENDERS.slice(1).map((contender) =>
-      measured.unit === "µs" ? `${ratio(measured, contender).toFixed(2)} ×` : "",
-    ),
-  ]);
-  const titles = CONTENDERS.map((contender) => TITLES[contender]);
-  const head = ["", ...titles, ...CONTENDERS.slice(1).map((contender) => `${contender} / bare`)];
-  const rule = head.map((_, column) => (column === 0 ? "---" : "---:"));
-  return [head, rule, ...rows].map((row) => `| ${row.join(" | ")} |\n`).join("");
+export interface Page {
+  began: Date;
+  rounds: number;
+  measured: string;
+  picture: string;
+  reasons: readonly string[];
 }
 
-/** Why not to believe the figures, a sentence each; empty when they may be. */
-export function doubts(all: readonly Measured[]): string[] {
-  return all.flatMap(({ name, values }) =>
-    CONTENDERS.filter((contender) => spread(values[contender]) > MAX_SPREAD).map(
-      (contender) => `${name}, ${contender}: rounds differ by ${percent(spread(values[contender]))}`,
-    ),
-  );
-}
-
-function cell(values: readonly number[], unit: string): string {
-  return `${median(values).toPrecision(3)} ${unit} (±${percent(spread(values) / 2)})`;
-}
-
-function percent(share: number): string {
-  return `${Math.round(share * 100)} %`;
+/** Replaces what stands between the marks of performance.md in `folder`, and the chart beside it. */
+export async function writePage(folder: string, page: Page): Promise<void> {
+  const path = join(folder, "performance.md");
+  const text = readFileSync(path, "utf8");
+  const [from, to] = [text.indexOf(BEGIN), text.indexOf(END)];
+  if (from === -1 || to < from) throw new Error(`${path} has no ${BEGIN} … ${END}`);
+  const day = page.began.toISOString().slice(0, 10);
+  const about = `Measured on ${day}: ${machine()}; rounds: ${page.rounds}. A cell is the median, half the spread between
+rounds, and how many times the bare \`Bun.listen\` of the same kind, compared within each round.`;
+  const many = page.reasons.length;
+  const busy =
+    many === 0
+      ? ""
+      : `
+The machine was not at rest (${many} doubts): trust what has a small ±.
+`;
+  const generated = `${about}\n${busy}\n![bar chart of the figures below](performance.svg)\n\n${page.measured}\n`;
+  await Bun.write(path, `${text.slice(0, from)}${BEGIN}\n\n${generated}${text.slice(to)}`);
+  Bun.spawnSync([process.execPath, "fmt", path], { stdout: "ignore", stderr: "inherit" });
+  await Bun.write(join(folder, "performance.svg"), page.picture);
 }

@@ -1,6 +1,6 @@
 // The built-in echo, as anybody would write it.
 
-import type { Conversation } from "../../src/services/service.ts";
+import type { Conversation } from "../../../src/services/service.ts";
 
 export default function (session: Conversation, payload: Uint8Array): void {
   session.send(payload);

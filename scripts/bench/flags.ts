@@ -1,0 +1,97 @@
+// The command line of the bench.
+
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import { CONTENDERS, type Contender } from "./contenders.ts";
+import { GROUPS, WORKLOADS, type Workload } from "./workloads.ts";
+
+export interface Flags {
+  contenders: readonly Contender[];
+  workloads: readonly Workload[];
+  rounds: number;
+  quick: boolean;
+  goals: boolean;
+  json?: string;
+  svg?: string;
+  write?: string;
+  parley: string;
+}
+
+const MAX_ROUNDS = 100;
+const HELP = `bun scripts/bench.ts [flags]
+  --contenders A,B…   only these (--list)
+  --workloads A,B…    only these, or all of a group (--list)
+  --rounds N          5; the first of them is as good as any
+  --quick             a fifth of the messages
+  --goals             say which goals are met
+  --json FILE         every figure
+  --svg FILE          a bar chart
+  --write FOLDER      performance.md in FOLDER is given the tables, the goals and the chart beside it
+  --parley FILE       another executable (dist/parley)
+  --list              name contenders and workloads, and leave
+`;
+
+/** What the command line says; leaves when it only asks, or asks for what there is not. */
+export function readFlags(): Flags {
+  try {
+    return parse();
+  } catch (error) {
+    process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
+    process.exit(2);
+  }
+}
+
+function parse(): Flags {
+  const { values } = parseArgs({
+    options: {
+      contenders: { type: "string" },
+      workloads: { type: "string" },
+      rounds: { type: "string", default: "5" },
+      quick: { type: "boolean", default: false },
+      goals: { type: "boolean", default: false },
+      json: { type: "string" },
+      svg: { type: "string" },
+      write: { type: "string" },
+      parley: { type: "string", default: join(import.meta.dir, "..", "..", "dist", "parley") },
+      list: { type: "boolean", default: false },
+      help: { type: "boolean", default: false },
+    },
+  });
+  if (values.help || values.list) {
+    process.stdout.write(values.help ? HELP : list());
+    process.exit(0);
+  }
+  const rounds = Number(values.rounds);
+  if (!Number.isInteger(rounds) || rounds < 1 || rounds > MAX_ROUNDS)
+    throw new Error(`--rounds: 1 to ${MAX_ROUNDS}`);
+  if (!existsSync(values.parley)) throw new Error(`no ${values.parley}: run bun scripts/build.ts first`);
+  const contenders = chosen("contenders", values.contenders, CONTENDERS, ({ name }) => [name]);
+  const workloads = chosen("workloads", values.workloads, WORKLOADS, ({ name, group }) => [name, group]);
+  return { ...values, rounds, contenders, workloads };
+}
+
+/** Those that one of the names in `wanted` belongs to; all without it. */
+function chosen<T>(
+  flag: string,
+  wanted: string | undefined,
+  all: readonly T[],
+  namesOf: (one: T) => string[],
+): readonly T[] {
+  if (wanted === undefined) return all;
+  const names = wanted.split(",");
+  const known = [...new Set(all.flatMap(namesOf))];
+  const unknown = names.find((name) => !known.includes(name));
+  if (unknown !== undefined) throw new Error(`--${flag}: no ${unknown}; there are ${known.join(", ")}`);
+  return all.filter((one) => namesOf(one).some((name) => names.includes(name)));
+}
+
+function list(): string {
+  const line = (name: string, title: string) => `  ${name.padEnd(20)}${title}\n`;
+  const contenders = CONTENDERS.map(({ name, title }) => line(name, title.replaceAll("`", "")));
+  const groups = Object.entries(GROUPS).map(([group, title]) => {
+    const names = WORKLOADS.filter((workload) => workload.group === group).map(({ name }) => name);
+    return `${line(group, title)}${line("", names.join(", "))}`;
+  });
+  return `contenders\n${contenders.join("")}\nworkloads, by group\n${groups.join("")}`;
+}
