@@ -55,7 +55,8 @@ export interface Figure {
 const KIB = 1024;
 const MIB = 1024 * KIB;
 const IDLE = { few: 1000, many: 5000 };
-const VISITS = 5000;
+/** As many go before: code that runs once a connection takes thousands of them to be compiled. */
+const VISITS = 20_000;
 const VISITORS = 16;
 const ACTIVE = 50;
 const QUESTIONS = 100_000;
@@ -112,7 +113,7 @@ function visit(name: string, group: Group, title: string, users: number, only?: 
     rounds: users > 1 ? 2 : undefined,
     async measure({ server, quicker }) {
       const times = Math.ceil(VISITS / quicker);
-      const load = { times, warmUp: VISITS / 4, atOnce: VISITORS };
+      const load = { times, warmUp: VISITS, atOnce: VISITORS };
       return microseconds(await runLoad({ kind: "visit", ...(await server(users)), ...load }));
     },
   };
