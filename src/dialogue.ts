@@ -118,7 +118,7 @@ export class Dialogue implements Hooked, Receiver {
   /** Opens the service and lets the connection deliver. `keeps`: what is sent, until it is acknowledged. */
   start(keeps: boolean): void {
     if (keeps) this.connection.retain(this.ledger?.retention);
-    this.connection.deliver(this, () => this.#hooks.hold(this.#hooks.open()));
+    this.connection.deliver(this, () => this.#hold(this.#hooks.open()));
   }
 
   // --- for the service ---
@@ -170,7 +170,7 @@ export class Dialogue implements Hooked, Receiver {
     if (this.#isOdd) return this.#oddPayload(payload);
     this.received++;
     const pending = this.#service.message(this, payload);
-    return pending === undefined ? undefined : this.#hooks.hold(this.#hooks.take(pending));
+    return pending === undefined ? undefined : this.#hold(this.#hooks.take(pending));
   }
 
   get takesRuns(): boolean {
@@ -230,7 +230,7 @@ export class Dialogue implements Hooked, Receiver {
     this.#input = "ended";
     this.#isOdd = true;
     if (this.#parked?.isInUse === true) return this.#parked.addEnd();
-    return this.#hooks.hold(this.#endService());
+    return this.#hold(this.#endService());
   }
 
   /** What comes from now on is too late: the service is told that there is no more, unless it knows. */
@@ -301,6 +301,13 @@ export class Dialogue implements Hooked, Receiver {
     if (this.#hooks.atWork === undefined) return;
     void this.#parking().move();
     this.#hooks.letGo();
+  }
+
+  /** Holds the input back until `hook` is done, unless it has begun to wait for acknowledgements before it returned. */
+  #hold(hook: Promise<void> | undefined): Promise<void> | undefined {
+    const held = this.#hooks.hold(hook);
+    if (held !== undefined && this.#room?.isAwaited === true) this.#listen();
+    return held;
   }
 
   #endService(): Promise<void> | undefined {

@@ -209,6 +209,29 @@ describe("a hook that waits for the client to acknowledge hears it when it does"
     expect([count, client.awaited]).toEqual([hook === "message" ? 2 * LONG_ANSWER + 2 : LONG_ANSWER, 0]);
   });
 
+  /** Says more than there is window at once, and waits only then. */
+  async function burst(session: Conversation): Promise<void> {
+    for (let n = 0; n < LONG_ANSWER; n++) session.send("x".repeat(50));
+    await session.writable();
+    session.send("last");
+  }
+  const bursts: [string, Service][] = [
+    ["open", { open: burst, message: (session) => session.finish() }],
+    ["message", { message: burst }],
+    ["end", { message: () => undefined, end: async (session) => (await burst(session), session.finish()) }],
+  ];
+  test.each(bursts)("also when it waits before it has returned: %s", async (_hook, service) => {
+    await using server = await startServer({ auth: "none", service });
+    using peer = await server.peer();
+    await peer.enter(DURABLE);
+    peer.send("one");
+    peer.control({ type: "end" });
+    await payloads(peer, LONG_ANSWER);
+    peer.control({ type: "ack", received: LONG_ANSWER });
+    expect(await payloads(peer, 1)).toEqual(["last"]);
+    peer.control({ type: "bye", code: "left", message: "" });
+  });
+
   test("also when it goes on over another connection, and what else came is delivered behind it", async () => {
     let running = 0;
     await using server = await startServer({
