@@ -307,3 +307,15 @@ test("a service that has finished is not told that there is no more input, whene
   await server.event("disconnected");
   expect(seen).toEqual(["close"]);
 });
+
+test("empty messages of one who does not acknowledge are not kept without number", async () => {
+  await using server = await startServer({ auth: "none" });
+  using peer = await server.peer();
+  await peer.enter(DURABLE);
+  peer.socket.on("data", () => undefined); // it reads all
+  const many = Buffer.alloc(4 * 8192);
+  for (let n = 0; n < 8 && server.server.sessions > 0; n++) {
+    await new Promise((sent) => peer.socket.write(many, sent));
+  }
+  expect((await within("its end", server.event("dropped"))).fields).toMatchObject({ code: "too_slow" });
+});
