@@ -319,3 +319,19 @@ test("empty messages of one who does not acknowledge are not kept without number
   }
   expect((await within("its end", server.event("dropped"))).fields).toMatchObject({ code: "too_slow" });
 });
+
+test("what a hook has taken is acknowledged while the next one is at work and more waits", async () => {
+  const gate = Promise.withResolvers<void>();
+  let taken = 0;
+  await using server = await startServer({
+    auth: "none",
+    service: { message: () => (++taken > 2 ? gate.promise : Promise.resolve()) },
+  });
+  using peer = await server.peer();
+  await peer.enter(DURABLE);
+  peer.seesAcks = true;
+  peer.raw(Buffer.concat(["1", "2", "3", "4"].map((text) => frame(text))));
+  expect(await within("an ack", peer.message())).toEqual({ type: "ack", received: 2 });
+  gate.resolve();
+  peer.control({ type: "bye", code: "left", message: "" });
+});
