@@ -10,6 +10,7 @@ import { Gate } from "./gate.ts";
 import type { Arrival } from "./handshake/welcome.ts";
 import { Hooks, type Hooked, type HooksContext } from "./hooks.ts";
 import { Ledger, type AckClock } from "./ledger.ts";
+import { PAUSE_OUTPUT_BYTES } from "./limits.ts";
 import type { Connection } from "./net/connection.ts";
 import type { Receiver } from "./net/inbox.ts";
 import { Parked } from "./parked.ts";
@@ -69,6 +70,8 @@ export class Dialogue implements Hooked, Receiver {
   #parked: Parked | undefined;
   /** Made when somebody waits. */
   #room: Gate | undefined;
+  /** How much was written when the service last let others have a turn, in bytes. */
+  #breathedAt = 0;
 
   constructor(
     id: number,
@@ -137,12 +140,20 @@ export class Dialogue implements Hooked, Receiver {
   }
 
   writable(): Promise<void> | undefined {
-    if (this.#output === "over") return undefined;
+    if (this.#output === "over") return nextTurn();
     const isAway = this.#output === "kept";
     const mustWait = this.awaitsAck || (isAway && this.ledger?.retention.isFull === true);
-    if (!mustWait) return isAway ? undefined : this.connection.writable();
+    if (!mustWait) return isAway ? undefined : (this.connection.writable() ?? this.#breathe());
     this.#listen();
     return (this.#room ??= new Gate()).wait();
+  }
+
+  /** Whoever sends without end, and never has to wait, lets the others have a turn all the same. */
+  #breathe(): Promise<void> | undefined {
+    const { written, finishing } = this.connection;
+    if (!finishing && Math.abs(written - this.#breathedAt) < PAUSE_OUTPUT_BYTES) return undefined;
+    this.#breathedAt = written;
+    return nextTurn();
   }
 
   aside(text: string): void {
@@ -354,6 +365,11 @@ export class Dialogue implements Hooked, Receiver {
     this.#room?.open();
     if (this.#parked?.isInUse === true) void this.#parked.move();
   }
+}
+
+/** Resolves when everybody else has had a turn. */
+function nextTurn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
 }
 
 const OVER = "the conversation is over";
