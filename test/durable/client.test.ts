@@ -3,7 +3,7 @@
 import { describe, expect, spyOn, test } from "bun:test";
 import type { Client } from "../../src/client.ts";
 import { connectClient } from "../../src/client-connect.ts";
-import { MAX_UNACKNOWLEDGED_FRAMES, RETRY_FIRST_MS } from "../../src/limits.ts";
+import { MAX_ANSWER_BYTES, MAX_UNACKNOWLEDGED_FRAMES, RETRY_FIRST_MS } from "../../src/limits.ts";
 import { until, within } from "../support/attack.ts";
 import { cuttingProxy } from "../support/cutting-proxy.ts";
 import { startServer } from "../support/server.ts";
@@ -146,4 +146,21 @@ describe("the first try after a loss", () => {
     const away = await absences(3, (_, cut) => Promise.resolve(cut()));
     expect(away.filter((ms) => ms < RETRY_FIRST_MS * 0.9)).toEqual([]);
   });
+});
+
+test("an answer that the client cannot take ends the conversation: it would come again", async () => {
+  await using server = await startServer({
+    auth: "none",
+    maxBacklog: 64 * 1024 * 1024,
+    service: { message: (session) => session.send(new Uint8Array(MAX_ANSWER_BYTES + 1)) },
+  });
+  const client = await connect(server.port);
+  const outcome = client.converse(() => undefined);
+  client.send("go");
+  expect(await within("the end", outcome)).toMatchObject({
+    kind: "lost",
+    reason: expect.stringContaining("over the limit"),
+  });
+  expect(client.losses).toEqual([]);
+  await until("sessions", 0, () => server.server.sessions);
 });
