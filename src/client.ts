@@ -305,7 +305,8 @@ export class Client {
     if (this.welcome?.session === undefined) return;
     this.#receivedBefore = this.received;
     this.#ledger = new Ledger(this.#acks, {
-      taken: () => this.received - this.#receivedBefore - (this.#dealing === undefined ? 0 : 1),
+      // What is dealt with may still be the last answer of the session before.
+      taken: () => Math.max(0, this.received - this.#receivedBefore - (this.#dealing === undefined ? 0 : 1)),
       bytes: () => this.#connection.bytes,
       tell: (received) => this.#connection.sendControl(encodeAck(received)),
     });

@@ -6,6 +6,8 @@ import { connectClient } from "../../src/client-connect.ts";
 import { MAX_ANSWER_BYTES, MAX_UNACKNOWLEDGED_FRAMES, RETRY_FIRST_MS } from "../../src/limits.ts";
 import { until, within } from "../support/attack.ts";
 import { cuttingProxy } from "../support/cutting-proxy.ts";
+import { fakeServer, HELLO, WELCOME } from "../support/fake-server.ts";
+import { frame } from "../support/peer.ts";
 import { startServer } from "../support/server.ts";
 
 async function connect(
@@ -163,4 +165,42 @@ test("an answer that the client cannot take ends the conversation: it would come
   });
   expect(client.losses).toEqual([]);
   await until("sessions", 0, () => server.server.sessions);
+});
+
+test("what is told to a new session is never less than nothing", async () => {
+  const welcome = {
+    ...WELCOME,
+    session: "s",
+    resume_key: Buffer.alloc(32).toString("base64"),
+    resume_for: 60,
+  };
+  let connections = 0;
+  using server = await fakeServer(async (socket, received) => {
+    const isFirst = connections++ === 0;
+    const seen = received.text.length;
+    socket.write(frame(JSON.stringify(HELLO)));
+    await until("a login", true, () => received.text.slice(seen).includes('"login"'));
+    if (!isFirst) {
+      const gone = { type: "refused", code: "session_gone", message: "gone", attempts_left: 2 };
+      socket.write(frame(JSON.stringify(gone)));
+      await until("another login", true, () => received.text.slice(seen).includes('"method":"none"'));
+    }
+    socket.write(frame(JSON.stringify(welcome)));
+    if (!isFirst) return;
+    socket.write(frame("1"));
+    await Bun.sleep(20); // a turn of its own
+    socket.write(frame("2"));
+    await Bun.sleep(20);
+    socket.resetAndDestroy();
+  });
+  const client = await connect(server.port);
+  const gate = Promise.withResolvers<void>();
+  const outcome = client.converse(() => (client.received === 2 ? gate.promise : undefined));
+  await until("connections", 2, () => connections);
+  await until("losses", 1, () => client.losses.length);
+  await Bun.sleep(300); // acknowledgements are told within 200 ms
+  expect(server.received.text).not.toContain('"received":-');
+  gate.resolve();
+  client.leave();
+  await outcome;
 });
