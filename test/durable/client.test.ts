@@ -4,6 +4,9 @@ import { describe, expect, spyOn, test } from "bun:test";
 import type { Client } from "../../src/client.ts";
 import { connectClient } from "../../src/client-connect.ts";
 import { MAX_ANSWER_BYTES, MAX_UNACKNOWLEDGED_FRAMES, RETRY_FIRST_MS } from "../../src/limits.ts";
+import { WayBack } from "../../src/client-return.ts";
+import { ServerError } from "../../src/handshake/failure.ts";
+import type { Welcome } from "../../src/wire/message.ts";
 import { until, within } from "../support/attack.ts";
 import { cuttingProxy } from "../support/cutting-proxy.ts";
 import { fakeServer, HELLO, WELCOME } from "../support/fake-server.ts";
@@ -165,6 +168,22 @@ test("an answer that the client cannot take ends the conversation: it would come
   });
   expect(client.losses).toEqual([]);
   await until("sessions", 0, () => server.server.sessions);
+});
+
+test("a server that asks for more patience than a timer has is not asked again at once", async () => {
+  let tries = 0;
+  const comeBack = (): Promise<never> => {
+    tries++;
+    return Promise.reject(new ServerError("turned_away", "busy", "busy", { retryAfter: 1e8 }));
+  };
+  const none = () => undefined;
+  const durability = { times: 3, forMs: Infinity, resend: false, comeBack, onLost: none, onResumed: none };
+  const welcome: Welcome = { type: "welcome", user: null, known: false };
+  const loss = { reason: "lost", progress: 1, welcome, received: 0, isOver: () => false };
+  const found = new WayBack().find(durability, loss).then(() => "given up");
+  await until("tries", 1, () => tries);
+  expect(await Promise.race([found, Bun.sleep(200).then(() => "waiting")])).toBe("waiting");
+  expect(tries).toBe(1);
 });
 
 test("what is told to a new session is never less than nothing", async () => {
