@@ -269,6 +269,7 @@ export class Dialogue implements Hooked, Receiver {
     if (this.#output === "open") this.#output = "kept";
     // The client sends again what was not delivered, and its `end` after it.
     if (this.#parked?.clear() === true && this.#input === "ended") this.#input = "open";
+    this.#listen(); // the connection tells nobody any more if the hook at work fails
   }
 
   /** Goes on over `connection`, with a client that has `received` payloads, which is accepted. */

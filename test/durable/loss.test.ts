@@ -335,3 +335,21 @@ test("what a hook has taken is acknowledged while the next one is at work and mo
   gate.resolve();
   peer.control({ type: "bye", code: "left", message: "" });
 });
+
+test("a hook that fails while its session sleeps ends it, and is logged", async () => {
+  const begun = Promise.withResolvers<void>();
+  const gate = Promise.withResolvers<void>();
+  await using server = await startServer({
+    auth: "none",
+    service: { message: () => (begun.resolve(), gate.promise) },
+  });
+  using peer = await server.peer();
+  await peer.enter(DURABLE);
+  peer.send("one");
+  await begun.promise;
+  peer.reset();
+  await server.event("lost");
+  gate.reject(new Error("the disk is full"));
+  expect((await within("the failure", server.event("service-failed"))).fields).toMatchObject({ conn: 1 });
+  expect(server.server.sessions).toBe(0);
+});
