@@ -29,6 +29,9 @@ export interface Durability {
   onResumed(event: { afterMs: number; again: number; unconfirmed: number; isNew: boolean }): void;
 }
 
+/** A timer cannot wait for longer, and is over at once if it is asked to. */
+const MAX_TIMER_MS = 2 ** 31 - 1;
+
 /** What was lost. */
 export interface Loss {
   reason: string;
@@ -69,7 +72,7 @@ export class WayBack {
         const wait = waitAfter(error);
         if (wait === undefined) return messageOf(error);
         const longer = Math.min(RETRY_MAX_MS, RETRY_FIRST_MS * 2 ** tries) * (0.5 + Math.random() / 2);
-        pause = Math.max(wait, longer);
+        pause = Math.min(Math.max(wait, longer), MAX_TIMER_MS);
       }
     }
     return `${reason}, and the server could not be reached again`;

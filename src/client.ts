@@ -11,6 +11,7 @@ import { Gate } from "./gate.ts";
 import { isChallenge } from "./handshake/key-exchange.ts";
 import { AckClock, Ledger } from "./ledger.ts";
 import { MAX_MISSED_PINGS } from "./limits.ts";
+import { isLoss } from "./net/connection-error.ts";
 import type { Connection } from "./net/connection.ts";
 import type { Receiver } from "./net/inbox.ts";
 import { Pulse } from "./pulse.ts";
@@ -172,7 +173,7 @@ export class Client {
           this.#lost("the connection was lost");
       },
       end: () => this.#closed("the server closed the connection"),
-      fail: (error) => this.#lost(messageOf(error)),
+      fail: (error) => this.#failed(error),
       close: (error) => this.#lost(`the connection was ${error === undefined ? "closed" : "reset"}`),
     };
   }
@@ -225,6 +226,13 @@ export class Client {
   #closed(reason: string): void {
     if (this.welcome?.control === true) this.#lost(reason);
     else this.#settle({ kind: "ended", early: !this.#inputEnded });
+  }
+
+  /** What the server says cannot be taken, or dealt with: over another connection it would be the same again. */
+  #failed(error: unknown): void {
+    if (isLoss(error)) return this.#lost(messageOf(error));
+    if (!this.#over) this.#sayBye();
+    this.#settle({ kind: "lost", reason: messageOf(error) });
   }
 
   // --- coming back ---
@@ -297,7 +305,8 @@ export class Client {
     if (this.welcome?.session === undefined) return;
     this.#receivedBefore = this.received;
     this.#ledger = new Ledger(this.#acks, {
-      taken: () => this.received - this.#receivedBefore - (this.#dealing === undefined ? 0 : 1),
+      // What is dealt with may still be the last answer of the session before.
+      taken: () => Math.max(0, this.received - this.#receivedBefore - (this.#dealing === undefined ? 0 : 1)),
       bytes: () => this.#connection.bytes,
       tell: (received) => this.#connection.sendControl(encodeAck(received)),
     });

@@ -10,6 +10,7 @@ import { Gate } from "./gate.ts";
 import type { Arrival } from "./handshake/welcome.ts";
 import { Hooks, type Hooked, type HooksContext } from "./hooks.ts";
 import { Ledger, type AckClock } from "./ledger.ts";
+import { PAUSE_OUTPUT_BYTES } from "./limits.ts";
 import type { Connection } from "./net/connection.ts";
 import type { Receiver } from "./net/inbox.ts";
 import { Parked } from "./parked.ts";
@@ -69,6 +70,8 @@ export class Dialogue implements Hooked, Receiver {
   #parked: Parked | undefined;
   /** Made when somebody waits. */
   #room: Gate | undefined;
+  /** How much was written when the service last let others have a turn, in bytes. */
+  #breathedAt = 0;
 
   constructor(
     id: number,
@@ -118,7 +121,7 @@ export class Dialogue implements Hooked, Receiver {
   /** Opens the service and lets the connection deliver. `keeps`: what is sent, until it is acknowledged. */
   start(keeps: boolean): void {
     if (keeps) this.connection.retain(this.ledger?.retention);
-    this.connection.deliver(this, () => this.#hooks.hold(this.#hooks.open()));
+    this.connection.deliver(this, () => this.#hold(this.#hooks.open()));
   }
 
   // --- for the service ---
@@ -137,12 +140,20 @@ export class Dialogue implements Hooked, Receiver {
   }
 
   writable(): Promise<void> | undefined {
-    if (this.#output === "over") return undefined;
+    if (this.#output === "over") return nextTurn();
     const isAway = this.#output === "kept";
     const mustWait = this.awaitsAck || (isAway && this.ledger?.retention.isFull === true);
-    if (!mustWait) return isAway ? undefined : this.connection.writable();
+    if (!mustWait) return isAway ? undefined : (this.connection.writable() ?? this.#breathe());
     this.#listen();
     return (this.#room ??= new Gate()).wait();
+  }
+
+  /** Whoever sends without end, and never has to wait, lets the others have a turn all the same. */
+  #breathe(): Promise<void> | undefined {
+    const { written, finishing } = this.connection;
+    if (!finishing && Math.abs(written - this.#breathedAt) < PAUSE_OUTPUT_BYTES) return undefined;
+    this.#breathedAt = written;
+    return nextTurn();
   }
 
   aside(text: string): void {
@@ -170,7 +181,7 @@ export class Dialogue implements Hooked, Receiver {
     if (this.#isOdd) return this.#oddPayload(payload);
     this.received++;
     const pending = this.#service.message(this, payload);
-    return pending === undefined ? undefined : this.#hooks.hold(this.#hooks.take(pending));
+    return pending === undefined ? undefined : this.#hold(this.#hooks.take(pending));
   }
 
   get takesRuns(): boolean {
@@ -230,7 +241,7 @@ export class Dialogue implements Hooked, Receiver {
     this.#input = "ended";
     this.#isOdd = true;
     if (this.#parked?.isInUse === true) return this.#parked.addEnd();
-    return this.#hooks.hold(this.#endService());
+    return this.#hold(this.#endService());
   }
 
   /** What comes from now on is too late: the service is told that there is no more, unless it knows. */
@@ -258,6 +269,7 @@ export class Dialogue implements Hooked, Receiver {
     if (this.#output === "open") this.#output = "kept";
     // The client sends again what was not delivered, and its `end` after it.
     if (this.#parked?.clear() === true && this.#input === "ended") this.#input = "open";
+    this.#listen(); // the connection tells nobody any more if the hook at work fails
   }
 
   /** Goes on over `connection`, with a client that has `received` payloads, which is accepted. */
@@ -301,6 +313,13 @@ export class Dialogue implements Hooked, Receiver {
     if (this.#hooks.atWork === undefined) return;
     void this.#parking().move();
     this.#hooks.letGo();
+  }
+
+  /** Holds the input back until `hook` is done, unless it has begun to wait for acknowledgements before it returned. */
+  #hold(hook: Promise<void> | undefined): Promise<void> | undefined {
+    const held = this.#hooks.hold(hook);
+    if (held !== undefined && this.#room?.isAwaited === true) this.#listen();
+    return held;
   }
 
   #endService(): Promise<void> | undefined {
@@ -347,6 +366,11 @@ export class Dialogue implements Hooked, Receiver {
     this.#room?.open();
     if (this.#parked?.isInUse === true) void this.#parked.move();
   }
+}
+
+/** Resolves when everybody else has had a turn. */
+function nextTurn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
 }
 
 const OVER = "the conversation is over";

@@ -3,6 +3,11 @@ export class Gate {
   #promise: Promise<void> | undefined;
   #open: (() => void) | undefined;
 
+  /** Is somebody waiting? */
+  get isAwaited(): boolean {
+    return this.#promise !== undefined;
+  }
+
   /** Resolves when the gate is opened next. */
   wait(): Promise<void> {
     return (this.#promise ??= new Promise((resolve) => (this.#open = resolve)));

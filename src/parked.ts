@@ -18,6 +18,9 @@ export interface Onward {
   fail(error: unknown): void;
 }
 
+/** What a payload costs beside its bytes, about: many that are empty are much, too. */
+const PAYLOAD_COST_BYTES = 128;
+
 export class Parked {
   readonly #onward: Onward;
   #payloads: Uint8Array[] = [];
@@ -35,13 +38,17 @@ export class Parked {
     return this.#payloads.length > 0 || this.#isMoving;
   }
 
-  /** @throws {ConnectionError} `too_slow` when the client says too much and acknowledges too little. */
+  /**
+   * Keeps a copy: a view would keep the whole chunk that it came in.
+   *
+   * @throws {ConnectionError} `too_slow` when the client says too much and acknowledges too little.
+   */
   add(payload: Uint8Array): void {
     if (this.#bytes > 2 * MAX_UNACKNOWLEDGED_BYTES) {
       throw new ConnectionError("too_slow", "too much came while answers were not acknowledged");
     }
-    this.#payloads.push(payload);
-    this.#bytes += payload.length;
+    this.#payloads.push(new Uint8Array(payload));
+    this.#bytes += payload.length + PAYLOAD_COST_BYTES;
   }
 
   addEnd(): void {
@@ -67,7 +74,7 @@ export class Parked {
       while (onward.hasRoom()) {
         const payload = this.#payloads.shift();
         if (payload === undefined) break;
-        this.#bytes -= payload.length;
+        this.#bytes -= payload.length + PAYLOAD_COST_BYTES;
         const hook = onward.message(payload);
         if (hook !== undefined) await hook;
       }

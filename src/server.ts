@@ -179,7 +179,8 @@ export class Server {
       session: id,
       slept: Math.round(performance.now() - lostAt),
     });
-    this.#sessions.resumed(session);
+    // That connection may have been gone by then: it sleeps again, among those who are counted.
+    if (session.asleepSince === undefined) this.#sessions.resumed(session);
   }
 
   // --- how it fares ---

@@ -8,9 +8,8 @@
 import { Dialogue, type DialogueContext, type DialogueEvents } from "./dialogue.ts";
 import type { Arrival } from "./handshake/welcome.ts";
 import type { Connection } from "./net/connection.ts";
-import { ConnectionError } from "./net/connection-error.ts";
+import { ConnectionError, isLoss } from "./net/connection-error.ts";
 import type { Sighting } from "./vigil.ts";
-import { FrameError } from "./wire/frame.ts";
 import { encodeMessage, type ByeCode } from "./wire/message.ts";
 
 /** What the server wants to know of a session's life. */
@@ -261,12 +260,6 @@ export class Session implements DialogueEvents {
     this.#dialogue.closeService();
     this.#events.closed(this, error);
   }
-}
-
-/** Is it the way, rather than the peer, that failed? */
-function isLoss(error: unknown): boolean {
-  if (error instanceof FrameError) return error.code === "frame_cut";
-  return error instanceof ConnectionError && ["stalled", "silent", "reset"].includes(error.code);
 }
 
 const SHUTTING_DOWN = "the server is shutting down";

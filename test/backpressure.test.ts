@@ -1,8 +1,9 @@
 // Slow readers, slow services and clients that leave in the middle of either: bounded, and accounted for.
 
-import { expect, test } from "bun:test";
-import { PATIENCE_MS } from "./support/attack.ts";
-import { frame, type Peer } from "./support/peer.ts";
+import { describe, expect, test } from "bun:test";
+import { join } from "node:path";
+import { PATIENCE_MS, within } from "./support/attack.ts";
+import { frame, Peer } from "./support/peer.ts";
 import { startServer } from "./support/server.ts";
 
 /** Sends until the server has stopped reading: until a write is not taken for several turns of the loop. */
@@ -118,4 +119,57 @@ test("an end that is being worked on is waited for when the server stops", async
   expect(await peer.message()).toMatchObject({ type: "bye", code: "done" });
   peer.end();
   expect(await stopped).toBe(0);
+});
+
+describe("a service that sends without end costs nobody else a turn", () => {
+  const endless = `
+    import { startServer } from ${JSON.stringify(join(import.meta.dir, "support", "server.ts"))};
+    const server = await startServer({
+      auth: "none",
+      service: {
+        async message(session) {
+          for (;;) {
+            session.send("x".repeat(1000));
+            await session.writable();
+          }
+        },
+      },
+    });
+    process.stdout.write(server.port + "\\n");
+  `;
+
+  test.each(["reads", "has left", "has said that it leaves"])("while its client %s", async (how) => {
+    await using server = start(endless);
+    const port = Number(await server.line);
+    using reader = await Peer.connect(port);
+    await reader.enter({ control: true });
+    reader.socket.removeAllListeners("data").on("data", () => undefined);
+    reader.send("go");
+    if (how === "has left") reader.reset();
+    else if (how !== "reads") reader.control({ type: "bye", code: "left", message: "" });
+    for (let n = 0; n < 3; n++) {
+      using other = await Peer.connect(port);
+      expect(await within("hello", other.message(), 5000)).toMatchObject({ type: "hello" });
+    }
+  });
+
+  /** In a process of its own: one that never comes to an end would take the test with it. */
+  function start(code: string): AsyncDisposable & { line: Promise<string> } {
+    const child = Bun.spawn([process.execPath, "-e", code], {
+      stdin: "ignore",
+      stdout: "pipe",
+      stderr: "inherit",
+    });
+    const first = async () => {
+      for await (const chunk of child.stdout) return Buffer.from(chunk).toString();
+      throw new Error("it said nothing");
+    };
+    return {
+      line: first(),
+      async [Symbol.asyncDispose]() {
+        child.kill("SIGKILL");
+        await child.exited;
+      },
+    };
+  }
 });

@@ -1,6 +1,7 @@
 // How a connection, not what it carries, goes wrong.
 
 import { ParleyError } from "../errors.ts";
+import { FrameError } from "../wire/frame.ts";
 
 /**
  * `too_slow`: the peer left more output unread than it may. `reset`: the connection was lost. `crowded_out`: it had not
@@ -10,4 +11,10 @@ export class ConnectionError extends ParleyError<
   "too_slow" | "reset" | "crowded_out" | "stalled" | "silent"
 > {
   override name = "ConnectionError";
+}
+
+/** Is it the way, rather than the peer, that failed? */
+export function isLoss(error: unknown): boolean {
+  if (error instanceof FrameError) return error.code === "frame_cut";
+  return error instanceof ConnectionError && ["stalled", "silent", "reset"].includes(error.code);
 }

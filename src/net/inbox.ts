@@ -20,7 +20,7 @@ export interface Receiver {
   run?(bytes: Uint8Array, start: number, end: number, frames: number): void;
   /** The payload of a control frame. */
   control(payload: Uint8Array): void | Promise<void>;
-  /** Everything that came at once has been delivered. */
+  /** Everything that came at once has been delivered, or is held back. */
   turnEnded?(): void;
   /** The peer has ended its sending side, between two frames. */
   end(): void | Promise<void>;
@@ -224,6 +224,8 @@ export class Inbox {
         left -= decoder.isControl ? CONTROL_WEIGHT : 1;
         if (left <= 0) this.#yieldTurn();
       }
+      // Held: what was taken is not to wait for that.
+      if ((this.#holds & HOLD_OVER) === 0) receiver.turnEnded?.();
     } catch (error) {
       this.fail(error);
     }

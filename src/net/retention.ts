@@ -19,7 +19,10 @@ interface Block {
   frames: number;
 }
 
-/** A run shorter than this is kept alone, in as much memory as it has bytes: most conversations are idle. */
+/**
+ * A run shorter than this that is the only one is kept in as much memory as it has bytes: most conversations are idle.
+ * Further ones share blocks, since memory of its own costs a short one many times its bytes.
+ */
 const MIN_SHARED_BYTES = 1024;
 /** A block is for so many runs like its first. */
 const RUNS_PER_BLOCK = 4;
@@ -111,7 +114,7 @@ export class Retention {
     const last = this.#blocks.at(-1);
     if (last !== undefined && last.bytes.length - last.length >= count) return last;
     const bytes =
-      count < MIN_SHARED_BYTES
+      last === undefined && count < MIN_SHARED_BYTES
         ? new Uint8Array(count)
         : blocks.take(Math.min(RUNS_PER_BLOCK * count, Math.max(count, MAX_BLOCK_BYTES)));
     const block = { bytes, length: 0, frames: 0 };

@@ -3,9 +3,14 @@
 import { describe, expect, spyOn, test } from "bun:test";
 import type { Client } from "../../src/client.ts";
 import { connectClient } from "../../src/client-connect.ts";
-import { MAX_UNACKNOWLEDGED_FRAMES, RETRY_FIRST_MS } from "../../src/limits.ts";
+import { MAX_ANSWER_BYTES, MAX_UNACKNOWLEDGED_FRAMES, RETRY_FIRST_MS } from "../../src/limits.ts";
+import { WayBack } from "../../src/client-return.ts";
+import { ServerError } from "../../src/handshake/failure.ts";
+import type { Welcome } from "../../src/wire/message.ts";
 import { until, within } from "../support/attack.ts";
 import { cuttingProxy } from "../support/cutting-proxy.ts";
+import { fakeServer, HELLO, WELCOME } from "../support/fake-server.ts";
+import { frame } from "../support/peer.ts";
 import { startServer } from "../support/server.ts";
 
 async function connect(
@@ -42,7 +47,7 @@ test.each(["reset", "end"] as const)(
     client.send("1");
     await until("answers", ["1"], () => got);
     proxy.cutAll(how);
-    await until("sockets of the server", 0, () => server.server.connections);
+    await server.event("lost"); // not until there is no socket: the client may be back before anybody looks
     client.send("2");
     await until("losses", 1, () => client.losses.length);
     client.send("3");
@@ -146,4 +151,75 @@ describe("the first try after a loss", () => {
     const away = await absences(3, (_, cut) => Promise.resolve(cut()));
     expect(away.filter((ms) => ms < RETRY_FIRST_MS * 0.9)).toEqual([]);
   });
+});
+
+test("an answer that the client cannot take ends the conversation: it would come again", async () => {
+  await using server = await startServer({
+    auth: "none",
+    maxBacklog: 64 * 1024 * 1024,
+    service: { message: (session) => session.send(new Uint8Array(MAX_ANSWER_BYTES + 1)) },
+  });
+  const client = await connect(server.port);
+  const outcome = client.converse(() => undefined);
+  client.send("go");
+  expect(await within("the end", outcome)).toMatchObject({
+    kind: "lost",
+    reason: expect.stringContaining("over the limit"),
+  });
+  expect(client.losses).toEqual([]);
+  await until("sessions", 0, () => server.server.sessions);
+});
+
+test("a server that asks for more patience than a timer has is not asked again at once", async () => {
+  let tries = 0;
+  const comeBack = (): Promise<never> => {
+    tries++;
+    return Promise.reject(new ServerError("turned_away", "busy", "busy", { retryAfter: 1e8 }));
+  };
+  const none = () => undefined;
+  const durability = { times: 3, forMs: Infinity, resend: false, comeBack, onLost: none, onResumed: none };
+  const welcome: Welcome = { type: "welcome", user: null, known: false };
+  const loss = { reason: "lost", progress: 1, welcome, received: 0, isOver: () => false };
+  const found = new WayBack().find(durability, loss).then(() => "given up");
+  await until("tries", 1, () => tries);
+  expect(await Promise.race([found, Bun.sleep(200).then(() => "waiting")])).toBe("waiting");
+  expect(tries).toBe(1);
+});
+
+test("what is told to a new session is never less than nothing", async () => {
+  const welcome = {
+    ...WELCOME,
+    session: "s",
+    resume_key: Buffer.alloc(32).toString("base64"),
+    resume_for: 60,
+  };
+  let connections = 0;
+  using server = await fakeServer(async (socket, received) => {
+    const isFirst = connections++ === 0;
+    const seen = received.text.length;
+    socket.write(frame(JSON.stringify(HELLO)));
+    await until("a login", true, () => received.text.slice(seen).includes('"login"'));
+    if (!isFirst) {
+      const gone = { type: "refused", code: "session_gone", message: "gone", attempts_left: 2 };
+      socket.write(frame(JSON.stringify(gone)));
+      await until("another login", true, () => received.text.slice(seen).includes('"method":"none"'));
+    }
+    socket.write(frame(JSON.stringify(welcome)));
+    if (!isFirst) return;
+    socket.write(frame("1"));
+    await Bun.sleep(20); // a turn of its own
+    socket.write(frame("2"));
+    await Bun.sleep(20);
+    socket.resetAndDestroy();
+  });
+  const client = await connect(server.port);
+  const gate = Promise.withResolvers<void>();
+  const outcome = client.converse(() => (client.received === 2 ? gate.promise : undefined));
+  await until("connections", 2, () => connections);
+  await until("losses", 1, () => client.losses.length);
+  await Bun.sleep(300); // acknowledgements are told within 200 ms
+  expect(server.received.text).not.toContain('"received":-');
+  gate.resolve();
+  client.leave();
+  await outcome;
 });

@@ -6,7 +6,7 @@ import type { Document } from "../../src/auth/document.ts";
 import { REFUSAL_DELAYS_MS } from "../../src/limits.ts";
 import { PATIENCE_MS, until, within } from "../support/attack.ts";
 import { comeBack, DURABLE, payloads, resumeLogin, resumeOf } from "../support/durable.ts";
-import { Peer } from "../support/peer.ts";
+import { frame, Peer } from "../support/peer.ts";
 import { PASSWORD, startServer } from "../support/server.ts";
 
 const GONE = { type: "refused", code: "session_gone" };
@@ -153,3 +153,21 @@ test("sessions that sleep are not without number: neither one user's, nor everyb
   }
   expect(server.server.sessions).toBeLessThanOrEqual(20);
 }, 120_000);
+
+test("those who came back over a connection that was gone already are counted among them", async () => {
+  await using server = await startServer({ maxPerUser: 3, penalties: false });
+  for (let n = 0; n < 10; n++) {
+    const peer = await Peer.connect(server.port);
+    const resume = resumeOf(await peer.logIn("ann", PASSWORD, DURABLE));
+    peer.reset();
+    await until("sockets", 0, () => server.server.connections);
+    const again = await Peer.connect(server.port);
+    const wrong = { type: "login", method: "password", user: "ann", password: "not hers" };
+    const login = resumeLogin(resume, 0, await again.message());
+    // The end is there before the second login is read: the first one takes the time of a hash.
+    again.socket.end(Buffer.concat([wrong, login].map((message) => frame(JSON.stringify(message)))));
+    await until("sockets", 0, () => server.server.connections);
+  }
+  expect(server.events.some(({ event }) => event === "resumed")).toBe(true);
+  expect(server.server.sessions).toBeLessThanOrEqual(3);
+});

@@ -209,6 +209,29 @@ describe("a hook that waits for the client to acknowledge hears it when it does"
     expect([count, client.awaited]).toEqual([hook === "message" ? 2 * LONG_ANSWER + 2 : LONG_ANSWER, 0]);
   });
 
+  /** Says more than there is window at once, and waits only then. */
+  async function burst(session: Conversation): Promise<void> {
+    for (let n = 0; n < LONG_ANSWER; n++) session.send("x".repeat(50));
+    await session.writable();
+    session.send("last");
+  }
+  const bursts: [string, Service][] = [
+    ["open", { open: burst, message: (session) => session.finish() }],
+    ["message", { message: burst }],
+    ["end", { message: () => undefined, end: async (session) => (await burst(session), session.finish()) }],
+  ];
+  test.each(bursts)("also when it waits before it has returned: %s", async (_hook, service) => {
+    await using server = await startServer({ auth: "none", service });
+    using peer = await server.peer();
+    await peer.enter(DURABLE);
+    peer.send("one");
+    peer.control({ type: "end" });
+    await payloads(peer, LONG_ANSWER);
+    peer.control({ type: "ack", received: LONG_ANSWER });
+    expect(await payloads(peer, 1)).toEqual(["last"]);
+    peer.control({ type: "bye", code: "left", message: "" });
+  });
+
   test("also when it goes on over another connection, and what else came is delivered behind it", async () => {
     let running = 0;
     await using server = await startServer({
@@ -283,4 +306,50 @@ test("a service that has finished is not told that there is no more input, whene
   again.control({ type: "bye", code: "left", message: "" });
   await server.event("disconnected");
   expect(seen).toEqual(["close"]);
+});
+
+test("empty messages of one who does not acknowledge are not kept without number", async () => {
+  await using server = await startServer({ auth: "none" });
+  using peer = await server.peer();
+  await peer.enter(DURABLE);
+  peer.socket.on("data", () => undefined); // it reads all
+  const many = Buffer.alloc(4 * 8192);
+  for (let n = 0; n < 8 && server.server.sessions > 0; n++) {
+    await new Promise((sent) => peer.socket.write(many, sent));
+  }
+  expect((await within("its end", server.event("dropped"))).fields).toMatchObject({ code: "too_slow" });
+});
+
+test("what a hook has taken is acknowledged while the next one is at work and more waits", async () => {
+  const gate = Promise.withResolvers<void>();
+  let taken = 0;
+  await using server = await startServer({
+    auth: "none",
+    service: { message: () => (++taken > 2 ? gate.promise : Promise.resolve()) },
+  });
+  using peer = await server.peer();
+  await peer.enter(DURABLE);
+  peer.seesAcks = true;
+  peer.raw(Buffer.concat(["1", "2", "3", "4"].map((text) => frame(text))));
+  expect(await within("an ack", peer.message())).toEqual({ type: "ack", received: 2 });
+  gate.resolve();
+  peer.control({ type: "bye", code: "left", message: "" });
+});
+
+test("a hook that fails while its session sleeps ends it, and is logged", async () => {
+  const begun = Promise.withResolvers<void>();
+  const gate = Promise.withResolvers<void>();
+  await using server = await startServer({
+    auth: "none",
+    service: { message: () => (begun.resolve(), gate.promise) },
+  });
+  using peer = await server.peer();
+  await peer.enter(DURABLE);
+  peer.send("one");
+  await begun.promise;
+  peer.reset();
+  await server.event("lost");
+  gate.reject(new Error("the disk is full"));
+  expect((await within("the failure", server.event("service-failed"))).fields).toMatchObject({ conn: 1 });
+  expect(server.server.sessions).toBe(0);
 });

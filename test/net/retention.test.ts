@@ -4,6 +4,7 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
 import { Retention } from "../../src/net/retention.ts";
+import { residentBytes } from "../support/attack.ts";
 import { frame } from "../support/peer.ts";
 
 type Step = { kind: "run"; frames: { control: boolean; length: number }[] } | { kind: "ack"; share: number };
@@ -65,4 +66,13 @@ test("keeps a copy: what is sent may be changed afterwards", () => {
   expect([...retention.unacknowledged()].map((kept) => Buffer.from(kept).toString())).toEqual([
     "\0\0\0\x06before",
   ]);
+});
+
+test("many short payloads cost about their bytes", () => {
+  const retention = new Retention();
+  const payload = Buffer.from("a: hello");
+  retention.add(payload);
+  const before = residentBytes("self");
+  while (retention.bytes < 16 * 1024 * 1024) retention.add(payload);
+  expect(residentBytes("self") - before).toBeLessThan(4 * retention.bytes);
 });
