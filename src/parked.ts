@@ -47,7 +47,7 @@ export class Parked {
     if (this.#bytes > 2 * MAX_UNACKNOWLEDGED_BYTES) {
       throw new ConnectionError("too_slow", "too much came while answers were not acknowledged");
     }
-    this.#payloads.push(new Uint8Array(payload));
+    this.#payloads.push(Buffer.from(payload));
     this.#bytes += payload.length + PAYLOAD_COST_BYTES;
   }
 
