@@ -10,11 +10,11 @@ import { Gate } from "./gate.ts";
 import type { Arrival } from "./handshake/welcome.ts";
 import { Hooks, type Hooked, type HooksContext } from "./hooks.ts";
 import { Ledger, type AckClock } from "./ledger.ts";
-import { PAUSE_OUTPUT_BYTES } from "./limits.ts";
 import type { Connection } from "./net/connection.ts";
 import type { Receiver } from "./net/inbox.ts";
 import { Parked } from "./parked.ts";
-import type { Room, Service } from "./services/service.ts";
+import { ConversationOver, type Room, type Service } from "./services/service.ts";
+import { Share } from "./turn.ts";
 import {
   decodeControl,
   decodeText,
@@ -38,6 +38,8 @@ export interface DialogueContext extends HooksContext {
   acks: AckClock;
   /** Output that may be kept for a client that is away, in bytes. */
   maxBacklog: number;
+  /** For so long a hook may talk to nobody. */
+  leftHookMs: number;
 }
 
 export class Dialogue implements Hooked, Receiver {
@@ -57,6 +59,7 @@ export class Dialogue implements Hooked, Receiver {
   readonly #hooks: Hooks;
   readonly #events: DialogueEvents;
   readonly #isEcho: boolean;
+  readonly #leftHookMs: number;
   /** May control frames be sent? */
   readonly #control: boolean;
   /** Is there anything to ask before a message is delivered? */
@@ -70,8 +73,13 @@ export class Dialogue implements Hooked, Receiver {
   #parked: Parked | undefined;
   /** Made when somebody waits. */
   #room: Gate | undefined;
-  /** How much was written when the service last let others have a turn, in bytes. */
-  #breathedAt = 0;
+  /** Made when the service asks whether it may go on. */
+  #share: Share | undefined;
+  #isHeard = true;
+  /** Has a hook been at work for long after the end? */
+  #isLeft = false;
+  /** Made when somebody asks for its signal. */
+  #abort: AbortController | undefined;
 
   constructor(
     id: number,
@@ -87,6 +95,7 @@ export class Dialogue implements Hooked, Receiver {
     this.#hooks = new Hooks(context, this);
     this.#events = events;
     this.#isEcho = context.service.isEcho === true;
+    this.#leftHookMs = context.leftHookMs;
     this.#control = arrival.control;
     this.acknowledges = arrival.resumption?.isWanted === true;
     if (arrival.resumption === undefined) return;
@@ -126,12 +135,28 @@ export class Dialogue implements Hooked, Receiver {
 
   // --- for the service ---
 
+  get isHeard(): boolean {
+    return this.#isHeard;
+  }
+
+  get signal(): AbortSignal {
+    if (this.#abort === undefined) {
+      this.#abort = new AbortController();
+      if (!this.#isHeard) this.#abort.abort(new ConversationOver());
+    }
+    return this.#abort.signal;
+  }
+
   send(message: string | Uint8Array): void {
     if (typeof message !== "string" && !(message instanceof Uint8Array)) {
       throw new TypeError(`a message is text or bytes, not ${typeof message}`); // a handler may send anything
     }
     if (this.#output === "open") return this.connection.send(message);
-    if (this.#output === "over") return;
+    if (this.#output === "over") {
+      // A hook that nothing else tells: it is not to go on for nobody, for ever.
+      if (this.#isLeft && this.#hooks.atWork !== undefined) throw new ConversationOver();
+      return;
+    }
     this.ledger?.retention.add(typeof message === "string" ? Buffer.from(message) : message);
   }
 
@@ -140,20 +165,13 @@ export class Dialogue implements Hooked, Receiver {
   }
 
   writable(): Promise<void> | undefined {
-    if (this.#output === "over") return nextTurn();
+    if (!this.#isHeard) return Promise.reject(new ConversationOver());
     const isAway = this.#output === "kept";
     const mustWait = this.awaitsAck || (isAway && this.ledger?.retention.isFull === true);
-    if (!mustWait) return isAway ? undefined : (this.connection.writable() ?? this.#breathe());
+    if (!mustWait)
+      return isAway ? undefined : (this.connection.writable() ?? (this.#share ??= new Share()).spent());
     this.#listen();
     return (this.#room ??= new Gate()).wait();
-  }
-
-  /** Whoever sends without end, and never has to wait, lets the others have a turn all the same. */
-  #breathe(): Promise<void> | undefined {
-    const { written, finishing } = this.connection;
-    if (!finishing && Math.abs(written - this.#breathedAt) < PAUSE_OUTPUT_BYTES) return undefined;
-    this.#breathedAt = written;
-    return nextTurn();
   }
 
   aside(text: string): void {
@@ -258,6 +276,7 @@ export class Dialogue implements Hooked, Receiver {
     this.#input = this.#output = "over";
     this.#isOdd = true;
     this.#farewell = farewell;
+    this.unheard();
     if (isAway) return;
     this.ledger?.acknowledge();
     if (this.#control) this.connection.sendControl(farewell);
@@ -293,6 +312,14 @@ export class Dialogue implements Hooked, Receiver {
     this.connection.retain(undefined);
   }
 
+  /** Nobody hears any more what the service says: time to tell a hook that is still at work. */
+  unheard(): void {
+    if (!this.#isHeard) return;
+    this.#isHeard = false;
+    this.#abort?.abort(new ConversationOver());
+    this.#room?.open();
+  }
+
   /** The client is gone while a hook is at work. */
   cutService(): void {
     this.#hooks.cut();
@@ -301,7 +328,8 @@ export class Dialogue implements Hooked, Receiver {
   /** It is over for the service. */
   closeService(): void {
     this.#output = "over";
-    this.#room?.open();
+    this.unheard();
+    if (this.#hooks.atWork !== undefined) setTimeout(() => (this.#isLeft = true), this.#leftHookMs).unref();
     this.#hooks.close();
   }
 
@@ -366,11 +394,6 @@ export class Dialogue implements Hooked, Receiver {
     this.#room?.open();
     if (this.#parked?.isInUse === true) void this.#parked.move();
   }
-}
-
-/** Resolves when everybody else has had a turn. */
-function nextTurn(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve));
 }
 
 const OVER = "the conversation is over";

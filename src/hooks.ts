@@ -1,7 +1,7 @@
 // The hooks of one conversation's service: one at work at a time, and what has to wait for it.
 
 import type { Rooms } from "./services/room.ts";
-import type { Conversation, Room, Service } from "./services/service.ts";
+import { ConversationOver, type Conversation, type Room, type Service } from "./services/service.ts";
 
 export interface HooksContext {
   service: Service;
@@ -10,6 +10,8 @@ export interface HooksContext {
 
 /** The conversation, as its hooks see it. */
 export interface Hooked extends Conversation {
+  /** Is there somebody, or may there be again, who hears what is said? */
+  readonly isHeard: boolean;
   /** A hook threw that nobody waits for. */
   fail(error: unknown): void;
   /** No more is coming, and the service has no hook to be told so. */
@@ -114,9 +116,13 @@ export class Hooks {
 
   #follow(pending: void | Promise<void>): Promise<void> | undefined {
     if (pending === undefined) return undefined;
-    this.#atWork = pending.then(() => {
+    const done = () => {
       this.#atWork = undefined;
       this.#isTaking = false;
+    };
+    this.#atWork = pending.then(done, (error: unknown) => {
+      if (!this.#isEnd(error)) throw error;
+      done();
     });
     return this.#atWork;
   }
@@ -124,9 +130,18 @@ export class Hooks {
   #unwaited(hook: () => void | Promise<void>): void {
     try {
       const pending = hook();
-      if (pending !== undefined) pending.catch((error: unknown) => this.#conversation.fail(error));
+      if (pending !== undefined) pending.catch((error: unknown) => this.#fail(error));
     } catch (error) {
-      this.#conversation.fail(error);
+      this.#fail(error);
     }
+  }
+
+  #fail(error: unknown): void {
+    if (!this.#isEnd(error)) this.#conversation.fail(error);
+  }
+
+  /** Did a hook end because its conversation has? */
+  #isEnd(error: unknown): boolean {
+    return !this.#conversation.isHeard && ConversationOver.is(error);
   }
 }

@@ -99,6 +99,10 @@ export const LINGER_BYTES = 16 * MIB;
 export const STALL_TIMEOUT_MS = 30 * SECOND;
 /** SIGTERM to the end of the last conversation, as NATS's lame-duck grace. `--drain` */
 export const DRAIN_TIMEOUT_MS = 10 * SECOND;
+/** For so long a hook is waited for whose client is gone, and so is what came before; as long as a drain. */
+export const LEFT_HOOK_MS = DRAIN_TIMEOUT_MS;
+/** What a service that sends without end may take of the event loop at a time: nobody else is to notice. */
+export const SERVICE_SHARE_MS = 2;
 /** Equal refusals that are logged one by one in a minute; the others are summed up. sshd's log_ratelimit is alike. */
 export const LOG_BURST = 10;
 export const LOG_SUMMARY_MS = 60 * SECOND;

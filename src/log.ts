@@ -36,6 +36,7 @@ export type LogEvent =
   | "users-changed"
   | "users-failed"
   | "service-failed"
+  | "service-busy"
   | "handler-failed"
   | "handler-reloaded"
   | "program-started"

@@ -8,6 +8,7 @@ import type { Store } from "./auth/store.ts";
 import {
   FRAME_TIMEOUT_MS,
   KEEPALIVE_MS,
+  LEFT_HOOK_MS,
   LOG_BURST,
   LOGIN_TIMEOUT_MS,
   MAX_ATTEMPTS,
@@ -61,6 +62,8 @@ export interface ServerOptions {
   keepaliveMs?: number;
   /** How long the session of a lost connection is kept; 0: not at all. */
   resumeForMs?: number;
+  /** For so long a hook is waited for whose client is gone. */
+  leftHookMs?: number;
   /** Do failures cost their source time? On, unless false. */
   penalties?: boolean;
   penaltyExempt?: readonly Network[];
@@ -91,6 +94,7 @@ export function settle(options: ServerOptions) {
     frameTimeoutMs = FRAME_TIMEOUT_MS,
     keepaliveMs = KEEPALIVE_MS,
     resumeForMs = RESUME_FOR_MS,
+    leftHookMs = LEFT_HOOK_MS,
     penalties = true,
     penaltyExempt = NOBODY,
     allow = NOBODY,
@@ -107,7 +111,7 @@ export function settle(options: ServerOptions) {
     maxBacklog,
     maxAttempts,
   };
-  const times = { loginTimeoutMs, frameTimeoutMs, keepaliveMs, resumeForMs };
+  const times = { loginTimeoutMs, frameTimeoutMs, keepaliveMs, resumeForMs, leftHookMs };
   const sources = { penalties, penaltyExempt, allow, deny };
   return { ...given, ...limits, ...times, ...sources, bare, logBurst };
 }

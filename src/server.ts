@@ -100,6 +100,7 @@ export class Server {
       idleTimeoutMs: options.idleTimeoutMs,
       looking: () => this.#sessions.boundMemory(),
       expired: (session) => this.#sessions.expire(session),
+      left: (session) => this.#left(session),
     });
     if (this.port !== options.port && options.port !== 0) {
       this.#log.warn("port-taken", { wanted: options.port, port: this.port });
@@ -149,8 +150,8 @@ export class Server {
     const arrival = await this.#reception.receive(id, connection, refusal, this.#listener);
     if (arrival === undefined) return;
     if (arrival.received !== undefined) return this.#resume(id, connection, arrival, arrival.received);
-    const { service, maxBacklog } = this.#options;
-    const context = { service, rooms: this.#rooms, acks: this.#acks, maxBacklog };
+    const { service, maxBacklog, leftHookMs } = this.#options;
+    const context = { service, rooms: this.#rooms, acks: this.#acks, maxBacklog, leftHookMs };
     const session = new Session(id, connection, arrival, context, this.#events);
     this.#sessions.add(session);
     session.start();
@@ -214,6 +215,14 @@ export class Server {
     if (code !== undefined) this.#options.tell?.(...code.split("\n"));
     const words = error instanceof ParleyError ? error.peerMessage : undefined;
     session.sayBye("service_failed", words ?? "the service failed");
+  }
+
+  /** Its service does not notice that the client is gone. */
+  #left(session: Session): void {
+    const { id: conn, peer, user } = session;
+    const reason = "the client is gone, and a hook is still at work: session.signal tells it";
+    this.#log.warn("service-busy", { conn, peer, user, reason });
+    session.leaveHook();
   }
 
   #closed(session: Session, error: Error | undefined): void {

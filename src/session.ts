@@ -35,6 +35,7 @@ export class Session implements DialogueEvents {
   #mayComeBack: boolean;
   #isShuttingDown = false;
   #asleepSince: number | undefined;
+  #goneSince: number | undefined;
   #bye: ByeCode | undefined;
   #over = false;
 
@@ -97,6 +98,11 @@ export class Session implements DialogueEvents {
   /** The `bye` that was said, or would have been to a client that understands it. */
   get bye(): ByeCode | undefined {
     return this.#bye;
+  }
+
+  /** Since when the client is gone for good while a hook is still at work, by `performance.now`. */
+  get goneSince(): number | undefined {
+    return this.#goneSince;
   }
 
   get over(): boolean {
@@ -168,10 +174,15 @@ export class Session implements DialogueEvents {
   /** FIN: no more input, unless `end` has said so before. */
   end(): void | Promise<void> {
     if (this.isParting) return this.connection.finish();
-    if (this.#dialogue.inputEnded) return;
+    if (this.#dialogue.inputEnded) return this.#probe();
     // A client with control frames says `end` when it has no more to say: without it, it is gone.
     if (this.arrival.control) return this.connection.terminate();
     return this.#dialogue.endInput();
+  }
+
+  /** It has said all, and now FIN: it has half closed, or is gone, and then the answer to anything is a reset. */
+  #probe(): void {
+    if (this.arrival.control) this.connection.sendControl(encodeMessage({ type: "ping", n: 0 }));
   }
 
   fail(error: unknown): void {
@@ -192,9 +203,10 @@ export class Session implements DialogueEvents {
   }
 
   cut(error: Error | undefined): void {
-    if (this.#mayComeBack)
-      this.close(error); // the hook goes on, and what it sends is kept
-    else if (error !== undefined) this.#dialogue.cutService();
+    if (this.#mayComeBack) return this.close(error); // the hook goes on, and what it sends is kept
+    this.#goneSince ??= performance.now();
+    this.#dialogue.unheard();
+    if (error !== undefined) this.#dialogue.cutService();
   }
 
   close(error: Error | undefined): void {
@@ -245,6 +257,12 @@ export class Session implements DialogueEvents {
   #part(): void {
     if (this.isParting) this.connection.endSending();
     else this.connection.finish();
+  }
+
+  /** Its client has been gone for long, and a hook is still at work: it is over all the same. */
+  leaveHook(): void {
+    this.connection.detach();
+    this.#end(undefined);
   }
 
   /** Ends it at once, without a word; `code` is for the log. */

@@ -15,12 +15,16 @@ import { encodeMessage } from "./wire/message.ts";
 export interface VigilOptions {
   frameTimeoutMs: number;
   keepaliveMs: number;
+  /** For so long a hook is waited for whose client is gone. */
+  leftHookMs: number;
   /** Undefined: silence is no reason to end a conversation. */
   idleTimeoutMs: number | undefined;
   /** Called before each look. */
   looking(): void;
   /** Told of a session that has slept for too long. */
   expired(session: Session): void;
+  /** Told of one whose client is gone, and whose service is still at work. */
+  left(session: Session): void;
 }
 
 export class Vigil {
@@ -31,7 +35,8 @@ export class Vigil {
   constructor(sessions: Iterable<Session>, options: VigilOptions) {
     this.#sessions = sessions;
     this.#options = options;
-    const shortest = Math.min(options.frameTimeoutMs, options.keepaliveMs, options.idleTimeoutMs ?? Infinity);
+    const { frameTimeoutMs, keepaliveMs, leftHookMs, idleTimeoutMs = Infinity } = options;
+    const shortest = Math.min(frameTimeoutMs, keepaliveMs, leftHookMs, idleTimeoutMs);
     this.#timer = setInterval(() => this.#look(), Math.max(25, Math.min(1000, shortest / 4)));
   }
 
@@ -43,11 +48,12 @@ export class Vigil {
     const now = performance.now();
     this.#options.looking();
     for (const session of this.#sessions) {
-      const { asleepSince, connection } = session;
+      const { asleepSince, goneSince, connection } = session;
       if (asleepSince !== undefined) {
         if (now - asleepSince >= (session.arrival.resumption?.forMs ?? 0)) this.#options.expired(session);
         continue;
       }
+      if (goneSince !== undefined && now - goneSince >= this.#options.leftHookMs) this.#options.left(session);
       if (connection.finishing) continue;
       if (session.sighting === undefined) connection.keepAlive();
       session.sighting ??= new Sighting(session, now);

@@ -35,9 +35,11 @@ export interface Session {
   readonly peer: string;
   /** Yours; undefined at first. */
   data: unknown;
+  /** Aborted when the client has gone or the conversation is over: for a hook that goes on for long. */
+  readonly signal: AbortSignal;
   /** Sends one message: text as UTF-8, bytes as they are. Nothing happens once the conversation is over. */
   send(message: string | Uint8Array): void;
-  /** Resolves when the client has read enough for more to be sent; undefined when it has. */
+  /** Resolves when the client has read enough for more to be sent, undefined when it has; rejects when it has gone. */
   writable(): Promise<void> | undefined;
   /** The text of a payload. Throws when it is not UTF-8, which ends the conversation and says why. */
   text(payload: Uint8Array): string;

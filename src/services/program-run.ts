@@ -56,15 +56,18 @@ export class Run {
     this.#input.end();
   }
 
-  /** What it says, message by message, until nothing of it is left to say anything; read no faster than asked for. */
-  async *output(): AsyncGenerator<Uint8Array> {
-    for await (const chunk of this.#output) yield* this.#codec.push(chunk);
+  /**
+   * The messages that it says, those of a chunk together, until nothing of it is left to say anything; read no faster than
+   * asked for.
+   */
+  async *output(): AsyncGenerator<Iterable<Uint8Array>> {
+    for await (const chunk of this.#output) yield this.#codec.push(chunk);
     const last = this.#codec.end();
-    if (last !== undefined) yield last;
+    if (last !== undefined) yield [last];
   }
 
   /** Tells each line of its standard error; resolves when there are no more. */
-  async errors(tell: (line: string) => Promise<void>): Promise<void> {
+  async errors(tell: (line: string) => void | Promise<void>): Promise<void> {
     const { stderr } = this.#child;
     if (!(stderr instanceof ReadableStream)) return;
     const splitter = new LineSplitter(NEWLINE, Infinity);

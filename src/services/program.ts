@@ -10,7 +10,8 @@ import { messageOf, ParleyError, systemCode } from "../errors.ts";
 import type { LogFields, Logger } from "../log.ts";
 import { codecFor, type ProgramIo } from "./program-io.ts";
 import { Run } from "./program-run.ts";
-import type { Conversation, Service } from "./service.ts";
+import { nextTurn, Share } from "../turn.ts";
+import { ConversationOver, type Conversation, type Service } from "./service.ts";
 
 export const STDERR_WAYS = ["log", "client", "both"] as const;
 /** Where a program's standard error goes, line by line. */
@@ -106,17 +107,21 @@ class Program implements Service {
   /** From its first output to its end. */
   async #follow(session: Conversation, run: Run, facts: LogFields): Promise<void> {
     const { stderr, log } = this.#options;
-    const errors = run.errors(async (line) => {
+    const share = new Share();
+    const errors = run.errors((line) => {
       if (stderr !== "client") log.info("program-stderr", { ...facts, text: line });
-      if (stderr === "log") return;
+      if (stderr === "log") return share.spent();
       session.aside(line);
-      await session.writable();
+      return room(session);
     });
     let failure: unknown;
     try {
-      for await (const message of run.output()) {
-        session.send(message);
-        await session.writable();
+      for await (const messages of run.output()) {
+        for (const message of messages) {
+          session.send(message);
+          const full = room(session);
+          if (full !== undefined) await full; // no turn for each message: that would be a write for each, too
+        }
       }
     } catch (error) {
       failure = error;
@@ -146,4 +151,12 @@ class Program implements Service {
       PARLEY_SERVICE: basename(argv[0]),
     };
   }
+}
+
+/** As {@link Conversation.writable}; what a program says to nobody is read nevertheless, so that it comes to its end. */
+function room(session: Conversation): Promise<void> | undefined {
+  return session.writable()?.catch((error: unknown) => {
+    if (!ConversationOver.is(error)) throw error;
+    return nextTurn();
+  });
 }

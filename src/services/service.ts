@@ -1,6 +1,25 @@
 // What a service is, and what it sees of a conversation. The hooks are those of Bun's and crossws' sockets. The same words
 // stand in handler-types.ts, for whoever writes a handler file.
 
+/**
+ * Nobody hears any more what is said: the client is gone for good, or the conversation over. What {@link
+ * Conversation.writable} rejects with, and the reason of its `signal`; a hook that ends with it, or because of it, is done.
+ */
+export class ConversationOver extends Error {
+  override name = "ConversationOver";
+
+  constructor() {
+    super("the conversation is over");
+  }
+
+  /** Is it the reason, or the reason of the reason, as `fetch` and timers have it? */
+  static is(error: unknown): boolean {
+    return (
+      error instanceof ConversationOver || (error instanceof Error && error.cause instanceof ConversationOver)
+    );
+  }
+}
+
 /** A conversation after login, as a service sees it. */
 export interface Conversation {
   /** Number of the connection, as in the log. */
@@ -11,9 +30,17 @@ export interface Conversation {
   readonly peer: string;
   /** The service's own, undefined at first. */
   data: unknown;
-  /** Sends one message: text as UTF-8, bytes as they are; they may be changed afterwards. Silent once it is over. */
+  /** Aborted once nobody hears any more what is said: for a hook that goes on for long. */
+  readonly signal: AbortSignal;
+  /**
+   * Sends one message: text as UTF-8, bytes as they are; they may be changed afterwards. Silent once it is over, but
+   * for a hook that is still at work ten seconds later: there it throws.
+   */
   send(message: string | Uint8Array): void;
-  /** Resolves when the client has read enough for more to be sent; undefined when it has. For whoever sends without end. */
+  /**
+   * Resolves when the client has read enough for more to be sent, and others had a turn; undefined when more can be sent at
+   * once. Rejects once nobody hears any more. For whoever sends without end.
+   */
   writable(): Promise<void> | undefined;
   /** The text of a payload. @throws {MessageError} when it is not UTF-8: let it end the conversation. */
   text(payload: Uint8Array): string;
@@ -38,7 +65,7 @@ export interface Room {
  * What answers. All hooks but `message` may be left out.
  *
  * A hook may return a promise; nothing further of this conversation is delivered until it settles, but for `close` when
- * the conversation was ended from this side. A hook that throws ends its own conversation, and no other.
+ * the conversation was ended from this side, or the client has been gone for ten seconds. A hook that throws ends its own conversation, and no other.
  */
 export interface Service {
   /** Set where messages are lines, so that a stream of bytes cut into messages would not stay what it was. */

@@ -40,6 +40,13 @@ describe("a group that ignores TERM is gone", () => {
   test.each<[string, (peer: Peer) => void]>([
     ["a reset", (peer) => peer.reset()],
     [
+      "end, then nobody",
+      (peer) => {
+        peer.control({ type: "end" });
+        peer.socket.destroy();
+      },
+    ],
+    [
       "end, then FIN, then nobody",
       (peer) => {
         peer.control({ type: "end" });
@@ -150,7 +157,7 @@ test("the caller's own process group hears of none of it", async () => {
 });
 
 describe("bounded:", () => {
-  const EITHER = "read x; if [ $x = cat ]; then exec cat; fi; $x";
+  const EITHER = 'read -r x; if [ "$x" = cat ]; then exec cat; fi; eval "$x"';
 
   /** Round trips of somebody else, who must not notice. */
   async function talk(peer: Peer): Promise<void> {
@@ -159,6 +166,28 @@ describe("bounded:", () => {
       expect(await within("an answer", peer.text())).toBe(`message ${i}`);
     }
   }
+
+  test.each([
+    ["answers", []],
+    ["complaints, logged", ["--log", "/dev/null"]],
+    ["complaints, told", ["--program-stderr", "client"]],
+  ])("endless %s for a client that reads them", async (what, flags) => {
+    await using server = await serveSh(EITHER, flags);
+    using reader = await Peer.connect(server.port);
+    using other = await Peer.connect(server.port);
+    for (const peer of [reader, other]) await peer.enter({ control: true });
+    const before = residentBytes(server.pid);
+    reader.socket.removeAllListeners("data").on("data", () => undefined);
+    if (what === "answers") reader.send("exec yes");
+    else reader.send("exec yes >&2");
+    other.send("cat");
+    await talk(other);
+    expect(residentBytes(server.pid) - before).toBeLessThan(64 * MIB);
+    reader.reset();
+    await until("programs", 1, () => childrenOf(server.pid).length);
+    other.reset();
+    await server.stop();
+  });
 
   test("100 MB for a program that reads nothing", async () => {
     await using server = await serveSh(EITHER);
