@@ -7,7 +7,7 @@
 import { existsSync } from "node:fs";
 import { dirname, resolve, sep } from "node:path";
 import { messageOf, ParleyError } from "../errors.ts";
-import type { Conversation, Service } from "./service.ts";
+import { ConversationOver, type Conversation, type Service } from "./service.ts";
 
 /** `unusable`: the module does not load, or is none. `threw`: a hook did. `hint` holds the lines of code around it. */
 export class HandlerError extends ParleyError<"unusable" | "threw"> {
@@ -136,8 +136,8 @@ function hooksOf(exported: unknown): Service | undefined {
 }
 
 function asHandlerError(error: unknown, path: string): Error {
-  // Ours go their own way: text that is none, for one, is the peer's fault.
-  if (error instanceof ParleyError) return error;
+  // Ours go their own way: text that is none, for one, is the peer's fault; and that nobody hears it is nobody's.
+  if (error instanceof ParleyError || (error instanceof Error && ConversationOver.is(error))) return error;
   const place = placeOf(error, path);
   const where = place === undefined ? "" : `, at ${place}`;
   return new HandlerError("threw", `${firstLine(error)}${where}`, { hint: frameOf(error), cause: error });

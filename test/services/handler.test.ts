@@ -315,3 +315,21 @@ describe("loaded again", () => {
     expect((await converse(server, [""])).texts).toEqual(["last"]);
   });
 });
+
+test.each([
+  ["what it awaits", "for (;;) { s.send('more'); await s.writable(); }"],
+  [
+    "the signal of a timer",
+    "for (;;) { s.send('tick'); await sleep(1000, undefined, { signal: s.signal }); }",
+  ],
+])("a hook that ends with its client, by %s, is no failure", async (_, loop) => {
+  await using server = await serveHandler(`
+    import { setTimeout as sleep } from "node:timers/promises";
+    export default { async open(s) { ${loop} }, message() {} };`);
+  using peer = await server.peer();
+  await peer.enter();
+  await peer.text();
+  peer.reset();
+  await server.event("disconnected");
+  expect(server.events.filter(({ level }) => level === "error")).toEqual([]);
+});
