@@ -130,7 +130,8 @@ export class Dialogue implements Hooked, Receiver {
   /** Opens the service and lets the connection deliver. `keeps`: what is sent, until it is acknowledged. */
   start(keeps: boolean): void {
     if (keeps) this.connection.retain(this.ledger?.retention);
-    this.connection.deliver(this, () => this.#hold(this.#hooks.open()));
+    // Its credential may have ended just now, and `bye` been said.
+    this.connection.deliver(this, () => (this.#isHeard ? this.#hold(this.#hooks.open()) : undefined));
   }
 
   // --- for the service ---
@@ -174,9 +175,10 @@ export class Dialogue implements Hooked, Receiver {
     return (this.#room ??= new Gate()).wait();
   }
 
-  aside(text: string): void {
-    if (!this.#control || this.connection.finishing) return;
+  aside(text: string): boolean {
+    if (!this.#control || this.connection.finishing) return false;
     this.connection.sendControl(encodeMessage({ type: "stderr", text: text.slice(0, MAX_ASIDE_LENGTH) }));
+    return true;
   }
 
   room(name: string): Room {

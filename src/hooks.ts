@@ -26,6 +26,7 @@ export class Hooks {
   #isTaking = false;
   #letGo: (() => void) | undefined;
   #joined: Set<Room> | undefined;
+  #isOpen = false;
   #isClosed = false;
 
   constructor({ service, rooms }: HooksContext, conversation: Hooked) {
@@ -50,6 +51,7 @@ export class Hooks {
   }
 
   open(): Promise<void> | undefined {
+    this.#isOpen = true;
     return this.#follow(this.#service.open?.(this.#conversation));
   }
 
@@ -83,7 +85,7 @@ export class Hooks {
     if (this.#isClosed) return;
     this.#isClosed = true;
     for (const room of this.#joined ?? []) room.leave(this.#conversation);
-    this.#unwaited(() => this.#service.close?.(this.#conversation));
+    if (this.#isOpen) this.#unwaited(() => this.#service.close?.(this.#conversation));
   }
 
   /** The room of that name, with the conversation in it until it is over. */

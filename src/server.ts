@@ -256,7 +256,6 @@ export class Server {
   async stop(drainMs: number = DRAIN_TIMEOUT_MS): Promise<number> {
     const cutBefore = this.#cut;
     this.#vigil.stop();
-    this.#acks.stop();
     this.#log.info("stopping", { connections: this.connections, sessions: this.sessions });
     this.#listener.stop();
     const talking = new Set([...this.#sessions].map(({ connection }) => connection));
@@ -267,6 +266,7 @@ export class Server {
     await drain(this.#sessions, () => this.connections, drainMs);
     const hurried = this.#hurried; // somebody asked again
     this.terminate();
+    this.#acks.stop();
     await this.#options.service.stop?.(hurried);
     this.#unwatch?.();
     this.#reception.close();

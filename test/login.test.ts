@@ -6,6 +6,7 @@ import type { Token } from "../src/auth/document.ts";
 import { parseToken, proveToken, TOKEN_LABEL, type TokenParts } from "../src/auth/token.ts";
 import { disableUser, removeUser, revokeTokens, setPassword } from "../src/auth/accounts.ts";
 import { Store } from "../src/auth/store.ts";
+import type { Service } from "../src/services/service.ts";
 import { frame, type Peer } from "./support/peer.ts";
 import { PASSWORD, startServer } from "./support/server.ts";
 
@@ -270,6 +271,28 @@ describe("token", () => {
     expect(await first.message()).toMatchObject({ type: "bye", code: "revoked" });
     using third = await server.peer();
     expect((await present(third, parts))["code"]).toBe("token_refused");
+  });
+
+  test("one that is over as it begins opens no service", async () => {
+    const calls: string[] = [];
+    const service: Service = {
+      open: () => void calls.push("open"),
+      message: () => undefined,
+      close: () => void calls.push("close"),
+    };
+    await using server = await startServer({ service });
+    using first = await server.peer();
+    const parts = tokenOf(await first.logIn("ann", PASSWORD));
+    first.end();
+    await first.closed;
+    await server.event("disconnected");
+    expect(calls).toEqual(["open", "close"]);
+    using second = await server.peer();
+    await present(second, parts, { logout: true });
+    expect(await second.message()).toMatchObject({ type: "bye", code: "revoked" });
+    second.end();
+    await second.closed;
+    expect(calls).toEqual(["open", "close"]);
   });
 });
 

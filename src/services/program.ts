@@ -109,10 +109,9 @@ class Program implements Service {
     const { stderr, log } = this.#options;
     const share = new Share();
     const errors = run.errors((line) => {
-      if (stderr !== "client") log.info("program-stderr", { ...facts, text: line });
-      if (stderr === "log") return share.spent();
-      session.aside(line);
-      return room(session);
+      const isTold = stderr !== "log" && session.aside(line);
+      if (stderr !== "client" || !isTold) log.info("program-stderr", { ...facts, text: line });
+      return isTold ? room(session) : share.spent();
     });
     let failure: unknown;
     try {

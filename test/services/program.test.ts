@@ -240,6 +240,15 @@ describe("standard error", () => {
     expect(logged).toEqual(inLog ? ["first", "no end"] : []);
   });
 
+  test("goes to the log when the client has no way to hear it", async () => {
+    await using server = await runProgram(sh("echo lost >&2; echo out"), { stderr: "client" });
+    using peer = await server.peer();
+    await peer.enter({ control: false });
+    expect(await peer.text()).toBe("out");
+    const said = () => server.notes.filter(({ event }) => event === "program-stderr").length;
+    await until("lines in the log", 1, said);
+  });
+
   test("a long line is cut into several, none of it lost", async () => {
     await using server = await runProgram(
       sh("head -c 10000 /dev/zero | tr '\\0' x >&2; echo >&2; echo y >&2"),
