@@ -6,7 +6,7 @@
 // Lines are collected for one turn of the event loop and written together; `flush` writes at once. A log that cannot be
 // written (a full disk) never stops the server: what it lost is counted, and said when it can be.
 
-import { closeSync, fsyncSync, openSync, writeSync } from "node:fs";
+import { closeSync, constants, fsyncSync, openSync, writeSync } from "node:fs";
 import { createConsola, type ConsolaReporter, type LogObject } from "consola/core";
 import { ParleyError, messageOf, systemCode } from "./errors.ts";
 import { escapeLine } from "./escape.ts";
@@ -127,6 +127,23 @@ function jsonLine(entry: LogObject): string {
   );
 }
 
+const { O_WRONLY, O_APPEND, O_CREAT, O_NONBLOCK } = constants;
+
+/** Opens a log, and waits for nobody: not for a reader of a pipe, neither here nor in a write (fifo(7)). */
+function openForAppending(path: string): number {
+  try {
+    return openSync(path, O_WRONLY | O_APPEND | O_CREAT | O_NONBLOCK, 0o600);
+  } catch (error) {
+    const code = systemCode(error);
+    const reason =
+      code === "ENXIO" ? "it is a pipe that nobody reads, or a socket" : (code ?? messageOf(error));
+    throw new ParleyError("failed", `cannot write the log ${path}: ${reason}`, {
+      hint: "choose another place with --log FILE",
+      cause: error,
+    });
+  }
+}
+
 const NEWLINE = 0x0a;
 
 class AppendFile {
@@ -147,18 +164,7 @@ class AppendFile {
     this.#path = path;
     this.#sayLost = sayLost;
     this.#onLoss = onLoss;
-    try {
-      this.#fd = openSync(path, "a", 0o600);
-    } catch (error) {
-      throw new ParleyError(
-        "failed",
-        `cannot write the log ${path}: ${systemCode(error) ?? messageOf(error)}`,
-        {
-          hint: "choose another place with --log FILE",
-          cause: error,
-        },
-      );
-    }
+    this.#fd = openForAppending(path);
   }
 
   append(line: string): void {
@@ -190,7 +196,7 @@ class AppendFile {
 
   reopen(): void {
     this.#write();
-    const fd = openSync(this.#path, "a", 0o600);
+    const fd = openForAppending(this.#path);
     if (this.#fd !== undefined) closeSync(this.#fd);
     this.#fd = fd;
     this.#torn = false;

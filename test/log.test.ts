@@ -1,7 +1,8 @@
 // The log: one event a line whatever its fields hold, nothing swallowed, nothing lost.
 
 import { describe, expect, test } from "bun:test";
-import { readFileSync, renameSync, statSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { closeSync, constants, openSync, readFileSync, readSync, renameSync, statSync } from "node:fs";
 import { openLog, type LogFile, type LogFileOptions } from "../src/log.ts";
 import { tempFolder } from "./support/folder.ts";
 
@@ -105,4 +106,49 @@ test("a log that cannot be opened says where, and what to do", () => {
   expect(() => openLog({ path: "/nowhere/parley.log", level: "info", format: "text" })).toThrow(
     "cannot write the log /nowhere/parley.log: ENOENT",
   );
+});
+
+describe("a pipe", () => {
+  /** Bytes; a pipe holds 64 KiB (pipe(7)). */
+  const MORE_THAN_A_PIPE = 1024 * 1024;
+  const open = (path: string, losses: string[] = []) =>
+    openLog({ path, level: "info", format: "text", onLoss: (reason) => losses.push(reason) });
+
+  test("that nobody reads is refused, not waited for, also where it takes the place of a log", () => {
+    using folder = tempFolder();
+    const path = `${folder.path}/parley.log`;
+    const log = open(path);
+    renameSync(path, `${path}.1`);
+    execFileSync("mkfifo", [path]);
+    const reason = `cannot write the log ${path}: it is a pipe that nobody reads`;
+    expect(() => open(path)).toThrow(reason);
+    expect(() => log.reopen()).toThrow(reason);
+    log.info("connected");
+    log.close();
+    expect(readFileSync(`${path}.1`, "utf8")).toContain("connected");
+  });
+
+  test("whose reader is slow or gone costs lines, which are counted, and nobody's time", async () => {
+    using folder = tempFolder();
+    const path = `${folder.path}/pipe`;
+    execFileSync("mkfifo", [path]);
+    const reader = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+    const losses: string[] = [];
+    const log = open(path, losses);
+    /** Says it, and what can be read then. */
+    const say = async (reason: string) => {
+      log.info("connected", { reason });
+      await new Promise((resolve) => setImmediate(resolve));
+      const bytes = Buffer.alloc(2 * MORE_THAN_A_PIPE);
+      return bytes.toString("utf8", 0, readSync(reader, bytes));
+    };
+    expect(await say("one")).toEndWith(" connected reason=one\n");
+    await say("x".repeat(MORE_THAN_A_PIPE));
+    expect(losses).toEqual(["EAGAIN"]);
+    expect(await say("two")).toMatch(/^\n.* log-lost lines=1\n.* connected reason=two\n$/);
+    closeSync(reader);
+    log.info("connected");
+    log.close();
+    expect(losses).toEqual(["EAGAIN", "EPIPE"]);
+  });
 });

@@ -1,10 +1,11 @@
 // The log of parley serve: every event a line, in order, in both formats, and across a rotation.
 
+import { execFileSync } from "node:child_process";
 import { existsSync, readFileSync, renameSync } from "node:fs";
 import { join } from "node:path";
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { until } from "../support/attack.ts";
-import { addUser, PASSWORD, run, serve } from "../support/executable.ts";
+import { addUser, cleanEnv, EXECUTABLE, PASSWORD, run, serve } from "../support/executable.ts";
 import { tempFolder } from "../support/folder.ts";
 import { Peer } from "../support/peer.ts";
 
@@ -127,4 +128,39 @@ test("SIGHUP opens it anew after a rename, and no line is lost", async () => {
   }
   expect(count(before, "listening")).toBe(1);
   expect(count(after, "stopped")).toBe(1);
+});
+
+test("a pipe that nobody reads is refused at once", async () => {
+  using folder = tempFolder();
+  const log = join(folder.path, "pipe");
+  execFileSync("mkfifo", [log]);
+  const { exitCode, stdout, stderr } = await run(["serve", "--port", "0", "--auth", "none", "--log", log]);
+  expect({ exitCode, stdout, stderr }).toEqual({
+    exitCode: 1,
+    stdout: "",
+    stderr:
+      `parley: error: cannot write the log ${log}: it is a pipe that nobody reads, or a socket\n` +
+      "parley: hint: choose another place with --log FILE\n",
+  });
+});
+
+test("/dev/stderr may be a pipe", async () => {
+  using folder = tempFolder();
+  // A pipe of the shell's own: what a test holds is a socket.
+  const command = `"$@" --log /dev/stderr 2>&1 >/dev/null | sed -u p`;
+  const argv = [EXECUTABLE, "serve", "--port", "0", "--auth", "none"];
+  await using server = Bun.spawn(["sh", "-c", command, "sh", ...argv], {
+    env: cleanEnv(folder.path),
+    stdin: "ignore",
+    stdout: "pipe",
+    stderr: "ignore",
+  });
+  let said = "";
+  const decoder = new TextDecoder();
+  for await (const chunk of server.stdout) {
+    said += decoder.decode(chunk, { stream: true });
+    const pid = / listening .* pid=(\d+) /.exec(said)?.[1];
+    if (pid !== undefined && !said.includes(" stopping ")) process.kill(Number(pid), "SIGTERM");
+  }
+  expect(said).toContain(" stopped ");
 });
