@@ -102,7 +102,10 @@ function openForReading(path: string): number {
 }
 
 function checkPlain(path: string, stats: Stats): void {
-  if (!stats.isFile()) throw new FileError("unreadable", `${path} is not a plain file`);
+  if (stats.isFile()) return;
+  throw new FileError("unreadable", `${path} is not a plain file`, {
+    hint: "name a plain file: no folder, pipe or device will do",
+  });
 }
 
 /** Follows symbolic links of the last part by hand: `realpath` of a file fails while another process renames (measured). */

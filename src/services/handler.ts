@@ -4,9 +4,10 @@
 // A module that does not load leaves the old code at work. What its hooks throw ends their own conversation, and the log
 // says where in the user's file it happened.
 
-import { existsSync } from "node:fs";
+import { existsSync, statSync } from "node:fs";
 import { dirname, resolve, sep } from "node:path";
 import { messageOf, ParleyError } from "../errors.ts";
+import { shellQuote } from "../shell-quote.ts";
 import { ConversationOver, type Conversation, type Service } from "./service.ts";
 
 /** `unusable`: the module does not load, or is none. `threw`: a hook did. `hint` holds the lines of code around it. */
@@ -31,11 +32,6 @@ export class Handler implements Service {
   /** @throws {HandlerError} `unusable`. */
   static async load(file: string): Promise<Handler> {
     const path = resolve(file);
-    if (!existsSync(path)) {
-      throw new HandlerError("unusable", `there is no file ${path}`, {
-        hint: `write a first one with: parley serve --init ${file}`,
-      });
-    }
     return new Handler(path, await importHooks(path));
   }
 
@@ -104,9 +100,23 @@ function ownFiles(): string[] {
   );
 }
 
+/** Of what is no file Bun only says that it cannot find it, under a name that means nothing to anybody. */
+function checkFile(path: string): void {
+  if (!existsSync(path)) {
+    throw new HandlerError("unusable", `there is no file ${path}`, {
+      hint: `write a first one with: parley serve --init ${shellQuote(path)}`,
+    });
+  }
+  if (statSync(path).isFile()) return;
+  throw new HandlerError("unusable", `${path} is not a plain file`, {
+    hint: "a handler is a file of TypeScript or JavaScript",
+  });
+}
+
 let loads = 0;
 
 async function importHooks(path: string): Promise<Service> {
+  checkFile(path);
   // Bun's `require.cache` holds ES modules too: forgetting them is what makes `import` read the files again (measured).
   for (const file of ownFiles()) delete require.cache[file];
   let module: Record<string, unknown>;

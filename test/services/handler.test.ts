@@ -1,5 +1,6 @@
 // A handler file as a service: its forms, what holds it back, what it throws, and how it is loaded again.
 
+import { execFileSync } from "node:child_process";
 import { mkdirSync, renameSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { afterEach, beforeEach, describe, expect, setDefaultTimeout, test } from "bun:test";
@@ -93,9 +94,22 @@ describe("what is refused, with what to do:", () => {
     expect((failure as { hint?: string }).hint?.length).toBeGreaterThan(0);
   });
 
-  test("a file that is not there", async () => {
-    const failure: unknown = await Handler.load(join(folder.path, "x.ts")).catch((error: unknown) => error);
-    expect(failure).toMatchObject({ code: "unusable", hint: expect.stringContaining("--init") as string });
+  const refusal = (path: string) => Handler.load(path).catch((error: unknown) => error);
+
+  test("a file that is not there, with a command that can be pasted", async () => {
+    const path = join(folder.path, "my greet.ts");
+    expect(await refusal(path)).toMatchObject({
+      code: "unusable",
+      message: `there is no file ${path}`,
+      hint: `write a first one with: parley serve --init '${path}'`,
+    });
+  });
+
+  test("a pipe, for which nobody waits, and a folder", async () => {
+    const pipe = join(folder.path, "pipe.ts");
+    execFileSync("mkfifo", [pipe]);
+    for (const path of [pipe, folder.path])
+      expect(await refusal(path)).toMatchObject({ code: "unusable", message: `${path} is not a plain file` });
   });
 });
 
