@@ -11,6 +11,7 @@ import { Handler } from "../services/handler.ts";
 import { PROGRAM_IOS } from "../services/program-io.ts";
 import { program, STDERR_WAYS } from "../services/program.ts";
 import type { Service } from "../services/service.ts";
+import { shellQuote } from "../shell-quote.ts";
 import type { Terminal } from "../terminal.ts";
 import type { ServeFlags } from "./serve-flags.ts";
 
@@ -105,12 +106,16 @@ export function writeFirstHandler(file: string, terminal: Terminal): void {
     throw new ParleyError("failed", `${path} is there already`, { hint: "nothing was changed" });
   const types = join(dirname(path), "parley.d.ts");
   try {
-    writeFileSync(path, HANDLER_TEMPLATE.replace("NAME", basename(path)), { flag: "wx", mode: 0o644 });
+    writeFileSync(
+      path,
+      HANDLER_TEMPLATE.replace("NAME", () => shellQuote(basename(path))),
+      { flag: "wx", mode: 0o644 },
+    );
     if (!existsSync(types) || readFileSync(types, "utf8") !== HANDLER_TYPES)
       writeFileSync(types, HANDLER_TYPES);
   } catch (error) {
     throw new ParleyError("failed", `cannot write ${path}: ${systemCode(error) ?? messageOf(error)}`);
   }
   terminal.say(`wrote ${path}, and its types beside it`);
-  terminal.say(`run it: parley serve --handler ${file} --watch`);
+  terminal.say(`run it: parley serve --handler ${shellQuote(file)} --watch`);
 }

@@ -172,6 +172,13 @@ test("--init writes a handler and its types, which agree and work; it overwrites
   await server.stop();
 });
 
+test("--init quotes a name with a space, in what it says and in what it writes", async () => {
+  const { stderr } = await run(["serve", "--init", "my greet.ts"], { cwd: folder.path });
+  expect(stderr).toContain("run it: parley serve --handler 'my greet.ts' --watch\n");
+  const written = readFileSync(join(folder.path, "my greet.ts"), "utf8");
+  expect(written).toContain("parley serve --handler 'my greet.ts' --watch\n");
+});
+
 test("what --init writes is checked by the types beside it", async () => {
   const path = join(folder.path, "greet.ts");
   await run(["serve", "--init", path]);
