@@ -116,8 +116,9 @@ function textLine(entry: LogObject): string {
 
 /** Text that cannot be mistaken for two fields: escaped, and in quotes where it holds a space, a quote or `=`. */
 function quote(text: string): string {
-  const escaped = escapeLine(text);
-  return /^[^\s"=]+$/.test(escaped) ? escaped : `"${escaped.replace(/["\\]/g, "\\$&")}"`;
+  if (/^[^\s"=]+$/.test(text)) return escapeLine(text);
+  // First what acts in quotes: escapeLine's own backslashes are not to be escaped again.
+  return `"${escapeLine(text.replace(/["\\]/g, "\\$&"))}"`;
 }
 
 function jsonLine(entry: LogObject): string {

@@ -27,6 +27,18 @@ describe("text", () => {
     );
   });
 
+  test.each([
+    ["a b", '"a b"'],
+    ["a\nb", '"a\\nb"'],
+    ['1 | a("\t");\n    ^', '"1 | a(\\"\\t\\");\\n    ^"'],
+    ["C:\\new", "C:\\new"],
+    ["C:\\new folder", '"C:\\\\new folder"'],
+    ["", '""'],
+  ])("%j is written as %s: escaped once", (reason, written) => {
+    const [line] = withLog({}, (log) => log.error("handler-failed", { reason }));
+    expect(line).toEndWith(` handler-failed reason=${written}`);
+  });
+
   test("a value can forge neither a line nor a field, nor act on a terminal", () => {
     const lines = withLog({}, (log) => log.warn("refused", { user: HOSTILE, reason: "a b=c" }));
     expect(lines).toHaveLength(1);
