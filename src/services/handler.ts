@@ -4,7 +4,7 @@
 // A module that does not load leaves the old code at work. What its hooks throw ends their own conversation, and the log
 // says where in the user's file it happened.
 
-import { existsSync, statSync } from "node:fs";
+import { existsSync, readFileSync, statSync } from "node:fs";
 import { dirname, resolve, sep } from "node:path";
 import { messageOf, ParleyError } from "../errors.ts";
 import { shellQuote } from "../shell-quote.ts";
@@ -95,9 +95,12 @@ export class Handler implements Service {
 /** What is loaded of the user's own: neither the executable's modules nor packages. */
 function ownFiles(): string[] {
   return Object.keys(require.cache).filter(
-    (file) =>
-      file.startsWith(sep) && !file.startsWith("/$bunfs") && !file.includes(`${sep}node_modules${sep}`),
+    (file) => isOwn(file) && !file.includes(`${sep}node_modules${sep}`),
   );
+}
+
+function isOwn(file: string): boolean {
+  return file.startsWith(sep) && !file.startsWith("/$bunfs");
 }
 
 /** Of what is no file Bun only says that it cannot find it, under a name that means nothing to anybody. */
@@ -155,6 +158,8 @@ function asHandlerError(error: unknown, path: string): Error {
 
 function firstLine(error: unknown): string {
   const first = firstOf(error);
+  const missing = missingOf(first);
+  if (missing !== undefined) return `there is no ${missing.isFile ? "module" : "package"} ${missing.name}`;
   const name = first instanceof Error && first.name !== "BuildMessage" ? `${first.name}: ` : "";
   return `${name}${messageOf(first).split("\n", 1)[0] ?? ""}`;
 }
@@ -163,26 +168,67 @@ function firstLine(error: unknown): string {
 function placeOf(error: unknown, path: string): string | undefined {
   const first = firstOf(error);
   if (typeof first !== "object" || first === null) return undefined;
+  const missing = missingOf(first);
+  if (missing !== undefined) return missing.place;
   if ("position" in first && typeof first.position === "object" && first.position !== null) {
     const { file, line, column } = first.position as Record<string, unknown>;
     if (typeof file === "string") return `${file}:${String(line)}:${String(column)}`;
   }
   if (!("stack" in first)) return undefined;
-  const places = String(first.stack)
-    .replaceAll(/\?load=\d+/g, "")
-    .matchAll(/(?:\(|^\s*at )(\/.*?:\d+:\d+)\)?$/gm);
+  const places = withoutLoad(String(first.stack)).matchAll(/(?:\(|^\s*at )(\/.*?:\d+:\d+)\)?$/gm);
   return [...places].map(([, place = ""]) => place).find((place) => place.startsWith(dirname(path)));
 }
 
-/** The lines of code around an error, with file and line, as Bun shows them. */
-function frameOf(error: unknown): string {
-  const shown = Bun.inspect(firstOf(error), { colors: false }).trim();
+/** The lines of code around an error, with file and line, as Bun shows them; where there are none, undefined. */
+function frameOf(error: unknown): string | undefined {
+  const first = firstOf(error);
+  const missing = missingOf(first);
+  if (missing !== undefined) return missing.hint;
   // Our own calls say nothing to whoever wrote the handler.
-  return shown
-    .replaceAll(/\?load=\d+/g, "")
+  const lines = withoutLoad(Bun.inspect(first, { colors: false }).trim())
     .split("\n")
-    .filter((line) => !/^\s+at .*\(src\//.test(line))
-    .join("\n");
+    .filter((line) => !/^\s+at .*\(src\//.test(line));
+  return lines.length > 1 ? lines.join("\n") : undefined;
+}
+
+interface Missing {
+  name: string;
+  isFile: boolean;
+  place: string;
+  hint: string;
+}
+
+/** What is imported and not there. Of such an error Bun tells the file, and not the line. */
+function missingOf(error: unknown): Missing | undefined {
+  if (!(error instanceof Error) || error.name !== "ResolveMessage") return undefined;
+  const { specifier: name, referrer } = error as Error & { specifier: string; referrer: string };
+  const file = withoutLoad(referrer);
+  if (!isOwn(file)) return undefined;
+  const isFile = /^[./]/.test(name);
+  return {
+    name,
+    isFile,
+    place: `${file}${lineOf(file, name)}`,
+    hint: isFile
+      ? `it would be ${resolve(dirname(file), name)}`
+      : `packages are looked for in node_modules, in ${dirname(file)} and above`,
+  };
+}
+
+/** `:line` of the first that has `name` in quotes. */
+function lineOf(file: string, name: string): string {
+  try {
+    const lines = readFileSync(file, "utf8").split("\n");
+    const index = lines.findIndex((line) => line.includes(`'${name}'`) || line.includes(`"${name}"`));
+    return index < 0 ? "" : `:${index + 1}`;
+  } catch {
+    return ""; // gone meanwhile
+  }
+}
+
+/** Without what makes the name of a module new each time it is loaded. */
+function withoutLoad(text: string): string {
+  return text.replaceAll(/\?load=\d+/g, "");
 }
 
 /** A file with several mistakes is told by its first one. */

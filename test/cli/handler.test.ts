@@ -132,6 +132,11 @@ test("what a hook throws is in the log with file, line and a code frame of the u
 test.each([
   ["is not there", undefined, "there is no file"],
   ["does not compile", "export default {\n  message( {\n};", "greet.ts:"],
+  [
+    "imports what is not there",
+    "\nimport './lib.ts';",
+    "greet.ts:2 does not load: there is no module ./lib.ts\n",
+  ],
   ["exports nothing", "", "no message hook"],
 ])("--check and serve: a file that %s is 1, with file and reason", async (_, text, reason) => {
   if (text !== undefined) write("greet.ts", text);

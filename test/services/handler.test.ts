@@ -81,7 +81,21 @@ describe("what is refused, with what to do:", () => {
     ["a text", "export default 'hello';", /no message hook/],
     ["null", "export default null;", /no message hook/],
     ["a mistake in the writing", "export default {\n  message( {\n};", /greet\.ts:\d+:\d+ does not load/],
-    ["a missing import", "import './nowhere.ts';\nexport default () => {};", /nowhere/],
+    [
+      "a missing import",
+      "\nimport './nowhere.ts';\nexport default () => {};",
+      /^\/.*greet\.ts:2 does not load: there is no module \.\/nowhere\.ts$/,
+    ],
+    [
+      "a missing package",
+      'import x from "parley-none";\nexport default () => x;',
+      /^\/.*greet\.ts:1 does not load: there is no package parley-none$/,
+    ],
+    [
+      "a missing import of CommonJS",
+      "const x = require('./nowhere.cjs');",
+      /^\/.*greet\.ts:1 does not load: there is no module \.\/nowhere\.cjs$/,
+    ],
     [
       "a throw while loading",
       "\nthrow new Error('not today');",
@@ -213,6 +227,7 @@ export default {
     if (text === "null") throw null;
     if (text === "pg") throw Object.assign(new Error("in pg"), { position: "15" });
     if (text === "pg2") throw Object.assign(new Error("in pg2"), { position: undefined });
+    if (text === "import") return import("./" + "nowhere.ts");
     if (text === "number") { s.send(42); return; }
     if (text === "undefined") s.send(undefined);
     s.send("ok " + text);
@@ -226,8 +241,9 @@ export default {
     ["null", /null/],
     ["pg", /Error: in pg, at .*greet\.ts:10:\d+/],
     ["pg2", /Error: in pg2, at .*greet\.ts:11:\d+/],
-    ["number", /greet\.ts:12:\d+/],
-    ["undefined", /greet\.ts:13:\d+/],
+    ["import", /^there is no module \.\/nowhere\.ts, at \/.*greet\.ts$/],
+    ["number", /greet\.ts:13:\d+/],
+    ["undefined", /greet\.ts:14:\d+/],
   ])("%s", async (text, reason) => {
     await using server = await serveHandler(THROWER);
     using other = await server.peer();
