@@ -4,10 +4,11 @@
 // A module that does not load leaves the old code at work. What its hooks throw ends their own conversation, and the log
 // says where in the user's file it happened.
 
-import { existsSync, readFileSync, statSync } from "node:fs";
-import { dirname, resolve, sep } from "node:path";
-import { messageOf, ParleyError } from "../errors.ts";
+import { existsSync, statSync } from "node:fs";
+import { resolve, sep } from "node:path";
+import { ParleyError } from "../errors.ts";
 import { shellQuote } from "../shell-quote.ts";
+import { firstLine, frameOf, isOwn, placeOf } from "./handler-fault.ts";
 import { ConversationOver, type Conversation, type Service } from "./service.ts";
 
 /** `unusable`: the module does not load, or is none. `threw`: a hook did. `hint` holds the lines of code around it. */
@@ -99,10 +100,6 @@ function ownFiles(): string[] {
   );
 }
 
-function isOwn(file: string): boolean {
-  return file.startsWith(sep) && !file.startsWith("/$bunfs");
-}
-
 /** Of what is no file Bun only says that it cannot find it, under a name that means nothing to anybody. */
 function checkFile(path: string): void {
   if (!existsSync(path)) {
@@ -154,84 +151,4 @@ function asHandlerError(error: unknown, path: string): Error {
   const place = placeOf(error, path);
   const where = place === undefined ? "" : `, at ${place}`;
   return new HandlerError("threw", `${firstLine(error)}${where}`, { hint: frameOf(error), cause: error });
-}
-
-function firstLine(error: unknown): string {
-  const first = firstOf(error);
-  const missing = missingOf(first);
-  if (missing !== undefined) return `there is no ${missing.isFile ? "module" : "package"} ${missing.name}`;
-  const name = first instanceof Error && first.name !== "BuildMessage" ? `${first.name}: ` : "";
-  return `${name}${messageOf(first).split("\n", 1)[0] ?? ""}`;
-}
-
-/** `file:line:column` in the user's own code, where it can be told. */
-function placeOf(error: unknown, path: string): string | undefined {
-  const first = firstOf(error);
-  if (typeof first !== "object" || first === null) return undefined;
-  const missing = missingOf(first);
-  if (missing !== undefined) return missing.place;
-  if ("position" in first && typeof first.position === "object" && first.position !== null) {
-    const { file, line, column } = first.position as Record<string, unknown>;
-    if (typeof file === "string") return `${file}:${String(line)}:${String(column)}`;
-  }
-  if (!("stack" in first)) return undefined;
-  const places = withoutLoad(String(first.stack)).matchAll(/(?:\(|^\s*at )(\/.*?:\d+:\d+)\)?$/gm);
-  return [...places].map(([, place = ""]) => place).find((place) => place.startsWith(dirname(path)));
-}
-
-/** The lines of code around an error, with file and line, as Bun shows them; where there are none, undefined. */
-function frameOf(error: unknown): string | undefined {
-  const first = firstOf(error);
-  const missing = missingOf(first);
-  if (missing !== undefined) return missing.hint;
-  // Our own calls say nothing to whoever wrote the handler.
-  const lines = withoutLoad(Bun.inspect(first, { colors: false }).trim())
-    .split("\n")
-    .filter((line) => !/^\s+at .*\(src\//.test(line));
-  return lines.length > 1 ? lines.join("\n") : undefined;
-}
-
-interface Missing {
-  name: string;
-  isFile: boolean;
-  place: string;
-  hint: string;
-}
-
-/** What is imported and not there. Of such an error Bun tells the file, and not the line. */
-function missingOf(error: unknown): Missing | undefined {
-  if (!(error instanceof Error) || error.name !== "ResolveMessage") return undefined;
-  const { specifier: name, referrer } = error as Error & { specifier: string; referrer: string };
-  const file = withoutLoad(referrer);
-  if (!isOwn(file)) return undefined;
-  const isFile = /^[./]/.test(name);
-  return {
-    name,
-    isFile,
-    place: `${file}${lineOf(file, name)}`,
-    hint: isFile
-      ? `it would be ${resolve(dirname(file), name)}`
-      : `packages are looked for in node_modules, in ${dirname(file)} and above`,
-  };
-}
-
-/** `:line` of the first that has `name` in quotes. */
-function lineOf(file: string, name: string): string {
-  try {
-    const lines = readFileSync(file, "utf8").split("\n");
-    const index = lines.findIndex((line) => line.includes(`'${name}'`) || line.includes(`"${name}"`));
-    return index < 0 ? "" : `:${index + 1}`;
-  } catch {
-    return ""; // gone meanwhile
-  }
-}
-
-/** Without what makes the name of a module new each time it is loaded. */
-function withoutLoad(text: string): string {
-  return text.replaceAll(/\?load=\d+/g, "");
-}
-
-/** A file with several mistakes is told by its first one. */
-function firstOf(error: unknown): unknown {
-  return error instanceof AggregateError ? (error.errors as unknown[])[0] : error;
 }
