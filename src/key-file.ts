@@ -1,8 +1,10 @@
 // The file of a shared key: random bytes in hex, on one line, nobody else's to read.
 
+import { accessSync, constants } from "node:fs";
+import { dirname } from "node:path";
 import { keyFlaw, mintKey } from "./auth/key.ts";
-import { ParleyError } from "./errors.ts";
-import { createPrivateFile, followLinks, readPrivateFile } from "./private-file.ts";
+import { messageOf, ParleyError, systemCode } from "./errors.ts";
+import { createPrivateFile, FileError, followLinks, readPrivateFile } from "./private-file.ts";
 
 const HOW_TO_MAKE = "make one with: parley serve --key-file FILE, or: openssl rand -hex 32 > FILE";
 
@@ -33,6 +35,19 @@ export function readKeyFile(path: string): Buffer {
 
 /** Makes a key file unless there is one; true when it did. @throws {FileError} `unwritable`. */
 export function makeKeyFile(path: string): boolean {
+  return lacksKeyFile(path) && createPrivateFile(followLinks(path), `${mintKey().toString("hex")}\n`);
+}
+
+/** Is there no key file, and could one be made? @throws {FileError} `unwritable` when it could not. */
+export function lacksKeyFile(path: string): boolean {
   const target = followLinks(path);
-  return readPrivateFile(target).text === null && createPrivateFile(target, `${mintKey().toString("hex")}\n`);
+  if (readPrivateFile(target).text !== null) return false;
+  try {
+    accessSync(dirname(target), constants.W_OK);
+    return true;
+  } catch (error) {
+    throw new FileError("unwritable", `cannot write ${target}: ${systemCode(error) ?? messageOf(error)}`, {
+      cause: error,
+    });
+  }
 }

@@ -3,7 +3,6 @@
 import { Network } from "../address.ts";
 import { AUTH_MODES, type AuthMode } from "../auth/authenticate.ts";
 import type { HashCost } from "../auth/password.ts";
-import type { DataFolder } from "../data-folder.ts";
 import { usageError } from "../errors.ts";
 import {
   DEFAULT_PORT,
@@ -22,11 +21,9 @@ import {
 } from "../limits.ts";
 import { LOG_FORMATS, LOG_LEVELS } from "../log.ts";
 import type { PendingLimit } from "../net/admission.ts";
-import type { TlsIdentity } from "../net/tls.ts";
 import type { ServerOptions } from "../server-options.ts";
 import { PROGRAM_IOS } from "../services/program-io.ts";
 import { STDERR_WAYS } from "../services/program.ts";
-import { givenIdentity, ownIdentity } from "../tls-identity.ts";
 import { isLoopback, parseHost, parsePort, type Flags } from "./flags.ts";
 import { commonFlags, type FlagsDef } from "./parse.ts";
 
@@ -200,6 +197,7 @@ export function planServer(flags: ServeFlags): ServerPlan {
   }
   if (flags.has("allow-md5") && flags.text("key-file") === undefined)
     throw usageError("--allow-md5 needs --key-file");
+  checkTls(flags);
   const hashMemory = flags.size("hash-memory", 8 * 1024 * 1024, MAX_HASH_MEMORY_KIB * 1024);
   const hashCost: HashCost = {
     memoryKib: hashMemory === undefined ? HASH_MEMORY_KIB : Math.floor(hashMemory / 1024),
@@ -234,28 +232,13 @@ export function planServer(flags: ServeFlags): ServerPlan {
   };
 }
 
-/**
- * What the server shows who speaks TLS: by itself wherever another machine could listen in; undefined: plain text.
- *
- * @throws {ParleyError} `usage`, or `failed` for a file.
- */
-export async function planTls(
-  flags: ServeFlags,
-  host: string,
-  folder: DataFolder,
-): Promise<TlsIdentity | undefined> {
+function checkTls(flags: ServeFlags): void {
   const certificate = flags.text("tls-cert");
-  const key = flags.text("tls-key");
-  if ((certificate === undefined) !== (key === undefined))
+  if ((certificate === undefined) !== (flags.text("tls-key") === undefined))
     throw usageError("--tls-cert and --tls-key belong together");
-  if (flags.has("no-tls")) {
-    const other = flags.has("tls") ? "tls" : certificate === undefined ? undefined : "tls-cert";
-    if (other !== undefined) throw usageError(`--no-tls and --${other} exclude each other`);
-    return undefined;
-  }
-  if (certificate !== undefined && key !== undefined) return givenIdentity(key, certificate);
-  if (!flags.has("tls") && isLoopback(host)) return undefined;
-  return ownIdentity(folder.tlsKey, folder.tlsCertificate);
+  const other = flags.has("tls") ? "tls" : certificate === undefined ? undefined : "tls-cert";
+  if (flags.has("no-tls") && other !== undefined)
+    throw usageError(`--no-tls and --${other} exclude each other`);
 }
 
 /** `start:percent:full`, or one number: half of it is the start. */

@@ -9,7 +9,7 @@ import { findService } from "../services/catalogue.ts";
 import { HANDLER_TEMPLATE, HANDLER_TYPES } from "../services/handler-template.ts";
 import { Handler } from "../services/handler.ts";
 import { PROGRAM_IOS } from "../services/program-io.ts";
-import { program, STDERR_WAYS } from "../services/program.ts";
+import { checkProgram, program, STDERR_WAYS } from "../services/program.ts";
 import type { Service } from "../services/service.ts";
 import { shellQuote } from "../shell-quote.ts";
 import type { Terminal } from "../terminal.ts";
@@ -23,12 +23,15 @@ export interface Chosen {
   handler: Handler | undefined;
 }
 
-/** @throws {ParleyError} `usage`. @throws {HandlerError} `unusable`. */
+/**
+ * Checks what the flags say of the service, and loads a handler; the service itself is made once there is a log.
+ *
+ * @throws {ParleyError} `usage`. @throws {HandlerError} `unusable`.
+ */
 export async function chooseService(
   flags: ServeFlags,
   maxMessage: number | undefined,
-  log: Logger,
-): Promise<Chosen> {
+): Promise<(log: Logger) => Chosen> {
   const [name, ...rest] = flags.texts("program");
   const file = flags.text("handler");
   const given = [flags.text("service") && "--service", file && "--handler", name && "-- PROGRAM"].filter(
@@ -44,22 +47,23 @@ export async function chooseService(
   if (flags.has("watch") && file === undefined) throw usageError("--watch needs --handler");
   if (file !== undefined) {
     const handler = await Handler.load(file);
-    return { service: handler, name: basename(file, extname(file)), handler };
+    return () => ({ service: handler, name: basename(file, extname(file)), handler });
   }
   if (name !== undefined) {
-    const service = program({
-      argv: [name, ...rest],
+    checkProgram(name);
+    const options = {
+      argv: [name, ...rest] as const,
       io: flags.choice("program-io", PROGRAM_IOS, "lines"),
       stderr: flags.choice("program-stderr", STDERR_WAYS, "log"),
       pty: flags.has("pty"),
       passEnv: flags.texts("pass-env"),
       maxMessage: maxMessage ?? MAX_FRAME_BYTES,
-      log,
-    });
-    return { service, name: basename(name), handler: undefined };
+    };
+    return (log) => ({ service: program({ ...options, log }), name: basename(name), handler: undefined });
   }
   const builtIn = flags.text("service") ?? "echo";
-  return { service: findService(builtIn), name: builtIn, handler: undefined };
+  const service = findService(builtIn);
+  return () => ({ service, name: builtIn, handler: undefined });
 }
 
 /** Loads a handler again, and says how that went; where it cannot, the old code goes on. */

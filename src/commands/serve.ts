@@ -11,7 +11,6 @@ import { Store } from "../auth/store.ts";
 import { DataFolder } from "../data-folder.ts";
 import { messageOf, ParleyError, systemCode } from "../errors.ts";
 import { DEFAULT_PORT, DRAIN_TIMEOUT_MS, MIN_PASSWORD_LENGTH, sayDuration } from "../limits.ts";
-import { makeKeyFile } from "../key-file.ts";
 import { LiveFile } from "../live-sessions.ts";
 import { LOG_FORMATS, LOG_LEVELS, openLog, type LogFile } from "../log.ts";
 import { formatAddress } from "../address.ts";
@@ -19,11 +18,12 @@ import { Server } from "../server.ts";
 import { shellQuote } from "../shell-quote.ts";
 import { listServices } from "../services/catalogue.ts";
 import type { Terminal } from "../terminal.ts";
-import { Flags, isLoopback, parsePort, portFlaw, sharedKey, terminalOf } from "./flags.ts";
+import { Flags, isLoopback, parsePort, portFlaw, terminalOf } from "./flags.ts";
 import type { Arguments } from "./parse.ts";
 import { programName } from "./program-name.ts";
+import { planKey, planTls } from "./serve-secrets.ts";
 import { chooseService, reloadHandler, watchHandler, writeFirstHandler } from "./serve-service.ts";
-import { planServer, planTls, serveFlags, type ServeFlags, type ServerPlan } from "./serve-flags.ts";
+import { planServer, serveFlags, type ServeFlags, type ServerPlan } from "./serve-flags.ts";
 
 export default defineCommand({
   meta: { name: "serve", description: "listen, log clients in, and answer their messages" },
@@ -44,19 +44,10 @@ async function serve(flags: ServeFlags): Promise<void> {
   if (first !== undefined) return writeFirstHandler(first, terminal);
   const options = planServer(flags);
   const drainMs = flags.duration("drain", 0) ?? DRAIN_TIMEOUT_MS;
+  // Whatever is wrong with the flags is told before anything is asked or made.
+  const choose = await chooseService(flags, options.maxFrame);
   const folder = new DataFolder(flags.text("data"));
   const store = options.bare === true || options.auth === "none" ? undefined : new Store(folder.users);
-  const tls = await planTls(flags, options.host, folder);
-  const keyFile = flags.text("key-file");
-  if (keyFile !== undefined && makeKeyFile(keyFile)) {
-    terminal.say(`a new key was made: clients need a copy of ${resolve(keyFile)}`);
-  }
-  const key = sharedKey(flags);
-  if (flags.text("port") === undefined && terminal.canAsk) {
-    const answer = await terminal.ask("port:", { default: String(DEFAULT_PORT), check: portFlaw });
-    options.port = parsePort(answer) ?? DEFAULT_PORT;
-  }
-  if (store !== undefined && options.auth === "password") await offerFirstUser(store, options, terminal);
   const logPath = flags.text("log") ?? folder.log;
   const log = openLog({
     path: logPath,
@@ -65,8 +56,11 @@ async function serve(flags: ServeFlags): Promise<void> {
     onLoss: (reason) => terminal.say(`the log cannot be written: ${reason}`),
   });
   try {
+    const tls = await planTls(flags, options.host, folder, terminal);
+    const key = planKey(flags, terminal);
+    if (terminal.canAsk && !flags.has("check")) await askForMissing(flags, options, store, terminal);
     const wanted = options.port;
-    const { service, name: serviceName, handler } = await chooseService(flags, options.maxFrame, log);
+    const { service, name: serviceName, handler } = choose(log);
     const server: Server = new Server({
       ...options,
       sessionsChanged: () => live?.touch(),
@@ -101,8 +95,21 @@ async function serve(flags: ServeFlags): Promise<void> {
   }
 }
 
+async function askForMissing(
+  flags: ServeFlags,
+  options: ServerPlan,
+  store: Store | undefined,
+  terminal: Terminal,
+): Promise<void> {
+  if (flags.text("port") === undefined) {
+    const answer = await terminal.ask("port:", { default: String(DEFAULT_PORT), check: portFlaw });
+    options.port = parsePort(answer) ?? DEFAULT_PORT;
+  }
+  if (store !== undefined && options.auth === "password") await offerFirstUser(store, options, terminal);
+}
+
 async function offerFirstUser(store: Store, options: ServerPlan, terminal: Terminal): Promise<void> {
-  if (store.document.users.size > 0 || options.register === true || !terminal.canAsk) return;
+  if (store.document.users.size > 0 || options.register === true) return;
   terminal.say("There are no users yet, so nobody could log in.");
   if (!(await terminal.confirm("create the first one?", true))) return;
   const check = (answer: string) => (normalizeName(answer) === undefined ? NAME_RULE : undefined);

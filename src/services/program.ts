@@ -37,13 +37,16 @@ const NEVER = new Set(["BUN_OPTIONS", "BUN_BE_BUN"]);
 
 /** @throws {ParleyError} `usage` when there is no such program. */
 export function program(options: ProgramOptions): Service {
-  const [name] = options.argv;
-  if (Bun.which(name) === null) {
-    throw new ParleyError("usage", `there is no program ${name}`, {
-      hint: "a program is found by its path, or on the PATH; for a shell: -- sh -c '…'",
-    });
-  }
+  checkProgram(options.argv[0]);
   return new Program(options);
+}
+
+/** @throws {ParleyError} `usage` when there is no such program. */
+export function checkProgram(name: string): void {
+  if (Bun.which(name) !== null) return;
+  throw new ParleyError("usage", `there is no program ${name}`, {
+    hint: "a program is found by its path, or on the PATH; for a shell: -- sh -c '…'",
+  });
 }
 
 class Program implements Service {

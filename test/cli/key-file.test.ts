@@ -3,7 +3,7 @@
 import { existsSync, chmodSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, setDefaultTimeout, test } from "bun:test";
-import { run } from "../support/executable.ts";
+import { run, serve } from "../support/executable.ts";
 import { tempFolder, type TempFolder } from "../support/folder.ts";
 
 setDefaultTimeout(90_000);
@@ -20,12 +20,27 @@ const check = (argv: string[]) =>
 
 describe("--key-file", () => {
   test("is made when serve needs it, 32 bytes for its user alone, and said", async () => {
-    const { exitCode, stderr } = await check(["--key-file", at("key")]);
-    expect(exitCode).toBe(0);
-    expect(stderr).toContain(`clients need a copy of ${at("key")}`);
+    for (const isNew of [true, false]) {
+      await using server = await serve(["--auth", "none", "--key-file", at("key")], { data: folder.path });
+      await server.stop();
+      expect(server.stderr.text.includes(`a new key was made: clients need a copy of ${at("key")}`)).toBe(
+        isNew,
+      );
+    }
     expect(readFileSync(at("key"), "utf8")).toMatch(/^[\da-f]{64}\n$/);
     expect(statSync(at("key")).mode & 0o777).toBe(0o600);
-    expect((await check(["--key-file", at("key")])).stderr).not.toContain("a new key");
+  });
+
+  test("is not made by --check, which says where it would be, and where it could not", async () => {
+    expect(await check(["--key-file", at("key")])).toMatchObject({
+      exitCode: 0,
+      stderr: `a new key would be made: ${at("key")}\neverything is in order\n`,
+    });
+    expect(existsSync(at("key"))).toBe(false);
+    expect(await check(["--key-file", at("none/key")])).toMatchObject({
+      exitCode: 1,
+      stderr: `parley: error: cannot write ${at("none/key")}: ENOENT\n`,
+    });
   });
 
   test.each([

@@ -1,6 +1,6 @@
 // parley serve as a process: its ready line, the port that it takes, and what it refuses to do.
 
-import { readFileSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { run, serve, start } from "../support/executable.ts";
@@ -138,6 +138,27 @@ describe("refuses with exit 2 and one line that names the flag:", () => {
     expect(first).toContain(flag);
     expect(rest.filter((line) => !line.startsWith("parley: hint: "))).toEqual([]);
     expect(rest.length).toBeLessThanOrEqual(1);
+  });
+
+  const early: [code: number, ...argv: string[]][] = [
+    [2, "--service", "magic"],
+    [2, "--service", "echo", "--", "cat"],
+    [2, "--watch"],
+    [2, "--pty"],
+    [2, "--drain", "soon"],
+    [2, "--", "/nowhere/program"],
+    [2, "--tls-cert", "c.pem"],
+    [1, "--handler", "/nowhere/greet.ts"],
+  ];
+  test.each(early)("before anything is made, with %d: %p %p", async (code, ...argv) => {
+    using folder = tempFolder();
+    const wrong = argv.filter((word) => word !== undefined);
+    const data = join(folder.path, "data");
+    const { exitCode, stdout } = await run(["serve", "--tls", "--key-file", "key", ...wrong], {
+      cwd: folder.path,
+      data,
+    });
+    expect([exitCode, stdout, readdirSync(folder.path)]).toEqual([code, "", []]);
   });
 
   test("and says what was meant where it is close", async () => {

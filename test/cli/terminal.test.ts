@@ -73,6 +73,18 @@ describe("serve", () => {
     expect(await screen.exited).toBe(130);
   });
 
+  const unasked: [code: number, ...argv: string[]][] = [
+    [2, "--service", "magic"],
+    [2, "--watch"],
+    [1, "--log", "/nowhere/parley.log"],
+    [0, "--check", "--port", "0"],
+  ];
+  test.each(unasked)("asks nothing and ends with %d: %p %p %p", async (code, ...argv) => {
+    await using screen = new Screen(["serve", ...argv.filter((word) => word !== undefined)]);
+    expect(await screen.exited).toBe(code);
+    expect(screen.text.text).not.toMatch(/port:|first one/);
+  });
+
   test("--no-input asks nothing", async () => {
     await using screen = new Screen(["serve", "--no-input", "--port", "0"]);
     await screen.see("listening on");

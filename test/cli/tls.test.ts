@@ -1,7 +1,7 @@
 // The executable and TLS: what serve prints is what connect takes, its identity outlives restarts and accidents, and a
 // terminal asks before it believes a server.
 
-import { existsSync, chmodSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, chmodSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { within } from "../support/attack.ts";
@@ -112,6 +112,15 @@ describe("a server's own identity", () => {
     expect(exitCode).toBe(1);
     expect(stderr).toContain("tls-key.pem holds no private key");
     expect(readFileSync(at("tls-key.pem"), "utf8")).toBe("garbage");
+  });
+
+  test("is not made by --check, which says so", async () => {
+    const { exitCode, stderr } = await check(["--tls"]);
+    expect([exitCode, stderr]).toEqual([
+      0,
+      `a new certificate would be made, with its key: ${at("tls-key.pem")}\neverything is in order\n`,
+    ]);
+    expect(readdirSync(folder.path)).toEqual(["parley.log"]);
   });
 
   test("is not even looked for in plain text", async () => {

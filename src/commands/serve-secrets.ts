@@ -1,0 +1,48 @@
+// What a server is known by: its key and certificate, and the key that it shares with its clients. Either is made where it
+// is missing; with --check it is only said that it would be.
+
+import { resolve } from "node:path";
+import type { SharedKey } from "../auth/key.ts";
+import type { DataFolder } from "../data-folder.ts";
+import { lacksKeyFile, makeKeyFile } from "../key-file.ts";
+import type { TlsIdentity } from "../net/tls.ts";
+import { readPrivateFile } from "../private-file.ts";
+import type { Terminal } from "../terminal.ts";
+import { givenIdentity, ownIdentity } from "../tls-identity.ts";
+import { isLoopback, sharedKey } from "./flags.ts";
+import type { ServeFlags } from "./serve-flags.ts";
+
+/**
+ * What the server shows who speaks TLS: by itself wherever another machine could listen in; undefined: plain text, or not
+ * made yet.
+ *
+ * @throws {ParleyError} `failed` for a file. @throws {FileError} when it is not safe.
+ */
+export async function planTls(
+  flags: ServeFlags,
+  host: string,
+  folder: DataFolder,
+  terminal: Terminal,
+): Promise<TlsIdentity | undefined> {
+  const certificate = flags.text("tls-cert");
+  const key = flags.text("tls-key");
+  if (certificate !== undefined && key !== undefined) return givenIdentity(key, certificate);
+  if (flags.has("no-tls") || (!flags.has("tls") && isLoopback(host))) return undefined;
+  if (flags.has("check") && readPrivateFile(folder.tlsKey).text === null) {
+    terminal.say(`a new certificate would be made, with its key: ${folder.tlsKey}`);
+    return undefined;
+  }
+  return ownIdentity(folder.tlsKey, folder.tlsCertificate);
+}
+
+/** The key of `--key-file`; undefined: none is wanted, or not made yet. @throws as {@link sharedKey}, and `unwritable`. */
+export function planKey(flags: ServeFlags, terminal: Terminal): SharedKey | undefined {
+  const path = flags.text("key-file");
+  if (path === undefined) return undefined;
+  if (flags.has("check") && lacksKeyFile(path)) {
+    terminal.say(`a new key would be made: ${resolve(path)}`);
+    return undefined;
+  }
+  if (makeKeyFile(path)) terminal.say(`a new key was made: clients need a copy of ${resolve(path)}`);
+  return sharedKey(flags);
+}
