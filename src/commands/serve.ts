@@ -145,6 +145,7 @@ function announce(
   const portFile = flags.text("port-file");
   if (portFile !== undefined) writePortFile(portFile, port);
   process.stdout.write(`${ready}\n`);
+  const talk = `talk to it: ${programName()} ${connectCommand(server, options, flags, context.pin)}`;
   if (terminal.isWatched) {
     const who = {
       password: "password",
@@ -158,7 +159,9 @@ function announce(
       `${key}${who[auth]} · ${reach} · ${context.pin === undefined ? "not encrypted" : "TLS 1.3"}`,
     );
     terminal.note(`log: ${context.logPath}`);
-    terminal.note(`talk to it: ${programName()} ${connectCommand(server, options, flags, context.pin)}`);
+    terminal.note(talk);
+  } else if (context.pin !== undefined && !flags.has("json")) {
+    terminal.say(talk); // the pin, which clients need and --json has
   }
   if (auth === "password" && options.register !== true && server.hasNoUsers) {
     terminal.say(

@@ -51,6 +51,22 @@ describe("the ready line", () => {
   });
 });
 
+test("off a terminal the pin is on stderr, with the command, unless the ready line has it", async () => {
+  const argv = ["serve", "--port", "0", ...NOBODY, "--tls"];
+  await using plain = start(argv, { data: folder.path });
+  await using json = start([...argv, "--json"], { data: folder.path });
+  for (const server of [plain, json]) {
+    await server.stdout.see("\n");
+    server.signal("SIGTERM");
+    expect(await server.exited).toBe(0);
+  }
+  const address = /^listening on (127\.0\.0\.1:\d+)\n$/.exec(plain.stdout.text)?.[1];
+  const { tls } = JSON.parse(json.stdout.text) as { tls: string };
+  expect(plain.stderr.text).toMatch(/^talk to it: .*\n$/);
+  expect(plain.stderr.text).toEndWith(` connect ${address} --pin ${tls}\n`);
+  expect(json.stderr.text).toBe("");
+});
+
 describe("the connect command that serve prints", () => {
   /** Serves at a terminal, and runs what it says there. */
   async function runAsPrinted(argv: string[]): Promise<void> {
