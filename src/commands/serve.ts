@@ -14,6 +14,7 @@ import { DEFAULT_PORT, DRAIN_TIMEOUT_MS, MIN_PASSWORD_LENGTH, sayDuration } from
 import { LiveFile } from "../live-sessions.ts";
 import { LOG_FORMATS, LOG_LEVELS, openLog, type LogFile } from "../log.ts";
 import { formatAddress } from "../address.ts";
+import { checkFolders } from "../private-file.ts";
 import { Server } from "../server.ts";
 import { shellQuote } from "../shell-quote.ts";
 import { listServices } from "../services/catalogue.ts";
@@ -49,6 +50,8 @@ async function serve(flags: ServeFlags): Promise<void> {
   const folder = new DataFolder(flags.text("data"));
   const store = options.bare === true || options.auth === "none" ? undefined : new Store(folder.users);
   const logPath = flags.text("log") ?? folder.log;
+  // A link in its place would have the server write to any file of its user.
+  if (flags.text("log") === undefined) checkFolders(logPath);
   const log = openLog({
     path: logPath,
     level: flags.choice("log-level", LOG_LEVELS, "info"),

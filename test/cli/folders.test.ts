@@ -1,6 +1,6 @@
 // The executable and the folders it works in: what lies in the current one does nothing, what it makes is private.
 
-import { chmodSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { addUser, cleanEnv, EXECUTABLE, run, serve } from "../support/executable.ts";
@@ -59,4 +59,20 @@ test("what it makes is its user's alone, whatever the umask", async () => {
   const modes = files.map((name) => `${name} ${(statSync(join(data, name)).mode & 0o777).toString(8)}`);
   expect(modes).toEqual(files.map((name) => `${name} 600`));
   expect(statSync(portFile).mode & 0o077).toBe(0);
+});
+
+test("a data folder where others may put files is refused in every mode, unless the server has nothing there", async () => {
+  using folder = tempFolder();
+  const data = join(folder.path, "data");
+  mkdirSync(data);
+  chmodSync(data, 0o777);
+  const check = (...argv: string[]) => run(["serve", "--check", "--port", "0", ...argv], { data });
+  for (const argv of [[], ["--auth", "ip"], ["--auth", "none"], ["--bare"], ["--auth", "none", "--tls"]]) {
+    const { exitCode, stderr } = await check(...argv);
+    expect({ argv, exitCode }).toEqual({ argv, exitCode: 1 });
+    expect(stderr).toContain(`${data} has mode 777: others could replace ${data}/`);
+    expect(stderr).toContain(`chmod go-w ${data}`);
+  }
+  expect(readdirSync(data)).toEqual([]);
+  expect((await check("--auth", "none", "--log", join(folder.path, "log"))).exitCode).toBe(0);
 });
