@@ -222,7 +222,8 @@ function tryLogin(
   login: Login,
 ): Promise<Welcome | Refused> {
   const { wantsToken, retry, timeoutMs = Infinity } = options;
-  const message: Login = { ...login, control: true, resume_for: Math.min(retry?.forMs ?? 0, 2 ** 31) / 1000 };
+  const forSeconds = Math.ceil(Math.min(retry?.forMs ?? 0, 2 ** 31) / 1000);
+  const message: Login = { ...login, control: true, resume_for: forSeconds };
   if (wantsToken === false) message.token = false;
   return within(connection, Math.min(LOGIN_ANSWER_TIMEOUT_MS, timeoutMs), () =>
     logIn(connection, hello, message),

@@ -123,6 +123,12 @@ describe("--trace", () => {
     expect(places).toEqual(places.toSorted((a, b) => a - b));
   });
 
+  test("shows a time to come back in that is whole seconds, for ever too", async () => {
+    const argv = [`ann@${server.address}`, "--trace", "--send", "hello", "--retry", "forever"];
+    const { stderr } = await connect(argv, { env });
+    expect(stderr).toMatch(/"type":"login",.*"resume_for":\d+[,}]/);
+  });
+
   test("shows neither password, token nor proof", async () => {
     const argv = [`ann@${server.address}`, "--trace", "--send", "hello"];
     const first = await connect(argv, { env });
