@@ -21,7 +21,7 @@ const LINES = Array.from({ length: MESSAGES }, (_, n) => `${n + 1}`);
 
 /** What `connect` says at its end. */
 const TALLY = /(\d+) messages? sent, (\d+) of them confirmed, (\d+) answers? received/;
-const NEVER = /(\d+) messages? were never confirmed:/;
+const NEVER = /(\d+) messages? (?:was|were) never confirmed:/;
 
 interface Try {
   /** Messages that the client states were never confirmed. */

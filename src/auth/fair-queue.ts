@@ -1,6 +1,7 @@
 // Who waits for a hash: few in all, fewer of one source, and sources take turns.
 
 import { MAX_HASH_QUEUE, MAX_HASH_QUEUE_PER_ADDRESS } from "../limits.ts";
+import { plural } from "../plural.ts";
 
 export interface Job {
   run(): Promise<void>;
@@ -19,7 +20,10 @@ export class FairQueue {
   push(source: string, job: Job): void {
     const jobs = this.#waiting.get(source) ?? [];
     if (jobs.length >= MAX_HASH_QUEUE_PER_ADDRESS || !this.#hasRoom(jobs.length)) {
-      return job.drop("busy", `${this.#length} logins are waiting, ${jobs.length} of ${source}`);
+      return job.drop(
+        "busy",
+        `${plural(this.#length, "login", ["is", "are"])} waiting, ${jobs.length} of ${source}`,
+      );
     }
     jobs.push(job);
     this.#waiting.set(source, jobs);

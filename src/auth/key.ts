@@ -8,6 +8,7 @@
 
 import { createHmac, randomBytes, timingSafeEqual } from "node:crypto";
 import { ParleyError } from "../errors.ts";
+import { plural } from "../plural.ts";
 
 /** `bad_challenge`: not to be answered, whoever asks. `bad_response`: the peer has not the same key. */
 export class KeyError extends ParleyError<"bad_challenge" | "bad_response"> {
@@ -98,7 +99,9 @@ export class ConnectionKey {
    */
   respond(side: KeySide, challenge: Buffer): Buffer {
     if (challenge.length < MIN_CHALLENGE_BYTES) {
-      throw badChallenge(`the challenge has ${challenge.length} bytes, fewer than ${MIN_CHALLENGE_BYTES}`);
+      throw badChallenge(
+        `the challenge has ${plural(challenge.length, "byte")}, fewer than ${MIN_CHALLENGE_BYTES}`,
+      );
     }
     if (this.#outstanding.has(challenge.toString("latin1"))) {
       throw badChallenge("the peer sent a challenge of ours back: it has not the key");
@@ -151,7 +154,8 @@ export class ConnectionKey {
 
 /** What is wrong with a key, or undefined. */
 export function keyFlaw(key: Uint8Array): string | undefined {
-  if (key.length < MIN_KEY_BYTES) return `a key of ${key.length} bytes is shorter than ${MIN_KEY_BYTES}`;
+  if (key.length < MIN_KEY_BYTES)
+    return `a key of ${plural(key.length, "byte")} is shorter than ${MIN_KEY_BYTES}`;
   // HMAC pads with zeros: with or without the last one, it would be the same key.
   return key.at(-1) === 0 ? "a key must not end in a zero byte" : undefined;
 }

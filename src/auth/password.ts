@@ -15,6 +15,7 @@ import {
   MAX_HASH_TIME,
   MAX_PASSWORD_BYTES,
 } from "../limits.ts";
+import { plural } from "../plural.ts";
 
 /** `busy`: too many hashes wait already; nothing was checked. `gone`: whoever asked has left. */
 export class HashQueueError extends ParleyError<"busy" | "gone"> {
@@ -139,7 +140,7 @@ export function hashCost(hash: string): HashCost | undefined {
 export function passwordFlaw(password: string, name: string, minLength: number): string | undefined {
   const normal = normalizePassword(password);
   const length = Array.from(normal).length;
-  if (length < minLength) return `the password has ${length} characters, it needs ${minLength}`;
+  if (length < minLength) return `the password has ${plural(length, "character")}, it needs ${minLength}`;
   if (Buffer.byteLength(normal) > MAX_PASSWORD_BYTES)
     return `the password is over ${MAX_PASSWORD_BYTES} bytes`;
   if (!normal.isWellFormed()) return "the password is not valid Unicode text";

@@ -10,6 +10,7 @@ import { DataFolder } from "../data-folder.ts";
 import { ParleyError, usageError } from "../errors.ts";
 import { escapeJson, escapeLine } from "../escape.ts";
 import { RETRY_FOR_MS, sayDuration } from "../limits.ts";
+import { plural } from "../plural.ts";
 import { talkInteractively } from "../talk/interactive.ts";
 import { Output } from "../talk/output.ts";
 import { talkPiped, type PipedOptions } from "../talk/piped.ts";
@@ -147,7 +148,7 @@ function planRetry(
       const after = `reconnected after ${sayDuration(afterMs)}`;
       const sent = again === 0 ? "" : ` ${plural(again, "message")} sent again,`;
       if (unconfirmed > 0) {
-        const what = unconfirmed === 1 ? "1 message was" : `${unconfirmed} messages were`;
+        const what = plural(unconfirmed, "message", ["was", "were"]);
         terminal.say(`${after}, but the session was gone: ${what} never confirmed`);
       } else if (terminal.isWatched) {
         terminal.note(`${after},${sent} ${isNew ? "in a new session" : "none lost"}`);
@@ -260,7 +261,10 @@ function conclude(
       }
   }
   if (never > 0 && !byHand) {
-    throw new ParleyError("unconfirmed", `${plural(never, "message")} were never confirmed: ${tally}`);
+    throw new ParleyError(
+      "unconfirmed",
+      `${plural(never, "message", ["was", "were"])} never confirmed: ${tally}`,
+    );
   }
   if (client.isBroken && !byHand && !enough) {
     throw new ParleyError(
@@ -283,8 +287,4 @@ function concludeLogout(outcome: Outcome, terminal: Terminal): void {
   throw new ParleyError("failed", "the server did not confirm the logout", {
     hint: "the token is forgotten here; its operator can end it with: parley users revoke ID",
   });
-}
-
-function plural(count: number, noun: string): string {
-  return count === 1 ? `1 ${noun}` : `${count} ${noun}s`;
 }

@@ -16,6 +16,7 @@ import { LOG_FORMATS, LOG_LEVELS, openLog, type LogFile } from "../log.ts";
 import { formatAddress } from "../address.ts";
 import { checkFolders } from "../private-file.ts";
 import { Server } from "../server.ts";
+import { plural } from "../plural.ts";
 import { shellQuote } from "../shell-quote.ts";
 import { listServices } from "../services/catalogue.ts";
 import type { Terminal } from "../terminal.ts";
@@ -238,7 +239,7 @@ async function handleSignals(server: Server, context: SignalContext): Promise<vo
     const again = firstAt !== undefined;
     firstAt ??= now;
     if (!again && terminal.isWatched && !terminal.hasHungUp && server.sessions > 0) {
-      const count = server.sessions === 1 ? "1 conversation has" : `${server.sessions} conversations have`;
+      const count = plural(server.sessions, "conversation", ["has", "have"]);
       terminal.say(`stopping: ${count} ${sayDuration(drainMs)} to end; Ctrl-C again ends at once`);
     }
     if (again) server.terminate();
@@ -260,7 +261,7 @@ async function handleSignals(server: Server, context: SignalContext): Promise<vo
   process.on("SIGINT", stop).on("SIGTERM", stop).on("SIGHUP", hangUp);
   try {
     const cut = await promise;
-    if (cut > 0 && !terminal.hasHungUp) terminal.say(`${cut} connections had to be cut off`);
+    if (cut > 0 && !terminal.hasHungUp) terminal.say(`${plural(cut, "connection")} had to be cut off`);
   } finally {
     process.off("uncaughtException", fault).off("unhandledRejection", fault);
     process.off("SIGINT", stop).off("SIGTERM", stop).off("SIGHUP", hangUp);

@@ -19,6 +19,7 @@ import { KeyError, type SharedKey } from "../auth/key.ts";
 import { BUSY_PAUSE_MS, BUSY_RETRY_SECONDS, MAX_LOGIN_FRAME_BYTES, sayDuration } from "../limits.ts";
 import type { Connection } from "../net/connection.ts";
 import { ConnectionError } from "../net/connection-error.ts";
+import { plural } from "../plural.ts";
 import { FrameError, tlsRecord } from "../wire/frame.ts";
 import {
   decodeLogin,
@@ -296,7 +297,10 @@ async function refuse(
       if (pause > 0) await delay(pause);
       send(connection, { type: "refused", code: error.code, message, attempts_left: attemptsLeft });
       if (attemptsLeft > 0) return;
-      throw new HandshakeError("too_many_attempts", `${options.maxAttempts} logins were refused`);
+      throw new HandshakeError(
+        "too_many_attempts",
+        `${plural(options.maxAttempts, "login", ["was", "were"])} refused`,
+      );
   }
 }
 

@@ -8,6 +8,7 @@
 // from half of the limit on early and at random, as sshd's MaxStartups, so that a flood cannot count on anything.
 
 import { PENDING_GRACE_MS, PENDING_HOLD_MS } from "../limits.ts";
+import { plural } from "../plural.ts";
 import { sourceOf, type Network } from "../address.ts";
 import { Penalties } from "./penalties.ts";
 import type { Offence } from "../limits.ts";
@@ -175,7 +176,7 @@ export class Admission {
       return { code: "penalised", message, retryAfter };
     }
     if (connections < maxConnections) return undefined;
-    const message = `the server has its ${maxConnections} connections: try again later`;
+    const message = `the server has its ${plural(maxConnections, "connection")}: try again later`;
     return { code: "full", message, retryAfter: 5 };
   }
 
@@ -183,11 +184,11 @@ export class Admission {
     const { maxPendingPerAddress } = this.#options;
     const own = this.#pending.get(sourceOf(guest.address)) ?? new Set();
     if (own.size >= maxPendingPerAddress && !this.#evict(own, guest.since)) {
-      const message = `${own.size} connections from ${guest.address} have not logged in yet: try again in a moment`;
+      const message = `${plural(own.size, "connection")} from ${guest.address} ${own.size === 1 ? "has" : "have"} not logged in yet: try again in a moment`;
       return { code: "too_many_from_address", message, retryAfter: 1 };
     }
     if (!this.#isUnlucky() || this.#evictAnywhere(guest.since)) return undefined;
-    const message = `${this.#pendingCount} connections have not logged in yet: try again in a moment`;
+    const message = `${plural(this.#pendingCount, "connection", ["has", "have"])} not logged in yet: try again in a moment`;
     return { code: "full", message, retryAfter: 1 };
   }
 

@@ -7,6 +7,7 @@
 // of it. Secrets are never shown.
 
 import { escapeLine } from "../escape.ts";
+import { plural } from "../plural.ts";
 import { FrameDecoder, FrameError } from "../wire/frame.ts";
 
 const SECRETS = new Set(["password", "token", "proof", "resume_key"]);
@@ -53,7 +54,7 @@ export class Trace {
     const message = own ? parse(payload) : undefined;
     const type = typeof message?.["type"] === "string" ? message["type"] : undefined;
     const meaning = own ? `${isControl ? "control " : ""}${type ?? "?"}` : "message";
-    const bytes = payload.length === 1 ? "1 byte" : `${payload.length} bytes`;
+    const bytes = plural(payload.length, "byte");
     const shown = message === undefined ? start(payload) : shorten(JSON.stringify(message, mask));
     this.#write(
       `${arrow} ${header}  ${escapeLine(meaning).padEnd(13)} ${bytes.padStart(9)}  ${escapeLine(shown)}`,

@@ -113,7 +113,7 @@ describe("a client with a key that is turned away", () => {
     using first = await server.peer();
     await new Frames(first.socket).next();
     const { said } = await attempt(server.port, false, KEY());
-    expect(said).toContain("the server has its 1 connections");
+    expect(said).toContain("the server has its 1 connection:");
   });
 
   test("in the middle of the exchange hears why", async () => {

@@ -5,6 +5,7 @@ import { createHmac } from "node:crypto";
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { ConnectionKey, keyFlaw, KeyError, mintKey, SharedKey } from "../../src/auth/key.ts";
+import { plural } from "../../src/plural.ts";
 import {
   hmac as macs,
   key_hex,
@@ -112,7 +113,7 @@ describe("a challenge is not answered", () => {
     const short = Buffer.from("{sha256}".padEnd(length, "x")).subarray(0, length);
     const [code, words] = refusal(() => keyOf(KEY, true).respond("client", short)) ?? [];
     expect(code).toBe("bad_challenge");
-    expect(words).toContain(`${length} bytes`);
+    expect(words).toContain(plural(length, "byte"));
   });
 
   test.each(["", "{md5}", "{sha1}", "{sha512}", "{SHA256}", "{}", "{sha256", "sha256}", "{__proto__}"])(

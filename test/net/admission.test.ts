@@ -182,6 +182,20 @@ describe("where there is no room", () => {
     expect(codeOf(fourth)).toBe("too_many_from_address");
   });
 
+  test("the refusal counts them, also where it is one", () => {
+    const said = [1, 2].map((maxPendingPerAddress) => {
+      const admission = admissionOf({ maxPendingPerAddress });
+      crowd(admission, maxPendingPerAddress, () => "10.0.0.1", false);
+      const guest = knock(admission, "10.0.0.1");
+      jest.advanceTimersByTime(PENDING_HOLD_MS);
+      return (guest.decision as Refusal).message;
+    });
+    expect(said).toEqual([
+      "1 connection from 10.0.0.1 has not logged in yet: try again in a moment",
+      "2 connections from 10.0.0.1 have not logged in yet: try again in a moment",
+    ]);
+  });
+
   test("leaving twice frees one place", () => {
     const admission = admissionOf();
     const [one] = crowd(admission, 2, () => "10.0.0.1");

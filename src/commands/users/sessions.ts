@@ -4,6 +4,7 @@ import { defineCommand } from "citty";
 import { AccountError, aliveUntil, forgetHost, isAlive, revokeTokens } from "../../auth/accounts.ts";
 import { usageError } from "../../errors.ts";
 import { readLiveSessions } from "../../live-sessions.ts";
+import { plural } from "../../plural.ts";
 import type { FlagsDef } from "../parse.ts";
 import { Desk, expectUser, usersFlags } from "./desk.ts";
 
@@ -75,7 +76,7 @@ export const revoke = defineCommand({
         throw new AccountError("unknown", `there is no user ${name}`);
       return revokeTokens(draft, (token, key) => all || key === id || token.user === name);
     });
-    desk.done({ event: "revoked", count }, count === 1 ? "1 session revoked" : `${count} sessions revoked`);
+    desk.done({ event: "revoked", count }, `${plural(count, "session")} revoked`);
   },
 });
 

@@ -8,6 +8,7 @@ import { normalizeName } from "../../auth/name.ts";
 import { hashCost } from "../../auth/password.ts";
 import { messageOf, ParleyError, systemCode, usageError } from "../../errors.ts";
 import { escapeJson } from "../../escape.ts";
+import { plural } from "../../plural.ts";
 import type { FlagsDef } from "../parse.ts";
 import { Desk, usersFlags } from "./desk.ts";
 
@@ -47,7 +48,7 @@ export const importUsers = defineCommand({
         throw new AccountError("exists", `user ${taken.name} already exists: nothing was imported`);
       for (const { name, user } of users) draft.users.set(name, user);
     });
-    desk.done({ event: "imported", count: users.length }, `${users.length} users imported`);
+    desk.done({ event: "imported", count: users.length }, `${plural(users.length, "user")} imported`);
   },
 });
 
