@@ -15,6 +15,7 @@ import { isLoss } from "./net/connection-error.ts";
 import type { Connection } from "./net/connection.ts";
 import type { Receiver } from "./net/inbox.ts";
 import { Pulse } from "./pulse.ts";
+import { FrameError, tlsRecord } from "./wire/frame.ts";
 import {
   decodeControl,
   encodeAck,
@@ -231,6 +232,10 @@ export class Client {
   /** What the server says cannot be taken, or dealt with: over another connection it would be the same again. */
   #failed(error: unknown): void {
     if (isLoss(error)) return this.#lost(messageOf(error));
+    const isBareAndNew = this.received === 0 && this.hello === undefined;
+    if (isBareAndNew && error instanceof FrameError && tlsRecord(error) !== undefined) {
+      return this.#settle({ kind: "misfit", reason: "the server speaks TLS: say --tls" });
+    }
     if (!this.#over) this.#sayBye();
     this.#settle({ kind: "lost", reason: messageOf(error) });
   }

@@ -115,6 +115,16 @@ describe("a server that is none", () => {
     expectSentence(stderr);
   });
 
+  test("but speaks TLS, is met with the advice to do so, also bare", async () => {
+    await using server = await serve(["--auth", "none", "--tls"]);
+    const argv = ["connect", server.address, "--no-tls", "--bare", "--send", "x"];
+    const { exitCode, stderr } = await run(argv);
+    expect(exitCode).toBe(1);
+    expectSentence(stderr);
+    expect(stderr).toContain("the server speaks TLS: say --tls");
+    await server.stop();
+  });
+
   test("and sends escape sequences, moves nothing on the screen", async () => {
     const error = { type: "error", code: "full", message: "\u001b[2J\u009b2J\u0007full\r\n\u202etxet" };
     using fake = await fakeServer((socket) => socket.end(frame(JSON.stringify(error))));
