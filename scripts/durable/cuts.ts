@@ -110,9 +110,13 @@ export async function through(
   };
 }
 
+/** What is said of each return when nothing was lost. */
+const RETURN = /^reconnected after .*, none lost\n/gm;
+
 function ending(code: number | undefined, said: string, done: number, cuts: number): string | undefined {
   if (code === undefined) return "it does not end";
-  if (code !== 0 || said !== "") return `exit ${code}: ${said.trim()}`;
+  const more = said.replaceAll(RETURN, "").trim();
+  if (code !== 0 || more !== "") return `exit ${code}: ${more}`;
   return done < cuts ? `only ${done} cuts` : undefined;
 }
 

@@ -150,7 +150,7 @@ function planRetry(
       if (unconfirmed > 0) {
         const what = plural(unconfirmed, "message", ["was", "were"]);
         terminal.say(`${after}, but the session was gone: ${what} never confirmed`);
-      } else if (terminal.isWatched) {
+      } else {
         terminal.note(`${after},${sent} ${isNew ? "in a new session" : "none lost"}`);
       }
     },

@@ -71,5 +71,7 @@ test("a server that was stopped, and whose time was over before its service was 
 });
 
 test("a server that was stopped, and whose service has said all: nothing is missing", async () => {
-  expect(await talk({ late: 0 }, (server) => server.stop())).toEqual([0, "taken taken taken all all ", ""]);
+  const [code, answers, said] = await talk({ late: 0 }, (server) => server.stop());
+  expect([code, answers]).toEqual([0, "taken taken taken all all "]);
+  expect(said).toMatch(/^reconnected after .*, in a new session\n$/); // once, off a terminal too
 });
