@@ -1,7 +1,7 @@
 // Coming back after a loss: how soon it is tried, how often, and for how long.
 
 import { setTimeout as delay } from "node:timers/promises";
-import { messageOf } from "./errors.ts";
+import { messageOf, ParleyError } from "./errors.ts";
 import { ServerError } from "./handshake/failure.ts";
 import { RETRY_AT_ONCE_MS, RETRY_FIRST_MS, RETRY_HELD_MS, RETRY_MAX_MS } from "./limits.ts";
 import type { Connection } from "./net/connection.ts";
@@ -13,6 +13,13 @@ export interface Return {
   connection: Connection;
   /** `resumed`, or of a new session because the old one was gone. */
   welcome: Welcome;
+}
+
+/** There is no coming back. */
+export interface NoReturn {
+  /** As the end of a sentence that began with the loss; undefined when nobody wanted it back any more. */
+  why: string | undefined;
+  hint?: string;
 }
 
 /** How a conversation is come back to. */
@@ -34,7 +41,6 @@ const MAX_TIMER_MS = 2 ** 31 - 1;
 
 /** What was lost. */
 export interface Loss {
-  reason: string;
   /** How far the conversation had come, in messages of either side. */
   progress: number;
   welcome: Welcome;
@@ -51,9 +57,9 @@ export class WayBack {
   /** How far the conversation was at the last loss. */
   #progressBefore = 0;
 
-  /** Comes back, if that can be; otherwise the reason why not. */
-  async find(durability: Durability, loss: Loss): Promise<Return | string> {
-    const { reason, progress, welcome, received, isOver } = loss;
+  /** Comes back, if that can be; otherwise says why not. */
+  async find(durability: Durability, loss: Loss): Promise<Return | NoReturn> {
+    const { progress, welcome, received, isOver } = loss;
     const lostAt = performance.now();
     // A way that worked will work again, most likely; one that only ever breaks is not tried in a loop.
     const hasWorked = progress !== this.#progressBefore || lostAt - this.#since >= RETRY_HELD_MS;
@@ -63,20 +69,24 @@ export class WayBack {
       const left = lostAt + durability.forMs - performance.now();
       if (left <= 0) break;
       await delay(Math.min(pause, left));
-      if (isOver()) return reason;
+      if (isOver()) return { why: undefined };
       try {
         const found = await durability.comeBack(welcome, received);
         this.#since = performance.now();
         return found;
       } catch (error) {
         const wait = waitAfter(error);
-        if (wait === undefined) return messageOf(error);
+        if (wait === undefined) return noReturn(error);
         const longer = Math.min(RETRY_MAX_MS, RETRY_FIRST_MS * 2 ** tries) * (0.5 + Math.random() / 2);
         pause = Math.min(Math.max(wait, longer), MAX_TIMER_MS);
       }
     }
-    return `${reason}, and the server could not be reached again`;
+    return { why: "the server could not be reached again" };
   }
+}
+
+function noReturn(error: unknown): NoReturn {
+  return { why: messageOf(error), hint: error instanceof ParleyError ? error.hint : undefined };
 }
 
 /** How long to wait at least before the next try, in milliseconds; undefined when there should be none. */

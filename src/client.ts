@@ -5,7 +5,7 @@
 // Where the server keeps sessions, the conversation outlives its connection: lost without a `bye`, the client comes back,
 // and both send again what the other has not received.
 
-import { WayBack, type Durability, type Return } from "./client-return.ts";
+import { WayBack, type Durability, type NoReturn, type Return } from "./client-return.ts";
 import { messageOf } from "./errors.ts";
 import { Gate } from "./gate.ts";
 import { isChallenge } from "./handshake/key-exchange.ts";
@@ -31,7 +31,8 @@ export type Outcome =
   | { kind: "bye"; code: string; message: string; status: number | undefined; early: boolean }
   /** The peer ended its side between two frames; without control frames that is all there is to say. */
   | { kind: "ended"; early: boolean }
-  | { kind: "lost"; reason: string }
+  /** `noReturn`: where coming back was tried, why it could not be. */
+  | { kind: "lost"; reason: string; noReturn?: NoReturn }
   /** It never began: the server speaks otherwise than we do. */
   | { kind: "misfit"; reason: string }
   /** We left. */
@@ -258,14 +259,13 @@ export class Client {
   async #comeBack(durability: Durability, welcome: Welcome, reason: string): Promise<void> {
     const lostAt = performance.now();
     const found = await this.#wayBack.find(durability, {
-      reason,
       progress: this.received + (this.#ledger?.retention.acknowledged ?? 0),
       welcome,
       received: this.received - this.#receivedBefore,
       isOver: () => this.#over,
     });
-    if (typeof found === "string") this.#settle({ kind: "lost", reason: found });
-    else this.#goOn(found, performance.now() - lostAt, durability);
+    if ("connection" in found) this.#goOn(found, performance.now() - lostAt, durability);
+    else this.#settle({ kind: "lost", reason, noReturn: found });
   }
 
   #goOn({ connection, welcome }: Return, afterMs: number, durability: Durability): void {

@@ -97,9 +97,8 @@ async function connect(flags: ConnectFlags): Promise<void> {
       })
     : talkPiped(client, report, options);
   const outcome = await Promise.race([talk, output.closed.then((error) => Promise.reject(error))]);
-  if (outcome.kind === "bye" || outcome.kind === "lost") {
-    void report.event(outcome.kind, { ...outcome, kind: undefined, early: undefined });
-  }
+  if (outcome.kind === "bye") void report.event("bye", { ...outcome, kind: undefined, early: undefined });
+  if (outcome.kind === "lost") void report.event("lost", { reason: sayLoss(outcome) });
   await output.flush();
   if (
     flags.has("exit-status") &&
@@ -249,7 +248,9 @@ function conclude(
     case "lost": {
       const code = sent > 0 ? "unconfirmed" : "failed";
       const unknown = awaited === undefined ? "; whether all arrived is not known" : "";
-      throw new ParleyError(code, `${outcome.reason} before the conversation was over: ${tally}${unknown}`);
+      const loss = sayLoss(outcome, " before the conversation was over");
+      const { hint } = outcome.noReturn ?? {};
+      throw new ParleyError(code, `${loss}: ${tally}${unknown}`, { hint });
     }
     case "misfit":
       throw new ParleyError("failed", outcome.reason);
@@ -280,6 +281,11 @@ function conclude(
   }
   if (received < count)
     throw new ParleyError("failed", `only ${plural(received, "answer")} came, not ${count}`);
+}
+
+/** What was lost, and `when`; and why there is no coming back, where that was tried. */
+function sayLoss({ reason, noReturn }: Extract<Outcome, { kind: "lost" }>, when = ""): string {
+  return `${reason}${when}${noReturn?.why === undefined ? "" : `, and ${noReturn.why}`}`;
 }
 
 function concludeLogout(outcome: Outcome, terminal: Terminal): void {

@@ -75,3 +75,16 @@ test("a server that was stopped, and whose service has said all: nothing is miss
   expect([code, answers]).toEqual([0, "taken taken taken all all "]);
   expect(said).toMatch(/^reconnected after .*, in a new session\n$/); // once, off a terminal too
 });
+
+test("a server that is gone for good: the loss is one sentence", async () => {
+  await using server = await serve(["--auth", "none"]);
+  await using client = start(["connect", server.address, "--retry", "1"]);
+  client.write("1\n");
+  await client.stdout.see("1\n");
+  server.signal("SIGKILL");
+  await server.exited;
+  expect(await client.exited).toBe(6);
+  expect(client.stderr.text).toMatch(
+    /^parley: error: .* before the conversation was over, and the server could not be reached again: 1 message sent, /m,
+  );
+});
