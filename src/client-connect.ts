@@ -233,7 +233,7 @@ function tryLogin(
 /** What brings a lost conversation back; where its session is gone, a new one with the credential that is at hand. */
 function comingBack(options: ClientOptions, first: Credential, { token }: Welcome): Durability["comeBack"] {
   const parts = token === undefined ? undefined : parseToken(token);
-  const credential: Credential = parts === undefined ? first : { method: "token", token: parts };
+  const credential: Credential = parts === undefined ? again(first) : { method: "token", token: parts };
   return async (welcome, received) => {
     options.onDial?.();
     const connection = await dialOnce(options);
@@ -245,17 +245,31 @@ function comingBack(options: ClientOptions, first: Credential, { token }: Welcom
       const secret = Buffer.from(resume_key, "base64");
       const proof = proveToken(secret, RESUME_LABEL, nonce, connection.binding).toString("base64");
       const resume: Login = { type: "login", method: "resume", session, proof, received };
-      let answer = await tryLogin(connection, options, hello, resume);
-      if (answer.type === "refused" && answer.code === "session_gone" && credential.method !== "password") {
-        answer = await tryLogin(connection, options, hello, asLogin(hello, credential, connection.binding));
-      }
+      const answer = await tryLogin(connection, options, hello, resume);
       if (answer.type === "welcome") return { connection, welcome: answer };
-      throw new ServerError("login_refused", answer.code, answer.message);
+      if (answer.code !== "session_gone")
+        throw new ServerError("login_refused", answer.code, `coming back was refused: ${answer.message}`);
+      const login = asLogin(hello, credential, connection.binding);
+      return { connection, welcome: await logInAnew(() => tryLogin(connection, options, hello, login)) };
     } catch (error) {
       connection.finish();
       throw error;
     }
   };
+}
+
+/** What logs in once more; a password is kept for nothing else. The account that `register` made is there by now. */
+function again(first: Credential): Credential {
+  return first.method === "register" ? { ...first, method: "password" } : first;
+}
+
+/** @throws {ServerError} that says that it was no use, and what is. */
+async function logInAnew(tryOnce: () => Promise<Welcome | Refused>): Promise<Welcome> {
+  const answer = await tryOnce();
+  if (answer.type === "welcome") return answer;
+  throw new ServerError("login_refused", answer.code, `a new login was refused: ${answer.message}`, {
+    hint: "the session is gone: start parley connect again, and log in",
+  });
 }
 
 function answerMs({ timeoutMs = Infinity }: ClientOptions): number {
