@@ -9,7 +9,7 @@ import { ClientState } from "../client-state.ts";
 import { DataFolder } from "../data-folder.ts";
 import { ParleyError, usageError } from "../errors.ts";
 import { escapeJson, escapeLine } from "../escape.ts";
-import { RETRY_FOR_MS, sayDuration } from "../limits.ts";
+import { LINGER_MS, RETRY_FOR_MS, sayDuration } from "../limits.ts";
 import { plural } from "../plural.ts";
 import { talkInteractively } from "../talk/interactive.ts";
 import { Output } from "../talk/output.ts";
@@ -109,7 +109,7 @@ async function connect(flags: ConnectFlags): Promise<void> {
     process.exitCode = outcome.status & 0xff;
     if (outcome.status !== 0) return; // its own end, whatever it left unread
   }
-  conclude(outcome, client, { byHand, count: options.count });
+  conclude(outcome, client, { byHand, count: options.count, wantsStatus: flags.has("exit-status") });
 }
 
 interface OpenContext {
@@ -234,7 +234,7 @@ function greeting({ welcome, hello }: Client, { server }: Target): string {
 function conclude(
   outcome: Outcome,
   client: Client,
-  { byHand, count = 0 }: { byHand: boolean; count?: number },
+  { byHand, count = 0, wantsStatus }: { byHand: boolean; count?: number; wantsStatus: boolean },
 ): void {
   const { sent, received, awaited } = client;
   const never = client.unconfirmed + (awaited ?? 0);
@@ -244,7 +244,12 @@ function conclude(
   switch (outcome.kind) {
     case "left":
       if (byHand) return;
-      throw new ParleyError("unconfirmed", `the server did not confirm that it took everything: ${tally}`);
+      if (never > 0 || awaited === undefined) {
+        const message = `the server did not confirm that it took everything: ${tally}`;
+        throw new ParleyError("unconfirmed", message);
+      }
+      if (!wantsStatus) return; // who has heard enough is not concerned with what else there is to say
+      throw new ParleyError("failed", LATE, { hint: "leave --exit-status out, or --count" });
     case "lost": {
       const code = sent > 0 ? "unconfirmed" : "failed";
       const unknown = awaited === undefined ? "; whether all arrived is not known" : "";
@@ -282,6 +287,8 @@ function conclude(
   if (received < count)
     throw new ParleyError("failed", `only ${plural(received, "answer")} came, not ${count}`);
 }
+
+const LATE = `the program there had not ended ${sayDuration(LINGER_MS)} after the last answer that was wanted`;
 
 /** What was lost, and `when`; and why there is no coming back, where that was tried. */
 function sayLoss({ reason, noReturn }: Extract<Outcome, { kind: "lost" }>, when = ""): string {

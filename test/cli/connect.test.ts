@@ -4,7 +4,9 @@ import { createHash, randomBytes } from "node:crypto";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { cleanEnv, EXECUTABLE, run, serve, type Serving } from "../support/executable.ts";
+import { fakeServer, letIn } from "../support/fake-server.ts";
 import { tempFolder } from "../support/folder.ts";
+import { frame } from "../support/peer.ts";
 
 setDefaultTimeout(90_000);
 
@@ -111,6 +113,45 @@ describe("--send", () => {
       "2",
     ]);
     expect([exitCode, stdout]).toEqual([0, "a\nb\n"]);
+  });
+
+  describe("and with a service that never ends by itself", () => {
+    async function talk(...flags: string[]): Promise<[number, string, string]> {
+      using folder = tempFolder();
+      const handler = join(folder.path, "endless.ts");
+      const code = `export default {
+        message(session, payload) { session.send(payload); session.send("and more"); },
+        end() {},
+      };`;
+      await Bun.write(handler, code);
+      await using endless = await serve(["--auth", "none", "--handler", handler]);
+      const argv = ["connect", endless.address, "--send", "a", "--count", "1", ...flags];
+      const { exitCode, stdout, stderr } = await run(argv);
+      await endless.stop();
+      return [exitCode, stdout, stderr];
+    }
+
+    test("nothing is amiss once all that was sent is confirmed", async () => {
+      expect(await talk()).toEqual([0, "a\n", ""]);
+    });
+
+    test("whose exit status was asked for, that is what is missing", async () => {
+      const [exitCode, stdout, stderr] = await talk("--exit-status");
+      expect([exitCode, stdout]).toEqual([1, "a\n"]);
+      expect(stderr).toContain("had not ended 2 s after the last answer that was wanted");
+    });
+
+    test("one that confirms nothing has its time, and then that is said", async () => {
+      using fake = await fakeServer(async (socket, received) => {
+        await letIn(socket, received);
+        await received.see("question");
+        socket.write(frame("answer"));
+      });
+      const argv = ["connect", fake.address, "--send", "question", "--count", "1"];
+      const { exitCode, stdout, stderr } = await run(argv);
+      expect([exitCode, stdout]).toEqual([6, "answer\n"]);
+      expect(stderr).toContain("did not confirm that it took everything: 1 message sent, 1 answer received");
+    });
   });
 });
 
