@@ -1,5 +1,6 @@
 // parley connect --bench: how many messages a second a server answers, and how long each answer takes, one row for one
-// message at a time and one for many on their way. For any service that answers each message with one.
+// message at a time and one for many on their way. For any service that answers each message with one, which is
+// seen before there are many.
 
 import type { Client } from "../client.ts";
 import { ParleyError } from "../errors.ts";
@@ -31,16 +32,24 @@ const ROW_MS = 2000;
 /** Of a row, before anything counts: the peer's code gets warm. */
 const WARM_UP = 0.2;
 const PROGRESS_MS = 250;
+/** In which all that one message is answered with has come. */
+const MOMENT_MS = 250;
+const WORDS = Buffer.from("parley --bench ");
 
-/** @throws {ParleyError} `timeout` when no answer comes, `failed` when it is another than was due. */
+/** @throws {ParleyError} `timeout` when no answer comes, `failed` when it is another than was due, or not one for each. */
 export async function bench(client: Client, options: BenchOptions): Promise<void> {
   const { report, terminal, json } = options;
+  if (client.hello?.service === "chat") {
+    client.leave();
+    throw new ParleyError("failed", "everybody in the chat would have to read what --bench sends", HINT);
+  }
   const run = new Run(client, options);
-  if (!json) process.stdout.write(`${HEADINGS.map((text) => text.padStart(WIDTH)).join("")}\n`);
   try {
+    const isEcho = await run.warmUp();
+    if (!json) process.stdout.write(`${HEADINGS.map((text) => text.padStart(WIDTH)).join("")}\n`);
     for (const workload of WORKLOADS) {
       if (workload.bytes > client.maxFrame) continue;
-      const row = await run.measure(workload);
+      const row = await run.measure(workload, isEcho);
       terminal.status("");
       if (json) void report.event("bench", row);
       else process.stdout.write(`${cells(row).join("")}\n`);
@@ -96,12 +105,36 @@ class Run {
       });
   }
 
+  /** Does what is sent come back as it was? Whatever the service says unasked at the beginning is dropped. */
+  async warmUp(): Promise<boolean> {
+    await this.#ask();
+    const [answer, ...more] = await this.#ask();
+    if (answer !== undefined && more.length === 0) return WORDS.equals(answer);
+    const tooMany = `${more.length + 1} answers came to one message: there is nothing to measure`;
+    throw new ParleyError("failed", tooMany, HINT);
+  }
+
+  /** Sends one message: what comes then, until a moment after the first answer. */
+  #ask(): Promise<Uint8Array[]> {
+    const { promise, resolve, reject } = Promise.withResolvers<Uint8Array[]>();
+    const answers: Uint8Array[] = [];
+    const isLate = () => reject(new ParleyError("timeout", NO_ANSWER));
+    let timer = setTimeout(isLate, this.#options.timeoutMs ?? HELLO_TIMEOUT_MS);
+    this.#failed = reject;
+    this.#answered = (answer) => {
+      if (answers.push(answer) > 1) return;
+      clearTimeout(timer);
+      timer = setTimeout(() => resolve(answers), MOMENT_MS);
+    };
+    this.#client.send(WORDS);
+    return promise.finally(() => clearTimeout(timer));
+  }
+
   /** Keeps `inFlight` messages on their way until there were enough, and all have been answered. */
-  async measure({ bytes, inFlight }: Workload): Promise<Row> {
+  async measure({ bytes, inFlight }: Workload, isEcho: boolean): Promise<Row> {
     const { count, terminal, timeoutMs = HELLO_TIMEOUT_MS } = this.#options;
     const client = this.#client;
-    const message = Buffer.alloc(bytes, "parley --bench ");
-    const isEcho = client.hello?.service === "echo";
+    const message = Buffer.alloc(bytes, WORDS);
     const done = Promise.withResolvers<void>();
     const latency = new Histogram();
     const sentAt = new Float64Array(inFlight);
@@ -163,6 +196,7 @@ class Run {
 }
 
 const NO_ANSWER = "no answer came: does the service answer each message with one?";
+const HINT = { hint: "measure a service that answers each message with one: parley serve --service echo" };
 
 /** Lengths of time in buckets 2 % wide: millions of them in a few kilobytes. */
 class Histogram {

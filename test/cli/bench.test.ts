@@ -48,6 +48,61 @@ describe("connect --bench", () => {
     await server.stop();
   });
 
+  test("asks nothing of a chat, where people would have to read it", async () => {
+    await using server = await serve(["--auth", "none", "--service", "chat"]);
+    const { stdout, stderr, exitCode } = await run(["connect", server.address, "--bench"]);
+    expect([stdout, exitCode]).toEqual(["", 1]);
+    expect(stderr).toContain("everybody in the chat would have to read what --bench sends");
+    const next = await run(["connect", server.address, "--send", "anybody?"]);
+    expect(next.stdout).toContain(": anybody?\n");
+    expect(next.stdout).not.toContain("--bench"); // a newcomer hears what was said before
+    await server.stop();
+  });
+
+  describe("with a service that", () => {
+    async function measure(code: string): Promise<[number, number, string]> {
+      using folder = tempFolder();
+      const handler = join(folder.path, "handler.ts");
+      await Bun.write(handler, `export default {\n${code}\n};\n`);
+      await using server = await serve(["--auth", "none", "--handler", handler]);
+      const argv = ["connect", server.address, "--bench", "--count", "40", "--timeout", "2s"];
+      const { stdout, stderr, exitCode } = await run(argv);
+      await server.stop();
+      return [exitCode, stdout.split("\n").length - 1, stderr];
+    }
+    const greets = `open(session) { session.send("welcome"); session.send("say something"); },`;
+
+    test.each([
+      ["sends back what it is sent", "message(session, payload) { session.send(payload); },"],
+      ["answers otherwise", "message(session, payload) { session.send(`${payload.length} bytes`); },"],
+    ])("greets, and %s: the greeting is no answer", async (_, message) => {
+      expect(await measure(greets + message)).toEqual([0, 4, ""]);
+    });
+
+    test("greets, and answers nothing: that is said", async () => {
+      const [exitCode, rows, said] = await measure(`${greets} message() {},`);
+      expect([exitCode, rows]).toEqual([4, 0]);
+      expect(said).toContain("no answer came");
+    });
+
+    test("answers a message with two: that is said", async () => {
+      const twice = "message(session, payload) { session.send(payload); session.send(payload); },";
+      const [exitCode, rows, said] = await measure(twice);
+      expect([exitCode, rows]).toEqual([1, 0]);
+      expect(said).toContain("2 answers came to one message: there is nothing to measure\n");
+    });
+
+    test("sends something else back, later: that is said", async () => {
+      const message = `message(session, payload) {
+        session.data = (session.data ?? 0) + 1;
+        session.send(session.data === 20 ? "something else" : payload);
+      },`;
+      const [exitCode, , said] = await measure(message);
+      expect(exitCode).toBe(1);
+      expect(said).toContain("another answer came than was due");
+    });
+  });
+
   test("says so when no answer comes", async () => {
     using folder = tempFolder();
     const handler = join(folder.path, "silent.ts");
