@@ -13,7 +13,7 @@ import { Ledger, type AckClock } from "./ledger.ts";
 import type { Connection } from "./net/connection.ts";
 import type { Receiver } from "./net/inbox.ts";
 import { Parked } from "./parked.ts";
-import { ConversationOver, type Room, type Service } from "./services/service.ts";
+import { ConversationOver, type Room } from "./services/service.ts";
 import { Share } from "./turn.ts";
 import {
   decodeControl,
@@ -55,7 +55,6 @@ export class Dialogue implements Hooked, Receiver {
   /** Has the client shown that it acknowledges? One that does not is not waited for. */
   acknowledges: boolean;
 
-  readonly #service: Service;
   readonly #hooks: Hooks;
   readonly #events: DialogueEvents;
   readonly #isEcho: boolean;
@@ -91,7 +90,6 @@ export class Dialogue implements Hooked, Receiver {
     this.id = id;
     this.user = arrival.user;
     this.connection = connection;
-    this.#service = context.service;
     this.#hooks = new Hooks(context, this);
     this.#events = events;
     this.#isEcho = context.service.isEcho === true;
@@ -200,8 +198,8 @@ export class Dialogue implements Hooked, Receiver {
     // The hot path asks one question.
     if (this.#isOdd) return this.#oddPayload(payload);
     this.received++;
-    const pending = this.#service.message(this, payload);
-    return pending === undefined ? undefined : this.#hold(this.#hooks.take(pending));
+    const hook = this.#hooks.message(payload);
+    return hook === undefined ? undefined : this.#hold(hook);
   }
 
   get takesRuns(): boolean {

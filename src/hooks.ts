@@ -40,7 +40,7 @@ export class Hooks {
     return this.#atWork;
   }
 
-  /** Is a hook at work on a message? Until it is done, that is not taken. */
+  /** Is a hook at work on a message? Until it is done, that is not taken; never, when it fails. */
   get isTaking(): boolean {
     return this.#isTaking;
   }
@@ -56,12 +56,14 @@ export class Hooks {
   }
 
   message(payload: Uint8Array): Promise<void> | undefined {
-    const pending = this.#service.message(this.#conversation, payload);
-    return pending === undefined ? undefined : this.take(pending);
-  }
-
-  /** A hook has begun to work on a message. */
-  take(pending: Promise<void>): Promise<void> | undefined {
+    let pending: void | Promise<void>;
+    try {
+      pending = this.#service.message(this.#conversation, payload);
+    } catch (error) {
+      this.#isTaking = true; // and stays so
+      throw error;
+    }
+    if (pending === undefined) return undefined;
     this.#isTaking = true;
     return this.#follow(pending);
   }

@@ -13,6 +13,12 @@ import { fakeServer, HELLO, WELCOME } from "../support/fake-server.ts";
 import { frame } from "../support/peer.ts";
 import { startServer } from "../support/server.ts";
 
+const BAD = "b".charCodeAt(0);
+
+function fail(): never {
+  throw new Error("broken");
+}
+
 async function connect(
   port: number,
   onResumed: (afterMs: number) => void = () => undefined,
@@ -114,6 +120,21 @@ test("a message in whose hook the service finishes is confirmed, unless the serv
     expect(await within("the end", outcome)).toMatchObject({ kind: "bye", code: "done" });
     expect([got, client.awaited]).toEqual([["that is all"], handsOn ? 1 : 0]);
   }
+});
+
+test.each([
+  ["throws", () => fail()],
+  ["rejects", () => Promise.reject(new Error("broken"))],
+])("a message whose hook %s is not confirmed, those before it are", async (_, breaks) => {
+  await using server = await startServer({
+    auth: "none",
+    service: { message: (_session, payload) => (payload[0] === BAD ? breaks() : undefined) },
+  });
+  const client = await connect(server.port);
+  const outcome = client.converse(() => undefined);
+  for (const text of ["good", "good", "bad", "good"]) client.send(text);
+  expect(await within("the end", outcome)).toMatchObject({ kind: "bye", code: "service_failed" });
+  expect([client.sent, client.awaited]).toEqual([4, 2]);
 });
 
 describe("the first try after a loss", () => {
