@@ -41,8 +41,9 @@ export async function talkPiped(client: Client, report: Report, options: PipedOp
     const printed = report.received(payload);
     silence.heard(printed);
     if (client.received === count) {
-      // No more is wanted, but what was sent is to arrive: until the server says so, or has had its time.
-      client.end();
+      // No more is wanted, but what was given to be sent is sent, also where a greeting came first, and is to arrive:
+      // until the server says so, or has had its time.
+      if (options.messages.length === 0) client.end();
       const leave = () => (left = setTimeout(() => client.leave(), LINGER_MS));
       if (printed === undefined) leave();
       else void printed.then(leave);

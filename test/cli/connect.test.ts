@@ -115,6 +115,22 @@ describe("--send", () => {
     expect([exitCode, stdout]).toEqual([0, "a\nb\n"]);
   });
 
+  test("a greeting that is answer enough does not keep it from being sent", async () => {
+    using folder = tempFolder();
+    const [handler, heard] = [join(folder.path, "greeting.ts"), join(folder.path, "heard")];
+    const code = `import { appendFileSync } from "node:fs";
+      export default {
+        open(session) { session.send("welcome"); },
+        message(session, payload) { appendFileSync(${JSON.stringify(heard)}, payload); },
+      };`;
+    await Bun.write(handler, code);
+    await using greeting = await serve(["--auth", "none", "--handler", handler]);
+    const argv = ["connect", greeting.address, "--send", "a", "--send", "b", "--count", "1"];
+    const { exitCode, stdout } = await run(argv);
+    expect([exitCode, stdout, await Bun.file(heard).text()]).toEqual([0, "welcome\n", "ab"]);
+    await greeting.stop();
+  });
+
   describe("and with a service that never ends by itself", () => {
     async function talk(...flags: string[]): Promise<[number, string, string]> {
       using folder = tempFolder();
