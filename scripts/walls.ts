@@ -28,7 +28,7 @@ export const WALLS: readonly Wall[] = [
   { name: "bun:ffi", pattern: /from "bun:ffi"/, rooms: ["src/flock.ts"] },
   { name: "consola", pattern: /from "consola/, rooms: ["src/log.ts"] },
   { name: "@inquirer", pattern: /(?:from |import\()"@inquirer/, rooms: ["src/terminal.ts"] },
-  { name: "node:readline", pattern: /from "node:readline/, rooms: ["src/talk/interactive.ts"] },
+  { name: "node:readline", pattern: /from "node:readline/, rooms: ["src/talk/line-editor.ts"] },
   { name: "citty", pattern: /from "citty"/, rooms: ["cli.ts", "src/commands/"] },
   { name: "process.argv", pattern: /\bprocess\.argv\b/, rooms: ["cli.ts", "src/commands/"] },
   {
@@ -39,6 +39,7 @@ export const WALLS: readonly Wall[] = [
       "src/commands/",
       "src/terminal.ts",
       "src/talk/interactive.ts",
+      "src/talk/line-editor.ts",
       "src/services/program-run.ts",
     ],
   },

@@ -1,15 +1,11 @@
-// A conversation with a person at a terminal: a line editor in which an arriving message never tears the half-typed
-// line. Messages go to stdout, the editor's own line too, notices to stderr.
-//
-// To print above the line: to its first row, clear to the end of the screen, print, draw the line anew. readline keeps
-// a private count of the rows that its line takes (`prevRows`); unless it is reset, redrawing a wrapped line erases
-// what was just printed (measured).
+// A conversation with a person at a terminal: what a line means, and what is said of it. Messages go to stdout, the
+// line that is typed too, notices to stderr; an arriving message never tears the half-typed line.
 
 import { appendFileSync, readFileSync, writeFileSync } from "node:fs";
-import { clearScreenDown, createInterface, cursorTo, moveCursor, type Interface } from "node:readline";
 import type { Client, Outcome } from "../client.ts";
 import { messageOf, ParleyError, systemCode } from "../errors.ts";
 import type { Terminal } from "../terminal.ts";
+import { LineEditor } from "./line-editor.ts";
 import type { Report } from "./report.ts";
 import type { Speakers } from "./speakers.ts";
 
@@ -43,17 +39,6 @@ export interface InteractiveOptions {
 export async function talkInteractively(client: Client, options: InteractiveOptions): Promise<Outcome> {
   // Answers go to stdout; the line being typed needs a terminal.
   const screen = process.stdout.isTTY ? process.stdout : process.stderr;
-  const editor = createInterface({
-    input: process.stdin,
-    output: screen,
-    terminal: true,
-    prompt: options.prompt,
-    historySize: HISTORY_LINES,
-    history: readHistory(options),
-    removeHistoryDuplicates: true,
-    completer: (line: string) => options.chat?.complete(line) ?? [[], line],
-  });
-  // Ctrl-C while a line is being typed drops it; otherwise, and the second time, it leaves.
   let interrupted = false;
   let terminated = false;
   let leaving = false;
@@ -62,7 +47,7 @@ export async function talkInteractively(client: Client, options: InteractiveOpti
     leaving = true;
     client.end(); // what was sent is answered before `bye`
   };
-  editor.on("line", (line) => {
+  const onLine = (line: string) => {
     if (line === "/quit") return leave();
     if (line === "/help") {
       for (const help of HELP) options.terminal.note(help);
@@ -84,29 +69,30 @@ export async function talkInteractively(client: Client, options: InteractiveOpti
     } else if (leaving) {
       options.terminal.note("not sent: the conversation is ending");
     } else {
-      if (options.chat !== undefined) eraseTyped(screen, options.prompt + line);
+      if (options.chat !== undefined) editor.takeBack(line);
       client.send(message);
       options.report.sent(message);
       if (line !== "") remember(options, line);
     }
     editor.prompt();
-  });
-  editor.on("SIGINT", () => {
-    if (editor.line === "" || interrupted) {
+  };
+  const { chat } = options;
+  const editor: LineEditor = new LineEditor({
+    screen,
+    prompt: options.prompt,
+    historySize: HISTORY_LINES,
+    history: readHistory(options),
+    complete: (line) => chat?.complete(line) ?? [[], line],
+    onLine,
+    onInterrupt() {
       interrupted = true;
-      return editor.close();
-    }
-    // As a shell does: the line is dropped, the conversation goes on.
-    editor.write(null, { ctrl: true, name: "e" });
-    screen.write("^C\n");
-    editor.write(null, { ctrl: true, name: "u" });
-    editor.prompt();
-  });
-  editor.on("SIGCONT", () => editor.prompt(true)); // without it the line is dead after fg
-  editor.on("close", () => {
-    options.terminal.aboveLine = undefined;
-    if (interrupted) client.leave();
-    else leave();
+      editor.close();
+    },
+    onClose() {
+      options.terminal.aboveLine = undefined;
+      if (interrupted) client.leave();
+      else leave();
+    },
   });
   const terminate = () => {
     terminated = true;
@@ -116,7 +102,7 @@ export async function talkInteractively(client: Client, options: InteractiveOpti
   process.on("SIGTERM", terminate).on("SIGHUP", terminate);
   options.terminal.note(options.greeting);
   editor.prompt();
-  options.terminal.aboveLine = (print) => printAbove(editor, screen, print);
+  options.terminal.aboveLine = (print) => editor.printAbove(print);
   const outcome = await client.converse((payload) => {
     if (screen !== process.stdout) return options.report.received(payload);
     const print = () => void options.report.received(payload);
@@ -125,35 +111,11 @@ export async function talkInteractively(client: Client, options: InteractiveOpti
     return undefined;
   });
   options.terminal.aboveLine = undefined;
-  editor.removeAllListeners("close");
-  if (editor.line === "") {
-    // An empty prompt that nobody answers any more: what follows takes its place.
-    cursorTo(screen, 0);
-    clearScreenDown(screen);
-  } else screen.write("\n");
-  editor.close();
+  editor.finish();
   process.off("SIGTERM", terminate).off("SIGHUP", terminate);
   if (interrupted) throw new ParleyError("interrupted", "interrupted");
   if (terminated) throw new ParleyError("terminated", "terminated");
   return outcome;
-}
-
-function printAbove(editor: Interface, screen: NodeJS.WriteStream, print: () => void): void {
-  moveCursor(screen, 0, -editor.getCursorPos().rows);
-  cursorTo(screen, 0);
-  clearScreenDown(screen);
-  print();
-  Object.assign(editor, { prevRows: 0 });
-  editor.prompt(true);
-}
-
-/** Takes back a line that was typed: a chat says it again, in its place among the others. */
-function eraseTyped(screen: NodeJS.WriteStream, typed: string): void {
-  const rows = Math.max(1, Math.ceil(Bun.stringWidth(typed) / screen.columns));
-  if (rows >= screen.rows) return; // scrolled away: what is gone cannot be taken back
-  moveCursor(screen, 0, -rows);
-  cursorTo(screen, 0);
-  clearScreenDown(screen);
 }
 
 /** Earlier lines, the latest first, as readline wants them. A history that cannot be had is a notice, not an end. */

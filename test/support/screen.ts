@@ -49,6 +49,11 @@ export class Screen implements AsyncDisposable {
     this.#child.terminal?.write(keys);
   }
 
+  /** The window has another width from now on. */
+  resize(cols: number): void {
+    this.#child.terminal?.resize(cols, 24);
+  }
+
   /** Types a line and Enter. */
   enter(line: string): void {
     this.type(`${line}\r`);

@@ -1,0 +1,155 @@
+// The line that a person types: readline, and what it leaves undone. Whatever is printed meanwhile comes above it.
+//
+//     ann: hello                    print, then the line anew
+//     > half of a line that takes   ← up to here, clear to the end of the screen
+//     two rows▁
+//
+// readline keeps a private count of the rows above its cursor (`prevRows`), up which it goes to redraw. It must be right
+// before every redraw, or messages are erased and pieces of the line stay (measured); it is wrong after something was
+// printed, after several keys that came in one read, and once the terminal has another width: a terminal wraps anew
+// what it shows, so that the line takes other rows than it was given.
+
+import { clearScreenDown, createInterface, cursorTo, moveCursor, type Interface } from "node:readline";
+import { cellAfter } from "./cells.ts";
+
+export interface LineEditorOptions {
+  screen: NodeJS.WriteStream;
+  prompt: string;
+  /** Earlier lines, the latest first; at most `historySize` of them. */
+  history: string[];
+  historySize: number;
+  /** What Tab completes: candidates, and the piece of the line that they complete. */
+  complete: (line: string) => [string[], string];
+  onLine: (line: string) => void;
+  /** Ctrl-C on an empty line; otherwise it drops the line. */
+  onInterrupt: () => void;
+  /** Ctrl-D, or the end of input; also when {@link LineEditor.close} is called. */
+  onClose: () => void;
+}
+
+interface Key {
+  name?: string;
+}
+
+/** What readline does not say of itself. */
+interface Inside {
+  prevRows: number;
+  /** Off: what is typed is text, shown without a redraw. */
+  isCompletionEnabled: boolean;
+}
+
+export class LineEditor {
+  readonly #options: LineEditorOptions;
+  readonly #screen: NodeJS.WriteStream;
+  readonly #editor: Interface & Inside;
+  /** The width for which the line was drawn. */
+  #columns: number;
+
+  constructor(options: LineEditorOptions) {
+    const { screen, prompt, history, historySize, complete } = options;
+    this.#options = options;
+    this.#screen = screen;
+    this.#columns = columnsOf(screen);
+    this.#editor = createInterface({
+      input: process.stdin,
+      output: screen,
+      terminal: true,
+      prompt,
+      history,
+      historySize,
+      removeHistoryDuplicates: true,
+      completer: complete,
+    }) as Interface & Inside;
+    this.#editor.on("line", options.onLine);
+    this.#editor.on("SIGINT", () => (this.#editor.line === "" ? options.onInterrupt() : this.#drop()));
+    this.#editor.on("SIGCONT", () => this.#editor.prompt(true)); // without it the line is dead after fg
+    this.#editor.on("close", options.onClose);
+    process.stdin.prependListener("keypress", this.#beforeKey);
+    screen.prependListener("resize", this.#beforeResize);
+  }
+
+  /** Shows the prompt, and an empty line. */
+  prompt(): void {
+    this.#editor.prompt();
+  }
+
+  /** Prints something above the line. */
+  printAbove(print: () => void): void {
+    this.#settle();
+    moveCursor(this.#screen, 0, -this.#editor.getCursorPos().rows);
+    cursorTo(this.#screen, 0);
+    clearScreenDown(this.#screen);
+    print();
+    this.#editor.prevRows = 0;
+    this.#editor.prompt(true);
+  }
+
+  /** Takes back the line that was ended last, when nothing was printed since. */
+  takeBack(line: string): void {
+    const rows = cellAfter(this.#options.prompt + line, this.#columns).row + 1;
+    if (rows >= this.#screen.rows) return; // scrolled away: what is gone cannot be taken back
+    moveCursor(this.#screen, 0, -rows);
+    cursorTo(this.#screen, 0);
+    clearScreenDown(this.#screen);
+  }
+
+  /** As Ctrl-D does. */
+  close(): void {
+    this.#editor.close();
+  }
+
+  /** No more lines. An empty one is wiped away, since nobody answers it: what follows takes its place. */
+  finish(): void {
+    this.#editor.off("close", this.#options.onClose);
+    process.stdin.off("keypress", this.#beforeKey);
+    this.#screen.off("resize", this.#beforeResize);
+    if (this.#editor.line === "") {
+      cursorTo(this.#screen, 0);
+      clearScreenDown(this.#screen);
+    } else this.#screen.write("\n");
+    this.#editor.close();
+  }
+
+  /** As a shell does: the line is dropped, and stays to be read. */
+  #drop(): void {
+    this.#editor.write(null, { ctrl: true, name: "e" });
+    this.#screen.write("^C\n");
+    this.#editor.prevRows = 0;
+    this.#editor.write(null, { ctrl: true, name: "u" });
+  }
+
+  readonly #beforeKey = (_: unknown, { name }: Key = {}) => {
+    const editor = this.#editor;
+    if (editor.isCompletionEnabled) editor.prevRows = editor.getCursorPos().rows;
+    if (name === "return" && editor.cursor === editor.line.length) this.#settle();
+  };
+
+  /** Where the text fills its row, a terminal stays there until something follows: then it is where readline thinks. */
+  #settle(): void {
+    if (this.#editor.getCursorPos().cols === 0) this.#screen.write(" \r");
+  }
+
+  /** Before readline draws its line for the new width. */
+  readonly #beforeResize = () => {
+    const before = this.#columns;
+    this.#columns = columnsOf(this.#screen);
+    if (!rewraps(process.env)) return;
+    const { line, cursor } = this.#editor;
+    const { prompt } = this.#options;
+    const { row, column } = cellAfter(prompt + line.slice(0, cursor), this.#columns);
+    // Behind a line that filled its row readline wrote a space, and stood on that. Nothing follows another: at the edge
+    // the terminal stays in the row that is full (measured with tmux).
+    const isLast = cursor === line.length && cellAfter(prompt + line, before).column > 0;
+    this.#editor.prevRows = isLast && column === 0 ? Math.max(0, row - 1) : row;
+  };
+}
+
+/** Does the terminal wrap anew what it shows, when its width changes? xterm cuts it off instead. */
+function rewraps({ TMUX, XTERM_VERSION }: NodeJS.ProcessEnv): boolean {
+  return TMUX !== undefined || XTERM_VERSION === undefined;
+}
+
+/** None is known: everything is one row. */
+function columnsOf(screen: NodeJS.WriteStream): number {
+  return screen.columns || Infinity;
+}
