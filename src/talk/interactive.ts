@@ -82,7 +82,7 @@ export async function talkInteractively(client: Client, options: InteractiveOpti
     prompt: options.prompt,
     historySize: HISTORY_LINES,
     history: readHistory(options),
-    complete: (line) => chat?.complete(line) ?? [[], line],
+    complete: chat && ((line) => chat.complete(line)),
     onLine,
     onInterrupt() {
       interrupted = true;

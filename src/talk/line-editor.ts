@@ -9,17 +9,22 @@
 // printed, after several keys that came in one read, and once the terminal has another width: a terminal wraps anew
 // what it shows, so that the line takes other rows than it was given.
 
+import { writeSync } from "node:fs";
 import { clearScreenDown, createInterface, cursorTo, moveCursor, type Interface } from "node:readline";
 import { cellAfter } from "./cells.ts";
 
+/** Asks the terminal to say where pasted text begins and ends: xterm's mode 2004, which nearly all have by now. */
+const MARK_PASTES = "\x1b[?2004h";
+const MARK_NO_PASTES = "\x1b[?2004l";
+
 export interface LineEditorOptions {
-  screen: NodeJS.WriteStream;
+  screen: NodeJS.WriteStream & { fd: number };
   prompt: string;
   /** Earlier lines, the latest first; at most `historySize` of them. */
   history: string[];
   historySize: number;
-  /** What Tab completes: candidates, and the piece of the line that they complete. */
-  complete: (line: string) => [string[], string];
+  /** What Tab completes: candidates, and the piece of the line that they complete. Without it a tab is text. */
+  complete: ((line: string) => [string[], string]) | undefined;
   onLine: (line: string) => void;
   /** Ctrl-C on an empty line; otherwise it drops the line. */
   onInterrupt: () => void;
@@ -29,6 +34,7 @@ export interface LineEditorOptions {
 
 interface Key {
   name?: string;
+  ctrl?: boolean;
 }
 
 /** What readline does not say of itself. */
@@ -40,10 +46,11 @@ interface Inside {
 
 export class LineEditor {
   readonly #options: LineEditorOptions;
-  readonly #screen: NodeJS.WriteStream;
+  readonly #screen: LineEditorOptions["screen"];
   readonly #editor: Interface & Inside;
   /** The width for which the line was drawn. */
   #columns: number;
+  #isPasting = false;
 
   constructor(options: LineEditorOptions) {
     const { screen, prompt, history, historySize, complete } = options;
@@ -58,14 +65,19 @@ export class LineEditor {
       history,
       historySize,
       removeHistoryDuplicates: true,
-      completer: complete,
+      ...(complete === undefined ? {} : { completer: complete }),
     }) as Interface & Inside;
     this.#editor.on("line", options.onLine);
     this.#editor.on("SIGINT", () => (this.#editor.line === "" ? options.onInterrupt() : this.#drop()));
-    this.#editor.on("SIGCONT", () => this.#editor.prompt(true)); // without it the line is dead after fg
-    this.#editor.on("close", options.onClose);
+    this.#editor.on("SIGCONT", () => {
+      this.#markPastes();
+      this.#editor.prompt(true); // without it the line is dead after fg
+    });
+    this.#editor.on("close", this.#markNoPastes).on("close", options.onClose);
     process.stdin.prependListener("keypress", this.#beforeKey);
     screen.prependListener("resize", this.#beforeResize);
+    process.on("exit", this.#markNoPastes); // nobody closed it: what failed is elsewhere
+    this.#markPastes();
   }
 
   /** Shows the prompt, and an empty line. */
@@ -100,14 +112,14 @@ export class LineEditor {
 
   /** No more lines. An empty one is wiped away, since nobody answers it: what follows takes its place. */
   finish(): void {
-    this.#editor.off("close", this.#options.onClose);
+    this.#editor.off("close", this.#options.onClose).close();
     process.stdin.off("keypress", this.#beforeKey);
     this.#screen.off("resize", this.#beforeResize);
+    process.off("exit", this.#markNoPastes);
     if (this.#editor.line === "") {
       cursorTo(this.#screen, 0);
       clearScreenDown(this.#screen);
     } else this.#screen.write("\n");
-    this.#editor.close();
   }
 
   /** As a shell does: the line is dropped, and stays to be read. */
@@ -118,11 +130,37 @@ export class LineEditor {
     this.#editor.write(null, { ctrl: true, name: "u" });
   }
 
-  readonly #beforeKey = (_: unknown, { name }: Key = {}) => {
-    const editor = this.#editor;
-    if (editor.isCompletionEnabled) editor.prevRows = editor.getCursorPos().rows;
-    if (name === "return" && editor.cursor === editor.line.length) this.#settle();
+  #markPastes(): void {
+    if (process.env["TERM"] !== "dumb") this.#screen.write(MARK_PASTES);
+  }
+
+  /** Past the stream, which may be over by then. */
+  readonly #markNoPastes = () => {
+    if (process.env["TERM"] === "dumb") return;
+    try {
+      writeSync(this.#screen.fd, MARK_NO_PASTES);
+    } catch {
+      // There is no terminal any more.
+    }
   };
+
+  readonly #beforeKey = (_: unknown, { name, ctrl }: Key = {}) => {
+    const editor = this.#editor;
+    if (name === "paste-start") this.#isPasting = true;
+    if (this.#isPasting) editor.isCompletionEnabled = name === "paste-end";
+    else if (editor.isCompletionEnabled) editor.prevRows = editor.getCursorPos().rows;
+    if (name === "return" && editor.cursor === editor.line.length) this.#settle();
+    else if (this.#isPasting && (name === "return" || name === "paste-end")) this.#redraw();
+    if (name === "paste-end") this.#isPasting = false;
+    if (name === "z" && ctrl === true) this.#markNoPastes();
+  };
+
+  /** What was pasted was shown as it came, over what stands behind it. */
+  #redraw(): void {
+    this.#settle();
+    this.#editor.prevRows = this.#editor.getCursorPos().rows;
+    this.#editor.prompt(true);
+  }
 
   /** Where the text fills its row, a terminal stays there until something follows: then it is where readline thinks. */
   #settle(): void {

@@ -1,7 +1,9 @@
-// The half-typed line on the screen: the rows that it takes, and another width.
+// The half-typed line on the screen: the rows that it takes, another width, and pasted text.
 
+import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
-import { serve, type Serving } from "../support/executable.ts";
+import { addUser, PASSWORD, serve, type Serving } from "../support/executable.ts";
+import { tempFolder } from "../support/folder.ts";
 import { Screen } from "../support/screen.ts";
 
 setDefaultTimeout(90_000);
@@ -124,3 +126,130 @@ test.each([37, 38, 39])(
     expect(rowsUp(screen.raw, before, "guest-")).toBe(length < 38 ? 1 : 2);
   },
 );
+
+/** What a terminal sends for pasted text, once it was asked to mark it. */
+const pasted = (text: string) => `\u001b[200~${text}\u001b[201~`;
+
+describe("tabs:", () => {
+  /** In a chat as ann, logged in by hand: after a question keys come otherwise than without one. */
+  async function asAnn(talk: (screen: Screen) => Promise<void>): Promise<void> {
+    using folder = tempFolder();
+    const data = join(folder.path, "server");
+    await addUser(data);
+    await using server = await serve(["--service", "chat"], { data });
+    await using screen = new Screen(["connect", `ann@${server.address}`]);
+    await screen.see("password for ann:");
+    screen.enter(PASSWORD);
+    await screen.see(/here: ann\r\n/);
+    await talk(screen);
+  }
+
+  test("pasted into a chat they stay, wherever they are", async () => {
+    await asAnn(async (screen) => {
+      expect(screen.raw).toContain("\u001b[?2004h");
+      for (const text of ["col1\tcol2 end", "col1\t", "\tcol1", "an\tcol2"]) {
+        screen.type(pasted(text));
+        screen.enter("|");
+        await screen.see(`ann: ${text}|\r\n`);
+      }
+    });
+  });
+
+  test("typed in a chat, one completes a name, after text was pasted too", async () => {
+    await asAnn(async (screen) => {
+      screen.type(pasted("to a"));
+      screen.type("n\t");
+      await screen.see("to ann ");
+      screen.enter("hello");
+      await screen.see("ann: to ann hello\r\n");
+    });
+  });
+
+  test("typed where there are no names, one is text", async () => {
+    await using screen = new Screen(["connect", echo.address]);
+    await screen.see("> ");
+    screen.type("col1");
+    await screen.see("col1");
+    screen.type("\t");
+    await screen.see("\t");
+    screen.enter("col2");
+    await screen.see(/\n(> )?col1\tcol2\r\n> /);
+  });
+});
+
+test("text pasted into a line leaves what stands behind it", async () => {
+  await using screen = new Screen(["connect", echo.address]);
+  await screen.see("> ");
+  screen.type("before|");
+  await screen.see("|");
+  screen.type(LEFT);
+  screen.type(pasted("between "));
+  await screen.see("> beforebetween |");
+  screen.type(pasted("lines\r"));
+  await screen.see(/> beforebetween lines\|\r*\n(> )*beforebetween lines\|\r\n> /);
+});
+
+test("each pasted line is a message, and what follows the last of them is a line that is half typed", async () => {
+  await using screen = new Screen(["connect", chat.address]);
+  await screen.see(/here: .*\r\n> /);
+  const lines = Array.from({ length: 200 }, (_, i) => `line\t${i}.`);
+  screen.type(pasted(`${lines.join("\r")}\rhalf`));
+  for (const line of lines) await screen.see(`: ${line}\r\n`);
+  screen.enter(" done");
+  await screen.see(/: half done\r\n/);
+});
+
+describe("the terminal is asked to mark pasted text no longer than somebody types:", () => {
+  const isMarked = ({ raw }: Screen) => raw.lastIndexOf("\u001b[?2004h") > raw.lastIndexOf("\u001b[?2004l");
+
+  test.each([
+    ["Ctrl-C", CTRL_C],
+    ["Ctrl-D", "\u0004"],
+    ["/quit", "/quit\r"],
+  ])("%s", async (_, keys) => {
+    await using screen = new Screen(["connect", echo.address]);
+    await screen.see("> ");
+    expect(isMarked(screen)).toBe(true);
+    screen.type(keys);
+    await screen.exited;
+    expect(isMarked(screen)).toBe(false);
+  });
+
+  test("a server that ends", async () => {
+    await using other = await serve(["--auth", "none"]);
+    await using screen = new Screen(["connect", other.address, "--retry", "0"]);
+    await screen.see("> ");
+    screen.type("half");
+    await screen.see("half");
+    expect(isMarked(screen)).toBe(true);
+    await other.stop();
+    await screen.exited;
+    expect(isMarked(screen)).toBe(false);
+  });
+
+  test("somewhere to print that is closed", async () => {
+    await using screen = new Screen(["connect", echo.address], { script: '"$0" "$@" | true' });
+    await screen.see("> ");
+    expect(isMarked(screen)).toBe(true);
+    screen.enter("nobody reads its answer");
+    await screen.see("standard output is closed");
+    await screen.exited;
+    expect(isMarked(screen)).toBe(false);
+  });
+
+  test("Ctrl-Z, until it goes on", async () => {
+    const script = 'set -m; "$0" "$@"; echo stopped; read _; fg';
+    await using screen = new Screen(["connect", echo.address], { script });
+    await screen.see("> ");
+    screen.type("half");
+    await screen.see("half");
+    screen.type("\u001a");
+    await screen.see("stopped");
+    expect(isMarked(screen)).toBe(false);
+    screen.enter("");
+    await screen.see("> half");
+    expect(isMarked(screen)).toBe(true);
+    screen.enter(" done");
+    await screen.see(/\n(> )?half done\r\n> /);
+  });
+});

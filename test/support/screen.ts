@@ -6,6 +6,14 @@ import { cleanEnv, EXECUTABLE } from "./executable.ts";
 import { tempFolder } from "./folder.ts";
 import { Watched } from "./watched.ts";
 
+export interface ScreenOptions {
+  data?: string;
+  env?: Record<string, string>;
+  cols?: number;
+  /** What a shell does with it there: `"$0" "$@"`. */
+  script?: string;
+}
+
 export class Screen implements AsyncDisposable {
   /** Every byte that reached the terminal, as latin-1, so that none is lost or joined. */
   raw = "";
@@ -17,10 +25,11 @@ export class Screen implements AsyncDisposable {
   readonly #folder = tempFolder();
   #seen = 0;
 
-  constructor(argv: string[], options: { data?: string; env?: Record<string, string>; cols?: number } = {}) {
+  constructor(argv: string[], options: ScreenOptions = {}) {
     const decoder = new TextDecoder();
     const shown = Promise.withResolvers<void>();
-    this.#child = Bun.spawn([EXECUTABLE, ...argv], {
+    const shell = options.script === undefined ? [] : ["/bin/sh", "-c", options.script];
+    this.#child = Bun.spawn([...shell, EXECUTABLE, ...argv], {
       cwd: this.#folder.path,
       env: cleanEnv(options.data ?? join(this.#folder.path, "data"), { TERM: "xterm", ...options.env }),
       terminal: {
