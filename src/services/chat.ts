@@ -2,6 +2,8 @@
 //
 //     ann: hello        * ann joined        * here: ann, bob        ann → bob: hello
 //
+// A line that begins with a slash is a command; one that begins with two is said, with one of them.
+//
 // Written with nothing that a handler file lacks.
 
 import type { Conversation, Room, Service } from "./service.ts";
@@ -14,7 +16,6 @@ const MAX_LENGTH = 4000;
 const NAME = /^(?!.*\p{DI})[\p{L}\p{N}][\p{L}\p{M}\p{N}._-]{0,31}$/u;
 /** In one message: whoever pastes a book is not chatting. */
 const MAX_LINES = 50;
-const HELP = "* /who, /msg NAME TEXT";
 
 export function chat(): Service {
   const history: string[] = [];
@@ -61,7 +62,7 @@ export function chat(): Service {
     if (name === "who") session.send(`* here: ${names(hall(session)).join(", ")}`);
     else if (name === "name" && rest !== "") rename(session, rest);
     else if (name === "msg" && text !== "") whisper(session, to, text);
-    else session.send(session.user === null ? `${HELP}, /name NAME` : HELP);
+    else session.send(`* /who, /msg NAME TEXT${session.user === null ? ", /name NAME" : ""}; //x says /x`);
   }
 
   return {
@@ -86,8 +87,9 @@ export function chat(): Service {
       if (lines.length > MAX_LINES) return session.send(`* not said: over ${MAX_LINES} lines at once`);
       for (const line of lines) {
         if (line.trim() === "") continue;
-        if (line.startsWith("/")) command(session, line);
-        else say(session, `${nameOf(session)}: ${line}`);
+        const isSlashed = line.startsWith("//");
+        if (line.startsWith("/") && !isSlashed) command(session, line);
+        else say(session, `${nameOf(session)}: ${isSlashed ? line.slice(1) : line}`);
       }
     },
 

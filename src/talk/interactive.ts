@@ -61,7 +61,9 @@ export async function talkInteractively(client: Client, options: InteractiveOpti
       );
       return editor.prompt();
     }
-    const message = Buffer.from(line.startsWith("//") ? line.slice(1) : line);
+    // A chat has commands of its own, and takes the slash away itself.
+    const isSlashed = options.chat === undefined && line.startsWith("//");
+    const message = Buffer.from(isSlashed ? line.slice(1) : line);
     if (message.length > client.maxFrame) {
       options.terminal.note(
         `not sent: ${message.length} bytes are over the server's limit of ${client.maxFrame}`,

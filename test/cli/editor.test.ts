@@ -126,6 +126,14 @@ test("/help helps, an unknown command is not sent, //x sends /x", async () => {
   await screen.see(answered("//x", "/x"));
 });
 
+test("in a chat //x says /x, also when /x is a command", async () => {
+  await using chat = await serve(["--auth", "none", "--service", "chat"]);
+  await using screen = new Screen(["connect", chat.address]);
+  await screen.see(/here: .*\r\n> /);
+  screen.enter("//who");
+  await screen.see("guest-1: /who\r\n");
+});
+
 test("earlier lines come back, in the next run too, and are kept in a file of mode 0600", async () => {
   using folder = tempFolder();
   const data = join(folder.path, "data");

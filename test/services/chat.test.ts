@@ -105,6 +105,24 @@ test("/msg reaches the one it names, in whatever case, and nobody else; /who say
   for (const peer of [ann, bob, eve, late]) peer[Symbol.dispose]();
 });
 
+test("a line that begins with two slashes is said with one; with one it is a command, and never said", async () => {
+  await using server = await open();
+  const { peer: ann } = await join(server);
+  const { peer: bob } = await join(server);
+  await ann.text();
+  ann.send("/shrug");
+  expect(await ann.text()).toBe("* /who, /msg NAME TEXT, /name NAME; //x says /x");
+  for (const [line, said] of [
+    ["//who", "/who"],
+    ["///", "//"],
+    ["a //b", "a //b"],
+  ]) {
+    ann.send(String(line));
+    expect([await ann.text(), await bob.text()]).toEqual(Array(2).fill(`guest-1: ${said}`));
+  }
+  for (const peer of [ann, bob]) peer[Symbol.dispose]();
+});
+
 test("a newcomer hears the last 50 lines, never more", async () => {
   await using server = await open();
   const { peer: ann } = await join(server);
