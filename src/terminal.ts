@@ -65,9 +65,20 @@ export class Terminal {
     for (const line of lines) process.stderr.write(`${escapeLine(line)}\n`);
   }
 
-  /** As {@link say}, quieter to the eye. */
+  /** A sentence, quieter to the eye than with {@link say}; on a terminal it is broken between words. */
   note(line: string): void {
-    const print = () => void process.stderr.write(`${this.#paint("dim", escapeLine(line))}\n`);
+    const { isTTY, columns } = process.stderr;
+    const harmless = escapeLine(line);
+    this.#noteLines(isTTY && columns > 0 ? Bun.wrapAnsi(harmless, columns) : harmless);
+  }
+
+  /** As {@link note}, but never broken: what is to be copied, or comes from elsewhere. */
+  noteWhole(line: string): void {
+    this.#noteLines(escapeLine(line));
+  }
+
+  #noteLines(harmless: string): void {
+    const print = () => void process.stderr.write(`${this.#paint("dim", harmless)}\n`);
     if (this.aboveLine === undefined) print();
     else this.aboveLine(print);
   }

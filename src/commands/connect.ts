@@ -162,7 +162,7 @@ function open(
   { channel, key, login, report, retry, terminal }: OpenContext,
 ): Promise<Client> {
   const bare = flags.has("bare");
-  const trace = new Trace(bare, (line) => terminal.note(line));
+  const trace = new Trace(bare, (line) => terminal.noteWhole(line));
   return connectClient({
     host: target.host,
     port: target.port,
@@ -179,7 +179,7 @@ function open(
     onTurnedAway(message, seconds) {
       if (terminal.isWatched) terminal.note(`${message} (trying again in ${seconds} s)`);
     },
-    onAside: (text) => terminal.note(text),
+    onAside: (text) => terminal.noteWhole(text),
     onNoChallenge: () =>
       terminal.say("the server has not asked for the shared key: has it one (--key-file)?"),
     onWait: () => terminal.isWatched && terminal.note(`waiting for ${target.server}`),

@@ -162,8 +162,8 @@ function announce(
     terminal.note(
       `${key}${who[auth]} · ${reach} · ${context.pin === undefined ? "not encrypted" : "TLS 1.3"}`,
     );
-    terminal.note(`log: ${context.logPath}`);
-    terminal.note(talk);
+    terminal.noteWhole(`log: ${context.logPath}`);
+    terminal.noteWhole(talk);
   } else if (context.pin !== undefined && !flags.has("json")) {
     terminal.say(talk); // the pin, which clients need and --json has
   }

@@ -10,12 +10,15 @@ import type { Report } from "./report.ts";
 import type { Speakers } from "./speakers.ts";
 
 const HISTORY_LINES = 500;
+/** Each within 80 columns. */
 const HELP = [
-  "A line is a message. Ctrl-D or /quit leaves; //x sends /x.",
-  "Up and down bring back earlier lines; Ctrl-C drops the line, and twice leaves.",
+  "A line is a message, and //x sends /x. Ctrl-D or /quit leaves.",
+  "Up and down bring back earlier lines. Ctrl-C drops the line; twice, it leaves.",
 ];
-const CHAT_HELP =
-  "/who: who is here; /msg NAME TEXT: to one person; /name NAME: as a guest; Tab completes names.";
+const CHAT_HELP = [
+  "/who: who is here. /msg NAME TEXT: to one person. Tab completes names.",
+  "/name NAME gives a guest another name.",
+];
 /** What goes to a chat as it is. */
 const CHAT_COMMAND = /^\/(?:who|msg|name)(?: |$)/;
 
@@ -50,8 +53,7 @@ export async function talkInteractively(client: Client, options: InteractiveOpti
   const onLine = (line: string) => {
     if (line === "/quit") return leave();
     if (line === "/help") {
-      for (const help of HELP) options.terminal.note(help);
-      if (options.chat !== undefined) options.terminal.note(CHAT_HELP);
+      for (const help of options.chat ? [...HELP, ...CHAT_HELP] : HELP) options.terminal.note(help);
       return editor.prompt();
     }
     const isForChat = options.chat !== undefined && CHAT_COMMAND.test(line);

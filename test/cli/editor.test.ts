@@ -134,6 +134,28 @@ test("in a chat //x says /x, also when /x is a command", async () => {
   await screen.see("guest-1: /who\r\n");
 });
 
+test.each([
+  [40, 40],
+  [200, 80],
+])("on a terminal of %d columns, /help has lines of at most %d, and whole words", async (cols, longest) => {
+  await using chat = await serve(["--auth", "none", "--service", "chat"]);
+  await using screen = new Screen(["connect", chat.address], { cols });
+  await screen.see(/here: .*\r\n> /);
+  const start = screen.text.text.length;
+  screen.enter("/help");
+  await screen.see(/another\s+name\.\r\n> /);
+  const help = screen.text.text.slice(start);
+  expect(Math.max(...help.split(/[\r\n]+/).map((line) => line.length))).toBeLessThanOrEqual(longest);
+  expect(help.replaceAll(/\s+/g, " ")).toContain("and //x sends /x. Ctrl-D or /quit leaves.");
+});
+
+test("a notice that is longer than its row is broken between words", async () => {
+  await using screen = new Screen(["connect", server.address], { cols: 40 });
+  await screen.see("> ");
+  screen.enter("/nothing");
+  await screen.see("there is no command /nothing: /help\r\nshows what there is, //x sends /x\r\n> ");
+});
+
 test("earlier lines come back, in the next run too, and are kept in a file of mode 0600", async () => {
   using folder = tempFolder();
   const data = join(folder.path, "data");

@@ -39,6 +39,13 @@ describe("serve", () => {
     expect(await screen.exited).toBe(0);
   });
 
+  test("breaks no line that is to be copied", async () => {
+    await using screen = new Screen(["serve", "--auth", "none", "--port", "0"], { cols: 20 });
+    await screen.see(/talk to it: \S+ connect 127\.0\.0\.1:\d+\r\n/);
+    screen.type(CTRL_C);
+    expect(await screen.exited).toBe(0);
+  });
+
   test("offers to create the first user, asking twice for a password it does not show", async () => {
     using folder = tempFolder();
     await using screen = new Screen(["serve", "--port", "0", ...CHEAP], { data: folder.path });
