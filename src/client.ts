@@ -98,6 +98,11 @@ export class Client {
     return this.#over;
   }
 
+  /** Is the connection lost, and not back yet? What is sent meanwhile waits. */
+  get isAway(): boolean {
+    return this.#isAway;
+  }
+
   /** Was it said that no more is coming? */
   get inputEnded(): boolean {
     return this.#inputEnded;

@@ -62,23 +62,23 @@ export class Terminal {
 
   /** Lines on stderr; whatever in them came from elsewhere is made harmless. */
   say(...lines: string[]): void {
-    for (const line of lines) process.stderr.write(`${escapeLine(line)}\n`);
+    for (const line of lines) this.#print(escapeLine(line));
   }
 
   /** A sentence, quieter to the eye than with {@link say}; on a terminal it is broken between words. */
   note(line: string): void {
     const { isTTY, columns } = process.stderr;
     const harmless = escapeLine(line);
-    this.#noteLines(isTTY && columns > 0 ? Bun.wrapAnsi(harmless, columns) : harmless);
+    this.#print(this.#paint("dim", isTTY && columns > 0 ? Bun.wrapAnsi(harmless, columns) : harmless));
   }
 
   /** As {@link note}, but never broken: what is to be copied, or comes from elsewhere. */
   noteWhole(line: string): void {
-    this.#noteLines(escapeLine(line));
+    this.#print(this.#paint("dim", escapeLine(line)));
   }
 
-  #noteLines(harmless: string): void {
-    const print = () => void process.stderr.write(`${this.#paint("dim", harmless)}\n`);
+  #print(harmless: string): void {
+    const print = () => void process.stderr.write(`${harmless}\n`);
     if (this.aboveLine === undefined) print();
     else this.aboveLine(print);
   }

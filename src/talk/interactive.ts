@@ -73,7 +73,8 @@ export async function talkInteractively(client: Client, options: InteractiveOpti
     } else if (leaving) {
       options.terminal.note("not sent: the conversation is ending");
     } else {
-      if (options.chat !== undefined) editor.takeBack(line);
+      // A chat says it again; not yet, and perhaps never, when nobody hears it now.
+      if (options.chat !== undefined && !client.isAway) editor.takeBack(line);
       client.send(message);
       options.report.sent(message);
       if (line !== "") remember(options, line);

@@ -4,6 +4,7 @@ import { readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import type { Socket } from "node:net";
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { cuttingProxy } from "../support/cutting-proxy.ts";
 import { serve, type Serving } from "../support/executable.ts";
 import { fakeServer, letIn } from "../support/fake-server.ts";
 import { tempFolder } from "../support/folder.ts";
@@ -204,6 +205,25 @@ test("many answers at once come whole and in order", async () => {
   });
   await using screen = new Screen(["connect", fake.address]);
   for (const answer of answers) await screen.see(answer);
+});
+
+test("what is said to a chat that is away stays to be read, and its fate is told above the line", async () => {
+  const chat = ["--auth", "none", "--service", "chat"];
+  await using first = await serve(chat);
+  await using second = await serve(chat);
+  using proxy = await cuttingProxy({ port: first.port });
+  await using screen = new Screen(["connect", proxy.address]);
+  await screen.see(/here: .*\r\n> /);
+  await first.stop();
+  await screen.see("coming back");
+  const before = screen.raw.length;
+  screen.enter("said to nobody");
+  await screen.see(/said to nobody\r*\n> /);
+  proxy.options.port = second.port;
+  await screen.see("1 message was never confirmed\r\n> ");
+  const told = screen.raw.slice(before, screen.raw.indexOf("reconnected", before));
+  expect(told).toEndWith("\u001b[1G\u001b[0J");
+  expect(rowsUp(told)).toBe(0);
 });
 
 test("Ctrl-D while an answer is due: it is printed, and then the conversation is over", async () => {
