@@ -71,6 +71,7 @@ export class LineEditor {
     this.#editor.on("SIGINT", () => (this.#editor.line === "" ? options.onInterrupt() : this.#drop()));
     this.#editor.on("SIGCONT", () => {
       this.#markPastes();
+      this.#editor.prevRows = 0; // what stands above is a shell's
       this.#editor.prompt(true); // without it the line is dead after fg
     });
     this.#editor.on("close", this.#markNoPastes).on("close", options.onClose);
@@ -152,8 +153,15 @@ export class LineEditor {
     if (name === "return" && editor.cursor === editor.line.length) this.#settle();
     else if (this.#isPasting && (name === "return" || name === "paste-end")) this.#redraw();
     if (name === "paste-end") this.#isPasting = false;
-    if (name === "z" && ctrl === true) this.#markNoPastes();
+    if (name === "z" && ctrl === true) this.#suspend();
   };
+
+  /** Before a shell takes the terminal: it goes on below the line. */
+  #suspend(): void {
+    const { row } = cellAfter(this.#options.prompt + this.#editor.line, this.#columns);
+    moveCursor(this.#screen, 0, row - this.#editor.getCursorPos().rows);
+    this.#markNoPastes();
+  }
 
   /** What was pasted was shown as it came, over what stands behind it. */
   #redraw(): void {

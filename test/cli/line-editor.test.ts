@@ -199,6 +199,26 @@ test("each pasted line is a message, and what follows the last of them is a line
   await screen.see(/: half done\r\n/);
 });
 
+test("Ctrl-Z leaves the line to be read, and what a shell says below it", async () => {
+  const script = 'set -m; "$0" "$@"; echo stopped; read _; fg';
+  await using screen = new Screen(["connect", echo.address], { script, cols: 40 });
+  await screen.see("> ");
+  screen.type(textOf(90));
+  await screen.see("|");
+  screen.type("\u0001"); // Ctrl-A: to its beginning
+  screen.type("x");
+  await screen.see("> x0123");
+  await screen.see("|");
+  let before = screen.raw.length;
+  screen.type("\u001a");
+  await screen.see("stopped");
+  expect(screen.raw.slice(before)).toContain("\u001b[2B");
+  before = screen.raw.length;
+  screen.enter("");
+  await screen.see("> x0123");
+  expect(rowsUp(screen.raw, before, "> x0123")).toBe(0);
+});
+
 describe("the terminal is asked to mark pasted text no longer than somebody types:", () => {
   const isMarked = ({ raw }: Screen) => raw.lastIndexOf("\u001b[?2004h") > raw.lastIndexOf("\u001b[?2004l");
 
