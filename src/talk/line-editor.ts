@@ -74,7 +74,7 @@ export class LineEditor {
       this.#editor.prevRows = 0; // what stands above is a shell's
       this.#editor.prompt(true); // without it the line is dead after fg
     });
-    this.#editor.on("close", this.#markNoPastes).on("close", options.onClose);
+    this.#editor.on("close", this.#leave).on("close", options.onClose);
     process.stdin.prependListener("keypress", this.#beforeKey);
     screen.prependListener("resize", this.#beforeResize);
     process.on("exit", this.#markNoPastes); // nobody closed it: what failed is elsewhere
@@ -111,17 +111,22 @@ export class LineEditor {
     this.#editor.close();
   }
 
-  /** No more lines. An empty one is wiped away, since nobody answers it: what follows takes its place. */
+  /** No more lines. */
   finish(): void {
     this.#editor.off("close", this.#options.onClose).close();
     process.stdin.off("keypress", this.#beforeKey);
     this.#screen.off("resize", this.#beforeResize);
     process.off("exit", this.#markNoPastes);
+  }
+
+  /** An empty line is wiped away, since nobody answers it: what follows takes its place. */
+  readonly #leave = () => {
+    this.#markNoPastes();
     if (this.#editor.line === "") {
       cursorTo(this.#screen, 0);
       clearScreenDown(this.#screen);
     } else this.#screen.write("\n");
-  }
+  };
 
   /** As a shell does: the line is dropped, and stays to be read. */
   #drop(): void {

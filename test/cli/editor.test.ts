@@ -240,4 +240,5 @@ test("Ctrl-D while an answer is due: it is printed, and then the conversation is
   (await answer.promise).write(Buffer.concat([frame("the answer at last"), bye]));
   await screen.see("the answer at last");
   expect(await screen.exited).toBe(0);
+  expect(screen.raw).toContain("\u001b[1G\u001b[0Jthe answer at last"); // where the prompt was
 });
