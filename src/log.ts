@@ -6,7 +6,7 @@
 // Lines are collected for one turn of the event loop and written together; `flush` writes at once. A log that cannot be
 // written (a full disk) never stops the server: what it lost is counted, and said when it can be.
 
-import { closeSync, constants, fsyncSync, openSync, writeSync } from "node:fs";
+import { closeSync, constants, fsyncSync, fstatSync, openSync, writeSync } from "node:fs";
 import { createConsola, type ConsolaReporter, type LogObject } from "consola/core";
 import { ParleyError, messageOf, systemCode } from "./errors.ts";
 import { escapeLine } from "./escape.ts";
@@ -19,6 +19,7 @@ export type LogFormat = (typeof LOG_FORMATS)[number];
 /** The events of a server's log; outside tools rely on these names. */
 export type LogEvent =
   | "listening"
+  | "metrics-listening"
   | "port-taken"
   | "connected"
   | "disconnected"
@@ -55,6 +56,8 @@ export interface Logger {
   info(event: LogEvent, fields?: LogFields): void;
   warn(event: LogEvent, fields?: LogFields): void;
   error(event: LogEvent, fields?: LogFields): void;
+  /** An event that gets no line of its own: one says later how many there were. */
+  unwritten?(event: LogEvent, fields: LogFields): void;
 }
 
 export interface LogFile extends Logger {
@@ -129,6 +132,8 @@ function jsonLine(entry: LogObject): string {
 }
 
 const { O_WRONLY, O_APPEND, O_CREAT, O_NONBLOCK } = constants;
+/** Descriptors that are sockets cannot be opened by name, and under systemd these are. */
+const OWN_DESCRIPTORS: Readonly<Record<string, number>> = { "/dev/stdout": 1, "/dev/stderr": 2 };
 
 /** Opens a log, and waits for nobody: not for a reader of a pipe, neither here nor in a write (fifo(7)). */
 function openForAppending(path: string): number {
@@ -136,6 +141,8 @@ function openForAppending(path: string): number {
     return openSync(path, O_WRONLY | O_APPEND | O_CREAT | O_NONBLOCK, 0o600);
   } catch (error) {
     const code = systemCode(error);
+    const own = OWN_DESCRIPTORS[path];
+    if (code === "ENXIO" && own !== undefined && fstatSync(own).isSocket()) return own;
     const reason =
       code === "ENXIO" ? "it is a pipe that nobody reads, or a socket" : (code ?? messageOf(error));
     throw new ParleyError("failed", `cannot write the log ${path}: ${reason}`, {
@@ -146,6 +153,11 @@ function openForAppending(path: string): number {
 }
 
 const NEWLINE = 0x0a;
+const NOTHING = Buffer.alloc(0);
+/** How far the reader of a pipe may be behind before lines are lost, in bytes … */
+const MAX_BEHIND_BYTES = 1024 * 1024;
+/** … and when it is asked again, in milliseconds. */
+const BEHIND_MS = 20;
 
 class AppendFile {
   readonly #path: string;
@@ -153,7 +165,12 @@ class AppendFile {
   readonly #onLoss: ((reason: string) => void) | undefined;
   #fd: number | undefined;
   #lines: string[] = [];
+  /** What is written next: all of it, unless a pipe has no room. */
+  #bytes = NOTHING;
+  #retry: Timer | undefined;
   #lost = 0;
+  /** How many of the lost ones `#bytes` tells of. */
+  #told = 0;
   /** Does the file end in the middle of a line? */
   #torn = false;
 
@@ -173,38 +190,69 @@ class AppendFile {
     this.#lines.push(line);
   }
 
-  #write(): void {
-    if (this.#lines.length === 0 || this.#fd === undefined) return;
-    const lines = this.#lines;
-    this.#lines = [];
-    if (this.#lost > 0) {
-      lines.unshift(this.#sayLost(this.#lost));
-    }
-    const text = `${this.#torn ? "\n" : ""}${lines.join("\n")}\n`;
-    const bytes = Buffer.from(text);
+  /** @param isLast what a pipe has no room for now is lost. */
+  #write(isLast = false): void {
+    this.#collect();
+    if (this.#fd === undefined || this.#bytes.length === 0) return;
+    clearTimeout(this.#retry);
+    const bytes = this.#bytes;
     let written = 0;
     try {
       while (written < bytes.length) written += writeSync(this.#fd, bytes, written);
-      this.#lost = 0;
-      this.#torn = false;
+      this.#bytes = NOTHING;
+      this.#told = 0;
     } catch (error) {
-      // What was cut off in the middle of a line must not run into the next one.
-      if (written > 0) this.#torn = bytes[written - 1] !== NEWLINE;
-      if (this.#lost === 0) this.#onLoss?.(systemCode(error) ?? messageOf(error));
-      this.#lost += this.#lost > 0 ? lines.length - 1 : lines.length;
+      const reason = systemCode(error) ?? messageOf(error);
+      this.#bytes = bytes.subarray(written);
+      if (reason === "EAGAIN" && !isLast) {
+        this.#retry = setTimeout(() => this.#write(), BEHIND_MS);
+        return;
+      }
+      this.#dropBytes(reason, written > 0 && bytes[written - 1] !== NEWLINE);
     }
   }
 
+  /** @param isTorn were they cut off in the middle of a line? It must not run into the next one. */
+  #dropBytes(reason: string, isTorn: boolean): void {
+    const isMarked = this.#bytes[0] === NEWLINE; // a line that was torn before still is
+    const isNews = this.#told === 0;
+    const lines = this.#bytes.filter((byte) => byte === NEWLINE).length;
+    this.#lose(lines - Number(isMarked) - Number(!isNews) + this.#told, reason, isNews);
+    this.#torn = isTorn || isMarked;
+    this.#bytes = NOTHING;
+    this.#told = 0;
+  }
+
+  /** Makes bytes of the lines, if the reader is not too far behind. */
+  #collect(): void {
+    const lines = this.#lines;
+    if (lines.length === 0) return;
+    this.#lines = [];
+    if (this.#bytes.length > MAX_BEHIND_BYTES) return this.#lose(lines.length, "EAGAIN", true);
+    if (this.#lost > 0) {
+      lines.unshift(this.#sayLost(this.#lost));
+      this.#told += this.#lost;
+      this.#lost = 0;
+    }
+    const text = Buffer.from(`${this.#torn ? "\n" : ""}${lines.join("\n")}\n`);
+    this.#torn = false;
+    this.#bytes = this.#bytes.length === 0 ? text : Buffer.concat([this.#bytes, text]);
+  }
+
+  #lose(lines: number, reason: string, isNews: boolean): void {
+    if (this.#lost === 0 && isNews) this.#onLoss?.(reason);
+    this.#lost += lines;
+  }
+
   reopen(): void {
-    this.#write();
     const fd = openForAppending(this.#path);
-    if (this.#fd !== undefined) closeSync(this.#fd);
+    this.close();
     this.#fd = fd;
     this.#torn = false;
   }
 
   close(): void {
-    this.#write();
+    this.#write(true);
     if (this.#fd === undefined) return;
     const fd = this.#fd;
     this.#fd = undefined; // what comes later has nowhere to go
@@ -214,6 +262,6 @@ class AppendFile {
       // /dev/null, pipes and terminals cannot be synced, and need not be.
       if (systemCode(error) !== "EINVAL" && systemCode(error) !== "ENOTSUP") throw error;
     }
-    closeSync(fd);
+    if (fd > 2) closeSync(fd);
   }
 }

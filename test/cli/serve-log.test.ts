@@ -164,3 +164,11 @@ test("/dev/stderr may be a pipe", async () => {
   }
   expect(said).toContain(" stopped ");
 });
+
+test("/dev/stderr may be a socket, as a service manager gives it", async () => {
+  await using server = await serve(["--auth", "none", "--log", "/dev/stderr"]); // Bun's `pipe` is one
+  await server.stderr.see(" listening ");
+  server.signal("SIGHUP");
+  await server.stop();
+  expect(server.stderr.text).toContain(" stopped ");
+});
