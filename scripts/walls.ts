@@ -23,9 +23,10 @@ export interface Breach {
 export const WALLS: readonly Wall[] = [
   { name: "Bun.listen", pattern: /\bBun\.listen\b/, rooms: ["src/net/port.ts"] },
   { name: "Bun.connect", pattern: /\bBun\.connect\b/, rooms: ["src/net/dial.ts"] },
+  { name: "Bun.serve", pattern: /\bBun\.serve\b/, rooms: ["src/metrics.ts"] },
   { name: "Bun.password", pattern: /\bBun\.password\b/, rooms: ["src/auth/password.ts"] },
   { name: "Bun.spawn", pattern: /\bBun\.spawn|node:child_process/, rooms: ["src/services/program-run.ts"] },
-  { name: "bun:ffi", pattern: /from "bun:ffi"/, rooms: ["src/flock.ts"] },
+  { name: "bun:ffi", pattern: /from "bun:ffi"/, rooms: ["src/libc.ts"] },
   { name: "consola", pattern: /from "consola/, rooms: ["src/log.ts"] },
   { name: "@inquirer", pattern: /(?:from |import\()"@inquirer/, rooms: ["src/terminal.ts"] },
   { name: "node:readline", pattern: /from "node:readline/, rooms: ["src/talk/line-editor.ts"] },

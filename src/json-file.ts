@@ -24,7 +24,7 @@ import {
 import { basename, dirname, join } from "node:path";
 import { promisify } from "node:util";
 import { messageOf, systemCode } from "./errors.ts";
-import { flock, LOCK_EXCLUSIVE_NONBLOCKING } from "./flock.ts";
+import { flock, LOCK_EXCLUSIVE_NONBLOCKING } from "./libc.ts";
 import { LOCK_TIMEOUT_MS } from "./limits.ts";
 import {
   FileError,

@@ -45,7 +45,10 @@ export class FloodLog {
     this.#sums.set(key, sum);
     this.#start();
     if (++sum.seen <= this.#burst) this.#log[level](event, { ...fields, ...kind });
-    else if (sum.sources.size < MAX_SOURCES) sum.sources.add(source);
+    else {
+      this.#log.unwritten?.(event, { ...fields, ...kind });
+      if (sum.sources.size < MAX_SOURCES) sum.sources.add(source);
+    }
   }
 
   /**

@@ -29,6 +29,8 @@ export interface ServerOptions {
   host: string;
   port: number;
   strictPort?: boolean;
+  /** A descriptor that listens already, there. */
+  fd?: number;
   auth: AuthMode;
   /** Frames only: no hello, no login, no control frames. */
   bare?: boolean;

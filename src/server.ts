@@ -30,6 +30,25 @@ import { Vigil } from "./vigil.ts";
 import { FrameError } from "./wire/frame.ts";
 import { MessageError } from "./wire/message.ts";
 
+export interface Figures {
+  /** Connections ever, also those that were told why they may not come in. */
+  accepted: number;
+  /** Open now. */
+  connections: number;
+  /** … of them, those that have not logged in. */
+  pending: number;
+  /** Conversations with a connection … */
+  awake: number;
+  /** … and without one, until their clients come back. */
+  asleep: number;
+  /** Messages of clients, ever. */
+  received: number;
+  /** Bytes sent to clients in conversations, and not acknowledged. */
+  kept: number;
+  /** Bytes, ever. */
+  traffic: { received: number; sent: number };
+}
+
 /** A running server. */
 export class Server {
   readonly #options: ServerSettings;
@@ -47,6 +66,9 @@ export class Server {
   };
   readonly #acks = new AckClock();
   #nextId = 1;
+  /** Payloads received in conversations that are over. */
+  #received = 0;
+  #isStopping = false;
   /** Connections that were reset rather than drained. */
   #cut = 0;
   /** Has somebody asked for an end at once? */
@@ -131,6 +153,32 @@ export class Server {
   /** Conversations going on. */
   get sessions(): number {
     return this.#sessions.size;
+  }
+
+  /** Does it end its conversations, and accept nobody any more? */
+  get isStopping(): boolean {
+    return this.#isStopping;
+  }
+
+  /** What it is doing, in numbers. */
+  figures(): Figures {
+    let received = this.#received;
+    let kept = 0;
+    for (const session of this.#sessions) {
+      received += session.received;
+      kept += session.kept;
+    }
+    const { sleeping, size } = this.#sessions;
+    return {
+      accepted: this.#nextId - 1,
+      connections: this.connections,
+      pending: this.#listener.admission.pending,
+      awake: size - sleeping,
+      asleep: sleeping,
+      received,
+      kept,
+      traffic: this.#listener.traffic,
+    };
   }
 
   /** The sessions there are, as `users sessions` shows them. */
@@ -227,6 +275,7 @@ export class Server {
 
   #closed(session: Session, error: Error | undefined): void {
     const { id: conn, peer, user, received, bye = "none", connection } = session;
+    this.#received += received;
     this.#sessions.remove(session);
     this.#reception.release(connection);
     const reason = error && messageOf(error);
@@ -255,6 +304,7 @@ export class Server {
    */
   async stop(drainMs: number = DRAIN_TIMEOUT_MS): Promise<number> {
     const cutBefore = this.#cut;
+    this.#isStopping = true;
     this.#vigil.stop();
     this.#log.info("stopping", { connections: this.connections, sessions: this.sessions });
     this.#listener.stop();

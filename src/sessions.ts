@@ -38,6 +38,11 @@ export class Sessions implements Iterable<Session> {
     return this.#all.size;
   }
 
+  /** How many of them sleep. */
+  get sleeping(): number {
+    return this.#asleep.size;
+  }
+
   [Symbol.iterator](): Iterator<Session> {
     return this.#all.values();
   }

@@ -1,6 +1,6 @@
 // The flags of parley serve, and what they ask of a server.
 
-import { Network } from "../address.ts";
+import { formatAddress, Network } from "../address.ts";
 import { AUTH_MODES, type AuthMode } from "../auth/authenticate.ts";
 import type { HashCost } from "../auth/password.ts";
 import { usageError } from "../errors.ts";
@@ -24,6 +24,7 @@ import type { PendingLimit } from "../net/admission.ts";
 import type { ServerOptions } from "../server-options.ts";
 import { PROGRAM_IOS } from "../services/program-io.ts";
 import { STDERR_WAYS } from "../services/program.ts";
+import type { ListeningSocket } from "../systemd.ts";
 import { isLoopback, parseHost, parsePort, type Flags } from "./flags.ts";
 import { commonFlags, type FlagsDef } from "./parse.ts";
 
@@ -157,6 +158,11 @@ export const serveFlags = {
     valueHint: "CIDR",
     description: "never penalise these; repeatable",
   },
+  metrics: {
+    type: "string",
+    valueHint: "HOST:PORT",
+    description: "numbers for Prometheus, and /healthz, over HTTP (off)",
+  },
   json: { type: "boolean", description: "ready line as JSON" },
   "port-file": { type: "string", valueHint: "FILE", description: "write the port there when ready" },
   check: { type: "boolean", description: "try everything out, then leave" },
@@ -175,15 +181,12 @@ export type ServeFlags = Flags<keyof typeof serveFlags>;
 /** A server as the flags want it, but for what it needs at run time. */
 export type ServerPlan = Omit<ServerOptions, "log" | "store" | "tls" | "key" | "service" | "serviceName">;
 
-/** @throws {ParleyError} `usage` when flags exclude each other or one is out of range. */
-export function planServer(flags: ServeFlags): ServerPlan {
-  const hostText = flags.text("host") ?? "127.0.0.1";
-  const host = parseHost(hostText);
-  if (host === undefined) throw usageError(`--host: ${JSON.stringify(hostText)} is no address`);
-  const portText = flags.text("port") ?? String(DEFAULT_PORT);
-  const port = parsePort(portText, 0);
-  if (port === undefined)
-    throw usageError(`--port: ${JSON.stringify(portText)} is no port`, "a number from 0 to 65535");
+/**
+ * @param socket one that listens already, if it was handed over.
+ * @throws {ParleyError} `usage` when flags exclude each other or one is out of range.
+ */
+export function planServer(flags: ServeFlags, socket: ListeningSocket | undefined): ServerPlan {
+  const { host, port, fd } = planAddress(flags, socket);
   const bare = flags.has("bare");
   const auth = flags.choice<AuthMode>("auth", AUTH_MODES, "password");
   if (bare && flags.text("auth") !== undefined) throw usageError("--bare and --auth exclude each other");
@@ -206,6 +209,7 @@ export function planServer(flags: ServeFlags): ServerPlan {
   return {
     host,
     port,
+    fd,
     // A check that takes another port would find everything in order and be wrong.
     strictPort: flags.has("strict-port") || flags.has("check"),
     auth,
@@ -239,6 +243,40 @@ function checkTls(flags: ServeFlags): void {
   const other = flags.has("tls") ? "tls" : certificate === undefined ? undefined : "tls-cert";
   if (flags.has("no-tls") && other !== undefined)
     throw usageError(`--no-tls and --${other} exclude each other`);
+}
+
+function planAddress(
+  flags: ServeFlags,
+  socket: ListeningSocket | undefined,
+): { host: string; port: number; fd?: number } {
+  const hostText = flags.text("host") ?? "127.0.0.1";
+  const host = parseHost(hostText);
+  if (host === undefined) throw usageError(`--host: ${JSON.stringify(hostText)} is no address`);
+  const portText = flags.text("port") ?? String(DEFAULT_PORT);
+  const port = parsePort(portText, 0);
+  if (port === undefined)
+    throw usageError(`--port: ${JSON.stringify(portText)} is no port`, "a number from 0 to 65535");
+  if (socket === undefined) return { host, port };
+  const other = (["host", "port"] as const).find((flag) => flags.text(flag) !== undefined);
+  if (other === undefined) return socket;
+  const address = formatAddress(socket.host, socket.port);
+  throw usageError(`--${other}: LISTEN_FDS has handed over a socket, which listens on ${address}`);
+}
+
+/** Where `--metrics` wants them; undefined: nowhere. */
+export function planMetrics(flags: ServeFlags): { host: string; port: number } | undefined {
+  const text = flags.text("metrics");
+  if (text === undefined) return undefined;
+  const [, hostText = "", portText = ""] = /^(.+):(\d+)$/.exec(text) ?? [];
+  const host = parseHost(hostText);
+  const port = parsePort(portText, 0);
+  // Two colons in a row, or more, are an address without its brackets.
+  if (host !== undefined && port !== undefined && (hostText.startsWith("[") || !host.includes(":")))
+    return { host, port };
+  throw usageError(
+    `--metrics: ${JSON.stringify(text)} is no HOST:PORT`,
+    "for example 127.0.0.1:9113, or [::1]:9113",
+  );
 }
 
 /** `start:percent:full`, or one number: half of it is the start. */

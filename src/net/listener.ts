@@ -97,7 +97,11 @@ export class Listener {
   /** How many are only being told why they may not come in, and may be. */
   #refusing = 0;
   readonly #maxRefusing: number;
+  /** Of connections that are gone. */
+  readonly #carried = { received: 0, sent: 0 };
   readonly #gone = (connection: Connection) => {
+    this.#carried.received += connection.bytes;
+    this.#carried.sent += connection.written;
     this.connections.delete(connection);
     this.settle(connection);
   };
@@ -139,12 +143,22 @@ export class Listener {
 
   /** The port taken. */
   get port(): number {
-    return this.#server.port;
+    return this.#options.fd === undefined ? this.#server.port : this.#options.port; // one handed over has none (measured)
   }
 
   /** Sockets that are open, also those that are still establishing TLS. */
   get sockets(): number {
     return this.connections.size + this.#arriving.size;
+  }
+
+  /** Bytes received from, and taken by the kernel for, all peers ever. */
+  get traffic(): { received: number; sent: number } {
+    let { received, sent } = this.#carried;
+    for (const connection of this.connections) {
+      received += connection.bytes;
+      sent += connection.written;
+    }
+    return { received, sent };
   }
 
   /** `connection` has logged in, or never will: it is not pending any more. */

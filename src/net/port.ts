@@ -14,6 +14,8 @@ export interface PortOptions {
   port: number;
   /** Fail when the port is busy, instead of taking one of the next {@link PORT_ATTEMPTS}. */
   strictPort?: boolean;
+  /** A descriptor that listens already, at `host` and `port`. */
+  fd?: number;
 }
 
 export type Handlers = Bun.SocketHandler<Connection>;
@@ -26,7 +28,8 @@ export type BoundSocket = Bun.TCPSocketListener<Connection>;
  *   not of this machine.
  */
 export function bind(options: PortOptions, handlers: Handlers, tls: TLSOptions | undefined): BoundSocket {
-  const { host, port: wanted } = options;
+  const { host, port: wanted, fd } = options;
+  if (fd !== undefined) return open(host, wanted, handlers, tls, fd);
   if (wanted === 0) return open(host, 0, handlers, tls);
   const last = options.strictPort === true ? wanted : Math.min(65535, wanted + PORT_ATTEMPTS);
   for (let port = wanted; port <= last; port++) {
@@ -56,10 +59,17 @@ function isTaken(port: number): boolean {
   });
 }
 
-function open(hostname: string, port: number, socket: Handlers, tls: TLSOptions | undefined): BoundSocket {
+function open(
+  hostname: string,
+  port: number,
+  socket: Handlers,
+  tls: TLSOptions | undefined,
+  fd?: number,
+): BoundSocket {
   try {
-    // `data` is set in `open`, which Bun's type does not allow for.
-    const options = { hostname, port, allowHalfOpen: true, socket };
+    // `data` is set in `open`, which Bun's type does not allow for; nor does it know `fd`, which takes the place of both.
+    const where = fd === undefined ? { hostname, port } : { hostname, port, fd };
+    const options = { ...where, allowHalfOpen: true, socket };
     return tls === undefined ? Bun.listen<Connection>(options) : Bun.listen<Connection>({ ...options, tls });
   } catch (error) {
     throw new ParleyError("failed", `cannot listen on ${formatAddress(hostname, port)}: ${explain(error)}`, {

@@ -1,0 +1,119 @@
+// What a server says of itself once it accepts connections: to a script, to a person, and to whoever started it.
+
+import { writeFileSync } from "node:fs";
+import { hostname, networkInterfaces } from "node:os";
+import { resolve } from "node:path";
+import { formatAddress } from "../address.ts";
+import { messageOf, ParleyError, systemCode } from "../errors.ts";
+import type { MetricsEndpoint } from "../metrics.ts";
+import type { Server } from "../server.ts";
+import { shellQuote } from "../shell-quote.ts";
+import { notify } from "../systemd.ts";
+import type { Terminal } from "../terminal.ts";
+import { isLoopback } from "./flags.ts";
+import { programName } from "./program-name.ts";
+import type { ServeFlags, ServerPlan } from "./serve-flags.ts";
+
+export interface ServerFacts {
+  options: ServerPlan;
+  /** The port asked for. */
+  wanted: number;
+  logPath: string;
+  serviceName: string;
+  /** Of its key; undefined: plain text. */
+  pin: string | undefined;
+  metrics: MetricsEndpoint | undefined;
+}
+
+/** The ready line on stdout; on stderr what a person must know, or wants to. */
+export function announce(server: Server, context: ServerFacts, flags: ServeFlags, terminal: Terminal): void {
+  const { host, port } = server;
+  const { options, pin, metrics } = context;
+  const address = formatAddress(host, port);
+  const auth = options.bare === true ? "bare" : options.auth;
+  const ready = flags.has("json")
+    ? JSON.stringify({
+        event: "listening",
+        host,
+        port,
+        pid: process.pid,
+        tls: pin ?? null,
+        auth,
+        service: context.serviceName,
+        metrics: metrics?.address,
+      })
+    : `listening on ${address}`;
+  const portFile = flags.text("port-file");
+  if (portFile !== undefined) writePortFile(portFile, port);
+  process.stdout.write(`${ready}\n`);
+  tellManager(`READY=1\nSTATUS=listening on ${address}`, terminal);
+  const talk = `talk to it: ${programName()} ${connectCommand(server, context, flags)}`;
+  if (terminal.isWatched) {
+    const who = {
+      password: "password",
+      ip: "known addresses",
+      none: "anybody may talk",
+      bare: "bare frames, no login",
+    };
+    const reach = isLoopback(host) ? "this machine only" : "reachable from other machines";
+    const key = flags.text("key-file") === undefined ? "" : "shared key · ";
+    terminal.note(`${key}${who[auth]} · ${reach} · ${pin === undefined ? "not encrypted" : "TLS 1.3"}`);
+    terminal.noteWhole(`log: ${context.logPath}`);
+    if (metrics !== undefined) terminal.noteWhole(`metrics: http://${metrics.address}/metrics`);
+    terminal.noteWhole(talk);
+  } else if (pin !== undefined && !flags.has("json")) {
+    terminal.say(talk); // the pin, which clients need and --json has
+  }
+  if (metrics !== undefined && !isLoopback(metrics.host)) {
+    terminal.say(`whoever reaches ${metrics.address} can read the metrics: there is no login`);
+  }
+  if (auth === "password" && options.register !== true && server.hasNoUsers) {
+    terminal.say(
+      `nobody can log in yet: add somebody with: ${programName()} users add NAME${dataFlag(flags)}`,
+    );
+  }
+  if (context.wanted !== 0 && context.wanted !== port) {
+    terminal.say(`port ${context.wanted} is busy: listening on ${port} instead`);
+  }
+}
+
+/** What to type on a client's side. */
+function connectCommand({ host, port }: Server, { options, pin }: ServerFacts, flags: ServeFlags): string {
+  const keyFile = flags.text("key-file");
+  return [
+    `connect ${formatAddress(reachableAs(host), port)}`,
+    pin === undefined ? (isLoopback(host) ? "" : " --no-tls") : ` --pin ${pin}`,
+    keyFile === undefined ? "" : ` --key-file ${shellQuote(resolve(keyFile))}`,
+    options.bare === true ? " --bare" : "",
+  ].join("");
+}
+
+/** An address that others can use: all addresses of this machine are none. */
+function reachableAs(host: string): string {
+  if (host !== "0.0.0.0" && host !== "::") return host;
+  const all = Object.values(networkInterfaces()).flatMap((addresses) => addresses ?? []);
+  const outside = all.find((address) => !address.internal && address.family === "IPv4");
+  return outside?.address ?? hostname();
+}
+
+function dataFlag(flags: ServeFlags): string {
+  const data = flags.text("data");
+  return data === undefined ? "" : ` --data ${shellQuote(data)}`;
+}
+
+function writePortFile(path: string, port: number): void {
+  try {
+    writeFileSync(path, `${port}\n`);
+  } catch (error) {
+    throw new ParleyError(
+      "failed",
+      `--port-file: cannot write ${path}: ${systemCode(error) ?? messageOf(error)}`,
+    );
+  }
+}
+
+/** Tells the service manager, where there is one. */
+export function tellManager(state: string, terminal: Terminal): void {
+  if (!notify(state, process.env))
+    terminal.say("$NOTIFY_SOCKET cannot be reached: the service manager was not told");
+}

@@ -1,0 +1,53 @@
+// How often each event of the log has happened, written or not: what `--metrics` tells.
+
+import type { LogEvent, LogFields, Logger } from "./log.ts";
+
+/** The field that tells kinds of an event apart, where one does; each has few values. */
+const KINDS: Readonly<Partial<Record<LogEvent, string>>> = {
+  "logged-in": "method",
+  "login-refused": "code",
+  refused: "code",
+  dropped: "code",
+  disconnected: "bye",
+};
+
+export interface Count {
+  event: LogEvent;
+  /** "" where there is one kind. */
+  kind: string;
+  count: number;
+}
+
+export class Tally implements Iterable<Count> {
+  readonly #counts = new Map<string, Count>();
+
+  [Symbol.iterator](): Iterator<Count> {
+    return this.#counts.values();
+  }
+
+  /** `log`, with all that goes to it counted. */
+  over(log: Logger): Logger {
+    const counted = (level: "debug" | "info" | "warn" | "error") => (event: LogEvent, fields?: LogFields) => {
+      this.#add(event, fields);
+      log[level](event, fields);
+    };
+    return {
+      debug: counted("debug"),
+      info: counted("info"),
+      warn: counted("warn"),
+      error: counted("error"),
+      unwritten: (event, fields) => this.#add(event, fields),
+    };
+  }
+
+  #add(event: LogEvent, fields: LogFields = {}): void {
+    if (fields["similar"] !== undefined) return; // a sum of what was counted one by one
+    const field = KINDS[event];
+    const value = field === undefined ? undefined : fields[field];
+    const kind = typeof value === "string" ? value : "";
+    const key = `${event} ${kind}`;
+    const known = this.#counts.get(key);
+    if (known === undefined) this.#counts.set(key, { event, kind, count: 1 });
+    else known.count++;
+  }
+}
