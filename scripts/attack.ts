@@ -1,6 +1,6 @@
 // What attacks cost a server and those it serves, measured against the executable.
 //
-//     bun scripts/build.ts && bun scripts/attack.ts [flood|silent|reader|all]
+//     bun scripts/build.ts && bun scripts/attack.ts [flood|silent|reader|timing|all]
 //
 // A Markdown table on stdout; what is over its target is marked.
 
@@ -8,8 +8,11 @@ import { flood } from "./attack/flood.ts";
 import { glutton, mute } from "./attack/reader.ts";
 import { silent } from "./attack/silent.ts";
 import type { Figure } from "./attack/target.ts";
+import { timing } from "./attack/timing.ts";
 
 const FLOOD = { logins: 9, roundTrips: 2000 };
+/** Of each name. */
+const TRIES = 200;
 const ATTACKS: Readonly<Record<string, (() => Promise<Figure[]>)[]>> = {
   flood: [
     () => flood({ ...FLOOD, guesses: 64, addresses: 1, lifted: false }),
@@ -18,6 +21,7 @@ const ATTACKS: Readonly<Record<string, (() => Promise<Figure[]>)[]>> = {
   ],
   silent: [() => silent(1), () => silent(8)],
   reader: [glutton, mute],
+  timing: [() => timing(TRIES), () => timing(TRIES, ["--hash-memory", "8mb", "--hash-time", "1"])],
 };
 
 function row({ attack, what, value, unit, target }: Figure): string {

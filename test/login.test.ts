@@ -1,14 +1,16 @@
 // Logging in over a real socket: who gets in, with what, what is said to those who do not, and what it leaves behind.
 
-import { describe, expect, test } from "bun:test";
+import { describe, expect, spyOn, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import type { Token } from "../src/auth/document.ts";
 import { parseToken, proveToken, TOKEN_LABEL, type TokenParts } from "../src/auth/token.ts";
-import { disableUser, removeUser, revokeTokens, setPassword } from "../src/auth/accounts.ts";
+import { addUser, disableUser, removeUser, revokeTokens, setPassword } from "../src/auth/accounts.ts";
+import { hashCost, PasswordHasher } from "../src/auth/password.ts";
 import { Store } from "../src/auth/store.ts";
 import type { Service } from "../src/services/service.ts";
+import { until } from "./support/attack.ts";
 import { frame, type Peer } from "./support/peer.ts";
-import { PASSWORD, startServer } from "./support/server.ts";
+import { CHEAP, PASSWORD, startServer } from "./support/server.ts";
 
 const LOGIN = {
   type: "login",
@@ -92,6 +94,58 @@ describe("password", () => {
       '{"type":"refused","code":"bad_credentials","message":"login refused","attempts_left":0}',
       '{"type":"error","code":"too_many_attempts","message":"3 logins were refused"}',
     ]);
+  });
+
+  test.each([
+    ["the default", CHEAP],
+    ["less than the file has", { memoryKib: 64, time: 1 }],
+    ["more than the file has", { memoryKib: 2048, time: 3 }],
+  ])(
+    "a wrong one is as much work for whoever is unknown, the server being asked for %s",
+    async (_, hashCost) => {
+      await using server = await startServer({ penalties: false, hashCost }); // ann's hash is of CHEAP
+      using verify = spyOn(Bun.password, "verify");
+      const work = async (user: string, password: string) => {
+        verify.mockClear();
+        using peer = await server.peer();
+        await peer.logIn(user, password);
+        // All but salt and hash; and the password, since its length is work, too.
+        return verify.mock.calls.map(([given, hash]) => [given, (hash as string).split("$").slice(0, 4)]);
+      };
+      for (const password of ["wrong password", "", "x".repeat(2000)]) {
+        const known = await work("ann", password);
+        expect(known).toHaveLength(1);
+        for (const name of ["nobody", "__proto__", "constructor", "no name", "-", ""]) {
+          expect(await work(name, password)).toEqual(known);
+        }
+      }
+    },
+  );
+
+  test("whose hash has another cost than is asked for now, less or more, is hashed anew once it was right", async () => {
+    const asked = { memoryKib: 32, time: 2 };
+    await using server = await startServer({ hashCost: asked });
+    const add = async (name: string, cost: typeof asked) => {
+      const hash = await new PasswordHasher(cost).hash(PASSWORD);
+      await server.store?.change((draft) => addUser(draft, name, hash, new Date()));
+    };
+    await add("weak", { memoryKib: 16, time: 1 });
+    await add("strong", { memoryKib: 64, time: 3 });
+    await add("same", asked);
+    const hashOf = (name: string) => server.store?.document.users.get(name)?.password ?? "";
+    const same = hashOf("same");
+    for (const name of ["weak", "strong", "same"]) {
+      const before = hashOf(name);
+      using wrong = await server.peer();
+      expect((await wrong.logIn(name, "wrong password"))["type"]).toBe("refused");
+      expect(hashOf(name)).toBe(before);
+      using peer = await server.peer();
+      expect((await peer.logIn(name, PASSWORD))["type"]).toBe("welcome");
+      await until(`the cost for ${name}`, asked, () => hashCost(hashOf(name)));
+      using again = await server.peer();
+      expect((await again.logIn(name, PASSWORD))["type"]).toBe("welcome");
+    }
+    expect(hashOf("same")).toBe(same);
   });
 
   test("a right one after two wrong ones is let in", async () => {

@@ -10,7 +10,7 @@ export interface Figure {
   attack: string;
   what: string;
   value: number;
-  unit: "ms" | "MiB" | "";
+  unit: "ms" | "MiB" | "%" | "";
   /** What the value should be below. */
   target?: number;
 }

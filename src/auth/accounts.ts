@@ -13,7 +13,13 @@ export class AccountError extends ParleyError<"unknown" | "exists"> {
 /** @throws {AccountError} `exists`. */
 export function addUser(draft: Document, name: string, hash: string, now: Date): void {
   if (draft.users.has(name)) throw userExists(name);
-  draft.users.set(name, { password: hash, created: now.toISOString(), disabled: null });
+  putUser(draft, name, { password: hash, created: now.toISOString(), disabled: null });
+}
+
+/** Stores a user with a hash that may be new. */
+export function putUser(draft: Document, name: string, user: User): void {
+  draft.users.set(name, user);
+  draft.hashes = {};
 }
 
 export function userExists(name: string): AccountError {
@@ -32,23 +38,24 @@ export function setPassword(
 ): void {
   const user = findUser(draft, name);
   if (keepSessions) {
-    draft.users.set(name, { ...user, password: hash });
+    putUser(draft, name, { ...user, password: hash });
     return;
   }
-  draft.users.set(name, { ...user, password: hash, changed: now.toISOString() });
+  putUser(draft, name, { ...user, password: hash, changed: now.toISOString() });
   revokeTokens(draft, (token) => token.user === name);
 }
 
-/** Replaces a hash by a stronger one of the same password, unless that changed meanwhile. */
-export function upgradeHash(draft: Document, name: string, from: string, to: string): void {
+/** Replaces a hash by another one of the same password, unless that changed meanwhile. */
+export function replaceHash(draft: Document, name: string, from: string, to: string): void {
   const user = draft.users.get(name);
-  if (user?.password === from) draft.users.set(name, { ...user, password: to });
+  if (user?.password === from) putUser(draft, name, { ...user, password: to });
 }
 
 /** @throws {AccountError} `unknown`. */
 export function removeUser(draft: Document, name: string): void {
   findUser(draft, name);
   draft.users.delete(name);
+  draft.hashes = {};
   revokeTokens(draft, (token) => token.user === name);
 }
 

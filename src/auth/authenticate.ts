@@ -18,8 +18,9 @@ import {
   isAlive,
   rememberHost,
   touchToken,
-  upgradeHash,
+  replaceHash,
 } from "./accounts.ts";
+import { Decoys } from "./decoy.ts";
 import { disabled, LoginError, rationed, refusal, type Identity, type LoginErrorCode } from "./identity.ts";
 import { displayName, NAME_RULE, normalizeName } from "./name.ts";
 import { Familiar } from "./familiar.ts";
@@ -59,11 +60,13 @@ export class Authenticator {
   readonly mode: AuthMode;
   readonly #options: AuthenticatorOptions;
   readonly #familiar: Familiar;
+  readonly #decoys: Decoys;
   readonly #registrations = new Ration(MAX_REGISTRATIONS, REGISTRATION_WINDOW_MS);
 
   constructor(options: AuthenticatorOptions) {
     this.mode = options.mode;
     this.#options = options;
+    this.#decoys = new Decoys(options.hasher.cost);
     const tokens = options.store?.document.tokens.values() ?? [];
     this.#familiar = new Familiar(
       [...tokens].flatMap(({ peer }) => (peer === undefined ? [] : sourceOf(peer))),
@@ -114,10 +117,12 @@ export class Authenticator {
     const { hasher } = this.#options;
     const name = normalizeName(given);
     this.#store.reload(); // whoever was added a moment ago is let in: one stat
-    const user = name === undefined ? undefined : this.#store.document.users.get(name);
+    const { document } = this.#store;
+    const user = name === undefined ? undefined : document.users.get(name);
+    const decoy = this.#decoys.costFor(name ?? given, document); // for those who are known, too: it takes time
     const source = sourceOf(who.address);
     const asker = { source, familiar: this.#familiar.has(source), isThere: who.isThere };
-    const matches = await this.#hashing(() => hasher.verify(password, user?.password, asker));
+    const matches = await this.#hashing(() => hasher.verify(password, user?.password, asker, decoy));
     if (matches) this.#familiar.add(source);
     else this.#familiar.remove(source);
     if (name === undefined || user === undefined || !matches) {
@@ -131,7 +136,7 @@ export class Authenticator {
     }
     expectPresence(who);
     if (user.disabled !== null) throw disabled(name, user.disabled.reason);
-    if (hasher.isWeak(user.password)) void this.#strengthen(name, user.password, password, who.address);
+    if (hasher.isOutdated(user.password)) void this.#rehash(name, user.password, password, who.address);
     const stamp = credentialStamp(user);
     return { user: name, method: "password", known: true, lastLogin: user.last_login, stamp };
   }
@@ -193,11 +198,14 @@ export class Authenticator {
     await this.#change("token_refused", (draft) => draft.tokens.delete(id));
   }
 
-  /** Hashes a password that was right with what is asked for today; the login does not wait for it. */
-  async #strengthen(name: string, weak: string, password: string, address: string): Promise<void> {
+  /**
+   * Hashes a password that was right at the cost that is asked for today; the login does not wait for it. Also where it
+   * cost more: the operator has asked for less, and users who cost the same cannot be told apart.
+   */
+  async #rehash(name: string, outdated: string, password: string, address: string): Promise<void> {
     try {
-      const stronger = await this.#options.hasher.hash(password, { source: sourceOf(address) });
-      await this.#store.change((draft) => upgradeHash(draft, name, weak, stronger));
+      const remade = await this.#options.hasher.hash(password, { source: sourceOf(address) });
+      await this.#store.change((draft) => replaceHash(draft, name, outdated, remade));
     } catch (error) {
       // A full queue: the next login is another chance.
       if (!(error instanceof HashQueueError)) this.#options.warn(error);

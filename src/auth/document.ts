@@ -55,6 +55,8 @@ export interface Document {
   rev: number;
   /** By normalised name. */
   users: Map<string, User>;
+  /** Another object once somebody's hash is another: what is worked out from all of them need not be each login anew. */
+  hashes: object;
   /** By public id. */
   tokens: Map<string, Token>;
   /** By address. */
@@ -64,13 +66,14 @@ export interface Document {
 }
 
 export function emptyDocument(): Document {
-  return { rev: 0, users: new Map(), tokens: new Map(), hosts: new Map(), rest: {} };
+  return { rev: 0, users: new Map(), hashes: {}, tokens: new Map(), hosts: new Map(), rest: {} };
 }
 
 export function copyDocument(document: Document): Document {
   return {
     rev: document.rev,
     users: new Map(document.users),
+    hashes: document.hashes,
     tokens: new Map(document.tokens),
     hosts: new Map(document.hosts),
     rest: document.rest,
@@ -125,6 +128,7 @@ export function parseDocument(text: string, path: string): Document {
   return {
     rev,
     users: table("users", users, User, (key) => normalizeName(key) === key),
+    hashes: {},
     tokens: table("tokens", tokens, Token, (key) => /^[0-9A-Za-z]{8}$/.test(key)),
     hosts: table("hosts", hosts, Host, (key) => /^[0-9A-Fa-f.:%a-z]{2,64}$/.test(key)),
     rest,

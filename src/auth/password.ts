@@ -2,7 +2,7 @@
 //
 // Hashes run beside the event loop but on Bun's few pool threads: unlimited, they block every file read and DNS lookup
 // for seconds (measured). So few run at once, few wait, and addresses take turns: a flood of guesses from one costs
-// another a moment. An unknown user is checked against a decoy of the same cost, so that time tells nothing.
+// another a moment. An unknown user is checked against a decoy, so that time tells nothing: see decoy.ts.
 
 import { randomBytes } from "node:crypto";
 import { availableParallelism } from "node:os";
@@ -29,6 +29,9 @@ export interface HashCost {
   time: number;
 }
 
+/** With one lane, RFC 9106 §3.1. */
+const MIN_ARGON2_MEMORY_KIB = 8;
+
 export const DEFAULT_HASH_COST: HashCost = { memoryKib: HASH_MEMORY_KIB, time: HASH_TIME };
 
 /** Whose hash it is. */
@@ -43,7 +46,8 @@ export interface Asker {
 
 export class PasswordHasher {
   readonly cost: HashCost;
-  readonly #decoy: string;
+  /** Salt and hash of nobody: random, so that nothing matches them, at the price of real ones. */
+  readonly #nobody = `${randomBase64(32)}$${randomBase64(32)}`;
   readonly #concurrency: number;
   readonly #familiar = new FairQueue();
   readonly #strangers = new FairQueue();
@@ -51,9 +55,6 @@ export class PasswordHasher {
 
   constructor(cost: HashCost = DEFAULT_HASH_COST) {
     this.cost = cost;
-    // Nobody's: salt and hash are random, so that nothing matches it, at the price of a real one.
-    const base64 = (bytes: number) => randomBytes(bytes).toString("base64").replaceAll("=", "");
-    this.#decoy = `$argon2id$v=19$m=${cost.memoryKib},t=${cost.time},p=1$${base64(32)}$${base64(32)}`;
     // One core is left to the event loop and to files.
     this.#concurrency = Math.min(4, Math.max(1, availableParallelism() - 1));
   }
@@ -71,11 +72,19 @@ export class PasswordHasher {
   }
 
   /**
-   * Is `password` the one that `hash` was made of? An undefined or unacceptable hash takes as long and matches nothing.
+   * Is `password` the one that `hash` was made of? An undefined or unacceptable hash matches nothing, and takes as long
+   * as one of the cost `decoy`.
    *
    * @throws {HashQueueError} as {@link hash}.
    */
-  verify(password: string, hash: string | undefined, asker: Asker): Promise<boolean> {
+  verify(
+    password: string,
+    hash: string | undefined,
+    asker: Asker,
+    decoy: HashCost = this.cost,
+  ): Promise<boolean> {
+    const { memoryKib, time } = decoy;
+    const nobodys = `$argon2id$v=19$m=${memoryKib},t=${time},p=1$${this.#nobody}`;
     const usable = hash !== undefined && hashCost(hash) !== undefined;
     const normal = normalizePassword(password);
     // Bun answers an empty password at once (measured): give it something to chew.
@@ -83,20 +92,20 @@ export class PasswordHasher {
     return this.#enqueue(asker, async () => {
       const attempt = possible ? normal : "-";
       try {
-        const matches = await Bun.password.verify(attempt, usable ? hash : this.#decoy);
+        const matches = await Bun.password.verify(attempt, usable ? hash : nobodys);
         return matches && usable && possible;
       } catch {
         // A hash in the file that only looks like one: it matches nothing, and that takes as long as ever.
-        await Bun.password.verify(attempt, this.#decoy);
+        await Bun.password.verify(attempt, nobodys);
         return false;
       }
     });
   }
 
-  /** Was `hash` made with less than is asked for now? */
-  isWeak(hash: string): boolean {
+  /** Was `hash` made with another cost than is asked for now, less or more? */
+  isOutdated(hash: string): boolean {
     const cost = hashCost(hash);
-    return cost !== undefined && (cost.memoryKib < this.cost.memoryKib || cost.time < this.cost.time);
+    return cost !== undefined && (cost.memoryKib !== this.cost.memoryKib || cost.time !== this.cost.time);
   }
 
   #enqueue<T>({ source, familiar = false, isThere = () => true }: Asker, work: () => Promise<T>): Promise<T> {
@@ -125,15 +134,20 @@ export class PasswordHasher {
 }
 
 /**
- * The cost in an argon2id PHC string, or undefined when it is none that parley would verify: another algorithm, or a
- * cost that would stall the server.
+ * The cost in an argon2id PHC string, or undefined when it is none that parley would verify: another algorithm, a cost
+ * that no argon2id has, or one that would stall the server.
  */
 export function hashCost(hash: string): HashCost | undefined {
   const match =
     /^\$argon2id\$v=19\$m=(\d{1,9}),t=(\d{1,3}),p=1\$[A-Za-z0-9+/]{22,}\$[A-Za-z0-9+/]{22,}$/.exec(hash);
   if (match === null) return undefined;
   const cost = { memoryKib: Number(match[1]), time: Number(match[2]) };
+  if (cost.memoryKib < MIN_ARGON2_MEMORY_KIB || cost.time < 1) return undefined;
   return cost.memoryKib <= MAX_HASH_MEMORY_KIB && cost.time <= MAX_HASH_TIME ? cost : undefined;
+}
+
+function randomBase64(bytes: number): string {
+  return randomBytes(bytes).toString("base64").replaceAll("=", "");
 }
 
 /** What is wrong with a new password, as a sentence, or undefined when it will do. `minLength` in characters. */

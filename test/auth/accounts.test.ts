@@ -108,6 +108,29 @@ describe("a user", () => {
   });
 });
 
+test("what changes a hash says so, and nothing else that a login does", () => {
+  const draft = twoUsers();
+  const tells = (change: () => void) => {
+    const { hashes } = draft;
+    change();
+    return draft.hashes !== hashes;
+  };
+  const stamp = stampOf(draft);
+  expect([
+    tells(() => accounts.addToken(draft, "ann00002", token("ann"), stamp, NOBODY)),
+    tells(() => accounts.touchToken(draft, "ann00002", at(1))),
+    tells(() => accounts.rememberHost(draft, "127.0.0.1", "Ann", at(1))),
+    tells(() => accounts.replaceHash(draft, "ann", "another", "remade")),
+  ]).toEqual([false, false, false, false]);
+  expect([
+    tells(() => accounts.addUser(draft, "eve", "hash-eve", at(1))),
+    tells(() => accounts.replaceHash(draft, "ann", "hash-ann", "remade")),
+    tells(() => accounts.setPassword(draft, "ann", "new", true, at(1))),
+    tells(() => accounts.setPassword(draft, "ann", "newer", false, at(1))),
+    tells(() => accounts.removeUser(draft, "ann")),
+  ]).toEqual([true, true, true, true, true]);
+});
+
 describe("another password", () => {
   test("ends the user's own tokens, and changes what logins stand on", () => {
     const draft = twoUsers();
@@ -128,14 +151,14 @@ describe("another password", () => {
     expect(stampOf(draft)).toBe(stamp);
   });
 
-  test("is not undone by a stronger hash of the old one, which alone ends nothing", () => {
+  test("is not undone by another hash of the old one, which alone ends nothing", () => {
     const draft = twoUsers();
     const stamp = stampOf(draft);
-    accounts.upgradeHash(draft, "ann", "hash-ann", "stronger");
-    expect([draft.users.get("ann")?.password, stampOf(draft)]).toEqual(["stronger", stamp]);
+    accounts.replaceHash(draft, "ann", "hash-ann", "remade");
+    expect([draft.users.get("ann")?.password, stampOf(draft)]).toEqual(["remade", stamp]);
     accounts.setPassword(draft, "ann", "new", false, at(1));
-    accounts.upgradeHash(draft, "ann", "stronger", "strongest");
-    accounts.upgradeHash(draft, "eve", "stronger", "strongest");
+    accounts.replaceHash(draft, "ann", "remade", "made once more");
+    accounts.replaceHash(draft, "eve", "remade", "made once more");
     expect([draft.users.get("ann")?.password, draft.users.has("eve")]).toEqual(["new", false]);
   });
 });

@@ -44,6 +44,8 @@ describe("the cost of a hash", () => {
     ["several lanes", phc("m=8,t=1,p=4")],
     ["2 GiB", phc("m=2097152,t=1,p=1")],
     ["more digits than a number has", phc(`m=${"9".repeat(400)},t=1,p=1`)],
+    ["too little memory for a lane", phc("m=7,t=1,p=1")],
+    ["no passes", phc("m=8,t=0,p=1")],
     ["a negative cost", phc("m=-8,t=1,p=1")],
     ["parameters in another order", phc("t=1,m=8,p=1")],
     ["a short salt", phc("m=8,t=1,p=1", "AAAA")],
@@ -55,12 +57,13 @@ describe("the cost of a hash", () => {
     expect(hashCost(hash)).toBeUndefined();
   });
 
-  test("is weak when it is below what is asked for now, in memory or in time", () => {
+  test("is outdated when it is not what is asked for now, in memory or in time, less or more", () => {
     const hasher = new PasswordHasher({ memoryKib: 64, time: 2 });
-    expect(hasher.isWeak(phc("m=63,t=9,p=1"))).toBe(true);
-    expect(hasher.isWeak(phc("m=65,t=1,p=1"))).toBe(true);
-    expect(hasher.isWeak(phc("m=64,t=2,p=1"))).toBe(false);
-    expect(hasher.isWeak("garbage")).toBe(false);
+    for (const cost of ["m=63,t=2", "m=64,t=1", "m=65,t=2", "m=64,t=3", "m=63,t=9"]) {
+      expect(hasher.isOutdated(phc(`${cost},p=1`))).toBe(true);
+    }
+    expect(hasher.isOutdated(phc("m=64,t=2,p=1"))).toBe(false);
+    expect(hasher.isOutdated("garbage")).toBe(false);
   });
 });
 
@@ -112,7 +115,8 @@ describe("verifying", () => {
   });
 
   test("nothing matches a hash that is missing or unacceptable", async () => {
-    for (const hash of [undefined, "", "garbage", "-", phc("m=2097152,t=1,p=1"), "$2b$10$x"]) {
+    const strange = ["m=2097152,t=1,p=1", "m=0,t=1,p=1", "m=8,t=0,p=1"].map((cost) => phc(cost));
+    for (const hash of [undefined, "", "garbage", "-", "$2b$10$x", ...strange]) {
       for (const password of ["", "-", "garbage", "correct horse"]) {
         expect(await hasher.verify(password, hash, A)).toBe(false);
       }
@@ -124,8 +128,6 @@ describe("verifying", () => {
   });
 
   test.each([
-    ["no memory", phc("m=0,t=1,p=1")],
-    ["no passes", phc("m=8,t=0,p=1")],
     ["a salt of no whole bytes", phc("m=8,t=1,p=1", "A".repeat(25))],
     ["a hash of no whole bytes", phc("m=8,t=1,p=1", SALT, "A".repeat(41))],
   ])("nothing matches a hash with %s", async (_, hash) => {

@@ -2,7 +2,7 @@
 
 import { readFileSync } from "node:fs";
 import { defineCommand } from "citty";
-import { AccountError } from "../../auth/accounts.ts";
+import { AccountError, putUser } from "../../auth/accounts.ts";
 import { parseUser, type User } from "../../auth/document.ts";
 import { normalizeName } from "../../auth/name.ts";
 import { hashCost } from "../../auth/password.ts";
@@ -46,7 +46,7 @@ export const importUsers = defineCommand({
       const taken = users.find(({ name }) => draft.users.has(name));
       if (taken !== undefined)
         throw new AccountError("exists", `user ${taken.name} already exists: nothing was imported`);
-      for (const { name, user } of users) draft.users.set(name, user);
+      for (const { name, user } of users) putUser(draft, name, user);
     });
     desk.done({ event: "imported", count: users.length }, `${plural(users.length, "user")} imported`);
   },

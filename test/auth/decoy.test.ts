@@ -1,0 +1,72 @@
+// What an unknown user costs: what those cost who are known, and the same one each time.
+
+import { describe, expect, test } from "bun:test";
+import { Decoys } from "../../src/auth/decoy.ts";
+import type { User } from "../../src/auth/document.ts";
+
+const OWN = { memoryKib: 65536, time: 2 };
+const HASH = `${"A".repeat(22)}$${"A".repeat(43)}`;
+const having = (password: string): User => ({ password, created: "2026-01-02T03:04:05Z", disabled: null });
+const costing = (memory: number, time: number) => having(`$argon2id$v=19$m=${memory},t=${time},p=1$${HASH}`);
+const fileOf = (users: Iterable<[string, User]> = []) => ({ users: new Map(users), hashes: {} });
+const NAMES = Array.from({ length: 2000 }, (_, index) => `nobody-${index}`);
+
+describe("an unknown user costs", () => {
+  test("what the server is asked for, where nobody has a hash that could be checked", () => {
+    const decoys = new Decoys(OWN);
+    expect(decoys.costFor("nobody", fileOf())).toEqual(OWN);
+    const useless = ["garbage", costing(0, 1).password, costing(8, 0).password, costing(2 ** 21, 1).password];
+    const file = fileOf(useless.map((password, index) => [`user-${index}`, having(password)]));
+    for (const name of NAMES) expect(decoys.costFor(name, file)).toEqual(OWN);
+  });
+
+  test("what all others cost, whatever the server is asked for", () => {
+    const decoys = new Decoys(OWN);
+    const file = fileOf([
+      ["ann", costing(8192, 1)],
+      ["bob", costing(8192, 1)],
+      ["eve", having("garbage")],
+    ]);
+    for (const name of NAMES) expect(decoys.costFor(name, file)).toEqual({ memoryKib: 8192, time: 1 });
+  });
+
+  test("what one of them costs, in their proportions, and the same each time", () => {
+    const decoys = new Decoys(OWN);
+    const file = fileOf([
+      ["ann", costing(8192, 1)],
+      ["bob", costing(8192, 3)],
+      ["eve", costing(16384, 1)],
+      ["joe", costing(8192, 1)],
+    ]);
+    const costs = NAMES.map((name) => decoys.costFor(name, file));
+    const share = (memoryKib: number, time: number) =>
+      costs.filter((cost) => cost.memoryKib === memoryKib && cost.time === time).length / NAMES.length;
+    // Five standard deviations of 2000 draws are 0.056.
+    for (const [memoryKib, time, expected] of [
+      [8192, 1, 0.5],
+      [8192, 3, 0.25],
+      [16384, 1, 0.25],
+    ] as const) {
+      expect(Math.abs(share(memoryKib, time) - expected)).toBeLessThan(0.06);
+    }
+    for (const again of [file, fileOf(file.users), fileOf([...file.users].reverse())]) {
+      expect(NAMES.map((name) => decoys.costFor(name, again))).toEqual(costs);
+    }
+  });
+
+  test("what those cost who are there now", () => {
+    const decoys = new Decoys(OWN);
+    decoys.costFor("nobody", fileOf([["ann", costing(8192, 1)]]));
+    const later = fileOf([["ann", costing(16384, 2)]]);
+    expect(decoys.costFor("nobody", later)).toEqual({ memoryKib: 16384, time: 2 });
+  });
+
+  test("what cannot be told from its name alone", () => {
+    const file = fileOf([
+      ["ann", costing(8192, 1)],
+      ["bob", costing(16384, 1)],
+    ]);
+    const draw = (decoys: Decoys) => NAMES.map((name) => decoys.costFor(name, file).memoryKib);
+    expect(draw(new Decoys(OWN))).not.toEqual(draw(new Decoys(OWN)));
+  });
+});
