@@ -96,6 +96,11 @@ export class Reception {
     }
   }
 
+  /** Has somebody logged in from there before? */
+  isFamiliar(address: string): boolean {
+    return this.#authenticator.isFamiliar(address);
+  }
+
   /** The user's seat is free again. */
   release(connection: Connection): void {
     const user = this.#seats.get(connection);

@@ -100,7 +100,11 @@ export class Server {
     });
     this.#listener = new Listener({
       ...options,
-      admission: { ...options, penalties: options.penalties ? new Penalties() : undefined },
+      admission: {
+        ...options,
+        penalties: options.penalties ? new Penalties() : undefined,
+        isFamiliar: (address) => this.#reception.isFamiliar(address),
+      },
       // The answer to the longest message is never too much: in capital letters it may be three times as long.
       maxBacklog: Math.max(options.maxBacklog, 4 * maxFrame),
       accept: (connection, refusal) => void this.#converse(connection, refusal),

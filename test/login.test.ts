@@ -8,7 +8,7 @@ import { addUser, disableUser, removeUser, revokeTokens, setPassword } from "../
 import { hashCost, PasswordHasher } from "../src/auth/password.ts";
 import { Store } from "../src/auth/store.ts";
 import type { Service } from "../src/services/service.ts";
-import { until } from "./support/attack.ts";
+import { attack, until } from "./support/attack.ts";
 import { frame, type Peer } from "./support/peer.ts";
 import { CHEAP, PASSWORD, startServer } from "./support/server.ts";
 
@@ -275,6 +275,25 @@ describe("token", () => {
     const key = server.store?.document.tokens.get(id)?.key ?? "";
     using second = await server.peer();
     expect((await present(second, { id, secret: Buffer.from(key, "base64") }))["code"]).toBe("token_refused");
+  });
+
+  test("lets its address in while strangers have every place, also after a wrong password", async () => {
+    await using server = await startServer({ maxPending: { start: 1, rate: 100, full: 1 } });
+    using first = await server.peer();
+    const { id, secret } = tokenOf(await first.logIn("ann", PASSWORD));
+    using second = await server.peer();
+    const nonce = Buffer.from(String((await second.message())["nonce"]), "base64");
+    second.json({ ...LOGIN, password: "wrong password" });
+    expect((await second.message())["type"]).toBe("refused");
+    const proof = proveToken(secret, TOKEN_LABEL, nonce, new Uint8Array(0)).toString("base64");
+    second.json({ type: "login", method: "token", id, proof });
+    expect((await second.message())["type"]).toBe("welcome");
+
+    const stranger = await attack(server.port, "127.0.0.2");
+    await stranger.greeted;
+    using third = await server.peer();
+    expect((await present(third, { id, secret }))["type"]).toBe("welcome");
+    stranger.socket.destroy();
   });
 
   test("is issued to nobody who does not want one", async () => {

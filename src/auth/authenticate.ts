@@ -84,6 +84,11 @@ export class Authenticator {
     return host === undefined ? { auth: ["name"] } : { auth: ["ip"], user: host.name };
   }
 
+  /** Has somebody logged in from there before, and given no wrong password since? */
+  isFamiliar(address: string): boolean {
+    return this.#familiar.has(sourceOf(address));
+  }
+
   none(): Identity {
     this.#expect("none");
     return { user: null, method: "none", known: false };
@@ -182,6 +187,7 @@ export class Authenticator {
     if (now - Date.parse(token.used) > TOKEN_TOUCH_MS) {
       void this.#tryToChange((draft) => touchToken(draft, id, new Date(now)));
     }
+    this.#familiar.add(sourceOf(who.address));
     return {
       user: token.user,
       method: "token",

@@ -5,7 +5,8 @@
 // Pending is whoever has not logged in yet. Those who only sit there never keep a newcomer out: where there is no room,
 // one that has been silent for a while makes way, of the source that has most of them. Where all are busy the newcomer
 // is held for a moment, since a login takes less: many clients that come at once all get in. Only then is it refused:
-// from half of the limit on early and at random, as sshd's MaxStartups, so that a flood cannot count on anything.
+// from half of the limit on early and at random, as sshd's MaxStartups, so that a flood cannot count on anything. A few
+// places more are there for sources that somebody has logged in from before: a flood of strangers does not take them.
 
 import { PENDING_GRACE_MS, PENDING_HOLD_MS } from "../limits.ts";
 import { plural } from "../plural.ts";
@@ -40,6 +41,8 @@ export interface AdmissionOptions {
   allow: readonly Network[];
   /** These may not. */
   deny: readonly Network[];
+  /** Has somebody logged in from there before? As many as `maxPending.start` of those have a place in any crowd. */
+  isFamiliar?(this: void, address: string): boolean;
   /** From 0 to 1. */
   random?: () => number;
 }
@@ -67,6 +70,8 @@ export class Admission {
   readonly #options: AdmissionOptions;
   readonly #pending = new Map<string, Set<Guest>>();
   readonly #held = new Map<Guest, Held>();
+  /** Those of the pending that have one of the places for the familiar. */
+  readonly #reserved = new Set<Guest>();
   #pendingCount = 0;
 
   constructor(options: AdmissionOptions) {
@@ -139,6 +144,7 @@ export class Admission {
     const guests = this.#pending.get(source);
     if (guests?.delete(guest) !== true) return false;
     this.#pendingCount--;
+    this.#reserved.delete(guest);
     if (guests.size === 0) this.#pending.delete(source);
     return true;
   }
@@ -146,10 +152,11 @@ export class Admission {
   /** There is a place: for the one that came last, since in a flood the line is the flood's. */
   #admitHeld(): void {
     const { maxPending, maxPendingPerAddress } = this.#options;
-    if (this.#held.size === 0 || this.#pendingCount >= maxPending.full) return;
+    if (this.#held.size === 0) return;
     for (const [guest, { decide, timer }] of [...this.#held].reverse()) {
       const own = this.#pending.get(sourceOf(guest.address))?.size ?? 0;
       if (own >= maxPendingPerAddress) continue;
+      if (this.#crowd >= maxPending.full && !this.#reserve(guest)) continue;
       clearTimeout(timer);
       this.#held.delete(guest);
       this.#enter(guest);
@@ -187,29 +194,43 @@ export class Admission {
       const message = `${plural(own.size, "connection")} from ${guest.address} ${own.size === 1 ? "has" : "have"} not logged in yet: try again in a moment`;
       return { code: "too_many_from_address", message, retryAfter: 1 };
     }
-    if (!this.#isUnlucky() || this.#evictAnywhere(guest.since)) return undefined;
+    if (!this.#isUnlucky() || this.#reserve(guest) || this.#evictAnywhere(guest.since)) return undefined;
     const message = `${plural(this.#pendingCount, "connection", ["has", "have"])} not logged in yet: try again in a moment`;
     return { code: "full", message, retryAfter: 1 };
+  }
+
+  /** Gives `guest` one of the places for the familiar, if it is and there is one. */
+  #reserve(guest: Guest): boolean {
+    const { isFamiliar, maxPending } = this.#options;
+    if (isFamiliar?.(guest.address) !== true || this.#reserved.size >= maxPending.start) return false;
+    this.#reserved.add(guest);
+    return true;
+  }
+
+  /** Pending, those in reserved places left out. */
+  get #crowd(): number {
+    return this.#pendingCount - this.#reserved.size;
   }
 
   /** sshd's rule: from `start` on with chance `rate`, rising to certainty at `full`. */
   #isUnlucky(): boolean {
     const { start, rate, full } = this.#options.maxPending;
-    const count = this.#pendingCount;
+    const count = this.#crowd;
     if (count < start) return false;
     if (count >= full) return true;
     const chance = (rate + ((100 - rate) * (count - start)) / (full - start)) / 100;
     return (this.#options.random ?? Math.random)() < chance;
   }
 
-  /** Makes one leave of the source that has most who could. */
+  /** Makes one leave of the source that has most who could; a reserved place would be no room for anybody else. */
   #evictAnywhere(now: number): boolean {
     const bySize = [...this.#pending.values()].sort((a, b) => b.size - a.size);
-    return bySize.some((guests) => this.#evict(guests, now));
+    const isOfCrowd = (guest: Guest) => !this.#reserved.has(guest);
+    return bySize.some((guests) => this.#evict([...guests].filter(isOfCrowd), now));
   }
 
   /** Makes the one leave that has been here longest and says nothing. */
-  #evict(guests: ReadonlySet<Guest>, now: number): boolean {
+  #evict(guests: Iterable<Guest>, now: number): boolean {
     for (const guest of guests) {
       if (now - guest.since < PENDING_GRACE_MS || !guest.isIdle()) continue;
       this.#remove(guest);

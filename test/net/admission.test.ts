@@ -196,6 +196,27 @@ describe("where there is no room", () => {
     ]);
   });
 
+  test("some places are for the familiar, whatever the crowd, and are no room for others", () => {
+    const isFamiliar = (address: string) => address.startsWith("198.51.100.");
+    const admission = admissionOf({ maxPending: full, isFamiliar });
+    crowd(admission, 4, (n) => `10.0.0.${n}`, false);
+    const familiar = crowd(admission, 5, (n) => `198.51.100.${n}`);
+    expect(familiar.map(codeOf)).toEqual(["in", "in", "in", "in", undefined]); // `start` of them
+    const stranger = knock(admission, "192.0.2.1", { since: PENDING_GRACE_MS, idle: false });
+    expect(familiar.some(({ madeWay }) => madeWay)).toBe(false);
+    admission.leave(familiar[0] as Guest);
+    expect([codeOf(stranger), codeOf(familiar[4] as TestGuest)]).toEqual([undefined, "in"]);
+    expect(codeOf(knock(admission, "198.51.100.99"))).toBeUndefined();
+    expect(admission.pending).toBe(8);
+  });
+
+  test("a familiar one takes an ordinary place where there is one", () => {
+    const admission = admissionOf({ maxPending: full, isFamiliar: () => true });
+    const codes = crowd(admission, 9, (n) => `10.0.0.${n}`, false).map(codeOf);
+    expect(codes.lastIndexOf("in")).toBe(7);
+    expect(codes[8]).toBeUndefined();
+  });
+
   test("leaving twice frees one place", () => {
     const admission = admissionOf();
     const [one] = crowd(admission, 2, () => "10.0.0.1");
