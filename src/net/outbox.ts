@@ -67,9 +67,11 @@ export class Outbox {
     if (this.#blocks.length === 0) this.#blocks = NONE;
   }
 
-  /** An empty outbox holds no memory. */
+  /**
+   * Forgets all of it; an empty outbox holds no memory. It is not kept for later use: whoever left so much unread is gone,
+   * and a megabyte kept for nobody lets the garbage beside it grow by three (measured).
+   */
   clear(): void {
-    for (const { bytes } of this.#blocks) blocks.give(bytes);
     this.#blocks = NONE;
     this.#start = this.#length = 0;
   }

@@ -53,9 +53,9 @@ test(
 test(
   "a client that never reads costs the server next to no memory: it is not read from, or dropped",
   async () => {
-    // Of 50 MiB.
-    expect(valueOf(await glutton(), "server memory, growth")).toBeLessThan(32);
-    expect(valueOf(await mute(), "server memory, growth")).toBeLessThan(32);
+    // Of 50 MiB; measured: 5 to 7 of either. What is queued for one that is dropped is 4 MiB.
+    expect(valueOf(await glutton(), "server memory, growth")).toBeLessThan(16);
+    expect(valueOf(await mute(), "server memory, growth at most")).toBeLessThan(16);
   },
   TIMEOUT_MS,
 );

@@ -23,6 +23,19 @@ test("takes nothing that it has not made", () => {
   expect(blocks.take(30_000)).not.toBe(foreign);
 });
 
+test("a queue gives back what was read, and keeps nothing of what never was", () => {
+  const outbox = new Outbox();
+  const bytes = Buffer.alloc(150_000);
+  outbox.append(bytes);
+  const read = outbox.first.buffer;
+  outbox.consume(bytes.length);
+  expect(blocks.take(bytes.length).buffer).toBe(read);
+  outbox.append(bytes);
+  const unread = outbox.first.buffer;
+  outbox.clear();
+  expect(blocks.take(bytes.length).buffer).not.toBe(unread);
+});
+
 test("two queues that share memory give back what was put in, in order", () => {
   const step = fc.record({
     queue: fc.constantFrom(0, 1),
