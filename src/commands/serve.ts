@@ -67,7 +67,7 @@ async function serve(flags: ServeFlags): Promise<void> {
     using metrics = metricsAt && new MetricsEndpoint({ ...metricsAt, server: () => server, events: tally });
     const server: Server = new Server({
       ...options,
-      sessionsChanged: () => live?.touch(),
+      sessionsChanged: () => live.touch(),
       service,
       serviceName,
       tls,
@@ -76,13 +76,11 @@ async function serve(flags: ServeFlags): Promise<void> {
       log,
       tell: (...lines) => terminal.isWatched && terminal.say(...lines),
     });
-    const live =
-      store &&
-      new LiveFile(
-        folder.path,
-        () => server.liveSessions(),
-        (error) => log.warn("users-failed", { reason: messageOf(error) }),
-      );
+    const live = new LiveFile(
+      folder.path,
+      () => server.liveSessions(),
+      (error) => log.warn("users-failed", { reason: messageOf(error) }),
+    );
     if (flags.has("check")) {
       await server.stop(0);
       terminal.say("everything is in order");
@@ -94,7 +92,7 @@ async function serve(flags: ServeFlags): Promise<void> {
     if (metrics !== undefined) log.info("metrics-listening", { host: metrics.host, port: metrics.port });
     announce(server, { options, wanted, logPath, serviceName, pin: tls?.pin, metrics }, flags, terminal);
     await stopped.finally(unwatch);
-    live?.remove();
+    live.remove();
   } finally {
     file.close();
   }

@@ -1,4 +1,5 @@
-// parley users sessions beside a running server: which tokens are in a conversation, which of them sleep, and since when.
+// parley users sessions beside a running server: which tokens are in a conversation, which conversations have none, which
+// of them sleep, and since when.
 
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { readdirSync } from "node:fs";
@@ -29,5 +30,56 @@ test("shows live and sleeping sessions, and nothing of a server that is gone", a
   await becomes([0, true]);
   await server.stop();
   expect(await list()).toEqual([0, false]);
+  await until("files left", [], () => readdirSync(data).filter((name) => name.startsWith("sessions-")));
+});
+
+interface Row {
+  id: string | null;
+  user: string | null;
+  from: string;
+  live: number;
+  since: string | null;
+  asleep_since: string | null;
+}
+
+test.each([
+  ["whoever needs no login", ["--auth", "none"], null],
+  ["a known address", ["--auth", "ip"], "Ann"],
+  ["a login that wanted no token", [], "ann"],
+] as const)("shows a conversation without a token, live and asleep: %s", async (_, flags, user) => {
+  using folder = tempFolder();
+  const data = folder.path;
+  if (flags.length === 0) await addUser(data);
+  await using server = await serve([...flags], { data });
+  const list = async (name: string[] = []) => {
+    const { stdout, exitCode } = await run(["users", "sessions", ...name, "--json"], { data });
+    expect(exitCode).toBe(0);
+    return stdout.split("\n").flatMap((line) => (line === "" ? [] : [JSON.parse(line) as Row]));
+  };
+  const becomes = async (wanted: object) => {
+    for (;;) {
+      const rows = await list(); // each look takes a process
+      const [row] = rows;
+      if (row === undefined || !Bun.deepMatch(wanted, { ...row, asleep: row.asleep_since !== null }))
+        continue;
+      expect(rows).toHaveLength(1);
+      return row;
+    }
+  };
+  using peer = await Peer.connect(server.port);
+  await peer.message();
+  const method = user === null ? "none" : user === "Ann" ? "name" : "password";
+  const login = { type: "login", method, user: user ?? undefined, password: PASSWORD, token: false };
+  peer.json({ ...login, control: true, resume_for: 60 });
+  expect(await peer.message()).toMatchObject({ type: "welcome", user });
+  const awake = await becomes({ id: null, user, live: 1, asleep: false });
+  expect(awake.from).toMatch(/^127\.0\.0\.1:\d+$/);
+  expect(Date.parse(awake.since ?? "")).toBeWithin(Date.now() - 60_000, Date.now() + 1);
+  peer.reset();
+  const asleep = await becomes({ id: null, user, live: 0, asleep: true });
+  expect(asleep.since).toBe(awake.since);
+  if (user !== null) expect(await list([user])).toEqual([asleep]);
+  else expect((await run(["users", "sessions", "ann"], { data })).exitCode).toBe(1);
+  await server.stop();
   await until("files left", [], () => readdirSync(data).filter((name) => name.startsWith("sessions-")));
 });

@@ -2,14 +2,15 @@
 
 import { defineCommand } from "citty";
 import { AccountError, aliveUntil, forgetHost, isAlive, revokeTokens } from "../../auth/accounts.ts";
+import { normalizeName } from "../../auth/name.ts";
 import { usageError } from "../../errors.ts";
-import { readLiveSessions } from "../../live-sessions.ts";
+import { readLiveSessions, type LiveSession } from "../../live-sessions.ts";
 import { plural } from "../../plural.ts";
 import type { FlagsDef } from "../parse.ts";
 import { Desk, expectUser, usersFlags } from "./desk.ts";
 
 export const sessions = defineCommand({
-  meta: { name: "sessions", description: "list session tokens" },
+  meta: { name: "sessions", description: "list session tokens, and conversations that go on without one" },
   args: {
     name: { type: "positional", required: false, valueHint: "NAME", description: "of this user only" },
     ...usersFlags,
@@ -18,31 +19,47 @@ export const sessions = defineCommand({
     const desk = new Desk<"name">(args);
     const given = desk.flags.text("name");
     const name = given === undefined ? undefined : desk.name(given);
-    if (name !== undefined) expectUser(desk, name);
+    const isWanted = (user: string | null) => name === undefined || normalizeName(user ?? "") === name;
+    const live = readLiveSessions(desk.folder).filter(({ user }) => isWanted(user));
+    // Of known addresses, users are nowhere but in their conversations.
+    if (name !== undefined && live.length === 0) expectUser(desk, name);
     const now = Date.now();
-    const live = readLiveSessions(desk.folder);
-    const stateOf = (id: string) => {
-      const own = live.filter(({ token }) => token === id);
-      const awake = own.filter(({ asleep_since }) => asleep_since === null);
-      return {
-        live: awake.length,
-        asleep_since: own.find((one) => one.asleep_since !== null)?.asleep_since ?? null,
-      };
-    };
-    const rows = [...desk.store.document.tokens]
-      .filter(([, token]) => isAlive(token, now) && (name === undefined || token.user === name))
-      .map(([id, token]) => ({
+    const tokens = [...desk.store.document.tokens].filter(
+      ([, token]) => isAlive(token, now) && isWanted(token.user),
+    );
+    const listed = new Set(tokens.map(([id]) => id));
+    const rows = [
+      ...tokens.map(([id, token]) => ({
         id,
         user: token.user,
         created: token.created,
         used: token.used,
         until: new Date(aliveUntil(token)).toISOString(),
         from: token.peer ?? null,
-        ...stateOf(id),
-      }));
+        ...stateOf(live.filter((one) => one.token === id)),
+      })),
+      ...live
+        .filter(({ token }) => token === null || !listed.has(token))
+        .map((one) => ({
+          id: null,
+          user: one.user,
+          created: null,
+          used: null,
+          until: null,
+          from: one.peer,
+          ...stateOf([one]),
+        })),
+    ];
     desk.table(rows, "there are no sessions");
   },
 });
+
+/** How many conversations there are, since when the longest goes on, and since when one of them sleeps. */
+function stateOf(own: readonly LiveSession[]) {
+  const [since = null] = own.map((one) => one.since).toSorted();
+  const asleep = own.flatMap(({ asleep_since }) => asleep_since ?? []);
+  return { live: own.length - asleep.length, since, asleep_since: asleep[0] ?? null };
+}
 
 export const revoke = defineCommand({
   meta: { name: "revoke", description: "end session tokens, and their conversations" },
