@@ -28,7 +28,7 @@ export function drain(
     const now = performance.now();
     for (const session of sessions) {
       if (session.asleepSince !== undefined) {
-        session.expire(); // nobody can come back any more
+        session.expire("shutting_down"); // nobody can come back any more
         continue;
       }
       const { connection } = session;

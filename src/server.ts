@@ -14,7 +14,7 @@ import type { Arrival, Revived } from "./handshake/welcome.ts";
 import { AckClock } from "./ledger.ts";
 import { DRAIN_TIMEOUT_MS } from "./limits.ts";
 import type { LiveSession } from "./live-sessions.ts";
-import type { Logger } from "./log.ts";
+import type { LogFields, Logger } from "./log.ts";
 import type { Refusal } from "./net/admission.ts";
 import type { Connection } from "./net/connection.ts";
 import { ConnectionError } from "./net/connection-error.ts";
@@ -84,7 +84,8 @@ export class Server {
       ...options,
       store,
       changed: () => options.sessionsChanged?.(),
-      expiring: ({ id: conn, peer, user }) => this.#log.info("session-expired", { conn, peer, user }),
+      expiring: (session, code) =>
+        this.#log.info("session-expired", { ...factsOf(session), slept_ms: sleptMs(session), code }),
     });
     this.#reception = new Reception({
       ...options,
@@ -219,19 +220,12 @@ export class Server {
 
   #resume(conn: number, connection: Connection, { resumption }: Arrival, received: number): void {
     const session = this.#sessions.named(resumption?.name ?? "");
-    const lostAt = session?.asleepSince ?? performance.now();
-    if (session?.resume(connection, received) !== true) {
+    const slept_ms = sleptMs(session);
+    if (session?.resume(conn, connection, received) !== true) {
       this.#reception.release(connection);
       return connection.terminate(); // it ended just now: the next try is told so
     }
-    const { id, user, peer } = session;
-    this.#log.info("resumed", {
-      conn,
-      peer,
-      user,
-      session: id,
-      slept: Math.round(performance.now() - lostAt),
-    });
+    this.#log.info("resumed", { ...factsOf(session), slept_ms });
     // That connection may have been gone by then: it sleeps again, among those who are counted.
     if (session.asleepSince === undefined) this.#sessions.resumed(session);
   }
@@ -239,18 +233,17 @@ export class Server {
   // --- how it fares ---
 
   #lost(session: Session, error: Error | undefined): void {
-    const { id: conn, peer, user, received, connection } = session;
+    const { received, connection } = session;
     this.#reception.release(connection);
-    this.#log.info("lost", { conn, peer, user, received, error: error && messageOf(error) });
+    this.#log.info("lost", { ...factsOf(session), received, error: error && messageOf(error) });
     this.#sessions.fellAsleep(session);
   }
 
   #failed(session: Session, error: unknown): void {
-    const { id: conn, peer, user } = session;
     const isPeers =
       error instanceof ConnectionError || error instanceof FrameError || error instanceof MessageError;
     if (!isPeers) return this.#serviceFailed(session, error);
-    this.#log.warn("dropped", { conn, peer, user, code: error.code, reason: error.message });
+    this.#log.warn("dropped", { ...factsOf(session), code: error.code, reason: error.message });
     const words = error.peerMessage ?? error.message;
     if (error instanceof FrameError) session.sayBye("bad_length", words);
     else if (error instanceof MessageError) session.sayBye("bad_message", words);
@@ -259,11 +252,10 @@ export class Server {
   }
 
   #serviceFailed(session: Session, error: unknown): void {
-    const { id: conn, peer, user } = session;
     const isHandler = error instanceof HandlerError;
     const code = isHandler ? error.hint : undefined;
     const event = isHandler ? "handler-failed" : "service-failed";
-    this.#log.error(event, { conn, peer, user, reason: describeFault(error), code });
+    this.#log.error(event, { ...factsOf(session), reason: describeFault(error), code });
     if (code !== undefined) this.#options.tell?.(...code.split("\n"));
     const words = error instanceof ParleyError ? error.peerMessage : undefined;
     session.sayBye("service_failed", words ?? "the service failed");
@@ -271,19 +263,20 @@ export class Server {
 
   /** Its service does not notice that the client is gone. */
   #left(session: Session): void {
-    const { id: conn, peer, user } = session;
     const reason = "the client is gone, and a hook is still at work: session.signal tells it";
-    this.#log.warn("service-busy", { conn, peer, user, reason });
+    this.#log.warn("service-busy", { ...factsOf(session), reason });
     session.leaveHook();
   }
 
   #closed(session: Session, error: Error | undefined): void {
-    const { id: conn, peer, user, received, bye = "none", connection } = session;
+    const { received, ending, connection } = session;
     this.#received += received;
     this.#sessions.remove(session);
     this.#reception.release(connection);
-    const reason = error && messageOf(error);
-    this.#log.info("disconnected", { conn, peer, user, received, bye, error: reason });
+    // Whoever leaves with a reset, once all is said, has left all the same.
+    const reason = error && ending === undefined ? messageOf(error) : undefined;
+    const bye = ending ?? "none";
+    this.#log.info("disconnected", { ...factsOf(session), received, bye, error: reason });
   }
 
   // --- stopping ---
@@ -328,4 +321,14 @@ export class Server {
     this.#log.info("stopped", { cut: this.#cut });
     return this.#cut - cutBefore;
   }
+}
+
+/** Whose line it is. Over a connection that it has come back on, a session is known by its first one. */
+function factsOf({ conn, peer, user, id }: Session): LogFields {
+  return { conn, peer, user, session: conn === id ? undefined : id };
+}
+
+function sleptMs(session: Session | undefined): number {
+  const now = performance.now();
+  return Math.round(now - (session?.asleepSince ?? now));
 }

@@ -12,6 +12,12 @@ import { ConnectionError, isLoss } from "./net/connection-error.ts";
 import type { Sighting } from "./vigil.ts";
 import { encodeMessage, type ByeCode } from "./wire/message.ts";
 
+/**
+ * Why it ended, for the log: what was said in `bye`, or would have been. `left`: the client said `bye`. `expired`: it slept
+ * until its time was over. `crowded_out`: it slept, and others needed its place.
+ */
+export type Ending = ByeCode | "left" | "expired" | "crowded_out";
+
 /** What the server wants to know of a session's life. */
 export interface SessionEvents {
   /** The service threw, the peer broke the framing or left too much unread. The server decides what to tell the peer. */
@@ -26,6 +32,8 @@ export class Session implements DialogueEvents {
   readonly arrival: Arrival;
   /** When it began, by `performance.now`. */
   readonly since = performance.now();
+  /** Number of the connection that it has, or had last, as in the log. */
+  conn: number;
   /** What the vigil saw of it at its last look. */
   sighting: Sighting | undefined;
 
@@ -36,7 +44,7 @@ export class Session implements DialogueEvents {
   #isShuttingDown = false;
   #asleepSince: number | undefined;
   #goneSince: number | undefined;
-  #bye: ByeCode | undefined;
+  #ending: Ending | undefined;
   #over = false;
 
   constructor(
@@ -47,12 +55,13 @@ export class Session implements DialogueEvents {
     events: SessionEvents,
   ) {
     this.arrival = arrival;
+    this.conn = id;
     this.#events = events;
     this.#mayComeBack = (arrival.resumption?.forMs ?? 0) > 0;
     this.#dialogue = new Dialogue(id, connection, arrival, context, this);
   }
 
-  /** Number of its first connection, as in the log. */
+  /** Its number, which is that of its first connection. */
   get id(): number {
     return this.#dialogue.id;
   }
@@ -95,9 +104,9 @@ export class Session implements DialogueEvents {
     return this.#asleepSince;
   }
 
-  /** The `bye` that was said, or would have been to a client that understands it. */
-  get bye(): ByeCode | undefined {
-    return this.#bye;
+  /** Undefined until it ends, and where its client was lost without a word. */
+  get ending(): Ending | undefined {
+    return this.#ending;
   }
 
   /** Since when the client is gone for good while a hook is still at work, by `performance.now`. */
@@ -111,7 +120,7 @@ export class Session implements DialogueEvents {
 
   /** Has `bye` been said, while it is not known yet whether it arrived, and all that was said before it? */
   get isParting(): boolean {
-    return this.#bye === "done" && this.#asleepSince === undefined && this.#mayComeBack;
+    return this.#ending === "done" && this.#asleepSince === undefined && this.#mayComeBack;
   }
 
   start(): void {
@@ -139,12 +148,13 @@ export class Session implements DialogueEvents {
     return this.received;
   }
 
-  /** Goes on over `connection`; the client has `received` payloads. False when that cannot be. */
-  resume(connection: Connection, received: number): boolean {
+  /** Goes on over `connection`, number `conn`; the client has `received` payloads. False when that cannot be. */
+  resume(conn: number, connection: Connection, received: number): boolean {
     if (!this.accepts(received)) return false;
+    this.conn = conn;
     this.#asleepSince = undefined;
     this.#dialogue.resume(connection, received);
-    if (this.#bye !== undefined) this.#part();
+    if (this.#ending !== undefined) this.#part();
     return true;
   }
 
@@ -154,8 +164,9 @@ export class Session implements DialogueEvents {
     this.sighting = undefined;
   }
 
-  /** It has slept too long. */
-  expire(): void {
+  /** It has slept long enough. */
+  expire(why: "expired" | "crowded_out" | "shutting_down"): void {
+    this.#ending = why;
     this.#end(undefined);
   }
 
@@ -167,6 +178,7 @@ export class Session implements DialogueEvents {
   }
 
   leave(): void {
+    this.#ending ??= "left";
     this.#mayComeBack = false;
     this.connection.finish();
   }
@@ -212,17 +224,17 @@ export class Session implements DialogueEvents {
   close(error: Error | undefined): void {
     if (this.#isSettled || !this.#mayComeBack) return this.#end(error);
     this.#fallAsleep();
-    if (this.#bye !== undefined) this.#dialogue.closeService();
+    if (this.#ending !== undefined) this.#dialogue.closeService();
     this.#events.lost(this, error);
   }
 
   /** Is there nothing that the client could come back for? */
   get #isSettled(): boolean {
-    if (this.#bye === undefined) return false;
+    if (this.#ending === undefined) return false;
     // One that promised to come back says `bye` in its turn; of others, acknowledgements must do.
     const hasAll =
       this.arrival.resumption?.isWanted !== true && this.#dialogue.ledger?.retention.frames === 0;
-    return this.#bye !== "done" || hasAll;
+    return this.#ending !== "done" || hasAll;
   }
 
   // --- the end ---
@@ -239,12 +251,15 @@ export class Session implements DialogueEvents {
   sayBye(code: ByeCode, message: string, status?: number): void {
     if (this.#over) return;
     const isAsleep = this.#asleepSince !== undefined;
-    if (isAsleep && code !== "done") return this.#end(undefined); // there is no coming back
-    if (this.#bye !== undefined) return;
+    if (isAsleep && code !== "done") {
+      this.#ending = code;
+      return this.#end(undefined); // there is no coming back
+    }
+    if (this.#ending !== undefined) return;
     // A connection that is gone, while nobody has been told: what is said now is for when the client comes back.
     const isLost = isAsleep || (this.connection.closed && this.#mayComeBack);
     if (this.connection.finishing && !isLost) return;
-    this.#bye = code;
+    this.#ending = code;
     this.#dialogue.sayLast(
       encodeMessage({ type: "bye", code, message: message.slice(0, MAX_BYE_LENGTH), status }),
     );
@@ -265,9 +280,9 @@ export class Session implements DialogueEvents {
     this.#end(undefined);
   }
 
-  /** Ends it at once, without a word; `code` is for the log. */
+  /** Ends it at once, without a word. */
   drop(code: ByeCode | undefined): void {
-    this.#bye = code;
+    this.#ending = code;
     this.#mayComeBack = false;
     this.connection.terminate();
   }

@@ -18,8 +18,8 @@ export interface SessionsOptions {
   maxConnections: number;
   /** Something about them is not as it was. */
   changed(): void;
-  /** Told of one that has slept for too long, or makes room, before it ends. */
-  expiring(session: Session): void;
+  /** Told of one that has slept for too long, or makes room for others, before it ends. */
+  expiring(session: Session, why: "expired" | "crowded_out"): void;
 }
 
 export class Sessions implements Iterable<Session> {
@@ -113,23 +113,24 @@ export class Sessions implements Iterable<Session> {
     for (const session of this.#asleep) {
       if (bytes <= MAX_SLEEPING_BYTES) return;
       bytes -= session.kept;
-      this.expire(session);
+      this.expire(session, "crowded_out");
     }
   }
 
   #bound(sleepers: readonly Session[], most: number): void {
-    for (const session of sleepers.slice(0, Math.max(0, sleepers.length - most))) this.expire(session);
+    for (const session of sleepers.slice(0, Math.max(0, sleepers.length - most)))
+      this.expire(session, "crowded_out");
   }
 
-  /** Ends one that has slept for too long. */
-  expire(session: Session): void {
-    this.#options.expiring(session);
-    session.expire();
+  /** Ends one that has slept for too long, or makes room. */
+  expire(session: Session, why: "expired" | "crowded_out" = "expired"): void {
+    this.#options.expiring(session, why);
+    session.expire(why);
   }
 
   /** Nobody can come back any more. */
   expireAll(): void {
-    for (const session of this.#all) if (session.asleepSince !== undefined) session.expire();
+    for (const session of this.#all) if (session.asleepSince !== undefined) session.expire("shutting_down");
   }
 
   // --- credentials ---

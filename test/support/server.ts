@@ -30,8 +30,8 @@ export interface TestServer extends AsyncDisposable {
   events: LoggedEvent[];
   /** A peer of the test's own. */
   peer(): Promise<Peer>;
-  /** Resolves with the first event of that name, past or future. */
-  event(name: LogEvent): Promise<LoggedEvent>;
+  /** Resolves with the first event of that name, past or future, that is not among the first `seen` events. */
+  event(name: LogEvent, seen?: number): Promise<LoggedEvent>;
 }
 
 /** Starts a server, with user `ann` unless it is `none` or bare. */
@@ -71,8 +71,8 @@ export async function startServer(options: Partial<ServerOptions> = {}): Promise
     path,
     events,
     peer: () => Peer.connect(server.port),
-    event(name) {
-      const past = events.find(({ event }) => event === name);
+    event(name, seen = 0) {
+      const past = events.find(({ event }, index) => event === name && index >= seen);
       if (past !== undefined) return Promise.resolve(past);
       return new Promise((resolve) => waiting.set(name, resolve));
     },
