@@ -21,32 +21,42 @@ export function median(values: readonly number[]): number {
 }
 
 /** The figures there are, one a round. */
-export function figures({ values }: Measured, contender: string): readonly number[] {
-  return values[contender] ?? [];
+export function figures(measured: Measured | undefined, contender: string): readonly number[] {
+  return measured?.values[contender] ?? [];
 }
 
 /** The median of the rounds, undefined where nothing was measured. */
 export function typical(measured: Measured | undefined, contender: string): number | undefined {
-  const found = measured === undefined ? [] : figures(measured, contender);
+  const found = figures(measured, contender);
   return found.length === 0 ? undefined : median(found);
 }
 
-/** Half of largest less smallest, as a share of the median. */
-export function spread(values: readonly number[]): number {
-  return (Math.max(...values) - Math.min(...values)) / 2 / Math.abs(median(values));
+/** Half of largest less smallest. */
+export function halfRange(values: readonly number[]): number {
+  return (Math.max(...values) - Math.min(...values)) / 2;
 }
 
-/** How many times what `yardstick` has: the median over the rounds, each compared within itself. */
-export function ratio(
+/** … as a share of the median. */
+export function spread(values: readonly number[]): number {
+  return halfRange(values) / Math.abs(median(values));
+}
+
+/** How many times what `yardstick` has, in each round. */
+export function ratios(
   measured: Measured | undefined,
   contender: string,
   yardstick: string,
   than: Measured | undefined = measured,
-): number | undefined {
-  const shares = (measured === undefined ? [] : figures(measured, contender)).flatMap((value, round) => {
+): number[] {
+  return figures(measured, contender).flatMap((value, round) => {
     const other = than?.values[yardstick]?.[round];
     return other === undefined ? [] : [value / other];
   });
+}
+
+/** How many times what `yardstick` has: the median over the rounds, each compared within itself. */
+export function ratio(measured: Measured, contender: string, yardstick: string): number | undefined {
+  const shares = ratios(measured, contender, yardstick);
   return shares.length === 0 ? undefined : median(shares);
 }
 
