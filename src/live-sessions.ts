@@ -1,7 +1,7 @@
 // Which sessions a running server has, for `users sessions` in another process: a small file for each server in the data
 // folder, written anew within half a second of a change, gone with the server.
 //
-//     sessions-4711.json  {"sessions":[{"token":"…","user":"ann","peer":"…","since":"…","asleep_since":null}]}
+//     sessions-4711.json  {"sessions":[{"token":"…","user":"ann","peer":"…","since":1795258800000,"asleep_since":null}]}
 
 import { readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -15,9 +15,10 @@ const LiveSession = v.object({
   token: v.nullable(v.string()),
   user: v.nullable(v.string()),
   peer: v.string(),
-  since: v.string(),
+  /** In milliseconds since 1970, as the next. */
+  since: v.number(),
   /** Since when its connection is lost; null while it has one. */
-  asleep_since: v.nullable(v.string()),
+  asleep_since: v.nullable(v.number()),
 });
 export type LiveSession = v.InferOutput<typeof LiveSession>;
 const File = v.object({ sessions: v.array(LiveSession) });
@@ -27,12 +28,12 @@ const NAME = /^sessions-(\d+)\.json$/;
 /** A server's own file. */
 export class LiveFile {
   readonly #path: string;
-  readonly #list: () => LiveSession[];
+  readonly #list: () => Iterable<LiveSession>;
   readonly #failed: (error: unknown) => void;
   #timer: Timer | undefined;
 
   /** @param failed told when the file cannot be written: nothing else depends on it. */
-  constructor(folder: string, list: () => LiveSession[], failed: (error: unknown) => void) {
+  constructor(folder: string, list: () => Iterable<LiveSession>, failed: (error: unknown) => void) {
     this.#path = join(folder, `sessions-${process.pid}.json`);
     this.#list = list;
     this.#failed = failed;
@@ -44,7 +45,7 @@ export class LiveFile {
     this.#timer ??= setTimeout(() => {
       this.#timer = undefined;
       try {
-        writeFileSync(this.#path, `${JSON.stringify({ sessions: this.#list() })}\n`, { mode: 0o600 });
+        writeFileSync(this.#path, textOf(this.#list()), { mode: 0o600 });
       } catch (error) {
         this.#failed(error);
       }
@@ -55,6 +56,13 @@ export class LiveFile {
     clearTimeout(this.#timer);
     removeIfThere(this.#path);
   }
+}
+
+/** One by one: what lives no longer than a moment costs no memory for good. */
+function textOf(sessions: Iterable<LiveSession>): string {
+  let text = "";
+  for (const session of sessions) text += `${text === "" ? "" : ","}\n${JSON.stringify(session)}`;
+  return `{"sessions":[${text}\n]}\n`;
 }
 
 /** The sessions of every server that runs with this data folder. A file that is just being written counts as empty. */

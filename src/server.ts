@@ -187,7 +187,7 @@ export class Server {
   }
 
   /** The sessions there are, as `users sessions` shows them. */
-  liveSessions(): LiveSession[] {
+  liveSessions(): Iterable<LiveSession> {
     return this.#sessions.live();
   }
 

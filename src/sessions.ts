@@ -154,14 +154,16 @@ export class Sessions implements Iterable<Session> {
   }
 
   /** As `users sessions` shows them. */
-  live(): LiveSession[] {
-    const instant = (at: number) => new Date(performance.timeOrigin + at).toISOString();
-    return [...this.#all].map(({ arrival, user, peer, since, asleepSince }) => ({
-      token: arrival.tokenId ?? null,
-      user,
-      peer,
-      since: instant(since),
-      asleep_since: asleepSince === undefined ? null : instant(asleepSince),
-    }));
+  *live(): Iterable<LiveSession> {
+    const instant = (at: number) => Math.round(performance.timeOrigin + at);
+    for (const { arrival, user, peer, since, asleepSince } of this.#all) {
+      yield {
+        token: arrival.tokenId ?? null,
+        user,
+        peer,
+        since: instant(since),
+        asleep_since: asleepSince === undefined ? null : instant(asleepSince),
+      };
+    }
   }
 }

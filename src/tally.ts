@@ -19,10 +19,11 @@ export interface Count {
 }
 
 export class Tally implements Iterable<Count> {
-  readonly #counts = new Map<string, Count>();
+  /** By event, and by its kind. */
+  readonly #counts = new Map<LogEvent, Map<string, Count>>();
 
-  [Symbol.iterator](): Iterator<Count> {
-    return this.#counts.values();
+  *[Symbol.iterator](): Iterator<Count> {
+    for (const kinds of this.#counts.values()) yield* kinds.values();
   }
 
   /** `log`, with all that goes to it counted. */
@@ -45,9 +46,10 @@ export class Tally implements Iterable<Count> {
     const field = KINDS[event];
     const value = field === undefined ? undefined : fields[field];
     const kind = typeof value === "string" ? value : "";
-    const key = `${event} ${kind}`;
-    const known = this.#counts.get(key);
-    if (known === undefined) this.#counts.set(key, { event, kind, count: 1 });
+    const kinds = this.#counts.get(event) ?? new Map<string, Count>();
+    this.#counts.set(event, kinds);
+    const known = kinds.get(kind);
+    if (known === undefined) kinds.set(kind, { event, kind, count: 1 });
     else known.count++;
   }
 }

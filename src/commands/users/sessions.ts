@@ -56,9 +56,10 @@ export const sessions = defineCommand({
 
 /** How many conversations there are, since when the longest goes on, and since when one of them sleeps. */
 function stateOf(own: readonly LiveSession[]) {
-  const [since = null] = own.map((one) => one.since).toSorted();
+  const [since] = own.map((one) => one.since).toSorted((a, b) => a - b);
   const asleep = own.flatMap(({ asleep_since }) => asleep_since ?? []);
-  return { live: own.length - asleep.length, since, asleep_since: asleep[0] ?? null };
+  const instant = (at: number | undefined) => (at === undefined ? null : new Date(at).toISOString());
+  return { live: own.length - asleep.length, since: instant(since), asleep_since: instant(asleep[0]) };
 }
 
 export const revoke = defineCommand({
