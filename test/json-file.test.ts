@@ -159,7 +159,9 @@ describe("refused, and left alone:", () => {
     const path = usersFile(folder.path);
     expect(Bun.spawnSync(["mkfifo", "-m", "600", path]).exitCode).toBe(0);
     const told = await changeElsewhere(path, "");
-    expect(told).toBe(`unreadable; ${path} is not a plain file; \n`);
+    expect(told).toBe(
+      `unreadable; ${path} is not a plain file; name a plain file: no folder, pipe or device will do\n`,
+    );
     expect(fs.lstatSync(path).isFIFO()).toBe(true);
   });
 
