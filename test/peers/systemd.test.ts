@@ -42,7 +42,9 @@ for _ in range(starts):
 `;
 
 const python = findPythons().find(({ isModern }) => isModern);
-if (python === undefined) process.stderr.write("skipped: no Python 3.12 or later to be a service manager\n");
+if (python === undefined) {
+  test.skip("there is no Python 3.12 or later on this machine: its tests are left out", () => {});
+}
 
 interface Managed extends AsyncDisposable {
   output: Watched;
