@@ -10,6 +10,7 @@ import { Gate } from "./gate.ts";
 import type { Arrival } from "./handshake/welcome.ts";
 import { Hooks, type Hooked, type HooksContext } from "./hooks.ts";
 import { Ledger, type AckClock } from "./ledger.ts";
+import { MAX_UNACKNOWLEDGED_BYTES } from "./limits.ts";
 import type { Connection } from "./net/connection.ts";
 import type { Receiver } from "./net/inbox.ts";
 import { Parked } from "./parked.ts";
@@ -36,7 +37,7 @@ export interface DialogueEvents extends Required<Pick<Receiver, "end" | "fail" |
 
 export interface DialogueContext extends HooksContext {
   acks: AckClock;
-  /** Output that may be kept for a client that is away, in bytes. */
+  /** Output that may be kept for a client, in bytes; a few windows at least. */
   maxBacklog: number;
   /** For so long a hook may talk to nobody. */
   leftHookMs: number;
@@ -102,7 +103,8 @@ export class Dialogue implements Hooked, Receiver {
       bytes: () => this.connection.bytes,
       tell: (received) => this.connection.sendControl(encodeAck(received)),
     });
-    this.ledger.retention.limit = context.maxBacklog;
+    // A whole window may be unconfirmed when what came at once is answered, in capital letters perhaps.
+    this.ledger.retention.limit = Math.max(context.maxBacklog, 4 * MAX_UNACKNOWLEDGED_BYTES);
     this.ledger.retention.overflow = () => events.overflow();
   }
 

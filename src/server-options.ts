@@ -110,7 +110,8 @@ export function settle(options: ServerOptions) {
     maxPending,
     maxPendingPerAddress,
     maxPerUser,
-    maxBacklog,
+    // The answer to the longest message is never too much: in capital letters it may be three times as long.
+    maxBacklog: Math.max(maxBacklog, 4 * maxFrame),
     maxAttempts,
   };
   const times = { loginTimeoutMs, frameTimeoutMs, keepaliveMs, resumeForMs, leftHookMs };

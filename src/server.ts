@@ -77,7 +77,7 @@ export class Server {
   /** @throws {ParleyError} `failed` when the port cannot be had. */
   constructor(given: ServerOptions) {
     const options = settle(given);
-    const { store, auth, bare, keepaliveMs, maxFrame } = options;
+    const { store, auth, bare, keepaliveMs } = options;
     this.#options = options;
     this.#log = options.log;
     this.#sessions = new Sessions({
@@ -106,8 +106,6 @@ export class Server {
         penalties: options.penalties ? new Penalties() : undefined,
         isFamiliar: (address) => this.#reception.isFamiliar(address),
       },
-      // The answer to the longest message is never too much: in capital letters it may be three times as long.
-      maxBacklog: Math.max(options.maxBacklog, 4 * maxFrame),
       accept: (connection, refusal) => void this.#converse(connection, refusal),
       reset: (peer, refusal) => this.#reception.reset(peer, refusal),
       tlsFailed: ({ address, peer }, reason, spoke) => {

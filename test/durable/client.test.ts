@@ -78,6 +78,23 @@ test("a client that leaves while it is coming back leaves no session behind", as
   await until("sessions", 0, () => server.server.sessions);
 }, 120_000);
 
+test.each([
+  ["one message of the longest", 8 * 1024 * 1024, 1],
+  ["many at once, where little may be left unread", 64 * 1024, 100],
+])("the answers to what it may send are no reason to lose one that reads: %s", async (_, maxFrame, count) => {
+  await using server = await startServer({ auth: "none", maxFrame, maxBacklog: 64 * 1024 });
+  const client = await connect(server.port);
+  const outcome = client.converse(() => undefined);
+  for (let n = 0; n < count; n++) {
+    client.send(new Uint8Array(maxFrame));
+    await client.writable();
+  }
+  client.end();
+  expect(await within("the end", outcome)).toMatchObject({ kind: "bye", code: "done" });
+  expect(client.received).toBe(count);
+  expect(client.losses).toEqual([]);
+});
+
 test("one that has too much unconfirmed when it is back goes on waiting", async () => {
   await using server = await startServer({
     auth: "none",

@@ -128,16 +128,15 @@ test("one that never acknowledged, and had more answers than are kept, is gone w
   const line = "x".repeat(1000);
   await using server = await startServer({
     auth: "none",
-    maxBacklog: 256 * 1024,
     resumeForMs: 10 * PATIENCE_MS,
   });
   using peer = await server.peer();
   const resume = resumeOf(await peer.enter({ control: true, resume_for: undefined }));
-  for (let n = 0; n < 2000; n++) peer.send(line);
-  await payloads(peer, 2000);
+  for (let n = 0; n < 5000; n++) peer.send(line);
+  await payloads(peer, 5000);
   peer.reset();
   await until("sockets", 0, () => server.server.connections);
-  const [again, answer] = await comeBack(server.port, resume, 2000);
+  const [again, answer] = await comeBack(server.port, resume, 5000);
   using _ = again;
   expect(answer).toMatchObject(GONE);
   expect(server.server.sessions).toBe(0);

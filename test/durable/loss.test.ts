@@ -151,14 +151,13 @@ test("what a member of a room does not acknowledge is not kept without bound whi
   const members: Conversation[] = [];
   await using server = await startServer({
     auth: "none",
-    maxBacklog: 256 * 1024,
     service: { open: (session) => void members.push(session), message: () => undefined },
   });
   using peer = await server.peer();
   await peer.enter(DURABLE);
   peer.socket.on("data", () => undefined); // it reads all
   const line = "x".repeat(8192);
-  for (let n = 0; n < 400 && server.server.sessions > 0; n++) {
+  for (let n = 0; n < 800 && server.server.sessions > 0; n++) {
     members[0]?.send(line);
     if (n % 8 === 7) await new Promise((resolve) => setImmediate(resolve));
   }
