@@ -308,7 +308,7 @@ export class Dialogue implements Hooked, Receiver {
     this.#madeRoom();
   }
 
-  /** The client does not acknowledge: nothing is kept for it any more. */
+  /** Nothing is kept for the client any more. */
   forgetLedger(): void {
     this.ledger = undefined;
     this.connection.retain(undefined);

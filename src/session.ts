@@ -204,14 +204,11 @@ export class Session implements DialogueEvents {
 
   /** Nothing is dropped: rather the whole session. */
   overflow(): void {
-    const isAwake = this.#asleepSince === undefined;
-    if (isAwake && !this.#dialogue.acknowledges) {
-      this.#mayComeBack = false;
-      return this.#dialogue.forgetLedger();
-    }
     const error = new ConnectionError("too_slow", "too much was left unacknowledged");
-    if (isAwake) this.#events.failed(this, error);
-    else this.#end(error);
+    if (this.#asleepSince !== undefined) return this.#end(error);
+    this.#mayComeBack = false;
+    this.#dialogue.forgetLedger();
+    if (this.#dialogue.acknowledges) this.connection.fail(error);
   }
 
   cut(error: Error | undefined): void {

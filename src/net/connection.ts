@@ -225,6 +225,11 @@ export class Connection implements InboxEvents, SenderEvents, FarewellEvents {
     this.#sender.retention = retention;
   }
 
+  /** Hands nothing on any more; the receiver is told why, unless it was told of a failure before. */
+  fail(error: unknown): void {
+    this.#inbox.fail(error);
+  }
+
   /** Hands nothing on any more, to nobody: the conversation goes on elsewhere. */
   detach(): void {
     this.#inbox.detach();

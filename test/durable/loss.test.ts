@@ -164,6 +164,25 @@ test("what a member of a room does not acknowledge is not kept without bound whi
   await within("its end, or a bound", server.event("disconnected"));
 });
 
+test("a client that is given more than it may leave unacknowledged is dropped once, and nothing is kept for it", async () => {
+  let kept: number | undefined;
+  await using server = await startServer({
+    auth: "none",
+    service: {
+      message(session) {
+        for (let n = 0; n < 10_000; n++) session.send("x".repeat(1000));
+        kept = server.server.figures().kept;
+      },
+    },
+  });
+  using peer = await server.peer();
+  await peer.enter(DURABLE);
+  peer.send("go on");
+  await within("its end", server.event("disconnected"));
+  expect(server.events.filter(({ event }) => event === "dropped")).toHaveLength(1);
+  expect(kept).toBe(0);
+});
+
 /** Answers with as much as there is window, and more, waiting where it should. */
 async function pour(session: Conversation): Promise<void> {
   for (let n = 0; n < LONG_ANSWER; n++) {
