@@ -44,7 +44,7 @@ export class Run {
     this.#input = input;
     this.#output = output;
     this.pid = child.pid;
-    this.status = child.exited.then((code) => code);
+    this.status = child.exited;
   }
 
   /** A promise while the program has not read enough of what it was given. */
@@ -113,7 +113,7 @@ export class Run {
     return true;
   }
 
-  /** Signals everything that is left; false when nothing is. */
+  /** Signals everything that is left and may be signalled; false when nothing is. */
   #signal(signal: "SIGTERM" | "SIGKILL" | 0): boolean {
     if (this.#isOver) return false; // its number may be somebody else's by now
     // A shell on a terminal makes a group of each job: the session has them all.
@@ -123,7 +123,8 @@ export class Run {
         process.kill(-group, signal);
         return true;
       } catch (error) {
-        if (systemCode(error) === "ESRCH") return false;
+        const code = systemCode(error);
+        if (code === "ESRCH" || code === "EPERM") return false; // it may have become another user's, as by su(1)
         throw error;
       }
     });

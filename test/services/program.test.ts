@@ -3,10 +3,11 @@
 import { randomBytes } from "node:crypto";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { describe, expect, setDefaultTimeout, test } from "bun:test";
-import type { ProgramIo } from "../../src/services/program-io.ts";
+import { describe, expect, setDefaultTimeout, spyOn, test } from "bun:test";
+import { codecFor, type ProgramIo } from "../../src/services/program-io.ts";
+import { Run } from "../../src/services/program-run.ts";
 import { program } from "../../src/services/program.ts";
-import { until } from "../support/attack.ts";
+import { until, within } from "../support/attack.ts";
 import { tempFolder } from "../support/folder.ts";
 import { converse, hear, remember, runProgram } from "../support/program.ts";
 
@@ -221,6 +222,19 @@ describe("the end", () => {
     expect(bye).toMatchObject({ status: 0 });
     expect(server.events.filter(({ level }) => level === "error")).toEqual([]);
   });
+});
+
+test("what has become another user's cannot be ended, and keeps nothing else from its end", async () => {
+  const argv = sh("set -m; sleep 1000 & echo; wait $!");
+  const run = new Run({ argv, env: {}, codec: codecFor("lines", 100), pty: true });
+  await within("its beginning", run.output().next());
+  const kill = process.kill.bind(process);
+  using _ = spyOn(process, "kill").mockImplementation((pid, signal) => {
+    if (pid === -run.pid) throw Object.assign(new Error("not permitted"), { code: "EPERM" });
+    return kill(pid, signal);
+  });
+  await within("the end of all others", run.stop());
+  expect(await within("the end of what waited for them", run.status)).toBe(128 + 15);
 });
 
 describe("standard error", () => {
