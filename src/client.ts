@@ -15,7 +15,7 @@ import { isLoss } from "./net/connection-error.ts";
 import type { Connection } from "./net/connection.ts";
 import type { Receiver } from "./net/inbox.ts";
 import { Pulse } from "./pulse.ts";
-import { FrameError, tlsRecord } from "./wire/frame.ts";
+import { FrameError, HEADER_BYTES, tlsRecord } from "./wire/frame.ts";
 import {
   decodeControl,
   encodeAck,
@@ -213,8 +213,8 @@ export class Client {
       case "bye": {
         const { code, message: text, status } = message;
         this.#ledger?.acknowledge();
-        // Somebody restarts it: it will be back, if not with this session.
         this.#isComplete = status !== undefined; // a service that was cut short has none
+        // Somebody restarts it: it will be back, if not with this session.
         if (code === "shutting_down" && this.#parts.durability !== undefined) return this.#lost(text);
         this.#sayBye();
         return this.#settle({ kind: "bye", code, message: text, status, early: !this.#inputEnded });
@@ -301,7 +301,7 @@ export class Client {
       ledger.moved(this.received - this.#receivedBefore);
       connection.sendAgain(ledger.retention);
     } else if (resend && kept !== undefined) {
-      for (const frame of kept.unacknowledged()) connection.send(frame.subarray(4));
+      for (const frame of kept.unacknowledged()) connection.send(frame.subarray(HEADER_BYTES));
     }
     if (this.#inputEnded) this.#sayEnd();
     durability.onResumed({ afterMs, again: again - unconfirmed, unconfirmed, isNew: !isSame });

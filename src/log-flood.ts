@@ -28,7 +28,7 @@ export class FloodLog {
   readonly #log: Logger;
   readonly #burst: number;
   readonly #sums = new Map<string, Sum>();
-  /** Connections logged of which nobody knows yet what they come to. */
+  /** What was begun since the last summary, less what has come to something. */
   #open = 0;
   #timer: Timer | undefined;
 

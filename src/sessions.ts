@@ -1,6 +1,6 @@
 // The sessions there are: those that talk, and those that sleep until their client comes back or somebody needs their place.
 //
-//     add → (asleep → revive → resume)* → remove
+//     add → (fellAsleep → find → resumed)* → remove
 
 import { whyEnded } from "./auth/identity.ts";
 import type { Store } from "./auth/store.ts";

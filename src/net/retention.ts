@@ -84,11 +84,6 @@ export class Retention {
     return true;
   }
 
-  /** Nothing is kept any more. */
-  clear(): void {
-    this.acknowledge(this.acknowledged + this.frames);
-  }
-
   /** Could a peer that has `received` payloads in all be served from here? */
   accepts(received: number): boolean {
     return received >= this.acknowledged && received <= this.acknowledged + this.frames;

@@ -22,7 +22,7 @@ export class Handler implements Service {
   #hooks: Service;
   #loading: Promise<void> = Promise.resolve();
   /** The user's files that were loaded last: this one, and what it imports. */
-  files: readonly string[] = [];
+  files: readonly string[];
 
   private constructor(path: string, hooks: Service) {
     this.path = path;

@@ -1,5 +1,5 @@
 // What a service is, and what it sees of a conversation. The hooks are those of Bun's and crossws' sockets. The same words
-// stand in handler-types.ts, for whoever writes a handler file.
+// stand in handler-template.ts, for whoever writes a handler file.
 
 /**
  * Nobody hears any more what is said: the client is gone for good, or the conversation over. What {@link

@@ -213,7 +213,7 @@ export function readAck(payload: Uint8Array): number | undefined {
   const end = payload.length - 1;
   if (end <= ACK_START.length || end > ACK_START.length + 15 || payload[end] !== 0x7d) return undefined;
   for (let index = 0; index < ACK_START.length; index++) {
-    if (payload[index] !== ACK_BYTES[index]) return undefined;
+    if (payload[index] !== ACK_PREFIX[index]) return undefined;
   }
   let received = 0;
   for (let index = ACK_START.length; index < end; index++) {
@@ -225,7 +225,7 @@ export function readAck(payload: Uint8Array): number | undefined {
 }
 
 const ACK_START = '{"type":"ack","received":';
-const ACK_BYTES = Buffer.from(ACK_START);
+const ACK_PREFIX = Buffer.from(ACK_START);
 
 /**
  * The text of a payload, decoded as strict UTF-8.
