@@ -46,9 +46,9 @@ export const PENDING_GRACE_MS = SECOND;
 export const PENDING_HOLD_MS = SECOND / 2;
 /** Conversations of one user at once, as Dovecot's mail_max_userip_connections. `--max-per-user` */
 export const MAX_PER_USER = 10;
-/** Accounts made from one address in an hour: a classroom behind one router. */
-export const MAX_REGISTRATIONS = 30;
-export const REGISTRATION_WINDOW_MS = 60 * 60 * SECOND;
+/** Accounts made, or names said, from one address, or IPv6 /64, in an hour: a classroom behind one router. */
+export const MAX_NEWCOMERS = 30;
+export const NEWCOMER_WINDOW_MS = 60 * 60 * SECOND;
 
 /** What costs a source time, and how much; the numbers are those of sshd's PerSourcePenalties. */
 export const PENALTY_MS = {

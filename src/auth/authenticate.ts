@@ -2,9 +2,9 @@
 
 import { sourceOf } from "../address.ts";
 import {
-  MAX_REGISTRATIONS,
+  MAX_NEWCOMERS,
   MIN_PASSWORD_LENGTH,
-  REGISTRATION_WINDOW_MS,
+  NEWCOMER_WINDOW_MS,
   TOKEN_MAX_MS,
   TOKEN_TOUCH_MS,
 } from "../limits.ts";
@@ -61,7 +61,8 @@ export class Authenticator {
   readonly #options: AuthenticatorOptions;
   readonly #familiar: Familiar;
   readonly #decoys: Decoys;
-  readonly #registrations = new Ration(MAX_REGISTRATIONS, REGISTRATION_WINDOW_MS);
+  /** Each is an entry in the user file, which nobody takes out again. */
+  readonly #newcomers = new Ration(MAX_NEWCOMERS, NEWCOMER_WINDOW_MS);
 
   constructor(options: AuthenticatorOptions) {
     this.mode = options.mode;
@@ -113,7 +114,9 @@ export class Authenticator {
     if (this.#store.document.hosts.has(address)) {
       throw refusal("not_allowed", "this address has a name already");
     }
+    this.#expectRation(address);
     await this.#change("name_taken", (draft) => rememberHost(draft, address, name, new Date()));
+    this.#newcomers.count(sourceOf(address), performance.now());
     return { user: name, method: "name", known: false, address };
   }
 
@@ -156,14 +159,13 @@ export class Authenticator {
     const flaw = passwordFlaw(password, name, minPassword);
     if (flaw !== undefined) throw refusal("bad_password", flaw);
     if (this.#store.document.users.has(name)) throw refusal("name_taken", "that name is taken");
+    this.#expectRation(who.address);
     const source = sourceOf(who.address);
-    const wait = this.#registrations.wait(source, performance.now());
-    if (wait !== undefined) throw rationed(who.address, wait);
     const hash = await this.#hashing(() => hasher.hash(password, { source, isThere: who.isThere }));
     expectPresence(who);
     const now = new Date();
     await this.#change("name_taken", (draft) => addUser(draft, name, hash, now));
-    this.#registrations.count(source, performance.now());
+    this.#newcomers.count(source, performance.now());
     const stamp = credentialStamp({ password: hash, created: now.toISOString(), disabled: null });
     return { user: name, method: "register", known: false, stamp };
   }
@@ -252,6 +254,11 @@ export class Authenticator {
 
   #expect(mode: AuthMode): void {
     if (this.mode !== mode) throw refusal("not_allowed", `this server does not accept that way to log in`);
+  }
+
+  #expectRation(address: string): void {
+    const wait = this.#newcomers.wait(sourceOf(address), performance.now());
+    if (wait !== undefined) throw rationed(address, wait);
   }
 
   async #hashing<T>(work: () => Promise<T>): Promise<T> {

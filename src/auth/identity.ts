@@ -74,9 +74,8 @@ export function refusal(code: LoginErrorCode, message: string, cause?: unknown):
 
 /** An address has had all that is given out for a while: `wait` in milliseconds. */
 export function rationed(address: string, waitMs: number): LoginError {
-  const message = "too many accounts were made from your address";
-  const error = new LoginError("rationed", `too many accounts were made from ${address}`, {
-    peerMessage: message,
+  const error = new LoginError("rationed", `too many new users have come from ${address}`, {
+    peerMessage: "too many new users have come from your address",
   });
   error.retryAfter = Math.ceil(waitMs / 1000);
   return error;

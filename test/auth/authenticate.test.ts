@@ -1,0 +1,41 @@
+// What a credential comes to, where a real socket cannot show it: all of a test's come from one address.
+
+import { expect, test } from "bun:test";
+import { Authenticator, type AuthMode } from "../../src/auth/authenticate.ts";
+import { PasswordHasher } from "../../src/auth/password.ts";
+import { Store } from "../../src/auth/store.ts";
+import { MAX_NEWCOMERS } from "../../src/limits.ts";
+import { tempFolder } from "../support/folder.ts";
+import { CHEAP, PASSWORD } from "../support/server.ts";
+
+test.each<
+  [AuthMode, string, (authenticator: Authenticator, address: string, name: string) => Promise<unknown>]
+>([
+  [
+    "ip",
+    "names",
+    (authenticator, address, name) =>
+      authenticator.byName({ address, encrypted: false, isThere: () => true }, name),
+  ],
+  [
+    "password",
+    "accounts",
+    (authenticator, address, name) =>
+      authenticator.register({ address, encrypted: false, isThere: () => true }, name, PASSWORD),
+  ],
+])("--auth %s: one IPv6 network cannot fill the user file with %s", async (mode, _, enter) => {
+  using folder = tempFolder();
+  const store = new Store(`${folder.path}/users.json`);
+  const authenticator = new Authenticator({
+    mode,
+    register: true,
+    store,
+    hasher: new PasswordHasher(CHEAP),
+    tokensInUse: () => new Set(),
+    warn: () => undefined,
+  });
+  for (let n = 0; n < MAX_NEWCOMERS; n++) await enter(authenticator, `2001:db8::${n}`, `guest${n}`);
+  const refused = enter(authenticator, "2001:db8::ffff", "one-more").catch((error: unknown) => error);
+  expect(await refused).toMatchObject({ code: "rationed", retryAfter: expect.any(Number) });
+  expect(await enter(authenticator, "2001:db8:0:1::1", "neighbour")).toMatchObject({ user: "neighbour" });
+});
