@@ -21,6 +21,7 @@ import {
   replaceHash,
 } from "./accounts.ts";
 import { Decoys } from "./decoy.ts";
+import { emptyDocument } from "./document.ts";
 import { disabled, LoginError, rationed, refusal, type Identity, type LoginErrorCode } from "./identity.ts";
 import { displayName, NAME_RULE, normalizeName } from "./name.ts";
 import { Familiar } from "./familiar.ts";
@@ -68,9 +69,10 @@ export class Authenticator {
     this.mode = options.mode;
     this.#options = options;
     this.#decoys = new Decoys(options.hasher.cost);
-    const tokens = options.store?.document.tokens.values() ?? [];
+    const { hosts, tokens } = options.store?.document ?? emptyDocument();
+    const addresses = this.mode === "ip" ? [...hosts.keys()] : [...tokens.values()].map(({ peer }) => peer);
     this.#familiar = new Familiar(
-      [...tokens].flatMap(({ peer }) => (peer === undefined ? [] : sourceOf(peer))),
+      addresses.flatMap((address) => (address === undefined ? [] : sourceOf(address))),
     );
   }
 
@@ -103,6 +105,7 @@ export class Authenticator {
     await this.#tryToChange((draft) => {
       if (draft.hosts.has(address)) rememberHost(draft, address, host.name, new Date());
     });
+    this.#familiar.add(sourceOf(address));
     return { user: host.name, method: "ip", known: true, lastLogin: host.last, address };
   }
 
@@ -117,6 +120,7 @@ export class Authenticator {
     this.#expectRation(address);
     await this.#change("name_taken", (draft) => rememberHost(draft, address, name, new Date()));
     this.#newcomers.count(sourceOf(address), performance.now());
+    this.#familiar.add(sourceOf(address));
     return { user: name, method: "name", known: false, address };
   }
 
