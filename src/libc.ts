@@ -6,6 +6,8 @@ import { ParleyError } from "./errors.ts";
 
 /** LOCK_EX | LOCK_NB, the same on Linux and macOS. */
 export const LOCK_EXCLUSIVE_NONBLOCKING = 2 | 4;
+/** LOCK_SH | LOCK_NB. */
+export const LOCK_SHARED_NONBLOCKING = 1 | 4;
 
 /** Takes flock(2) on `fd`: the kernel's lock, released when its holder dies or closes it. False when another has it. */
 export function flock(fd: number, operation: number): boolean {

@@ -1,12 +1,14 @@
 // Which sessions a running server has, for `users sessions` in another process: a small file for each server in the data
-// folder, written anew within half a second of a change, gone with the server.
+// folder, written anew within half a second of a change, gone with the server. A server holds the kernel's lock on its own:
+// one that is not held was left behind, whoever has its process id by now.
 //
 //     sessions-4711.json  {"sessions":[{"token":"…","user":"ann","peer":"…","since":1795258800000,"asleep_since":null}]}
 
-import { readdirSync, writeFileSync } from "node:fs";
+import { closeSync, constants, openSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import * as v from "valibot";
 import { systemCode } from "./errors.ts";
+import { flock, LOCK_EXCLUSIVE_NONBLOCKING, LOCK_SHARED_NONBLOCKING } from "./libc.ts";
 import { LIVE_FILE_MS } from "./limits.ts";
 import { readPrivateFile, removeIfThere } from "./private-file.ts";
 
@@ -23,7 +25,7 @@ const LiveSession = v.object({
 export type LiveSession = v.InferOutput<typeof LiveSession>;
 const File = v.object({ sessions: v.array(LiveSession) });
 
-const NAME = /^sessions-(\d+)\.json$/;
+const NAME = /^sessions-\d+\.json$/;
 
 /** A server's own file. */
 export class LiveFile {
@@ -31,13 +33,15 @@ export class LiveFile {
   readonly #list: () => Iterable<LiveSession>;
   readonly #failed: (error: unknown) => void;
   #timer: Timer | undefined;
+  /** The descriptor that has the lock. */
+  #lock: number | undefined;
 
   /** @param failed told when the file cannot be written: nothing else depends on it. */
   constructor(folder: string, list: () => Iterable<LiveSession>, failed: (error: unknown) => void) {
     this.#path = join(folder, `sessions-${process.pid}.json`);
     this.#list = list;
     this.#failed = failed;
-    for (const { path, pid } of filesIn(folder)) if (!isRunning(pid)) removeIfThere(path);
+    for (const path of filesIn(folder)) if (!isHeld(path)) removeIfThere(path);
   }
 
   /** Something has changed. */
@@ -45,6 +49,7 @@ export class LiveFile {
     this.#timer ??= setTimeout(() => {
       this.#timer = undefined;
       try {
+        this.#lock ??= hold(this.#path);
         writeFileSync(this.#path, textOf(this.#list()), { mode: 0o600 });
       } catch (error) {
         this.#failed(error);
@@ -55,6 +60,7 @@ export class LiveFile {
   remove(): void {
     clearTimeout(this.#timer);
     removeIfThere(this.#path);
+    if (this.#lock !== undefined) closeSync(this.#lock);
   }
 }
 
@@ -67,26 +73,39 @@ function textOf(sessions: Iterable<LiveSession>): string {
 
 /** The sessions of every server that runs with this data folder. A file that is just being written counts as empty. */
 export function readLiveSessions(folder: string): LiveSession[] {
-  return filesIn(folder).flatMap(({ path, pid }) => {
-    if (!isRunning(pid)) return [];
+  return filesIn(folder).flatMap((path) => {
+    if (!isHeld(path)) return [];
     const { text } = readPrivateFile(path);
     const parsed = v.safeParse(v.pipe(v.string(), v.parseJson(), File), text ?? "");
     return parsed.success ? parsed.output.sessions : [];
   });
 }
 
-function filesIn(folder: string): { path: string; pid: number }[] {
-  return readdirSync(folder).flatMap((name) => {
-    const pid = NAME.exec(name)?.[1];
-    return pid === undefined ? [] : [{ path: join(folder, name), pid: Number(pid) }];
-  });
+function filesIn(folder: string): string[] {
+  return readdirSync(folder)
+    .filter((name) => NAME.test(name))
+    .map((name) => join(folder, name));
 }
 
-function isRunning(pid: number): boolean {
+const { O_RDONLY, O_RDWR, O_CREAT, O_NOFOLLOW, O_NONBLOCK } = constants;
+
+/** The descriptor with the lock on the file at `path`; undefined while somebody looks whether it is held. */
+function hold(path: string): number | undefined {
+  const fd = openSync(path, O_RDWR | O_CREAT | O_NOFOLLOW, 0o600);
+  if (flock(fd, LOCK_EXCLUSIVE_NONBLOCKING)) return fd;
+  closeSync(fd);
+  return undefined;
+}
+
+/** Does the server live whose file this is? */
+function isHeld(path: string): boolean {
+  let fd: number | undefined;
   try {
-    process.kill(pid, 0);
-    return true;
+    fd = openSync(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+    return !flock(fd, LOCK_SHARED_NONBLOCKING);
   } catch (error) {
-    return systemCode(error) === "EPERM"; // somebody else's, but there
+    return systemCode(error) !== "ENOENT"; // somebody else's, perhaps, but there
+  } finally {
+    if (fd !== undefined) closeSync(fd);
   }
 }

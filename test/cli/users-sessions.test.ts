@@ -2,7 +2,8 @@
 // of them sleep, and since when.
 
 import { expect, setDefaultTimeout, test } from "bun:test";
-import { readdirSync } from "node:fs";
+import { existsSync, readdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { addUser, PASSWORD, run, serve } from "../support/executable.ts";
 import { tempFolder } from "../support/folder.ts";
 import { Peer } from "../support/peer.ts";
@@ -31,6 +32,17 @@ test("shows live and sleeping sessions, and nothing of a server that is gone", a
   await server.stop();
   expect(await list()).toEqual([0, false]);
   await until("files left", [], () => readdirSync(data).filter((name) => name.startsWith("sessions-")));
+});
+
+test("a file that a killed server left says nothing, although its process id is another's by now", async () => {
+  using folder = tempFolder();
+  const data = folder.path;
+  const left = { token: null, user: "ann", peer: "127.0.0.1:1", since: Date.now(), asleep_since: null };
+  const file = join(data, `sessions-${process.pid}.json`);
+  writeFileSync(file, JSON.stringify({ sessions: [left] }), { mode: 0o600 });
+  expect((await run(["users", "sessions", "--json"], { data })).stdout).toBe("");
+  await using _ = await serve([], { data });
+  expect(existsSync(file)).toBe(false);
 });
 
 interface Row {
