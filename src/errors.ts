@@ -54,6 +54,11 @@ export function systemCode(error: unknown): string | undefined {
   return typeof error.code === "string" ? error.code : undefined;
 }
 
+/** Why the system would not do something, in a word where it has one. */
+export function reasonOf(error: unknown): string {
+  return systemCode(error) ?? messageOf(error);
+}
+
 /** An error for the log: one of the world's by its message, a bug with its stack. */
 export function describeFault(error: unknown): string {
   if (error instanceof ParleyError) return error.message;

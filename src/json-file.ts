@@ -22,8 +22,9 @@ import {
   unlinkSync,
 } from "node:fs";
 import { basename, dirname, join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import { promisify } from "node:util";
-import { messageOf, systemCode } from "./errors.ts";
+import { messageOf, reasonOf, systemCode } from "./errors.ts";
 import { flock, LOCK_EXCLUSIVE_NONBLOCKING } from "./libc.ts";
 import { LOCK_TIMEOUT_MS } from "./limits.ts";
 import {
@@ -135,7 +136,7 @@ export class JsonFile {
           hint: "is a parley process stopped or hanging? end it and try again",
         });
       }
-      await new Promise((resolve) => setTimeout(resolve, pause));
+      await delay(pause);
     }
   }
 
@@ -178,7 +179,7 @@ export class JsonFile {
       await sync(folder);
       return stamp;
     } catch (error) {
-      const reason = systemCode(error) ?? messageOf(error);
+      const reason = reasonOf(error);
       throw new FileError(
         "unwritable",
         `${this.path} was changed, but the disk does not confirm it: ${reason}`,

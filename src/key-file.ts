@@ -3,7 +3,7 @@
 import { accessSync, constants } from "node:fs";
 import { dirname } from "node:path";
 import { keyFlaw, mintKey } from "./auth/key.ts";
-import { messageOf, ParleyError, systemCode } from "./errors.ts";
+import { ParleyError, reasonOf } from "./errors.ts";
 import { createPrivateFile, FileError, followLinks, readPrivateFile } from "./private-file.ts";
 
 const HOW_TO_MAKE = "make one with: parley serve --key-file FILE, or: openssl rand -hex 32 > FILE";
@@ -46,7 +46,7 @@ export function lacksKeyFile(path: string): boolean {
     accessSync(dirname(target), constants.W_OK);
     return true;
   } catch (error) {
-    throw new FileError("unwritable", `cannot write ${target}: ${systemCode(error) ?? messageOf(error)}`, {
+    throw new FileError("unwritable", `cannot write ${target}: ${reasonOf(error)}`, {
       cause: error,
     });
   }

@@ -8,7 +8,7 @@
 
 import { closeSync, constants, fsyncSync, fstatSync, openSync, writeSync } from "node:fs";
 import { createConsola, type ConsolaReporter, type LogObject } from "consola/core";
-import { ParleyError, messageOf, systemCode } from "./errors.ts";
+import { messageOf, ParleyError, reasonOf, systemCode } from "./errors.ts";
 import { escapeLine } from "./escape.ts";
 
 export const LOG_LEVELS = ["error", "warn", "info", "debug"] as const;
@@ -202,7 +202,7 @@ class AppendFile {
       this.#bytes = NOTHING;
       this.#told = 0;
     } catch (error) {
-      const reason = systemCode(error) ?? messageOf(error);
+      const reason = reasonOf(error);
       this.#bytes = bytes.subarray(written);
       if (reason === "EAGAIN" && !isLast) {
         this.#retry = setTimeout(() => this.#write(), BEHIND_MS);

@@ -24,7 +24,7 @@ import {
 } from "node:fs";
 import { userInfo } from "node:os";
 import { dirname, resolve } from "node:path";
-import { messageOf, ParleyError, systemCode } from "./errors.ts";
+import { ParleyError, reasonOf, systemCode } from "./errors.ts";
 import { shellQuote } from "./shell-quote.ts";
 
 /** `corrupt`: not what it should be, and left as it is. `unsafe`: others could read or change it. `locked`: no turn. */
@@ -59,7 +59,7 @@ export function readPrivateFile(path: string): FileVersion {
       if (existsSync(dirname(path))) checkFolders(path);
       return { text: null, stamp: "" };
     }
-    throw new FileError("unreadable", `cannot read ${path}: ${systemCode(error) ?? messageOf(error)}`, {
+    throw new FileError("unreadable", `cannot read ${path}: ${reasonOf(error)}`, {
       cause: error,
     });
   }
@@ -90,7 +90,7 @@ export function readPublicFile(path: string): string | undefined {
   } catch (error) {
     if (systemCode(error) === "ENOENT") return undefined;
     if (error instanceof FileError) throw error;
-    throw new FileError("unreadable", `cannot read ${path}: ${systemCode(error) ?? messageOf(error)}`);
+    throw new FileError("unreadable", `cannot read ${path}: ${reasonOf(error)}`);
   } finally {
     if (fd !== undefined) closeSync(fd);
   }
@@ -220,14 +220,10 @@ export function makePrivateFolder(folder: string): void {
   try {
     mkdirSync(folder, { recursive: true, mode: 0o700 });
   } catch (error) {
-    throw new ParleyError(
-      "failed",
-      `cannot make the folder ${folder}: ${systemCode(error) ?? messageOf(error)}`,
-      {
-        hint: "choose another with --data DIR",
-        cause: error,
-      },
-    );
+    throw new ParleyError("failed", `cannot make the folder ${folder}: ${reasonOf(error)}`, {
+      hint: "choose another with --data DIR",
+      cause: error,
+    });
   }
 }
 
@@ -260,7 +256,7 @@ function placeFile(path: string, text: string, place: (from: string, to: string)
     return true;
   } catch (error) {
     if (systemCode(error) === "EEXIST") return false;
-    throw new FileError("unwritable", `cannot write ${path}: ${systemCode(error) ?? messageOf(error)}`, {
+    throw new FileError("unwritable", `cannot write ${path}: ${reasonOf(error)}`, {
       cause: error,
     });
   } finally {

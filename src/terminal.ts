@@ -8,7 +8,7 @@
 
 import { closeSync, openSync, readFileSync } from "node:fs";
 import { styleText } from "node:util";
-import { ParleyError, messageOf, systemCode, usageError } from "./errors.ts";
+import { ParleyError, reasonOf, usageError } from "./errors.ts";
 import { escapeLine } from "./escape.ts";
 
 /** Ctrl-C, as a terminal in raw mode sends it. */
@@ -201,7 +201,7 @@ function readSecretFile(path: string): string {
   try {
     return readFileSync(path, "utf8");
   } catch (error) {
-    throw usageError(`--password-file: cannot read ${path}: ${systemCode(error) ?? messageOf(error)}`);
+    throw usageError(`--password-file: cannot read ${path}: ${reasonOf(error)}`);
   }
 }
 

@@ -2,6 +2,7 @@
 // message at a time and one for many on their way. For any service that answers each message with one, which is
 // seen before there are many.
 
+import { setTimeout as delay } from "node:timers/promises";
 import type { Client } from "../client.ts";
 import { ParleyError } from "../errors.ts";
 import { HELLO_TIMEOUT_MS, LINGER_MS } from "../limits.ts";
@@ -190,7 +191,7 @@ class Run {
   async end(): Promise<void> {
     this.#failed = () => undefined;
     this.#client.end();
-    await Promise.race([this.#outcome, new Promise((resolve) => setTimeout(resolve, LINGER_MS))]);
+    await Promise.race([this.#outcome, delay(LINGER_MS)]);
     this.#client.leave();
   }
 }

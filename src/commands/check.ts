@@ -1,6 +1,7 @@
 // parley connect --check: each step from TCP to a first answer, with its time and a tick; for a person, or as JSON for a
 // health check. Whatever fails is thrown as ever, so that the exit code says what it was.
 
+import { setTimeout as delay } from "node:timers/promises";
 import type { SharedKey } from "../auth/key.ts";
 import type { Client } from "../client.ts";
 import { connectClient, type Step } from "../client-connect.ts";
@@ -85,7 +86,7 @@ async function checkEcho(client: Client, bare: boolean, timeoutMs: number, show:
     clearTimeout(timer);
     answer.promise.catch(() => undefined); // when nobody asked for it
     client.end();
-    await Promise.race([outcome, new Promise((resolve) => setTimeout(resolve, LINGER_MS))]);
+    await Promise.race([outcome, delay(LINGER_MS)]);
     client.leave();
   }
 }

@@ -4,7 +4,7 @@ import { writeFileSync } from "node:fs";
 import { hostname, networkInterfaces } from "node:os";
 import { resolve } from "node:path";
 import { formatAddress } from "../address.ts";
-import { messageOf, ParleyError, systemCode } from "../errors.ts";
+import { ParleyError, reasonOf } from "../errors.ts";
 import type { MetricsEndpoint } from "../metrics.ts";
 import type { Server } from "../server.ts";
 import { shellQuote } from "../shell-quote.ts";
@@ -105,10 +105,7 @@ function writePortFile(path: string, port: number): void {
   try {
     writeFileSync(path, `${port}\n`);
   } catch (error) {
-    throw new ParleyError(
-      "failed",
-      `--port-file: cannot write ${path}: ${systemCode(error) ?? messageOf(error)}`,
-    );
+    throw new ParleyError("failed", `--port-file: cannot write ${path}: ${reasonOf(error)}`);
   }
 }
 

@@ -2,7 +2,7 @@
 
 import { existsSync, readFileSync, watch, writeFileSync, type FSWatcher } from "node:fs";
 import { basename, dirname, extname, join, resolve } from "node:path";
-import { messageOf, ParleyError, systemCode, usageError } from "../errors.ts";
+import { messageOf, ParleyError, reasonOf, usageError } from "../errors.ts";
 import { MAX_FRAME_BYTES, RELOAD_QUIET_MS } from "../limits.ts";
 import type { Logger } from "../log.ts";
 import { findService } from "../services/catalogue.ts";
@@ -118,7 +118,7 @@ export function writeFirstHandler(file: string, terminal: Terminal): void {
     if (!existsSync(types) || readFileSync(types, "utf8") !== HANDLER_TYPES)
       writeFileSync(types, HANDLER_TYPES);
   } catch (error) {
-    throw new ParleyError("failed", `cannot write ${path}: ${systemCode(error) ?? messageOf(error)}`);
+    throw new ParleyError("failed", `cannot write ${path}: ${reasonOf(error)}`);
   }
   terminal.say(`wrote ${path}, and its types beside it`);
   terminal.say(`run it: parley serve --handler ${shellQuote(file)} --watch`);

@@ -259,7 +259,7 @@ export class Listener {
     }
     // EPROTO is what TLS itself objects to; anything else, that the peer left or that we ended it.
     const spoke = systemCode(error) === "EPROTO";
-    this.#tlsFailed(socket, spoke ? `the peer does not speak TLS 1.3: ${reasonOf(error)}` : LEFT, spoke);
+    this.#tlsFailed(socket, spoke ? `the peer does not speak TLS 1.3: ${messageOf(error)}` : LEFT, spoke);
     socket.terminate();
   }
 
@@ -285,10 +285,6 @@ export class Listener {
 }
 
 const LEFT = "the peer left before TLS was established";
-
-function reasonOf(error: unknown): string {
-  return error === null ? "no reason given" : messageOf(error);
-}
 
 /** How many connections the descriptor limit allows; at the limit itself Bun spins in accept (measured). */
 function descriptorLimit(): number {

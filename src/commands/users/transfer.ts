@@ -6,7 +6,7 @@ import { AccountError, putUser } from "../../auth/accounts.ts";
 import { parseUser, type User } from "../../auth/document.ts";
 import { normalizeName } from "../../auth/name.ts";
 import { hashCost } from "../../auth/password.ts";
-import { messageOf, ParleyError, systemCode, usageError } from "../../errors.ts";
+import { messageOf, ParleyError, reasonOf, usageError } from "../../errors.ts";
 import { escapeJson } from "../../escape.ts";
 import { plural } from "../../plural.ts";
 import type { FlagsDef } from "../parse.ts";
@@ -56,7 +56,7 @@ function readImport(path: string): string {
   try {
     return readFileSync(path, "utf8");
   } catch (error) {
-    throw usageError(`cannot read ${path}: ${systemCode(error) ?? messageOf(error)}`);
+    throw usageError(`cannot read ${path}: ${reasonOf(error)}`);
   }
 }
 
