@@ -177,7 +177,10 @@ export class Dialogue implements Hooked, Receiver {
 
   aside(text: string): boolean {
     if (!this.#control || this.connection.finishing) return false;
-    this.connection.sendControl(encodeMessage({ type: "stderr", text: text.slice(0, MAX_ASIDE_LENGTH) }));
+    for (let start = 0; start === 0 || start < text.length; start += MAX_ASIDE_LENGTH) {
+      const piece = text.slice(start, start + MAX_ASIDE_LENGTH);
+      this.connection.sendControl(encodeMessage({ type: "stderr", text: piece }));
+    }
     return true;
   }
 

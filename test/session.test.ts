@@ -142,6 +142,26 @@ describe("hooks", () => {
   });
 });
 
+test("what is said beside the conversation arrives whole, however long, and however its characters are escaped", async () => {
+  const text = `${"\u0001".repeat(20_000)}the end`;
+  await using server = await start({
+    message(session) {
+      expect(session.aside("")).toBe(true);
+      session.aside(text);
+      session.finish();
+    },
+  });
+  using peer = await server.peer();
+  await peer.enter();
+  peer.send("go on");
+  const controls = (await peer.rest()).map(
+    ({ payload }) => JSON.parse(payload.toString()) as { text?: string },
+  );
+  const asides = controls.flatMap((control) => control.text ?? []);
+  expect(asides[0]).toBe("");
+  expect(asides.join("")).toBe(text);
+});
+
 test("what is sent outside a turn arrives too, in order with the rest", async () => {
   const sessions: Conversation[] = [];
   await using server = await start({

@@ -45,8 +45,8 @@ export interface Conversation {
   /** The text of a payload. @throws {MessageError} when it is not UTF-8: let it end the conversation. */
   text(payload: Uint8Array): string;
   /**
-   * Says something beside the conversation, as a program on its standard error, and keeps nothing of it: false when there is
-   * nobody who could hear it, as a client that is away or has no control frames.
+   * Says something beside the conversation, as a program on its standard error, in pieces when it is long, and keeps nothing
+   * of it: false when there is nobody who could hear it, as a client that is away or has no control frames.
    */
   aside(text: string): boolean;
   /** No more from the service: what was sent is delivered, then the conversation ends. `status` is 0, unless said. */
