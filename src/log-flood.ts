@@ -7,7 +7,7 @@ import type { LogEvent, LogFields, Logger } from "./log.ts";
 export interface Note {
   level: "info" | "warn";
   event: LogEvent;
-  /** What makes it equal to others; few kinds exist at a time. */
+  /** What makes it equal to others. */
   kind: LogFields;
   /** Where it came from; counted in the sum. */
   source: string;
@@ -23,6 +23,8 @@ interface Sum {
 }
 
 const MAX_SOURCES = 1000;
+/** Kinds told apart until the next summary: a kind may name its source, and a flood comes from very many. */
+const MAX_KINDS = 256;
 
 export class FloodLog {
   readonly #log: Logger;
@@ -40,9 +42,7 @@ export class FloodLog {
 
   note(note: Note): void {
     const { level, event, kind, source, fields } = note;
-    const key = `${event} ${Object.values(kind).join(" ")}`;
-    const sum = this.#sums.get(key) ?? { note, seen: 0, sources: new Set() };
-    this.#sums.set(key, sum);
+    const sum = this.#sumOf(note);
     this.#start();
     if (++sum.seen <= this.#burst) this.#log[level](event, { ...fields, ...kind });
     else {
@@ -80,6 +80,21 @@ export class FloodLog {
       this.#log[note.level](note.event, { similar, ...note.kind, ...from });
     }
     this.#sums.clear();
+  }
+
+  /** The sum of those that are equal to `note`; behind {@link MAX_KINDS} of them, of all of its event. */
+  #sumOf(note: Note): Sum {
+    const { event, kind } = note;
+    const exact = `${event} ${Object.values(kind).join(" ")}`;
+    const isCrowded = this.#sums.size >= MAX_KINDS && !this.#sums.has(exact);
+    const key = isCrowded ? event : exact;
+    const sum = this.#sums.get(key) ?? {
+      note: isCrowded ? { ...note, kind: {} } : note,
+      seen: 0,
+      sources: new Set(),
+    };
+    this.#sums.set(key, sum);
+    return sum;
   }
 
   #start(): void {
