@@ -246,9 +246,12 @@ class AppendFile {
 
   reopen(): void {
     const fd = openForAppending(this.#path);
-    this.close();
-    this.#fd = fd;
-    this.#torn = false;
+    try {
+      this.close();
+    } finally {
+      this.#fd = fd;
+      this.#torn = false;
+    }
   }
 
   close(): void {
@@ -261,7 +264,8 @@ class AppendFile {
     } catch (error) {
       // /dev/null, pipes and terminals cannot be synced, and need not be.
       if (systemCode(error) !== "EINVAL" && systemCode(error) !== "ENOTSUP") throw error;
+    } finally {
+      if (fd > 2) closeSync(fd);
     }
-    if (fd > 2) closeSync(fd);
   }
 }

@@ -1,7 +1,8 @@
 // The log: one event a line whatever its fields hold, nothing swallowed, nothing lost.
 
-import { describe, expect, test } from "bun:test";
+import { describe, expect, spyOn, test } from "bun:test";
 import { execFileSync } from "node:child_process";
+import * as fs from "node:fs";
 import { closeSync, constants, openSync, readFileSync, readSync, renameSync, statSync } from "node:fs";
 import { systemCode } from "../src/errors.ts";
 import { openLog, type LogFile, type LogFileOptions } from "../src/log.ts";
@@ -94,6 +95,26 @@ test("after a rename, reopen goes on in a new file, and no line is lost between 
   });
   expect(moved.split("\n")).toHaveLength(12);
   expect(lines).toHaveLength(1);
+});
+
+test("a disk that does not confirm the old file keeps nothing out of the new one", () => {
+  using folder = tempFolder();
+  const path = `${folder.path}/parley.log`;
+  const log = openLog({ path, level: "info", format: "text" });
+  const closed = spyOn(fs, "closeSync");
+  const failing = spyOn(fs, "fsyncSync").mockImplementation(() => {
+    throw Object.assign(new Error("input/output error"), { code: "EIO" });
+  });
+  try {
+    expect(() => log.reopen()).toThrow("input/output error");
+    expect(closed).toHaveBeenCalledTimes(1);
+  } finally {
+    failing.mockRestore();
+    closed.mockRestore();
+  }
+  log.info("stopped");
+  log.close();
+  expect(readFileSync(path, "utf8")).toEndWith("info  stopped\n");
 });
 
 test("the file is its owner's alone", () => {
