@@ -23,7 +23,7 @@ export interface Breach {
 export const WALLS: readonly Wall[] = [
   { name: "Bun.listen", pattern: /\bBun\.listen\b/, rooms: ["src/net/port.ts"] },
   { name: "Bun.connect", pattern: /\bBun\.connect\b/, rooms: ["src/net/dial.ts"] },
-  { name: "Bun.serve", pattern: /\bBun\.serve\b/, rooms: ["src/metrics.ts"] },
+  { name: "HTTP", pattern: /\bBun\.serve\b|\("node:http"\)/, rooms: ["src/metrics.ts"] },
   { name: "Bun.password", pattern: /\bBun\.password\b/, rooms: ["src/auth/password.ts"] },
   { name: "Bun.spawn", pattern: /\bBun\.spawn|node:child_process/, rooms: ["src/services/program-run.ts"] },
   { name: "bun:ffi", pattern: /from "bun:ffi"/, rooms: ["src/libc.ts"] },

@@ -3,8 +3,11 @@
 //     GET /metrics   numbers
 //     GET /healthz   200 while it accepts connections, 503 once it is stopping
 
+import { once } from "node:events";
 import { readdirSync, readFileSync } from "node:fs";
-import { ParleyError, messageOf, systemCode } from "./errors.ts";
+import type { IncomingMessage, Server as HttpServer, ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
+import { messageOf, ParleyError, systemCode } from "./errors.ts";
 import { formatAddress } from "./address.ts";
 import type { Figures } from "./server.ts";
 import type { Count } from "./tally.ts";
@@ -19,31 +22,38 @@ export interface MetricsOptions {
   host: string;
   /** 0: any. */
   port: number;
-  /** Asked for at each request; there need be none before the first. */
-  server: () => Vitals;
+  /** Asked for at each request; undefined before there is one. */
+  server: () => Vitals | undefined;
   events: Iterable<Count>;
 }
 
-/** Whoever asks must have done so within this, in seconds. */
-const REQUEST_TIMEOUT_S = 10;
+/** Who asks at once: each is a descriptor that the conversations lack. Further ones are closed without a word. */
+const MAX_ASKING = 16;
+/** Whoever asks must have done so within this, in milliseconds. */
+const REQUEST_TIMEOUT_MS = 10_000;
 
 export class MetricsEndpoint implements Disposable {
-  readonly #options: MetricsOptions;
-  readonly #http: Bun.Server<undefined>;
+  readonly host: string;
+  /** The one taken. */
+  readonly port: number;
+  readonly #http: HttpServer;
+
+  private constructor(host: string, http: HttpServer) {
+    this.host = host;
+    this.port = (http.address() as AddressInfo).port;
+    this.#http = http;
+  }
 
   /** @throws {ParleyError} `failed` when the port cannot be had. */
-  constructor(options: MetricsOptions) {
+  static async open(options: MetricsOptions): Promise<MetricsEndpoint> {
+    const { createServer } = await import("node:http"); // Bun.serve has no limit of connections
     const { host, port } = options;
-    this.#options = options;
+    const http = createServer({ requestTimeout: REQUEST_TIMEOUT_MS }, (request, response) =>
+      answer(request, response, options),
+    );
+    http.maxConnections = MAX_ASKING;
     try {
-      this.#http = Bun.serve({
-        hostname: host,
-        port,
-        idleTimeout: REQUEST_TIMEOUT_S,
-        maxRequestBodySize: 0,
-        development: false,
-        fetch: (request) => this.#answer(request),
-      });
+      await once(http.listen(port, host), "listening");
     } catch (error) {
       const reason = systemCode(error) === "EADDRINUSE" ? "the port is busy" : messageOf(error);
       throw new ParleyError("failed", `--metrics: cannot listen on ${formatAddress(host, port)}: ${reason}`, {
@@ -51,15 +61,7 @@ export class MetricsEndpoint implements Disposable {
         cause: error,
       });
     }
-  }
-
-  get host(): string {
-    return this.#options.host;
-  }
-
-  /** The one taken. */
-  get port(): number {
-    return this.#http.port ?? this.#options.port;
+    return new MetricsEndpoint(host, http);
   }
 
   get address(): string {
@@ -67,24 +69,30 @@ export class MetricsEndpoint implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    void this.#http.stop(true);
+    this.#http.close();
+    this.#http.closeAllConnections();
   }
+}
 
-  #answer(request: Request): Response {
-    if (request.method !== "GET" && request.method !== "HEAD") {
-      return new Response("only GET\n", { status: 405, headers: { allow: "GET, HEAD" } });
-    }
-    const server = this.#options.server();
-    switch (new URL(request.url).pathname) {
-      case "/metrics":
-        return new Response(exposition(server.figures(), this.#options.events), {
-          headers: { "content-type": "text/plain; version=0.0.4; charset=utf-8" },
-        });
-      case "/healthz":
-        return server.isStopping ? new Response("stopping\n", { status: 503 }) : new Response("ok\n");
-      default:
-        return new Response("there are /metrics and /healthz\n", { status: 404 });
-    }
+function answer(request: IncomingMessage, response: ServerResponse, options: MetricsOptions): void {
+  response.setHeader("connection", "close");
+  response.setHeader("content-type", "text/plain; charset=utf-8");
+  if (request.method !== "GET" && request.method !== "HEAD") {
+    response.writeHead(405, { allow: "GET, HEAD" }).end("only GET\n");
+    return;
+  }
+  const server = options.server();
+  const path = request.url?.split("?", 1)[0];
+  if (path === "/metrics" && server !== undefined) {
+    response.setHeader("content-type", "text/plain; version=0.0.4; charset=utf-8");
+    response.end(exposition(server.figures(), options.events));
+  } else if (path === "/healthz" || path === "/metrics") {
+    const isWell = server?.isStopping === false;
+    response
+      .writeHead(isWell ? 200 : 503)
+      .end(isWell ? "ok\n" : server === undefined ? "starting\n" : "stopping\n");
+  } else {
+    response.writeHead(404).end("there are /metrics and /healthz\n");
   }
 }
 

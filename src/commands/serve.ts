@@ -11,7 +11,7 @@ import { DEFAULT_PORT, DRAIN_TIMEOUT_MS, MIN_PASSWORD_LENGTH } from "../limits.t
 import { LiveFile } from "../live-sessions.ts";
 import { LOG_FORMATS, LOG_LEVELS, openLog } from "../log.ts";
 import { checkFolders } from "../private-file.ts";
-import { MetricsEndpoint } from "../metrics.ts";
+import { MetricsEndpoint, type Vitals } from "../metrics.ts";
 import { Server } from "../server.ts";
 import { listServices } from "../services/catalogue.ts";
 import { takeSocket } from "../systemd.ts";
@@ -64,7 +64,9 @@ async function serve(flags: ServeFlags): Promise<void> {
     if (terminal.canAsk && !flags.has("check")) await askForMissing(flags, options, store, terminal);
     const wanted = options.port;
     const { service, name: serviceName, handler } = choose(log);
-    using metrics = metricsAt && new MetricsEndpoint({ ...metricsAt, server: () => server, events: tally });
+    let vitals: Vitals | undefined;
+    using metrics =
+      metricsAt && (await MetricsEndpoint.open({ ...metricsAt, server: () => vitals, events: tally }));
     const server: Server = new Server({
       ...options,
       sessionsChanged: () => live.touch(),
@@ -76,6 +78,7 @@ async function serve(flags: ServeFlags): Promise<void> {
       log,
       tell: (...lines) => terminal.isWatched && terminal.say(...lines),
     });
+    vitals = server;
     const live = new LiveFile(
       folder.path,
       () => server.liveSessions(),

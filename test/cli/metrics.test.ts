@@ -122,3 +122,26 @@ test("where others can reach them, that is said", async () => {
   server.signal("SIGTERM");
   expect(await server.exited).toBe(0);
 });
+
+test("those who only sit there are few, and cost conversations nothing", async () => {
+  await using server = await serve(["--auth", "none", "--metrics", "127.0.0.1:0"]);
+  const port = Number(/\d+$/.exec(String(server.ready["metrics"]))?.[0]);
+  const closed = Promise.withResolvers<void>();
+  let left = 40;
+  const sit = () =>
+    Bun.connect({
+      hostname: "127.0.0.1",
+      port,
+      socket: { data() {}, close: () => void (--left === 16 && closed.resolve()) },
+    });
+  const sitting = await Promise.all(Array.from({ length: left }, sit));
+  await closed.promise;
+  const { stdout } = await run(["connect", server.address, "--send", "hello", "--count", "1"]);
+  expect([stdout, left]).toEqual(["hello\n", 16]);
+  for (const socket of sitting) socket.terminate();
+  for (;;) {
+    const response = await fetch(`http://127.0.0.1:${port}/healthz`).catch(() => undefined);
+    if (response?.status === 200) break;
+  }
+  await server.stop();
+});
