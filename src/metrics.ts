@@ -4,9 +4,9 @@
 //     GET /healthz   200 while it accepts connections, 503 once it is stopping
 
 import { once } from "node:events";
-import { readdirSync, readFileSync } from "node:fs";
 import type { IncomingMessage, Server as HttpServer, ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
+import { maxDescriptors, openDescriptors } from "./descriptors.ts";
 import { messageOf, ParleyError, systemCode } from "./errors.ts";
 import { formatAddress } from "./address.ts";
 import type { Figures } from "./server.ts";
@@ -122,11 +122,9 @@ export function exposition(figures: Figures, events: Iterable<Count>): string {
   page.counter("process_cpu_seconds_total", "CPU time, user and system.", (user + system) / 1e6);
   page.gauge("process_resident_memory_bytes", "Resident memory.", process.memoryUsage.rss());
   page.gauge("process_start_time_seconds", "Start, since 1970.", performance.timeOrigin / 1000);
-  const descriptors = countDescriptors();
-  if (descriptors !== undefined) {
-    page.gauge("process_open_fds", "Open file descriptors.", descriptors.open);
-    page.gauge("process_max_fds", "Most file descriptors.", descriptors.max);
-  }
+  const [open, max] = [openDescriptors(), maxDescriptors()];
+  if (open !== undefined) page.gauge("process_open_fds", "Open file descriptors.", open);
+  if (max !== undefined) page.gauge("process_max_fds", "Most file descriptors.", max);
   return page.text;
 }
 
@@ -144,16 +142,5 @@ class Page {
   add(type: string, name: string, help: string, samples: (readonly [string, number])[]): void {
     this.text += `# HELP ${name} ${help}\n# TYPE ${name} ${type}\n`;
     for (const [labels, value] of samples) this.text += `${name}${labels} ${value}\n`;
-  }
-}
-
-/** Undefined where there is no /proc. */
-function countDescriptors(): { open: number; max: number } | undefined {
-  try {
-    const limits = readFileSync("/proc/self/limits", "utf8");
-    const max = Number(/^Max open files\s+(\d+)/m.exec(limits)?.[1] ?? Infinity);
-    return { open: readdirSync("/proc/self/fd").length, max };
-  } catch {
-    return undefined;
   }
 }

@@ -2,13 +2,13 @@
 
 import type { LogEvent, LogFields, Logger } from "./log.ts";
 
-/** The field that tells kinds of an event apart, where one does; each has few values. */
-const KINDS: Readonly<Partial<Record<LogEvent, string>>> = {
-  "logged-in": "method",
-  "login-refused": "code",
-  refused: "code",
-  dropped: "code",
-  disconnected: "bye",
+/** The fields that tell kinds of an event apart, the first that there is; each has few values. */
+const KINDS: Readonly<Partial<Record<LogEvent, readonly string[]>>> = {
+  "logged-in": ["method"],
+  "login-refused": ["code"],
+  refused: ["code"],
+  dropped: ["code"],
+  disconnected: ["bye", "code"],
 };
 
 export interface Count {
@@ -43,9 +43,8 @@ export class Tally implements Iterable<Count> {
 
   #add(event: LogEvent, fields: LogFields = {}): void {
     if (fields["similar"] !== undefined) return; // a sum of what was counted one by one
-    const field = KINDS[event];
-    const value = field === undefined ? undefined : fields[field];
-    const kind = typeof value === "string" ? value : "";
+    const field = KINDS[event]?.find((name) => fields[name] !== undefined);
+    const kind = field === undefined ? "" : String(fields[field]);
     const kinds = this.#counts.get(event) ?? new Map<string, Count>();
     this.#counts.set(event, kinds);
     const known = kinds.get(kind);

@@ -3,7 +3,7 @@
 //     accept → admission → (TLS, within its deadline) → a Connection, or one that is only told why not
 
 import type { Socket } from "bun";
-import { readFileSync } from "node:fs";
+import { maxDescriptors } from "../descriptors.ts";
 import { messageOf, systemCode } from "../errors.ts";
 import {
   MAX_LOGIN_FRAME_BYTES,
@@ -288,11 +288,5 @@ const LEFT = "the peer left before TLS was established";
 
 /** How many connections the descriptor limit allows; at the limit itself Bun spins in accept (measured). */
 function descriptorLimit(): number {
-  try {
-    const limits = readFileSync("/proc/self/limits", "utf8");
-    const soft = /^Max open files\s+(\d+)/m.exec(limits)?.[1];
-    return soft === undefined ? Infinity : Number(soft) - RESERVED_DESCRIPTORS;
-  } catch {
-    return Infinity; // no /proc: not Linux, where limits are far higher than any default here
-  }
+  return (maxDescriptors() ?? Infinity) - RESERVED_DESCRIPTORS;
 }
