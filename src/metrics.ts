@@ -7,8 +7,9 @@ import { once } from "node:events";
 import type { IncomingMessage, Server as HttpServer, ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { maxDescriptors, openDescriptors } from "./descriptors.ts";
-import { messageOf, ParleyError, systemCode } from "./errors.ts";
+import { ParleyError } from "./errors.ts";
 import { formatAddress } from "./address.ts";
+import { explain } from "./net/port.ts";
 import type { Figures } from "./server.ts";
 import type { Count } from "./tally.ts";
 
@@ -55,8 +56,8 @@ export class MetricsEndpoint implements Disposable {
     try {
       await once(http.listen(port, host), "listening");
     } catch (error) {
-      const reason = systemCode(error) === "EADDRINUSE" ? "the port is busy" : messageOf(error);
-      throw new ParleyError("failed", `--metrics: cannot listen on ${formatAddress(host, port)}: ${reason}`, {
+      const address = formatAddress(host, port);
+      throw new ParleyError("failed", `--metrics: cannot listen on ${address}: ${explain(error)}`, {
         hint: "choose another one with --metrics HOST:PORT",
         cause: error,
       });

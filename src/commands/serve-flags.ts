@@ -1,5 +1,6 @@
 // The flags of parley serve, and what they ask of a server.
 
+import { isIP } from "node:net";
 import { formatAddress, Network } from "../address.ts";
 import { AUTH_MODES, type AuthMode } from "../auth/authenticate.ts";
 import type { HashCost } from "../auth/password.ts";
@@ -160,7 +161,7 @@ export const serveFlags = {
   },
   metrics: {
     type: "string",
-    valueHint: "HOST:PORT",
+    valueHint: "ADDRESS:PORT",
     description: "numbers for Prometheus, and /healthz, over HTTP (off)",
   },
   json: { type: "boolean", description: "ready line as JSON" },
@@ -263,20 +264,21 @@ function planAddress(
   throw usageError(`--${other}: LISTEN_FDS has handed over a socket, which listens on ${address}`);
 }
 
-/** Where `--metrics` wants them; undefined: nowhere. */
-export function planMetrics(flags: ServeFlags): { host: string; port: number } | undefined {
+/** Where `--metrics` wants them; undefined: nowhere. @param port that of the server. @throws {ParleyError} `usage`. */
+export function planMetrics(flags: ServeFlags, port: number): { host: string; port: number } | undefined {
   const text = flags.text("metrics");
   if (text === undefined) return undefined;
-  const [, hostText = "", portText = ""] = /^(.+):(\d+)$/.exec(text) ?? [];
-  const host = parseHost(hostText);
-  const port = parsePort(portText, 0);
-  // Two colons in a row, or more, are an address without its brackets.
-  if (host !== undefined && port !== undefined && (hostText.startsWith("[") || !host.includes(":")))
-    return { host, port };
-  throw usageError(
-    `--metrics: ${JSON.stringify(text)} is no HOST:PORT`,
-    "for example 127.0.0.1:9113, or [::1]:9113",
-  );
+  const [, bracketed, plain, portText = ""] = /^(?:\[(.+)\]|([^:]+)):(\d+)$/.exec(text) ?? [];
+  const host = bracketed ?? plain ?? "";
+  const own = parsePort(portText, 0);
+  if ((isIP(host) === 0 && host !== "localhost") || own === undefined)
+    throw usageError(
+      `--metrics: ${JSON.stringify(text)} is no ADDRESS:PORT`,
+      "for example 127.0.0.1:9113, or [::1]:9113",
+    );
+  if (own !== 0 && own === port)
+    throw usageError(`--metrics: port ${own} is the one of the conversations`, "choose another one");
+  return { host, port: own };
 }
 
 /** `start:percent:full`, or one number: half of it is the start. */

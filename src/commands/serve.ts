@@ -41,7 +41,7 @@ async function serve(flags: ServeFlags): Promise<void> {
   if (first !== undefined) return writeFirstHandler(first, terminal);
   const socket = takeSocket(process.env, process.pid);
   const options = planServer(flags, socket);
-  const metricsAt = planMetrics(flags);
+  const metricsAt = planMetrics(flags, options.port);
   const drainMs = flags.duration("drain", 0) ?? DRAIN_TIMEOUT_MS;
   // Whatever is wrong with the flags is told before anything is asked or made.
   const choose = await chooseService(flags, options.maxFrame);

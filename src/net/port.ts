@@ -82,7 +82,8 @@ function open(
   }
 }
 
-function explain(error: unknown): string {
+/** Why nothing can listen there. */
+export function explain(error: unknown): string {
   switch (systemCode(error)) {
     case "EADDRINUSE":
       return "the port is busy";

@@ -95,13 +95,46 @@ test("it is well until it is stopping", async () => {
 });
 
 test.each([
-  ["9113", "is no HOST:PORT"],
-  ["::1:9113", "is no HOST:PORT"],
-  ["127.0.0.1:99999", "is no HOST:PORT"],
-  ["127.0.0.1:", "is no HOST:PORT"],
+  ["9113", '"9113" is no ADDRESS:PORT'],
+  ["::1:9113", '"::1:9113" is no ADDRESS:PORT'],
+  ["127.0.0.1:99999", '"127.0.0.1:99999" is no ADDRESS:PORT'],
+  ["127.0.0.1:", '"127.0.0.1:" is no ADDRESS:PORT'],
+  ["example.org:9113", '"example.org:9113" is no ADDRESS:PORT'],
+  ["127.0.0.1:9113", "port 9113 is the one of the conversations"],
 ])("--metrics %s is told to be wrong", async (text, message) => {
-  const { exitCode, stderr } = await run(["serve", "--port", "0", "--auth", "none", "--metrics", text]);
-  expect([exitCode, stderr]).toEqual([2, expect.stringContaining(`--metrics: "${text}" ${message}`)]);
+  const { exitCode, stderr } = await run(["serve", "--port", "9113", "--auth", "none", "--metrics", text]);
+  expect([exitCode, stderr]).toEqual([2, expect.stringContaining(`--metrics: ${message}`)]);
+});
+
+test.each([
+  ["no host", "GET /healthz HTTP/1.0\r\n\r\n", "200"],
+  ["a strange host", "GET /healthz HTTP/1.1\r\nHost: [\r\n\r\n", "200"],
+  ["a path with controls", "GET /\u009b31m\u202e HTTP/1.0\r\n\r\n", "400"],
+  ["no HTTP", "hello\r\n\r\n", "400"],
+])("a request with %s is answered, and nothing of it is printed", async (_, request, status) => {
+  await using server = await serve(["--auth", "none", "--metrics", "127.0.0.1:0"]);
+  const answer = Promise.withResolvers<string>();
+  let said = "";
+  await Bun.connect({
+    hostname: "127.0.0.1",
+    port: Number(/\d+$/.exec(String(server.ready["metrics"]))?.[0]),
+    socket: {
+      open: (socket) => void socket.write(request),
+      data: (_socket, chunk) => void (said += chunk.toString()),
+      close: () => answer.resolve(said),
+    },
+  });
+  expect(await answer.promise).toStartWith(`HTTP/1.1 ${status} `);
+  await server.stop();
+  expect(server.stderr.text).toBe("");
+});
+
+test("two servers cannot have the same", async () => {
+  await using server = await serve(["--auth", "none", "--metrics", "127.0.0.1:0"]);
+  const address = String(server.ready["metrics"]);
+  const second = await run(["serve", "--port", "0", "--auth", "none", "--metrics", address]);
+  expect([second.exitCode, second.stdout]).toEqual([1, ""]);
+  expect(second.stderr).toContain("the port is busy");
 });
 
 test("a busy port is told, and --check finds it", async () => {
