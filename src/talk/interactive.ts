@@ -50,22 +50,20 @@ export async function talkInteractively(client: Client, options: InteractiveOpti
     leaving = true;
     client.end(); // what was sent is answered before `bye`
   };
-  const onLine = (line: string) => {
-    if (line === "/quit") return leave();
-    if (line === "/help") {
+  const onLine = (line: string, isPasted: boolean) => {
+    if (!isPasted && line === "/quit") return leave();
+    if (!isPasted && line === "/help") {
       for (const help of options.chat ? [...HELP, ...CHAT_HELP] : HELP) options.terminal.note(help);
       return editor.prompt();
     }
     const isForChat = options.chat !== undefined && CHAT_COMMAND.test(line);
-    if (/^\/[^/]/.test(line) && !isForChat) {
+    if (!isPasted && /^\/[^/]/.test(line) && !isForChat) {
       options.terminal.note(
         `there is no command ${line.split(" ", 1)[0]}: /help shows what there is, //x sends /x`,
       );
       return editor.prompt();
     }
-    // A chat has commands of its own, and takes the slash away itself.
-    const isSlashed = options.chat === undefined && line.startsWith("//");
-    const message = Buffer.from(isSlashed ? line.slice(1) : line);
+    const message = Buffer.from(isPasted ? asText(line) : asTyped(line));
     if (message.length > client.maxFrame) {
       options.terminal.note(
         `not sent: ${message.length} bytes are over the server's limit of ${client.maxFrame}`,
@@ -82,6 +80,9 @@ export async function talkInteractively(client: Client, options: InteractiveOpti
     editor.prompt();
   };
   const { chat } = options;
+  // A chat has commands of its own, and takes a slash away itself.
+  const asTyped = (line: string) => (chat === undefined && line.startsWith("//") ? line.slice(1) : line);
+  const asText = (line: string) => (chat !== undefined && line.startsWith("/") ? `/${line}` : line);
   const editor: LineEditor = new LineEditor({
     screen,
     prompt: options.prompt,

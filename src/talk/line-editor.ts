@@ -25,7 +25,8 @@ export interface LineEditorOptions {
   historySize: number;
   /** What Tab completes: candidates, and the piece of the line that they complete. Without it a tab is text. */
   complete: ((line: string) => [string[], string]) | undefined;
-  onLine: (line: string) => void;
+  /** `isPasted`: it was ended by what was pasted, so that nobody has looked at it: text, and no command. */
+  onLine: (line: string, isPasted: boolean) => void;
   /** Ctrl-C on an empty line; otherwise it drops the line. */
   onInterrupt: () => void;
   /** Ctrl-D, or the end of input; also when {@link LineEditor.close} is called. */
@@ -67,7 +68,7 @@ export class LineEditor {
       removeHistoryDuplicates: true,
       ...(complete === undefined ? {} : { completer: complete }),
     }) as Interface & Inside;
-    this.#editor.on("line", options.onLine);
+    this.#editor.on("line", (line) => options.onLine(line, this.#isPasting));
     this.#editor.on("SIGINT", () => (this.#editor.line === "" ? options.onInterrupt() : this.#drop()));
     this.#editor.on("SIGCONT", () => {
       this.#markPastes();

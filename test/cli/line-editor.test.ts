@@ -199,6 +199,20 @@ test("each pasted line is a message, and what follows the last of them is a line
   await screen.see(/: half done\r\n/);
 });
 
+test("a pasted line is text and no command, and one that was looked at may be one", async () => {
+  for (const server of [chat, echo]) {
+    await using screen = new Screen(["connect", server.address]);
+    await screen.see(server === chat ? /here: .*\r\n> / : "> ");
+    const lines = ["/quit", "/usr/bin", "//x", "/who", "/msg x y", "end."];
+    screen.type(pasted(`${lines.join("\r")}\r`));
+    if (server === chat) for (const line of lines) await screen.see(`: ${line}\r\n`);
+    else await screen.see(`> ${lines.join("\r\n> ")}\r\n`);
+    screen.type(pasted("/quit"));
+    screen.enter("");
+    expect(await screen.exited).toBe(0);
+  }
+});
+
 test("Ctrl-Z leaves the line to be read, and what a shell says below it", async () => {
   const script = 'set -m; "$0" "$@"; echo stopped; read _; fg';
   await using screen = new Screen(["connect", echo.address], { script, cols: 40 });
