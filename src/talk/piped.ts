@@ -39,8 +39,9 @@ export async function talkPiped(client: Client, report: Report, options: PipedOp
   const outcome = client.converse((payload) => {
     if (client.received > (count ?? Infinity)) return undefined;
     const printed = report.received(payload);
-    silence.heard(printed);
-    if (client.received === count) {
+    if (client.received !== count) silence.heard(printed);
+    else {
+      silence.stop();
       // No more is wanted, but what was given to be sent is sent, also where a greeting came first, and is to arrive:
       // until the server says so, or has had its time.
       if (options.messages.length === 0) client.end();

@@ -151,6 +151,10 @@ describe("--send", () => {
       expect(await talk()).toEqual([0, "a\n", ""]);
     });
 
+    test("no more answers are waited for: --timeout has nothing to say", async () => {
+      expect(await talk("--timeout", "500ms")).toEqual([0, "a\n", ""]);
+    });
+
     test("whose exit status was asked for, that is what is missing", async () => {
       const [exitCode, stdout, stderr] = await talk("--exit-status");
       expect([exitCode, stdout]).toEqual([1, "a\n"]);
