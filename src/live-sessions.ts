@@ -1,6 +1,6 @@
 // Which sessions a running server has, for `users sessions` in another process: a small file for each server in the data
-// folder, written anew within half a second of a change, gone with the server. A server holds the kernel's lock on its own:
-// one that is not held was left behind, whoever has its process id by now.
+// folder, there as long as the server, written anew within half a second of a change. A server holds the kernel's lock on
+// its own: one that is not held was left behind, whoever has its process id by now.
 //
 //     sessions-4711.json  {"sessions":[{"token":"…","user":"ann","peer":"…","since":1795258800000,"asleep_since":null}]}
 
@@ -28,7 +28,7 @@ const File = v.object({ sessions: v.array(LiveSession) });
 const NAME = /^sessions-\d+\.json$/;
 
 /** A server's own file. */
-export class LiveFile {
+export class LiveFile implements Disposable {
   readonly #path: string;
   readonly #list: () => Iterable<LiveSession>;
   readonly #failed: (error: unknown) => void;
@@ -41,7 +41,12 @@ export class LiveFile {
     this.#path = join(folder, `sessions-${process.pid}.json`);
     this.#list = list;
     this.#failed = failed;
-    for (const path of filesIn(folder)) if (!isHeld(path)) removeIfThere(path);
+    try {
+      for (const path of filesIn(folder)) if (!isHeld(path)) removeIfThere(path);
+      this.#lock = hold(this.#path);
+    } catch (error) {
+      failed(error);
+    }
   }
 
   /** Something has changed. */
@@ -57,7 +62,7 @@ export class LiveFile {
     }, LIVE_FILE_MS).unref();
   }
 
-  remove(): void {
+  [Symbol.dispose](): void {
     clearTimeout(this.#timer);
     removeIfThere(this.#path);
     if (this.#lock !== undefined) closeSync(this.#lock);

@@ -79,7 +79,7 @@ async function serve(flags: ServeFlags): Promise<void> {
       tell: (...lines) => terminal.isWatched && terminal.say(...lines),
     });
     vitals = server;
-    const live = new LiveFile(
+    using live = new LiveFile(
       folder.path,
       () => server.liveSessions(),
       (error) => log.warn("users-failed", { reason: messageOf(error) }),
@@ -95,7 +95,6 @@ async function serve(flags: ServeFlags): Promise<void> {
     if (metrics !== undefined) log.info("metrics-listening", { host: metrics.host, port: metrics.port });
     announce(server, { options, wanted, logPath, serviceName, pin: tls?.pin, metrics }, flags, terminal);
     await stopped.finally(unwatch);
-    live.remove();
   } finally {
     file.close();
   }
