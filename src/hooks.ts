@@ -56,16 +56,11 @@ export class Hooks {
   }
 
   message(payload: Uint8Array): Promise<void> | undefined {
-    let pending: void | Promise<void>;
-    try {
-      pending = this.#service.message(this.#conversation, payload);
-    } catch (error) {
-      this.#isTaking = true; // and stays so
-      throw error;
-    }
-    if (pending === undefined) return undefined;
-    this.#isTaking = true;
-    return this.#follow(pending);
+    this.#isTaking = true; // and stays so when this throws
+    const pending = this.#service.message(this.#conversation, payload);
+    if (pending !== undefined) return this.#follow(pending);
+    this.#isTaking = false;
+    return undefined;
   }
 
   end(): Promise<void> | undefined {
