@@ -250,7 +250,7 @@ function comingBack(options: ClientOptions, first: Credential, { token }: Welcom
       if (answer.code !== "session_gone")
         throw new ServerError("login_refused", answer.code, `coming back was refused: ${answer.message}`);
       const login = asLogin(hello, credential, connection.binding);
-      return { connection, welcome: await logInAnew(() => tryLogin(connection, options, hello, login)) };
+      return { connection, welcome: expectWelcome(await tryLogin(connection, options, hello, login)) };
     } catch (error) {
       connection.finish();
       throw error;
@@ -263,9 +263,8 @@ function again(first: Credential): Credential {
   return first.method === "register" ? { ...first, method: "password" } : first;
 }
 
-/** @throws {ServerError} that says that it was no use, and what is. */
-async function logInAnew(tryOnce: () => Promise<Welcome | Refused>): Promise<Welcome> {
-  const answer = await tryOnce();
+/** The answer to a new login. @throws {ServerError} that says that it was no use, and what is. */
+function expectWelcome(answer: Welcome | Refused): Welcome {
   if (answer.type === "welcome") return answer;
   throw new ServerError("login_refused", answer.code, `a new login was refused: ${answer.message}`, {
     hint: "the session is gone: start parley connect again, and log in",

@@ -68,7 +68,8 @@ export interface Room {
  * What answers. All hooks but `message` may be left out.
  *
  * A hook may return a promise; nothing further of this conversation is delivered until it settles, but for `close` when
- * the conversation was ended from this side, or the client has been gone for ten seconds. A hook that throws ends its own conversation, and no other.
+ * the conversation was ended from this side, or the client has been gone for ten seconds. A hook that throws ends its own
+ * conversation, and no other.
  */
 export interface Service {
   /** Set where messages are lines, so that a stream of bytes cut into messages would not stay what it was. */

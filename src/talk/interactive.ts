@@ -50,39 +50,38 @@ export async function talkInteractively(client: Client, options: InteractiveOpti
     leaving = true;
     client.end(); // what was sent is answered before `bye`
   };
-  const onLine = (line: string, isPasted: boolean) => {
-    if (!isPasted && line === "/quit") return leave();
-    if (!isPasted && line === "/help") {
-      for (const help of options.chat ? [...HELP, ...CHAT_HELP] : HELP) options.terminal.note(help);
-      return editor.prompt();
-    }
-    const isForChat = options.chat !== undefined && CHAT_COMMAND.test(line);
-    if (!isPasted && /^\/[^/]/.test(line) && !isForChat) {
-      options.terminal.note(
-        `there is no command ${line.split(" ", 1)[0]}: /help shows what there is, //x sends /x`,
-      );
-      return editor.prompt();
-    }
-    const message = Buffer.from(isPasted ? asText(line) : asTyped(line));
-    if (message.length > client.maxFrame) {
-      options.terminal.note(
-        `not sent: ${message.length} bytes are over the server's limit of ${client.maxFrame}`,
-      );
-    } else if (leaving) {
-      options.terminal.note("not sent: the conversation is ending");
-    } else {
-      // A chat says it again; not yet, and perhaps never, when nobody hears it now.
-      if (options.chat !== undefined && !client.isAway) editor.takeBack(line);
-      client.send(message);
-      options.report.sent(message);
-      if (line !== "") remember(options, line);
-    }
-    editor.prompt();
-  };
-  const { chat } = options;
+  const { chat, terminal } = options;
   // A chat has commands of its own, and takes a slash away itself.
   const asTyped = (line: string) => (chat === undefined && line.startsWith("//") ? line.slice(1) : line);
   const asText = (line: string) => (chat !== undefined && line.startsWith("/") ? `/${line}` : line);
+  /** Carries out what is a command; false when it is none of ours. */
+  const obey = (line: string): boolean => {
+    if (!/^\/[^/]/.test(line) || (chat !== undefined && CHAT_COMMAND.test(line))) return false;
+    if (line === "/help") for (const help of chat ? [...HELP, ...CHAT_HELP] : HELP) terminal.note(help);
+    else
+      terminal.note(`there is no command ${line.split(" ", 1)[0]}: /help shows what there is, //x sends /x`);
+    return true;
+  };
+  const say = (line: string, text: string) => {
+    const message = Buffer.from(text);
+    if (message.length > client.maxFrame) {
+      return terminal.note(
+        `not sent: ${message.length} bytes are over the server's limit of ${client.maxFrame}`,
+      );
+    }
+    if (leaving) return terminal.note("not sent: the conversation is ending");
+    // A chat says it again; not yet, and perhaps never, when nobody hears it now.
+    if (chat !== undefined && !client.isAway) editor.takeBack(line);
+    client.send(message);
+    options.report.sent(message);
+    if (line !== "") remember(options, line);
+  };
+  const onLine = (line: string, isPasted: boolean) => {
+    if (isPasted) say(line, asText(line));
+    else if (line === "/quit") return leave();
+    else if (!obey(line)) say(line, asTyped(line));
+    editor.prompt();
+  };
   const editor: LineEditor = new LineEditor({
     screen,
     prompt: options.prompt,
