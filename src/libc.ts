@@ -22,8 +22,6 @@ const AF_INET6 = 10;
 const SOCK_DGRAM_CLOEXEC = 2 | 0o2000000;
 const SOL_SOCKET = 1;
 const SO_ACCEPTCONN = 30;
-const F_SETFD = 2;
-const FD_CLOEXEC = 1;
 const MSG_DONTWAIT = 0x40;
 const MSG_NOSIGNAL = 0x4000;
 /** `sizeof (struct sockaddr_in6)`; that of IPv4 is shorter. */
@@ -31,8 +29,8 @@ const SOCKADDR_BYTES = 28;
 /** `sizeof sun_path`, unix(7). */
 const MAX_SOCKET_PATH_BYTES = 108;
 
-/** Where the listening TCP socket `fd` is bound, which children do not inherit from now on; undefined when it is none. */
-export function takeListener(fd: number): { host: string; port: number } | undefined {
+/** Where the listening TCP socket `fd` is bound; undefined when it is none. What Bun spawns does not inherit it (measured). */
+export function listenerAddress(fd: number): { host: string; port: number } | undefined {
   const length = Int32Array.of(4);
   const isListening = new Int32Array(1);
   const getsockopt = call("getsockopt", ["i32", "i32", "i32", "ptr", "ptr"]);
@@ -43,7 +41,6 @@ export function takeListener(fd: number): { host: string; port: number } | undef
   if (call("getsockname", ["i32", "ptr", "ptr"])(fd, address, length) !== 0) return undefined;
   const host = hostIn(address);
   if (host === undefined) return undefined;
-  call("fcntl", ["i32", "i32", "i32"])(fd, F_SETFD, FD_CLOEXEC);
   return { host, port: address.readUInt16BE(2) };
 }
 

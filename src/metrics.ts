@@ -58,7 +58,7 @@ export class MetricsEndpoint implements Disposable {
     } catch (error) {
       const address = formatAddress(host, port);
       throw new ParleyError("failed", `--metrics: cannot listen on ${address}: ${explain(error)}`, {
-        hint: "choose another one with --metrics HOST:PORT",
+        hint: "choose another one with --metrics ADDRESS:PORT",
         cause: error,
       });
     }

@@ -2,7 +2,7 @@
 // turned away while the service starts again, and an ear for how it is.
 
 import { ParleyError } from "./errors.ts";
-import { sendDatagram, takeListener } from "./libc.ts";
+import { sendDatagram, listenerAddress } from "./libc.ts";
 
 /** A socket that listens already, and where. */
 export interface ListeningSocket {
@@ -27,7 +27,7 @@ export function takeSocket(env: NodeJS.ProcessEnv, pid: number): ListeningSocket
       hint: "one server for each ListenStream= of the socket unit",
     });
   }
-  const address = takeListener(FIRST_FD);
+  const address = listenerAddress(FIRST_FD);
   if (address !== undefined) return { fd: FIRST_FD, ...address };
   throw new ParleyError("failed", "LISTEN_FDS: what was handed over does not listen for TCP", {
     hint: "the socket unit needs ListenStream=PORT and Accept=no",
