@@ -58,6 +58,7 @@ export const WALLS: readonly Wall[] = [
       "src/commands/",
       "src/services/",
       "src/handshake/",
+      "src/files/",
       "src/*.ts",
       "cli.ts",
     ],

@@ -5,9 +5,9 @@
 //     known-servers.json  {"version":1,"servers":[{"server":"127.0.0.1:13131","pin":"sha256/…","since":"…"}]}
 
 import * as v from "valibot";
-import type { DataFolder } from "./data-folder.ts";
-import { JsonFile } from "./json-file.ts";
-import { FileError } from "./private-file.ts";
+import type { DataFolder } from "./files/data-folder.ts";
+import { JsonFile } from "./files/json-file.ts";
+import { FileError } from "./files/private-file.ts";
 
 const Last = v.object({
   host: v.optional(v.string()),

@@ -4,7 +4,7 @@ import { accessSync, constants } from "node:fs";
 import { dirname } from "node:path";
 import { keyFlaw, mintKey } from "./auth/key.ts";
 import { ParleyError, reasonOf } from "./errors.ts";
-import { createPrivateFile, FileError, followLinks, readPrivateFile } from "./private-file.ts";
+import { createPrivateFile, FileError, followLinks, readPrivateFile } from "./files/private-file.ts";
 
 const HOW_TO_MAKE = "make one with: parley serve --key-file FILE, or: openssl rand -hex 32 > FILE";
 

@@ -10,7 +10,7 @@ import * as v from "valibot";
 import { systemCode } from "./errors.ts";
 import { flock, LOCK_EXCLUSIVE_NONBLOCKING, LOCK_SHARED_NONBLOCKING } from "./libc.ts";
 import { LIVE_FILE_MS } from "./limits.ts";
-import { readPrivateFile, removeIfThere } from "./private-file.ts";
+import { readPrivateFile, removeIfThere } from "./files/private-file.ts";
 
 const LiveSession = v.object({
   /** Id of the token that it came in with, or that it was given. */

@@ -19,7 +19,7 @@ import {
   readPrivateFile,
   readPublicFile,
   writePrivateFile,
-} from "./private-file.ts";
+} from "./files/private-file.ts";
 
 const DAY_MS = 24 * 60 * 60 * 1000;
 /** Ten years: it is the pin that is believed. */

@@ -8,7 +8,7 @@ import {
   TOKEN_MAX_MS,
   TOKEN_TOUCH_MS,
 } from "../limits.ts";
-import { FileError } from "../private-file.ts";
+import { FileError } from "../files/private-file.ts";
 import {
   AccountError,
   addToken,

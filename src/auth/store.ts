@@ -9,8 +9,8 @@
 import { watch, type FSWatcher } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
 import { messageOf, systemCode } from "../errors.ts";
-import { JsonFile } from "../json-file.ts";
-import { FileError, type FileVersion } from "../private-file.ts";
+import { JsonFile } from "../files/json-file.ts";
+import { FileError, type FileVersion } from "../files/private-file.ts";
 import { COMMIT_PAUSE_MS, WATCH_INTERVAL_MS } from "../limits.ts";
 import { pruneTokens } from "./accounts.ts";
 import { copyDocument, emptyDocument, formatDocument, parseDocument, type Document } from "./document.ts";

@@ -6,7 +6,7 @@ import { parseToken } from "../auth/token.ts";
 import type { Client, Outcome } from "../client.ts";
 import { connectClient, type Retry } from "../client-connect.ts";
 import { ClientState } from "../client-state.ts";
-import { DataFolder } from "../data-folder.ts";
+import { DataFolder } from "../files/data-folder.ts";
 import { ParleyError, usageError } from "../errors.ts";
 import { escapeJson, escapeLine } from "../escape.ts";
 import { LINGER_MS, RETRY_FOR_MS, sayDuration } from "../limits.ts";

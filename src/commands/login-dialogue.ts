@@ -6,7 +6,7 @@ import type { Client } from "../client.ts";
 import type { Credential } from "../client-connect.ts";
 import type { ClientState, StoredToken } from "../client-state.ts";
 import { ParleyError, usageError } from "../errors.ts";
-import { FileError } from "../private-file.ts";
+import { FileError } from "../files/private-file.ts";
 import { ServerError } from "../handshake/failure.ts";
 import type { SecretFlags, Terminal } from "../terminal.ts";
 import type { Hello, Refused } from "../wire/message.ts";

@@ -3,10 +3,10 @@
 
 import { resolve } from "node:path";
 import type { SharedKey } from "../auth/key.ts";
-import type { DataFolder } from "../data-folder.ts";
+import type { DataFolder } from "../files/data-folder.ts";
 import { lacksKeyFile, makeKeyFile } from "../key-file.ts";
 import type { TlsIdentity } from "../net/tls.ts";
-import { readPrivateFile } from "../private-file.ts";
+import { readPrivateFile } from "../files/private-file.ts";
 import type { Terminal } from "../terminal.ts";
 import { givenIdentity, ownIdentity } from "../tls-identity.ts";
 import { isLoopback, sharedKey } from "./flags.ts";

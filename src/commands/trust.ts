@@ -3,7 +3,7 @@
 import type { Trust } from "../client-connect.ts";
 import type { ClientState } from "../client-state.ts";
 import { ParleyError } from "../errors.ts";
-import { FileError } from "../private-file.ts";
+import { FileError } from "../files/private-file.ts";
 import type { Terminal } from "../terminal.ts";
 import type { Target } from "./connect-flags.ts";
 

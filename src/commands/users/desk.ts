@@ -3,7 +3,7 @@
 import { AccountError } from "../../auth/accounts.ts";
 import { NAME_RULE, normalizeName } from "../../auth/name.ts";
 import { Store } from "../../auth/store.ts";
-import { DataFolder } from "../../data-folder.ts";
+import { DataFolder } from "../../files/data-folder.ts";
 import { usageError } from "../../errors.ts";
 import { escapeJson, escapeLine } from "../../escape.ts";
 import { Flags, terminalOf } from "../flags.ts";

@@ -3,10 +3,10 @@
 import { describe, expect, spyOn, test } from "bun:test";
 import { closeSync, openSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { flock, LOCK_EXCLUSIVE_NONBLOCKING } from "../src/libc.ts";
-import { JsonFile } from "../src/json-file.ts";
-import { LOCK_TIMEOUT_MS } from "../src/limits.ts";
-import { tempFolder } from "./support/folder.ts";
+import { flock, LOCK_EXCLUSIVE_NONBLOCKING } from "../../src/libc.ts";
+import { JsonFile } from "../../src/files/json-file.ts";
+import { LOCK_TIMEOUT_MS } from "../../src/limits.ts";
+import { tempFolder } from "../support/folder.ts";
 
 /** For `catch`: what was thrown, to be looked at. */
 const thrown = (error: unknown) => error;
@@ -21,7 +21,7 @@ function openLock(folder: string): number {
 async function holder(folder: string) {
   const code = `
     import { openSync, readFileSync, writeSync } from "node:fs";
-    import { flock } from "${join(import.meta.dir, "../src/libc.ts")}";
+    import { flock } from "${join(import.meta.dir, "../../src/libc.ts")}";
     const folder = process.argv.at(-1);
     flock(openSync(folder + "/.count.lock", "a", 0o600), ${LOCK_EXCLUSIVE_NONBLOCKING});
     writeSync(1, "held ");
@@ -114,7 +114,7 @@ describe("nothing is lost", () => {
     const path = join(folder.path, "count");
     writeFileSync(path, "0", { mode: 0o600 });
     const code = `
-      import { JsonFile } from "${join(import.meta.dir, "../src/json-file.ts")}";
+      import { JsonFile } from "${join(import.meta.dir, "../../src/files/json-file.ts")}";
       const file = new JsonFile(process.argv.at(-1));
       for (let i = 0; i < 25; i++) await file.update(({ text }) => String(Number(text) + 1));`;
     const processes = [1, 2, 3, 4].map(() =>

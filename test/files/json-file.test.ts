@@ -3,9 +3,9 @@
 import { describe, expect, test } from "bun:test";
 import * as fs from "node:fs";
 import { join } from "node:path";
-import { JsonFile } from "../src/json-file.ts";
-import { FileError, makePrivateFolder } from "../src/private-file.ts";
-import { tempFolder } from "./support/folder.ts";
+import { JsonFile } from "../../src/files/json-file.ts";
+import { FileError, makePrivateFolder } from "../../src/files/private-file.ts";
+import { tempFolder } from "../support/folder.ts";
 
 /** For `catch`: what was thrown, to be looked at. */
 const thrown = (error: unknown) => error;
@@ -17,7 +17,7 @@ const NOBODY = 65_534;
 /** What another process that tries a change of 1 MB at `path` says became of it; ended if that takes a minute. */
 function changeElsewhere(path: string, shell: string): Promise<string> {
   const code = `
-    import { JsonFile } from "${join(import.meta.dir, "../src/json-file.ts")}";
+    import { JsonFile } from "${join(import.meta.dir, "../../src/files/json-file.ts")}";
     const file = new JsonFile(process.argv.at(-1));
     const told = await file.update(() => "x".repeat(1e6)).catch((e) => [e.code, e.message, e.hint].join("; "));
     console.log(told);`;

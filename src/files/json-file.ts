@@ -24,9 +24,9 @@ import {
 import { basename, dirname, join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { promisify } from "node:util";
-import { messageOf, reasonOf, systemCode } from "./errors.ts";
-import { flock, LOCK_EXCLUSIVE_NONBLOCKING } from "./libc.ts";
-import { LOCK_TIMEOUT_MS } from "./limits.ts";
+import { messageOf, reasonOf, systemCode } from "../errors.ts";
+import { flock, LOCK_EXCLUSIVE_NONBLOCKING } from "../libc.ts";
+import { LOCK_TIMEOUT_MS } from "../limits.ts";
 import {
   FileError,
   followLinks,

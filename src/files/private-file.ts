@@ -24,8 +24,8 @@ import {
 } from "node:fs";
 import { userInfo } from "node:os";
 import { dirname, resolve } from "node:path";
-import { ParleyError, reasonOf, systemCode } from "./errors.ts";
-import { shellQuote } from "./shell-quote.ts";
+import { ParleyError, reasonOf, systemCode } from "../errors.ts";
+import { shellQuote } from "../shell-quote.ts";
 
 /** `corrupt`: not what it should be, and left as it is. `unsafe`: others could read or change it. `locked`: no turn. */
 export type FileErrorCode = "corrupt" | "unsafe" | "locked" | "unwritable" | "unreadable";

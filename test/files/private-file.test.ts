@@ -19,8 +19,8 @@ import {
   followLinks,
   readPrivateFile,
   writePrivateFile,
-} from "../src/private-file.ts";
-import { tempFolder, type TempFolder } from "./support/folder.ts";
+} from "../../src/files/private-file.ts";
+import { tempFolder, type TempFolder } from "../support/folder.ts";
 
 let folder: TempFolder;
 let inner: string;
