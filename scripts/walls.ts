@@ -59,6 +59,7 @@ export const WALLS: readonly Wall[] = [
       "src/services/",
       "src/handshake/",
       "src/files/",
+      "src/os/",
       "src/*.ts",
       "cli.ts",
     ],

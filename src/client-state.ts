@@ -6,8 +6,10 @@
 
 import * as v from "valibot";
 import type { DataFolder } from "./files/data-folder.ts";
-import { JsonFile } from "./files/json-file.ts";
-import { FileError } from "./files/private-file.ts";
+import { LockedFile } from "./files/locked-file.ts";
+import { ParleyError } from "./errors.ts";
+import { FileError } from "./files/file-error.ts";
+import type { FileVersion } from "./files/private-file.ts";
 
 const Last = v.object({
   host: v.optional(v.string()),
@@ -35,32 +37,37 @@ const Servers = v.object({
 });
 
 export class ClientState {
-  readonly #last: JsonFile;
-  readonly #tokens: JsonFile;
-  readonly #servers: JsonFile;
+  readonly #last: LockedFile;
+  readonly #tokens: LockedFile;
+  readonly #servers: LockedFile;
 
   constructor(folder: DataFolder) {
-    this.#last = new JsonFile(folder.last);
-    this.#tokens = new JsonFile(folder.tokens);
-    this.#servers = new JsonFile(folder.knownServers);
+    this.#last = new LockedFile(folder.last);
+    this.#tokens = new LockedFile(folder.tokens);
+    this.#servers = new LockedFile(folder.knownServers);
   }
 
-  /** Nothing when the file is damaged: these are defaults of questions, and are written anew with the next login. */
+  /** Nothing when the file is damaged or cannot be read: these are defaults of questions, and are written anew with the next login. */
   last(): Last {
     try {
-      const { text } = this.#last.read();
-      return text === null ? {} : parse(Last, text, this.#last.path);
+      return this.#parseLast(this.#last.read());
     } catch (error) {
       if (error instanceof FileError) return {};
       throw error;
     }
   }
 
+  /** Remembers host and port, and the user where there is one: else the one before stays. */
   async remember(last: Last): Promise<void> {
-    await this.#last.update(({ text }) => {
-      const updated = `${JSON.stringify(last)}\n`;
-      return text === updated ? null : updated;
+    await this.#last.update((current) => {
+      const updated = `${JSON.stringify({ ...last, user: last.user ?? this.#parseLast(current).user })}\n`;
+      return current.text === updated ? null : updated;
     });
+  }
+
+  #parseLast({ text }: FileVersion): Last {
+    const last = v.safeParse(v.pipe(v.string(), v.parseJson(), Last), text ?? "");
+    return last.success ? last.output : {};
   }
 
   /** Every token, those past their time left out. */
@@ -91,10 +98,19 @@ export class ClientState {
     return this.#known(this.#servers.read().text).find((known) => known.server === server)?.pin;
   }
 
-  /** Trusts `server` by `pin`, and by no other. */
-  async savePin(server: string, pin: string): Promise<void> {
+  /**
+   * Trusts `server` by `pin` from now on, and by no other.
+   *
+   * @param expected the pin that it was trusted by when that was decided; undefined: by none.
+   * @throws {ParleyError} `failed` when another process has trusted another key meanwhile.
+   */
+  async savePin(server: string, pin: string, expected: string | undefined): Promise<void> {
     await this.#servers.update(({ text }) => {
-      const others = this.#known(text).filter((known) => known.server !== server);
+      const all = this.#known(text);
+      const present = all.find((known) => known.server === server)?.pin;
+      if (present === pin) return null;
+      if (present !== expected) throw pinChanged(server, pin, present);
+      const others = all.filter((known) => known.server !== server);
       const servers = [...others, { server, pin, since: new Date().toISOString() }];
       return `${JSON.stringify({ version: 1, servers }, null, 2)}\n`;
     });
@@ -109,6 +125,13 @@ export class ClientState {
   async #change(change: (tokens: StoredToken[]) => StoredToken[]): Promise<void> {
     await this.#tokens.update(({ text }) => formatTokens(change(parseTokens(text, this.#tokens.path))));
   }
+}
+
+function pinChanged(server: string, pin: string, present: string | undefined): ParleyError {
+  const now = present === undefined ? "it is not known any more" : `it is known by ${present} now`;
+  return new ParleyError("failed", `${server} was not trusted by ${pin}: ${now}`, {
+    hint: "another parley process changed that meanwhile: compare the keys with what the server prints",
+  });
 }
 
 function isSame(a: StoredToken, b: StoredToken): boolean {

@@ -1,10 +1,9 @@
 // The file of a shared key: random bytes in hex, on one line, nobody else's to read.
 
-import { accessSync, constants } from "node:fs";
-import { dirname } from "node:path";
 import { keyFlaw, mintKey } from "./auth/key.ts";
-import { ParleyError, reasonOf } from "./errors.ts";
-import { createPrivateFile, FileError, followLinks, readPrivateFile } from "./files/private-file.ts";
+import { ParleyError } from "./errors.ts";
+import { LockedFile } from "./files/locked-file.ts";
+import { readPrivateFile } from "./files/private-file.ts";
 
 const HOW_TO_MAKE = "make one with: parley serve --key-file FILE, or: openssl rand -hex 32 > FILE";
 
@@ -15,7 +14,7 @@ const HOW_TO_MAKE = "make one with: parley serve --key-file FILE, or: openssl ra
  * @throws {ParleyError} `failed` when there is none, or it will not do.
  */
 export function readKeyFile(path: string): Buffer {
-  const { text } = readPrivateFile(followLinks(path));
+  const { text } = readPrivateFile(path);
   if (text === null) {
     throw new ParleyError("failed", `there is no key file ${path}`, {
       hint: "copy the server's: both sides need the same key",
@@ -34,20 +33,14 @@ export function readKeyFile(path: string): Buffer {
 }
 
 /** Makes a key file unless there is one; true when it did. @throws {FileError} `unwritable`. */
-export function makeKeyFile(path: string): boolean {
-  return lacksKeyFile(path) && createPrivateFile(followLinks(path), `${mintKey().toString("hex")}\n`);
+export async function makeKeyFile(path: string): Promise<boolean> {
+  if (readPrivateFile(path).text !== null) return false; // it may be in a folder that cannot be written
+  return new LockedFile(path).create(() => `${mintKey().toString("hex")}\n`);
 }
 
 /** Is there no key file, and could one be made? @throws {FileError} `unwritable` when it could not. */
-export function lacksKeyFile(path: string): boolean {
-  const target = followLinks(path);
-  if (readPrivateFile(target).text !== null) return false;
-  try {
-    accessSync(dirname(target), constants.W_OK);
-    return true;
-  } catch (error) {
-    throw new FileError("unwritable", `cannot write ${target}: ${reasonOf(error)}`, {
-      cause: error,
-    });
-  }
+export async function lacksKeyFile(path: string): Promise<boolean> {
+  if (readPrivateFile(path).text !== null) return false;
+  await new LockedFile(path).tryToWrite();
+  return true;
 }

@@ -1,17 +1,87 @@
 // The few calls of the system's C library that neither Bun nor Node has.
 
-import { dlopen, type FFITypeOrString } from "bun:ffi";
+import { CString, dlopen, read, type FFITypeOrString, type Pointer } from "bun:ffi";
+import { constants } from "node:os";
 import ipaddr from "ipaddr.js";
-import { ParleyError } from "./errors.ts";
+import { messageOf, ParleyError } from "./errors.ts";
 
 /** LOCK_EX | LOCK_NB, the same on Linux and macOS. */
 export const LOCK_EXCLUSIVE_NONBLOCKING = 2 | 4;
 /** LOCK_SH | LOCK_NB. */
 export const LOCK_SHARED_NONBLOCKING = 1 | 4;
 
-/** Takes flock(2) on `fd`: the kernel's lock, released when its holder dies or closes it. False when another has it. */
+/**
+ * Takes flock(2) on `fd`: the kernel's lock, which it releases when its holder dies or closes it. False when another
+ * process holds it.
+ *
+ * @throws {SystemError} for any other reason: `ENOLCK` from a network file system without locks, for one.
+ */
 export function flock(fd: number, operation: number): boolean {
-  return call("flock", ["i32", "i32"])(fd, operation) === 0;
+  const lock = call("flock", ["i32", "i32"]);
+  const errno = errnoLocation();
+  for (;;) {
+    if (lock(fd, operation) === 0) return true;
+    // At once: the next system call of this thread may set it anew.
+    const error = new SystemError("flock", read.i32(errno, 0));
+    if (error.code === "EAGAIN" || error.code === "EWOULDBLOCK") return false;
+    if (error.code !== "EINTR") throw error;
+  }
+}
+
+/** A failed call of the C library, with its code as Node's errors have it. */
+export class SystemError extends Error {
+  override name = "SystemError";
+  /** `ENOLCK`, `EBADF`, …; a number where this system has no name for it. */
+  readonly code: string;
+
+  constructor(call: string, errno: number) {
+    const code = Object.entries(constants.errno).find(([, value]) => value === errno)?.[0] ?? String(errno);
+    super(`${code}: ${call}`);
+    this.code = code;
+  }
+}
+
+/** Where this thread's `errno` is. To be had before the call that may fail: finding it calls the system. */
+function errnoLocation(): Pointer {
+  const location = pointerCall(process.platform === "darwin" ? "__error" : "__errno_location", [])();
+  if (location === null) throw new ParleyError("failed", "this system's C library has no errno");
+  return location;
+}
+
+// --- who belongs to whom ---
+
+/** A group as the system's name services know it, those of a directory (LDAP) too. */
+export interface Group {
+  name: string;
+  /** The users whom the group itself lists; it lists none for whom it is the primary group. */
+  members: string[];
+}
+
+/** The group of that number; undefined when it has no name. */
+export function groupOf(gid: number): Group | undefined {
+  const entry = pointerCall("getgrgid", ["u32"])(gid); // struct group: gr_name, gr_passwd, gr_gid, gr_mem
+  if (entry === null) return undefined;
+  const members: string[] = [];
+  const list = read.ptr(entry, 3 * POINTER_BYTES) as Pointer;
+  for (let at = 0; ; at += POINTER_BYTES) {
+    const member = textAt(list, at);
+    if (member === undefined) return { name: textAt(entry, 0) ?? "", members };
+    members.push(member);
+  }
+}
+
+/** The name of the user of that number; undefined when there is none. */
+export function userNameOf(uid: number): string | undefined {
+  const entry = pointerCall("getpwuid", ["u32"])(uid); // struct passwd: pw_name, …
+  return entry === null ? undefined : textAt(entry, 0);
+}
+
+const POINTER_BYTES = 8;
+
+/** The text that the pointer at `offset` of `structure` points to; undefined for a null pointer. */
+function textAt(structure: Pointer, offset: number): string | undefined {
+  const pointer = read.ptr(structure, offset) as Pointer | 0;
+  return pointer === 0 ? undefined : new CString(pointer).toString();
 }
 
 // What follows is told with Linux's numbers: only systemd asks for it.
@@ -77,24 +147,35 @@ const LIBRARIES =
     ? ["libSystem.B.dylib"]
     : ["libc.so.6", `libc.musl-${process.arch === "arm64" ? "aarch64" : "x86_64"}.so.1`];
 
-/** All of them answer with an `int`, or with less than one holds. */
-type Call = (...args: (number | NodeJS.TypedArray)[]) => number;
+type Arguments = (number | NodeJS.TypedArray)[];
 
-const found = new Map<string, Call>();
+const found = new Map<string, unknown>();
 
-function call(name: string, args: FFITypeOrString[]): Call {
+/** A call that answers with an `int`, or with less than one holds. */
+function call(name: string, args: FFITypeOrString[]): (...args: Arguments) => number {
+  return find(name, args, "i32") as (...args: Arguments) => number;
+}
+
+/** A call that answers with a pointer. */
+function pointerCall(name: string, args: FFITypeOrString[]): (...args: Arguments) => Pointer | null {
+  return find(name, args, "ptr") as (...args: Arguments) => Pointer | null;
+}
+
+function find(name: string, args: FFITypeOrString[], returns: FFITypeOrString): unknown {
   const known = found.get(name);
   if (known !== undefined) return known;
+  let cause: unknown;
   for (const library of LIBRARIES) {
     try {
-      const symbol = dlopen(library, { [name]: { args, returns: "i32" } }).symbols[name] as unknown as Call;
+      const symbol: unknown = dlopen(library, { [name]: { args, returns } }).symbols[name];
       found.set(name, symbol);
       return symbol;
-    } catch {
-      continue; // the other C library, then
+    } catch (error) {
+      cause = error; // the other C library, then
     }
   }
-  throw new ParleyError("failed", `this system's C library has no ${name}`, {
+  throw new ParleyError("failed", `cannot call ${name} of this system's C library: ${messageOf(cause)}`, {
     hint: "parley needs it, on Linux and macOS",
+    cause,
   });
 }

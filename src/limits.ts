@@ -181,8 +181,12 @@ export const BUSY_RETRY_SECONDS = 2;
 export const TOKEN_IDLE_MS = 7 * DAY;
 /** A token dies at this age whatever happens: NIST AAL1 asks for a new login every 30 days. */
 export const TOKEN_MAX_MS = 30 * DAY;
-/** Tokens of one user; the least recently used one that is not in a conversation makes room. */
+/** Tokens of one user, beside those in a conversation; of more than that the least recently used ones are taken away. */
 export const MAX_TOKENS_PER_USER = 10;
+/** A token that was made or used so lately may be in a conversation that is not listed yet: 20 times LIVE_FILE_MS. */
+export const TOKEN_SETTLE_MS = 10 * SECOND;
+/** A token that is dead of age stays in the file for so long, should the clock only have jumped ahead. */
+export const DEAD_TOKEN_MS = 60 * 60 * SECOND;
 /** `used` of a token is written at most this often, so that coming back costs no fsync. */
 export const TOKEN_TOUCH_MS = 60 * 60 * SECOND;
 

@@ -1,16 +1,24 @@
-// Which sessions a running server has, for `users sessions` in another process: a small file for each server in the data
-// folder, there as long as the server, written anew within half a second of a change. A server holds the kernel's lock on
-// its own: one that is not held was left behind, whoever has its process id by now.
+// Which sessions a running server has, for other processes: `users sessions` lists them, and no process takes a token out
+// of the store that is in a conversation. A small file for each server in the data folder, there as long as the server,
+// written anew within half a second of a change.
 //
-//     sessions-4711.json  {"sessions":[{"token":"…","user":"ann","peer":"…","since":1795258800000,"asleep_since":null}]}
+//     sessions-1f0c….json  {"n":7,"sessions":[{"token":"…","user":"ann","peer":"…","since":1795258800000,"asleep_since":null}],"end":7}
+//
+// Its name is random: process ids are no identity, two containers have the same ones. A server holds the kernel's lock on
+// its file and writes through the descriptor that holds it; a file that is not locked was left behind. It is written in
+// place, so that the lock stays on it: a reader that finds two different numbers in it reads it again.
 
-import { closeSync, constants, openSync, readdirSync, writeFileSync } from "node:fs";
+import { randomBytes } from "node:crypto";
+import { closeSync, constants, fstatSync, ftruncateSync, openSync, readdirSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import * as v from "valibot";
-import { systemCode } from "./errors.ts";
+import { messageOf, systemCode } from "./errors.ts";
+import { removeIfThere } from "./files/atomic-write.ts";
+import { createFile } from "./files/create.ts";
+import { FileError } from "./files/file-error.ts";
+import { readPrivateFile } from "./files/private-file.ts";
 import { flock, LOCK_EXCLUSIVE_NONBLOCKING, LOCK_SHARED_NONBLOCKING } from "./libc.ts";
 import { LIVE_FILE_MS } from "./limits.ts";
-import { readPrivateFile, removeIfThere } from "./files/private-file.ts";
 
 const LiveSession = v.object({
   /** Id of the token that it came in with, or that it was given. */
@@ -23,67 +31,108 @@ const LiveSession = v.object({
   asleep_since: v.nullable(v.number()),
 });
 export type LiveSession = v.InferOutput<typeof LiveSession>;
-const File = v.object({ sessions: v.array(LiveSession) });
+const File = v.pipe(
+  v.object({ n: v.number(), sessions: v.array(LiveSession), end: v.number() }),
+  v.check(({ n, end }) => n === end),
+);
 
-const NAME = /^sessions-\d+\.json$/;
+const NAME = /^sessions-[0-9a-f]+\.json$/;
+/** Reads of a file that is being written, until it is given up. Each takes longer than a write. */
+const MAX_READS = 100;
 
 /** A server's own file. */
 export class LiveFile implements Disposable {
-  readonly #path: string;
+  readonly #folder: string;
   readonly #list: () => Iterable<LiveSession>;
   readonly #failed: (error: unknown) => void;
   #timer: Timer | undefined;
-  /** The descriptor that has the lock. */
-  #lock: number | undefined;
+  #held: HeldFile | undefined;
+  #writes = 0;
+  /** Why it could not be written the last time. */
+  #complaint: string | undefined;
 
-  /** @param failed told when the file cannot be written: nothing else depends on it. */
+  /** @param failed called once for each reason why the file cannot be written; that is tried again all the time. */
   constructor(folder: string, list: () => Iterable<LiveSession>, failed: (error: unknown) => void) {
-    this.#path = join(folder, `sessions-${process.pid}.json`);
+    this.#folder = folder;
     this.#list = list;
     this.#failed = failed;
-    try {
-      for (const path of filesIn(folder)) if (!isHeld(path)) removeIfThere(path);
-      this.#lock = hold(this.#path);
-    } catch (error) {
-      failed(error);
-    }
+    this.#update();
   }
 
   /** Something has changed. */
   touch(): void {
     this.#timer ??= setTimeout(() => {
       this.#timer = undefined;
-      try {
-        this.#lock ??= hold(this.#path);
-        writeFileSync(this.#path, textOf(this.#list()), { mode: 0o600 });
-      } catch (error) {
-        this.#failed(error);
-      }
+      this.#update();
     }, LIVE_FILE_MS).unref();
+  }
+
+  #update(): void {
+    try {
+      this.#write();
+      this.#complaint = undefined;
+    } catch (error) {
+      if (messageOf(error) !== this.#complaint) this.#failed(error);
+      this.#complaint = messageOf(error);
+      this.touch();
+    }
+  }
+
+  #write(): void {
+    if (this.#held === undefined) removeLeftBehind(this.#folder);
+    this.#held ??= holdNew(this.#folder);
+    const { fd } = this.#held;
+    const bytes = Buffer.from(textOf(this.#list(), ++this.#writes));
+    // From the start on, and then the rest of the longer text before it is cut off.
+    for (let at = 0; at < bytes.length;) at += writeSync(fd, bytes, at, bytes.length - at, at);
+    ftruncateSync(fd, bytes.length);
   }
 
   [Symbol.dispose](): void {
     clearTimeout(this.#timer);
-    removeIfThere(this.#path);
-    if (this.#lock !== undefined) closeSync(this.#lock);
+    if (this.#held === undefined) return;
+    removeIfThere(this.#held.path);
+    closeSync(this.#held.fd);
   }
 }
 
 /** One by one: what lives no longer than a moment costs no memory for good. */
-function textOf(sessions: Iterable<LiveSession>): string {
+function textOf(sessions: Iterable<LiveSession>, n: number): string {
   let text = "";
   for (const session of sessions) text += `${text === "" ? "" : ","}\n${JSON.stringify(session)}`;
-  return `{"sessions":[${text}\n]}\n`;
+  return `{"n":${n},"sessions":[${text}\n],"end":${n}}\n`;
 }
 
-/** The sessions of every server that runs with this data folder. A file that is just being written counts as empty. */
+/**
+ * The sessions of every server that runs with this data folder.
+ *
+ * @throws {FileError} when one of the files cannot be read.
+ */
 export function readLiveSessions(folder: string): LiveSession[] {
-  return filesIn(folder).flatMap((path) => {
-    if (!isHeld(path)) return [];
+  return filesIn(folder).flatMap((path) => (isHeld(path) ? readWhole(path) : []));
+}
+
+/** Ids of the tokens in those sessions; undefined when not all servers can be asked. */
+export function tokensInUse(folder: string): ReadonlySet<string> | undefined {
+  try {
+    return new Set(readLiveSessions(folder).flatMap(({ token }) => token ?? []));
+  } catch (error) {
+    if (!(error instanceof FileError) && systemCode(error) === undefined) throw error;
+    return undefined; // a file that cannot be read: every token may be in use
+  }
+}
+
+function readWhole(path: string): LiveSession[] {
+  for (let reads = 0; ; reads++) {
     const { text } = readPrivateFile(path);
-    const parsed = v.safeParse(v.pipe(v.string(), v.parseJson(), File), text ?? "");
-    return parsed.success ? parsed.output.sessions : [];
-  });
+    if (text === null) return []; // its server has ended
+    const parsed = v.safeParse(v.pipe(v.string(), v.parseJson(), File), text);
+    if (parsed.success) return parsed.output.sessions;
+    if (reads < MAX_READS && isHeld(path)) continue;
+    throw new FileError("unreadable", `${path} is only half written`, {
+      hint: "its server is stopped, or its disk is full",
+    });
+  }
 }
 
 function filesIn(folder: string): string[] {
@@ -92,24 +141,47 @@ function filesIn(folder: string): string[] {
     .map((name) => join(folder, name));
 }
 
-const { O_RDONLY, O_RDWR, O_CREAT, O_NOFOLLOW, O_NONBLOCK } = constants;
+interface HeldFile {
+  path: string;
+  /** Has the lock. */
+  fd: number;
+}
 
-/** The descriptor with the lock on the file at `path`; undefined while somebody looks whether it is held. */
-function hold(path: string): number | undefined {
-  const fd = openSync(path, O_RDWR | O_CREAT | O_NOFOLLOW, 0o600);
-  if (flock(fd, LOCK_EXCLUSIVE_NONBLOCKING)) return fd;
-  closeSync(fd);
-  return undefined;
+const { O_RDONLY, O_RDWR, O_NOFOLLOW, O_NONBLOCK } = constants;
+
+/** A new file, and the lock on it. */
+function holdNew(folder: string): HeldFile {
+  for (;;) {
+    const path = join(folder, `sessions-${randomBytes(8).toString("hex")}.json`);
+    const fd = createFile(path, O_RDWR, 0o600);
+    // Another process may have taken it for one that was left behind, before it was locked.
+    if (flock(fd, LOCK_EXCLUSIVE_NONBLOCKING) && fstatSync(fd).nlink > 0) return { path, fd };
+    closeSync(fd);
+    removeIfThere(path);
+  }
+}
+
+/** Removes the files of servers that were killed. */
+function removeLeftBehind(folder: string): void {
+  // Each is locked until it is gone: a server that has just made it cannot lock it in between.
+  for (const path of filesIn(folder)) isLeftBehind(path, () => removeIfThere(path));
 }
 
 /** Does the server live whose file this is? */
 function isHeld(path: string): boolean {
+  return !isLeftBehind(path, () => undefined);
+}
+
+/** Has no process the lock of the file at `path`? Then `work` is done while this one has it. */
+function isLeftBehind(path: string, work: () => void): boolean {
   let fd: number | undefined;
   try {
     fd = openSync(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
-    return !flock(fd, LOCK_SHARED_NONBLOCKING);
+    if (!flock(fd, LOCK_SHARED_NONBLOCKING)) return false;
+    work();
+    return true;
   } catch (error) {
-    return systemCode(error) !== "ENOENT"; // somebody else's, perhaps, but there
+    return systemCode(error) === "ENOENT"; // not to be opened, or no locks here: it may be a live server's
   } finally {
     if (fd !== undefined) closeSync(fd);
   }

@@ -10,6 +10,8 @@ import { closeSync, constants, fsyncSync, fstatSync, openSync, writeSync } from 
 import { createConsola, type ConsolaReporter, type LogObject } from "consola/core";
 import { messageOf, ParleyError, reasonOf, systemCode } from "./errors.ts";
 import { escapeLine } from "./escape.ts";
+import { openOrCreate } from "./files/create.ts";
+import { followLinks } from "./files/private-file.ts";
 
 export const LOG_LEVELS = ["error", "warn", "info", "debug"] as const;
 export type LogLevel = (typeof LOG_LEVELS)[number];
@@ -131,14 +133,14 @@ function jsonLine(entry: LogObject): string {
   );
 }
 
-const { O_WRONLY, O_APPEND, O_CREAT, O_NONBLOCK } = constants;
+const { O_WRONLY, O_APPEND, O_NONBLOCK } = constants;
 /** Descriptors that are sockets cannot be opened by name, and under systemd these are. */
 const OWN_DESCRIPTORS: Readonly<Record<string, number>> = { "/dev/stdout": 1, "/dev/stderr": 2 };
 
 /** Opens a log, and waits for nobody: not for a reader of a pipe, neither here nor in a write (fifo(7)). */
 function openForAppending(path: string): number {
   try {
-    return openSync(path, O_WRONLY | O_APPEND | O_CREAT | O_NONBLOCK, 0o600);
+    return openOrMake(path, O_WRONLY | O_APPEND | O_NONBLOCK);
   } catch (error) {
     const code = systemCode(error);
     const own = OWN_DESCRIPTORS[path];
@@ -149,6 +151,15 @@ function openForAppending(path: string): number {
       hint: "choose another place with --log FILE",
       cause: error,
     });
+  }
+}
+
+function openOrMake(path: string, flags: number): number {
+  try {
+    return openSync(path, flags);
+  } catch (error) {
+    if (systemCode(error) !== "ENOENT") throw error;
+    return openOrCreate(followLinks(path), flags, 0o600);
   }
 }
 

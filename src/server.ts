@@ -93,7 +93,6 @@ export class Server {
       key: options.key,
       store,
       hasher: new PasswordHasher(options.hashCost),
-      tokensInUse: () => this.#sessions.tokens(),
       warn: (error) => this.#log.warn("users-failed", { reason: messageOf(error) }),
       takesLines: options.service.takesLines === true,
       keepalive: keepaliveMs / 1000,
@@ -279,9 +278,9 @@ export class Server {
 
   // --- stopping ---
 
-  /** Notices a change of the user file now, not within the second. */
+  /** Reads the user file again, whatever is known of it. */
   reload(): void {
-    this.#options.store?.reload();
+    this.#options.store?.reload(true);
   }
 
   /** Resets every connection: the end of a drain that nobody wants to wait for. */

@@ -135,13 +135,6 @@ export class Sessions implements Iterable<Session> {
 
   // --- credentials ---
 
-  /** Ids of the tokens behind them. */
-  tokens(): ReadonlySet<string> {
-    const ids = new Set<string>();
-    for (const { arrival } of this.#all) if (arrival.tokenId !== undefined) ids.add(arrival.tokenId);
-    return ids;
-  }
-
   /** Ends those whose credential is gone. */
   recheck(): void {
     for (const session of this.#all) this.#recheck(session);

@@ -13,13 +13,8 @@ import {
 import { hostname } from "node:os";
 import { ParleyError } from "./errors.ts";
 import { pinOf, type TlsIdentity } from "./net/tls.ts";
-import {
-  createPrivateFile,
-  followLinks,
-  readPrivateFile,
-  readPublicFile,
-  writePrivateFile,
-} from "./files/private-file.ts";
+import { LockedFile } from "./files/locked-file.ts";
+import { readPrivateFile, readPublicFile } from "./files/private-file.ts";
 
 const DAY_MS = 24 * 60 * 60 * 1000;
 /** Ten years: it is the pin that is believed. */
@@ -36,14 +31,15 @@ export async function ownIdentity(keyFile: string, certificateFile: string): Pro
   let key = readPrivateFile(keyFile).text;
   if (key === null) {
     const { privateKey } = await webcrypto.subtle.generateKey(ECDSA, true, ["sign", "verify"]);
-    createPrivateFile(keyFile, pem("PRIVATE KEY", await webcrypto.subtle.exportKey("pkcs8", privateKey)));
-    key = readPrivateFile(keyFile).text ?? ""; // perhaps another process was first
+    const made = pem("PRIVATE KEY", await webcrypto.subtle.exportKey("pkcs8", privateKey));
+    const isOurs = await new LockedFile(keyFile).create(() => made);
+    key = isOurs ? made : (readPrivateFile(keyFile).text ?? ""); // else another process was first
   }
   const privateKey = parseKey(key, keyFile);
   let certificate = readPublicFile(certificateFile);
   if (certificate === undefined || isWornOut(certificate, privateKey)) {
     certificate = await issue(privateKey, keyFile);
-    writePrivateFile(certificateFile, certificate);
+    await new LockedFile(certificateFile).replace(certificate);
   }
   return { key, certificate, pin: pinOf(createPublicKey(privateKey)) };
 }
@@ -55,7 +51,7 @@ export async function ownIdentity(keyFile: string, certificateFile: string): Pro
  * @throws {ParleyError} `failed` when one cannot be read, or they do not belong together.
  */
 export function givenIdentity(keyFile: string, certificateFile: string): TlsIdentity {
-  const key = readPrivateFile(followLinks(keyFile)).text;
+  const key = readPrivateFile(keyFile).text;
   if (key === null) throw new ParleyError("failed", `there is no file ${keyFile}`);
   const privateKey = parseKey(key, keyFile);
   const certificate = readPem(certificateFile);

@@ -1,6 +1,14 @@
 // Key files: made once and privately, read strictly, refused with the next thing to do.
 
-import { chmodSync, mkdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  mkdirSync,
+  readFileSync,
+  readdirSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { ParleyError } from "../src/errors.ts";
@@ -22,29 +30,30 @@ const write = (text: string, mode = 0o600) => {
 };
 
 /** What `work` says that is refused: code, message and hint on a line. */
-function refusal(work: () => unknown): string {
+async function refusal(work: () => unknown): Promise<string> {
   try {
-    return `nothing: ${String(work())}`;
+    return `nothing: ${String(await work())}`;
   } catch (error) {
     if (error instanceof ParleyError) return `${String(error.code)}: ${error.message} (${error.hint ?? ""})`;
     throw error;
   }
 }
 
-test("makes 32 random bytes in hex, mode 600 whatever the umask, and only once", () => {
+test("makes 32 random bytes in hex, mode 600 whatever the umask, and only once", async () => {
   const before = process.umask(0);
   try {
-    expect(makeKeyFile(path)).toBe(true);
+    expect(await makeKeyFile(path)).toBe(true);
   } finally {
     process.umask(before);
   }
   expect(statSync(path).mode & 0o777).toBe(0o600);
   const text = readFileSync(path, "utf8");
   expect(text).toMatch(/^[\da-f]{64}\n$/);
-  expect(makeKeyFile(path)).toBe(false);
+  expect(await makeKeyFile(path)).toBe(false);
   expect(readFileSync(path, "utf8")).toBe(text);
+  expect(readdirSync(folder.path)).toEqual(["key"]); // no lock is left
   expect(readKeyFile(path).toString("hex")).toBe(text.trim());
-  makeKeyFile(`${path}2`);
+  await makeKeyFile(`${path}2`);
   expect(readFileSync(`${path}2`, "utf8")).not.toBe(text);
 });
 
@@ -66,21 +75,21 @@ test.each([
   [`${HEX.slice(0, 32)} ${HEX.slice(32)}`, "is no key"],
   ["5a".repeat(15), "15 bytes is shorter than 16"],
   [`${"5a".repeat(31)}00`, "zero byte"],
-])("refuses %j, and says how to make one", (text, words) => {
+])("refuses %j, and says how to make one", async (text, words) => {
   write(text);
-  const said = refusal(() => readKeyFile(path));
+  const said = await refusal(() => readKeyFile(path));
   expect(said).toStartWith("failed: ");
   expect(said).toContain(words);
   expect(said).toContain("openssl rand -hex 32");
   expect(said).not.toContain(HEX.slice(0, 20)); // what is in it is nobody's business
 });
 
-test.each([0o640, 0o604, 0o644, 0o660, 0o620, 0o601, 0o677])(
+test.each([0o650, 0o604, 0o644, 0o660, 0o620, 0o601, 0o677])(
   "refuses one of mode %o, with the command",
-  (mode) => {
+  async (mode) => {
     write(HEX, mode);
     for (const work of [() => readKeyFile(path), () => makeKeyFile(path)]) {
-      expect(refusal(work)).toBe(
+      expect(await refusal(work)).toBe(
         `unsafe: ${path} has mode ${mode.toString(8)}: others could read or change it ` +
           `(make it private: chmod 600 ${path})`,
       );
@@ -89,24 +98,24 @@ test.each([0o640, 0o604, 0o644, 0o660, 0o620, 0o601, 0o677])(
   },
 );
 
-test("that is missing is said so to whoever only reads", () => {
-  expect(refusal(() => readKeyFile(path))).toBe(
+test("that is missing is said so to whoever only reads", async () => {
+  expect(await refusal(() => readKeyFile(path))).toBe(
     `failed: there is no key file ${path} (copy the server's: both sides need the same key)`,
   );
 });
 
-test("that cannot be made says why, and a folder is none", () => {
-  expect(refusal(() => makeKeyFile(join(folder.path, "none", "key")))).toStartWith(
-    "unwritable: cannot write ",
+test("that cannot be made says why, and a folder is none", async () => {
+  expect(await refusal(() => makeKeyFile(join(folder.path, "none", "key")))).toBe(
+    `unreadable: there is no folder ${folder.path}/none ()`,
   );
-  expect(refusal(() => readKeyFile(folder.path))).toContain("is not a plain file");
+  expect(await refusal(() => readKeyFile(folder.path))).toContain("is not a plain file");
 });
 
-test("may be a symbolic link: to a key, or to where it shall be made", () => {
+test("may be a symbolic link: to a key, or to where it shall be made", async () => {
   mkdirSync(join(folder.path, "real"), { mode: 0o700 });
   const target = join(folder.path, "real", "key");
   symlinkSync(target, path);
-  expect(makeKeyFile(path)).toBe(true);
+  expect(await makeKeyFile(path)).toBe(true);
   expect(readKeyFile(path)).toEqual(readKeyFile(target));
-  expect(makeKeyFile(path)).toBe(false);
+  expect(await makeKeyFile(path)).toBe(false);
 });

@@ -150,7 +150,7 @@ describe("one that is given", () => {
     ["the key is empty", () => writeFileSync(keyFile, ""), "tls-key.pem"],
     ["the certificate is empty", () => writeFileSync(certificateFile, ""), "tls-cert.pem"],
     ["the certificate is a key", () => writeFileSync(certificateFile, readFileSync(keyFile)), "tls-cert.pem"],
-    ["others can read the key", () => chmodSync(keyFile, 0o640), "chmod 600"],
+    ["others can read the key", () => chmodSync(keyFile, 0o644), "chmod 600"],
   ])("is refused when %s, naming the file", async (_, harm, words) => {
     const { key, certificate } = await selfSigned();
     put(key, certificate);

@@ -2,18 +2,20 @@
 // one that throws has done nothing.
 
 import { ParleyError } from "../errors.ts";
-import { MAX_TOKENS_PER_USER, TOKEN_IDLE_MS, TOKEN_MAX_MS } from "../limits.ts";
-import type { Document, Token, User } from "./document.ts";
+import { TOKEN_IDLE_MS, TOKEN_MAX_MS } from "../limits.ts";
+import type { Document, Host, Token, User } from "./document.ts";
 
-/** `unknown`: no such entry. `exists`: there is one already. */
-export class AccountError extends ParleyError<"unknown" | "exists"> {
+/** `unknown`: no such entry. `exists`: there is one already. `known`: the address has a name. */
+export class AccountError extends ParleyError<"unknown" | "exists" | "known"> {
   override name = "AccountError";
 }
 
-/** @throws {AccountError} `exists`. */
-export function addUser(draft: Document, name: string, hash: string, now: Date): void {
+/** Adds a user, and returns it. @throws {AccountError} `exists`. */
+export function addUser(draft: Document, name: string, hash: string, now: Date): User {
   if (draft.users.has(name)) throw userExists(name);
-  putUser(draft, name, { password: hash, created: now.toISOString(), disabled: null });
+  const user = { password: hash, created: now.toISOString(), disabled: null };
+  putUser(draft, name, user);
+  return user;
 }
 
 /** Stores a user with a hash that may be new. */
@@ -73,38 +75,28 @@ export function enableUser(draft: Document, name: string): void {
 /**
  * Stores a token for a user who has just logged in, if that login still holds.
  *
+ * No other token makes room for it: which of them are in a conversation is found out later, by `TokenPruner`.
+ *
  * @param stamp the user's {@link credentialStamp} that was checked.
- * @param inUse ids of tokens with a live conversation: they are not the ones to make room.
  * @throws {AccountError} `unknown` when the user is gone, disabled, or has another password by now.
  */
-export function addToken(
-  draft: Document,
-  id: string,
-  token: Token,
-  stamp: string,
-  inUse: ReadonlySet<string>,
-): void {
+export function addToken(draft: Document, id: string, token: Token, stamp: string): void {
   const user = draft.users.get(token.user);
   if (user === undefined || user.disabled !== null || credentialStamp(user) !== stamp) {
     throw new AccountError("unknown", `user ${token.user} has changed during the login`);
   }
-  const own = [...draft.tokens].filter(([, { user: owner }]) => owner === token.user);
-  const idle = own
-    .filter(([other]) => !inUse.has(other))
-    .sort(([, x], [, y]) => x.used.localeCompare(y.used));
-  for (const [other] of idle.slice(0, Math.max(0, own.length + 1 - MAX_TOKENS_PER_USER)))
-    draft.tokens.delete(other);
   draft.tokens.set(id, token);
   draft.users.set(token.user, { ...user, last_login: token.created });
 }
 
-/** Writes down that a token was used. */
-export function touchToken(draft: Document, id: string, now: Date): void {
+/** Writes down that a token was used; false when it is gone. */
+export function touchToken(draft: Document, id: string, now: Date): boolean {
   const token = draft.tokens.get(id);
-  if (token === undefined) return;
+  if (token === undefined) return false;
   draft.tokens.set(id, { ...token, used: now.toISOString() });
   const user = draft.users.get(token.user);
   if (user !== undefined) draft.users.set(token.user, { ...user, last_login: now.toISOString() });
+  return true;
 }
 
 /** Ends the tokens that `match`; returns how many. */
@@ -116,21 +108,32 @@ export function revokeTokens(draft: Document, match: (token: Token, id: string) 
   return count;
 }
 
-/** Drops tokens that can never be used again. */
-export function pruneTokens(draft: Document, now: number): void {
-  revokeTokens(draft, (token) => !isAlive(token, now) || !draft.users.has(token.user));
-}
-
-/** Remembers who `address` is. @throws {AccountError} `exists` when another address has that name. */
-export function rememberHost(draft: Document, address: string, name: string, now: Date): void {
+/**
+ * Remembers a new address by a name.
+ *
+ * @throws {AccountError} `known` when the address has a name already, `exists` when another address has this one.
+ */
+export function addHost(draft: Document, address: string, name: string, now: Date): void {
+  const known = draft.hosts.get(address);
+  if (known !== undefined) {
+    throw new AccountError("known", `this address has the name ${known.name} already: connect again`);
+  }
   const folded = name.toLowerCase();
-  for (const [other, host] of draft.hosts) {
-    if (other !== address && host.name.toLowerCase() === folded) {
+  for (const { name: taken } of draft.hosts.values()) {
+    if (taken.toLowerCase() === folded) {
       throw new AccountError("exists", `${name} is the name of another address`);
     }
   }
-  const first = draft.hosts.get(address)?.first ?? now.toISOString();
-  draft.hosts.set(address, { ...draft.hosts.get(address), name, first, last: now.toISOString() });
+  draft.hosts.set(address, { name, first: now.toISOString(), last: now.toISOString() });
+}
+
+/** Writes down that a client has come from `address`; the address as it is known then, undefined when it is not. */
+export function touchHost(draft: Document, address: string, now: Date): Host | undefined {
+  const host = draft.hosts.get(address);
+  if (host === undefined) return undefined;
+  const touched = { ...host, last: now.toISOString() };
+  draft.hosts.set(address, touched);
+  return touched;
 }
 
 /** @throws {AccountError} `unknown`. */

@@ -8,26 +8,28 @@ import {
   TOKEN_MAX_MS,
   TOKEN_TOUCH_MS,
 } from "../limits.ts";
-import { FileError } from "../files/private-file.ts";
+import { FileError } from "../files/file-error.ts";
 import {
   AccountError,
+  addHost,
   addToken,
   addUser,
   aliveUntil,
   credentialStamp,
   isAlive,
-  rememberHost,
+  touchHost,
   touchToken,
   replaceHash,
 } from "./accounts.ts";
 import { Decoys } from "./decoy.ts";
-import { emptyDocument } from "./document.ts";
-import { disabled, LoginError, rationed, refusal, type Identity, type LoginErrorCode } from "./identity.ts";
+import { emptyDocument, type Document, type User } from "./document.ts";
+import { disabled, LoginError, rationed, refusal, type Identity } from "./identity.ts";
 import { displayName, NAME_RULE, normalizeName } from "./name.ts";
 import { Familiar } from "./familiar.ts";
 import { HashQueueError, passwordFlaw, type PasswordHasher } from "./password.ts";
 import { Ration } from "./ration.ts";
-import type { Store } from "./store.ts";
+import type { Mutation, Store } from "./store.ts";
+import { crowdedUsers } from "./token-pruner.ts";
 import { mintToken, TOKEN_LABEL, tokenKey, verifyProof } from "./token.ts";
 
 export const AUTH_MODES = ["password", "ip", "none"] as const;
@@ -51,8 +53,6 @@ export interface AuthenticatorOptions {
   /** Needed unless the mode is `none`. */
   store?: Store;
   hasher: PasswordHasher;
-  /** Ids of the tokens with a live conversation. */
-  tokensInUse(): ReadonlySet<string>;
   /** Told when something worked but could not be written down. */
   warn(error: unknown): void;
 }
@@ -64,6 +64,8 @@ export class Authenticator {
   readonly #decoys: Decoys;
   /** Each is an entry in the user file, which nobody takes out again. */
   readonly #newcomers = new Ration(MAX_NEWCOMERS, NEWCOMER_WINDOW_MS);
+  /** The users who have too many tokens, worked out once for each version of the store. */
+  #crowded: { document?: Readonly<Document>; users: ReadonlySet<string> } = { users: new Set() };
 
   constructor(options: AuthenticatorOptions) {
     this.mode = options.mode;
@@ -100,13 +102,14 @@ export class Authenticator {
   /** The client's address is its name. */
   async byAddress({ address }: Applicant): Promise<Identity> {
     this.#expect("ip");
+    const before = this.#store.document.hosts.get(address);
+    if (before === undefined) throw unknownAddress();
+    await this.#tryToChange((draft) => touchHost(draft, address, new Date()));
+    // The name as it is now: an operator may have changed it, or taken the address out, meanwhile.
     const host = this.#store.document.hosts.get(address);
-    if (host === undefined) throw refusal("bad_name", "this address is not known: say a name");
-    await this.#tryToChange((draft) => {
-      if (draft.hosts.has(address)) rememberHost(draft, address, host.name, new Date());
-    });
+    if (host === undefined) throw unknownAddress();
     this.#familiar.add(sourceOf(address));
-    return { user: host.name, method: "ip", known: true, lastLogin: host.last, address };
+    return { user: host.name, method: "ip", known: true, lastLogin: before.last, address };
   }
 
   /** An unknown address says its name, to be remembered by. */
@@ -114,12 +117,7 @@ export class Authenticator {
     this.#expect("ip");
     const name = displayName(given);
     if (name === undefined) throw refusal("bad_name", `this is no name: ${NAME_RULE}`);
-    if (this.#store.document.hosts.has(address)) {
-      throw refusal("not_allowed", "this address has a name already");
-    }
-    this.#expectRation(address);
-    await this.#change("name_taken", (draft) => rememberHost(draft, address, name, new Date()));
-    this.#newcomers.count(sourceOf(address), performance.now());
+    await this.#asNewcomer(address, () => this.#change((draft) => addHost(draft, address, name, new Date())));
     this.#familiar.add(sourceOf(address));
     return { user: name, method: "name", known: false, address };
   }
@@ -128,29 +126,39 @@ export class Authenticator {
     this.#expect("password");
     const { hasher } = this.#options;
     const name = normalizeName(given);
-    this.#store.reload(); // whoever was added a moment ago is let in: one stat
-    const { document } = this.#store;
-    const user = name === undefined ? undefined : document.users.get(name);
-    const decoy = this.#decoys.costFor(name ?? given, document); // for those who are known, too: it takes time
     const source = sourceOf(who.address);
-    const asker = { source, familiar: this.#familiar.has(source), isThere: who.isThere };
-    const matches = await this.#hashing(() => hasher.verify(password, user?.password, asker, decoy));
-    if (matches) this.#familiar.add(source);
-    else this.#familiar.remove(source);
-    if (name === undefined || user === undefined || !matches) {
-      throw new LoginError(
-        "bad_credentials",
-        `wrong password or user${user === undefined ? "" : ` for ${name}`}`,
-        {
-          peerMessage: "login refused",
-        },
-      );
+    for (;;) {
+      const user = this.#find(name);
+      const decoy = this.#decoys.costFor(name ?? given, this.#store.document); // for known users, too: it takes time
+      const asker = { source, familiar: this.#familiar.has(source), isThere: who.isThere };
+      const matches = await this.#hashing(() => hasher.verify(password, user?.password, asker, decoy));
+      // While it was hashed the user may have been given another password, or have been disabled or removed.
+      const current = this.#find(name);
+      if (current !== undefined && current.password !== user?.password) continue;
+      if (matches) this.#familiar.add(source);
+      else this.#familiar.remove(source);
+      if (name === undefined || current === undefined || !matches) {
+        throw new LoginError(
+          "bad_credentials",
+          `wrong password or user${current === undefined ? "" : ` for ${name}`}`,
+          {
+            peerMessage: "login refused",
+          },
+        );
+      }
+      expectPresence(who);
+      if (current.disabled !== null) throw disabled(name, current.disabled.reason);
+      if (hasher.isOutdated(current.password))
+        void this.#rehash(name, current.password, password, who.address);
+      const stamp = credentialStamp(current);
+      return { user: name, method: "password", known: true, lastLogin: current.last_login, stamp };
     }
-    expectPresence(who);
-    if (user.disabled !== null) throw disabled(name, user.disabled.reason);
-    if (hasher.isOutdated(user.password)) void this.#rehash(name, user.password, password, who.address);
-    const stamp = credentialStamp(user);
-    return { user: name, method: "password", known: true, lastLogin: user.last_login, stamp };
+  }
+
+  /** The user of that name, as the file has it now: one stat. */
+  #find(name: string | undefined): User | undefined {
+    this.#store.reload();
+    return name === undefined ? undefined : this.#store.document.users.get(name);
   }
 
   /** Creates an account. */
@@ -162,20 +170,24 @@ export class Authenticator {
     if (name === undefined) throw refusal("bad_name", `this is no name: ${NAME_RULE}`);
     const flaw = passwordFlaw(password, name, minPassword);
     if (flaw !== undefined) throw refusal("bad_password", flaw);
-    if (this.#store.document.users.has(name)) throw refusal("name_taken", "that name is taken");
-    this.#expectRation(who.address);
-    const source = sourceOf(who.address);
-    const hash = await this.#hashing(() => hasher.hash(password, { source, isThere: who.isThere }));
-    expectPresence(who);
-    const now = new Date();
-    await this.#change("name_taken", (draft) => addUser(draft, name, hash, now));
-    this.#newcomers.count(source, performance.now());
-    const stamp = credentialStamp({ password: hash, created: now.toISOString(), disabled: null });
-    return { user: name, method: "register", known: false, stamp };
+    if (this.#find(name) !== undefined) throw refusal("name_taken", "that name is taken"); // costs no hash
+    const created = await this.#asNewcomer(who.address, async () => {
+      const source = sourceOf(who.address);
+      const hash = await this.#hashing(() => hasher.hash(password, { source, isThere: who.isThere }));
+      expectPresence(who);
+      return this.#change((draft) => addUser(draft, name, hash, new Date()));
+    });
+    return { user: name, method: "register", known: false, stamp: credentialStamp(created) };
   }
 
   /** A session token, shown by its proof. `binding` is empty on plain TCP. */
-  byToken(who: Applicant, id: string, proof: Uint8Array, nonce: Uint8Array, binding: Uint8Array): Identity {
+  async byToken(
+    who: Applicant,
+    id: string,
+    proof: Uint8Array,
+    nonce: Uint8Array,
+    binding: Uint8Array,
+  ): Promise<Identity> {
     this.#expect("password");
     this.#store.reload(); // a token revoked a moment ago is not let in
     const { users, tokens } = this.#store.document;
@@ -187,11 +199,15 @@ export class Authenticator {
     // A token that began its life encrypted is not to be lured into plain text.
     const isExposed = token?.via === "tls" && !who.encrypted;
     if (!proven || token === undefined || user === undefined || isExposed || !isAlive(token, now)) {
-      throw refusal("token_refused", "this session token is not valid any more");
+      throw tokenRefused();
     }
     if (user.disabled !== null) throw disabled(token.user, user.disabled.reason);
-    if (now - Date.parse(token.used) > TOKEN_TOUCH_MS) {
-      void this.#tryToChange((draft) => touchToken(draft, id, new Date(now)));
+    const touch = (draft: Document) => touchToken(draft, id, new Date(now));
+    if (this.#isCrowded(token.user)) {
+      // Its user has too many, and it might be the one that is taken away: that is decided under the lock.
+      if ((await this.#tryToChange(touch)) === false) throw tokenRefused();
+    } else if (now - Date.parse(token.used) > TOKEN_TOUCH_MS) {
+      void this.#tryToChange(touch);
     }
     this.#familiar.add(sourceOf(who.address));
     return {
@@ -207,7 +223,7 @@ export class Authenticator {
 
   /** Ends a token, and with it its conversations. */
   async logout(id: string): Promise<void> {
-    await this.#change("token_refused", (draft) => draft.tokens.delete(id));
+    await this.#change((draft) => draft.tokens.delete(id));
   }
 
   /**
@@ -241,9 +257,9 @@ export class Authenticator {
       via: who.encrypted ? ("tls" as const) : ("plain" as const),
     };
     try {
-      await this.#store.change((draft) => addToken(draft, id, token, stamp, this.#options.tokensInUse()));
+      await this.#store.change((draft) => addToken(draft, id, token, stamp));
     } catch (error) {
-      if (error instanceof AccountError) throw refusal("bad_credentials", "login refused", error);
+      if (error instanceof AccountError) throw this.#changedMeanwhile(user, error);
       this.#options.warn(error);
       return identity; // logged in all the same; next time with the password again
     }
@@ -260,9 +276,30 @@ export class Authenticator {
     if (this.mode !== mode) throw refusal("not_allowed", `this server does not accept that way to log in`);
   }
 
-  #expectRation(address: string): void {
-    const wait = this.#newcomers.wait(sourceOf(address), performance.now());
+  /** Why a login that was right does not hold any more. */
+  #changedMeanwhile(name: string, cause: AccountError): LoginError {
+    const { disabled: ended } = this.#store.document.users.get(name) ?? { disabled: null };
+    return ended === null ? refusal("bad_credentials", "login refused", cause) : disabled(name, ended.reason);
+  }
+
+  #isCrowded(user: string): boolean {
+    const { document } = this.#store;
+    if (this.#crowded.document !== document) this.#crowded = { document, users: crowdedUsers(document) };
+    return this.#crowded.users.has(user);
+  }
+
+  /** Makes a newcomer of a client at `address`, if it may have one more; what comes to nothing does not count. */
+  async #asNewcomer<T>(address: string, work: () => Promise<T>): Promise<T> {
+    const source = sourceOf(address);
+    const now = performance.now();
+    const wait = this.#newcomers.take(source, now);
     if (wait !== undefined) throw rationed(address, wait);
+    try {
+      return await work();
+    } catch (error) {
+      this.#newcomers.giveBack(source, now);
+      throw error;
+    }
   }
 
   async #hashing<T>(work: () => Promise<T>): Promise<T> {
@@ -279,11 +316,13 @@ export class Authenticator {
   }
 
   /** A change that the login depends on. */
-  async #change(ifRefused: LoginErrorCode, mutation: Parameters<Store["change"]>[0]): Promise<void> {
+  async #change<T>(mutation: Mutation<T>): Promise<T> {
     try {
-      await this.#store.change(mutation);
+      return await this.#store.change(mutation);
     } catch (error) {
-      if (error instanceof AccountError) throw refusal(ifRefused, error.message, error);
+      if (error instanceof AccountError) {
+        throw refusal(error.code === "known" ? "not_allowed" : "name_taken", error.message, error);
+      }
       if (!(error instanceof FileError)) throw error;
       this.#options.warn(error);
       throw new LoginError("unavailable", error.message, {
@@ -293,12 +332,13 @@ export class Authenticator {
     }
   }
 
-  /** A change that the login can do without. */
-  async #tryToChange(mutation: Parameters<Store["change"]>[0]): Promise<void> {
+  /** A change that the login can do without; undefined when it could not be made. */
+  async #tryToChange<T>(mutation: Mutation<T>): Promise<T | undefined> {
     try {
-      await this.#store.change(mutation);
+      return await this.#store.change(mutation);
     } catch (error) {
       this.#options.warn(error);
+      return undefined;
     }
   }
 }
@@ -306,4 +346,12 @@ export class Authenticator {
 /** Nothing is done for a client that has left while its password was hashed. */
 function expectPresence(who: Applicant): void {
   if (!who.isThere()) throw new LoginError("gone", "the client left while its password was checked");
+}
+
+function unknownAddress(): LoginError {
+  return refusal("bad_name", "this address is not known: say a name");
+}
+
+function tokenRefused(): LoginError {
+  return refusal("token_refused", "this session token is not valid any more");
 }

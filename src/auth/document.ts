@@ -8,7 +8,7 @@
 // Names become keys of a Map, never of an object: `constructor` and `__proto__` are nobody here.
 
 import * as v from "valibot";
-import { FileError } from "../files/private-file.ts";
+import { FileError } from "../files/file-error.ts";
 import { messageOf } from "../errors.ts";
 import { normalizeName } from "./name.ts";
 

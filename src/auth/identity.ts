@@ -54,8 +54,10 @@ export function whyEnded(
   { user: name, stamp, address, tokenId, tokenUntil = 0 }: Identity,
   now: number,
 ): { code: "revoked" | "disabled"; message: string } | undefined {
-  if (address !== undefined && document.hosts.get(address)?.name !== name) {
-    return { code: "revoked", message: "this address was forgotten" };
+  if (address !== undefined) {
+    const host = document.hosts.get(address);
+    if (host === undefined) return { code: "revoked", message: "this address was forgotten" };
+    if (host.name !== name) return { code: "revoked", message: "this address has another name now" };
   }
   if (name === null || stamp === undefined) return undefined; // no account is behind it
   const user = document.users.get(name);

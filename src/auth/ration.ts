@@ -13,13 +13,25 @@ export class Ration {
     this.#windowMs = windowMs;
   }
 
-  /** How long `source` has to wait for the next one, in milliseconds; undefined when it may have it now. */
-  wait(source: string, now: number): number | undefined {
+  /**
+   * Takes one for `source`, at `now`; undefined, or how long it has to wait for the next one, in milliseconds, and then
+   * none is taken. What came to nothing is given back.
+   */
+  take(source: string, now: number): number | undefined {
     const taken = this.#recent(source, now);
-    return taken.length < this.#max ? undefined : (taken[0] ?? now) + this.#windowMs - now;
+    if (taken.length >= this.#max) return (taken[0] ?? now) + this.#windowMs - now;
+    this.count(source, now);
+    return undefined;
   }
 
-  /** `source` has had one more. */
+  /** Gives back what `source` took at `now`. */
+  giveBack(source: string, now: number): void {
+    const taken = this.#taken.get(source);
+    const index = taken?.indexOf(now) ?? -1;
+    if (index >= 0) taken?.splice(index, 1);
+  }
+
+  /** `source` has had one more, however many it has had. */
   count(source: string, now: number): void {
     const taken = this.#recent(source, now);
     // To the end of the map: the first one is always the one that was counted longest ago.

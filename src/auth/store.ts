@@ -7,13 +7,15 @@
 // last good content stays, and changes fail until somebody mends it.
 
 import { watch, type FSWatcher } from "node:fs";
+import { basename, dirname } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { messageOf, systemCode } from "../errors.ts";
-import { JsonFile } from "../files/json-file.ts";
-import { FileError, type FileVersion } from "../files/private-file.ts";
+import { FileError } from "../files/file-error.ts";
+import { LockedFile } from "../files/locked-file.ts";
+import type { FileVersion } from "../files/private-file.ts";
 import { COMMIT_PAUSE_MS, WATCH_INTERVAL_MS } from "../limits.ts";
-import { pruneTokens } from "./accounts.ts";
 import { copyDocument, emptyDocument, formatDocument, parseDocument, type Document } from "./document.ts";
+import { TokenPruner, type TokensInUse } from "./token-pruner.ts";
 
 /** After an event, so that an editor that moves the old file away first is not taken by half. In milliseconds. */
 const SETTLE_MS = 20;
@@ -35,11 +37,13 @@ export interface StoreWatcher {
 }
 
 export class Store {
-  readonly #file: JsonFile;
+  readonly #file: LockedFile;
+  readonly #pruner: TokenPruner;
   #document: Document;
   /** Of the content in memory; empty when there was no file. */
   #stamp = "";
-  #badStamp: string | undefined;
+  /** Of a content that is damaged: reading it again would say the same. No other failure is remembered. */
+  #damagedStamp: string | undefined;
   /** What was last found wrong with the file, told once. */
   #complaint: string | undefined;
   #waiting: Waiting[] = [];
@@ -53,8 +57,9 @@ export class Store {
    *
    * @throws {FileError} when it cannot be read, is damaged, or others could read it.
    */
-  constructor(path: string) {
-    this.#file = new JsonFile(path);
+  constructor(path: string, tokensInUse: TokensInUse = () => undefined) {
+    this.#file = new LockedFile(path);
+    this.#pruner = new TokenPruner(tokensInUse);
     const version = this.#file.read();
     this.#document = this.#parse(version);
     this.#stamp = version.stamp;
@@ -115,50 +120,61 @@ export class Store {
     }
   }
 
-  /** Commits all that waits, settles it, and tells the watcher. */
+  /**
+   * Commits all that waits, settles it, and tells the watcher. What it is decided from is read under the lock: while the
+   * lock is waited for, `reload` may take up what another process has written.
+   */
   async #commit(): Promise<void> {
     let batch = this.#waiting;
-    const before = this.#document;
-    let document = before;
     let byOthers = false;
+    let changed: Document | undefined;
     try {
       const stamp = await this.#file.update((current) => {
         this.#updating = true;
         batch = this.#waiting;
         this.#waiting = [];
-        byOthers = current.stamp !== this.#stamp;
-        if (byOthers) document = this.#parse(current);
-        const draft = copyDocument(document);
+        if (current.stamp !== this.#stamp) {
+          this.#adopt(this.#parse(current), current.stamp);
+          byOthers = true;
+        }
+        const draft = copyDocument(this.#document);
         const results = batch.map((waiting) => waiting.run(draft));
         if (!results.includes(true)) return null; // nothing worked, nothing to write
-        pruneTokens(draft, Date.now());
+        this.#pruner.prune(draft, Date.now(), performance.now());
         draft.rev++;
-        document = draft;
+        changed = draft;
         return formatDocument(draft);
       });
-      this.#adopt(document, stamp);
+      if (changed !== undefined) this.#adopt(changed, stamp);
     } catch (error) {
       // Before the lock was had the batch is still in the queue: it goes down with it.
       if (batch === this.#waiting) this.#waiting = [];
       for (const waiting of batch) waiting.settle(error, true);
+      if (byOthers) this.#watcher?.changed(true);
       return;
     } finally {
       this.#updating = false;
     }
     for (const waiting of batch) waiting.settle(undefined, false);
-    if (document !== before) this.#watcher?.changed(byOthers);
+    if (byOthers || changed !== undefined) this.#watcher?.changed(byOthers);
   }
 
-  /** Reads the file again if it is another than the one known. */
-  reload(): void {
+  /**
+   * Reads the file again if it is another than the one known, and not one that was found to be damaged.
+   *
+   * @param always whatever is known of it.
+   */
+  reload(always = false): void {
     // A commit reads it again itself; between its rename and its end our own change would look like another's.
     if (this.#updating) return;
     try {
       const seen = this.#file.stamp();
-      if (seen === this.#stamp || seen === this.#badStamp) return;
-      this.#badStamp = seen;
+      if (seen === this.#damagedStamp && !always) return;
+      if (seen === this.#stamp && !always) return this.#isWell();
       const version = this.#file.read();
-      this.#adopt(this.#parse(version), version.stamp);
+      const document = this.#parse(version);
+      if (version.stamp === this.#stamp) return this.#isWell();
+      this.#adopt(document, version.stamp);
     } catch (error) {
       if (messageOf(error) === this.#complaint) return;
       this.#complaint = messageOf(error);
@@ -168,12 +184,22 @@ export class Store {
     this.#watcher?.changed(true);
   }
 
+  /**
+   * Could a change be written?
+   *
+   * @throws {FileError} that says why not.
+   */
+  tryToWrite(): Promise<void> {
+    return this.#file.tryToWrite();
+  }
+
   /** Notices changes by other processes, within a second, until the returned function is called. */
   watch(watcher: StoreWatcher): () => void {
     this.#watcher = watcher;
     let soon: Timer | undefined;
-    const events = this.#watchFolder((name) => {
-      if (name === this.#file.name) soon ??= setTimeout(look, SETTLE_MS);
+    const { target } = this.#file; // should a link be turned to another file, the interval finds out
+    const events = this.#watchFolder(dirname(target), (name) => {
+      if (name === basename(target)) soon ??= setTimeout(look, SETTLE_MS);
     });
     const look = () => {
       soon = undefined;
@@ -189,9 +215,10 @@ export class Store {
   }
 
   /** Events of the folder; undefined where the system has none left, and looking at intervals must do. */
-  #watchFolder(changed: (name: string | null) => void): FSWatcher | undefined {
+  #watchFolder(folder: string, changed: (name: string | null) => void): FSWatcher | undefined {
     try {
-      const events = watch(this.#file.folder, (_, name) => changed(name));
+      // Watching the file itself ends with the first rename (measured with Bun 1.4.5).
+      const events = watch(folder, (_, name) => changed(name));
       events.on("error", () => events.close());
       return events;
     } catch (error) {
@@ -201,18 +228,29 @@ export class Store {
     }
   }
 
-  #parse({ text }: FileVersion): Document {
-    if (text !== null) return parseDocument(text, this.path);
-    if (this.#stamp === "") return emptyDocument();
-    // To begin with, no file is an empty store; but nobody is forgotten because one has vanished.
-    throw new FileError("unreadable", `${this.path} has disappeared`, {
-      hint: "put it back; to begin anew, stop the server first",
-    });
+  #parse({ text, stamp }: FileVersion): Document {
+    if (text === null) {
+      if (this.#stamp === "") return emptyDocument();
+      // To begin with, no file is an empty store; but no user is forgotten because the file has vanished.
+      throw new FileError("unreadable", `${this.path} has disappeared`, {
+        hint: "put it back; to begin anew, stop the server first",
+      });
+    }
+    try {
+      return parseDocument(text, this.path);
+    } catch (error) {
+      this.#damagedStamp = stamp;
+      throw error;
+    }
   }
 
   #adopt(document: Document, stamp: string): void {
     this.#document = document;
     this.#stamp = stamp;
-    this.#badStamp = this.#complaint = undefined;
+    this.#isWell();
+  }
+
+  #isWell(): void {
+    this.#damagedStamp = this.#complaint = undefined;
   }
 }

@@ -6,7 +6,7 @@ import type { Client } from "../client.ts";
 import type { Credential } from "../client-connect.ts";
 import type { ClientState, StoredToken } from "../client-state.ts";
 import { ParleyError, usageError } from "../errors.ts";
-import { FileError } from "../files/private-file.ts";
+import { FileError } from "../files/file-error.ts";
 import { ServerError } from "../handshake/failure.ts";
 import type { SecretFlags, Terminal } from "../terminal.ts";
 import type { Hello, Refused } from "../wire/message.ts";
@@ -85,8 +85,8 @@ export class LoginDialogue {
         ? this.#terminal.note("the stored session has ended: log in again")
         : undefined;
     }
-    // A password from a file does not get better by trying again.
-    if (!this.#terminal.canAsk || this.#isUnattended()) {
+    // A password from a file does not get better by trying again, nor does what this server does not allow.
+    if (!this.#terminal.canAsk || this.#isUnattended() || refused.code === "not_allowed") {
       throw new ServerError("login_refused", refused.code, refused.message);
     }
     const tries = refused.attempts_left === 1 ? "one try left" : `${refused.attempts_left} tries left`;
@@ -149,7 +149,7 @@ export class LoginDialogue {
   async #keep(client: Client): Promise<void> {
     const { host, port, server } = this.#target;
     const user = client.welcome?.user ?? undefined;
-    await this.#state.remember({ host, port, user: user ?? this.#state.last().user });
+    await this.#state.remember({ host, port, user });
     if (this.#flags.has("logout") && this.storedToken !== undefined)
       await this.#state.forgetToken(this.storedToken);
     const { token, expires } = client.welcome ?? {};

@@ -1,10 +1,12 @@
 // What a server says of itself once it accepts connections: to a script, to a person, and to whoever started it.
 
-import { writeFileSync } from "node:fs";
+import { statSync, writeFileSync } from "node:fs";
 import { hostname, networkInterfaces } from "node:os";
 import { resolve } from "node:path";
 import { formatAddress } from "../address.ts";
 import { ParleyError, reasonOf } from "../errors.ts";
+import { FileError } from "../files/file-error.ts";
+import { LockedFile } from "../files/locked-file.ts";
 import type { MetricsEndpoint } from "../metrics.ts";
 import type { Server } from "../server.ts";
 import { shellQuote } from "../shell-quote.ts";
@@ -26,7 +28,12 @@ export interface ServerFacts {
 }
 
 /** The ready line on stdout; on stderr what a person must know, or wants to. */
-export function announce(server: Server, context: ServerFacts, flags: ServeFlags, terminal: Terminal): void {
+export async function announce(
+  server: Server,
+  context: ServerFacts,
+  flags: ServeFlags,
+  terminal: Terminal,
+): Promise<void> {
   const { host, port } = server;
   const { options, pin, metrics } = context;
   const address = formatAddress(host, port);
@@ -44,7 +51,7 @@ export function announce(server: Server, context: ServerFacts, flags: ServeFlags
       })
     : `listening on ${address}`;
   const portFile = flags.text("port-file");
-  if (portFile !== undefined) writePortFile(portFile, port);
+  if (portFile !== undefined) await writePortFile(portFile, port);
   process.stdout.write(`${ready}\n`);
   tellManager(`READY=1\nSTATUS=listening on ${address}`, terminal);
   const talk = `talk to it: ${programName()} ${connectCommand(server, context, flags)}`;
@@ -101,12 +108,29 @@ function dataFlag(flags: ServeFlags): string {
   return data === undefined ? "" : ` --data ${shellQuote(data)}`;
 }
 
-function writePortFile(path: string, port: number): void {
+/** Whole or not at all: a script that finds the file finds the port in it. A pipe or a device is written to. */
+async function writePortFile(path: string, port: number): Promise<void> {
   try {
-    writeFileSync(path, `${port}\n`);
+    if (isPlain(path)) await new LockedFile(path).replace(`${port}\n`);
+    else writeFileSync(path, `${port}\n`);
   } catch (error) {
-    throw new ParleyError("failed", `--port-file: cannot write ${path}: ${reasonOf(error)}`);
+    throw new ParleyError("failed", `--port-file: ${portFileFlaw(path, error)}`);
   }
+}
+
+function portFileFlaw(path: string, error: unknown): string {
+  return error instanceof FileError ? error.message : `cannot write ${path}: ${reasonOf(error)}`;
+}
+
+/** Is it a plain file, or nothing yet? What is in /dev and /proc is no file even where it looks like one. */
+function isPlain(path: string): boolean {
+  if (/^\/(?:dev|proc)\//.test(resolve(path))) return false;
+  return statSync(path, { throwIfNoEntry: false })?.isFile() !== false;
+}
+
+/** Could the port file be written? @throws {FileError} `unwritable`. */
+export async function tryPortFile(path: string): Promise<void> {
+  if (isPlain(path)) await new LockedFile(path).tryToWrite();
 }
 
 /** Tells the service manager, where there is one. */

@@ -4,9 +4,10 @@
 import { resolve } from "node:path";
 import type { SharedKey } from "../auth/key.ts";
 import type { DataFolder } from "../files/data-folder.ts";
+import { LockedFile } from "../files/locked-file.ts";
+import { readPrivateFile } from "../files/private-file.ts";
 import { lacksKeyFile, makeKeyFile } from "../key-file.ts";
 import type { TlsIdentity } from "../net/tls.ts";
-import { readPrivateFile } from "../files/private-file.ts";
 import type { Terminal } from "../terminal.ts";
 import { givenIdentity, ownIdentity } from "../tls-identity.ts";
 import { isLoopback, sharedKey } from "./flags.ts";
@@ -29,6 +30,7 @@ export async function planTls(
   if (certificate !== undefined && key !== undefined) return givenIdentity(key, certificate);
   if (flags.has("no-tls") || (!flags.has("tls") && isLoopback(host))) return undefined;
   if (flags.has("check") && readPrivateFile(folder.tlsKey).text === null) {
+    await new LockedFile(folder.tlsKey).tryToWrite();
     terminal.say(`a new certificate would be made, with its key: ${folder.tlsKey}`);
     return undefined;
   }
@@ -36,13 +38,13 @@ export async function planTls(
 }
 
 /** The key of `--key-file`; undefined: none is wanted, or not made yet. @throws as {@link sharedKey}, and `unwritable`. */
-export function planKey(flags: ServeFlags, terminal: Terminal): SharedKey | undefined {
+export async function planKey(flags: ServeFlags, terminal: Terminal): Promise<SharedKey | undefined> {
   const path = flags.text("key-file");
   if (path === undefined) return undefined;
-  if (flags.has("check") && lacksKeyFile(path)) {
+  if (flags.has("check") && (await lacksKeyFile(path))) {
     terminal.say(`a new key would be made: ${resolve(path)}`);
     return undefined;
   }
-  if (makeKeyFile(path)) terminal.say(`a new key was made: clients need a copy of ${resolve(path)}`);
+  if (await makeKeyFile(path)) terminal.say(`a new key was made: clients need a copy of ${resolve(path)}`);
   return sharedKey(flags);
 }

@@ -1,8 +1,11 @@
 // What answers: a built-in service, a handler file, or a program. Exactly one of them.
 
-import { existsSync, readFileSync, watch, writeFileSync, type FSWatcher } from "node:fs";
+import { closeSync, constants, existsSync, readFileSync, watch, type FSWatcher } from "node:fs";
 import { basename, dirname, extname, join, resolve } from "node:path";
-import { messageOf, ParleyError, reasonOf, usageError } from "../errors.ts";
+import { messageOf, ParleyError, systemCode, usageError } from "../errors.ts";
+import { removeIfThere, writeFully } from "../files/atomic-write.ts";
+import { createFile } from "../files/create.ts";
+import { whyRefused } from "../files/file-error.ts";
 import { MAX_FRAME_BYTES, RELOAD_QUIET_MS } from "../limits.ts";
 import type { Logger } from "../log.ts";
 import { findService } from "../services/catalogue.ts";
@@ -106,20 +109,39 @@ export function watchHandler(handler: Handler, reload: () => Promise<void>): () 
 /** `--init`: a handler to begin with, and the types for an editor, beside each other. @throws {ParleyError} `failed`. */
 export function writeFirstHandler(file: string, terminal: Terminal): void {
   const path = resolve(file);
-  if (existsSync(path))
-    throw new ParleyError("failed", `${path} is there already`, { hint: "nothing was changed" });
   const types = join(dirname(path), "parley.d.ts");
   try {
-    writeFileSync(
+    make(
       path,
       HANDLER_TEMPLATE.replace("NAME", () => shellQuote(basename(path))),
-      { flag: "wx", mode: 0o644 },
     );
-    if (!existsSync(types) || readFileSync(types, "utf8") !== HANDLER_TYPES)
-      writeFileSync(types, HANDLER_TYPES);
+    // One that is there may be of another version of parley.
+    if (!isOf(types, HANDLER_TYPES)) {
+      removeIfThere(types);
+      make(types, HANDLER_TYPES);
+    }
   } catch (error) {
-    throw new ParleyError("failed", `cannot write ${path}: ${reasonOf(error)}`);
+    if (systemCode(error) === "EEXIST")
+      throw new ParleyError("failed", `${path} is there already`, { hint: "nothing was changed" });
+    throw new ParleyError("failed", `cannot write ${path}: ${whyRefused(error)}`);
   }
   terminal.say(`wrote ${path}, and its types beside it`);
   terminal.say(`run it: parley serve --handler ${shellQuote(file)} --watch`);
+}
+
+/** Makes a source file, whole or not at all. */
+function make(path: string, text: string): void {
+  const fd = createFile(path, constants.O_WRONLY, 0o644);
+  try {
+    writeFully(fd, Buffer.from(text));
+  } catch (error) {
+    removeIfThere(path);
+    throw error;
+  } finally {
+    closeSync(fd);
+  }
+}
+
+function isOf(path: string, text: string): boolean {
+  return existsSync(path) && readFileSync(path, "utf8") === text;
 }

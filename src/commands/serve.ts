@@ -6,11 +6,12 @@ import { NAME_RULE, normalizeName } from "../auth/name.ts";
 import { PasswordHasher, passwordFlaw } from "../auth/password.ts";
 import { Store } from "../auth/store.ts";
 import { DataFolder } from "../files/data-folder.ts";
-import { messageOf } from "../errors.ts";
+import { messageOf, ParleyError } from "../errors.ts";
+import { FileError } from "../files/file-error.ts";
 import { DEFAULT_PORT, DRAIN_TIMEOUT_MS, MIN_PASSWORD_LENGTH } from "../limits.ts";
-import { LiveFile } from "../live-sessions.ts";
-import { LOG_FORMATS, LOG_LEVELS, openLog } from "../log.ts";
-import { checkFolders } from "../files/private-file.ts";
+import { LiveFile, tokensInUse } from "../live-sessions.ts";
+import { LOG_FORMATS, LOG_LEVELS, openLog, type Logger } from "../log.ts";
+import { checkFolders } from "../files/strict-modes.ts";
 import { MetricsEndpoint, type Vitals } from "../metrics.ts";
 import { Server } from "../server.ts";
 import { listServices } from "../services/catalogue.ts";
@@ -19,7 +20,7 @@ import { Tally } from "../tally.ts";
 import type { Terminal } from "../terminal.ts";
 import { Flags, parsePort, portFlaw, terminalOf } from "./flags.ts";
 import type { Arguments } from "./parse.ts";
-import { announce } from "./serve-announce.ts";
+import { announce, tryPortFile } from "./serve-announce.ts";
 import { planKey, planTls } from "./serve-secrets.ts";
 import { handleSignals } from "./serve-signals.ts";
 import { chooseService, reloadHandler, watchHandler, writeFirstHandler } from "./serve-service.ts";
@@ -46,21 +47,29 @@ async function serve(flags: ServeFlags): Promise<void> {
   // Whatever is wrong with the flags is told before anything is asked or made.
   const choose = await chooseService(flags, options.maxFrame);
   const folder = new DataFolder(flags.text("data"));
-  const store = options.bare === true || options.auth === "none" ? undefined : new Store(folder.users);
+  const store =
+    options.bare === true || options.auth === "none"
+      ? undefined
+      : new Store(folder.users, () => tokensInUse(folder.path));
   const logPath = flags.text("log") ?? folder.log;
   // A link in its place would have the server write to any file of its user.
   if (flags.text("log") === undefined) checkFolders(logPath);
+  /** What keeps the server up all the same, but not everything in order. */
+  const flaws: string[] = [];
   const file = openLog({
     path: logPath,
     level: flags.choice("log-level", LOG_LEVELS, "info"),
     format: flags.choice("log-format", LOG_FORMATS, "text"),
-    onLoss: (reason) => terminal.say(`the log cannot be written: ${reason}`),
+    onLoss(reason) {
+      flaws.push(`the log cannot be written: ${reason}`);
+      terminal.say(`the log cannot be written: ${reason}`);
+    },
   });
   const tally = new Tally();
   const log = tally.over(file);
   try {
     const tls = await planTls(flags, options.host, folder, terminal);
-    const key = planKey(flags, terminal);
+    const key = await planKey(flags, terminal);
     if (terminal.canAsk && !flags.has("check")) await askForMissing(flags, options, store, terminal);
     const wanted = options.port;
     const { service, name: serviceName, handler } = choose(log);
@@ -82,21 +91,52 @@ async function serve(flags: ServeFlags): Promise<void> {
     using live = new LiveFile(
       folder.path,
       () => server.liveSessions(),
-      (error) => log.warn("users-failed", { reason: messageOf(error) }),
+      (error) => {
+        flaws.push(messageOf(error));
+        log.warn("users-failed", { reason: messageOf(error) });
+      },
     );
     if (flags.has("check")) {
       await server.stop(0);
-      terminal.say("everything is in order");
-      return;
+      await tryFiles(store, flags);
+      file.close();
+      const [flaw] = flaws;
+      if (flaw !== undefined) throw new ParleyError("failed", flaw);
+      return terminal.say("everything is in order");
     }
     const reload = handler && (() => reloadHandler(handler, log, terminal));
     const unwatch = handler && reload && flags.has("watch") ? watchHandler(handler, reload) : undefined;
     const stopped = handleSignals(server, { log, file, terminal, drainMs, reload });
     if (metrics !== undefined) log.info("metrics-listening", { host: metrics.host, port: metrics.port });
-    announce(server, { options, wanted, logPath, serviceName, pin: tls?.pin, metrics }, flags, terminal);
-    await stopped.finally(unwatch);
+    await announce(
+      server,
+      { options, wanted, logPath, serviceName, pin: tls?.pin, metrics },
+      flags,
+      terminal,
+    );
+    // Beside the first connections: it waits for the disk.
+    await Promise.all([stopped.finally(unwatch), store && trySilently(store, log, terminal)]);
   } finally {
     file.close();
+  }
+}
+
+/** Tries to write what is written later. @throws {FileError} that says what cannot be. */
+async function tryFiles(store: Store | undefined, flags: ServeFlags): Promise<void> {
+  await store?.tryToWrite();
+  const portFile = flags.text("port-file");
+  if (portFile !== undefined) await tryPortFile(portFile);
+}
+
+/** Says what stands in the way of changes of the user file; the server goes on without them. */
+async function trySilently(store: Store, log: Logger, terminal: Terminal): Promise<void> {
+  try {
+    await store.tryToWrite();
+  } catch (error) {
+    if (!(error instanceof FileError)) throw error;
+    log.error("users-failed", { reason: error.message });
+    terminal.say(`no account can be changed, and no session token issued: ${error.message}`);
+    if (error.hint !== undefined) terminal.say(error.hint);
   }
 }
 

@@ -3,7 +3,7 @@
 import type { Trust } from "../client-connect.ts";
 import type { ClientState } from "../client-state.ts";
 import { ParleyError } from "../errors.ts";
-import { FileError } from "../files/private-file.ts";
+import { FileError } from "../files/file-error.ts";
 import type { Terminal } from "../terminal.ts";
 import type { Target } from "./connect-flags.ts";
 
@@ -46,9 +46,10 @@ export class PinTrust implements Trust {
   async meet(pin: string, vouched: boolean): Promise<void> {
     if (this.#options.pin === undefined && !vouched && !this.#options.acceptNew) await this.#ask(pin);
     else if (this.#terminal.isWatched) this.#terminal.note(`${this.#server} is known from now on by ${pin}`);
+    const before = this.#known;
     this.#known = pin;
     try {
-      await this.#state.savePin(this.#server, pin);
+      await this.#state.savePin(this.#server, pin, before);
     } catch (error) {
       if (!(error instanceof FileError)) throw error;
       this.#terminal.say(`not remembered for the next time: ${error.message}`);

@@ -3,7 +3,7 @@
 
 import { homedir } from "node:os";
 import { join, resolve } from "node:path";
-import { makePrivateFolder } from "./private-file.ts";
+import { makePrivateFolder } from "./create.ts";
 
 export class DataFolder {
   readonly path: string;

@@ -1,15 +1,14 @@
 // A conversation with a person at a terminal: what a line means, and what is said of it. Messages go to stdout, the
 // line that is typed too, notices to stderr; an arriving message never tears the half-typed line.
 
-import { appendFileSync, readFileSync, writeFileSync } from "node:fs";
 import type { Client, Outcome } from "../client.ts";
-import { messageOf, ParleyError, systemCode } from "../errors.ts";
+import { ParleyError } from "../errors.ts";
 import type { Terminal } from "../terminal.ts";
+import { History, MAX_HISTORY_LINES } from "./history.ts";
 import { LineEditor } from "./line-editor.ts";
 import type { Report } from "./report.ts";
 import type { Speakers } from "./speakers.ts";
 
-const HISTORY_LINES = 500;
 /** Each within 80 columns. */
 const HELP = [
   "A line is a message, and //x sends /x. Ctrl-D or /quit leaves.",
@@ -51,6 +50,7 @@ export async function talkInteractively(client: Client, options: InteractiveOpti
     client.end(); // what was sent is answered before `bye`
   };
   const { chat, terminal } = options;
+  const history = new History(options.historyFile, (message) => terminal.note(message));
   // A chat has commands of its own, and takes a slash away itself.
   const asTyped = (line: string) => (chat === undefined && line.startsWith("//") ? line.slice(1) : line);
   const asText = (line: string) => (chat !== undefined && line.startsWith("/") ? `/${line}` : line);
@@ -74,7 +74,7 @@ export async function talkInteractively(client: Client, options: InteractiveOpti
     if (chat !== undefined && !client.isAway) editor.takeBack(line);
     client.send(message);
     options.report.sent(message);
-    if (line !== "") remember(options, line);
+    if (line !== "") history.add(line);
   };
   const onLine = (line: string, isPasted: boolean) => {
     if (isPasted) say(line, asText(line));
@@ -85,8 +85,8 @@ export async function talkInteractively(client: Client, options: InteractiveOpti
   const editor: LineEditor = new LineEditor({
     screen,
     prompt: options.prompt,
-    historySize: HISTORY_LINES,
-    history: readHistory(options),
+    historySize: MAX_HISTORY_LINES,
+    history: history.read(),
     complete: chat && ((line) => chat.complete(line)),
     onLine,
     onInterrupt() {
@@ -117,32 +117,9 @@ export async function talkInteractively(client: Client, options: InteractiveOpti
   });
   options.terminal.aboveLine = undefined;
   editor.finish();
+  await history.written();
   process.off("SIGTERM", terminate).off("SIGHUP", terminate);
   if (interrupted) throw new ParleyError("interrupted", "interrupted");
   if (terminated) throw new ParleyError("terminated", "terminated");
   return outcome;
-}
-
-/** Earlier lines, the latest first, as readline wants them. A history that cannot be had is a notice, not an end. */
-function readHistory({ historyFile, terminal }: InteractiveOptions): string[] {
-  try {
-    const lines = readFileSync(historyFile, "utf8")
-      .split("\n")
-      .filter((line) => line !== "");
-    const latest = lines.slice(-HISTORY_LINES);
-    if (lines.length > 2 * HISTORY_LINES)
-      writeFileSync(historyFile, `${latest.join("\n")}\n`, { mode: 0o600 });
-    return latest.reverse();
-  } catch (error) {
-    if (systemCode(error) !== "ENOENT") terminal.note(`no history: ${messageOf(error)}`);
-    return [];
-  }
-}
-
-function remember({ historyFile, terminal }: InteractiveOptions, line: string): void {
-  try {
-    appendFileSync(historyFile, `${line}\n`, { mode: 0o600 });
-  } catch (error) {
-    terminal.note(`not in the history: ${messageOf(error)}`);
-  }
 }

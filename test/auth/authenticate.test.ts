@@ -1,23 +1,37 @@
 // What a credential comes to, where a real socket cannot show it: all of a test's come from one address.
 
-import { expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
+import {
+  addHost,
+  disableUser,
+  forgetHost,
+  removeUser,
+  replaceHash,
+  setPassword,
+  touchToken,
+} from "../../src/auth/accounts.ts";
 import { Authenticator, type AuthMode } from "../../src/auth/authenticate.ts";
 import { PasswordHasher } from "../../src/auth/password.ts";
+import type { Document } from "../../src/auth/document.ts";
 import { Store } from "../../src/auth/store.ts";
-import { MAX_NEWCOMERS } from "../../src/limits.ts";
+import { parseToken, proveToken, TOKEN_LABEL } from "../../src/auth/token.ts";
+import { MAX_NEWCOMERS, MAX_TOKENS_PER_USER } from "../../src/limits.ts";
 import { tempFolder } from "../support/folder.ts";
+import { holdLock } from "../support/lock.ts";
 import { CHEAP, PASSWORD } from "../support/server.ts";
 
-function authenticate(mode: AuthMode, store: Store): Authenticator {
+function authenticate(mode: AuthMode, store: Store, hasher = new PasswordHasher(CHEAP)): Authenticator {
   return new Authenticator({
     mode,
     register: true,
     store,
-    hasher: new PasswordHasher(CHEAP),
-    tokensInUse: () => new Set(),
+    hasher,
     warn: () => undefined,
   });
 }
+
+/** For `catch`: what was thrown, to be looked at. */
+const thrown = (error: unknown) => error;
 
 const from = (address: string) => ({ address, encrypted: false, isThere: () => true });
 
@@ -49,4 +63,190 @@ test("--auth ip: a known address is familiar, also to the next server", async ()
   expect(authenticate("ip", new Store(path)).isFamiliar("192.0.2.1")).toBe(true);
   // Where it takes a password, a name that was said proves nothing.
   expect(authenticate("password", new Store(path)).isFamiliar("192.0.2.1")).toBe(false);
+});
+
+/** Of another password. */
+const OTHER_HASH = await new PasswordHasher(CHEAP).hash("another horse");
+const AT = new Date("2026-01-02T03:04:05.678Z");
+
+/** A store with the address 192.0.2.1, known as Ann. */
+async function knownAddress(folder: string): Promise<Store> {
+  const store = new Store(`${folder}/users.json`);
+  await store.change((draft) => addHost(draft, "192.0.2.1", "Ann", AT));
+  return store;
+}
+
+test("--auth ip: a name that an operator changes during a login stays changed", async () => {
+  using folder = tempFolder();
+  const store = await knownAddress(folder.path);
+  const operator = new Store(store.path);
+  const lock = holdLock(store.path);
+  const renamed = operator.change((draft) => {
+    const host = draft.hosts.get("192.0.2.1");
+    if (host !== undefined) draft.hosts.set("192.0.2.1", { ...host, name: "Anna" });
+  });
+  const login = authenticate("ip", store).byAddress(from("192.0.2.1"));
+  lock[Symbol.dispose]();
+  const [identity] = await Promise.all([login, renamed]);
+  expect(new Store(store.path).document.hosts.get("192.0.2.1")?.name).toBe("Anna");
+  // Whichever came first, the session has the name that the file has, or ends when that changes.
+  expect(["Ann", "Anna"]).toContain(identity.user ?? "");
+});
+
+test("--auth ip: an address that is forgotten during a login is not let in, and not known again", async () => {
+  using folder = tempFolder();
+  const store = await knownAddress(folder.path);
+  const lock = holdLock(store.path);
+  const forgotten = store.change((draft) => forgetHost(draft, "192.0.2.1"));
+  const login = authenticate("ip", store).byAddress(from("192.0.2.1")).catch(thrown);
+  lock[Symbol.dispose]();
+  await forgotten;
+  expect(await login).toMatchObject({ name: "LoginError", code: "bad_name" });
+  expect(store.document.hosts.size).toBe(0);
+});
+
+test("--auth ip: of two first names of one address at once one is taken", async () => {
+  using folder = tempFolder();
+  const store = new Store(`${folder.path}/users.json`);
+  const authenticator = authenticate("ip", store);
+  const names = ["Ann", "Bob"].map((name) => authenticator.byName(from("192.0.2.1"), name));
+  const [first, second] = await Promise.allSettled(names);
+  expect(first).toMatchObject({ status: "fulfilled", value: { user: "Ann" } });
+  expect(second).toMatchObject({ status: "rejected", reason: { code: "not_allowed" } });
+  expect([...store.document.hosts.values()].map(({ name }) => name)).toEqual(["Ann"]);
+});
+
+test.each([
+  ["ip", (authenticator: Authenticator, n: number) => authenticator.byName(from(`2001:db8::${n}`), `g${n}`)],
+  [
+    "password",
+    (authenticator: Authenticator, n: number) =>
+      authenticator.register(from(`2001:db8::${n}`), `guest${n}`, PASSWORD),
+  ],
+] as const)("--auth %s: no more newcomers than there may be, when all come at once", async (mode, enter) => {
+  using folder = tempFolder();
+  const store = new Store(`${folder.path}/users.json`);
+  const authenticator = authenticate(mode, store);
+  const lock = holdLock(store.path); // until all have asked
+  let [rationed, entered] = [0, 0];
+  const allAsked = Promise.withResolvers<void>();
+  const ask = async (n: number) => {
+    for (;;) {
+      const result = await enter(authenticator, n).catch(thrown);
+      const { code } = result as { code?: string };
+      if (code === undefined) entered++;
+      if (code === "rationed" && ++rationed === MAX_NEWCOMERS) allAsked.resolve();
+      if (code !== "busy") return;
+      await new Promise((resolve) => setImmediate(resolve)); // the hash queue has few places
+    }
+  };
+  const all = Promise.all(Array.from({ length: 2 * MAX_NEWCOMERS }, (_, n) => ask(n)));
+  await Promise.race([allAsked.promise, all]);
+  lock[Symbol.dispose]();
+  await all;
+  expect([rationed, entered]).toEqual([MAX_NEWCOMERS, MAX_NEWCOMERS]);
+  expect(store.document.hosts.size + store.document.users.size).toBe(MAX_NEWCOMERS);
+});
+
+test("a newcomer who comes to nothing does not count", async () => {
+  using folder = tempFolder();
+  const store = await knownAddress(folder.path);
+  const authenticator = authenticate("ip", store);
+  for (let n = 0; n < 2 * MAX_NEWCOMERS; n++) {
+    expect(await authenticator.byName(from("192.0.2.2"), "ann").catch(thrown)).toMatchObject({
+      code: "name_taken",
+    });
+  }
+  expect(await authenticator.byName(from("192.0.2.2"), "Bob")).toMatchObject({ user: "Bob" });
+});
+
+/** A hasher that says what it found once `gate` is open. */
+class GatedHasher extends PasswordHasher {
+  readonly gate = Promise.withResolvers<void>();
+
+  override async verify(...asked: Parameters<PasswordHasher["verify"]>): Promise<boolean> {
+    const matches = await super.verify(...asked);
+    await this.gate.promise;
+    return matches;
+  }
+}
+
+describe("while a right password is hashed", () => {
+  const CHANGES: [what: string, change: (draft: Document) => void, outcome: object][] = [
+    ["is disabled", (draft) => disableUser(draft, "ann", "on holiday", AT), { code: "disabled" }],
+    ["is removed", (draft) => removeUser(draft, "ann"), { code: "bad_credentials" }],
+    [
+      "is given another password",
+      (draft) => setPassword(draft, "ann", OTHER_HASH, false, AT),
+      { code: "bad_credentials" },
+    ],
+    [
+      "is given another password, and keeps its sessions",
+      (draft) => setPassword(draft, "ann", OTHER_HASH, true, AT),
+      { code: "bad_credentials" },
+    ],
+  ];
+  test.each(CHANGES)("the user %s by another process: the login is refused", async (_, change, outcome) => {
+    using folder = tempFolder();
+    const store = new Store(`${folder.path}/users.json`);
+    const hasher = new GatedHasher(CHEAP);
+    const authenticator = authenticate("password", store, hasher);
+    await authenticator.register(from("192.0.2.1"), "ann", PASSWORD);
+    const login = authenticator.byPassword(from("192.0.2.1"), "ann", PASSWORD).catch(thrown);
+    await new Store(store.path).change(change);
+    hasher.gate.resolve();
+    expect(await login).toMatchObject({ name: "LoginError", ...outcome });
+  });
+
+  test("the user's hash is remade: the login is let in", async () => {
+    using folder = tempFolder();
+    const store = new Store(`${folder.path}/users.json`);
+    const hasher = new GatedHasher(CHEAP);
+    const authenticator = authenticate("password", store, hasher);
+    await authenticator.register(from("192.0.2.1"), "ann", PASSWORD);
+    const remade = await new PasswordHasher(CHEAP).hash(PASSWORD);
+    const login = authenticator.byPassword(from("192.0.2.1"), "ann", PASSWORD);
+    await store.change((draft) => replaceHash(draft, "ann", draft.users.get("ann")?.password ?? "", remade));
+    hasher.gate.resolve();
+    expect(await login).toMatchObject({ user: "ann" });
+  });
+});
+
+describe("a token of a user who has too many", () => {
+  /** ann, with one token more than stay, and the text of one of them. */
+  async function crowded(folder: string) {
+    const store = new Store(`${folder}/users.json`);
+    const authenticator = authenticate("password", store);
+    const ann = await authenticator.register(from("192.0.2.1"), "ann", PASSWORD);
+    const tokens = Array.from({ length: MAX_TOKENS_PER_USER + 1 }, () =>
+      authenticator.withToken(ann, from("192.0.2.1")),
+    );
+    const [first] = await Promise.all(tokens);
+    const parts = parseToken(first?.newToken?.text ?? "");
+    if (parts === undefined) throw new Error("no token");
+    const nonce = new Uint8Array(24);
+    const proof = proveToken(parts.secret, TOKEN_LABEL, nonce, new Uint8Array());
+    const logIn = () => authenticator.byToken(from("192.0.2.1"), parts.id, proof, nonce, new Uint8Array());
+    return { store, id: parts.id, logIn };
+  }
+
+  test("is written down as used before it is let in", async () => {
+    using folder = tempFolder();
+    const { store, id, logIn } = await crowded(folder.path);
+    const before = new Date(Date.now() - 1000);
+    await store.change((draft) => touchToken(draft, id, before));
+    expect(await logIn()).toMatchObject({ user: "ann", tokenId: id });
+    expect(new Store(store.path).document.tokens.get(id)?.used).not.toBe(before.toISOString());
+  });
+
+  test("is refused when it is taken away at that moment", async () => {
+    using folder = tempFolder();
+    const { store, id, logIn } = await crowded(folder.path);
+    const lock = holdLock(store.path);
+    const taken = store.change((draft) => draft.tokens.delete(id));
+    const login = logIn().catch(thrown);
+    lock[Symbol.dispose]();
+    await taken;
+    expect(await login).toMatchObject({ code: "token_refused" });
+  });
 });

@@ -7,28 +7,32 @@ import { MAX_PENALISED_SOURCES } from "../../src/limits.ts";
 
 test("gives so many, then says how long until the oldest no longer counts", () => {
   const ration = new Ration(3, 1000);
-  for (const at of [0, 100, 200]) {
-    expect(ration.wait("a", at)).toBeUndefined();
-    ration.count("a", at);
-  }
-  expect(ration.wait("a", 200)).toBe(800);
-  expect(ration.wait("a", 999)).toBe(1);
-  expect(ration.wait("a", 1000)).toBeUndefined();
-  ration.count("a", 1000);
-  expect(ration.wait("a", 1000)).toBe(100);
-  expect(ration.wait("b", 1000)).toBeUndefined();
+  for (const at of [0, 100, 200]) expect(ration.take("a", at)).toBeUndefined();
+  expect(ration.take("a", 200)).toBe(800);
+  expect(ration.take("a", 999)).toBe(1);
+  expect(ration.take("a", 1000)).toBeUndefined();
+  expect(ration.take("a", 1000)).toBe(100);
   expect(ration.recent("a", 1000)).toBe(3);
   expect(ration.recent("b", 1000)).toBe(0);
 });
 
+test("what came to nothing is given back, once", () => {
+  const ration = new Ration(2, 1000);
+  for (const at of [0, 100]) ration.take("a", at);
+  ration.giveBack("a", 100);
+  ration.giveBack("a", 100);
+  ration.giveBack("b", 100);
+  expect(ration.take("a", 200)).toBeUndefined();
+  expect(ration.take("a", 200)).toBe(800);
+});
+
 test("a source that is forgotten has all again", () => {
   const ration = new Ration(1, 1000);
-  ration.count("a", 0);
-  expect(ration.wait("a", 0)).toBe(1000);
+  ration.take("a", 0);
   ration.forget("b");
-  expect(ration.wait("a", 0)).toBe(1000);
+  expect(ration.take("a", 0)).toBe(1000);
   ration.forget("a");
-  expect(ration.wait("a", 0)).toBeUndefined();
+  expect(ration.take("a", 0)).toBeUndefined();
 });
 
 test("no window ever holds more than the ration, whenever they are taken", () => {
@@ -42,11 +46,9 @@ test("no window ever holds more than the ration, whenever they are taken", () =>
       for (const pause of pauses) {
         now += pause;
         const inWindow = taken.filter((at) => now - at < 1000).length;
-        const wait = ration.wait("a", now);
+        const wait = ration.take("a", now);
         expect(wait === undefined).toBe(inWindow < max);
-        if (wait !== undefined) continue;
-        ration.count("a", now);
-        taken.push(now);
+        if (wait === undefined) taken.push(now);
       }
     },
   );
@@ -57,7 +59,7 @@ test("of counts past its ration only the last ones are kept", () => {
   const ration = new Ration(3, 1000);
   for (let at = 0; at < 500; at++) ration.count("a", at);
   expect(ration.recent("a", 499)).toBe(3);
-  expect(ration.wait("a", 499)).toBe(998);
+  expect(ration.take("a", 499)).toBe(998);
 });
 
 test("70,000 sources: those counted last are remembered, the oldest make room", () => {

@@ -1,12 +1,23 @@
 // The store in a running process: changes in groups, other processes' changes seen, a damaged file never made worse.
 
 import { describe, expect, test } from "bun:test";
-import { chmodSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  mkdirSync,
+  readFileSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { AccountError, addUser } from "../../src/auth/accounts.ts";
 import { emptyDocument, formatDocument, parseDocument, type Document } from "../../src/auth/document.ts";
 import { Store } from "../../src/auth/store.ts";
 import { tempFolder } from "../support/folder.ts";
+import { holdLock } from "../support/lock.ts";
 
 /** For `catch`: what was thrown, to be looked at. */
 const thrown = (error: unknown) => error;
@@ -57,7 +68,7 @@ describe("opening", () => {
 
   test.each([
     ["", 0o600, "corrupt"],
-    [textWith("ann"), 0o640, "unsafe"],
+    [textWith("ann"), 0o644, "unsafe"],
   ])("%j with mode %o is refused, and left alone", (text, mode, code) => {
     using folder = tempFolder();
     const path = join(folder.path, "users.json");
@@ -85,7 +96,7 @@ describe("changes", () => {
   test("asked for during a commit wait for the next, and are one commit too", async () => {
     using folder = tempFolder();
     const store = new Store(join(folder.path, "users.json"));
-    const later: Promise<void>[] = [];
+    const later: Promise<unknown>[] = [];
     await store.change(() => {
       for (let n = 0; n < 50; n++) later.push(store.change(adding(`user${n}`)));
     });
@@ -132,15 +143,6 @@ describe("changes", () => {
     expect([before, onDisk(store.path), store.document].map(usersOf)).toEqual([[], ["ann"], ["ann"]]);
   });
 
-  test("prune dead tokens", async () => {
-    using folder = tempFolder();
-    const store = new Store(join(folder.path, "users.json"));
-    const time = AT.toISOString();
-    const token = { user: "eve", key: `${"A".repeat(43)}=`, created: time, used: time, expires: time };
-    await store.change((draft) => draft.tokens.set("eve00001", token));
-    expect(onDisk(store.path).tokens.size).toBe(0);
-  });
-
   test("are made to what another store has written meanwhile, though nobody watched", async () => {
     using folder = tempFolder();
     const path = join(folder.path, "users.json");
@@ -151,7 +153,52 @@ describe("changes", () => {
     expect(usersOf(one.document)).toEqual(["ann", "bob"]);
   });
 
-  // Not yet: what the watcher throws is taken for a failure to write.
+  test("keep what another process wrote, and this one has taken up, while they waited for the lock", async () => {
+    using folder = tempFolder();
+    const store = new Store(join(folder.path, "users.json"));
+    await store.change(adding("ann"));
+    const lock = holdLock(store.path);
+    const changed = store.change(adding("bob"));
+    write(store.path, textWith("ann", "cat")); // the lock's holder, acknowledged
+    store.reload();
+    expect(usersOf(store.document)).toEqual(["ann", "cat"]);
+    lock[Symbol.dispose]();
+    await changed;
+    expect(usersOf(onDisk(store.path))).toEqual(["ann", "bob", "cat"]);
+    expect(usersOf(store.document)).toEqual(["ann", "bob", "cat"]);
+  });
+
+  test("that all fail leave what was taken up while they waited for the lock", async () => {
+    using folder = tempFolder();
+    const store = new Store(join(folder.path, "users.json"));
+    await store.change(adding("ann"));
+    const lock = holdLock(store.path);
+    const refused = store.change(adding("ann")).catch(thrown);
+    write(store.path, textWith("ann", "cat"));
+    store.reload();
+    lock[Symbol.dispose]();
+    expect(await refused).toBeInstanceOf(AccountError);
+    expect(usersOf(store.document)).toEqual(["ann", "cat"]);
+    store.reload();
+    expect(usersOf(store.document)).toEqual(["ann", "cat"]);
+  });
+
+  test("that cannot be written leave in memory what was read for them", async () => {
+    using folder = tempFolder();
+    const store = new Store(join(folder.path, "users.json"));
+    await store.change(adding("ann"));
+    using watch = watching(store);
+    const changed = watch.next("changed");
+    write(store.path, textWith("ann", "cat"));
+    const failed = store.change((draft) => {
+      adding("bob")(draft);
+      rmSync(store.path); // after it was read: what is there now cannot be replaced
+      mkdirSync(store.path);
+    });
+    expect(await failed.catch(thrown)).toMatchObject({ name: "FileError", code: "unwritable" });
+    await changed;
+    expect(usersOf(store.document)).toEqual(["ann", "cat"]);
+  });
 });
 
 describe("watching", () => {
@@ -199,6 +246,94 @@ describe("watching", () => {
     write(store.path, "");
     store.reload();
     expect(watch.seen).toEqual([]);
+  });
+});
+
+describe("a failure that passes", () => {
+  test("is not remembered: the content is taken up although the file has not changed since", async () => {
+    using folder = tempFolder();
+    const store = new Store(join(folder.path, "users.json"));
+    await store.change(adding("ann"));
+    using watch = watching(store);
+    const unreadable = watch.next("FileError");
+    chmodSync(folder.path, 0o777); // not to be trusted for a moment
+    write(store.path, textWith("ann", "cat"));
+    await unreadable;
+    expect(usersOf(store.document)).toEqual(["ann"]);
+    const changed = watch.next("changed");
+    chmodSync(folder.path, 0o700);
+    await changed;
+    expect(usersOf(store.document)).toEqual(["ann", "cat"]);
+  });
+
+  test("is told again when it comes again", async () => {
+    using folder = tempFolder();
+    const store = new Store(join(folder.path, "users.json"));
+    await store.change(adding("ann"));
+    using watch = watching(store);
+    for (let times = 1; times <= 2; times++) {
+      const unreadable = watch.next("FileError");
+      const away = `${folder.path}/away`;
+      renameSync(store.path, away);
+      await unreadable;
+      renameSync(away, store.path);
+      store.reload();
+      expect(watch.seen.filter((event) => event === "FileError")).toHaveLength(times);
+    }
+  });
+
+  test("or a damage is looked at again where that is asked for", async () => {
+    using folder = tempFolder();
+    const store = new Store(join(folder.path, "users.json"));
+    await store.change(adding("ann"));
+    using watch = watching(store);
+    write(store.path, "");
+    store.reload();
+    store.reload(true);
+    expect(watch.seen).toEqual(["FileError"]); // told once
+    write(store.path, textWith("dan"));
+    store.reload(true);
+    expect(usersOf(store.document)).toEqual(["dan"]);
+  });
+});
+
+describe("a symbolic link", () => {
+  test("that is turned to another file leads there, for reads and for changes", async () => {
+    using folder = tempFolder();
+    const at = (name: string) => join(folder.path, name);
+    mkdirSync(at("other"), { mode: 0o700 });
+    write(at("old.json"), textWith("ann"));
+    write(at("other/new.json"), textWith("cat"));
+    symlinkSync("old.json", at("users.json"));
+    const [server, command] = [new Store(at("users.json")), new Store(at("users.json"))];
+    using watch = watching(server);
+    const changed = watch.next("changed");
+    rmSync(at("users.json"));
+    symlinkSync("other/new.json", at("users.json"));
+    await changed;
+    expect(usersOf(server.document)).toEqual(["cat"]);
+    await server.change(adding("bob"));
+    await command.change(adding("dan"));
+    expect(usersOf(onDisk(at("other/new.json")))).toEqual(["bob", "cat", "dan"]);
+    expect(usersOf(onDisk(at("old.json")))).toEqual(["ann"]);
+    expect(readdirSync(at("other")).sort()).toEqual([".new.json.lock", "new.json"]);
+  });
+
+  test("that is turned while its lock is waited for leads there, too", async () => {
+    using folder = tempFolder();
+    const at = (name: string) => join(folder.path, name);
+    write(at("old.json"), textWith("ann"));
+    write(at("new.json"), textWith("cat"));
+    symlinkSync("old.json", at("users.json"));
+    const store = new Store(at("users.json"));
+    const lock = holdLock(at("old.json"));
+    const changed = store.change(adding("bob"));
+    rmSync(at("users.json"));
+    symlinkSync("new.json", at("users.json"));
+    lock[Symbol.dispose]();
+    await changed;
+    expect(usersOf(onDisk(at("new.json")))).toEqual(["bob", "cat"]);
+    expect(usersOf(onDisk(at("old.json")))).toEqual(["ann"]);
   });
 });
 

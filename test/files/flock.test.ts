@@ -4,7 +4,7 @@ import { describe, expect, spyOn, test } from "bun:test";
 import { closeSync, openSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { flock, LOCK_EXCLUSIVE_NONBLOCKING } from "../../src/libc.ts";
-import { JsonFile } from "../../src/files/json-file.ts";
+import { LockedFile } from "../../src/files/locked-file.ts";
 import { LOCK_TIMEOUT_MS } from "../../src/limits.ts";
 import { tempFolder } from "../support/folder.ts";
 
@@ -58,11 +58,11 @@ describe("a change of a locked file", () => {
   test("waits while others go ahead, and is made once the lock is released", async () => {
     using folder = tempFolder();
     using elsewhere = tempFolder();
-    const file = new JsonFile(join(folder.path, "count"));
+    const file = new LockedFile(join(folder.path, "count"));
     await file.update(count);
     const other = await holder(folder.path);
     const change = file.update(count);
-    const free = new JsonFile(join(elsewhere.path, "count"));
+    const free = new LockedFile(join(elsewhere.path, "count"));
     for (let i = 0; i < 10; i++) await free.update(count);
     expect(await other.release()).toBe("1");
     await change;
@@ -71,7 +71,7 @@ describe("a change of a locked file", () => {
 
   test("is made as soon as the holder is killed", async () => {
     using folder = tempFolder();
-    const file = new JsonFile(join(folder.path, "count"));
+    const file = new LockedFile(join(folder.path, "count"));
     const other = await holder(folder.path);
     const change = file.update(count);
     other.kill();
@@ -81,7 +81,7 @@ describe("a change of a locked file", () => {
 
   test("gives up when its time is over, and can be tried again", async () => {
     using folder = tempFolder();
-    const file = new JsonFile(join(folder.path, "count"));
+    const file = new LockedFile(join(folder.path, "count"));
     const fd = openLock(folder.path);
     flock(fd, LOCK_EXCLUSIVE_NONBLOCKING);
     const clock = spyOn(performance, "now").mockReturnValueOnce(0).mockReturnValue(LOCK_TIMEOUT_MS);
@@ -104,7 +104,7 @@ describe("a change of a locked file", () => {
 describe("nothing is lost", () => {
   test("among changes at once by one process, through one object or several", async () => {
     using folder = tempFolder();
-    const files = [1, 2].map(() => new JsonFile(join(folder.path, "count")));
+    const files = [1, 2].map(() => new LockedFile(join(folder.path, "count")));
     await Promise.all([...files, ...files, ...files].map((file) => file.update(count)));
     expect(files[0]?.read().text).toBe("6");
   });
@@ -114,8 +114,8 @@ describe("nothing is lost", () => {
     const path = join(folder.path, "count");
     writeFileSync(path, "0", { mode: 0o600 });
     const code = `
-      import { JsonFile } from "${join(import.meta.dir, "../../src/files/json-file.ts")}";
-      const file = new JsonFile(process.argv.at(-1));
+      import { LockedFile } from "${join(import.meta.dir, "../../src/files/locked-file.ts")}";
+      const file = new LockedFile(process.argv.at(-1));
       for (let i = 0; i < 25; i++) await file.update(({ text }) => String(Number(text) + 1));`;
     const processes = [1, 2, 3, 4].map(() =>
       Bun.spawn([process.execPath, "-e", code, path], { stderr: "inherit", timeout: 60_000 }),

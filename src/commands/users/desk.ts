@@ -6,6 +6,7 @@ import { Store } from "../../auth/store.ts";
 import { DataFolder } from "../../files/data-folder.ts";
 import { usageError } from "../../errors.ts";
 import { escapeJson, escapeLine } from "../../escape.ts";
+import { tokensInUse } from "../../live-sessions.ts";
 import { Flags, terminalOf } from "../flags.ts";
 import { commonFlags, type Arguments, type FlagsDef } from "../parse.ts";
 
@@ -34,7 +35,7 @@ export class Desk<Name extends string> {
     this.terminal = terminalOf(this.flags);
     const folder = new DataFolder(this.flags.text("data"));
     this.folder = folder.path;
-    this.store = new Store(folder.users);
+    this.store = new Store(folder.users, () => tokensInUse(folder.path));
   }
 
   /** The user named on the command line. @throws {ParleyError} `usage` when that can be no user. */

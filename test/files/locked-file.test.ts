@@ -3,8 +3,9 @@
 import { describe, expect, test } from "bun:test";
 import * as fs from "node:fs";
 import { join } from "node:path";
-import { JsonFile } from "../../src/files/json-file.ts";
-import { FileError, makePrivateFolder } from "../../src/files/private-file.ts";
+import { LockedFile } from "../../src/files/locked-file.ts";
+import { makePrivateFolder } from "../../src/files/create.ts";
+import { FileError } from "../../src/files/file-error.ts";
 import { tempFolder } from "../support/folder.ts";
 
 /** For `catch`: what was thrown, to be looked at. */
@@ -17,8 +18,8 @@ const NOBODY = 65_534;
 /** What another process that tries a change of 1 MB at `path` says became of it; ended if that takes a minute. */
 function changeElsewhere(path: string, shell: string): Promise<string> {
   const code = `
-    import { JsonFile } from "${join(import.meta.dir, "../../src/files/json-file.ts")}";
-    const file = new JsonFile(process.argv.at(-1));
+    import { LockedFile } from "${join(import.meta.dir, "../../src/files/locked-file.ts")}";
+    const file = new LockedFile(process.argv.at(-1));
     const told = await file.update(() => "x".repeat(1e6)).catch((e) => [e.code, e.message, e.hint].join("; "));
     console.log(told);`;
   const command = ["bash", "-c", `${shell} exec "$@"`, "bash", process.execPath, "-e", code, path];
@@ -49,7 +50,7 @@ async function unprivileged(folder: string, action: () => unknown): Promise<void
 /** The modes of file and lock after two changes. */
 async function modesUnder(umask: string): Promise<string[]> {
   using folder = tempFolder();
-  const file = new JsonFile(usersFile(folder.path));
+  const file = new LockedFile(usersFile(folder.path));
   const before = process.umask(Number.parseInt(umask, 8));
   try {
     for (const text of ["first", "second"]) await file.update(() => text);
@@ -62,7 +63,7 @@ async function modesUnder(umask: string): Promise<string[]> {
 describe("a change", () => {
   test("makes a missing file, and its stamp is the one it has from then on", async () => {
     using folder = tempFolder();
-    const file = new JsonFile(usersFile(folder.path));
+    const file = new LockedFile(usersFile(folder.path));
     expect(file.read()).toEqual({ text: null, stamp: "" });
     expect(file.stamp()).toBe("");
     const stamp = await file.update((current) => `was ${current.text}`);
@@ -84,7 +85,7 @@ describe("a change", () => {
 
   test("that throws, or has nothing to say, leaves the very file, and the next has its turn", async () => {
     using folder = tempFolder();
-    const file = new JsonFile(usersFile(folder.path, "old"));
+    const file = new LockedFile(usersFile(folder.path, "old"));
     const stamp = file.stamp();
     const refuse = () => {
       throw new RangeError("no");
@@ -98,7 +99,7 @@ describe("a change", () => {
 
   test("removes its own temporary files that killed processes left, and nothing else", async () => {
     using folder = tempFolder();
-    const file = new JsonFile(usersFile(folder.path, "old"));
+    const file = new LockedFile(usersFile(folder.path, "old"));
     const digits = "00112233aabb";
     const other = `.users.json.bak.1.${digits}.tmp`;
     const kept = [`.other.json.1.${digits}.tmp`, other, ".users.json.swp", "users.json.tmp"];
@@ -111,7 +112,7 @@ describe("a change", () => {
 
   test.skipIf(!IS_ROOT)("by root leaves the file to whom it belonged", async () => {
     using folder = tempFolder();
-    const file = new JsonFile(usersFile(folder.path, "old"));
+    const file = new LockedFile(usersFile(folder.path, "old"));
     fs.chownSync(file.path, NOBODY, NOBODY);
     await file.update(() => "new");
     expect(fs.statSync(file.path)).toMatchObject({ uid: NOBODY, gid: NOBODY });
@@ -136,20 +137,20 @@ describe("symbolic links", () => {
     if (there) usersFile(real, "old");
     fs.symlinkSync("real/users.json", join(folder.path, "inner"));
     fs.symlinkSync(join(folder.path, "inner"), join(folder.path, "outer"));
-    const file = new JsonFile(join(folder.path, "outer"));
+    const file = new LockedFile(join(folder.path, "outer"));
     expect(file.read().text).toBe(there ? "old" : null);
     await file.update(() => "new");
     expect(fs.readlinkSync(join(folder.path, "inner"))).toBe("real/users.json");
     expect(fs.readdirSync(folder.path).sort()).toEqual(["inner", "outer", "real"]);
     expect(fs.readFileSync(usersFile(real), "utf8")).toBe("new");
-    expect(file.path).toBe(join(fs.realpathSync(real), "users.json"));
+    expect(file.target).toBe(join(fs.realpathSync(real), "users.json"));
   });
 
   test("in a circle are refused", () => {
     using folder = tempFolder();
     fs.symlinkSync("users.json", usersFile(folder.path));
     const refused = expect.objectContaining({ code: "unreadable" });
-    expect(() => new JsonFile(usersFile(folder.path))).toThrow(refused);
+    expect(() => new LockedFile(usersFile(folder.path))).toThrow(refused);
   });
 });
 
@@ -167,7 +168,7 @@ describe("refused, and left alone:", () => {
 
   test("a folder", async () => {
     using folder = tempFolder();
-    const file = new JsonFile(usersFile(folder.path));
+    const file = new LockedFile(usersFile(folder.path));
     fs.mkdirSync(file.path);
     expect(await file.update(() => "{}").catch(thrown)).toMatchObject({
       code: "unreadable",
@@ -178,7 +179,7 @@ describe("refused, and left alone:", () => {
 
   test.each(["644", "620", "604", "601"])("mode %s, with the command that mends it", async (mode) => {
     using folder = tempFolder();
-    const file = new JsonFile(usersFile(folder.path, "old"));
+    const file = new LockedFile(usersFile(folder.path, "old"));
     fs.chmodSync(file.path, mode);
     const unsafe = { code: "unsafe", hint: `make it private: chmod 600 ${file.path}` };
     expect(() => file.read()).toThrow(expect.objectContaining(unsafe));
@@ -188,7 +189,7 @@ describe("refused, and left alone:", () => {
 
   test.skipIf(!IS_ROOT)("a file that belongs to another user", async () => {
     using folder = tempFolder();
-    const file = new JsonFile(usersFile(folder.path, "old"));
+    const file = new LockedFile(usersFile(folder.path, "old"));
     fs.chmodSync(file.path, 0o644);
     fs.chownSync(file.path, NOBODY - 1, NOBODY);
     await unprivileged(folder.path, () => {
@@ -199,18 +200,18 @@ describe("refused, and left alone:", () => {
 
   test("bytes that are not UTF-8", async () => {
     using folder = tempFolder();
-    const file = new JsonFile(usersFile(folder.path));
+    const file = new LockedFile(usersFile(folder.path));
     fs.writeFileSync(file.path, Uint8Array.of(0x7b, 0xff, 0x7d), { mode: 0o600 });
     expect(await file.update(() => "new").catch(thrown)).toMatchObject({ code: "corrupt" });
     expect(fs.readFileSync(file.path).toHex()).toBe("7bff7d");
   });
 
   test.each([
-    [0o000, "unreadable", "unwritable"],
+    [0o000, "unreadable", "unreadable"],
     [0o500, undefined, "unwritable"],
   ])("a folder of mode %o", async (mode, reading, writing) => {
     using folder = tempFolder();
-    const file = new JsonFile(usersFile(folder.path, "old"));
+    const file = new LockedFile(usersFile(folder.path, "old"));
     if (IS_ROOT) fs.chownSync(file.path, NOBODY, NOBODY);
     fs.chmodSync(folder.path, mode);
     await unprivileged(folder.path, async () => {
@@ -228,7 +229,7 @@ describe("refused, and left alone:", () => {
 
   test("a folder that does not exist, by its name", () => {
     using folder = tempFolder();
-    const open = () => new JsonFile(join(folder.path, "missing/users.json"));
+    const open = () => new LockedFile(join(folder.path, "missing/users.json"));
     expect(open).toThrow(new FileError("unreadable", `there is no folder ${folder.path}/missing`));
   });
 });

@@ -1,0 +1,75 @@
+// Which tokens are taken out of the store, beside those that are revoked:
+//
+//     its user is gone          at once
+//     it is dead of age         once it has been so for an hour of this process's own time: a clock that jumps ahead for
+//                               a moment takes no token away
+//     its user has too many     the least recently used, among those that no server has in a conversation
+//
+// A login never ends a conversation that goes on. Three things hold that, also with several servers on one file:
+//   - each server lists its conversations within LIVE_FILE_MS, and a token that is listed stays;
+//   - a token that was made or used within TOKEN_SETTLE_MS stays, since it may not be listed yet;
+//   - a login with a token of a user who has too many writes down that it was used before it is let in (`crowdedUsers`).
+
+import { DEAD_TOKEN_MS, MAX_TOKENS_PER_USER, TOKEN_SETTLE_MS } from "../limits.ts";
+import { isAlive, revokeTokens } from "./accounts.ts";
+import type { Document, Token } from "./document.ts";
+
+/** Ids of the tokens that servers have in a conversation; undefined when that cannot be known now. */
+export type TokensInUse = () => ReadonlySet<string> | undefined;
+
+export class TokenPruner {
+  readonly #inUse: TokensInUse;
+  /** When each dead token was first seen dead, by `performance.now`. */
+  #deadSince = new Map<string, number>();
+
+  constructor(inUse: TokensInUse) {
+    this.#inUse = inUse;
+  }
+
+  /** Takes out of `draft` what can go. @param now by the wall clock. @param monotonic by `performance.now`. */
+  prune(draft: Document, now: number, monotonic: number): void {
+    revokeTokens(draft, (token) => !draft.users.has(token.user));
+    this.#pruneDead(draft, now, monotonic);
+    this.#pruneCrowded(draft, now);
+  }
+
+  #pruneDead(draft: Document, now: number, monotonic: number): void {
+    const deadSince = new Map<string, number>();
+    for (const [id, token] of draft.tokens) {
+      if (!isAlive(token, now)) deadSince.set(id, this.#deadSince.get(id) ?? monotonic);
+    }
+    this.#deadSince = deadSince;
+    revokeTokens(draft, (_, id) => monotonic - (deadSince.get(id) ?? Infinity) >= DEAD_TOKEN_MS);
+  }
+
+  #pruneCrowded(draft: Document, now: number): void {
+    const crowds = crowdedUsers(draft);
+    const inUse = crowds.size === 0 ? undefined : this.#inUse();
+    if (inUse === undefined) return;
+    const isIdle = ([id, { user, created, used }]: [string, Token]) =>
+      crowds.has(user) &&
+      !inUse.has(id) &&
+      now - Math.max(Date.parse(created), Date.parse(used)) >= TOKEN_SETTLE_MS;
+    const idle = [...draft.tokens].filter(isIdle);
+    // The most recently used first: of each user so many stay.
+    idle.sort(([, x], [, y]) => Date.parse(y.used) - Date.parse(x.used));
+    const kept = new Map<string, number>();
+    for (const [id, { user }] of idle) {
+      const before = kept.get(user) ?? 0;
+      if (before < MAX_TOKENS_PER_USER) kept.set(user, before + 1);
+      else draft.tokens.delete(id);
+    }
+  }
+}
+
+/** The users of whom a token may be taken away, since they have more than {@link MAX_TOKENS_PER_USER}. */
+export function crowdedUsers(document: Readonly<Document>): ReadonlySet<string> {
+  const counts = new Map<string, number>();
+  const crowded = new Set<string>();
+  for (const { user } of document.tokens.values()) {
+    const count = (counts.get(user) ?? 0) + 1;
+    counts.set(user, count);
+    if (count > MAX_TOKENS_PER_USER) crowded.add(user);
+  }
+  return crowded;
+}

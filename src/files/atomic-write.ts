@@ -1,0 +1,137 @@
+// Replacing a file whole: a process that is killed at any point leaves the old file or the new one, and at most one
+// temporary file, which the next change of the same file removes.
+//
+//     create .NAME.PID.RANDOM.tmp → write → fsync → rename → fsync of the folder
+//
+// Only files/locked-file.ts calls this, and holds the file's lock meanwhile.
+
+import { randomBytes } from "node:crypto";
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  fsync,
+  openSync,
+  readdirSync,
+  renameSync,
+  unlinkSync,
+  writeSync,
+} from "node:fs";
+import { basename, dirname, join } from "node:path";
+import { promisify } from "node:util";
+import { systemCode } from "../errors.ts";
+import { createFile, keepAccess } from "./create.ts";
+import { FileError, unwritable, whyRefused } from "./file-error.ts";
+import { stampOf } from "./private-file.ts";
+
+/** What follows the name in that of a temporary file: process id and random digits. */
+const TEMPORARY = /^\d+\.[0-9a-f]{12}\.tmp$/;
+/** The slow part of a change, off the event loop. */
+const sync = promisify(fsync);
+
+/**
+ * Puts a file of mode 0600 that holds `text` in the place of `path`; its stamp. Durable when this resolves.
+ *
+ * @param path absolute, no symbolic link.
+ * @throws {FileError} `unwritable`: the old file is untouched, unless the message says that only the disk's confirmation
+ *   is missing.
+ */
+export async function replaceFile(path: string, text: string): Promise<string> {
+  const temporary = temporaryFor(path);
+  let fd: number | undefined;
+  let folder: number | undefined;
+  try {
+    try {
+      folder = openSync(dirname(path), constants.O_RDONLY);
+      fd = await createTemporary(temporary, path, text);
+      renameSync(temporary, path);
+    } catch (error) {
+      if (fd !== undefined) removeIfThere(temporary);
+      throw unwritable(path, error);
+    }
+    try {
+      // Of this very file, not of what may have taken its place by now; a rename changes a file's times.
+      const stamp = stampOf(fstatSync(fd, { bigint: true }));
+      await syncFolder(folder);
+      return stamp;
+    } catch (error) {
+      const message = `${path} was changed, but the disk does not confirm it: ${whyRefused(error)}`;
+      throw new FileError("unwritable", message, { cause: error });
+    }
+  } finally {
+    if (fd !== undefined) closeSync(fd);
+    if (folder !== undefined) closeSync(folder);
+  }
+}
+
+/**
+ * Writes `text` to the disk beside `path`, and removes it again: is there room, and permission?
+ *
+ * @throws {FileError} `unwritable`.
+ */
+export async function tryToWrite(path: string, text: string): Promise<void> {
+  const temporary = temporaryFor(path);
+  try {
+    closeSync(await createTemporary(temporary, path, text));
+    unlinkSync(temporary);
+  } catch (error) {
+    throw unwritable(path, error);
+  }
+}
+
+/** Removes temporary files of killed processes. Under the lock of `path` every one is an orphan. */
+export function removeOrphans(path: string): void {
+  const prefix = `.${basename(path)}.`;
+  for (const name of readdirSync(dirname(path))) {
+    if (!name.startsWith(prefix) || !TEMPORARY.test(name.slice(prefix.length))) continue;
+    removeIfThere(join(dirname(path), name));
+  }
+}
+
+function temporaryFor(path: string): string {
+  const random = randomBytes(6).toString("hex");
+  return join(dirname(path), `.${basename(path)}.${process.pid}.${random}.tmp`);
+}
+
+/** The descriptor of a whole, durable file at `temporary`; removed again when anything fails. */
+async function createTemporary(temporary: string, path: string, text: string): Promise<number> {
+  const fd = createFile(temporary, constants.O_WRONLY, 0o600);
+  try {
+    keepAccess(path, fd);
+    writeFully(fd, Buffer.from(text));
+    await sync(fd);
+    return fd;
+  } catch (error) {
+    closeSync(fd);
+    removeIfThere(temporary);
+    throw error;
+  }
+}
+
+/** Some file systems cannot sync a folder, and say so: their renames are as durable as they get. */
+async function syncFolder(fd: number): Promise<void> {
+  try {
+    await sync(fd);
+  } catch (error) {
+    const code = systemCode(error);
+    if (code !== "EINVAL" && code !== "ENOTSUP" && code !== "EOPNOTSUPP") throw error;
+  }
+}
+
+/** Removes the file at `path`, if there is one. */
+export function removeIfThere(path: string): void {
+  try {
+    unlinkSync(path);
+  } catch (error) {
+    if (systemCode(error) !== "ENOENT") throw error;
+  }
+}
+
+/** Writes all of `bytes`. A write may take only a part, on a pipe or a nearly full disk. */
+export function writeFully(fd: number, bytes: Uint8Array): void {
+  for (let offset = 0; offset < bytes.length;) {
+    const written = writeSync(fd, bytes, offset, bytes.length - offset);
+    if (written <= 0) throw new Error("EIO: nothing was written");
+    offset += written;
+  }
+}

@@ -1,0 +1,49 @@
+// What can be wrong with a file, in words that say what to do.
+
+import { ParleyError, reasonOf, systemCode } from "../errors.ts";
+import { mountAt } from "../os/mounts.ts";
+
+/**
+ * `corrupt`: the content is not what it should be; it was left as it is. `unsafe`: another user could read or change the
+ * file. `locked`: another process holds its lock. `unwritable`, `unreadable`: the system refused.
+ */
+export type FileErrorCode = "corrupt" | "unsafe" | "locked" | "unwritable" | "unreadable";
+
+export class FileError extends ParleyError<FileErrorCode> {
+  override name = "FileError";
+}
+
+const REASONS: Readonly<Record<string, string>> = {
+  ENOSPC: "the disk is full",
+  EDQUOT: "the disk quota is used up",
+  EROFS: "the file system is read-only",
+  EMFILE: "this process has no file descriptor left (EMFILE)",
+  ENFILE: "the system has no file descriptor left (ENFILE)",
+};
+
+/** Why the system refused, in words where there are some, else by its code. */
+export function whyRefused(error: unknown): string {
+  return REASONS[systemCode(error) ?? ""] ?? reasonOf(error);
+}
+
+/** The failure to read `path`. */
+export function unreadable(path: string, error: unknown): FileError {
+  return new FileError("unreadable", `cannot read ${path}: ${whyRefused(error)}`, { cause: error });
+}
+
+/** The failure to write `path`, which is as it was before. */
+export function unwritable(path: string, error: unknown): FileError {
+  const mount = systemCode(error) === "EBUSY" ? mountAt(path) : undefined;
+  if (mount !== undefined) return mountedAlone(path, mount);
+  return new FileError("unwritable", `cannot write ${path}: ${whyRefused(error)}`, {
+    hint: "the file is as it was before",
+    cause: error,
+  });
+}
+
+/** A file that is mounted as such can be read and never replaced. @param source where the mount comes from. */
+export function mountedAlone(path: string, source: string): FileError {
+  return new FileError("unwritable", `cannot write ${path}: it is mounted as a single file, from ${source}`, {
+    hint: "parley replaces its files whole, and a mount cannot be replaced: mount the folder instead",
+  });
+}
