@@ -34,9 +34,10 @@ export class Peer implements Disposable {
     );
   }
 
-  static connect(port: number): Promise<Peer> {
+  /** @param localAddress where it comes from: any address of 127.0.0.0/8. */
+  static connect(port: number, localAddress = "127.0.0.1"): Promise<Peer> {
     return new Promise((resolve, reject) => {
-      const socket = connect({ port, host: "127.0.0.1", allowHalfOpen: true, noDelay: true });
+      const socket = connect({ port, host: "127.0.0.1", localAddress, allowHalfOpen: true, noDelay: true });
       socket.once("error", reject);
       socket.once("connect", () => resolve(new Peer(socket)));
     });
