@@ -1,6 +1,6 @@
 // What answers: a built-in service, a handler file, or a program. Exactly one of them.
 
-import { closeSync, constants, existsSync, readFileSync, watch, type FSWatcher } from "node:fs";
+import { closeSync, constants, existsSync, readFileSync } from "node:fs";
 import { basename, dirname, extname, join, resolve } from "node:path";
 import { messageOf, ParleyError, systemCode, usageError } from "../errors.ts";
 import { removeIfThere, writeFully } from "../files/atomic-write.ts";
@@ -84,26 +84,16 @@ export async function reloadHandler(handler: Handler, log: Logger, terminal: Ter
 
 /** Calls `reload` once the files of `handler` have changed and rested; returns how to stop that. */
 export function watchHandler(handler: Handler, reload: () => Promise<void>): () => void {
-  let timer: Timer | undefined;
-  const watchers = new Map<string, FSWatcher>();
-  // Folders, not files: editors replace a file when they save it, and that ends a watch on it. What a broken text imports
-  // is not known, so that every module of such a folder counts.
-  const look = () => {
-    for (const folder of [handler.path, ...handler.files].map((file) => dirname(file))) {
-      if (watchers.has(folder)) continue;
-      const watcher = watch(folder, (_, name) => {
-        if (name !== null && !/\.(?:[cm]?[jt]sx?|json)$/.test(name)) return;
-        clearTimeout(timer);
-        timer = setTimeout(() => void reload().then(look), RELOAD_QUIET_MS);
-      });
-      watchers.set(folder, watcher);
-    }
-  };
-  look();
-  return () => {
-    clearTimeout(timer);
-    for (const watcher of watchers.values()) watcher.close();
-  };
+  // Looked at, not watched: a watch is lost with its folder, and there may be none left. Whoever saves writes more than
+  // once, hence only what has been the same twice is loaded.
+  let last = handler.versions;
+  const timer = setInterval(() => {
+    const now = handler.versions;
+    const hasRested = Bun.deepEquals(now, last);
+    last = now;
+    if (hasRested && !Bun.deepEquals(now, handler.loaded)) void reload();
+  }, RELOAD_QUIET_MS);
+  return () => clearInterval(timer);
 }
 
 /** `--init`: a handler to begin with, and the types for an editor, beside each other. @throws {ParleyError} `failed`. */

@@ -4,13 +4,15 @@
 // A module that does not load leaves the old code at work. What its hooks throw ends their own conversation, and the log
 // says where in the user's file it happened.
 
-import { existsSync, statSync } from "node:fs";
-import { resolve, sep } from "node:path";
-import { ParleyError } from "../errors.ts";
+import { statSync, type Stats } from "node:fs";
+import { resolve } from "node:path";
+import { ParleyError, reasonOf, systemCode } from "../errors.ts";
 import { shellQuote } from "../shell-quote.ts";
-import { firstLine, frameOf, isOwn, placeOf } from "./handler-fault.ts";
+import { firstLine, frameOf, placeOf } from "./handler-fault.ts";
+import { importAnew, inspect, versionsOf, type Versions } from "./handler-modules.ts";
 import { ConversationOver, type Conversation, type Service } from "./service.ts";
 
+/** `unusable`: the module does not load, or is none. `threw`: a hook did. `hint` holds the lines of code around it. */
 /** `unusable`: the module does not load, or is none. `threw`: a hook did. `hint` holds the lines of code around it. */
 export class HandlerError extends ParleyError<"unusable" | "threw"> {
   override name = "HandlerError";
@@ -19,37 +21,81 @@ export class HandlerError extends ParleyError<"unusable" | "threw"> {
 export class Handler implements Service {
   /** Absolute. */
   readonly path: string;
-  #hooks: Service;
-  #loading: Promise<void> = Promise.resolve();
-  /** The user's files that were loaded last: this one, and what it imports. */
-  files: readonly string[];
+  #hooks: Service | undefined;
+  /** Loads that were begun, and the number of the one whose hooks are at work. */
+  #begun = 0;
+  #adopted = 0;
+  /** The files that it is made of, or would be, as they were before the last load began. */
+  #files: Versions = new Map();
 
-  private constructor(path: string, hooks: Service) {
+  private constructor(path: string) {
     this.path = path;
-    this.#hooks = hooks;
-    this.files = ownFiles();
   }
 
   /** @throws {HandlerError} `unusable`. */
   static async load(file: string): Promise<Handler> {
-    const path = resolve(file);
-    return new Handler(path, await importHooks(path));
+    const handler = new Handler(resolve(file));
+    await handler.reload();
+    return handler;
   }
 
-  /** Takes up what the file says now. @throws {HandlerError} `unusable`; then everything is as before. */
-  reload(): Promise<void> {
-    // One after the other: a slow load of an older text must not come last.
-    const loading = this.#loading.then(async () => {
-      this.#hooks = await importHooks(this.path);
-      this.files = ownFiles();
-    });
-    this.#loading = loading.catch(() => undefined);
-    return loading;
+  /**
+   * Takes up what the file says now; one that takes longer to load than a later one is not taken up any more.
+   *
+   * @throws {HandlerError} `unusable`; then everything is as before.
+   */
+  async reload(): Promise<void> {
+    const number = ++this.#begun;
+    const known = this.versions;
+    this.#files = known;
+    checkFile(this.path);
+    const { files, flaw } = await inspect(this.path);
+    // Of one that is whole, files that it is no longer made of are forgotten.
+    const isOfNow = (file: string) => files.length === 0 || flaw !== undefined || files.includes(file);
+    this.#note(
+      number,
+      [...known].filter(([file]) => isOfNow(file)),
+      files,
+    );
+    const loaded =
+      flaw === undefined ? await importAnew(this.path, this.#files.keys()) : { failure: flaw, files };
+    if (number < this.#adopted) return;
+    if ("failure" in loaded) {
+      this.#note(number, this.#files, loaded.files);
+      throw unusable(this.path, loaded.failure);
+    }
+    const hooks = hooksOf(loaded.module["default"]);
+    if (hooks === undefined) {
+      throw new HandlerError("unusable", `${this.path} has no message hook as its default export`, {
+        hint: "export default { message(session, payload) { session.send(payload) } }, or the function alone",
+      });
+    }
+    this.#adopted = number;
+    this.#hooks = hooks;
+  }
+
+  #note(number: number, known: Iterable<[string, string]>, more: Iterable<string>): void {
+    if (number === this.#begun) this.#files = new Map([...versionsOf(more), ...known]);
+  }
+
+  /** The files that it is made of, or would be, as they are now. */
+  get versions(): Versions {
+    return versionsOf(new Set([this.path, ...this.#files.keys()]));
+  }
+
+  /** Those files as they were when it was loaded last, or could not be. */
+  get loaded(): Versions {
+    return this.#files;
+  }
+
+  get #now(): Service {
+    if (this.#hooks === undefined) throw new TypeError("the handler was not loaded");
+    return this.#hooks;
   }
 
   open(session: Conversation): void | Promise<void> {
     try {
-      return this.#watch(this.#hooks.open?.(session));
+      return this.#watch(this.#now.open?.(session));
     } catch (error) {
       throw asHandlerError(error, this.path);
     }
@@ -57,7 +103,7 @@ export class Handler implements Service {
 
   message(session: Conversation, payload: Uint8Array): void | Promise<void> {
     try {
-      const pending = this.#hooks.message(session, payload);
+      const pending = this.#now.message(session, payload);
       return pending === undefined ? undefined : this.#watch(pending);
     } catch (error) {
       throw asHandlerError(error, this.path);
@@ -65,9 +111,9 @@ export class Handler implements Service {
   }
 
   end(session: Conversation): void | Promise<void> {
-    if (this.#hooks.end === undefined) return session.finish();
+    if (this.#now.end === undefined) return session.finish();
     try {
-      return this.#watch(this.#hooks.end(session));
+      return this.#watch(this.#now.end(session));
     } catch (error) {
       throw asHandlerError(error, this.path);
     }
@@ -75,7 +121,7 @@ export class Handler implements Service {
 
   close(session: Conversation): void | Promise<void> {
     try {
-      return this.#watch(this.#hooks.close?.(session));
+      return this.#watch(this.#now.close?.(session));
     } catch (error) {
       throw asHandlerError(error, this.path);
     }
@@ -93,46 +139,30 @@ export class Handler implements Service {
   }
 }
 
-/** What is loaded of the user's own: neither the executable's modules nor packages. */
-function ownFiles(): string[] {
-  return Object.keys(require.cache).filter(
-    (file) => isOwn(file) && !file.includes(`${sep}node_modules${sep}`),
-  );
-}
-
 /** Of what is no file Bun only says that it cannot find it, under a name that means nothing to anybody. */
 function checkFile(path: string): void {
-  if (!existsSync(path)) {
-    throw new HandlerError("unusable", `there is no file ${path}`, {
-      hint: `write a first one with: parley serve --init ${shellQuote(path)}`,
-    });
+  let stats: Stats;
+  try {
+    stats = statSync(path);
+  } catch (error) {
+    const isMissing = systemCode(error) === "ENOENT";
+    throw new HandlerError(
+      "unusable",
+      isMissing ? `there is no file ${path}` : `cannot read ${path}: ${reasonOf(error)}`,
+      { hint: isMissing ? `write a first one with: parley serve --init ${shellQuote(path)}` : undefined },
+    );
   }
-  if (statSync(path).isFile()) return;
+  if (stats.isFile()) return;
   throw new HandlerError("unusable", `${path} is not a plain file`, {
     hint: "a handler is a file of TypeScript or JavaScript",
   });
 }
 
-let loads = 0;
-
-async function importHooks(path: string): Promise<Service> {
-  checkFile(path);
-  // Bun's `require.cache` holds ES modules too: forgetting them is what makes `import` read the files again (measured).
-  for (const file of ownFiles()) delete require.cache[file];
-  let module: Record<string, unknown>;
-  try {
-    // A name of its own each time: Bun keeps a module that failed under its name for ever (measured).
-    module = (await import(`${path}?load=${++loads}`)) as Record<string, unknown>;
-  } catch (error) {
-    throw new HandlerError("unusable", `${placeOf(error, path) ?? path} does not load: ${firstLine(error)}`, {
-      hint: frameOf(error),
-      cause: error,
-    });
-  }
-  const hooks = hooksOf(module["default"]);
-  if (hooks !== undefined) return hooks;
-  throw new HandlerError("unusable", `${path} has no message hook as its default export`, {
-    hint: "export default { message(session, payload) { session.send(payload) } }, or the function alone",
+function unusable(path: string, failure: unknown): HandlerError {
+  const place = placeOf(failure, path) ?? path;
+  return new HandlerError("unusable", `${place} does not load: ${firstLine(failure)}`, {
+    hint: frameOf(failure),
+    cause: failure,
   });
 }
 

@@ -1,6 +1,6 @@
 // parley serve --handler: reload by SIGHUP and --watch, --check, --init, and files that cannot be used.
 
-import { mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { afterEach, beforeEach, expect, setDefaultTimeout, test } from "bun:test";
 import { HANDLER_TYPES } from "../../src/services/handler-template.ts";
@@ -103,6 +103,24 @@ test("--watch notices files of a folder that the new code is the first to import
   await hears(peer, "one");
   save("lib/mark.ts", "export const mark = 'two';");
   await hears(peer, "two");
+  await server.stop();
+});
+
+test("--watch goes on where the folder of an import is taken away and made anew, and minds nothing else", async () => {
+  mkdirSync(join(folder.path, "lib"));
+  write("lib/mark.ts", "export const mark = 'one';");
+  write("greet.ts", "import { mark } from './lib/mark.ts'; export default (s) => s.send(mark);");
+  await using server = await greet("--watch");
+  using peer = await Peer.connect(server.port);
+  await peer.enter();
+  await hears(peer, "one");
+  for (const mark of ["two", "three"]) {
+    write("scores.json", `{"ann":"${mark}"}`); // what the handler itself might write
+    rmSync(join(folder.path, "lib"), { recursive: true });
+    mkdirSync(join(folder.path, "lib"));
+    write("lib/mark.ts", `export const mark = '${mark}';`);
+    await hears(peer, mark);
+  }
   await server.stop();
 });
 

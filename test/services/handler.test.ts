@@ -1,7 +1,7 @@
 // A handler file as a service: its forms, what holds it back, what it throws, and how it is loaded again.
 
 import { execFileSync } from "node:child_process";
-import { mkdirSync, renameSync, writeFileSync } from "node:fs";
+import { mkdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { afterEach, beforeEach, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { Handler } from "../../src/services/handler.ts";
@@ -323,6 +323,57 @@ describe("loaded again", () => {
       expect((await converse(server, [""])).texts).toEqual(["new"]);
     },
   );
+
+  test.each([
+    ["does not compile", "export const mark = ;"],
+    ["lacks what is asked of it", "export const other = 1;"],
+    ["throws while it loads", "throw new Error('x'); export const mark = 1;"],
+    ["rejects while it loads", "await Promise.reject(new Error('x')); export const mark = 1;"],
+    ["is not there", undefined],
+  ])("an import that %s for a moment is taken up once it is right again", async (_, text) => {
+    const good = (mark: string) => write("lib/mark.ts", `export const mark = '${mark}';`);
+    good("old");
+    await using server = await serveHandler(
+      "import { mark } from './lib/mark.ts'; export default (s) => s.send(mark);",
+    );
+    for (const mark of ["new", "newer"]) {
+      if (text === undefined) rmSync(join(folder.path, "lib/mark.ts"));
+      else write("lib/mark.ts", text);
+      for (let times = 0; times < 2; times++) {
+        expect(await server.handler.reload().catch((error: unknown) => error)).toMatchObject({
+          code: "unusable",
+        });
+      }
+      good(mark);
+      expect(server.handler.versions).not.toEqual(server.handler.loaded);
+      await server.handler.reload();
+      expect(server.handler.versions).toEqual(server.handler.loaded);
+      expect((await converse(server, [""])).texts).toEqual([mark]);
+    }
+  });
+
+  test("data that is broken for a moment is taken up once it is right again", async () => {
+    write("data.json", '{"mark":"old"}');
+    await using server = await serveHandler(
+      "import data from './data.json'; export default (s) => s.send(data.mark);",
+    );
+    write("data.json", '{"mark":');
+    expect(await server.handler.reload().catch((error: unknown) => error)).toMatchObject({
+      code: "unusable",
+    });
+    write("data.json", '{"mark":"new"}');
+    await server.handler.reload();
+    expect((await converse(server, [""])).texts).toEqual(["new"]);
+  });
+
+  test("one whose top level never settles holds up no later one", async () => {
+    await using server = await serveHandler(saying("old"));
+    write("greet.ts", `await new Promise(() => {});\n${saying("never")}`);
+    void server.handler.reload();
+    write("greet.ts", saying("new"));
+    await server.handler.reload();
+    expect((await converse(server, [""])).texts).toEqual(["new"]);
+  });
 
   test("the last one asked for wins, although one before takes longer to load", async () => {
     await using server = await serveHandler(saying("old"));
