@@ -97,6 +97,8 @@ export interface Trust {
 const SHORT_WAIT_SECONDS = 2;
 /** A server that has not asked for the key after so long, in milliseconds, perhaps never will. */
 const CHALLENGE_DUE_MS = 900;
+/** A server that could not be connected to for these reasons may only not be up yet, or its network. */
+const MAY_COME: readonly string[] = ["refused", "unreachable", "timeout"];
 /** Between two dials while waiting for a server. */
 const WAIT_STEP_MS = 100;
 
@@ -301,8 +303,8 @@ async function dialPatiently(options: ClientOptions, giveUpAt: number): Promise<
       options.onDial?.();
       return await dialOnce(options);
     } catch (error) {
-      if (!(error instanceof DialError) || error.code !== "refused" || performance.now() >= giveUpAt)
-        throw error;
+      const mayCome = error instanceof DialError && MAY_COME.includes(error.code);
+      if (!mayCome || performance.now() >= giveUpAt) throw error;
     }
     if (!told) options.onWait?.();
     told = true;

@@ -1,14 +1,19 @@
 // File descriptors: each connection is one, and there are only so many.
 
 import { readdirSync, readFileSync } from "node:fs";
+import { systemCode } from "./errors.ts";
+
+/** What a process may have at least, on any Linux that serves: assumed where there is none left to look with. */
+const FEWEST_DESCRIPTORS = 1024;
 
 /** How many this process may have, by its soft limit; undefined where that cannot be known. */
 export function maxDescriptors(): number | undefined {
   try {
     const soft = /^Max open files\s+(\d+)/m.exec(readFileSync("/proc/self/limits", "utf8"))?.[1];
     return soft === undefined ? undefined : Number(soft);
-  } catch {
-    return undefined; // no /proc: not Linux, where limits are far higher than any default here
+  } catch (error) {
+    if (systemCode(error) === "ENOENT") return undefined; // no /proc: not Linux
+    return FEWEST_DESCRIPTORS; // none is left to look with
   }
 }
 
@@ -16,7 +21,7 @@ export function maxDescriptors(): number | undefined {
 export function openDescriptors(): number | undefined {
   try {
     return readdirSync("/proc/self/fd").length;
-  } catch {
-    return undefined;
+  } catch (error) {
+    return systemCode(error) === "EMFILE" ? maxDescriptors() : undefined;
   }
 }

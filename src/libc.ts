@@ -57,10 +57,16 @@ export interface Group {
   members: string[];
 }
 
-/** The group of that number; undefined when it has no name. */
+/** The group of that number; undefined when it has no name. @throws {SystemError} when that cannot be found out now. */
 export function groupOf(gid: number): Group | undefined {
-  const entry = pointerCall("getgrgid", ["u32"])(gid); // struct group: gr_name, gr_passwd, gr_gid, gr_mem
-  if (entry === null) return undefined;
+  const find = pointerCall("getgrgid", ["u32"]);
+  const errno = errnoLocation();
+  const entry = find(gid); // struct group: gr_name, gr_passwd, gr_gid, gr_mem
+  if (entry === null) {
+    const error = new SystemError("getgrgid", read.i32(errno, 0)); // of one that is not there it says nothing
+    if (["EMFILE", "ENFILE", "ENOMEM", "EIO"].includes(error.code)) throw error;
+    return undefined;
+  }
   const members: string[] = [];
   const list = read.ptr(entry, 3 * POINTER_BYTES) as Pointer;
   for (let at = 0; ; at += POINTER_BYTES) {

@@ -169,6 +169,10 @@ const NOTHING = Buffer.alloc(0);
 const MAX_BEHIND_BYTES = 1024 * 1024;
 /** … and when it is asked again, in milliseconds. */
 const BEHIND_MS = 20;
+/** Between two tries to open a file anew that could not be opened, in milliseconds. */
+const REOPEN_MS = 1000;
+/** What says that there is no room for more, and may be over with the next write. Any other failure is the file's own. */
+const NO_ROOM = new Set(["ENOSPC", "EDQUOT", "EFBIG", "EAGAIN"]);
 
 class AppendFile {
   readonly #path: string;
@@ -184,6 +188,8 @@ class AppendFile {
   #told = 0;
   /** Does the file end in the middle of a line? */
   #torn = false;
+  /** When the path is to be opened anew, by `performance.now`: that was asked for and failed, or the file fails. */
+  #reopenAt = Infinity;
 
   constructor(
     path: string,
@@ -203,6 +209,7 @@ class AppendFile {
 
   /** @param isLast what a pipe has no room for now is lost. */
   #write(isLast = false): void {
+    this.#reopenIfDue();
     this.#collect();
     if (this.#fd === undefined || this.#bytes.length === 0) return;
     clearTimeout(this.#retry);
@@ -220,6 +227,7 @@ class AppendFile {
         return;
       }
       this.#dropBytes(reason, written > 0 && bytes[written - 1] !== NEWLINE);
+      if (!NO_ROOM.has(reason)) this.#reopenAt = Math.min(this.#reopenAt, performance.now() + REOPEN_MS);
     }
   }
 
@@ -255,18 +263,42 @@ class AppendFile {
     this.#lost += lines;
   }
 
+  /** @throws {ParleyError} `failed`: the old file goes on, and the path is tried again with later lines. */
   reopen(): void {
-    const fd = openForAppending(this.#path);
     try {
-      this.close();
-    } finally {
-      this.#fd = fd;
-      this.#torn = false;
+      const fd = openForAppending(this.#path);
+      this.#write(true); // what was said before belongs to the old file
+      this.#replace(fd);
+    } catch (error) {
+      this.#reopenAt = performance.now() + REOPEN_MS;
+      throw error;
     }
+  }
+
+  #reopenIfDue(): void {
+    if (performance.now() < this.#reopenAt) return;
+    this.#reopenAt = performance.now() + REOPEN_MS;
+    try {
+      this.#replace(openForAppending(this.#path));
+    } catch (error) {
+      if (!(error instanceof ParleyError)) throw error; // that it cannot be opened was said when it began
+    }
+  }
+
+  #replace(fd: number): void {
+    this.#closeFile();
+    this.#fd = fd;
+    this.#torn = false;
+    this.#reopenAt = Infinity;
   }
 
   close(): void {
     this.#write(true);
+    this.#closeFile();
+    this.#reopenAt = Infinity;
+  }
+
+  #closeFile(): void {
     if (this.#fd === undefined) return;
     const fd = this.#fd;
     this.#fd = undefined; // what comes later has nowhere to go
@@ -274,7 +306,8 @@ class AppendFile {
       fsyncSync(fd);
     } catch (error) {
       // /dev/null, pipes and terminals cannot be synced, and need not be.
-      if (systemCode(error) !== "EINVAL" && systemCode(error) !== "ENOTSUP") throw error;
+      const reason = reasonOf(error);
+      if (reason !== "EINVAL" && reason !== "ENOTSUP") this.#onLoss?.(reason);
     } finally {
       if (fd > 2) closeSync(fd);
     }

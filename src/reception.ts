@@ -181,6 +181,7 @@ export class Reception {
 
   #seat(connection: Connection, { user }: Identity): void {
     if (user === null) return;
+    this.release(connection); // of a login before this one, which came to nothing
     const { maxPerUser } = this.#options;
     if ((this.#seatsOf.get(user) ?? 0) >= maxPerUser) {
       const have = maxPerUser === 1 ? "a conversation" : `${maxPerUser} conversations`;

@@ -2,7 +2,7 @@
 //
 //     add → (fellAsleep → find → resumed)* → remove
 
-import { whyEnded } from "./auth/identity.ts";
+import { renewIdentity, whyEnded } from "./auth/identity.ts";
 import type { Store } from "./auth/store.ts";
 import type { Arrival } from "./handshake/welcome.ts";
 import { MAX_SLEEPING_BYTES } from "./limits.ts";
@@ -142,6 +142,7 @@ export class Sessions implements Iterable<Session> {
 
   #recheck(session: Session): void {
     const { store } = this.#options;
+    if (store !== undefined) renewIdentity(store.document, session.arrival);
     const ending = store === undefined ? undefined : whyEnded(store.document, session.arrival, Date.now());
     if (ending !== undefined) session.sayBye(ending.code, ending.message);
   }

@@ -8,7 +8,7 @@
 
 import { closeSync, openSync, readFileSync } from "node:fs";
 import { styleText } from "node:util";
-import { ParleyError, reasonOf, usageError } from "./errors.ts";
+import { ParleyError, reasonOf, systemCode, usageError } from "./errors.ts";
 import { escapeLine } from "./escape.ts";
 
 /** Ctrl-C, as a terminal in raw mode sends it. */
@@ -55,8 +55,9 @@ export class Terminal {
     try {
       closeSync(openSync("/dev/tty", "r"));
       return false;
-    } catch {
-      return true;
+    } catch (error) {
+      // tty(4) of one that is gone; short of descriptors, for one, nothing is known.
+      return systemCode(error) === "ENXIO" || systemCode(error) === "EIO";
     }
   }
 

@@ -1,7 +1,7 @@
 // What a login comes to: an identity, or a LoginError; and how long an identity holds.
 
 import { ParleyError } from "../errors.ts";
-import { credentialStamp } from "./accounts.ts";
+import { aliveUntil, credentialStamp } from "./accounts.ts";
 import type { Document } from "./document.ts";
 
 /** Codes that cost an attempt (`session_gone` does not), and five that end the connection: `busy`, `rationed`, `unavailable`, `disabled`, `gone`. */
@@ -44,6 +44,12 @@ export interface Identity {
   tokenUntil?: number;
   /** A new token, to be sent to the client. */
   newToken?: { text: string; expires: string };
+}
+
+/** Takes note of how long the token behind `identity` lives by now: whoever uses it prolongs its life. */
+export function renewIdentity(document: Readonly<Document>, identity: Identity): void {
+  const token = identity.tokenId === undefined ? undefined : document.tokens.get(identity.tokenId);
+  if (token !== undefined) identity.tokenUntil = aliveUntil(token);
 }
 
 /**

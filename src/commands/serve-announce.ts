@@ -3,6 +3,7 @@
 import { statSync, writeFileSync } from "node:fs";
 import { hostname, networkInterfaces } from "node:os";
 import { resolve } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import { formatAddress } from "../address.ts";
 import { ParleyError, reasonOf } from "../errors.ts";
 import { FileError } from "../files/file-error.ts";
@@ -53,7 +54,7 @@ export async function announce(
   const portFile = flags.text("port-file");
   if (portFile !== undefined) await writePortFile(portFile, port);
   process.stdout.write(`${ready}\n`);
-  tellManager(`READY=1\nSTATUS=listening on ${address}`, terminal);
+  void tellReady(address, terminal);
   const talk = `talk to it: ${programName()} ${connectCommand(server, context, flags)}`;
   if (terminal.isWatched) {
     const who = {
@@ -131,6 +132,20 @@ function isPlain(path: string): boolean {
 /** Could the port file be written? @throws {FileError} `unwritable`. */
 export async function tryPortFile(path: string): Promise<void> {
   if (isPlain(path)) await new LockedFile(path).tryToWrite();
+}
+
+/** Between two tries to reach the service manager, and the most of them: a busy one's queue may be full for a moment. */
+const READY_PAUSE_MS = 100;
+const READY_TRIES = 50;
+
+/** Tells the service manager that the server is ready; without that it would end it again. */
+async function tellReady(address: string, terminal: Terminal): Promise<void> {
+  const state = `READY=1\nSTATUS=listening on ${address}`;
+  for (let tries = 1; tries < READY_TRIES; tries++) {
+    if (notify(state, process.env)) return;
+    await delay(READY_PAUSE_MS);
+  }
+  tellManager(state, terminal);
 }
 
 /** Tells the service manager, where there is one. */

@@ -71,6 +71,7 @@ async function serve(flags: ServeFlags): Promise<void> {
     const tls = await planTls(flags, options.host, folder, terminal);
     const key = await planKey(flags, terminal);
     if (terminal.canAsk && !flags.has("check")) await askForMissing(flags, options, store, terminal);
+    planMetrics(flags, options.port); // not the port that was just answered
     const wanted = options.port;
     const { service, name: serviceName, handler } = choose(log);
     let vitals: Vitals | undefined;

@@ -37,6 +37,9 @@ export class PinTrust implements Trust {
       });
     }
     if (pin === this.#known) return true;
+    // Another process may have come to trust it meanwhile.
+    this.#known = this.#state.findPin(this.#server);
+    if (pin === this.#known) return true;
     if (this.#known === undefined || named !== undefined) return false;
     throw new ParleyError("failed", `the key of ${this.#server} is ${pin}, but it was ${this.#known}`, {
       hint: "somebody may be in the middle, and nothing was sent; if its operator says that the key is new, say --pin with the pin that the server prints",

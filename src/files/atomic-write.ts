@@ -79,12 +79,19 @@ export async function tryToWrite(path: string, text: string): Promise<void> {
   }
 }
 
-/** Removes temporary files of killed processes. Under the lock of `path` every one is an orphan. */
+/**
+ * Removes temporary files of killed processes. Under the lock of `path` every one is an orphan. One that cannot be removed,
+ * another user's perhaps, stays, and stands in no change's way.
+ */
 export function removeOrphans(path: string): void {
   const prefix = `.${basename(path)}.`;
   for (const name of readdirSync(dirname(path))) {
     if (!name.startsWith(prefix) || !TEMPORARY.test(name.slice(prefix.length))) continue;
-    removeIfThere(join(dirname(path), name));
+    try {
+      unlinkSync(join(dirname(path), name));
+    } catch (error) {
+      if (systemCode(error) === undefined) throw error;
+    }
   }
 }
 

@@ -10,6 +10,7 @@
 
 import { readFileSync, realpathSync, statSync, type Stats } from "node:fs";
 import { dirname, resolve } from "node:path";
+import { systemCode } from "../errors.ts";
 import { groupOf, userNameOf } from "../libc.ts";
 import { shellQuote } from "../shell-quote.ts";
 import { FileError } from "./file-error.ts";
@@ -105,8 +106,9 @@ function isPrimaryOfOthers(gid: number, uid: number): boolean {
   let users: string;
   try {
     users = readFileSync("/etc/passwd", "utf8");
-  } catch {
-    return false; // an image without it has no other users
+  } catch (error) {
+    if (systemCode(error) === "ENOENT") return false; // an image without it has no other users
+    throw error;
   }
   // passwd(5): name, password, uid, gid, …
   return users.split("\n").some((line) => {

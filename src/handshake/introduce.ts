@@ -40,8 +40,8 @@ export async function proveKey(connection: Connection, key: SharedKey): Promise<
       });
     }
     await exchangeKeyAsClient(connection, key.on(connection.binding), first, async () => {
-      const payload = await connection.read();
-      if (payload !== null) throwIfTurnedAway(payload);
+      const payload = await read(connection, "has it the same --key-file?");
+      throwIfTurnedAway(payload);
       return payload;
     });
   } catch (error) {
@@ -116,7 +116,8 @@ async function receive(connection: Connection): Promise<FromServer> {
   }
 }
 
-async function read(connection: Connection): Promise<Uint8Array> {
+/** @param suspicion what else than a loss the end of the connection may mean. */
+async function read(connection: Connection, suspicion?: string): Promise<Uint8Array> {
   let how = "closed";
   try {
     const payload = await connection.read();
@@ -130,7 +131,7 @@ async function read(connection: Connection): Promise<Uint8Array> {
   const isCrowded = saidNothing && how === "reset" && performance.now() - connection.since < CROWDED_MS;
   const words = saidNothing ? " without a word" : "";
   throw new ServerError("failed", how, `the server ${how} the connection${words}`, {
-    hint: saidNothing && !connection.encrypted ? "if it speaks TLS: --tls" : undefined,
+    hint: saidNothing && !connection.encrypted ? "if it speaks TLS: --tls" : suspicion,
     retryAfter: isCrowded ? 1 : undefined,
   });
 }

@@ -11,6 +11,7 @@
 import { KeyError, type ConnectionKey, type KeySide } from "../auth/key.ts";
 import { MAX_KEY_FRAME_BYTES } from "../limits.ts";
 import type { Connection } from "../net/connection.ts";
+import { HandshakeError } from "./failure.ts";
 
 const CHALLENGE = Buffer.from("#CHALLENGE#");
 const WELCOME = Buffer.from("#WELCOME#");
@@ -20,10 +21,19 @@ const FAILURE = Buffer.from("#FAILURE#");
  * Proves the key to the client and has it proven; the server's half.
  *
  * @throws {KeyError} when the client has not the key, or asks for what nobody who has it would; it has been told.
+ * @throws {HandshakeError} `key_refused` when it has left.
  */
 export async function exchangeKeyAsServer(connection: Connection, key: ConnectionKey): Promise<void> {
   connection.decoder.limit = MAX_KEY_FRAME_BYTES;
-  const exchange: Exchange = { connection, key, side: "server", read: () => connection.read() };
+  const read = async () => {
+    const payload = await connection.read();
+    if (payload !== null) return payload;
+    // It may have been cut off: that is no guess at the key.
+    throw new HandshakeError("key_refused", "the peer left during the key exchange: has it no key?", {
+      offence: "no-login",
+    });
+  };
+  const exchange: Exchange = { connection, key, side: "server", read };
   await demand(exchange);
   await answer(exchange, await receive(exchange));
 }
@@ -32,14 +42,14 @@ export async function exchangeKeyAsServer(connection: Connection, key: Connectio
  * The client's half.
  *
  * @param first the server's first payload, which {@link isChallenge}.
- * @param read the next payload, unless it says that the server has no time for us: then it throws.
+ * @param read the next payload; throws when the connection is over, or the payload says that the server has no time.
  * @throws {KeyError} as {@link exchangeKeyAsServer}.
  */
 export async function exchangeKeyAsClient(
   connection: Connection,
   key: ConnectionKey,
   first: Uint8Array,
-  read: () => Promise<Uint8Array | null>,
+  read: () => Promise<Uint8Array>,
 ): Promise<void> {
   const exchange: Exchange = { connection, key, side: "client", read };
   await answer(exchange, first);
@@ -66,7 +76,7 @@ interface Exchange {
   key: ConnectionKey;
   /** Which end this is. */
   side: KeySide;
-  read(): Promise<Uint8Array | null>;
+  read(): Promise<Uint8Array>;
 }
 
 async function demand(exchange: Exchange): Promise<void> {
@@ -95,9 +105,7 @@ async function answer(exchange: Exchange, payload: Uint8Array): Promise<void> {
 }
 
 async function receive(exchange: Exchange): Promise<Buffer> {
-  const payload = await exchange.read();
-  if (payload !== null) return Buffer.from(payload);
-  throw new KeyError("bad_response", "the peer left during the key exchange: has it no key?");
+  return Buffer.from(await exchange.read());
 }
 
 function startsWith(payload: Uint8Array, start: Buffer): boolean {

@@ -191,6 +191,9 @@ async function arrive(
   nonce: Uint8Array,
 ): Promise<Welcomed> {
   const identity = await identify(login, connection, options, nonce);
+  // The deadline may have passed, or the client have left, while the disk was waited for.
+  connection.check();
+  if (connection.closed) throw new HandshakeError("gone", "the client left during its login");
   const control = login.control === true;
   const wish = login.resume_for === undefined ? undefined : login.resume_for * 1000;
   const resumption = control ? options.grant(wish) : undefined;

@@ -155,6 +155,13 @@ export class Admission {
     for (const [guest, { decide, timer }] of [...this.#held].reverse()) {
       const own = this.#pending.get(sourceOf(guest.address))?.size ?? 0;
       if (own >= maxPendingPerAddress) continue;
+      const penalty = this.#penalty(guest.address, performance.now());
+      if (penalty !== undefined) {
+        clearTimeout(timer);
+        this.#held.delete(guest);
+        decide(penalty);
+        continue;
+      }
       if (this.#crowd >= maxPending.full && !this.#reserve(guest)) continue;
       clearTimeout(timer);
       this.#held.delete(guest);
@@ -164,7 +171,7 @@ export class Admission {
   }
 
   #forbid({ address, since }: Guest, connections: number): Refusal | undefined {
-    const { allow, deny, penalties, maxConnections } = this.#options;
+    const { allow, deny, maxConnections } = this.#options;
     if (
       deny.some((network) => network.has(address)) ||
       (allow.length > 0 && !allow.some((network) => network.has(address)))
@@ -175,15 +182,20 @@ export class Admission {
         retryAfter: undefined,
       };
     }
-    const penalty = this.penalises(address) ? penalties?.remaining(sourceOf(address), since) : undefined;
-    if (penalty !== undefined) {
-      const retryAfter = Math.ceil(penalty / 1000);
-      const message = `too much went wrong from ${address}: try again in ${retryAfter} s`;
-      return { code: "penalised", message, retryAfter };
-    }
+    const penalty = this.#penalty(address, since);
+    if (penalty !== undefined) return penalty;
     if (connections < maxConnections) return undefined;
     const message = `the server has its ${plural(maxConnections, "connection")}: try again later`;
     return { code: "full", message, retryAfter: 5 };
+  }
+
+  #penalty(address: string, now: number): Refusal | undefined {
+    if (!this.penalises(address)) return undefined;
+    const left = this.#options.penalties?.remaining(sourceOf(address), now);
+    if (left === undefined) return undefined;
+    const retryAfter = Math.ceil(left / 1000);
+    const message = `too much went wrong from ${address}: try again in ${retryAfter} s`;
+    return { code: "penalised", message, retryAfter };
   }
 
   #makeRoom(guest: Guest): Refusal | undefined {

@@ -11,10 +11,12 @@ import { Connection, type ConnectionOptions } from "./connection.ts";
 import { clientOptions, exporterOf, peerPin, type TlsDemand } from "./tls.ts";
 
 /**
- * `refused`: nobody listens there (yet). `unreachable`: any other way of not getting through. `timeout`: no answer.
+ * `refused`: nobody listens there (yet). `unknown_host`: no such name. `unreachable`: any other way of not getting through. `timeout`: no answer.
  * `tls`: somebody is there, but no channel that can be trusted came about. `lost`: it was cut off before that.
  */
-export class DialError extends ParleyError<"refused" | "unreachable" | "timeout" | "tls" | "lost"> {
+export class DialError extends ParleyError<
+  "refused" | "unknown_host" | "unreachable" | "timeout" | "tls" | "lost"
+> {
   override name = "DialError";
 }
 
@@ -114,12 +116,17 @@ function dialError(error: unknown, host: string, at: string): DialError {
   const code = systemCode(error);
   switch (code) {
     case "ECONNREFUSED":
+      // Bun says the same of a network that cannot be reached (measured with 1.4.5).
       return new DialError("refused", `nobody listens on ${at}`, {
-        hint: "is the server running? start one with: parley serve",
+        hint: "is the server running, and can it be reached from here? start one with: parley serve",
       });
     case "ENOTFOUND":
+      return new DialError("unknown_host", `there is no host named ${host}`);
     case "EAI_AGAIN":
-      return new DialError("unreachable", `there is no host named ${host}`);
+    case "ETIMEOUT":
+      return new DialError("unreachable", `${host} cannot be looked up at the moment`, {
+        hint: "its name server does not answer",
+      });
     default:
       return new DialError("unreachable", `cannot connect to ${at}: ${code ?? messageOf(error)}`);
   }

@@ -45,6 +45,8 @@ export class Run {
     this.#output = output;
     this.pid = child.pid;
     this.status = child.exited;
+    // A group that is empty now may give its number to another one before it is looked at again.
+    void child.exited.then(() => this.#signal(0));
   }
 
   /** A promise while the program has not read enough of what it was given. */
@@ -117,44 +119,56 @@ export class Run {
   #signal(signal: "SIGTERM" | "SIGKILL" | 0): boolean {
     if (this.#isOver) return false; // its number may be somebody else's by now
     // A shell on a terminal makes a group of each job: the session has them all.
-    const groups = this.#hasTerminal ? groupsOf(this.pid) : [this.pid];
-    const hit = groups.filter((group) => {
-      try {
-        process.kill(-group, signal);
-        return true;
-      } catch (error) {
-        const code = systemCode(error);
-        if (code === "ESRCH" || code === "EPERM") return false; // it may have become another user's, as by su(1)
-        throw error;
-      }
-    });
-    this.#isOver = hit.length === 0;
-    return !this.#isOver;
+    const { groups, isComplete } = this.#hasTerminal
+      ? groupsOf(this.pid)
+      : { groups: [this.pid], isComplete: true };
+    const outcomes = groups.map((group) => signalGroup(group, signal));
+    this.#isOver = isComplete && outcomes.every((outcome) => outcome === "gone");
+    return outcomes.includes("hit");
   }
 }
 
-/** The process groups of a session, by its leader. Only Linux tells; elsewhere it is the leader's own. */
-function groupsOf(session: number): number[] {
+/** `refused`: what is left of it has become another user's, as by su(1). */
+function signalGroup(group: number, signal: NodeJS.Signals | 0): "hit" | "gone" | "refused" {
+  try {
+    process.kill(-group, signal);
+    return "hit";
+  } catch (error) {
+    const code = systemCode(error);
+    if (code === "ESRCH") return "gone";
+    if (code === "EPERM") return "refused";
+    throw error;
+  }
+}
+
+/**
+ * The process groups of a session, by its leader. Only Linux tells; elsewhere it is the leader's own.
+ *
+ * `isComplete`: all of them are there. Without a descriptor left it cannot be known, and another look is needed.
+ */
+function groupsOf(session: number): { groups: number[]; isComplete: boolean } {
   const groups = new Set([session]);
+  let isComplete = true;
   try {
     for (const entry of readdirSync("/proc")) {
       if (!/^\d+$/.test(entry)) continue;
       const fields = statOf(entry);
-      if (fields !== undefined && Number(fields[3]) === session) groups.add(Number(fields[2]));
+      if (fields === "unknown") isComplete = false;
+      else if (Number(fields[3]) === session) groups.add(Number(fields[2]));
     }
   } catch (error) {
-    if (systemCode(error) !== "ENOENT") throw error;
+    isComplete = systemCode(error) === "ENOENT"; // no /proc: not Linux
   }
-  return [...groups];
+  return { groups: [...groups], isComplete };
 }
 
-/** State, parent, group, session and so on: what follows the name, which may hold anything. */
-function statOf(pid: string): string[] | undefined {
+/** State, parent, group, session and so on: what follows the name, which may hold anything. None of one that has ended. */
+function statOf(pid: string): string[] | "unknown" {
   try {
     const text = readFileSync(`/proc/${pid}/stat`, "utf8");
     return text.slice(text.lastIndexOf(")") + 2).split(" ");
-  } catch {
-    return undefined; // it has just ended
+  } catch (error) {
+    return systemCode(error) === "ENOENT" || systemCode(error) === "ESRCH" ? [] : "unknown";
   }
 }
 

@@ -5,11 +5,13 @@
 //
 // argv without a shell, in a process group of its own, with an environment of its own.
 
+import { statSync } from "node:fs";
 import { basename } from "node:path";
 import { messageOf, ParleyError, systemCode } from "../errors.ts";
 import type { LogFields, Logger } from "../log.ts";
 import { codecFor, type ProgramIo } from "./program-io.ts";
 import { Run } from "./program-run.ts";
+import { shellQuote } from "../shell-quote.ts";
 import { nextTurn, Share } from "../turn.ts";
 import { ConversationOver, type Conversation, type Service } from "./service.ts";
 
@@ -44,6 +46,11 @@ export function program(options: ProgramOptions): Service {
 /** @throws {ParleyError} `usage` when there is no such program. */
 export function checkProgram(name: string): void {
   if (Bun.which(name) !== null) return;
+  if (name.includes("/") && statSync(name, { throwIfNoEntry: false })?.isFile() === true) {
+    throw new ParleyError("usage", `${name} cannot be executed`, {
+      hint: `make it executable: chmod +x ${shellQuote(name)}`,
+    });
+  }
   throw new ParleyError("usage", `there is no program ${name}`, {
     hint: "a program is found by its path, or on the PATH; for a shell: -- sh -c '…'",
   });
