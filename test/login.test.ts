@@ -9,6 +9,7 @@ import { hashCost, PasswordHasher } from "../src/auth/password.ts";
 import { Store } from "../src/auth/store.ts";
 import type { Service } from "../src/services/service.ts";
 import { attack, until } from "./support/attack.ts";
+import { holdLock } from "./support/lock.ts";
 import { frame, type Peer } from "./support/peer.ts";
 import { CHEAP, PASSWORD, startServer } from "./support/server.ts";
 
@@ -69,6 +70,25 @@ describe("password", () => {
     expect(welcome["token"]).toMatch(/^prly_/);
     expect(Date.parse(String(welcome["expires"]))).toBeGreaterThan(Date.now());
     expect((await server.event("logged-in")).fields).toMatchObject({ user: "ann", method: "password" });
+  });
+
+  test("begins no session for a client that left while its token was written", async () => {
+    const opened: string[] = [];
+    const service: Service = { open: ({ user }) => void opened.push(user ?? ""), message: () => undefined };
+    await using server = await startServer({ service });
+    if (server.store === undefined) throw new Error("no store");
+    const lock = holdLock(server.path);
+    using changes = spyOn(server.store, "change");
+    using peer = await server.peer();
+    await peer.message();
+    peer.json({ ...LOGIN, user: "ann", password: PASSWORD });
+    await until("changes", 1, () => changes.mock.calls.length);
+    peer.reset();
+    await until("connections", 0, () => server.server.connections);
+    lock[Symbol.dispose]();
+    await server.event("disconnected");
+    expect(opened).toEqual([]);
+    expect(server.events.map(({ event }) => event)).not.toContain("logged-in");
   });
 
   test("says the same about a wrong password and an unknown user, and closes at the third", async () => {

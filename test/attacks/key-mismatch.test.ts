@@ -9,6 +9,7 @@ import { HELLO_TIMEOUT_MS } from "../../src/limits.ts";
 import { within } from "../support/attack.ts";
 import { fakeServer } from "../support/fake-server.ts";
 import { Frames } from "../support/frames.ts";
+import { frame } from "../support/peer.ts";
 import { startServer, type TestServer } from "../support/server.ts";
 
 const KEY = () => new SharedKey(Buffer.from("parley-test-key-0123456789abcdef"));
@@ -44,6 +45,35 @@ async function attempt(
 
 const reasonOf = (server: TestServer) =>
   server.events.find(({ event }) => event === "key-refused")?.fields["reason"] ?? "nothing";
+
+test("a connection that is lost during the exchange says nothing of the key: it is tried again", async () => {
+  let connections = 0;
+  using server = await fakeServer((socket) => {
+    connections++;
+    const challenge = Buffer.concat([Buffer.from("#CHALLENGE#{sha256}parley-s"), Buffer.alloc(40, 7)]);
+    socket.write(frame(challenge));
+    socket.once("data", () => socket.end()); // as a server that is ended just then
+  });
+  const options = { host: "127.0.0.1", port: server.port, key: KEY() };
+  const failure: unknown = await connectClient(options).catch((error: unknown) => error);
+  expect(failure).toMatchObject({ name: "ServerError", serverCode: "closed" });
+  expect((failure as ParleyError).hint).toContain("--key-file");
+  expect(connections).toBe(1);
+});
+
+test("a client that is cut off during the exchange is not shut out as one with a wrong key is", async () => {
+  await using server = await startServer({ auth: "none", key: KEY() });
+  for (let cuts = 1; cuts <= 6; cuts++) {
+    using peer = await server.peer();
+    await peer.frame();
+    peer.raw(Buffer.from([0, 0, 0, 40, 0x7b])); // the beginning of a response
+    peer.send("");
+    peer.end();
+    await peer.rest();
+  }
+  const client = await connectClient({ host: "127.0.0.1", port: server.port, key: KEY() });
+  client.leave();
+});
 
 describe.each([
   ["with a login", false],

@@ -1,9 +1,10 @@
 // When a conversation has to end because what its login stood on is gone.
 
 import { expect, test } from "bun:test";
-import { whyEnded, type Identity } from "../../src/auth/identity.ts";
+import { renewIdentity, whyEnded, type Identity } from "../../src/auth/identity.ts";
 import { credentialStamp } from "../../src/auth/accounts.ts";
 import { emptyDocument, type Document, type User } from "../../src/auth/document.ts";
+import { TOKEN_IDLE_MS } from "../../src/limits.ts";
 
 const ANN: User = { password: "$argon2id$", created: "2026-01-01T00:00:00.000Z", disabled: null };
 const UNTIL = Date.parse("2026-01-08T00:00:00.000Z");
@@ -59,6 +60,19 @@ const CASES: [string, Document, Identity, number, string | undefined][] = [
     undefined,
   ],
 ];
+
+test("a token that lives longer by now, and is revoked after its first end, ends the conversation", () => {
+  const used = "2026-01-07T12:00:00.000Z";
+  const document = store(ANN, false);
+  const expires = "2027-01-01T00:00:00.000Z";
+  document.tokens.set("abcdefgh", { ...TOKEN, used, expires });
+  const identity = { ...ARRIVAL };
+  renewIdentity(document, identity);
+  expect(identity.tokenUntil).toBe(Date.parse(used) + TOKEN_IDLE_MS);
+  document.tokens.clear();
+  renewIdentity(document, identity);
+  expect(whyEnded(document, identity, UNTIL + 1)?.message).toBe("this login was revoked");
+});
 
 test.each(CASES)("%s", (_, document, arrival, now, message) => {
   expect(whyEnded(document, arrival, now)?.message).toBe(message);

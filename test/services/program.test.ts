@@ -1,6 +1,7 @@
 // A program behind the login: its words, its surroundings, what it reads and says, and how its end is told.
 
 import { randomBytes } from "node:crypto";
+import * as fs from "node:fs";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, setDefaultTimeout, spyOn, test } from "bun:test";
@@ -9,7 +10,7 @@ import { Run } from "../../src/services/program-run.ts";
 import { program } from "../../src/services/program.ts";
 import { until, within } from "../support/attack.ts";
 import { tempFolder } from "../support/folder.ts";
-import { converse, hear, remember, runProgram } from "../support/program.ts";
+import { converse, hear, processesOf, remember, runProgram } from "../support/program.ts";
 
 setDefaultTimeout(90_000);
 
@@ -222,6 +223,30 @@ describe("the end", () => {
     expect(bye).toMatchObject({ status: 0 });
     expect(server.events.filter(({ level }) => level === "error")).toEqual([]);
   });
+});
+
+test("once nothing is left of it, its number is not signalled any more: it may be another's", async () => {
+  const run = new Run({ argv: sh("exit 3"), env: {}, codec: codecFor("lines", 100), pty: false });
+  expect(await within("its end", run.status)).toBe(3);
+  using kill = spyOn(process, "kill");
+  await run.stop();
+  expect(kill).not.toHaveBeenCalled();
+});
+
+test("short of descriptors, the jobs of a terminal are not taken for ended", async () => {
+  const argv = sh("set -m; trap '' TERM HUP; sleep 1000 & echo; wait $!");
+  const run = new Run({ argv, env: {}, codec: codecFor("lines", 100), pty: true });
+  await within("its beginning", run.output().next());
+  const { readdirSync } = fs;
+  let isShort = true;
+  using _ = spyOn(fs, "readdirSync").mockImplementation(((path: string) => {
+    if (isShort && path === "/proc") throw Object.assign(new Error("too many"), { code: "EMFILE" });
+    return readdirSync(path);
+  }) as never);
+  const stopped = run.stop();
+  isShort = false;
+  await within("the end of all of them", stopped);
+  expect(processesOf(run.pid)).toEqual([]);
 });
 
 test("what has become another user's cannot be ended, and keeps nothing else from its end", async () => {
