@@ -1,7 +1,8 @@
 // The compiled executable as a process: run to its end, left running, or serving. Its path is $PARLEY_EXECUTABLE, or
 // dist/parley. Nothing of this process's environment reaches it but PATH; what it keeps is in a folder of the test's.
 
-import { existsSync } from "node:fs";
+import { chmodSync, copyFileSync, existsSync, linkSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { systemCode } from "../../src/errors.ts";
 import { tempFolder } from "./folder.ts";
@@ -26,6 +27,8 @@ export interface Options {
   cwd?: string;
   /** PARLEY_DATA; otherwise a new folder, gone afterwards. */
   data?: string;
+  /** Words before the executable, which it is started by: see privileges.ts. */
+  prefix?: readonly string[];
 }
 
 export interface Result {
@@ -41,10 +44,30 @@ export function cleanEnv(data: string, env: Record<string, string> = {}): Record
   return { PATH: process.env["PATH"] ?? "", HOME: data, PARLEY_DATA: data, ...env };
 }
 
+/** The executable where every user can reach it: a checkout may be in a folder of root's. */
+let reachable: string | undefined;
+function reachableExecutable(): string {
+  if (reachable !== undefined) return reachable;
+  const folder = mkdtempSync(join(tmpdir(), "parley-executable-"));
+  process.on("exit", () => rmSync(folder, { recursive: true }));
+  chmodSync(folder, 0o755);
+  reachable = join(folder, "parley");
+  try {
+    linkSync(EXECUTABLE, reachable);
+  } catch {
+    copyFileSync(EXECUTABLE, reachable); // on another file system
+  }
+  return reachable;
+}
+
+function commandOf(argv: string[], { prefix }: Options): string[] {
+  return prefix === undefined ? [EXECUTABLE, ...argv] : [...prefix, reachableExecutable(), ...argv];
+}
+
 /** Runs the executable to its end. Without `stdin` there is nothing to read. */
 export async function run(argv: string[], options: Options = {}): Promise<Result> {
   using folder = tempFolder();
-  const child = Bun.spawn([EXECUTABLE, ...argv], {
+  const child = Bun.spawn(commandOf(argv, options), {
     stdin: options.stdin === undefined ? "ignore" : Buffer.from(options.stdin),
     stdout: "pipe",
     stderr: "pipe",
@@ -79,7 +102,7 @@ export interface Running extends AsyncDisposable {
 /** Starts the executable with its standard input left open. */
 export function start(argv: string[], options: Omit<Options, "stdin"> = {}): Running {
   const folder = tempFolder();
-  const child = Bun.spawn([EXECUTABLE, ...argv], {
+  const child = Bun.spawn(commandOf(argv, options), {
     stdin: "pipe",
     stdout: "pipe",
     stderr: "pipe",

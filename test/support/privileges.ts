@@ -1,0 +1,53 @@
+// What the executable is started by: as another user, in namespaces of its own, under a tracer that lets system calls fail.
+// Most of it needs root, and tools that are on every Linux but strace: `lacks` says what is missing, and a test that needs
+// it is skipped.
+
+export const IS_ROOT = process.geteuid?.() === 0;
+
+/** Why a test that needs root and `tools` has to be skipped; undefined when it has not. Said once. */
+export function lacks(...tools: string[]): boolean {
+  const missing = [...(IS_ROOT ? [] : ["root"]), ...tools.filter((tool) => Bun.which(tool) === null)];
+  for (const what of missing) {
+    if (!said.has(what)) console.log(`skipped: tests that need ${what}`);
+    said.add(what);
+  }
+  return missing.length > 0;
+}
+const said = new Set<string>();
+
+export interface Person {
+  uid: number;
+  gid: number;
+  groups?: readonly number[];
+}
+
+/** A service's user, who is in no file of this machine. */
+export const SERVICE: Person = { uid: 64_001, gid: 64_001 };
+
+/** The words before a command that make it `person`'s. */
+export function asPerson({ uid, gid, groups = [] }: Person): string[] {
+  const rest = groups.length === 0 ? ["--clear-groups"] : [`--groups=${groups.join(",")}`];
+  return ["setpriv", `--reuid=${uid}`, `--regid=${gid}`, ...rest];
+}
+
+/**
+ * The words before a command that make system calls of it fail, as strace(1) has it: `flock:error=ENOLCK`.
+ *
+ * @param path only those that have to do with this file or folder. (`when=2` counts for each thread.)
+ */
+export function withFault(injection: string, path?: string): string[] {
+  const [name = ""] = injection.split(":");
+  const only = path === undefined ? [] : ["-P", path];
+  return [
+    "strace",
+    "-f",
+    "-qqq",
+    "-o",
+    "/dev/null",
+    ...only,
+    "-e",
+    `trace=${name}`,
+    "-e",
+    `inject=${injection}`,
+  ];
+}
