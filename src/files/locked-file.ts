@@ -7,7 +7,7 @@
 
 import { realpathSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
-import { systemCode } from "../errors.ts";
+import { ParleyError, systemCode } from "../errors.ts";
 import { mountAt } from "../os/mounts.ts";
 import { removeOrphans, replaceFile, tryToWrite } from "./atomic-write.ts";
 import { FileError, mountedAlone, unwritable, whyRefused } from "./file-error.ts";
@@ -114,7 +114,8 @@ export class LockedFile {
         removeOrphans(target);
         return await work(target, lock);
       } catch (error) {
-        throw systemCode(error) === undefined || error instanceof FileError
+        // What a change itself throws is its own; what the system says is about the file.
+        throw systemCode(error) === undefined || error instanceof ParleyError
           ? error
           : unwritable(target, error);
       }

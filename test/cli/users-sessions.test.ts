@@ -4,7 +4,9 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { existsSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { addUser, PASSWORD, run, serve } from "../support/executable.ts";
+import { addUser, PASSWORD, run, serve, type Serving } from "../support/executable.ts";
+import { Store } from "../../src/auth/store.ts";
+import { MAX_TOKENS_PER_USER } from "../../src/limits.ts";
 import { tempFolder } from "../support/folder.ts";
 import { Peer } from "../support/peer.ts";
 import { until } from "../support/attack.ts";
@@ -43,6 +45,55 @@ test("a file that a killed server left says nothing, although its process id is 
   expect((await run(["users", "sessions", "--json"], { data })).stdout).toBe("");
   await using _ = await serve([], { data });
   expect(existsSync(file)).toBe(false);
+});
+
+test("logins end no conversation that goes on, at this server or at another one on the same folder", async () => {
+  using folder = tempFolder();
+  const data = folder.path;
+  await addUser(data);
+  const flags = ["--max-per-user", "100", "--penalties", "off"];
+  await using here = await serve(flags, { data });
+  await using there = await serve(flags, { data });
+  const login = async (server: Serving) => {
+    const peer = await Peer.connect(server.port);
+    return { peer, welcome: await peer.logIn("ann", PASSWORD, { control: true, resume_for: 60 }) };
+  };
+  // As many as are kept have a conversation, and one more: awake at one server, asleep at the other.
+  const awake = await login(here);
+  const asleep: Awaited<ReturnType<typeof login>>[] = [];
+  while (asleep.length < MAX_TOKENS_PER_USER) asleep.push(await login(there));
+  for (const { peer } of asleep) peer.reset();
+  const live = async () => {
+    const { stdout } = await run(["users", "sessions", "--json"], { data });
+    const rows = stdout
+      .trim()
+      .split("\n")
+      .map((line) => JSON.parse(line) as Row);
+    return rows.filter((row) => row.live > 0 || row.asleep_since !== null).length;
+  };
+  while ((await live()) <= MAX_TOKENS_PER_USER) continue; // each look takes a process
+  // An hour passes: none of them was used a moment ago, and there are more that are not in use at all.
+  const old = (minutes: number) => new Date(Date.now() - (60 + minutes) * 60_000).toISOString();
+  const store = new Store(join(data, "users.json"));
+  await store.change((draft) => {
+    for (const [id, token] of draft.tokens) draft.tokens.set(id, { ...token, created: old(9), used: old(9) });
+    for (let n = 0; n < MAX_TOKENS_PER_USER; n++) {
+      const [, token] = [...draft.tokens][0] ?? [];
+      if (token !== undefined) draft.tokens.set(`idle000${n}`, { ...token, created: old(n), used: old(-n) });
+    }
+  });
+  const inUse = [awake, ...asleep].map(({ welcome }) => String(welcome["token"]).split("_")[1] ?? "");
+  for (let logins = 0; logins < 3; logins++) {
+    const { peer } = await login(logins % 2 === 0 ? there : here);
+    peer.control({ type: "bye", code: "left" });
+    await peer.rest();
+  }
+  const { tokens } = new Store(store.path).document;
+  expect(inUse.filter((id) => !tokens.has(id))).toEqual([]);
+  expect([...tokens.keys()].filter((id) => id.startsWith("idle"))).toHaveLength(MAX_TOKENS_PER_USER);
+  awake.peer.send("still here");
+  expect(await awake.peer.text()).toBe("still here");
+  for (const server of [here, there]) await server.stop();
 });
 
 interface Row {
