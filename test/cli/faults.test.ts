@@ -172,6 +172,15 @@ describe.skipIf(lacks("strace"))("a failure is told as what it is:", () => {
     expect(readdirSync(data).sort()).toEqual([".users.json.lock", "users.json"]);
   });
 
+  test("the folder of a new private key is synced, too", async () => {
+    using folder = tempFolder();
+    const data = folder.path;
+    const prefix = withFault("fsync:error=EIO", data);
+    const { exitCode, stderr } = await run(["serve", "--auth", "none", "--tls"], { data, prefix });
+    expect(exitCode).toBe(1);
+    expect(stderr).toContain("tls-key.pem was changed, but the disk does not confirm it: EIO");
+  });
+
   test("one's own change is known by its own stamp, whatever has taken the file's place since", async () => {
     using folder = tempFolder();
     const data = folder.path;
