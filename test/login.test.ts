@@ -366,6 +366,19 @@ describe("token", () => {
     expect((await present(third, parts))["code"]).toBe("token_refused");
   });
 
+  test("logout without the proof ends nothing", async () => {
+    await using server = await startServer({ penalties: false });
+    using first = await server.peer();
+    const parts = tokenOf(await first.logIn("ann", PASSWORD, { control: true }));
+    using second = await server.peer();
+    const guess = { id: parts.id, secret: new Uint8Array(32) };
+    expect((await present(second, guess, { logout: true }))["code"]).toBe("token_refused");
+    using third = await server.peer();
+    expect((await present(third, parts))["type"]).toBe("welcome");
+    first.send("still here");
+    expect(await first.text()).toBe("still here");
+  });
+
   test("one that is over as it begins opens no service", async () => {
     const calls: string[] = [];
     const service: Service = {

@@ -267,7 +267,7 @@ async function authenticate(
       return authenticator.register(who, login.user, login.password);
     case "token": {
       const proof = Buffer.from(login.proof, "base64");
-      const identity = authenticator.byToken(who, login.id, proof, nonce, binding);
+      const identity = await authenticator.byToken(who, login.id, proof, nonce, binding);
       // The conversation of a token that is gone ends like any other: with `bye`, code `revoked`.
       if (login.logout === true) await authenticator.logout(login.id);
       return identity;

@@ -7,6 +7,7 @@ import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { cuttingProxy } from "../support/cutting-proxy.ts";
 import { serve, type Serving } from "../support/executable.ts";
 import { fakeServer, letIn } from "../support/fake-server.ts";
+import { until } from "../support/attack.ts";
 import { tempFolder } from "../support/folder.ts";
 import { frame } from "../support/peer.ts";
 import { Screen } from "../support/screen.ts";
@@ -182,7 +183,8 @@ test("earlier lines come back, in the next run too, and are kept in a file of mo
   await screen.see("older line");
   screen.enter("!");
   await screen.see(answered("!", "older line!"));
-  expect(readFileSync(join(data, "history"), "utf8")).toBe("older line\nnewer line\nolder line!\n");
+  const history = () => readFileSync(join(data, "history"), "utf8");
+  await until("the history", "older line\nnewer line\nolder line!\n", history);
   expect(statSync(join(data, "history")).mode & 0o777).toBe(0o600);
 });
 

@@ -39,7 +39,7 @@ describe("--key-file", () => {
     expect(existsSync(at("key"))).toBe(false);
     expect(await check(["--key-file", at("none/key")])).toMatchObject({
       exitCode: 1,
-      stderr: `parley: error: cannot write ${at("none/key")}: ENOENT\n`,
+      stderr: `parley: error: there is no folder ${at("none")}\n`,
     });
   });
 
