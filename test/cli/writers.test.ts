@@ -76,7 +76,7 @@ async function register(
     const name = `r${id}-${n}`;
     const source = Math.floor(n / (MAX_NEWCOMERS / 2));
     try {
-      using peer = await Peer.connect(port(), `127.${10 + id}.${source >> 8}.${1 + (source & 0xff)}`);
+      using peer = await Peer.connect(port(), `127.${10 + id}.${(source >> 8) & 0xff}.${source & 0xff}`);
       await peer.message();
       peer.json({ type: "login", method: "register", user: name, password: PASSWORD });
       const { type } = await peer.message();
@@ -84,7 +84,7 @@ async function register(
     } catch (error) {
       const text = error instanceof Error ? error.message : "";
       if (!/ECONNREFUSED|ECONNRESET|EPIPE|the stream has ended/.test(text)) throw error;
-      await new Promise((resolve) => setImmediate(resolve));
+      await delay(5); // it is being started
     }
   }
 }
