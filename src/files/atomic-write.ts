@@ -33,10 +33,11 @@ const sync = promisify(fsync);
  * Puts a file of mode 0600 that holds `text` in the place of `path`; its stamp. Durable when this resolves.
  *
  * @param path absolute, no symbolic link.
+ * @param confirm called right before the file is put there; throws when it must not be.
  * @throws {FileError} `unwritable`: the old file is untouched, unless the message says that only the disk's confirmation
  *   is missing.
  */
-export async function replaceFile(path: string, text: string): Promise<string> {
+export async function replaceFile(path: string, text: string, confirm: () => void): Promise<string> {
   const temporary = temporaryFor(path);
   let fd: number | undefined;
   let folder: number | undefined;
@@ -44,10 +45,11 @@ export async function replaceFile(path: string, text: string): Promise<string> {
     try {
       folder = openSync(dirname(path), constants.O_RDONLY);
       fd = await createTemporary(temporary, path, text);
+      confirm();
       renameSync(temporary, path);
     } catch (error) {
       if (fd !== undefined) removeIfThere(temporary);
-      throw unwritable(path, error);
+      throw error instanceof FileError ? error : unwritable(path, error);
     }
     try {
       // Of this very file, not of what may have taken its place by now; a rename changes a file's times.

@@ -49,6 +49,14 @@ export class FileLock implements Disposable {
     }
   }
 
+  /** @throws {FileError} `locked` when the lock file was taken away: another process may have a new one by now. */
+  confirm(): void {
+    if (isAt(this.#fd, this.#path)) return;
+    throw new FileError("locked", `the lock ${this.#path} was removed while it was held`, {
+      hint: "nothing was changed: try again, and leave lock files alone",
+    });
+  }
+
   /** Removes the lock file, while it is held: for files that are written once. The next holder sees that it is gone. */
   remove(): void {
     removeIfThere(this.#path);

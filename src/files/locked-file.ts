@@ -49,10 +49,10 @@ export class LockedFile {
    *   file is untouched.
    */
   update(change: (current: FileVersion) => string | null): Promise<string> {
-    return this.#locked(async (target) => {
+    return this.#locked(async (target, lock) => {
       const current = this.read();
       const text = change(current);
-      return text === null ? current.stamp : replaceFile(target, text);
+      return text === null ? current.stamp : replaceFile(target, text, () => lock.confirm());
     });
   }
 
@@ -65,7 +65,7 @@ export class LockedFile {
     return this.#locked(async (target, lock) => {
       try {
         if (this.read().text !== null) return false;
-        await replaceFile(target, content());
+        await replaceFile(target, content(), () => lock.confirm());
         return true;
       } finally {
         lock.remove();
@@ -81,7 +81,7 @@ export class LockedFile {
   async replace(text: string): Promise<void> {
     await this.#locked(async (target, lock) => {
       try {
-        await replaceFile(target, text);
+        await replaceFile(target, text, () => lock.confirm());
       } finally {
         lock.remove();
       }

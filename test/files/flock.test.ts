@@ -1,7 +1,7 @@
 // Turns: one process at a time changes a file, nobody's change is lost, and a dead process holds nobody up.
 
 import { describe, expect, spyOn, test } from "bun:test";
-import { closeSync, openSync, readFileSync, writeFileSync } from "node:fs";
+import { closeSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { flock, LOCK_EXCLUSIVE_NONBLOCKING } from "../../src/libc.ts";
 import { LockedFile } from "../../src/files/locked-file.ts";
@@ -99,6 +99,33 @@ describe("a change of a locked file", () => {
     await file.update(count);
     expect(file.read().text).toBe("1");
   });
+});
+
+test("a change whose lock was taken away is not made, since another process may be at it", async () => {
+  using folder = tempFolder();
+  const file = new LockedFile(join(folder.path, "count"));
+  await file.update(count);
+  const change = file.update((current) => {
+    rmSync(join(folder.path, ".count.lock"));
+    return count(current);
+  });
+  expect(await change.catch(thrown)).toMatchObject({ code: "locked" });
+  expect(file.read().text).toBe("1");
+  await file.update(count);
+  expect(file.read().text).toBe("2");
+});
+
+test("a lock that is removed while it is waited for is taken anew", async () => {
+  using folder = tempFolder();
+  const file = new LockedFile(join(folder.path, "count"));
+  await file.update(count);
+  const fd = openLock(folder.path);
+  flock(fd, LOCK_EXCLUSIVE_NONBLOCKING);
+  const change = file.update(count);
+  rmSync(join(folder.path, ".count.lock")); // as one that is made once leaves no trace
+  closeSync(fd);
+  await change;
+  expect(file.read().text).toBe("2");
 });
 
 describe("nothing is lost", () => {
