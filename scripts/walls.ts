@@ -26,7 +26,7 @@ export const WALLS: readonly Wall[] = [
   { name: "HTTP", pattern: /\bBun\.serve\b|\("node:http"\)/, rooms: ["src/metrics.ts"] },
   { name: "Bun.password", pattern: /\bBun\.password\b/, rooms: ["src/auth/password.ts"] },
   { name: "Bun.spawn", pattern: /\bBun\.spawn|node:child_process/, rooms: ["src/services/program-run.ts"] },
-  { name: "bun:ffi", pattern: /from "bun:ffi"/, rooms: ["src/libc.ts"] },
+  { name: "bun:ffi", pattern: /from "bun:ffi"/, rooms: ["src/os/"] },
   { name: "consola", pattern: /from "consola/, rooms: ["src/log.ts"] },
   { name: "@inquirer", pattern: /(?:from |import\()"@inquirer/, rooms: ["src/terminal.ts"] },
   { name: "node:readline", pattern: /from "node:readline/, rooms: ["src/talk/line-editor.ts"] },

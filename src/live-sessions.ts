@@ -9,16 +9,26 @@
 // place, so that the lock stays on it: a reader that finds two different numbers in it reads it again.
 
 import { randomBytes } from "node:crypto";
-import { closeSync, constants, fstatSync, ftruncateSync, openSync, readdirSync, writeSync } from "node:fs";
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  ftruncateSync,
+  lstatSync,
+  openSync,
+  readdirSync,
+  writeSync,
+} from "node:fs";
 import { join } from "node:path";
 import * as v from "valibot";
-import { messageOf, systemCode } from "./errors.ts";
+import { systemCode } from "./errors.ts";
 import { removeIfThere } from "./files/atomic-write.ts";
 import { createFile } from "./files/create.ts";
-import { FileError } from "./files/file-error.ts";
+import { FileError, unwritable } from "./files/file-error.ts";
 import { readPrivateFile } from "./files/private-file.ts";
-import { flock, LOCK_EXCLUSIVE_NONBLOCKING, LOCK_SHARED_NONBLOCKING } from "./libc.ts";
+import { flock, LOCK_EXCLUSIVE_NONBLOCKING, LOCK_SHARED_NONBLOCKING } from "./os/flock.ts";
 import { LIVE_FILE_MS } from "./limits.ts";
+import { Rights } from "./os/rights.ts";
 
 const LiveSession = v.object({
   /** Id of the token that it came in with, or that it was given. */
@@ -37,6 +47,8 @@ const File = v.pipe(
 );
 
 const NAME = /^sessions-[0-9a-f]+\.json$/;
+/** How often a server looks whether its file is still there, in milliseconds. */
+const CHECK_MS = 1000;
 /** Reads of a file that is being written, until it is given up. Each takes longer than a write. */
 const MAX_READS = 100;
 
@@ -44,7 +56,8 @@ const MAX_READS = 100;
 export class LiveFile implements Disposable {
   readonly #folder: string;
   readonly #list: () => Iterable<LiveSession>;
-  readonly #failed: (error: unknown) => void;
+  readonly #failed: (error: FileError) => void;
+  readonly #interval: Timer;
   #timer: Timer | undefined;
   #held: HeldFile | undefined;
   #writes = 0;
@@ -52,11 +65,12 @@ export class LiveFile implements Disposable {
   #complaint: string | undefined;
 
   /** @param failed called once for each reason why the file cannot be written; that is tried again all the time. */
-  constructor(folder: string, list: () => Iterable<LiveSession>, failed: (error: unknown) => void) {
+  constructor(folder: string, list: () => Iterable<LiveSession>, failed: (error: FileError) => void) {
     this.#folder = folder;
     this.#list = list;
     this.#failed = failed;
     this.#update();
+    this.#interval = setInterval(() => this.#check(), CHECK_MS).unref();
   }
 
   /** Something has changed. */
@@ -72,15 +86,30 @@ export class LiveFile implements Disposable {
       this.#write();
       this.#complaint = undefined;
     } catch (error) {
-      if (messageOf(error) !== this.#complaint) this.#failed(error);
-      this.#complaint = messageOf(error);
+      const code = systemCode(error);
+      if (code === undefined) throw error;
+      // Its name is another with each try.
+      if (code !== this.#complaint) this.#failed(unwritable(join(this.#folder, "sessions-….json"), error));
+      this.#complaint = code;
       this.touch();
     }
   }
 
+  /** Makes a new file when this one was removed, or the folder was replaced. */
+  #check(): void {
+    if (this.#held === undefined || isThere(this.#held)) return;
+    closeSync(this.#held.fd);
+    this.#held = undefined;
+    this.#update();
+  }
+
   #write(): void {
-    if (this.#held === undefined) removeLeftBehind(this.#folder);
-    this.#held ??= holdNew(this.#folder);
+    if (this.#held === undefined) {
+      this.#held = Rights.over(this.#folder).use(() => {
+        removeLeftBehind(this.#folder);
+        return holdNew(this.#folder);
+      });
+    }
     const { fd } = this.#held;
     const bytes = Buffer.from(textOf(this.#list(), ++this.#writes));
     // From the start on, and then the rest of the longer text before it is cut off.
@@ -90,9 +119,20 @@ export class LiveFile implements Disposable {
 
   [Symbol.dispose](): void {
     clearTimeout(this.#timer);
+    clearInterval(this.#interval);
     if (this.#held === undefined) return;
-    removeIfThere(this.#held.path);
-    closeSync(this.#held.fd);
+    const { path, fd } = this.#held;
+    Rights.over(this.#folder).use(() => removeIfThere(path));
+    closeSync(fd);
+  }
+}
+
+function isThere({ path, fd }: HeldFile): boolean {
+  try {
+    const [there, held] = [lstatSync(path), fstatSync(fd)];
+    return there.ino === held.ino && there.dev === held.dev;
+  } catch (error) {
+    return systemCode(error) !== "ENOENT"; // whatever else: it may be there
   }
 }
 
@@ -103,32 +143,42 @@ function textOf(sessions: Iterable<LiveSession>, n: number): string {
   return `{"n":${n},"sessions":[${text}\n],"end":${n}}\n`;
 }
 
-/**
- * The sessions of every server that runs with this data folder.
- *
- * @throws {FileError} when one of the files cannot be read.
- */
-export function readLiveSessions(folder: string): LiveSession[] {
-  return filesIn(folder).flatMap((path) => (isHeld(path) ? readWhole(path) : []));
+/** The sessions of every server that runs with this data folder; and why those of some servers are not known. */
+export function readLiveSessions(folder: string): { sessions: LiveSession[]; failures: FileError[] } {
+  const rights = Rights.over(folder);
+  const failures: FileError[] = [];
+  const sessions = rights
+    .use(() => filesIn(folder).filter(isHeld))
+    .flatMap((path) => {
+      try {
+        return readWhole(path, rights);
+      } catch (error) {
+        if (!(error instanceof FileError)) throw error;
+        failures.push(error);
+        return [];
+      }
+    });
+  return { sessions, failures };
 }
 
-/** Ids of the tokens in those sessions; undefined when not all servers can be asked. */
+/** Ids of the tokens in those sessions; undefined when not all servers can be asked: every token may be in use. */
 export function tokensInUse(folder: string): ReadonlySet<string> | undefined {
   try {
-    return new Set(readLiveSessions(folder).flatMap(({ token }) => token ?? []));
+    const { sessions, failures } = readLiveSessions(folder);
+    return failures.length > 0 ? undefined : new Set(sessions.flatMap(({ token }) => token ?? []));
   } catch (error) {
-    if (!(error instanceof FileError) && systemCode(error) === undefined) throw error;
-    return undefined; // a file that cannot be read: every token may be in use
+    if (systemCode(error) === undefined) throw error;
+    return undefined; // the folder cannot be read now
   }
 }
 
-function readWhole(path: string): LiveSession[] {
+function readWhole(path: string, rights: Rights): LiveSession[] {
   for (let reads = 0; ; reads++) {
-    const { text } = readPrivateFile(path);
+    const { text } = readPrivateFile(path, rights);
     if (text === null) return []; // its server has ended
     const parsed = v.safeParse(v.pipe(v.string(), v.parseJson(), File), text);
     if (parsed.success) return parsed.output.sessions;
-    if (reads < MAX_READS && isHeld(path)) continue;
+    if (reads < MAX_READS && rights.use(() => isHeld(path))) continue;
     throw new FileError("unreadable", `${path} is only half written`, {
       hint: "its server is stopped, or its disk is full",
     });
@@ -154,8 +204,14 @@ function holdNew(folder: string): HeldFile {
   for (;;) {
     const path = join(folder, `sessions-${randomBytes(8).toString("hex")}.json`);
     const fd = createFile(path, O_RDWR, 0o600);
-    // Another process may have taken it for one that was left behind, before it was locked.
-    if (flock(fd, LOCK_EXCLUSIVE_NONBLOCKING) && fstatSync(fd).nlink > 0) return { path, fd };
+    try {
+      // Another process may have taken it for one that was left behind, before it was locked.
+      if (flock(fd, LOCK_EXCLUSIVE_NONBLOCKING) && fstatSync(fd).nlink > 0) return { path, fd };
+    } catch (error) {
+      removeIfThere(path);
+      closeSync(fd);
+      throw error;
+    }
     closeSync(fd);
     removeIfThere(path);
   }

@@ -8,10 +8,12 @@
 
 import { closeSync, constants, fsyncSync, fstatSync, openSync, writeSync } from "node:fs";
 import { createConsola, type ConsolaReporter, type LogObject } from "consola/core";
-import { messageOf, ParleyError, reasonOf, systemCode } from "./errors.ts";
+import { ParleyError, reasonOf, systemCode } from "./errors.ts";
 import { escapeLine } from "./escape.ts";
 import { openOrCreate } from "./files/create.ts";
-import { followLinks } from "./files/private-file.ts";
+import { FileError, whyRefused } from "./files/file-error.ts";
+import { followLinks, isSpecial } from "./files/private-file.ts";
+import { Rights } from "./os/rights.ts";
 
 export const LOG_LEVELS = ["error", "warn", "info", "debug"] as const;
 export type LogLevel = (typeof LOG_LEVELS)[number];
@@ -142,11 +144,11 @@ function openForAppending(path: string): number {
   try {
     return openOrMake(path, O_WRONLY | O_APPEND | O_NONBLOCK);
   } catch (error) {
+    if (error instanceof FileError) throw error;
     const code = systemCode(error);
     const own = OWN_DESCRIPTORS[path];
     if (code === "ENXIO" && own !== undefined && fstatSync(own).isSocket()) return own;
-    const reason =
-      code === "ENXIO" ? "it is a pipe that nobody reads, or a socket" : (code ?? messageOf(error));
+    const reason = code === "ENXIO" ? "it is a pipe that nobody reads, or a socket" : whyRefused(error);
     throw new ParleyError("failed", `cannot write the log ${path}: ${reason}`, {
       hint: "choose another place with --log FILE",
       cause: error,
@@ -154,13 +156,10 @@ function openForAppending(path: string): number {
   }
 }
 
+/** Links are followed as for any file, but for those that stand for open files of a process. */
 function openOrMake(path: string, flags: number): number {
-  try {
-    return openSync(path, flags);
-  } catch (error) {
-    if (systemCode(error) !== "ENOENT") throw error;
-    return openOrCreate(followLinks(path), flags, 0o600);
-  }
+  if (isSpecial(path)) return openSync(path, flags);
+  return Rights.over(path).use(() => openOrCreate(followLinks(path), flags, 0o600));
 }
 
 const NEWLINE = 0x0a;

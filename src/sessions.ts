@@ -2,7 +2,7 @@
 //
 //     add → (fellAsleep → find → resumed)* → remove
 
-import { renewIdentity, whyEnded } from "./auth/identity.ts";
+import { whyEnded } from "./auth/identity.ts";
 import type { Store } from "./auth/store.ts";
 import type { Arrival } from "./handshake/welcome.ts";
 import { MAX_SLEEPING_BYTES } from "./limits.ts";
@@ -142,8 +142,7 @@ export class Sessions implements Iterable<Session> {
 
   #recheck(session: Session): void {
     const { store } = this.#options;
-    if (store !== undefined) renewIdentity(store.document, session.arrival);
-    const ending = store === undefined ? undefined : whyEnded(store.document, session.arrival, Date.now());
+    const ending = store === undefined ? undefined : whyEnded(store.document, session.arrival);
     if (ending !== undefined) session.sayBye(ending.code, ending.message);
   }
 

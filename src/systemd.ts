@@ -2,7 +2,7 @@
 // turned away while the service starts again, and an ear for how it is.
 
 import { ParleyError } from "./errors.ts";
-import { sendDatagram, listenerAddress } from "./libc.ts";
+import { sendDatagram, listenerAddress } from "./os/sockets.ts";
 
 /** A socket that listens already, and where. */
 export interface ListeningSocket {

@@ -14,7 +14,6 @@ import {
   addHost,
   addToken,
   addUser,
-  aliveUntil,
   credentialStamp,
   isAlive,
   touchHost,
@@ -217,7 +216,6 @@ export class Authenticator {
       lastLogin: user.last_login,
       stamp: credentialStamp(user),
       tokenId: id,
-      tokenUntil: aliveUntil(token),
     };
   }
 
@@ -263,7 +261,7 @@ export class Authenticator {
       this.#options.warn(error);
       return identity; // logged in all the same; next time with the password again
     }
-    return { ...identity, tokenId: id, tokenUntil: aliveUntil(token), newToken: { text, expires } };
+    return { ...identity, tokenId: id, newToken: { text, expires } };
   }
 
   get #store(): Store {

@@ -91,7 +91,9 @@ export function parseDocument(text: string, path: string): Document {
   try {
     json = JSON.parse(text);
   } catch (error) {
-    throw corrupt(text === "" ? "it is empty" : messageOf(error), error);
+    // The words without what they quote: that may be a secret, and they go to the log.
+    const words = messageOf(error).replace(/"[^"]*"?/g, "…");
+    throw corrupt(text === "" ? "it is empty" : words, error);
   }
   const header = v.safeParse(v.object({ version: v.number() }), json);
   if (header.success && header.output.version !== VERSION) {

@@ -1,7 +1,7 @@
 // What a login comes to: an identity, or a LoginError; and how long an identity holds.
 
 import { ParleyError } from "../errors.ts";
-import { aliveUntil, credentialStamp } from "./accounts.ts";
+import { credentialStamp } from "./accounts.ts";
 import type { Document } from "./document.ts";
 
 /** Codes that cost an attempt (`session_gone` does not), and five that end the connection: `busy`, `rationed`, `unavailable`, `disabled`, `gone`. */
@@ -40,16 +40,8 @@ export interface Identity {
   address?: string;
   /** The token used or issued. */
   tokenId?: string;
-  /** When that token dies of itself, in milliseconds. */
-  tokenUntil?: number;
   /** A new token, to be sent to the client. */
   newToken?: { text: string; expires: string };
-}
-
-/** Takes note of how long the token behind `identity` lives by now: whoever uses it prolongs its life. */
-export function renewIdentity(document: Readonly<Document>, identity: Identity): void {
-  const token = identity.tokenId === undefined ? undefined : document.tokens.get(identity.tokenId);
-  if (token !== undefined) identity.tokenUntil = aliveUntil(token);
 }
 
 /**
@@ -57,8 +49,7 @@ export function renewIdentity(document: Readonly<Document>, identity: Identity):
  */
 export function whyEnded(
   document: Readonly<Document>,
-  { user: name, stamp, address, tokenId, tokenUntil = 0 }: Identity,
-  now: number,
+  { user: name, stamp, address, tokenId }: Identity,
 ): { code: "revoked" | "disabled"; message: string } | undefined {
   if (address !== undefined) {
     const host = document.hosts.get(address);
@@ -70,8 +61,8 @@ export function whyEnded(
   if (user === undefined) return { code: "revoked", message: "this account was removed" };
   if (user.disabled !== null) return { code: "disabled", message: disabledMessage(user.disabled.reason) };
   if (credentialStamp(user) !== stamp) return { code: "revoked", message: "the password was changed" };
-  // A token that died of age does not end the conversation it began.
-  if (tokenId === undefined || document.tokens.has(tokenId) || now >= tokenUntil) return undefined;
+  // One that is in a conversation is taken out by a revocation alone: see TokenPruner.
+  if (tokenId === undefined || document.tokens.has(tokenId)) return undefined;
   return { code: "revoked", message: "this login was revoked" };
 }
 

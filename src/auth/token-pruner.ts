@@ -3,9 +3,10 @@
 //     its user is gone          at once
 //     it is dead of age         once it has been so for an hour of this process's own time: a clock that jumps ahead for
 //                               a moment takes no token away
-//     its user has too many     the least recently used, among those that no server has in a conversation
+//     its user has too many     the least recently used
 //
-// A login never ends a conversation that goes on. Three things hold that, also with several servers on one file:
+// But none that a server has in a conversation: a login never ends one, and a revocation finds it, however old it is. Three
+// things hold that, also with several servers on one file:
 //   - each server lists its conversations within LIVE_FILE_MS, and a token that is listed stays;
 //   - a token that was made or used within TOKEN_SETTLE_MS stays, since it may not be listed yet;
 //   - a login with a token of a user who has too many writes down that it was used before it is let in (`crowdedUsers`).
@@ -29,36 +30,43 @@ export class TokenPruner {
   /** Takes out of `draft` what can go. @param now by the wall clock. @param monotonic by `performance.now`. */
   prune(draft: Document, now: number, monotonic: number): void {
     revokeTokens(draft, (token) => !draft.users.has(token.user));
-    this.#pruneDead(draft, now, monotonic);
-    this.#pruneCrowded(draft, now);
+    const dead = this.#longDead(draft, now, monotonic);
+    const crowds = crowdedUsers(draft);
+    if (dead.size === 0 && crowds.size === 0) return;
+    const inUse = this.#inUse();
+    if (inUse === undefined) return;
+    revokeTokens(draft, (_, id) => dead.has(id) && !inUse.has(id));
+    pruneCrowded(draft, crowds, inUse, now);
   }
 
-  #pruneDead(draft: Document, now: number, monotonic: number): void {
+  #longDead(draft: Document, now: number, monotonic: number): ReadonlySet<string> {
     const deadSince = new Map<string, number>();
     for (const [id, token] of draft.tokens) {
       if (!isAlive(token, now)) deadSince.set(id, this.#deadSince.get(id) ?? monotonic);
     }
     this.#deadSince = deadSince;
-    revokeTokens(draft, (_, id) => monotonic - (deadSince.get(id) ?? Infinity) >= DEAD_TOKEN_MS);
+    return new Set([...deadSince].flatMap(([id, since]) => (monotonic - since >= DEAD_TOKEN_MS ? id : [])));
   }
+}
 
-  #pruneCrowded(draft: Document, now: number): void {
-    const crowds = crowdedUsers(draft);
-    const inUse = crowds.size === 0 ? undefined : this.#inUse();
-    if (inUse === undefined) return;
-    const isIdle = ([id, { user, created, used }]: [string, Token]) =>
-      crowds.has(user) &&
-      !inUse.has(id) &&
-      now - Math.max(Date.parse(created), Date.parse(used)) >= TOKEN_SETTLE_MS;
-    const idle = [...draft.tokens].filter(isIdle);
-    // The most recently used first: of each user so many stay.
-    idle.sort(([, x], [, y]) => Date.parse(y.used) - Date.parse(x.used));
-    const kept = new Map<string, number>();
-    for (const [id, { user }] of idle) {
-      const before = kept.get(user) ?? 0;
-      if (before < MAX_TOKENS_PER_USER) kept.set(user, before + 1);
-      else draft.tokens.delete(id);
-    }
+function pruneCrowded(
+  draft: Document,
+  crowds: ReadonlySet<string>,
+  inUse: ReadonlySet<string>,
+  now: number,
+): void {
+  const isIdle = ([id, { user, created, used }]: [string, Token]) =>
+    crowds.has(user) &&
+    !inUse.has(id) &&
+    now - Math.max(Date.parse(created), Date.parse(used)) >= TOKEN_SETTLE_MS;
+  const idle = [...draft.tokens].filter(isIdle);
+  // The most recently used first: of each user so many stay.
+  idle.sort(([, x], [, y]) => Date.parse(y.used) - Date.parse(x.used));
+  const kept = new Map<string, number>();
+  for (const [id, { user }] of idle) {
+    const before = kept.get(user) ?? 0;
+    if (before < MAX_TOKENS_PER_USER) kept.set(user, before + 1);
+    else draft.tokens.delete(id);
   }
 }
 

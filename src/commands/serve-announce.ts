@@ -1,13 +1,16 @@
 // What a server says of itself once it accepts connections: to a script, to a person, and to whoever started it.
 
-import { statSync, writeFileSync } from "node:fs";
+import { closeSync, constants, openSync, statSync } from "node:fs";
 import { hostname, networkInterfaces } from "node:os";
 import { resolve } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { formatAddress } from "../address.ts";
-import { ParleyError, reasonOf } from "../errors.ts";
-import { FileError } from "../files/file-error.ts";
+import { ParleyError, systemCode } from "../errors.ts";
+import { writeFully } from "../files/atomic-write.ts";
+import { FileError, whyRefused } from "../files/file-error.ts";
 import { LockedFile } from "../files/locked-file.ts";
+import { isSpecial } from "../files/private-file.ts";
+import { Rights } from "../os/rights.ts";
 import type { MetricsEndpoint } from "../metrics.ts";
 import type { Server } from "../server.ts";
 import { shellQuote } from "../shell-quote.ts";
@@ -109,29 +112,53 @@ function dataFlag(flags: ServeFlags): string {
   return data === undefined ? "" : ` --data ${shellQuote(data)}`;
 }
 
-/** Whole or not at all: a script that finds the file finds the port in it. A pipe or a device is written to. */
+/** Whole or not at all: a script that finds the file finds the port in it. To a pipe or a device it is said. */
 async function writePortFile(path: string, port: number): Promise<void> {
   try {
-    if (isPlain(path)) await new LockedFile(path).replace(`${port}\n`);
-    else writeFileSync(path, `${port}\n`);
+    if (isPlain(path)) return await new LockedFile(path).replace(`${port}\n`);
+    const fd = openOther(path);
+    try {
+      writeFully(fd, Buffer.from(`${port}\n`));
+    } finally {
+      if (fd > 2) closeSync(fd);
+    }
   } catch (error) {
-    throw new ParleyError("failed", `--port-file: ${portFileFlaw(path, error)}`);
+    throw portFileError(path, error);
   }
 }
 
-function portFileFlaw(path: string, error: unknown): string {
-  return error instanceof FileError ? error.message : `cannot write ${path}: ${reasonOf(error)}`;
-}
-
-/** Is it a plain file, or nothing yet? What is in /dev and /proc is no file even where it looks like one. */
-function isPlain(path: string): boolean {
-  if (/^\/(?:dev|proc)\//.test(resolve(path))) return false;
-  return statSync(path, { throwIfNoEntry: false })?.isFile() !== false;
-}
-
-/** Could the port file be written? @throws {FileError} `unwritable`. */
+/** Could the port file be written? @throws {ParleyError} `failed`. */
 export async function tryPortFile(path: string): Promise<void> {
-  if (isPlain(path)) await new LockedFile(path).tryToWrite();
+  try {
+    if (isPlain(path)) await new LockedFile(path).tryToWrite("65535\n");
+    // Whoever reads a pipe would take the opening for all that there is to come.
+    else if (statSync(path).isDirectory()) throw Object.assign(new Error(), { code: "EISDIR" });
+  } catch (error) {
+    throw portFileError(path, error);
+  }
+}
+
+function portFileError(path: string, error: unknown): ParleyError {
+  const isPipe = systemCode(error) === "ENXIO";
+  const why = isPipe ? "it is a pipe that nobody reads, or a socket" : whyRefused(error);
+  const words = error instanceof FileError ? error.message : `cannot write ${path}: ${why}`;
+  return new ParleyError("failed", `--port-file: ${words}`, {
+    hint: error instanceof FileError ? error.hint : undefined,
+    cause: error,
+  });
+}
+
+/** Is it a plain file, or nothing yet? */
+function isPlain(path: string): boolean {
+  return !isSpecial(path) && statSync(path, { throwIfNoEntry: false })?.isFile() !== false;
+}
+
+/** What is no plain file, for writing: its own standard streams as they are, and no waiting for the reader of a pipe. */
+function openOther(path: string): number {
+  const own = ["/dev/stdin", "/dev/stdout", "/dev/stderr"].indexOf(path);
+  if (own > 0) return own;
+  const { O_WRONLY, O_APPEND, O_NONBLOCK } = constants;
+  return Rights.over(path).use(() => openSync(path, O_WRONLY | O_APPEND | O_NONBLOCK));
 }
 
 /** Between two tries to reach the service manager, and the most of them: a busy one's queue may be full for a moment. */

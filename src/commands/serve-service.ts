@@ -11,6 +11,7 @@ import type { Logger } from "../log.ts";
 import { findService } from "../services/catalogue.ts";
 import { HANDLER_TEMPLATE, HANDLER_TYPES } from "../services/handler-template.ts";
 import { Handler } from "../services/handler.ts";
+import { Rights } from "../os/rights.ts";
 import { PROGRAM_IOS } from "../services/program-io.ts";
 import { checkProgram, program, STDERR_WAYS } from "../services/program.ts";
 import type { Service } from "../services/service.ts";
@@ -107,7 +108,7 @@ export function writeFirstHandler(file: string, terminal: Terminal): void {
     );
     // One that is there may be of another version of parley.
     if (!isOf(types, HANDLER_TYPES)) {
-      removeIfThere(types);
+      Rights.over(types).use(() => removeIfThere(types));
       make(types, HANDLER_TYPES);
     }
   } catch (error) {
@@ -121,11 +122,12 @@ export function writeFirstHandler(file: string, terminal: Terminal): void {
 
 /** Makes a source file, whole or not at all. */
 function make(path: string, text: string): void {
-  const fd = createFile(path, constants.O_WRONLY, 0o644);
+  const rights = Rights.over(path);
+  const fd = rights.use(() => createFile(path, constants.O_WRONLY, 0o644));
   try {
     writeFully(fd, Buffer.from(text));
   } catch (error) {
-    removeIfThere(path);
+    rights.use(() => removeIfThere(path));
     throw error;
   } finally {
     closeSync(fd);

@@ -12,6 +12,7 @@ import { DEFAULT_PORT, DRAIN_TIMEOUT_MS, MIN_PASSWORD_LENGTH } from "../limits.t
 import { LiveFile, tokensInUse } from "../live-sessions.ts";
 import { LOG_FORMATS, LOG_LEVELS, openLog, type Logger } from "../log.ts";
 import { checkFolders } from "../files/strict-modes.ts";
+import { Rights } from "../os/rights.ts";
 import { MetricsEndpoint, type Vitals } from "../metrics.ts";
 import { Server } from "../server.ts";
 import { listServices } from "../services/catalogue.ts";
@@ -53,7 +54,7 @@ async function serve(flags: ServeFlags): Promise<void> {
       : new Store(folder.users, () => tokensInUse(folder.path));
   const logPath = flags.text("log") ?? folder.log;
   // A link in its place would have the server write to any file of its user.
-  if (flags.text("log") === undefined) checkFolders(logPath);
+  if (flags.text("log") === undefined) checkFolders(logPath, Rights.own.person);
   /** What keeps the server up all the same, but not everything in order. */
   const flaws: string[] = [];
   const file = openLog({

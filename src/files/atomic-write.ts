@@ -9,8 +9,11 @@ import { randomBytes } from "node:crypto";
 import {
   closeSync,
   constants,
+  fchmodSync,
+  fchownSync,
   fstatSync,
   fsync,
+  lstatSync,
   openSync,
   readdirSync,
   renameSync,
@@ -20,7 +23,8 @@ import {
 import { basename, dirname, join } from "node:path";
 import { promisify } from "node:util";
 import { systemCode } from "../errors.ts";
-import { createFile, keepAccess } from "./create.ts";
+import type { Rights } from "../os/rights.ts";
+import { createFile } from "./create.ts";
 import { FileError, unwritable, whyRefused } from "./file-error.ts";
 import { stampOf } from "./private-file.ts";
 
@@ -29,26 +33,32 @@ const TEMPORARY = /^\d+\.[0-9a-f]{12}\.tmp$/;
 /** The slow part of a change, off the event loop. */
 const sync = promisify(fsync);
 
+/** What a replacement is made with. */
+export interface Hand {
+  rights: Rights;
+  /** Called right before the file is put in its place; throws when it must not be. */
+  confirm(this: void): void;
+}
+
 /**
  * Puts a file of mode 0600 that holds `text` in the place of `path`; its stamp. Durable when this resolves.
  *
  * @param path absolute, no symbolic link.
- * @param confirm called right before the file is put there; throws when it must not be.
  * @throws {FileError} `unwritable`: the old file is untouched, unless the message says that only the disk's confirmation
  *   is missing.
  */
-export async function replaceFile(path: string, text: string, confirm: () => void): Promise<string> {
+export async function replaceFile(path: string, text: string, { rights, confirm }: Hand): Promise<string> {
   const temporary = temporaryFor(path);
   let fd: number | undefined;
   let folder: number | undefined;
   try {
     try {
-      folder = openSync(dirname(path), constants.O_RDONLY);
-      fd = await createTemporary(temporary, path, text);
+      folder = rights.use(() => openSync(dirname(path), constants.O_RDONLY));
+      fd = await createTemporary(temporary, path, text, rights);
       confirm();
-      renameSync(temporary, path);
+      rights.use(() => renameSync(temporary, path));
     } catch (error) {
-      if (fd !== undefined) removeIfThere(temporary);
+      if (fd !== undefined) rights.use(() => removeIfThere(temporary));
       throw error instanceof FileError ? error : unwritable(path, error);
     }
     try {
@@ -71,11 +81,11 @@ export async function replaceFile(path: string, text: string, confirm: () => voi
  *
  * @throws {FileError} `unwritable`.
  */
-export async function tryToWrite(path: string, text: string): Promise<void> {
+export async function tryToWrite(path: string, text: string, rights: Rights): Promise<void> {
   const temporary = temporaryFor(path);
   try {
-    closeSync(await createTemporary(temporary, path, text));
-    unlinkSync(temporary);
+    closeSync(await createTemporary(temporary, path, text, rights));
+    rights.use(() => unlinkSync(temporary));
   } catch (error) {
     throw unwritable(path, error);
   }
@@ -103,18 +113,34 @@ function temporaryFor(path: string): string {
 }
 
 /** The descriptor of a whole, durable file at `temporary`; removed again when anything fails. */
-async function createTemporary(temporary: string, path: string, text: string): Promise<number> {
-  const fd = createFile(temporary, constants.O_WRONLY, 0o600);
+async function createTemporary(
+  temporary: string,
+  path: string,
+  text: string,
+  rights: Rights,
+): Promise<number> {
+  const fd = rights.use(() => createFile(temporary, constants.O_WRONLY, 0o600));
   try {
-    keepAccess(path, fd);
+    if (rights.person?.uid === 0) keepAccess(path, fd);
     writeFully(fd, Buffer.from(text));
     await sync(fd);
     return fd;
   } catch (error) {
     closeSync(fd);
-    removeIfThere(temporary);
+    rights.use(() => removeIfThere(temporary));
     throw error;
   }
+}
+
+/**
+ * Lets what root puts in the place of a file in root's own folder be used by those who could use that: its owner, and the
+ * group of a service that may read root's.
+ */
+function keepAccess(path: string, fd: number): void {
+  const stats = lstatSync(path, { throwIfNoEntry: false });
+  if (stats === undefined) return;
+  fchownSync(fd, stats.uid, stats.gid);
+  fchmodSync(fd, 0o600 | (stats.uid === 0 ? stats.mode & 0o040 : 0));
 }
 
 /** Some file systems cannot sync a folder, and say so: their renames are as durable as they get. */

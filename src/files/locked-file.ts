@@ -1,42 +1,47 @@
 // One file that many processes change: replaced whole, never torn, no change lost.
 //
-//     find → lock → find again → remove orphans → read → change → replace → unlock
+//     find → lock → find again → remove orphans → read → change → find again → replace → unlock
 //
 // A change is decided from what is read under the lock, and is said to be made when it is durable. Symbolic links are
-// followed anew for each read and each change: a link that was turned to another file leads every process there.
+// followed anew for each read and each change: a link that was turned to another file leads every process there. What is
+// locked, read and replaced is the one file that was found. Root has the rights of the user who controls the path.
 
 import { realpathSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 import { ParleyError, systemCode } from "../errors.ts";
 import { mountAt } from "../os/mounts.ts";
-import { removeOrphans, replaceFile, tryToWrite } from "./atomic-write.ts";
-import { FileError, mountedAlone, unwritable, whyRefused } from "./file-error.ts";
+import { Rights } from "../os/rights.ts";
+import { removeOrphans, replaceFile, tryToWrite, type Hand } from "./atomic-write.ts";
+import { FileError, mountedAlone, unreadable, unwritable, whyRefused } from "./file-error.ts";
 import { FileLock } from "./file-lock.ts";
-import { followLinks, readPrivateFile, stampAt, type FileVersion } from "./private-file.ts";
+import { linksFrom, readAt, stampAt, type FileVersion } from "./private-file.ts";
 
 export class LockedFile {
   /** As it was named, absolute. */
   readonly path: string;
+  #rights: Rights;
 
   /** @throws {FileError} `unreadable` when its folder does not exist. */
   constructor(path: string) {
     this.path = resolve(path);
-    this.#find();
+    this.#rights = Rights.over(this.path);
+    this.#find(this.#rights);
   }
 
   /** The file itself, after symbolic links, as they are now. @throws {FileError} `unreadable`. */
   get target(): string {
-    return this.#find();
+    return this.#find(this.#rights).target;
   }
 
   /** The stamp of the file as it is now, without reading it. @throws {FileError} `unreadable`. */
   stamp(): string {
-    return stampAt(this.path);
+    return this.#rights.use(() => stampAt(this.path));
   }
 
   /** @throws {FileError} `unsafe`, `unreadable`, or `corrupt` when it is not UTF-8. */
   read(): FileVersion {
-    return readPrivateFile(this.path);
+    this.#rights = Rights.over(this.path);
+    return this.#read(this.#find(this.#rights), this.#rights);
   }
 
   /**
@@ -49,10 +54,10 @@ export class LockedFile {
    *   file is untouched.
    */
   update(change: (current: FileVersion) => string | null): Promise<string> {
-    return this.#locked(async (target, lock) => {
-      const current = this.read();
+    return this.#locked(async (place, hand) => {
+      const current = this.#read(place, hand.rights);
       const text = change(current);
-      return text === null ? current.stamp : replaceFile(target, text, () => lock.confirm());
+      return text === null ? current.stamp : replaceFile(place.target, text, hand);
     });
   }
 
@@ -62,10 +67,10 @@ export class LockedFile {
    * @throws {FileError} as {@link update}.
    */
   create(content: () => string): Promise<boolean> {
-    return this.#locked(async (target, lock) => {
+    return this.#locked(async (place, hand, lock) => {
       try {
-        if (this.read().text !== null) return false;
-        await replaceFile(target, content(), () => lock.confirm());
+        if (this.#read(place, hand.rights).text !== null) return false;
+        await replaceFile(place.target, content(), hand);
         return true;
       } finally {
         lock.remove();
@@ -79,9 +84,9 @@ export class LockedFile {
    * @throws {FileError} as {@link update}.
    */
   async replace(text: string): Promise<void> {
-    await this.#locked(async (target, lock) => {
+    await this.#locked(async ({ target }, hand, lock) => {
       try {
-        await replaceFile(target, text, () => lock.confirm());
+        await replaceFile(target, text, hand);
       } finally {
         lock.remove();
       }
@@ -89,45 +94,69 @@ export class LockedFile {
   }
 
   /**
-   * Could a change be written? Writes the present content to the disk beside the file, and leaves no trace of that.
+   * Could a change be written? Writes the present content, or `text`, to the disk beside the file, and leaves no trace of
+   * that.
    *
    * @throws {FileError} as {@link update}; `unwritable` for a file that is mounted as such, too.
    */
-  tryToWrite(): Promise<void> {
-    return this.#locked(async (target, lock) => {
+  tryToWrite(text?: string): Promise<void> {
+    return this.#locked(async (place, { rights }, lock) => {
       try {
-        const mount = mountAt(target);
-        if (mount !== undefined) throw mountedAlone(target, mount);
-        await tryToWrite(target, this.read().text ?? "");
+        const mount = mountAt(place.target);
+        if (mount !== undefined) throw mountedAlone(place.target, mount);
+        await tryToWrite(place.target, text ?? this.#read(place, rights).text ?? "", rights);
       } finally {
         if (lock.isNew) lock.remove();
       }
     });
   }
 
-  async #locked<T>(work: (target: string, lock: FileLock) => Promise<T>): Promise<T> {
+  async #locked<T>(work: (place: Place, hand: Hand, lock: FileLock) => Promise<T>): Promise<T> {
+    const rights = (this.#rights = Rights.over(this.path));
     for (;;) {
-      const target = this.#find();
-      using lock = await FileLock.of(target);
-      if (this.#find() !== target) continue; // a link was turned while the lock was waited for
+      const place = this.#find(rights);
+      const { target } = place;
+      using lock = await FileLock.of(target, rights);
+      if (this.#find(rights).target !== target) continue; // a link was turned while the lock was waited for
+      const confirm = () => {
+        lock.confirm();
+        if (this.#find(rights).target !== target) throw turned(this.path);
+      };
       try {
-        removeOrphans(target);
-        return await work(target, lock);
+        rights.use(() => removeOrphans(target));
+        return await work(place, { rights, confirm }, lock);
       } catch (error) {
         // What a change itself throws is its own; what the system says is about the file.
-        throw systemCode(error) === undefined || error instanceof ParleyError
-          ? error
-          : unwritable(target, error);
+        throw isOfSystem(error) ? unwritable(target, error) : error;
       }
     }
   }
 
-  #find(): string {
-    const target = followLinks(this.path);
-    const folder = dirname(target);
+  #read(place: Place, rights: Rights): FileVersion {
     try {
-      return join(realpathSync(folder), basename(target));
+      return rights.use(() => readAt(place.hops, rights.person));
     } catch (error) {
+      throw isOfSystem(error) ? unreadable(this.path, error) : error;
+    }
+  }
+
+  #find(rights: Rights): Place {
+    const hops = rights.use(() => {
+      try {
+        return linksFrom(this.path, rights.person);
+      } catch (error) {
+        throw isOfSystem(error) ? unreadable(this.path, error) : error;
+      }
+    });
+    const last = hops.pop() ?? this.path;
+    try {
+      const target = join(
+        rights.use(() => realpathSync(dirname(last))),
+        basename(last),
+      );
+      return { target, hops: [...hops, target] };
+    } catch (error) {
+      const folder = dirname(last);
       const why =
         systemCode(error) === "ENOENT"
           ? `there is no folder ${folder}`
@@ -135,4 +164,22 @@ export class LockedFile {
       throw new FileError("unreadable", why, { cause: error });
     }
   }
+}
+
+/** Where a file is. */
+interface Place {
+  /** Without links. */
+  target: string;
+  /** The places that lead there, the last one is the target: see {@link linksFrom}. */
+  hops: readonly string[];
+}
+
+function isOfSystem(error: unknown): boolean {
+  return systemCode(error) !== undefined && !(error instanceof ParleyError);
+}
+
+function turned(path: string): FileError {
+  return new FileError("locked", `the symbolic link ${path} was turned to another file during the change`, {
+    hint: "nothing was changed: try again",
+  });
 }

@@ -9,11 +9,15 @@ import {
   openSync,
   readlinkSync,
   readSync,
+  realpathSync,
   type BigIntStats,
   type Stats,
 } from "node:fs";
 import { dirname, resolve } from "node:path";
-import { systemCode } from "../errors.ts";
+import { ParleyError, systemCode } from "../errors.ts";
+import { userNameOf } from "../os/passwd.ts";
+import { Rights, type Person } from "../os/rights.ts";
+import { shellQuote } from "../shell-quote.ts";
 import { FileError, unreadable } from "./file-error.ts";
 import { checkFolders, checkLink, checkPrivate } from "./strict-modes.ts";
 
@@ -26,41 +30,65 @@ export interface FileVersion {
 }
 
 const MAX_LINKS = 8;
+/** A user file of 100,000 users has 44 MB; what is far above is none, and would stall a server that reads it. */
+const MAX_FILE_BYTES = 512 * 1024 * 1024;
 
 /**
  * Reads the file at `path`, through symbolic links; one that does not exist has a null text.
  *
  * @throws {FileError} `unreadable`, `unsafe`, or `corrupt` when it is not UTF-8.
  */
-export function readPrivateFile(path: string): FileVersion {
-  try {
-    return readPrivate(path);
-  } catch (error) {
-    throw systemCode(error) === undefined || error instanceof FileError ? error : unreadable(path, error);
-  }
+export function readPrivateFile(path: string, rights = Rights.own): FileVersion {
+  return rights.use(() => {
+    try {
+      return readAt(linksFrom(path, rights.person), rights.person);
+    } catch (error) {
+      throw isOfSystem(error) ? unreadable(path, error) : error;
+    }
+  });
 }
 
-function readPrivate(path: string): FileVersion {
-  const hops = linksFrom(path);
-  const target = hops.at(-1) ?? path;
+/**
+ * As {@link readPrivateFile}, but at the places that {@link linksFrom} found, whatever is a link by now.
+ *
+ * @throws {FileError} or the system's error.
+ */
+export function readAt(hops: readonly string[], reader: Person | undefined): FileVersion {
+  const target = hops.at(-1) ?? "";
   let fd: number;
   try {
     fd = openForReading(target);
   } catch (error) {
-    if (systemCode(error) !== "ENOENT") throw error;
+    if (systemCode(error) !== "ENOENT") throw withOwner(target, error, reader);
     // What could not be read again must not be written: the folders are checked before anything is made there.
-    if (existsSync(dirname(target))) for (const hop of hops) checkFolders(hop);
+    if (existsSync(dirname(target))) for (const hop of hops) checkFolders(hop, reader);
     return { text: null, stamp: "" };
   }
   try {
     const stats = fstatSync(fd, { bigint: true });
-    checkPlain(path, stats);
-    checkPrivate(target, fstatSync(fd));
-    for (const hop of hops) checkFolders(hop);
-    return { text: decode(path, readAll(fd, Number(stats.size))), stamp: stampOf(stats) };
+    checkPlain(target, stats);
+    checkPrivate(target, fstatSync(fd), reader);
+    for (const hop of hops) checkFolders(hop, reader);
+    return { text: decode(target, readAll(target, fd, Number(stats.size))), stamp: stampOf(stats) };
   } finally {
     closeSync(fd);
   }
+}
+
+/** A file that this user may not read, since it is another's: with the command that changes that. */
+function withOwner(path: string, error: unknown, reader: Person | undefined): unknown {
+  if (systemCode(error) !== "EACCES" || reader === undefined) return error;
+  const stats = lstatSync(path, { throwIfNoEntry: false });
+  if (stats === undefined || stats.uid === reader.uid) return error;
+  const who = userNameOf(stats.uid) ?? `uid ${stats.uid}`;
+  return new FileError("unreadable", `cannot read ${path}: it belongs to another user (${who})`, {
+    hint: `make it yours: sudo chown ${reader.uid} ${shellQuote(path)}`,
+    cause: error,
+  });
+}
+
+function isOfSystem(error: unknown): boolean {
+  return systemCode(error) !== undefined && !(error instanceof ParleyError);
 }
 
 /**
@@ -74,7 +102,7 @@ export function readPublicFile(path: string): string | undefined {
     fd = openForReading(followLinks(path));
     const stats = fstatSync(fd);
     checkPlain(path, stats);
-    return decode(path, readAll(fd, stats.size));
+    return decode(path, readAll(path, fd, stats.size));
   } catch (error) {
     if (systemCode(error) === "ENOENT") return undefined;
     if (error instanceof FileError) throw error;
@@ -96,12 +124,17 @@ function checkPlain(path: string, stats: Stats | BigIntStats): void {
   });
 }
 
+/** Is it a device, or a link that stands for an open file of a process? Those are no files to be replaced. */
+export function isSpecial(path: string): boolean {
+  return /^\/(?:dev\/(?!shm\/)|proc\/)/.test(resolve(path));
+}
+
 /** Where the file at `path` really is, or would be made. @throws {FileError} `unreadable`, `unsafe`. */
 export function followLinks(path: string): string {
   try {
-    return linksFrom(path).at(-1) ?? path;
+    return linksFrom(path, Rights.own.person).at(-1) ?? path;
   } catch (error) {
-    throw error instanceof FileError ? error : unreadable(path, error);
+    throw isOfSystem(error) ? unreadable(path, error) : error;
   }
 }
 
@@ -111,7 +144,7 @@ export function followLinks(path: string): string {
  *
  * @throws {FileError} `unreadable` for a circle, `unsafe` for a link of another user; or the system's error.
  */
-function linksFrom(path: string): string[] {
+export function linksFrom(path: string, reader: Person | undefined): string[] {
   const hops = [resolve(path)];
   for (let at = hops[0] ?? path; ; hops.push(at)) {
     let stats: Stats;
@@ -123,12 +156,16 @@ function linksFrom(path: string): string[] {
     }
     if (!stats.isSymbolicLink()) return hops;
     if (hops.length > MAX_LINKS) throw new FileError("unreadable", `too many symbolic links at ${path}`);
-    checkLink(at, stats);
-    at = resolve(dirname(at), readlinkSync(at));
+    checkLink(at, stats, reader);
+    // From where the link really is: `..` in it is the folder above that.
+    at = resolve(realpathSync(dirname(at)), readlinkSync(at));
   }
 }
 
-function readAll(fd: number, size: number): Uint8Array {
+function readAll(path: string, fd: number, size: number): Uint8Array {
+  if (size > MAX_FILE_BYTES) {
+    throw new FileError("unreadable", `${path} has ${size} bytes, over the limit of ${MAX_FILE_BYTES}`);
+  }
   const bytes = new Uint8Array(size);
   let length = 0;
   while (length < size) {

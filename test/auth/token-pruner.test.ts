@@ -98,6 +98,14 @@ describe("a dead token", () => {
     expect(pruned(draft, pruner, DEAD, DEAD_TOKEN_MS)).toEqual([idOf(1)]);
   });
 
+  test("stays while it is in a conversation, and while that cannot be known", () => {
+    for (const inUse of [new Set([idOf(1)]), undefined]) {
+      const draft = annWith(1);
+      const pruner = new TokenPruner(() => inUse);
+      for (const hours of [0, 1, 2]) expect(pruned(draft, pruner, DEAD, hours * DEAD_TOKEN_MS)).toEqual([]);
+    }
+  });
+
   test("stays when the clock had only jumped ahead", () => {
     const draft = annWith(1);
     const pruner = new TokenPruner(NONE);

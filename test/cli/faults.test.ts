@@ -9,11 +9,22 @@ import {
   renameSync,
   symlinkSync,
   writeFileSync,
+  existsSync,
 } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { until, within } from "../support/attack.ts";
-import { addUser, PASSWORD, run, serve, start, type Running, type Serving } from "../support/executable.ts";
+import {
+  addUser,
+  cleanEnv,
+  EXECUTABLE,
+  PASSWORD,
+  run,
+  serve,
+  start,
+  type Running,
+  type Serving,
+} from "../support/executable.ts";
 import { tempFolder } from "../support/folder.ts";
 import { lacks, withFault } from "../support/privileges.ts";
 import { childrenOf } from "../support/program.ts";
@@ -286,6 +297,64 @@ async function stop(server: Serving): Promise<void> {
   for (const child of childrenOf(server.pid)) process.kill(child, "SIGTERM");
   expect(await server.exited).toBe(0);
 }
+
+describe("--port-file", () => {
+  test("may be what a script has open, and wipes out nothing that is in it", async () => {
+    using folder = tempFolder();
+    const out = join(folder.path, "out");
+    writeFileSync(out, "before\n");
+    const server = Bun.spawn(
+      [
+        "sh",
+        "-c",
+        'exec "$@" >> out',
+        "sh",
+        EXECUTABLE,
+        "serve",
+        "--auth",
+        "none",
+        "--port",
+        "0",
+        "--port-file",
+        "/dev/stdout",
+      ],
+      { cwd: folder.path, env: cleanEnv(folder.path), stderr: "ignore" },
+    );
+    const text = () => readFileSync(out, "utf8");
+    await until("ready", true, () => /listening on .*\n$/.test(text()));
+    server.kill("SIGTERM");
+    expect(await server.exited).toBe(0);
+    expect(text()).toMatch(/^before\n(\d+)\nlistening on 127\.0\.0\.1:\1\n$/);
+  });
+
+  test("may be a pipe; one that nobody reads is refused, and waited for by nobody", async () => {
+    using folder = tempFolder();
+    const pipe = join(folder.path, "pipe");
+    expect(Bun.spawnSync(["mkfifo", pipe]).exitCode).toBe(0);
+    const flags = ["--auth", "none", "--port-file", pipe];
+    const refused = await run(["serve", "--port", "0", ...flags], { data: folder.path });
+    expect([refused.exitCode, refused.stderr]).toEqual([
+      1,
+      expect.stringContaining("a pipe that nobody reads"),
+    ]);
+    const reader = Bun.spawn(["sh", "-c", 'exec 3<>"$1"; head -n 1 <&3', "sh", pipe], { stdout: "pipe" });
+    await until("a reader", true, () => existsSync(`/proc/${reader.pid}/fd/3`));
+    await using server = await serve(flags, { data: folder.path });
+    expect(await reader.stdout.text()).toBe(`${server.port}\n`);
+    await server.stop();
+  });
+
+  test("is refused by --check where serve would refuse it", async () => {
+    using folder = tempFolder();
+    for (const path of [folder.path, "/dev/none/x", join(folder.path, "none", "x")]) {
+      for (const flags of [["--check"], []]) {
+        const argv = ["serve", "--auth", "none", "--port", "0", "--port-file", path, ...flags];
+        const { exitCode, stderr } = await run(argv, { data: folder.path });
+        expect([path, exitCode, stderr]).toEqual([path, 1, expect.stringContaining("--port-file: ")]);
+      }
+    }
+  });
+});
 
 const PID = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"];
 

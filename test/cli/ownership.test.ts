@@ -1,11 +1,23 @@
 // Whose files are they? What root makes in another user's folder is that user's; what root owns and the service may read is
 // trusted; and where it is not, the hint says what to change. All of it needs root.
 
-import { chmodSync, chownSync, lstatSync, mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  chownSync,
+  linkSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { Rights } from "../../src/os/rights.ts";
 import { selfSigned } from "../support/certificates.ts";
-import { addUser, PASSWORD, run, serve } from "../support/executable.ts";
+import { addUser, PASSWORD, run, serve, start } from "../support/executable.ts";
 import { tempFolder, type TempFolder } from "../support/folder.ts";
 import { asPerson, lacks, SERVICE, type Person } from "../support/privileges.ts";
 
@@ -110,21 +122,26 @@ describe.skipIf(lacks("setpriv"))("what root makes in another user's folder belo
     expect(readdirSync(data).sort()).toEqual(["greet.ts", "parley.d.ts"]);
   });
 
-  test("a file that root had put there: the next change by root makes it the user's", async () => {
+  test("a file that root had put there is named, with the command that gives it away", async () => {
     await addUser(data);
-    chownSync(join(data, "users.json"), 0, 0);
-    await run(["users", "disable", "ann"], { data });
-    expectOwned();
+    const path = join(data, "users.json");
+    chownSync(path, 0, 0);
+    for (const who of [undefined, prefix]) {
+      const { exitCode, stderr } = await run(["users", "disable", "ann"], { data, prefix: who });
+      expect(exitCode).toBe(1);
+      expect(stderr).toContain(`cannot read ${path}: it belongs to another user (root)`);
+      expect(stderr).toContain(`sudo chown ${SERVICE.uid} ${path}`);
+    }
   });
 
-  test("but a file that was there is given to nobody: it may be a link to one of root's", async () => {
-    const secret = join(folder.path, "secret");
-    writeFileSync(secret, "root's own", { mode: 0o600 });
-    const child = Bun.spawnSync(["ln", secret, join(data, ".users.json.lock")]);
-    expect(child.exitCode).toBe(0);
-    await run(["users", "list"], { data });
+  test("the list of sessions of a server that root runs there", async () => {
     await addUser(data);
-    expect([lstatSync(secret).uid, lstatSync(secret).mode & 0o777]).toEqual([0, 0o600]);
+    await using server = await serve([], { data });
+    const client = await run(["connect", `ann@${server.address}`, "--send", "x"], { env });
+    expect(client.exitCode).toBe(0);
+    expectOwned();
+    expect(await run(["users", "sessions"], { data, prefix })).toMatchObject({ exitCode: 0, stderr: "" });
+    await server.stop();
   });
 
   test("a lock that root left otherwise is named, with the command that gives it away", async () => {
@@ -140,6 +157,141 @@ describe.skipIf(lacks("setpriv"))("what root makes in another user's folder belo
     await using server = await serve([], { data, prefix });
     await server.stderr.see("no account can be changed, and no session token issued");
     await server.stop();
+  });
+});
+
+describe.skipIf(lacks("setpriv"))("a folder whose owner has put a trap there for root:", () => {
+  /** A file of root's that nobody else may touch, with a mode that root's tools might change. */
+  function victim(mode: number): { path: string; expectUntouched(this: void): void } {
+    const folderOfRoot = join(folder.path, "root");
+    mkdirSync(folderOfRoot, { recursive: true, mode: 0o700 });
+    const path = join(folderOfRoot, "victim");
+    writeFileSync(path, "root's own\n", { mode });
+    chmodSync(path, mode);
+    return {
+      path,
+      expectUntouched() {
+        const { uid, gid, mode: now } = lstatSync(path);
+        expect([uid, gid, now & 0o777]).toEqual([0, 0, mode]);
+        expect(readFileSync(path, "utf8")).toBe("root's own\n");
+        expect(readdirSync(folderOfRoot)).toEqual(["victim"]);
+        const names = readdirSync(data, { recursive: true, encoding: "utf8" });
+        for (const name of names.filter((one) => lstatSync(join(data, one)).isFile())) {
+          if (lstatSync(join(data, name)).uid !== 0)
+            expect(readFileSync(join(data, name), "utf8")).not.toContain("root's own");
+        }
+      },
+    };
+  }
+
+  const plant = (name: string, target: string) => {
+    symlinkSync(target, join(data, name));
+    expect(Bun.spawnSync(["chown", "-h", OWNER, join(data, name)]).exitCode).toBe(0);
+  };
+
+  test.each(["users.json", ".users.json.lock", "parley.log", "tls-key.pem", "tls-cert.pem"])(
+    "%s as a link to a file of root's: nothing happens to that",
+    async (name) => {
+      const { path, expectUntouched } = victim(0o640);
+      plant(name, path);
+      await run(["users", "revoke", "--all"], { data });
+      await using server = start(["serve", "--port", "0", "--tls", "--auth", "none", "--json"], { data });
+      const ready = server.stdout.see("\n").catch(() => 0); // or it has refused
+      await Promise.race([ready, server.exited]);
+      server.signal("SIGTERM");
+      await server.exited;
+      expectUntouched();
+    },
+  );
+
+  test.each(["last.json", "tokens.json", "known-servers.json", ".tokens.json.lock", ".last.json.lock"])(
+    "%s as a link to a file of root's, and connect",
+    async (name) => {
+      using other = tempFolder();
+      await addUser(other.path);
+      await using server = await serve(["--tls"], { data: other.path });
+      const { path, expectUntouched } = victim(0o640);
+      plant(name, path);
+      const flags = ["--tls", "--accept-new", "--send", "x"];
+      await run(["connect", `ann@${server.address}`, ...flags], { env, data });
+      expectUntouched();
+      await server.stop();
+    },
+  );
+
+  test("a hard link to a file of root's in the place of a lock: its mode stays", async () => {
+    const { path, expectUntouched } = victim(0o644);
+    linkSync(path, join(data, ".users.json.lock"));
+    await run(["users", "revoke", "--all"], { data });
+    expectUntouched();
+  });
+
+  test("a folder that is a link to one of root's: nothing is made there, and it stays root's", async () => {
+    const roots = join(folder.path, "roots");
+    mkdirSync(roots, { mode: 0o700 });
+    plant("state", roots);
+    const { exitCode } = await run(["users", "revoke", "--all"], { data: join(data, "state", "parley") });
+    expect(exitCode).toBe(1);
+    await run(["serve", "--init", join(data, "state", "greet.ts")]);
+    await run(["serve", "--auth", "none", "--check", "--port", "0", "--log", join(data, "state", "log")], {
+      data,
+    });
+    expect([readdirSync(roots), lstatSync(roots).uid]).toEqual([[], 0]);
+  });
+
+  test("a port file that leads to a file of root's, and a key of another user in a folder for all", async () => {
+    const { path, expectUntouched } = victim(0o644);
+    const common = join(folder.path, "common");
+    mkdirSync(common);
+    chmodSync(common, 0o1777);
+    symlinkSync(path, join(common, "port"));
+    Bun.spawnSync(["chown", "-h", OWNER, join(common, "port")]);
+    writeFileSync(join(common, "key"), "5a".repeat(32), { mode: 0o600 });
+    chownSync(join(common, "key"), SERVICE.uid, SERVICE.gid);
+    const check = (...flags: string[]) =>
+      run(["serve", "--auth", "none", "--port", "0", ...flags], { data: join(folder.path, "own") });
+    expect((await check("--port-file", join(common, "port"))).exitCode).toBe(1);
+    expectUntouched();
+    const refused = await check("--check", "--key-file", join(common, "key"));
+    expect([refused.exitCode, refused.stderr]).toEqual([
+      1,
+      expect.stringContaining("belongs to another user"),
+    ]);
+  });
+});
+
+describe.skipIf(lacks())("rights over a path", () => {
+  const personOver = (path: string) => {
+    const { uid, gid } = Rights.over(path).person ?? {};
+    return [uid, gid];
+  };
+  const SERVICES = [SERVICE.uid, SERVICE.gid];
+
+  test("are the owner's of the first folder or link on the way that is not root's", () => {
+    const roots = join(folder.path, "roots");
+    mkdirSync(join(roots, "deep"), { recursive: true });
+    symlinkSync(roots, join(data, "link"));
+    symlinkSync(data, join(folder.path, "to-data"));
+    expect(personOver(roots)).toEqual([0, 0]);
+    expect(personOver(join(data, "users.json"))).toEqual(SERVICES);
+    expect(personOver(join(data, "a", "b"))).toEqual(SERVICES);
+    expect(personOver(join(data, "link", "deep"))).toEqual(SERVICES);
+    expect(personOver(join(folder.path, "to-data", "..", "roots"))).toEqual([0, 0]);
+    expect(personOver(join(folder.path, "to-data", "x"))).toEqual(SERVICES);
+  });
+
+  test("where all may write, are also the file's own owner's", () => {
+    const common = join(folder.path, "common");
+    mkdirSync(common);
+    chmodSync(common, 0o1777);
+    writeFileSync(join(common, "log"), "");
+    chownSync(join(common, "log"), SERVICE.uid, SERVICE.gid);
+    expect([personOver(join(common, "log")), personOver(join(common, "none"))]).toEqual([SERVICES, [0, 0]]);
+  });
+
+  test("of one without a group of its own never are those of root's group", () => {
+    chownSync(data, SERVICE.uid, 0);
+    expect(personOver(join(data, "x"))).toEqual([SERVICE.uid, SERVICE.uid]);
   });
 });
 

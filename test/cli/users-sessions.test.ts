@@ -2,7 +2,7 @@
 // of them sleep, and since when.
 
 import { expect, setDefaultTimeout, test } from "bun:test";
-import { existsSync, readdirSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { addUser, PASSWORD, run, serve, type Serving } from "../support/executable.ts";
 import { Store } from "../../src/auth/store.ts";
@@ -45,6 +45,22 @@ test("a file that a killed server left says nothing, although its process id is 
   expect((await run(["users", "sessions", "--json"], { data })).stdout).toBe("");
   await using _ = await serve([], { data });
   expect(existsSync(file)).toBe(false);
+});
+
+test("a list that was taken away is made anew", async () => {
+  using folder = tempFolder();
+  const data = folder.path;
+  await addUser(data);
+  await using server = await serve([], { data });
+  using peer = await Peer.connect(server.port);
+  await peer.logIn("ann", PASSWORD, { control: true });
+  const files = () => readdirSync(data).filter((name) => name.startsWith("sessions-"));
+  const [first = ""] = files();
+  rmSync(join(data, first));
+  await until("another file", true, () => files().length === 1 && files()[0] !== first);
+  const live = async () => (await run(["users", "sessions", "--json"], { data })).stdout.includes('"live":1');
+  while (!(await live())) continue; // each look takes a process
+  await server.stop();
 });
 
 test("logins end no conversation that goes on, at this server or at another one on the same folder", async () => {

@@ -3,7 +3,7 @@
 import { describe, expect, spyOn, test } from "bun:test";
 import { closeSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { flock, LOCK_EXCLUSIVE_NONBLOCKING } from "../../src/libc.ts";
+import { flock, LOCK_EXCLUSIVE_NONBLOCKING } from "../../src/os/flock.ts";
 import { LockedFile } from "../../src/files/locked-file.ts";
 import { LOCK_TIMEOUT_MS } from "../../src/limits.ts";
 import { tempFolder } from "../support/folder.ts";
@@ -21,7 +21,7 @@ function openLock(folder: string): number {
 async function holder(folder: string) {
   const code = `
     import { openSync, readFileSync, writeSync } from "node:fs";
-    import { flock } from "${join(import.meta.dir, "../../src/libc.ts")}";
+    import { flock } from "${join(import.meta.dir, "../../src/os/flock.ts")}";
     const folder = process.argv.at(-1);
     flock(openSync(folder + "/.count.lock", "a", 0o600), ${LOCK_EXCLUSIVE_NONBLOCKING});
     writeSync(1, "held ");

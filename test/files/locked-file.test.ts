@@ -146,6 +146,38 @@ describe("symbolic links", () => {
     expect(file.target).toBe(join(fs.realpathSync(real), "users.json"));
   });
 
+  test("with .. in them lead from where they really are", async () => {
+    using folder = tempFolder();
+    const at = (name: string) => join(folder.path, name);
+    for (const name of ["big", "big/parley", "big/shared", "shared"]) fs.mkdirSync(at(name), { mode: 0o700 });
+    usersFile(at("big/shared"), "right");
+    fs.symlinkSync("big/parley", at("parley"));
+    fs.symlinkSync("../shared/users.json", at("big/parley/users.json"));
+    const file = new LockedFile(at("parley/users.json"));
+    expect(file.read().text).toBe("right");
+    await file.update(() => "new");
+    expect(fs.readFileSync(at("big/shared/users.json"), "utf8")).toBe("new");
+    expect(fs.readdirSync(at("shared"))).toEqual([]);
+  });
+
+  test("that are turned during a change: it is not made, in neither file", async () => {
+    using folder = tempFolder();
+    const at = (name: string) => join(folder.path, name);
+    for (const name of ["a.json", "b.json"]) fs.writeFileSync(at(name), name, { mode: 0o600 });
+    fs.symlinkSync("a.json", at("users.json"));
+    const file = new LockedFile(at("users.json"));
+    const change = file.update(({ text }) => {
+      fs.rmSync(at("users.json"));
+      fs.symlinkSync("b.json", at("users.json"));
+      return `${text}, changed`;
+    });
+    expect(await change.catch(thrown)).toMatchObject({ code: "locked" });
+    const texts = () => ["a.json", "b.json"].map((name) => fs.readFileSync(at(name), "utf8"));
+    expect(texts()).toEqual(["a.json", "b.json"]);
+    await file.update(({ text }) => `${text}, changed`);
+    expect(texts()).toEqual(["a.json", "b.json, changed"]);
+  });
+
   test("in a circle are refused", () => {
     using folder = tempFolder();
     fs.symlinkSync("users.json", usersFile(folder.path));

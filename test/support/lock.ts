@@ -2,7 +2,7 @@
 
 import { closeSync, openSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
-import { flock, LOCK_EXCLUSIVE_NONBLOCKING } from "../../src/libc.ts";
+import { flock, LOCK_EXCLUSIVE_NONBLOCKING } from "../../src/os/flock.ts";
 
 /** Holds the lock of the file at `path` until it is disposed of. */
 export function holdLock(path: string): Disposable {

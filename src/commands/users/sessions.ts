@@ -20,12 +20,16 @@ export const sessions = defineCommand({
     const given = desk.flags.text("name");
     const name = given === undefined ? undefined : desk.name(given);
     const isWanted = (user: string | null) => name === undefined || normalizeName(user ?? "") === name;
-    const live = readLiveSessions(desk.folder).filter(({ user }) => isWanted(user));
+    const { sessions: all, failures } = readLiveSessions(desk.folder);
+    for (const { message } of failures) desk.terminal.say(`not every session is known: ${message}`);
+    const live = all.filter(({ user }) => isWanted(user));
     // Of known addresses, users are nowhere but in their conversations.
     if (name !== undefined && live.length === 0) expectUser(desk, name);
     const now = Date.now();
+    // One that is dead of age may still be in a conversation, which ends when it is revoked.
+    const inUse = new Set(live.map(({ token }) => token));
     const tokens = [...desk.store.document.tokens].filter(
-      ([, token]) => isAlive(token, now) && isWanted(token.user),
+      ([id, token]) => (isAlive(token, now) || inUse.has(id)) && isWanted(token.user),
     );
     const listed = new Set(tokens.map(([id]) => id));
     const rows = [

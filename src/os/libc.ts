@@ -1,0 +1,76 @@
+// Calls of the system's C library that neither Bun nor Node has.
+
+import { dlopen, read, type FFITypeOrString, type Pointer } from "bun:ffi";
+import { constants } from "node:os";
+import { messageOf, ParleyError } from "../errors.ts";
+
+/** A failed call of the C library, with its code as Node's errors have it. */
+export class SystemError extends Error {
+  override name = "SystemError";
+  /** `ENOLCK`, `EBADF`, …; a number where this system has no name for it. */
+  readonly code: string;
+
+  constructor(call: string, errno: number) {
+    const code = Object.entries(constants.errno).find(([, value]) => value === errno)?.[0] ?? String(errno);
+    super(`${code}: ${call}`);
+    this.code = code;
+  }
+}
+
+/** Where this thread's `errno` is. To be had before the call that may fail: finding it calls the system. */
+export function errnoLocation(): Pointer {
+  const location = pointerCall(process.platform === "darwin" ? "__error" : "__errno_location", [])();
+  if (location === null) throw new ParleyError("failed", "this system's C library has no errno");
+  return location;
+}
+
+/** What `errno`, at `location`, says of the call that has just failed: the next system call may set it anew. */
+export function errorAt(location: Pointer, name: string): SystemError {
+  return new SystemError(name, read.i32(location, 0));
+}
+
+// --- finding them ---
+
+const LIBRARIES =
+  process.platform === "darwin"
+    ? ["libSystem.B.dylib"]
+    : ["libc.so.6", `libc.musl-${process.arch === "arm64" ? "aarch64" : "x86_64"}.so.1`];
+
+type Arguments = (number | NodeJS.TypedArray)[];
+
+const found = new Map<string, unknown>();
+
+/** A call that answers with an `int`, or with less than one holds. */
+export function call(name: string, args: FFITypeOrString[]): (...args: Arguments) => number {
+  return find(name, args, "i32") as (...args: Arguments) => number;
+}
+
+/** A call that answers with a pointer. */
+export function pointerCall(name: string, args: FFITypeOrString[]): (...args: Arguments) => Pointer | null {
+  return find(name, args, "ptr") as (...args: Arguments) => Pointer | null;
+}
+
+/** Any system call of this thread, by its number: for those that the C library makes for all threads at once. */
+export function syscall(number: bigint, first: bigint, second: NodeJS.TypedArray): bigint {
+  const make = find("syscall", ["i64", "i64", "ptr"], "i64") as (...args: unknown[]) => bigint;
+  return make(number, first, second);
+}
+
+function find(name: string, args: FFITypeOrString[], returns: FFITypeOrString): unknown {
+  const known = found.get(name);
+  if (known !== undefined) return known;
+  let cause: unknown;
+  for (const library of LIBRARIES) {
+    try {
+      const symbol: unknown = dlopen(library, { [name]: { args, returns } }).symbols[name];
+      found.set(name, symbol);
+      return symbol;
+    } catch (error) {
+      cause = error; // the other C library, then
+    }
+  }
+  throw new ParleyError("failed", `cannot call ${name} of this system's C library: ${messageOf(cause)}`, {
+    hint: "parley needs it, on Linux and macOS",
+    cause,
+  });
+}

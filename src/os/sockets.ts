@@ -1,0 +1,60 @@
+// What neither Bun nor Node can do with sockets: where a listening one is bound, and a datagram to a Unix socket.
+
+import ipaddr from "ipaddr.js";
+import { call } from "./libc.ts";
+
+// Linux's numbers: only systemd asks for any of this.
+
+const AF_UNIX = 1;
+const AF_INET = 2;
+const AF_INET6 = 10;
+const SOCK_DGRAM_CLOEXEC = 2 | 0o2000000;
+const SOL_SOCKET = 1;
+const SO_ACCEPTCONN = 30;
+const MSG_DONTWAIT = 0x40;
+const MSG_NOSIGNAL = 0x4000;
+/** `sizeof (struct sockaddr_in6)`; that of IPv4 is shorter. */
+const SOCKADDR_BYTES = 28;
+/** `sizeof sun_path`, unix(7). */
+const MAX_SOCKET_PATH_BYTES = 108;
+
+/** Where the listening TCP socket `fd` is bound; undefined when it is none. What Bun spawns does not inherit it (measured). */
+export function listenerAddress(fd: number): { host: string; port: number } | undefined {
+  const length = Int32Array.of(4);
+  const isListening = new Int32Array(1);
+  const getsockopt = call("getsockopt", ["i32", "i32", "i32", "ptr", "ptr"]);
+  if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, isListening, length) !== 0 || isListening[0] !== 1)
+    return undefined;
+  const address = Buffer.alloc(SOCKADDR_BYTES);
+  length[0] = SOCKADDR_BYTES;
+  if (call("getsockname", ["i32", "ptr", "ptr"])(fd, address, length) !== 0) return undefined;
+  const host = hostIn(address);
+  if (host === undefined) return undefined;
+  return { host, port: address.readUInt16BE(2) };
+}
+
+/** The address in a `sockaddr_in` or `sockaddr_in6`. */
+function hostIn(address: Buffer): string | undefined {
+  switch (address.readUInt16LE(0)) {
+    case AF_INET:
+      return ipaddr.fromByteArray([...address.subarray(4, 8)]).toString();
+    case AF_INET6:
+      return ipaddr.fromByteArray([...address.subarray(8, 24)]).toString();
+    default:
+      return undefined;
+  }
+}
+
+/** Sends one datagram to the Unix socket `path`, an abstract one with `@` in front; false when it cannot be. */
+export function sendDatagram(path: string, text: string): boolean {
+  const name = Buffer.from(path.replace(/^@/, "\0"));
+  if (name.length >= MAX_SOCKET_PATH_BYTES) return false;
+  const address = Buffer.concat([Buffer.of(AF_UNIX, 0), name]);
+  const bytes = Buffer.from(text);
+  const fd = call("socket", ["i32", "i32", "i32"])(AF_UNIX, SOCK_DGRAM_CLOEXEC, 0);
+  if (fd < 0) return false;
+  const sendto = call("sendto", ["i32", "ptr", "u64", "i32", "ptr", "u32"]);
+  const sent = sendto(fd, bytes, bytes.length, MSG_DONTWAIT | MSG_NOSIGNAL, address, address.length);
+  call("close", ["i32"])(fd);
+  return sent === bytes.length;
+}
