@@ -60,6 +60,7 @@ test("a list that was taken away is made anew", async () => {
   await until("another file", true, () => files().length === 1 && files()[0] !== first);
   const live = async () => (await run(["users", "sessions", "--json"], { data })).stdout.includes('"live":1');
   while (!(await live())) continue; // each look takes a process
+  peer.reset();
   await server.stop();
 });
 
@@ -109,6 +110,7 @@ test("logins end no conversation that goes on, at this server or at another one 
   expect([...tokens.keys()].filter((id) => id.startsWith("idle"))).toHaveLength(MAX_TOKENS_PER_USER);
   awake.peer.send("still here");
   expect(await awake.peer.text()).toBe("still here");
+  awake.peer.reset();
   for (const server of [here, there]) await server.stop();
 });
 

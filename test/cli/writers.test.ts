@@ -13,8 +13,8 @@ import { cleanEnv, EXECUTABLE, PASSWORD, portForLater, serve, type Serving } fro
 import { tempFolder } from "../support/folder.ts";
 import { Peer } from "../support/peer.ts";
 
-const KILLS = Number(process.env["PARLEY_KILLS"] ?? 12);
-const SECONDS = Number(process.env["PARLEY_SECONDS"] ?? 3);
+const KILLS = Number(process.env["PARLEY_KILLS"] ?? 8);
+const SECONDS = Number(process.env["PARLEY_SECONDS"] ?? 2);
 const PRINTS = process.env["PARLEY_KILLS"] !== undefined || process.env["PARLEY_SECONDS"] !== undefined;
 const WRITERS = 8;
 const REGISTRANTS = 3;
