@@ -60,6 +60,7 @@ export const WALLS: readonly Wall[] = [
       "src/handshake/",
       "src/files/",
       "src/os/",
+      "src/terminal/",
       "src/*.ts",
       "cli.ts",
     ],

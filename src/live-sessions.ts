@@ -105,7 +105,7 @@ export class LiveFile implements Disposable {
 
   #write(): void {
     if (this.#held === undefined) {
-      this.#held = Rights.over(this.#folder).use(() => {
+      this.#held = Rights.within(this.#folder).use(() => {
         removeLeftBehind(this.#folder);
         return holdNew(this.#folder);
       });
@@ -122,8 +122,13 @@ export class LiveFile implements Disposable {
     clearInterval(this.#interval);
     if (this.#held === undefined) return;
     const { path, fd } = this.#held;
-    Rights.over(this.#folder).use(() => removeIfThere(path));
-    closeSync(fd);
+    try {
+      Rights.within(this.#folder).use(() => removeIfThere(path));
+    } catch (error) {
+      if (systemCode(error) === undefined) throw error; // the next server removes what is left behind
+    } finally {
+      closeSync(fd);
+    }
   }
 }
 
@@ -145,7 +150,7 @@ function textOf(sessions: Iterable<LiveSession>, n: number): string {
 
 /** The sessions of every server that runs with this data folder; and why those of some servers are not known. */
 export function readLiveSessions(folder: string): { sessions: LiveSession[]; failures: FileError[] } {
-  const rights = Rights.over(folder);
+  const rights = Rights.within(folder);
   const failures: FileError[] = [];
   const sessions = rights
     .use(() => filesIn(folder).filter(isHeld))
@@ -174,7 +179,7 @@ export function tokensInUse(folder: string): ReadonlySet<string> | undefined {
 
 function readWhole(path: string, rights: Rights): LiveSession[] {
   for (let reads = 0; ; reads++) {
-    const { text } = readPrivateFile(path, rights);
+    const { text } = readPrivateFile(path);
     if (text === null) return []; // its server has ended
     const parsed = v.safeParse(v.pipe(v.string(), v.parseJson(), File), text);
     if (parsed.success) return parsed.output.sessions;

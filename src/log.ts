@@ -11,7 +11,7 @@ import { createConsola, type ConsolaReporter, type LogObject } from "consola/cor
 import { ParleyError, reasonOf, systemCode } from "./errors.ts";
 import { escapeLine } from "./escape.ts";
 import { openOrCreate } from "./files/create.ts";
-import { FileError, whyRefused } from "./files/file-error.ts";
+import { whyRefused } from "./files/file-error.ts";
 import { followLinks, isSpecial } from "./files/private-file.ts";
 import { Rights } from "./os/rights.ts";
 
@@ -144,7 +144,7 @@ function openForAppending(path: string): number {
   try {
     return openOrMake(path, O_WRONLY | O_APPEND | O_NONBLOCK);
   } catch (error) {
-    if (error instanceof FileError) throw error;
+    if (error instanceof ParleyError) throw error;
     const code = systemCode(error);
     const own = OWN_DESCRIPTORS[path];
     if (code === "ENXIO" && own !== undefined && fstatSync(own).isSocket()) return own;
@@ -159,7 +159,8 @@ function openForAppending(path: string): number {
 /** Links are followed as for any file, but for those that stand for open files of a process. */
 function openOrMake(path: string, flags: number): number {
   if (isSpecial(path)) return openSync(path, flags);
-  return Rights.over(path).use(() => openOrCreate(followLinks(path), flags, 0o600));
+  const rights = Rights.over(path);
+  return rights.use(() => openOrCreate(followLinks(path, rights.person), flags, 0o600));
 }
 
 const NEWLINE = 0x0a;

@@ -44,6 +44,15 @@ export async function ownIdentity(keyFile: string, certificateFile: string): Pro
   return { key, certificate, pin: pinOf(createPublicKey(privateKey)) };
 }
 
+/** The file that {@link ownIdentity} would make; undefined when both are there. @throws as that does. */
+export function missingPart(keyFile: string, certificateFile: string): string | undefined {
+  const key = readPrivateFile(keyFile).text;
+  if (key === null) return keyFile;
+  const certificate = readPublicFile(certificateFile);
+  const isGood = certificate !== undefined && !isWornOut(certificate, parseKey(key, keyFile));
+  return isGood ? undefined : certificateFile;
+}
+
 /**
  * An identity made elsewhere, PEM in both files.
  *

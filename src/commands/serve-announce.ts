@@ -1,6 +1,6 @@
 // What a server says of itself once it accepts connections: to a script, to a person, and to whoever started it.
 
-import { closeSync, constants, openSync, statSync } from "node:fs";
+import { closeSync, constants, fstatSync, openSync, statSync } from "node:fs";
 import { hostname, networkInterfaces } from "node:os";
 import { resolve } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
@@ -154,11 +154,15 @@ function isPlain(path: string): boolean {
 }
 
 /** What is no plain file, for writing: its own standard streams as they are, and no waiting for the reader of a pipe. */
-function openOther(path: string): number {
+function openOther(name: string): number {
+  const path = resolve(name); // as it is looked at and as it is used is the same
   const own = ["/dev/stdin", "/dev/stdout", "/dev/stderr"].indexOf(path);
   if (own > 0) return own;
   const { O_WRONLY, O_APPEND, O_NONBLOCK } = constants;
-  return Rights.over(path).use(() => openSync(path, O_WRONLY | O_APPEND | O_NONBLOCK));
+  const fd = Rights.over(path).use(() => openSync(path, O_WRONLY | O_APPEND | O_NONBLOCK));
+  if (isSpecial(path) || !fstatSync(fd).isFile()) return fd;
+  closeSync(fd);
+  throw new FileError("unwritable", `${path} has become a file just now: try again`);
 }
 
 /** Between two tries to reach the service manager, and the most of them: a busy one's queue may be full for a moment. */

@@ -5,11 +5,10 @@ import { resolve } from "node:path";
 import type { SharedKey } from "../auth/key.ts";
 import type { DataFolder } from "../files/data-folder.ts";
 import { LockedFile } from "../files/locked-file.ts";
-import { readPrivateFile } from "../files/private-file.ts";
 import { lacksKeyFile, makeKeyFile } from "../key-file.ts";
 import type { TlsIdentity } from "../net/tls.ts";
 import type { Terminal } from "../terminal.ts";
-import { givenIdentity, ownIdentity } from "../tls-identity.ts";
+import { givenIdentity, missingPart, ownIdentity } from "../tls-identity.ts";
 import { isLoopback, sharedKey } from "./flags.ts";
 import type { ServeFlags } from "./serve-flags.ts";
 
@@ -29,9 +28,14 @@ export async function planTls(
   const key = flags.text("tls-key");
   if (certificate !== undefined && key !== undefined) return givenIdentity(key, certificate);
   if (flags.has("no-tls") || (!flags.has("tls") && isLoopback(host))) return undefined;
-  if (flags.has("check") && readPrivateFile(folder.tlsKey).text === null) {
-    await new LockedFile(folder.tlsKey).tryToWrite();
-    terminal.say(`a new certificate would be made, with its key: ${folder.tlsKey}`);
+  const missing = flags.has("check") ? missingPart(folder.tlsKey, folder.tlsCertificate) : undefined;
+  if (missing !== undefined) {
+    await new LockedFile(missing).tryToWrite("");
+    const what =
+      missing === folder.tlsKey
+        ? "a new certificate would be made, with its key"
+        : "a new certificate would be made";
+    terminal.say(`${what}: ${missing}`);
     return undefined;
   }
   return ownIdentity(folder.tlsKey, folder.tlsCertificate);

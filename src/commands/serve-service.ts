@@ -1,11 +1,12 @@
 // What answers: a built-in service, a handler file, or a program. Exactly one of them.
 
-import { closeSync, constants, existsSync, readFileSync } from "node:fs";
+import { closeSync, constants } from "node:fs";
 import { basename, dirname, extname, join, resolve } from "node:path";
 import { messageOf, ParleyError, systemCode, usageError } from "../errors.ts";
 import { removeIfThere, writeFully } from "../files/atomic-write.ts";
 import { createFile } from "../files/create.ts";
 import { whyRefused } from "../files/file-error.ts";
+import { readPublicFile } from "../files/private-file.ts";
 import { MAX_FRAME_BYTES, RELOAD_QUIET_MS } from "../limits.ts";
 import type { Logger } from "../log.ts";
 import { findService } from "../services/catalogue.ts";
@@ -135,5 +136,5 @@ function make(path: string, text: string): void {
 }
 
 function isOf(path: string, text: string): boolean {
-  return existsSync(path) && readFileSync(path, "utf8") === text;
+  return readPublicFile(path) === text;
 }

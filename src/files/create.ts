@@ -50,6 +50,7 @@ export function makePrivateFolder(folder: string): void {
   try {
     makeFolder(folder);
   } catch (error) {
+    if (error instanceof ParleyError) throw error;
     throw new ParleyError("failed", `cannot make the folder ${folder}: ${whyRefused(error)}`, {
       hint: "choose another with --data DIR",
       cause: error,
@@ -64,7 +65,7 @@ function makeFolder(folder: string): void {
     if (systemCode(error) !== "ENOENT") throw error;
     if (folder !== dirname(folder)) makeFolder(dirname(folder));
   }
-  Rights.over(dirname(folder)).use(() => {
+  Rights.within(dirname(folder)).use(() => {
     try {
       mkdirSync(folder, { mode: 0o700 });
     } catch (error) {

@@ -23,6 +23,7 @@ const REASONS: Readonly<Record<string, string>> = {
 
 /** Why the system refused, in words where there are some, else by its code. */
 export function whyRefused(error: unknown): string {
+  if (error instanceof ParleyError) return error.message;
   return REASONS[systemCode(error) ?? ""] ?? reasonOf(error);
 }
 

@@ -24,7 +24,7 @@ export class LockedFile {
   /** @throws {FileError} `unreadable` when its folder does not exist. */
   constructor(path: string) {
     this.path = resolve(path);
-    this.#rights = Rights.over(this.path);
+    this.#rights = this.#rightsNow();
     this.#find(this.#rights);
   }
 
@@ -35,12 +35,12 @@ export class LockedFile {
 
   /** The stamp of the file as it is now, without reading it. @throws {FileError} `unreadable`. */
   stamp(): string {
-    return this.#rights.use(() => stampAt(this.path));
+    return this.#rights.use(() => stampAt(this.path, this.#rights.person));
   }
 
   /** @throws {FileError} `unsafe`, `unreadable`, or `corrupt` when it is not UTF-8. */
   read(): FileVersion {
-    this.#rights = Rights.over(this.path);
+    this.#rights = this.#rightsNow();
     return this.#read(this.#find(this.#rights), this.#rights);
   }
 
@@ -112,7 +112,7 @@ export class LockedFile {
   }
 
   async #locked<T>(work: (place: Place, hand: Hand, lock: FileLock) => Promise<T>): Promise<T> {
-    const rights = (this.#rights = Rights.over(this.path));
+    const rights = (this.#rights = this.#rightsNow());
     for (;;) {
       const place = this.#find(rights);
       const { target } = place;
@@ -140,6 +140,14 @@ export class LockedFile {
     }
   }
 
+  #rightsNow(): Rights {
+    try {
+      return Rights.within(dirname(this.path));
+    } catch (error) {
+      throw isOfSystem(error) ? noFolder(dirname(this.path), error, Rights.own) : error;
+    }
+  }
+
   #find(rights: Rights): Place {
     const hops = rights.use(() => {
       try {
@@ -156,14 +164,20 @@ export class LockedFile {
       );
       return { target, hops: [...hops, target] };
     } catch (error) {
-      const folder = dirname(last);
-      const why =
-        systemCode(error) === "ENOENT"
-          ? `there is no folder ${folder}`
-          : `cannot use ${folder}: ${whyRefused(error)}`;
-      throw new FileError("unreadable", why, { cause: error });
+      throw isOfSystem(error) ? noFolder(dirname(last), error, rights) : error;
     }
   }
+}
+
+function noFolder(folder: string, error: unknown, rights: Rights): FileError {
+  const code = systemCode(error);
+  const why =
+    code === "ENOENT" ? `there is no folder ${folder}` : `cannot use ${folder}: ${whyRefused(error)}`;
+  const isShutOut = code === "EACCES" && rights.isAnothers;
+  const hint = isShutOut
+    ? `root uses it with the rights of its owner (uid ${rights.person?.uid}), who may not pass a folder above it`
+    : undefined;
+  return new FileError("unreadable", why, { hint, cause: error });
 }
 
 /** Where a file is. */

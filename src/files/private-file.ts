@@ -38,14 +38,23 @@ const MAX_FILE_BYTES = 512 * 1024 * 1024;
  *
  * @throws {FileError} `unreadable`, `unsafe`, or `corrupt` when it is not UTF-8.
  */
-export function readPrivateFile(path: string, rights = Rights.own): FileVersion {
-  return rights.use(() => {
-    try {
-      return readAt(linksFrom(path, rights.person), rights.person);
-    } catch (error) {
-      throw isOfSystem(error) ? unreadable(path, error) : error;
-    }
-  });
+export function readPrivateFile(path: string): FileVersion {
+  try {
+    const rights = rightsTo(path);
+    return rights.use(() => readAt(linksFrom(path, rights.person), rights.person));
+  } catch (error) {
+    throw isOfSystem(error) ? unreadable(path, error) : error;
+  }
+}
+
+/** Those to read `path` with; where its folder is not there, there is nothing to read. */
+function rightsTo(path: string): Rights {
+  try {
+    return Rights.within(dirname(resolve(path)));
+  } catch (error) {
+    if (systemCode(error) === "ENOENT") return Rights.own;
+    throw error;
+  }
 }
 
 /**
@@ -99,7 +108,8 @@ function isOfSystem(error: unknown): boolean {
 export function readPublicFile(path: string): string | undefined {
   let fd: number | undefined;
   try {
-    fd = openForReading(followLinks(path));
+    const rights = rightsTo(path);
+    fd = rights.use(() => openForReading(linksFrom(path, rights.person).at(-1) ?? path));
     const stats = fstatSync(fd);
     checkPlain(path, stats);
     return decode(path, readAll(path, fd, stats.size));
@@ -130,9 +140,9 @@ export function isSpecial(path: string): boolean {
 }
 
 /** Where the file at `path` really is, or would be made. @throws {FileError} `unreadable`, `unsafe`. */
-export function followLinks(path: string): string {
+export function followLinks(path: string, reader: Person | undefined): string {
   try {
-    return linksFrom(path, Rights.own.person).at(-1) ?? path;
+    return linksFrom(path, reader).at(-1) ?? path;
   } catch (error) {
     throw isOfSystem(error) ? unreadable(path, error) : error;
   }
@@ -188,10 +198,10 @@ function decode(path: string, bytes: Uint8Array): string {
 }
 
 /** The stamp of the file at `path` as it is now, through symbolic links; empty when there is none. */
-export function stampAt(path: string): string {
+export function stampAt(path: string, reader: Person | undefined): string {
   try {
     const stats = lstatSync(path, { bigint: true });
-    return stampOf(stats.isSymbolicLink() ? lstatSync(followLinks(path), { bigint: true }) : stats);
+    return stampOf(stats.isSymbolicLink() ? lstatSync(followLinks(path, reader), { bigint: true }) : stats);
   } catch (error) {
     if (systemCode(error) === "ENOENT") return "";
     throw error;

@@ -100,7 +100,8 @@ function howToClose(folder: string, { mode, uid, gid }: Stats, reader: Person | 
 export function checkLink(path: string, { uid }: Stats, reader: Person | undefined): void {
   if (uid === 0 || uid === reader?.uid) return;
   const folder = statSync(dirname(path));
-  if ((folder.mode & STICKY) === 0 || folder.uid === uid) return;
+  // Root follows no link of another user: with that user's rights it does.
+  if (reader?.uid !== 0 && ((folder.mode & STICKY) === 0 || folder.uid === uid)) return;
   throw new FileError("unsafe", `the link ${path} belongs to another user (uid ${uid})`, {
     hint: "name the file itself, or make the link yourself",
   });

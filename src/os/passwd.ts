@@ -1,7 +1,7 @@
 // Users and groups by their numbers, as the system's name services know them.
 
 import { CString, read, type Pointer } from "bun:ffi";
-import { errnoLocation, errorAt, pointerCall } from "./libc.ts";
+import { call, errnoLocation, errorAt, pointerCall } from "./libc.ts";
 
 /** A group as the system's name services know it, those of a directory (LDAP) too. */
 export interface Group {
@@ -29,11 +29,20 @@ export function groupOf(gid: number): Group | undefined {
   }
 }
 
-/** The number of the primary group of a user; undefined when there is no such user. */
-export function primaryGroupOf(uid: number): number | undefined {
+/** The groups of a user: the primary one, and all. Undefined when there is no such user. */
+export function groupsOf(uid: number): { gid: number; groups: number[] } | undefined {
   const entry = pointerCall("getpwuid", ["u32"])(uid); // struct passwd: pw_name, pw_passwd, pw_uid, pw_gid, …
-  return entry === null ? undefined : read.u32(entry, 2 * POINTER_BYTES + 4);
+  if (entry === null) return undefined;
+  const gid = read.u32(entry, 2 * POINTER_BYTES + 4);
+  const name = Buffer.from(`${textAt(entry, 0) ?? ""}\0`);
+  const groups = new Uint32Array(MAX_GROUPS);
+  const count = Int32Array.of(MAX_GROUPS);
+  call("getgrouplist", ["ptr", "u32", "ptr", "ptr"])(name, gid, groups, count);
+  return { gid, groups: [...groups.subarray(0, Math.max(0, count[0] ?? 0))] };
 }
+
+/** More than any user has; Linux's own limit is 65,536. */
+const MAX_GROUPS = 1024;
 
 /** The name of the user of that number; undefined when there is none. */
 export function userNameOf(uid: number): string | undefined {

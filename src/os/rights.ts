@@ -1,11 +1,11 @@
 // With whose rights root uses files. A user to whom a folder belongs can put links and other users' files there: what root
 // does in it, it does with the rights of that user, and what it makes belongs to that user.
 
-import { lstatSync, readlinkSync, type Stats } from "node:fs";
+import { lstatSync, readFileSync, readlinkSync, type Stats } from "node:fs";
 import { join, resolve } from "node:path";
 import { ParleyError, systemCode } from "../errors.ts";
 import { call, syscall } from "./libc.ts";
-import { primaryGroupOf } from "./passwd.ts";
+import { groupsOf } from "./passwd.ts";
 
 /** A user, by numbers. */
 export interface Person {
@@ -26,9 +26,21 @@ export class Rights {
   /** This process's own. */
   static readonly own = new Rights(undefined);
 
-  /** Those to use `path` with: root has those of the user who controls it, and any other user its own. */
+  /**
+   * Those to use `path` with: root has those of the user who controls it, and any other user its own.
+   *
+   * @throws the system's error, when a folder on the way is not there or cannot be looked at.
+   */
   static over(path: string): Rights {
-    const person = process.geteuid?.() === 0 ? controllerOf(path) : undefined;
+    return Rights.#of(process.geteuid?.() === 0 ? controllerOf(path) : undefined);
+  }
+
+  /** Those to use what is in `folder` with, whosever it is. @throws as {@link Rights.over}. */
+  static within(folder: string): Rights {
+    return Rights.#of(process.geteuid?.() === 0 ? controllerOf(folder, true) : undefined);
+  }
+
+  static #of(person: Person | undefined): Rights {
     return person === undefined ? Rights.own : new Rights(person);
   }
 
@@ -38,6 +50,11 @@ export class Rights {
     const uid = process.geteuid?.();
     if (uid === undefined) return undefined;
     return { uid, gid: process.getegid?.() ?? 0, groups: process.getgroups?.() ?? [] };
+  }
+
+  /** Are they another user's? */
+  get isAnothers(): boolean {
+    return this.#person !== undefined;
   }
 
   /** Runs `work` with these rights. It must not wait: what it goes on with later has this process's own. */
@@ -50,9 +67,9 @@ const MAX_LINKS = 40;
 
 /**
  * The user, other than root, who decides what `path` leads to: to whom the first folder or link on the way belongs that is
- * not root's, or in a folder where all may write (`/tmp`) the file itself.
+ * not root's, or in a folder where all may write (`/tmp`) the file itself. `mustExist`: it is a folder, and there.
  */
-function controllerOf(path: string): Person | undefined {
+function controllerOf(path: string, mustExist = false): Person | undefined {
   const left = resolve(path).split("/").filter(Boolean);
   let at = "/";
   let isOpen = false;
@@ -62,10 +79,11 @@ function controllerOf(path: string): Person | undefined {
     try {
       stats = lstatSync(next);
     } catch (error) {
-      if (systemCode(error) === "ENOENT" || systemCode(error) === "ENOTDIR") return undefined;
+      // The last one may be made yet. Of a folder that comes and goes nothing can be said.
+      if (systemCode(error) === "ENOENT" && left.length === 0 && !mustExist) return undefined;
       throw error;
     }
-    if (stats.uid !== 0 && (stats.isDirectory() || stats.isSymbolicLink() || isOpen)) {
+    if (stats.uid !== 0 && isMapped(stats.uid) && (stats.isDirectory() || stats.isSymbolicLink() || isOpen)) {
       return personOf(stats);
     }
     if (!stats.isSymbolicLink()) {
@@ -82,8 +100,27 @@ function controllerOf(path: string): Person | undefined {
 }
 
 function personOf({ uid, gid }: Stats): Person {
+  const groups = groupsOf(uid);
+  if (groups !== undefined) return { uid, ...groups };
   // Of a user who is in no list, as in many containers, the folder's group, but never root's: it may read much.
-  return { uid, gid: primaryGroupOf(uid) ?? (gid === 0 ? uid : gid), groups: [] };
+  return { uid, gid: gid === 0 ? uid : gid, groups: [] };
+}
+
+/**
+ * Does this process's user namespace know that user? As its root one has no powers over the files of others, which all seem
+ * to belong to one user (user_namespaces(7)).
+ */
+function isMapped(uid: number): boolean {
+  let map: string;
+  try {
+    map = readFileSync("/proc/self/uid_map", "utf8");
+  } catch {
+    return true; // not Linux, or no /proc: there are no such namespaces, or nothing that tells
+  }
+  return map.split("\n").some((line) => {
+    const [first = NaN, , count = NaN] = line.trim().split(/\s+/).map(Number);
+    return uid >= first && uid < first + count;
+  });
 }
 
 /** `setgroups` by its number: the C library's own changes all threads. */
@@ -97,35 +134,45 @@ const SYS_SETGROUPS: Readonly<Record<string, bigint>> = { x64: 116n, arm64: 159n
  */
 function withRightsOf<T>(person: Person, work: () => T): T {
   const own = { uid: 0, gid: process.getegid?.() ?? 0, groups: process.getgroups?.() ?? [] };
-  if (fileUser() !== own.uid) throw new TypeError("a use of other rights within another one");
+  if (isChanged()) throw new TypeError("a use of other rights within another one");
   try {
-    setRights(person);
-    return work();
+    if (setRights(person)) return work();
   } finally {
-    setRights(own);
+    setRights(own); // root may
   }
+  throw new ParleyError("failed", `files of uid ${person.uid} cannot be used with the rights of that user`, {
+    hint: "this process has root's name and not its powers: run it as that user",
+  });
 }
 
-function setRights({ uid, gid, groups }: Person): void {
+/** False when this process may not do that. */
+function setRights({ uid, gid, groups }: Person): boolean {
   const setgroups = SYS_SETGROUPS[process.arch];
   if (process.platform !== "linux" || setgroups === undefined) {
     if (uid === 0) process.seteuid?.(uid);
     process.setegid?.(gid);
     if (uid !== 0) process.seteuid?.(uid);
-    return;
+    return true;
   }
   // An empty array has no address: one of which nothing is read.
-  syscall(setgroups, BigInt(groups.length), Uint32Array.from(groups.length === 0 ? [0] : groups));
+  const list = Uint32Array.from(groups.length === 0 ? [0] : groups);
+  const hasGroups = syscall(setgroups, BigInt(groups.length), list) === 0n;
   call("setfsgid", ["u32"])(gid);
   call("setfsuid", ["u32"])(uid);
-  if (fileUser() === uid) return;
-  throw new ParleyError("failed", `files of uid ${uid} cannot be used with the rights of that user`, {
-    hint: "this process has root's name and not its powers: run it as that user",
-  });
+  return hasGroups && fileUser() === uid && fileGroup() === gid;
 }
 
 /** The user of this thread for files. setfsuid says who it was before: asked for one that there cannot be, who it is. */
 function fileUser(): number {
-  if (process.platform !== "linux") return process.geteuid?.() ?? 0;
   return call("setfsuid", ["u32"])(0xffff_ffff);
+}
+
+/** Has this thread other rights already? */
+function isChanged(): boolean {
+  const user = process.platform === "linux" ? fileUser() : (process.geteuid?.() ?? 0);
+  return user > 0; // less than nought: the system says nothing of it, and will not change it either
+}
+
+function fileGroup(): number {
+  return call("setfsgid", ["u32"])(0xffff_ffff);
 }

@@ -9,7 +9,7 @@ import { LockedFile } from "../files/locked-file.ts";
 export const MAX_HISTORY_LINES = 500;
 
 export class History {
-  readonly #file: LockedFile;
+  readonly #path: string;
   readonly #failed: (message: string) => void;
   /** Typed, and not written yet. */
   #added: string[] = [];
@@ -17,14 +17,14 @@ export class History {
 
   /** @param failed called when the file cannot be read or written, with why: the conversation goes on without it. */
   constructor(path: string, failed: (message: string) => void) {
-    this.#file = new LockedFile(path);
+    this.#path = path;
     this.#failed = failed;
   }
 
   /** Earlier lines, the latest first, as readline wants them. */
   read(): string[] {
     try {
-      return linesOf(this.#file.read().text).reverse();
+      return linesOf(new LockedFile(this.#path).read().text).reverse();
     } catch (error) {
       if (!(error instanceof FileError)) throw error;
       this.#failed(`no history: ${messageOf(error)}`);
@@ -44,8 +44,9 @@ export class History {
 
   async #write(): Promise<void> {
     try {
+      const file = new LockedFile(this.#path);
       while (this.#added.length > 0) {
-        await this.#file.update(({ text }) => {
+        await file.update(({ text }) => {
           const lines = [...linesOf(text), ...this.#added].slice(-MAX_HISTORY_LINES);
           this.#added = [];
           return `${lines.join("\n")}\n`;

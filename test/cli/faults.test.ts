@@ -7,6 +7,7 @@ import {
   readFileSync,
   readdirSync,
   renameSync,
+  rmSync,
   symlinkSync,
   writeFileSync,
   existsSync,
@@ -285,6 +286,15 @@ test("--check writes what it says is in order, and leaves no trace of that", asy
       expect.stringContaining(`there is no folder ${data}/none`),
     ]);
   }
+  await using server = await serve(["--tls"], { data });
+  await server.stop();
+  rmSync(join(data, "tls-cert.pem"));
+  const identity = await check("--tls");
+  expect([identity.exitCode, identity.stderr]).toEqual([
+    0,
+    expect.stringContaining("a new certificate would be made: "),
+  ]);
+  expect(existsSync(join(data, "tls-cert.pem"))).toBe(false);
   const full = await check("--log", "/dev/full");
   expect([full.exitCode, full.stderr]).toEqual([
     1,

@@ -239,6 +239,27 @@ describe.skipIf(lacks("setpriv"))("a folder whose owner has put a trap there for
     expect([readdirSync(roots), lstatSync(roots).uid]).toEqual([[], 0]);
   });
 
+  test("a TLS key, a certificate or a shared key as a link to one of root's is not used", async () => {
+    const roots = join(folder.path, "roots");
+    mkdirSync(roots, { mode: 0o700 });
+    const { key, certificate } = await selfSigned();
+    const shared = "5a".repeat(32);
+    for (const [name, text, flags] of [
+      ["tls-key.pem", key, ["--tls"]],
+      ["tls-cert.pem", certificate, ["--tls"]], // beside a key of the user's own
+      ["key", shared, ["--key-file", join(data, "key")]],
+    ] as const) {
+      writeFileSync(join(roots, name), text, { mode: 0o600 });
+      plant(name, join(roots, name));
+      if (name === "tls-cert.pem") writeFileSync(join(data, "tls-key.pem"), key, { mode: 0o600 });
+      if (name === "tls-cert.pem") chownSync(join(data, "tls-key.pem"), SERVICE.uid, SERVICE.gid);
+      const argv = ["serve", "--auth", "none", "--check", "--port", "0", ...flags];
+      const { exitCode, stderr } = await run(argv, { data });
+      expect([name, exitCode, stderr]).toEqual([name, 1, expect.stringContaining("cannot read")]);
+      rmSync(join(data, name));
+    }
+  });
+
   test("a port file that leads to a file of root's, and a key of another user in a folder for all", async () => {
     const { path, expectUntouched } = victim(0o644);
     const common = join(folder.path, "common");
@@ -287,6 +308,27 @@ describe.skipIf(lacks())("rights over a path", () => {
     writeFileSync(join(common, "log"), "");
     chownSync(join(common, "log"), SERVICE.uid, SERVICE.gid);
     expect([personOver(join(common, "log")), personOver(join(common, "none"))]).toEqual([SERVICES, [0, 0]]);
+  });
+
+  test("are told for nothing that is not there, but for the last part", () => {
+    expect(personOver(join(folder.path, "none"))).toEqual([0, 0]);
+    expect(() => Rights.over(join(folder.path, "none", "x"))).toThrow("ENOENT");
+    expect(() => Rights.within(join(folder.path, "none"))).toThrow("ENOENT");
+  });
+
+  test("end with what they are used for, also when that throws, and are not used within others", () => {
+    const rights = Rights.over(join(data, "x"));
+    const own = join(folder.path, "own");
+    const thrown = () =>
+      rights.use(() => {
+        writeFileSync(own, ""); // the folder is root's
+      });
+    expect(thrown).toThrow("EACCES");
+    writeFileSync(own, "");
+    expect(lstatSync(own).uid).toBe(0);
+    expect(rights.use(() => 7)).toBe(7);
+    expect(() => rights.use(() => rights.use(() => 7))).toThrow(TypeError);
+    writeFileSync(own, "");
   });
 
   test("of one without a group of its own never are those of root's group", () => {
@@ -414,5 +456,18 @@ test.skipIf(lacks("setpriv"))(
     await server.stop();
     expect(readdirSync(data).sort()).toEqual(["key", "parley.log", "tls-cert.pem", "tls-key.pem"]);
     rmSync(join(data, "key"));
+  },
+);
+
+const AS_ROOT_OF_OWN = [...asPerson(SERVICE), "unshare", "--user", "--map-root-user"];
+
+test.skipIf(lacks("setpriv", "unshare") || Bun.spawnSync([...AS_ROOT_OF_OWN, "true"]).exitCode !== 0)(
+  "who is root in a namespace of their own alone works with their own folder, and finds those above not their own",
+  async () => {
+    const stdin = PASSWORD;
+    const argv = ["users", "add", "ann", "--password-stdin"];
+    const added = await run(argv, { data, prefix: AS_ROOT_OF_OWN, stdin });
+    expect(added).toMatchObject({ exitCode: 0, stderr: "" });
+    expectOwned();
   },
 );
