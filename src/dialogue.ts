@@ -51,6 +51,9 @@ export class Dialogue implements Hooked, Receiver {
   connection: Connection;
   /** Payloads received from the client. */
   received = 0;
+  /** Payloads sent to the client, and those that it has acknowledged, where nothing is kept for it. */
+  #sent = 0;
+  #acknowledgedCount = 0;
   /** Undefined where nothing is acknowledged. */
   ledger: Ledger | undefined;
   /** Has the client shown that it acknowledges? One that does not is not waited for. */
@@ -122,6 +125,12 @@ export class Dialogue implements Hooked, Receiver {
     return this.#input !== "open";
   }
 
+  /** Has a client that acknowledges not acknowledged all that was sent? */
+  get hasUnacknowledged(): boolean {
+    if (!this.acknowledges || this.ledger === undefined) return false;
+    return this.connection.retains ? this.ledger.retention.frames > 0 : this.#acknowledgedCount < this.#sent;
+  }
+
   /** Is so much unacknowledged that the client has to acknowledge before it is answered? */
   get awaitsAck(): boolean {
     return this.ledger?.retention.isFull === true && this.acknowledges;
@@ -152,7 +161,10 @@ export class Dialogue implements Hooked, Receiver {
     if (typeof message !== "string" && !(message instanceof Uint8Array)) {
       throw new TypeError(`a message is text or bytes, not ${typeof message}`); // a handler may send anything
     }
-    if (this.#output === "open") return this.connection.send(message);
+    if (this.#output === "open") {
+      this.#sent++;
+      return this.connection.send(message);
+    }
     if (this.#output === "over") {
       // A hook that nothing else tells: it is not to go on for nobody, for ever.
       if (this.#isLeft && this.#hooks.atWork !== undefined) throw new ConversationOver();
@@ -213,6 +225,7 @@ export class Dialogue implements Hooked, Receiver {
 
   run(bytes: Uint8Array, start: number, end: number, frames: number): void {
     this.received += frames;
+    this.#sent += frames;
     this.connection.sendRun(bytes, start, end, frames);
   }
 
@@ -386,7 +399,10 @@ export class Dialogue implements Hooked, Receiver {
     const ledger = this.ledger;
     if (ledger === undefined) return;
     this.acknowledges = true;
-    if (!this.connection.retains) return; // nothing is kept for it
+    if (!this.connection.retains) {
+      this.#acknowledgedCount = Math.max(this.#acknowledgedCount, received);
+      return; // nothing is kept for it
+    }
     if (!ledger.retention.acknowledge(received)) {
       throw new MessageError("bad_message", "an acknowledgement of what was never sent", WRONG_ACK);
     }

@@ -91,8 +91,10 @@ export const FRAME_MIN_RATE_BYTES = 16 * KIB;
 export const KEEPALIVE_MS = 60 * SECOND;
 /** Questions left unanswered until it is taken for dead. */
 export const MAX_MISSED_PINGS = 2;
-/** How long a refused or finished peer's input is discarded so that our last words are not lost to a reset. */
+/** How long a refused peer's input is discarded so that our few words are not lost to a reset. */
 export const LINGER_MS = 2 * SECOND;
+/** … and a peer in a conversation without control frames, after our FIN, while nothing moves: its own FIN is waited for. */
+export const FINISH_TIMEOUT_MS = 30 * SECOND;
 /** … and how much of it (wire protocol, 3.4). */
 export const LINGER_BYTES = 16 * MIB;
 /** A finishing peer that takes nothing of what is queued for so long is given up, as Ranch's send timeout does. */

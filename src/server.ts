@@ -299,7 +299,6 @@ export class Server {
   async stop(drainMs: number = DRAIN_TIMEOUT_MS): Promise<number> {
     const cutBefore = this.#cut;
     this.#isStopping = true;
-    this.#vigil.stop();
     this.#log.info("stopping", { connections: this.connections, sessions: this.sessions });
     this.#listener.stop();
     const talking = new Set([...this.#sessions].map(({ connection }) => connection));
@@ -309,6 +308,7 @@ export class Server {
     }
     await drain(this.#sessions, () => this.connections, drainMs);
     const hurried = this.#hurried; // somebody asked again
+    this.#vigil.stop();
     this.terminate();
     this.#acks.stop();
     await this.#options.service.stop?.(hurried);

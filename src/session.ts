@@ -94,6 +94,11 @@ export class Session implements DialogueEvents {
     return this.#dialogue.awaitsAck;
   }
 
+  /** Has the client shown that it acknowledges? */
+  get acknowledges(): boolean {
+    return this.#dialogue.acknowledges;
+  }
+
   /** Bytes kept for the client. */
   get kept(): number {
     return this.#dialogue.ledger?.retention.bytes ?? 0;
@@ -120,7 +125,18 @@ export class Session implements DialogueEvents {
 
   /** Has `bye` been said, while it is not known yet whether it arrived, and all that was said before it? */
   get isParting(): boolean {
-    return this.#ending === "done" && this.#asleepSince === undefined && this.#mayComeBack;
+    return this.#ending !== undefined && this.arrival.control && !this.connection.finishing && !this.#over;
+  }
+
+  /** Does the client acknowledge, and has it not yet acknowledged all that was sent? */
+  get awaitsLastAck(): boolean {
+    return this.#dialogue.hasUnacknowledged;
+  }
+
+  /** The client has not shown in all its time that it has what was said: where it can, it has to come back for that. */
+  giveUp(): void {
+    if (this.#mayComeBack || !this.awaitsLastAck) this.connection.terminate();
+    else this.drop("timeout");
   }
 
   start(): void {
@@ -180,12 +196,12 @@ export class Session implements DialogueEvents {
   leave(): void {
     this.#ending ??= "left";
     this.#mayComeBack = false;
-    this.connection.finish();
+    this.connection.finish(); // it has all that it wants
   }
 
   /** FIN: no more input, unless `end` has said so before. */
   end(): void | Promise<void> {
-    if (this.isParting) return this.connection.finish();
+    if (this.isParting) return this.connection.finish("patient");
     if (this.#dialogue.inputEnded) return this.#probe();
     // A client with control frames says `end` when it has no more to say: without it, it is gone.
     if (this.arrival.control) return this.connection.terminate();
@@ -265,10 +281,10 @@ export class Session implements DialogueEvents {
     else this.#part();
   }
 
-  /** Says no more, and listens until the client has it all; a client that cannot come back needs no such care. */
+  /** Says no more, and listens until the client has it all: it acknowledges, says `bye`, or ends its side. */
   #part(): void {
     if (this.isParting) this.connection.endSending();
-    else this.connection.finish();
+    else this.connection.finish("patient");
   }
 
   /** Its client has been gone for long, and a hook is still at work: it is over all the same. */

@@ -2,6 +2,7 @@
 // word, one that says nothing any more. One look at all of them every second or so, nothing for each message.
 
 import {
+  FINISH_TIMEOUT_MS,
   FRAME_MIN_RATE_BYTES,
   LINGER_MS,
   MAX_MISSED_PINGS,
@@ -76,6 +77,8 @@ export class Sighting {
   #received = 0;
   #partialBytes = 0;
   #written = 0;
+  /** Bytes on their way, once `bye` was said. */
+  #unsent: number | undefined;
   /** The frame that is not whole, by its number, and since when. */
   #frame = 0;
   #frameAt: number;
@@ -86,20 +89,31 @@ export class Sighting {
   }
 
   look(now: number, options: VigilOptions): void {
-    if (this.#session.isParting) return this.#checkParting(now);
+    if (this.#session.isParting) return this.#checkParting(now, options.keepaliveMs);
     this.#checkFrame(now, options.frameTimeoutMs);
     this.#checkAlive(now, options.keepaliveMs);
     if (options.idleTimeoutMs !== undefined) this.#checkIdle(now, options.idleTimeoutMs);
   }
 
   /** After `bye`: as long as something moves there is no hurry. */
-  #checkParting(now: number): void {
-    const { connection } = this.#session;
-    if (connection.written !== this.#written || connection.chunks !== this.#chunks) {
-      this.#written = connection.written;
-      this.#chunks = connection.chunks;
+  #checkParting(now: number, keepaliveMs: number): void {
+    const session = this.#session;
+    const { connection } = session;
+    const { written, chunks, unsent } = connection;
+    if (written !== this.#written || chunks !== this.#chunks || unsent !== this.#unsent) {
+      this.#written = written;
+      this.#chunks = chunks;
+      this.#unsent = unsent;
       this.#heardAt = now;
-    } else if (now - this.#heardAt >= (connection.queued > 0 ? STALL_TIMEOUT_MS : LINGER_MS)) {
+      return;
+    }
+    const silentMs = now - this.#heardAt;
+    if (connection.queued > 0) {
+      if (silentMs >= STALL_TIMEOUT_MS) session.giveUp();
+    } else if (session.awaitsLastAck) {
+      // It may be printing, and reads no ping meanwhile: it has the time that a silent peer has.
+      if (silentMs >= keepaliveMs * (MAX_MISSED_PINGS + 1)) session.giveUp();
+    } else if (silentMs >= (session.acknowledges ? LINGER_MS : FINISH_TIMEOUT_MS)) {
       connection.finish();
     }
   }

@@ -12,7 +12,8 @@ import { formatAddress, plainAddress } from "../address.ts";
 import { blocks } from "./blocks.ts";
 import { ConnectionError } from "./connection-error.ts";
 import type { Cork } from "./cork.ts";
-import { Farewell, type FarewellEvents } from "./farewell.ts";
+import { unsentBytes } from "../os/sockets.ts";
+import { Farewell, type FarewellEvents, type Patience } from "./farewell.ts";
 import { Inbox, type InboxEvents, type Receiver } from "./inbox.ts";
 import type { Retention } from "./retention.ts";
 import { MAX_COPIED_RUN_BYTES, Sender, type SenderEvents } from "./sender.ts";
@@ -275,10 +276,10 @@ export class Connection implements InboxEvents, SenderEvents, FarewellEvents {
    * Says no more: queued output goes out, then FIN. What the peer still sends is discarded for a while, so that a reset
    * does not destroy our last words; then the socket is closed.
    */
-  finish(): void {
+  finish(patience: Patience = "brief"): void {
     if (this.finishing) return;
     this.#inbox.stop();
-    this.#farewell = new Farewell(this.#sender, this);
+    this.#farewell = new Farewell(this.#sender, this, patience);
     if (this.#finSent) return this.ended();
     if (this.#inbox.ended && this.#sender.queued === 0) return this.close(); // nobody has anything to say
     this.#sender.end();
@@ -289,6 +290,11 @@ export class Connection implements InboxEvents, SenderEvents, FarewellEvents {
   terminate(): void {
     this.#inbox.stop();
     if (!this.#closed) this.#socket.terminate();
+  }
+
+  /** Bytes with the kernel that the peer's has not acknowledged; undefined where the system does not tell. */
+  get unsent(): number | undefined {
+    return this.#closed ? 0 : unsentBytes((this.#socket as unknown as { fd: number }).fd);
   }
 
   /** The farewell's: close(2). */

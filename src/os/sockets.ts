@@ -1,4 +1,5 @@
-// What neither Bun nor Node can do with sockets: where a listening one is bound, and a datagram to a Unix socket.
+// What neither Bun nor Node can do with sockets: where a listening one is bound, what of a connection is still on its way,
+// and a datagram to a Unix socket.
 
 import ipaddr from "ipaddr.js";
 import { call } from "./libc.ts";
@@ -11,6 +12,8 @@ const AF_INET6 = 10;
 const SOCK_DGRAM_CLOEXEC = 2 | 0o2000000;
 const SOL_SOCKET = 1;
 const SO_ACCEPTCONN = 30;
+/** tcp(7). */
+const SIOCOUTQ = 0x5411;
 const MSG_DONTWAIT = 0x40;
 const MSG_NOSIGNAL = 0x4000;
 /** `sizeof (struct sockaddr_in6)`; that of IPv4 is shorter. */
@@ -43,6 +46,13 @@ function hostIn(address: Buffer): string | undefined {
     default:
       return undefined;
   }
+}
+
+/** Bytes that were handed to the kernel for the TCP socket `fd` and that the peer's has not acknowledged; Linux alone tells. */
+export function unsentBytes(fd: number): number | undefined {
+  if (process.platform !== "linux") return undefined;
+  const count = new Int32Array(1);
+  return call("ioctl", ["i32", "u64", "ptr"])(fd, SIOCOUTQ, count) === 0 ? count[0] : undefined;
 }
 
 /** Sends one datagram to the Unix socket `path`, an abstract one with `@` in front; false when it cannot be. */

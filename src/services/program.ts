@@ -138,7 +138,7 @@ class Program implements Service {
     }
     const [status] = await Promise.all([run.status, errors]);
     log.info("program-ended", { ...facts, pid: run.pid, status });
-    if (failure !== undefined) session.finish(status, `the program went wrong: ${messageOf(failure)}`);
+    if (failure !== undefined) session.fail(cutOff(failure));
     else session.finish(status, status === 0 ? undefined : `the program ended with status ${status}`);
   }
 
@@ -160,6 +160,12 @@ class Program implements Service {
       PARLEY_SERVICE: basename(argv[0]),
     };
   }
+}
+
+/** What a program said that cannot be passed on: its client has not got all of it, and must hear so. */
+function cutOff(failure: unknown): ParleyError {
+  const message = `the program's output was cut off: ${messageOf(failure)}`;
+  return new ParleyError("failed", message, { peerMessage: message, cause: failure });
 }
 
 /** As {@link Conversation.writable}; what a program says to nobody is read nevertheless, so that it comes to its end. */

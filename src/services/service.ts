@@ -51,6 +51,8 @@ export interface Conversation {
   aside(text: string): boolean;
   /** No more from the service: what was sent is delivered, then the conversation ends. `status` is 0, unless said. */
   finish(status?: number, message?: string): void;
+  /** Ends it as a hook that throws `error` does: for what goes wrong outside of a hook. */
+  fail(error: unknown): void;
   /** The room of that name. From now on the conversation is in it, until it is over. */
   room(name: string): Room;
 }

@@ -23,7 +23,8 @@ test.each([
   ["Room", "Room"],
 ])("%s is what a handler knows as %s", (ours, theirs) => {
   expect(members(HANDLER_TYPES, theirs).length).toBeGreaterThan(3);
-  expect(members(HANDLER_TYPES, theirs)).toEqual(members(OURS, ours));
+  const shared = members(OURS, ours).filter((member) => !member.startsWith("fail(")); // a hook throws instead
+  expect(members(HANDLER_TYPES, theirs)).toEqual(shared);
 });
 
 test("Handler is Service without what only a server calls", () => {
