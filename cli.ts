@@ -5,8 +5,10 @@ import { defineCommand } from "citty";
 import { Flags, terminalOf } from "./src/commands/flags.ts";
 import { helpPage } from "./src/commands/help.ts";
 import { parseCommand, type Command, type Invocation } from "./src/commands/parse.ts";
-import { ParleyError } from "./src/errors.ts";
+import { checkGivenWords } from "./src/files/given-text.ts";
+import { ParleyError, systemCode } from "./src/errors.ts";
 import { Terminal } from "./src/terminal.ts";
+import { stderr, stdout } from "./src/terminal/stdio.ts";
 
 /** Stamped by scripts/build.ts; in a checkout there is nothing to stamp. */
 declare const BUILD_VERSION: string | undefined;
@@ -39,13 +41,19 @@ async function main(argv: string[]): Promise<number> {
   // Everything parley makes is its user's alone.
   process.umask(0o077);
   let terminal = new Terminal({ color: "auto", noInput: true });
+  // What a command waits for is gone, and nothing is left that could end the wait.
+  process.once("beforeExit", () => {
+    terminal.error("the command came to nothing: what it waited for never happened");
+    void exit(1);
+  });
   try {
+    checkGivenWords();
     const invocation = await parseCommand(parley, argv);
     terminal = terminalOf(new Flags(invocation.args));
-    if (invocation.wants === "version") process.stdout.write(`${versionLine()}\n`);
-    else if (invocation.wants === "help")
-      process.stdout.write(await helpPage(invocation, process.stdout.columns));
+    if (invocation.wants === "version") void stdout.write(`${versionLine()}\n`);
+    else if (invocation.wants === "help") void stdout.write(await helpPage(invocation, stdout.columns));
     else await run(invocation);
+    await flush();
     return Number(process.exitCode ?? 0); // a program's own, where it was asked for
   } catch (error) {
     return report(error, terminal, argv.includes("--debug"));
@@ -56,8 +64,17 @@ async function run({ command, args }: Invocation): Promise<void> {
   await command.run?.({ args: { _: [], ...args } as never, rawArgs: [], cmd: command });
 }
 
+/** Waits until everything is printed. A reader that has left (`| head -1`) has what it wanted. */
+async function flush(): Promise<void> {
+  try {
+    await stdout.flush();
+  } catch (error) {
+    if (!(error instanceof ParleyError) || systemCode(error.cause) !== "EPIPE") throw error;
+  }
+}
+
 function report(error: unknown, terminal: Terminal, debug: boolean): number {
-  if (debug && error instanceof Error) process.stderr.write(`${Bun.inspect(error)}\n`);
+  if (debug && error instanceof Error) void stderr.write(`${Bun.inspect(error)}\n`);
   if (error instanceof ParleyError) {
     const code: string = error.code;
     // Whoever sent the signal knows.
@@ -77,15 +94,11 @@ function versionLine(): string {
   return `parley ${version}${commit}`;
 }
 
-// A reader that left (`| head -1`) is no fault of ours; where it matters, whoever prints says so. Of stderr there is nobody
-// left to tell.
-process.stdout.on("error", () => undefined);
-process.stderr.on("error", () => undefined);
+/** Ends the process once everything is said: a pending dial or a read of stdin would keep it (measured). */
+async function exit(code: number): Promise<void> {
+  await stderr.flush().catch(() => undefined); // there is nobody left to tell
+  process.exit(code);
+}
 
 // Not awaited at the top level: there a throw elsewhere would only be printed, and the process would live on (measured).
-void main(process.argv.slice(2)).then((code) => {
-  process.exitCode = code;
-  // A pending dial or a read of stdin cannot be cancelled and would keep the process (measured): what was written is
-  // waited for, and then it ends.
-  process.stdout.end(() => process.stderr.end(() => process.exit()));
-});
+void main(process.argv.slice(2)).then(exit);

@@ -32,8 +32,8 @@ export interface Durability {
   /** Dials and logs in: with what `welcome` gave to come back with, and how many payloads were received. */
   comeBack(welcome: Welcome, received: number): Promise<Return>;
   onLost(reason: string): void;
-  /** `again`: messages sent once more; `isNew`: the session was gone; `unconfirmed`: what nobody confirmed of that. */
-  onResumed(event: { afterMs: number; again: number; unconfirmed: number; isNew: boolean }): void;
+  /** `again`: messages sent once more; `isNew`: the session was gone; `lost`: what of that was never confirmed. */
+  onResumed(event: { afterMs: number; again: number; lost: readonly Uint8Array[]; isNew: boolean }): void;
 }
 
 /** A timer cannot wait for longer, and is over at once if it is asked to. */

@@ -14,6 +14,7 @@ import { MAX_MISSED_PINGS } from "./limits.ts";
 import { isLoss } from "./net/connection-error.ts";
 import type { Connection } from "./net/connection.ts";
 import type { Receiver } from "./net/inbox.ts";
+import type { Retention } from "./net/retention.ts";
 import { Pulse } from "./pulse.ts";
 import { FrameError, HEADER_BYTES, tlsRecord } from "./wire/frame.ts";
 import {
@@ -72,6 +73,8 @@ export class Client {
   /** Those of sessions that were gone. */
   #receivedBefore = 0;
   #isAway = false;
+  /** The last ones of those that are kept: said while there was no connection, so that they never reached anybody. */
+  #unsent = 0;
   /** Was the session brought to its end, all that there was to answer said? */
   #isComplete = false;
   #over = false;
@@ -113,10 +116,16 @@ export class Client {
     return this.#ledger?.retention.frames;
   }
 
+  /** Those messages. */
+  awaitedMessages(): Uint8Array[] {
+    return messagesIn(this.#ledger?.retention);
+  }
+
   /** Sends one message; wait for `writable` before the next when there is much to send. */
   send(message: string | Uint8Array): void {
     this.sent++;
     if (!this.#isAway) return this.#connection.send(message);
+    this.#unsent++;
     this.#ledger?.retention.add(typeof message === "string" ? Buffer.from(message) : message);
   }
 
@@ -286,9 +295,12 @@ export class Client {
       connection.finish();
       return this.#settle({ kind: "lost", reason: "the server has received more than was sent" });
     }
-    const again = kept?.frames ?? 0;
-    const unconfirmed = isSame || resend ? 0 : again;
-    this.unconfirmed += unconfirmed;
+    // A new session gets what never reached the old one, and the rest where the user wants that twice rather than not at all.
+    const all = isSame ? [] : messagesIn(kept);
+    const lost = isSame || resend ? [] : all.slice(0, all.length - this.#unsent);
+    const again = (isSame ? (kept?.frames ?? 0) : all.length - lost.length) - this.#unsent;
+    this.unconfirmed += lost.length;
+    this.#unsent = 0;
     this.isBroken ||= !isSame && !this.#isComplete && kept !== undefined && kept.acknowledged > 0;
     this.#isComplete = false;
     this.#connection = connection;
@@ -300,11 +312,11 @@ export class Client {
     if (isSame && ledger !== undefined) {
       ledger.moved(this.received - this.#receivedBefore);
       connection.sendAgain(ledger.retention);
-    } else if (resend && kept !== undefined) {
-      for (const frame of kept.unacknowledged()) connection.send(frame.subarray(HEADER_BYTES));
+    } else {
+      for (const message of all.slice(lost.length)) connection.send(message);
     }
     if (this.#inputEnded) this.#sayEnd();
-    durability.onResumed({ afterMs, again: again - unconfirmed, unconfirmed, isNew: !isSame });
+    durability.onResumed({ afterMs, again, lost, isNew: !isSame });
     connection.deliver(this.#receiver(), () => this.#dealing);
     if (ledger?.retention.isFull !== true) this.#room.open();
   }
@@ -338,6 +350,11 @@ export class Client {
     this.#outcome.resolve(outcome);
     this.#connection.finish();
   }
+}
+
+/** What is kept, without headers; copies, since it changes with the next acknowledgement. */
+function messagesIn(retention: Retention | undefined): Uint8Array[] {
+  return [...(retention?.unacknowledged() ?? [])].map((frame) => Buffer.from(frame.subarray(HEADER_BYTES)));
 }
 
 const GOODBYE = encodeMessage({ type: "bye", code: "left", message: "the client has left" });

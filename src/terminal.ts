@@ -6,10 +6,12 @@
 // A prompt appears only when stdin and stderr are terminals, and never with --no-input; otherwise the caller names the
 // flag that is missing. @inquirer is loaded only when a prompt is really shown.
 
-import { closeSync, openSync, readFileSync } from "node:fs";
+import { closeSync, openSync } from "node:fs";
 import { styleText } from "node:util";
-import { ParleyError, reasonOf, systemCode, usageError } from "./errors.ts";
+import { ParleyError, systemCode, usageError } from "./errors.ts";
 import { escapeLine } from "./escape.ts";
+import { decodeGiven, readGivenFile } from "./files/given-text.ts";
+import { isInputTerminal, readWholeInput, stderr, type StandardOutput } from "./terminal/stdio.ts";
 
 /** Ctrl-C, as a terminal in raw mode sends it. */
 const INTERRUPT = 0x03;
@@ -41,12 +43,12 @@ export class Terminal {
 
   /** May a question be asked? */
   get canAsk(): boolean {
-    return !this.#options.noInput && process.stdin.isTTY && process.stderr.isTTY;
+    return !this.#options.noInput && isInputTerminal() && stderr.isTerminal;
   }
 
   /** Does a person watch standard error? */
   get isWatched(): boolean {
-    return process.stderr.isTTY;
+    return stderr.isTerminal;
   }
 
   /** Was there a terminal that is closed now? What SIGHUP means when it is not a request to reload. */
@@ -68,9 +70,9 @@ export class Terminal {
 
   /** A sentence, quieter to the eye than with {@link say}; on a terminal it is broken between words. */
   note(line: string): void {
-    const { isTTY, columns } = process.stderr;
+    const { columns } = stderr;
     const harmless = escapeLine(line);
-    this.#print(this.#paint("dim", isTTY && columns > 0 ? Bun.wrapAnsi(harmless, columns) : harmless));
+    this.#print(this.#paint("dim", columns === undefined ? harmless : Bun.wrapAnsi(harmless, columns)));
   }
 
   /** As {@link note}, but never broken: what is to be copied, or comes from elsewhere. */
@@ -79,34 +81,34 @@ export class Terminal {
   }
 
   #print(harmless: string): void {
-    const print = () => void process.stderr.write(`${harmless}\n`);
+    const print = () => void stderr.write(`${harmless}\n`);
     if (this.aboveLine === undefined) print();
     else this.aboveLine(print);
   }
 
   /** A line that the next one takes the place of, for who watches; empty: none. */
   status(text: string): void {
-    if (this.isWatched) process.stderr.write(`\r\x1b[K${this.#paint("dim", escapeLine(text))}`);
+    if (this.isWatched) void stderr.write(`\r\x1b[K${this.#paint("dim", escapeLine(text))}`);
   }
 
   /** `parley: error: …` and, where there is one, `parley: hint: …`; a hint may be lines of code. */
   error(message: string, hint?: string): void {
-    process.stderr.write(`${this.#paint("red", "parley: error:")} ${escapeLine(message)}\n`);
+    void stderr.write(`${this.#paint("red", "parley: error:")} ${escapeLine(message)}\n`);
     if (hint === undefined) return;
     const lines = hint.split("\n").map(escapeLine);
     const start = this.#paint("cyan", "parley: hint:");
-    process.stderr.write(`${start}${lines.length === 1 ? " " : "\n"}${lines.join("\n")}\n`);
+    void stderr.write(`${start}${lines.length === 1 ? " " : "\n"}${lines.join("\n")}\n`);
   }
 
   /** May what is written to `stream` be coloured? */
-  hasColor(stream: NodeJS.WriteStream): boolean {
+  hasColor(stream: StandardOutput): boolean {
     if (this.#options.color !== "auto") return this.#options.color === "always";
     const { NO_COLOR, TERM } = process.env;
-    return stream.isTTY && (NO_COLOR === undefined || NO_COLOR === "") && TERM !== "dumb";
+    return stream.isTerminal && (NO_COLOR === undefined || NO_COLOR === "") && TERM !== "dumb";
   }
 
   #paint(style: "dim" | "red" | "cyan", text: string): string {
-    return this.hasColor(process.stderr) ? styleText(style, text, { validateStream: false }) : text;
+    return this.hasColor(stderr) ? styleText(style, text, { validateStream: false }) : text;
   }
 
   // --- questions ---
@@ -188,21 +190,12 @@ export class Terminal {
     if (flags.file !== undefined && flags.stdin) {
       throw usageError("--password-file and --password-stdin exclude each other");
     }
-    if (flags.file !== undefined) return withoutNewline(readSecretFile(flags.file));
+    if (flags.file !== undefined) return withoutNewline(readGivenFile(flags.file, "--password-file"));
     if (flags.stdin) {
-      if (process.stdin.isTTY)
-        throw usageError("--password-stdin: standard input is a terminal", "pipe it in");
-      return withoutNewline(await Bun.stdin.text());
+      if (isInputTerminal()) throw usageError("--password-stdin: standard input is a terminal", "pipe it in");
+      return withoutNewline(decodeGiven(await readWholeInput(), "the password on standard input"));
     }
     return process.env["PARLEY_PASSWORD"];
-  }
-}
-
-function readSecretFile(path: string): string {
-  try {
-    return readFileSync(path, "utf8");
-  } catch (error) {
-    throw usageError(`--password-file: cannot read ${path}: ${reasonOf(error)}`);
   }
 }
 

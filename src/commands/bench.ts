@@ -8,6 +8,7 @@ import { ParleyError } from "../errors.ts";
 import { HELLO_TIMEOUT_MS, LINGER_MS } from "../limits.ts";
 import type { Report } from "../talk/report.ts";
 import type { Terminal } from "../terminal.ts";
+import { stdout } from "../terminal/stdio.ts";
 
 export interface BenchOptions {
   json: boolean;
@@ -47,13 +48,13 @@ export async function bench(client: Client, options: BenchOptions): Promise<void
   const run = new Run(client, options);
   try {
     const isEcho = await run.warmUp();
-    if (!json) process.stdout.write(`${HEADINGS.map((text) => text.padStart(WIDTH)).join("")}\n`);
+    if (!json) void stdout.write(`${HEADINGS.map((text) => text.padStart(WIDTH)).join("")}\n`);
     for (const workload of WORKLOADS) {
       if (workload.bytes > client.maxFrame) continue;
       const row = await run.measure(workload, isEcho);
       terminal.status("");
       if (json) void report.event("bench", row);
-      else process.stdout.write(`${cells(row).join("")}\n`);
+      else void stdout.write(`${cells(row).join("")}\n`);
     }
   } finally {
     terminal.status("");

@@ -9,6 +9,7 @@ import { messageOf, ParleyError } from "../errors.ts";
 import { escapeJson, escapeLine } from "../escape.ts";
 import { HELLO_TIMEOUT_MS, LINGER_MS } from "../limits.ts";
 import type { Terminal } from "../terminal.ts";
+import { stdout } from "../terminal/stdio.ts";
 import type { ChannelPlan, ConnectFlags, Target } from "./connect-flags.ts";
 import type { LoginDialogue } from "./login-dialogue.ts";
 
@@ -127,11 +128,11 @@ class Steps {
   }
 
   #show(result: { step: CheckStep; ok: boolean | null; ms?: number; reason?: string }): void {
-    if (this.#json) return void process.stdout.write(`${escapeJson(result)}\n`);
+    if (this.#json) return void stdout.write(`${escapeJson(result)}\n`);
     const { step, ok, ms, reason } = result;
     const mark = ok === null ? "-" : ok ? "✔" : "✘";
     const time = ms === undefined ? "" : `${ms < 10 ? ms.toFixed(1) : Math.round(ms)} ms`;
-    process.stdout.write(
+    void stdout.write(
       `${mark} ${step.padEnd(6)}${time.padStart(9)}  ${escapeLine(reason ?? "")}`.trimEnd() + "\n",
     );
   }

@@ -18,6 +18,7 @@ import { Report } from "../talk/report.ts";
 import { Speakers } from "../talk/speakers.ts";
 import { Trace } from "../talk/trace.ts";
 import type { Terminal } from "../terminal.ts";
+import { isInputTerminal, stderr, stdout } from "../terminal/stdio.ts";
 import { bench } from "./bench.ts";
 import { check } from "./check.ts";
 import {
@@ -54,14 +55,14 @@ async function connect(flags: ConnectFlags): Promise<void> {
     });
   }
   if (flags.has("check")) return check(flags, target, { channel, key, login, terminal });
-  const byHand = process.stdin.isTTY && process.stderr.isTTY && !isForPipes(options);
+  const byHand = isInputTerminal() && stderr.isTerminal && !isForPipes(options);
   const output = new Output(!byHand);
-  const speakers = new Speakers(terminal.hasColor(process.stdout));
+  const speakers = new Speakers(terminal.hasColor(stdout));
   let isChat = false;
   const report = new Report(output, {
     json: flags.has("json"),
     delimiter: { raw: "", nul: "\0", lines: "\n" }[options.framing],
-    toTerminal: process.stdout.isTTY && options.framing !== "raw",
+    toTerminal: stdout.isTerminal && options.framing !== "raw",
     decorate: (line) => (isChat ? speakers.show(line) : line),
   });
   const retry = flags.has("bench") ? undefined : planRetry(flags, byHand, { report, terminal });
@@ -96,7 +97,7 @@ async function connect(flags: ConnectFlags): Promise<void> {
         chat: isChat ? speakers : undefined,
       })
     : talkPiped(client, report, options);
-  const outcome = await Promise.race([talk, output.closed.then((error) => Promise.reject(error))]);
+  const outcome = await Promise.race([talk, stdout.failed.then((error) => Promise.reject(error))]);
   if (outcome.kind === "bye") void report.event("bye", { ...outcome, kind: undefined, early: undefined });
   if (outcome.kind === "lost") void report.event("lost", { reason: sayLoss(outcome) });
   await output.flush();
@@ -106,10 +107,26 @@ async function connect(flags: ConnectFlags): Promise<void> {
     outcome.code === "done" &&
     outcome.status !== undefined
   ) {
-    process.exitCode = outcome.status & 0xff;
+    process.exitCode = exitCodeOf(outcome.status);
     if (outcome.status !== 0) return; // its own end, whatever it left unread
   }
+  nameMessages(client.awaitedMessages(), terminal);
   conclude(outcome, client, { byHand, count: options.count, wantsStatus: flags.has("exit-status") });
+}
+
+/** Messages that are named, and how much of each. */
+const MAX_NAMED = 10;
+const MAX_NAMED_LENGTH = 60;
+
+/** Says which messages were never confirmed, the first of them, so that they can be said again. */
+function nameMessages(messages: readonly Uint8Array[], terminal: Terminal): void {
+  for (const message of messages.slice(0, MAX_NAMED)) {
+    const text = Buffer.from(message.subarray(0, 4 * MAX_NAMED_LENGTH)).toString();
+    const shown = text.length > MAX_NAMED_LENGTH ? `${text.slice(0, MAX_NAMED_LENGTH)}…` : text;
+    terminal.say(`not confirmed: ${shown}`);
+  }
+  const more = messages.length - MAX_NAMED;
+  if (more > 0) terminal.say(`not confirmed: ${plural(more, "further message")}`);
 }
 
 interface OpenContext {
@@ -142,13 +159,15 @@ function planRetry(
       void report.event("lost", { reason });
       if (terminal.isWatched) terminal.note(`${reason}: coming back${byHand ? ", Ctrl-C leaves" : ""}`);
     },
-    onResumed({ afterMs, again, unconfirmed, isNew }) {
+    onResumed({ afterMs, again, lost, isNew }) {
+      const unconfirmed = lost.length;
       void report.event("resumed", { after: Math.round(afterMs), again, unconfirmed, new: isNew });
       const after = `reconnected after ${sayDuration(afterMs)}`;
       const sent = again === 0 ? "" : ` ${plural(again, "message")} sent again,`;
       if (unconfirmed > 0) {
         const what = plural(unconfirmed, "message", ["was", "were"]);
         terminal.say(`${after}, but the session was gone: ${what} never confirmed`);
+        nameMessages(lost, terminal);
       } else {
         terminal.note(`${after},${sent} ${isNew ? "in a new session" : "none lost"}`);
       }
@@ -217,7 +236,7 @@ function listTokens(state: ClientState, terminal: Terminal, json: boolean): void
     const line = json
       ? escapeJson({ server, user, id, expires })
       : escapeLine(`${id}  ${user}@${server}  until ${expires}`);
-    process.stdout.write(`${line}\n`);
+    void stdout.write(`${line}\n`);
   }
 }
 
@@ -229,6 +248,11 @@ function greeting({ welcome, hello }: Client, { server }: Target): string {
 }
 
 // --- how it ended ---
+
+/** A status that does not fit an exit code is no success either. */
+function exitCodeOf(status: number): number {
+  return status === 0 ? 0 : status & 0xff || 1;
+}
 
 /** @throws {ParleyError} whose code says what is missing, unless nothing is. */
 function conclude(
@@ -243,7 +267,7 @@ function conclude(
   const enough = count > 0 && received >= count;
   switch (outcome.kind) {
     case "left":
-      if (byHand) return;
+      if (byHand && never === 0) return;
       if (never > 0 || awaited === undefined) {
         const message = `the server did not confirm that it took everything: ${tally}`;
         throw new ParleyError("unconfirmed", message);
@@ -266,7 +290,7 @@ function conclude(
         throw new ParleyError(failed ? "failed" : "turned_away", message);
       }
   }
-  if (never > 0 && !byHand) {
+  if (never > 0) {
     throw new ParleyError(
       "unconfirmed",
       `${plural(never, "message", ["was", "were"])} never confirmed: ${tally}`,

@@ -16,6 +16,7 @@ import type { Server } from "../server.ts";
 import { shellQuote } from "../shell-quote.ts";
 import { notify } from "../systemd.ts";
 import type { Terminal } from "../terminal.ts";
+import { stdout } from "../terminal/stdio.ts";
 import { isLoopback } from "./flags.ts";
 import { programName } from "./program-name.ts";
 import type { ServeFlags, ServerPlan } from "./serve-flags.ts";
@@ -56,7 +57,8 @@ export async function announce(
     : `listening on ${address}`;
   const portFile = flags.text("port-file");
   if (portFile !== undefined) await writePortFile(portFile, port);
-  process.stdout.write(`${ready}\n`);
+  void stdout.write(`${ready}\n`);
+  await stdout.flush(); // who waits for it would wait for ever
   void tellReady(address, terminal);
   const talk = `talk to it: ${programName()} ${connectCommand(server, context, flags)}`;
   if (terminal.isWatched) {

@@ -60,6 +60,6 @@ export async function handleSignals(server: Server, context: SignalContext): Pro
     if (cut > 0 && !terminal.hasHungUp) terminal.say(`${plural(cut, "connection")} had to be cut off`);
   } finally {
     process.off("uncaughtException", fault).off("unhandledRejection", fault);
-    process.off("SIGINT", stop).off("SIGTERM", stop).off("SIGHUP", hangUp);
+    // Signals are listened to until the process is gone: one more would end it before its log is closed.
   }
 }

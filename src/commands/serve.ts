@@ -19,6 +19,7 @@ import { listServices } from "../services/catalogue.ts";
 import { takeSocket } from "../systemd.ts";
 import { Tally } from "../tally.ts";
 import type { Terminal } from "../terminal.ts";
+import { stdout } from "../terminal/stdio.ts";
 import { Flags, parsePort, portFlaw, terminalOf } from "./flags.ts";
 import type { Arguments } from "./parse.ts";
 import { announce, tryPortFile } from "./serve-announce.ts";
@@ -35,7 +36,7 @@ export default defineCommand({
 
 async function serve(flags: ServeFlags): Promise<void> {
   if (flags.has("list-services")) {
-    for (const { name, summary } of listServices()) process.stdout.write(`${name.padEnd(8)} ${summary}\n`);
+    for (const { name, summary } of listServices()) void stdout.write(`${name.padEnd(8)} ${summary}\n`);
     return;
   }
   const terminal = terminalOf(flags);

@@ -4,6 +4,7 @@
 import type { Client, Outcome } from "../client.ts";
 import { ParleyError } from "../errors.ts";
 import type { Terminal } from "../terminal.ts";
+import { stdout } from "../terminal/stdio.ts";
 import { History, MAX_HISTORY_LINES } from "./history.ts";
 import { LineEditor } from "./line-editor.ts";
 import type { Report } from "./report.ts";
@@ -40,7 +41,7 @@ export interface InteractiveOptions {
  */
 export async function talkInteractively(client: Client, options: InteractiveOptions): Promise<Outcome> {
   // Answers go to stdout; the line being typed needs a terminal.
-  const screen = process.stdout.isTTY ? process.stdout : process.stderr;
+  const screen = stdout.isTerminal ? process.stdout : process.stderr;
   let interrupted = false;
   let terminated = false;
   let leaving = false;

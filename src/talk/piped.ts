@@ -8,6 +8,7 @@ import type { Client, Outcome } from "../client.ts";
 import { LineSplitter, NEWLINE, NUL } from "../lines.ts";
 import { ParleyError } from "../errors.ts";
 import { LINGER_MS, sayDuration } from "../limits.ts";
+import { readInput } from "../terminal/stdio.ts";
 import type { Report } from "./report.ts";
 
 export interface PipedOptions {
@@ -128,13 +129,12 @@ function tooLong(message: Uint8Array, client: Client): ParleyError {
 }
 
 async function* read(client: Client, { framing }: PipedOptions): AsyncGenerator<Iterable<Uint8Array>> {
-  const stream: ReadableStream<Uint8Array> = Bun.stdin.stream();
   if (framing === "raw") {
-    for await (const chunk of stream) yield pieces(chunk, Math.min(RAW_CHUNK_BYTES, client.maxFrame));
+    for await (const chunk of readInput()) yield pieces(chunk, Math.min(RAW_CHUNK_BYTES, client.maxFrame));
     return;
   }
   const splitter = new LineSplitter(framing === "nul" ? NUL : NEWLINE, client.maxFrame);
-  for await (const chunk of stream) yield splitter.push(chunk);
+  for await (const chunk of readInput()) yield splitter.push(chunk);
   const rest = splitter.end();
   if (rest !== undefined) yield [rest];
 }

@@ -209,7 +209,7 @@ test("many answers at once come whole and in order", async () => {
   for (const answer of answers) await screen.see(answer);
 });
 
-test("what is said to a chat that is away stays to be read, and its fate is told above the line", async () => {
+test("what is said to a chat that is away stays to be read, and goes into the new session", async () => {
   const chat = ["--auth", "none", "--service", "chat"];
   await using first = await serve(chat);
   await using second = await serve(chat);
@@ -222,9 +222,10 @@ test("what is said to a chat that is away stays to be read, and its fate is told
   screen.enter("said to nobody");
   await screen.see(/said to nobody\r*\n> /);
   proxy.options.port = second.port;
-  await screen.see("1 message was never confirmed\r\n> ");
+  await screen.see("in a new session");
+  await screen.see(/: said to nobody\r\n> /);
   const told = screen.raw.slice(before, screen.raw.indexOf("reconnected", before));
-  expect(told).toEndWith("\u001b[1G\u001b[0J");
+  expect(told).toEndWith("\u001b[1G\u001b[0J\u001b[2m");
   expect(rowsUp(told)).toBe(0);
 });
 

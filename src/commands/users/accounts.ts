@@ -14,7 +14,7 @@ import { PasswordHasher } from "../../auth/password.ts";
 import { usageError } from "../../errors.ts";
 import type { FlagsDef } from "../parse.ts";
 import { Desk, expectUser, NAME, usersFlags } from "./desk.ts";
-import { announcePassword, newPassword, PASSWORD } from "./new-password.ts";
+import { announce, newPassword, PASSWORD, printPassword } from "./new-password.ts";
 
 /** It is told to the user in one line. */
 const MAX_REASON_LENGTH = 200;
@@ -37,18 +37,15 @@ export const add = defineCommand({
     }
     const { password, generated } = await newPassword(desk, name);
     const hash = await new PasswordHasher().hash(password);
+    const event = { event: "added", user: name };
     const added = await desk.store.change((draft) => {
       if (ifMissing && draft.users.has(name)) return false;
       addUser(draft, name, hash, new Date());
+      if (generated) printPassword(desk, event, password);
       return true;
     });
     if (!added) return desk.done({ event: "exists", user: name }, `user ${name} is there already`);
-    announcePassword(
-      desk,
-      { event: "added", user: name },
-      `user ${name} added`,
-      generated ? password : undefined,
-    );
+    announce(desk, event, `user ${name} added`, generated);
   },
 });
 
@@ -67,14 +64,13 @@ export const passwd = defineCommand({
     const { password, generated } = await newPassword(desk, name);
     const hash = await new PasswordHasher().hash(password);
     const keep = desk.flags.has("keep-sessions");
-    await desk.store.change((draft) => setPassword(draft, name, hash, keep, new Date()));
+    const event = { event: "password-changed", user: name };
+    await desk.store.change((draft) => {
+      setPassword(draft, name, hash, keep, new Date());
+      if (generated) printPassword(desk, event, password);
+    });
     const sentence = `user ${name} has a new password${keep ? "" : ", and its sessions have ended"}`;
-    announcePassword(
-      desk,
-      { event: "password-changed", user: name },
-      sentence,
-      generated ? password : undefined,
-    );
+    announce(desk, event, sentence, generated);
   },
 });
 
@@ -137,7 +133,7 @@ export const enable = defineCommand({
 export const list = defineCommand({
   meta: { name: "list", description: "list the users" },
   args: usersFlags,
-  run({ args }) {
+  async run({ args }) {
     const desk = new Desk<never>(args);
     const { users, tokens } = desk.store.document;
     const now = Date.now();
@@ -152,6 +148,6 @@ export const list = defineCommand({
       sessions: sessions.get(user) ?? 0,
       disabled: disabled === null ? null : (disabled.reason ?? disabled.since),
     }));
-    desk.table(rows, "there are no users: parley users add NAME");
+    await desk.table(rows, "there are no users: parley users add NAME");
   },
 });

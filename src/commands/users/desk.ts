@@ -7,6 +7,7 @@ import { DataFolder } from "../../files/data-folder.ts";
 import { usageError } from "../../errors.ts";
 import { escapeJson, escapeLine } from "../../escape.ts";
 import { tokensInUse } from "../../live-sessions.ts";
+import { stdout } from "../../terminal/stdio.ts";
 import { Flags, terminalOf } from "../flags.ts";
 import { commonFlags, type Arguments, type FlagsDef } from "../parse.ts";
 
@@ -47,13 +48,13 @@ export class Desk<Name extends string> {
 
   /** One thing done: an object with `--json`, otherwise a sentence. */
   done(event: Readonly<Record<string, unknown>>, sentence: string): void {
-    process.stdout.write(this.flags.has("json") ? `${escapeJson(event)}\n` : `${escapeLine(sentence)}\n`);
+    void stdout.write(this.flags.has("json") ? `${escapeJson(event)}\n` : `${escapeLine(sentence)}\n`);
   }
 
   /** A table: objects with `--json`, otherwise columns under a heading; nothing but a notice when it is empty. */
-  table(rows: Readonly<Record<string, Cell>>[], empty: string): void {
+  async table(rows: Readonly<Record<string, Cell>>[], empty: string): Promise<void> {
     if (this.flags.has("json")) {
-      for (const row of rows) process.stdout.write(`${escapeJson(row)}\n`);
+      for (const row of rows) await stdout.write(`${escapeJson(row)}\n`);
       return;
     }
     if (rows.length === 0) return void (this.terminal.isWatched && this.terminal.note(empty));
@@ -69,7 +70,7 @@ export class Desk<Name extends string> {
       const padded = line.map(
         (text, column) => text + " ".repeat((widths[column] ?? 0) - Bun.stringWidth(text)),
       );
-      process.stdout.write(`${padded.join("  ").trimEnd()}\n`);
+      await stdout.write(`${padded.join("  ").trimEnd()}\n`);
     }
   }
 }

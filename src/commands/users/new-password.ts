@@ -3,7 +3,9 @@
 import { randomBytes } from "node:crypto";
 import { passwordFlaw } from "../../auth/password.ts";
 import { ParleyError, usageError } from "../../errors.ts";
+import { escapeJson } from "../../escape.ts";
 import { MIN_PASSWORD_LENGTH } from "../../limits.ts";
+import { stdout } from "../../terminal/stdio.ts";
 import { secretFlags } from "../flags.ts";
 import type { FlagsDef } from "../parse.ts";
 import type { Desk } from "./desk.ts";
@@ -43,15 +45,19 @@ export async function newPassword(
   return { password: given, generated: false };
 }
 
-/** Says that it is done; a password made here is what stdout carries. */
-export function announcePassword(
-  desk: Desk<string>,
-  event: object,
-  sentence: string,
-  password: string | undefined,
-): void {
-  if (password === undefined) return desk.done({ ...event }, sentence);
-  if (desk.flags.has("json")) return desk.done({ ...event, password }, sentence);
-  desk.terminal.say(sentence);
-  process.stdout.write(`${password}\n`);
+/**
+ * Prints a password that was made here, before it counts: the change that calls this is not made when it cannot be printed,
+ * since no other copy of it exists.
+ *
+ * @param event what `--json` prints, with the password; otherwise standard output has the password alone.
+ * @throws {ParleyError} `failed`.
+ */
+export function printPassword(desk: Desk<string>, event: object, password: string): void {
+  stdout.writeNow(desk.flags.has("json") ? `${escapeJson({ ...event, password })}\n` : `${password}\n`);
+}
+
+/** Says that it is done, where {@link printPassword} has not. */
+export function announce(desk: Desk<string>, event: object, sentence: string, generated: boolean): void {
+  if (!generated) desk.done({ ...event }, sentence);
+  else if (!desk.flags.has("json")) desk.terminal.say(sentence);
 }

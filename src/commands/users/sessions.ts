@@ -15,7 +15,7 @@ export const sessions = defineCommand({
     name: { type: "positional", required: false, valueHint: "NAME", description: "of this user only" },
     ...usersFlags,
   } satisfies FlagsDef,
-  run({ args }) {
+  async run({ args }) {
     const desk = new Desk<"name">(args);
     const given = desk.flags.text("name");
     const name = given === undefined ? undefined : desk.name(given);
@@ -54,7 +54,7 @@ export const sessions = defineCommand({
           ...stateOf([one]),
         })),
     ];
-    desk.table(rows, "there are no sessions");
+    await desk.table(rows, "there are no sessions");
   },
 });
 
@@ -105,7 +105,7 @@ export const revoke = defineCommand({
 const listHosts = defineCommand({
   meta: { name: "list", description: "list the known addresses" },
   args: usersFlags,
-  run({ args }) {
+  async run({ args }) {
     const desk = new Desk<never>(args);
     const rows = [...desk.store.document.hosts].map(([address, { name, first, last }]) => ({
       address,
@@ -113,7 +113,7 @@ const listHosts = defineCommand({
       first,
       last,
     }));
-    desk.table(rows, "no address is known");
+    await desk.table(rows, "no address is known");
   },
 });
 

@@ -1,24 +1,25 @@
 // parley users export, import: users with their hashes, one JSON object a line.
 
-import { readFileSync } from "node:fs";
 import { defineCommand } from "citty";
 import { AccountError, putUser } from "../../auth/accounts.ts";
 import { parseUser, type User } from "../../auth/document.ts";
 import { normalizeName } from "../../auth/name.ts";
 import { hashCost } from "../../auth/password.ts";
-import { messageOf, ParleyError, reasonOf, usageError } from "../../errors.ts";
+import { messageOf, ParleyError } from "../../errors.ts";
 import { escapeJson } from "../../escape.ts";
+import { decodeGiven, readGivenFile } from "../../files/given-text.ts";
 import { plural } from "../../plural.ts";
+import { readWholeInput, stdout } from "../../terminal/stdio.ts";
 import type { FlagsDef } from "../parse.ts";
 import { Desk, usersFlags } from "./desk.ts";
 
 export const exportUsers = defineCommand({
   meta: { name: "export", description: "print every user with its hash, one JSON object a line" },
   args: usersFlags,
-  run({ args }) {
+  async run({ args }) {
     const desk = new Desk<never>(args);
     for (const [name, user] of desk.store.document.users) {
-      process.stdout.write(`${escapeJson({ name, ...user })}\n`);
+      await stdout.write(`${escapeJson({ name, ...user })}\n`);
     }
   },
 });
@@ -32,7 +33,8 @@ export const importUsers = defineCommand({
   async run({ args }) {
     const desk = new Desk<"file">(args);
     const path = desk.flags.text("file") ?? "-";
-    const text = path === "-" ? await Bun.stdin.text() : readImport(path);
+    const text =
+      path === "-" ? decodeGiven(await readWholeInput(), "standard input") : readGivenFile(path, "import");
     const users = text
       .split("\n")
       .flatMap((line, index) => (line.trim() === "" ? [] : [parseImport(line, index + 1)]));
@@ -51,14 +53,6 @@ export const importUsers = defineCommand({
     desk.done({ event: "imported", count: users.length }, `${plural(users.length, "user")} imported`);
   },
 });
-
-function readImport(path: string): string {
-  try {
-    return readFileSync(path, "utf8");
-  } catch (error) {
-    throw usageError(`cannot read ${path}: ${reasonOf(error)}`);
-  }
-}
 
 function parseImport(line: string, number: number): { name: string; user: User } {
   const wrong = (what: string) => new ParleyError("failed", `line ${number}: ${what}: nothing was imported`);
