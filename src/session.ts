@@ -216,6 +216,7 @@ export class Session implements DialogueEvents {
   fail(error: unknown): void {
     if (this.#mayComeBack && isLoss(error)) this.connection.terminate();
     else this.#events.failed(this, error);
+    if (this.isParting && !this.connection.hears) this.connection.finish("patient");
   }
 
   /** Nothing is dropped: rather the whole session. */
@@ -283,7 +284,7 @@ export class Session implements DialogueEvents {
 
   /** Says no more, and listens until the client has it all: it acknowledges, says `bye`, or ends its side. */
   #part(): void {
-    if (this.isParting) this.connection.endSending();
+    if (this.isParting && this.connection.hears) this.connection.endSending();
     else this.connection.finish("patient");
   }
 

@@ -117,6 +117,11 @@ export class Connection implements InboxEvents, SenderEvents, FarewellEvents {
     return this.#inbox.ended;
   }
 
+  /** Can more of what the peer says be delivered? Not once it has ended its side, or what it said could not be taken. */
+  get hears(): boolean {
+    return this.#inbox.hears;
+  }
+
   /** Is somebody waiting for what the peer says next? */
   get isAwaited(): boolean {
     return this.#inbox.isAwaited;

@@ -80,6 +80,11 @@ export class Inbox {
     return this.#ended || this.#closed;
   }
 
+  /** Can anything more be delivered? */
+  get hears(): boolean {
+    return !this.ended && (this.#holds & HOLD_OVER) === 0;
+  }
+
   /** Is a frame still with the receiver, or input held back? */
   get busy(): boolean {
     return (this.#holds & ~HOLD_OVER) !== 0;
