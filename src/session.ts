@@ -277,9 +277,10 @@ export class Session implements DialogueEvents {
     this.#dialogue.sayLast(
       encodeMessage({ type: "bye", code, message: message.slice(0, MAX_BYE_LENGTH), status }),
     );
-    if (isAsleep)
-      this.#dialogue.closeService(); // what was answered while the client was away is kept for it
-    else this.#part();
+    // For the service it is over, once the hook that says so has its turn behind it. What it said is kept until that has
+    // arrived, for a client that is away too.
+    queueMicrotask(() => this.#dialogue.closeService());
+    if (!isAsleep) this.#part();
   }
 
   /** Says no more, and listens until the client has it all: it acknowledges, says `bye`, or ends its side. */

@@ -10,6 +10,8 @@ export interface Frame {
 export class Peer implements Disposable {
   /** Give out `ack` too; otherwise they are passed over. */
   seesAcks = false;
+  /** Ends its side when the server does, as clients do; otherwise the server waits for that. */
+  answersFin = true;
   readonly socket: Socket;
   #received = Buffer.alloc(0);
   #frames: Frame[] = [];
@@ -22,7 +24,10 @@ export class Peer implements Disposable {
   private constructor(socket: Socket) {
     this.socket = socket;
     socket.on("data", (chunk: Buffer) => this.#take(chunk));
-    socket.on("end", () => this.#end());
+    socket.on("end", () => {
+      this.#end();
+      if (this.answersFin) socket.end();
+    });
     let reset = false;
     socket.on("error", () => (reset = true));
     this.closed = new Promise((resolve) =>
