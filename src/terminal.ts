@@ -7,14 +7,16 @@
 // flag that is missing. @inquirer is loaded only when a prompt is really shown.
 
 import { closeSync, openSync } from "node:fs";
+import { Writable } from "node:stream";
 import { styleText } from "node:util";
 import { ParleyError, systemCode, usageError } from "./errors.ts";
 import { escapeLine } from "./escape.ts";
 import { decodeGiven, readGivenFile } from "./files/given-text.ts";
+import { guardRawMode, suspend, SUSPEND } from "./terminal/raw-mode.ts";
 import { isInputTerminal, readWholeInput, stderr, type StandardOutput } from "./terminal/stdio.ts";
 
 /** Ctrl-C, as a terminal in raw mode sends it. */
-const INTERRUPT = 0x03;
+const INTERRUPT = "\u0003";
 
 export type ColorChoice = "auto" | "always" | "never";
 
@@ -155,12 +157,13 @@ export class Terminal {
    */
   #hush(): void {
     this.#dropTyped = (typed) => {
+      if (typed.includes(SUSPEND)) suspend();
       if (!typed.includes(INTERRUPT)) return;
       this.release();
       process.kill(process.pid, "SIGINT");
     };
     process.stdin.setRawMode(true);
-    this.#unguard = guardTerminal();
+    this.#unguard = guardRawMode({ redraw: () => undefined, endsBySignal: true });
     process.stdin.on("data", this.#dropTyped).resume();
   }
 
@@ -216,10 +219,11 @@ async function prompt<T>(run: (context: PromptContext) => Promise<T>): Promise<T
   const onKey = (_: unknown, key: { name?: string; ctrl?: boolean } | undefined) => {
     if (key?.ctrl === true && key.name === "d") leave();
   };
-  const unguard = guardTerminal();
+  const screen = new LastFrame(process.stderr);
+  const unguard = guardRawMode({ redraw: () => screen.showAgain(), endsBySignal: true });
   process.stdin.on("keypress", onKey).on("end", leave);
   try {
-    return await run({ output: process.stderr, signal: leaving.signal });
+    return await run({ output: screen, signal: leaving.signal });
   } catch (error) {
     // The class names are minified in the executable; `name` is not.
     if (error instanceof Error && /^(ExitPromptError|AbortPromptError)$/.test(error.name)) {
@@ -232,16 +236,29 @@ async function prompt<T>(run: (context: PromptContext) => Promise<T>): Promise<T
   }
 }
 
-/** While the terminal is in raw mode: a signal that ends the process puts it back first. Returns the end of it. */
-function guardTerminal(): () => void {
-  const end = (signal: NodeJS.Signals) => {
-    unguard();
-    process.stdin.setRawMode(false);
-    process.kill(process.pid, signal);
-  };
-  const unguard = () => {
-    process.off("SIGTERM", end).off("SIGINT", end).off("SIGHUP", end);
-  };
-  process.on("SIGTERM", end).on("SIGINT", end).on("SIGHUP", end);
-  return unguard;
+/** Passes a prompt on to the terminal, and can show again what the prompt looked like last. */
+class LastFrame extends Writable {
+  readonly #terminal: NodeJS.WritableStream;
+  #frame = "";
+
+  constructor(terminal: NodeJS.WritableStream) {
+    super();
+    this.#terminal = terminal;
+  }
+
+  override _write(data: Uint8Array, _: BufferEncoding, done: (error?: Error | null) => void): void {
+    // What takes the frame before away is no part of the next one.
+    const frame = data.toString().replace(FRAME_START, "");
+    if (frame !== "") this.#frame = frame;
+    this.#terminal.write(data, done);
+  }
+
+  /** On a line of its own: what stands above is a shell's. */
+  showAgain(): void {
+    this.#terminal.write(`\r${this.#frame}`);
+  }
 }
+
+/** Up, down, to a column, and clear: how inquirer begins a frame. */
+// oxlint-disable-next-line no-control-regex
+const FRAME_START = /^(?:\u001b\[\d*[A-GK])+/;

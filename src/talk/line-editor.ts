@@ -11,6 +11,7 @@
 
 import { writeSync } from "node:fs";
 import { clearScreenDown, createInterface, cursorTo, moveCursor, type Interface } from "node:readline";
+import { guardRawMode, suspend } from "../terminal/raw-mode.ts";
 import { cellAfter } from "./cells.ts";
 
 /** Asks the terminal to say where pasted text begins and ends: xterm's mode 2004, which nearly all have by now. */
@@ -35,7 +36,6 @@ export interface LineEditorOptions {
 
 interface Key {
   name?: string;
-  ctrl?: boolean;
 }
 
 /** What readline does not say of itself. */
@@ -52,6 +52,7 @@ export class LineEditor {
   /** The width for which the line was drawn. */
   #columns: number;
   #isPasting = false;
+  readonly #unguard: () => void;
 
   constructor(options: LineEditorOptions) {
     const { screen, prompt, history, historySize, complete } = options;
@@ -70,11 +71,8 @@ export class LineEditor {
     }) as Interface & Inside;
     this.#editor.on("line", (line) => options.onLine(line, this.#isPasting));
     this.#editor.on("SIGINT", () => (this.#editor.line === "" ? options.onInterrupt() : this.#drop()));
-    this.#editor.on("SIGCONT", () => {
-      this.#markPastes();
-      this.#editor.prevRows = 0; // what stands above is a shell's
-      this.#editor.prompt(true); // without it the line is dead after fg
-    });
+    this.#editor.on("SIGTSTP", () => this.#suspend());
+    this.#unguard = guardRawMode({ redraw: () => this.#showAgain(), endsBySignal: false });
     this.#editor.on("close", this.#leave).on("close", options.onClose);
     process.stdin.prependListener("keypress", this.#beforeKey);
     screen.prependListener("resize", this.#beforeResize);
@@ -118,6 +116,7 @@ export class LineEditor {
     process.stdin.off("keypress", this.#beforeKey);
     this.#screen.off("resize", this.#beforeResize);
     process.off("exit", this.#markNoPastes);
+    this.#unguard();
   }
 
   /** An empty line is wiped away, since nobody answers it: what follows takes its place. */
@@ -151,7 +150,7 @@ export class LineEditor {
     }
   };
 
-  readonly #beforeKey = (_: unknown, { name, ctrl }: Key = {}) => {
+  readonly #beforeKey = (_: unknown, { name }: Key = {}) => {
     const editor = this.#editor;
     if (name === "paste-start") this.#isPasting = true;
     if (this.#isPasting) editor.isCompletionEnabled = name === "paste-end";
@@ -159,7 +158,6 @@ export class LineEditor {
     if (name === "return" && editor.cursor === editor.line.length) this.#settle();
     else if (this.#isPasting && (name === "return" || name === "paste-end")) this.#redraw();
     if (name === "paste-end") this.#isPasting = false;
-    if (name === "z" && ctrl === true) this.#suspend();
   };
 
   /** Before a shell takes the terminal: it goes on below the line. */
@@ -167,6 +165,13 @@ export class LineEditor {
     const { row } = cellAfter(this.#options.prompt + this.#editor.line, this.#columns);
     moveCursor(this.#screen, 0, row - this.#editor.getCursorPos().rows);
     this.#markNoPastes();
+    suspend();
+  }
+
+  #showAgain(): void {
+    this.#markPastes();
+    this.#editor.prevRows = 0; // what stands above is a shell's
+    this.#editor.prompt(true);
   }
 
   /** What was pasted was shown as it came, over what stands behind it. */
