@@ -26,6 +26,12 @@ const parley = defineCommand({
   },
 }) as Command;
 
+/** A signal ended it: 128 and its number. Nothing is said: its sender knows. */
+const SIGNAL_CODES: ReadonlyMap<string, number> = new Map([
+  ["hung_up", 129],
+  ["interrupted", 130],
+  ["terminated", 143],
+]);
 /** Codes of every error class → exit codes; whatever is not listed is 1. */
 const EXIT_CODES: ReadonlyMap<string, number> = new Map([
   ["usage", 2],
@@ -33,8 +39,7 @@ const EXIT_CODES: ReadonlyMap<string, number> = new Map([
   ["timeout", 4],
   ["turned_away", 5],
   ["unconfirmed", 6],
-  ["interrupted", 130],
-  ["terminated", 143],
+  ...SIGNAL_CODES,
 ]);
 
 async function main(argv: string[]): Promise<number> {
@@ -77,8 +82,7 @@ function report(error: unknown, terminal: Terminal, debug: boolean): number {
   if (debug && error instanceof Error) void stderr.write(`${Bun.inspect(error)}\n`);
   if (error instanceof ParleyError) {
     const code: string = error.code;
-    // Whoever sent the signal knows.
-    if (code !== "interrupted" && code !== "terminated") terminal.error(error.message, error.hint);
+    if (!SIGNAL_CODES.has(code)) terminal.error(error.message, error.hint);
     return EXIT_CODES.get(code) ?? 1;
   }
   terminal.error(

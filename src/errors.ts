@@ -21,7 +21,8 @@ export type ParleyErrorCode =
   | "turned_away" // the server is full, stopping, or ended this credential: exit 5
   | "unconfirmed" // sent, and nobody knows whether it arrived: exit 6
   | "interrupted" // SIGINT: exit 130
-  | "terminated"; // SIGTERM: exit 143
+  | "terminated" // SIGTERM: exit 143
+  | "hung_up"; // SIGHUP, the terminal was closed: exit 129
 
 /** An error a person can act on. Shown as one line and a hint, without a stack. */
 export class ParleyError<Code extends string = ParleyErrorCode> extends Error {

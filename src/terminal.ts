@@ -6,17 +6,14 @@
 // A prompt appears only when stdin and stderr are terminals, and never with --no-input; otherwise the caller names the
 // flag that is missing. @inquirer is loaded only when a prompt is really shown.
 
-import { closeSync, openSync } from "node:fs";
 import { Writable } from "node:stream";
+import { isatty } from "node:tty";
 import { styleText } from "node:util";
-import { ParleyError, systemCode, usageError } from "./errors.ts";
+import { ParleyError, usageError } from "./errors.ts";
 import { escapeLine } from "./escape.ts";
 import { decodeGiven, readGivenFile } from "./files/given-text.ts";
-import { guardRawMode, suspend, SUSPEND } from "./terminal/raw-mode.ts";
+import { guardRawMode, interrupt, INTERRUPT, suspend, SUSPEND } from "./terminal/raw-mode.ts";
 import { isInputTerminal, readWholeInput, stderr, type StandardOutput } from "./terminal/stdio.ts";
-
-/** Ctrl-C, as a terminal in raw mode sends it. */
-const INTERRUPT = "\u0003";
 
 export type ColorChoice = "auto" | "always" | "never";
 
@@ -55,14 +52,7 @@ export class Terminal {
 
   /** Was there a terminal that is closed now? What SIGHUP means when it is not a request to reload. */
   get hasHungUp(): boolean {
-    if (!this.isWatched) return false;
-    try {
-      closeSync(openSync("/dev/tty", "r"));
-      return false;
-    } catch (error) {
-      // tty(4) of one that is gone; short of descriptors, for one, nothing is known.
-      return systemCode(error) === "ENXIO" || systemCode(error) === "EIO";
-    }
+    return this.isWatched && !isatty(2);
   }
 
   /** Lines on stderr; whatever in them came from elsewhere is made harmless. */
@@ -160,7 +150,7 @@ export class Terminal {
       if (typed.includes(SUSPEND)) suspend();
       if (!typed.includes(INTERRUPT)) return;
       this.release();
-      process.kill(process.pid, "SIGINT");
+      interrupt();
     };
     process.stdin.setRawMode(true);
     this.#unguard = guardRawMode({ redraw: () => undefined, endsBySignal: true });
@@ -219,7 +209,7 @@ async function prompt<T>(run: (context: PromptContext) => Promise<T>): Promise<T
   const onKey = (_: unknown, key: { name?: string; ctrl?: boolean } | undefined) => {
     if (key?.ctrl === true && key.name === "d") leave();
   };
-  const screen = new LastFrame(process.stderr);
+  const screen = new LastFrame(stderr.terminal);
   const unguard = guardRawMode({ redraw: () => screen.showAgain(), endsBySignal: true });
   process.stdin.on("keypress", onKey).on("end", leave);
   try {

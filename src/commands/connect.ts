@@ -14,6 +14,7 @@ import { plural } from "../plural.ts";
 import { talkInteractively } from "../talk/interactive.ts";
 import { Output } from "../talk/output.ts";
 import { talkPiped, type PipedOptions } from "../talk/piped.ts";
+import { LeavingSignals } from "../talk/signals.ts";
 import { Report } from "../talk/report.ts";
 import { Speakers } from "../talk/speakers.ts";
 import { Trace } from "../talk/trace.ts";
@@ -87,6 +88,7 @@ async function connect(flags: ConnectFlags): Promise<void> {
   }
   void report.event("logged-in", { user: client.welcome?.user ?? null });
   if (flags.has("logout")) return concludeLogout(await client.converse(() => undefined), terminal);
+  using signals = new LeavingSignals(client, terminal);
   const talk = byHand
     ? talkInteractively(client, {
         greeting: greeting(client, target),
@@ -97,7 +99,18 @@ async function connect(flags: ConnectFlags): Promise<void> {
         chat: isChat ? speakers : undefined,
       })
     : talkPiped(client, report, options);
-  const outcome = await Promise.race([talk, stdout.failed.then((error) => Promise.reject(error))]);
+  const printing = stdout.failed.then((error) => Promise.reject(error));
+  const outcome = await Promise.race([talk, printing]).catch((error: unknown) => {
+    client.leave(); // or the server would keep the session, and the others would see nobody leave
+    // Nowhere to print is what a terminal is that was closed.
+    throw (
+      signals.error ?? (terminal.hasHungUp ? new ParleyError("hung_up", "the terminal was closed") : error)
+    );
+  });
+  if (signals.error !== undefined) {
+    nameMessages(client.awaitedMessages(), terminal);
+    throw signals.error;
+  }
   if (outcome.kind === "bye") void report.event("bye", { ...outcome, kind: undefined, early: undefined });
   if (outcome.kind === "lost") void report.event("lost", { reason: sayLoss(outcome) });
   await output.flush();

@@ -4,7 +4,7 @@
 import type { Client, Outcome } from "../client.ts";
 import { ParleyError } from "../errors.ts";
 import type { Terminal } from "../terminal.ts";
-import { stdout } from "../terminal/stdio.ts";
+import { stderr, stdout } from "../terminal/stdio.ts";
 import { History, MAX_HISTORY_LINES } from "./history.ts";
 import { LineEditor } from "./line-editor.ts";
 import type { Report } from "./report.ts";
@@ -41,15 +41,8 @@ export interface InteractiveOptions {
  */
 export async function talkInteractively(client: Client, options: InteractiveOptions): Promise<Outcome> {
   // Answers go to stdout; the line being typed needs a terminal.
-  const screen = stdout.isTerminal ? process.stdout : process.stderr;
+  const screen = (stdout.isTerminal ? stdout : stderr).terminal;
   let interrupted = false;
-  let terminated = false;
-  let leaving = false;
-  const leave = () => {
-    if (leaving) return;
-    leaving = true;
-    client.end(); // what was sent is answered before `bye`
-  };
   const { chat, terminal } = options;
   const history = new History(options.historyFile, (message) => terminal.note(message));
   // A chat has commands of its own, and takes a slash away itself.
@@ -70,7 +63,7 @@ export async function talkInteractively(client: Client, options: InteractiveOpti
         `not sent: ${message.length} bytes are over the server's limit of ${client.maxFrame}`,
       );
     }
-    if (leaving) return terminal.note("not sent: the conversation is ending");
+    if (client.inputEnded) return terminal.note("not sent: the conversation is ending");
     // A chat says it again; not yet, and perhaps never, when nobody hears it now.
     if (chat !== undefined && !client.isAway) editor.takeBack(line);
     client.send(message);
@@ -79,7 +72,8 @@ export async function talkInteractively(client: Client, options: InteractiveOpti
   };
   const onLine = (line: string, isPasted: boolean) => {
     if (isPasted) say(line, asText(line));
-    else if (line === "/quit") return leave();
+    else if (line === "/quit")
+      return client.end(); // what was sent is answered before `bye`
     else if (!obey(line)) say(line, asTyped(line));
     editor.prompt();
   };
@@ -97,20 +91,14 @@ export async function talkInteractively(client: Client, options: InteractiveOpti
     onClose() {
       options.terminal.aboveLine = undefined;
       if (interrupted) client.leave();
-      else leave();
+      else client.end();
     },
   });
-  const terminate = () => {
-    terminated = true;
-    client.leave();
-  };
-  // Dying of them would leave the terminal as the editor set it.
-  process.on("SIGTERM", terminate).on("SIGHUP", terminate);
   options.terminal.note(options.greeting);
   editor.prompt();
   options.terminal.aboveLine = (print) => editor.printAbove(print);
   const outcome = await client.converse((payload) => {
-    if (screen !== process.stdout) return options.report.received(payload);
+    if (!stdout.isTerminal) return options.report.received(payload);
     const print = () => void options.report.received(payload);
     if (options.terminal.aboveLine === undefined) print();
     else options.terminal.aboveLine(print);
@@ -119,8 +107,6 @@ export async function talkInteractively(client: Client, options: InteractiveOpti
   options.terminal.aboveLine = undefined;
   editor.finish();
   await history.written();
-  process.off("SIGTERM", terminate).off("SIGHUP", terminate);
   if (interrupted) throw new ParleyError("interrupted", "interrupted");
-  if (terminated) throw new ParleyError("terminated", "terminated");
   return outcome;
 }

@@ -73,6 +73,8 @@ export class LineEditor {
     this.#editor.on("SIGINT", () => (this.#editor.line === "" ? options.onInterrupt() : this.#drop()));
     this.#editor.on("SIGTSTP", () => this.#suspend());
     this.#unguard = guardRawMode({ redraw: () => this.#showAgain(), endsBySignal: false });
+    // A terminal that is gone: its raw mode cannot be ended any more, or it cannot be read.
+    this.#editor.on("error", () => setImmediate(() => this.#editor.close()));
     this.#editor.on("close", this.#leave).on("close", options.onClose);
     process.stdin.prependListener("keypress", this.#beforeKey);
     screen.prependListener("resize", this.#beforeResize);

@@ -40,7 +40,7 @@ export class StandardOutput {
   /** Its width in columns, where it is a terminal that has one. */
   get columns(): number | undefined {
     if (!this.isTerminal) return undefined;
-    const { columns } = this.#stream;
+    const { columns } = this.terminal;
     return columns > 0 ? columns : undefined;
   }
 
@@ -86,7 +86,7 @@ export class StandardOutput {
   /** At once: the line that is being edited, and questions, go to the terminal through the same stream. */
   #show(data: string | Uint8Array): Promise<void> | undefined {
     const { promise, resolve } = Promise.withResolvers<void>();
-    const hasRoom = this.#stream.write(data, (error) => {
+    const hasRoom = this.terminal.write(data, (error) => {
       if (error !== null && error !== undefined) this.#fail(error);
       resolve();
     });
@@ -94,7 +94,8 @@ export class StandardOutput {
     return hasRoom ? undefined : promise;
   }
 
-  get #stream(): NodeJS.WriteStream {
+  /** Where it is one: for what draws on it, and must not be torn by what is written here. */
+  get terminal(): NodeJS.WriteStream & { fd: number } {
     const stream = this.#fd === 1 ? process.stdout : process.stderr;
     // A terminal that is gone says so in an event, too; without a listener that would end the process.
     if (stream.listenerCount("error") === 0) stream.on("error", (error) => this.#fail(error));

@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { until } from "../support/attack.ts";
-import { addUser, PASSWORD, portForLater, serve, type Serving } from "../support/executable.ts";
+import { addUser, PASSWORD, portForLater, serve, start, type Serving } from "../support/executable.ts";
 import { tempFolder } from "../support/folder.ts";
 import { Screen } from "../support/screen.ts";
 
@@ -138,3 +138,62 @@ function isRaw(pid: number): boolean {
   const { stdout } = Bun.spawnSync(["stty", "-a", "-F", join("/proc", String(pid), "fd", "0")]);
   return stdout.toString().includes("-echo ");
 }
+
+describe("a conversation at a terminal that is left from outside:", () => {
+  let chat: Serving;
+  beforeAll(async () => {
+    chat = await serve(["--service", "chat", "--auth", "none"]);
+  });
+  afterAll(() => chat[Symbol.asyncDispose]());
+
+  test.each([
+    ["SIGHUP", 129],
+    ["SIGINT", 130],
+    ["SIGTERM", 143],
+  ] as const)("%s says goodbye, and ends with %d", async (signal, status) => {
+    await using other = start(["connect", chat.address]);
+    await other.stdout.see("here:");
+    await using screen = new Screen(["connect", chat.address, "--retry", "forever"]);
+    await screen.see("here:");
+    screen.enter("hello");
+    await other.stdout.see("hello");
+    process.kill(screen.pid, signal);
+    expect(await screen.exited).toBe(status);
+    await other.stdout.see("left");
+  });
+
+  test("its window is closed", async () => {
+    await using other = start(["connect", chat.address]);
+    await other.stdout.see("here:");
+    await using screen = new Screen(["connect", chat.address, "--retry", "forever"]);
+    await screen.see("here:");
+    screen.close();
+    await other.stdout.see("left");
+    expect(await screen.exited).toBe(129);
+  });
+
+  test("its window is closed, and SIGHUP is ignored", async () => {
+    await using other = start(["connect", chat.address]);
+    await other.stdout.see("here:");
+    const script = 'trap \'\' HUP; exec "$0" "$@"';
+    await using screen = new Screen(["connect", chat.address, "--retry", "forever"], { script });
+    await screen.see("here:");
+    screen.close();
+    await other.stdout.see("left");
+    expect(await screen.exited).toBe(129);
+  });
+});
+
+test("in a pipe: a signal ends it with a goodbye, and SIGHUP that nohup(1) ignores does not", async () => {
+  await using chat = await serve(["--service", "chat", "--auth", "none"]);
+  await using other = start(["connect", chat.address]);
+  await other.stdout.see("here:");
+  await using talker = start(["connect", chat.address, "--retry", "forever"], { prefix: ["nohup"] });
+  await talker.stdout.see("here:");
+  talker.signal("SIGHUP");
+  talker.write("still here\n");
+  await other.stdout.see("still here");
+  talker.signal("SIGINT");
+  expect(await talker.exited).toBe(130);
+  await other.stdout.see("left");
+});

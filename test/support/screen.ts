@@ -63,6 +63,11 @@ export class Screen implements AsyncDisposable {
     this.#child.terminal?.resize(cols, 24);
   }
 
+  /** The window is closed. */
+  close(): void {
+    this.#child.terminal?.close();
+  }
+
   /** Types a line and Enter. */
   enter(line: string): void {
     this.type(`${line}\r`);
@@ -71,7 +76,7 @@ export class Screen implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#child.kill("SIGKILL");
     await this.#child.exited;
-    this.#child.terminal?.close();
+    this.close();
     this.text.end();
     this.#folder[Symbol.dispose]();
   }
