@@ -62,6 +62,10 @@ export interface ClientOptions {
    * gave up meanwhile is dialled anew.
    */
   credential?(hello: Hello, refused: Refused | undefined): Promise<Credential>;
+  /** What was given to log in with, without a question: tried when the token of a session that is gone is refused. */
+  givenCredential?(): Promise<Credential | undefined>;
+  /** Called after a login that began a new session, because the old one was gone. */
+  onNewLogin?(hello: Hello, welcome: Welcome): Promise<void>;
   /** Told before each connection that is made. */
   onDial?(): void;
   /** Told as each step is done. */
@@ -233,9 +237,22 @@ function tryLogin(
 }
 
 /** What brings a lost conversation back; where its session is gone, a new one with the credential that is at hand. */
-function comingBack(options: ClientOptions, first: Credential, { token }: Welcome): Durability["comeBack"] {
-  const parts = token === undefined ? undefined : parseToken(token);
-  const credential: Credential = parts === undefined ? again(first) : { method: "token", token: parts };
+function comingBack(options: ClientOptions, first: Credential, issued: Welcome): Durability["comeBack"] {
+  const byHand = again(first);
+  let credential = tokenOf(issued) ?? byHand;
+  const logInAnew = async (connection: Connection, hello: Hello): Promise<Welcome> => {
+    const attempt = (login: Credential) =>
+      tryLogin(connection, options, hello, asLogin(hello, login, connection.binding));
+    let answer = await attempt(credential);
+    if (answer.type === "refused" && answer.code === "token_refused") {
+      const other = byHand.method === "token" ? await options.givenCredential?.() : byHand;
+      if (other !== undefined) answer = await attempt(other);
+    }
+    const welcome = expectWelcome(answer);
+    credential = tokenOf(welcome) ?? credential;
+    await options.onNewLogin?.(hello, welcome);
+    return welcome;
+  };
   return async (welcome, received) => {
     options.onDial?.();
     const connection = await dialOnce(options);
@@ -251,13 +268,18 @@ function comingBack(options: ClientOptions, first: Credential, { token }: Welcom
       if (answer.type === "welcome") return { connection, welcome: answer };
       if (answer.code !== "session_gone")
         throw new ServerError("login_refused", answer.code, `coming back was refused: ${answer.message}`);
-      const login = asLogin(hello, credential, connection.binding);
-      return { connection, welcome: expectWelcome(await tryLogin(connection, options, hello, login)) };
+      return { connection, welcome: await logInAnew(connection, hello) };
     } catch (error) {
       connection.finish();
       throw error;
     }
   };
+}
+
+/** The token that was issued, as what to log in with. */
+function tokenOf({ token }: Welcome): Credential | undefined {
+  const parts = token === undefined ? undefined : parseToken(token);
+  return parts && { method: "token", token: parts };
 }
 
 /** What logs in once more; a password is kept for nothing else. The account that `register` made is there by now. */

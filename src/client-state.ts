@@ -26,6 +26,8 @@ const Stored = v.object({
   expires: v.pipe(v.string(), v.isoTimestamp()),
   /** Issued over TLS: it is not shown in plain text. */
   encrypted: v.optional(v.boolean()),
+  /** Which server issued it, as `hello.server` says; absent: it did not say. */
+  issuer: v.optional(v.string()),
 });
 export type StoredToken = v.InferOutput<typeof Stored>;
 
@@ -37,20 +39,21 @@ const Servers = v.object({
 });
 
 export class ClientState {
-  readonly #last: LockedFile;
-  readonly #tokens: LockedFile;
-  readonly #servers: LockedFile;
+  readonly #folder: DataFolder;
 
   constructor(folder: DataFolder) {
-    this.#last = new LockedFile(folder.last);
-    this.#tokens = new LockedFile(folder.tokens);
-    this.#servers = new LockedFile(folder.knownServers);
+    this.#folder = folder;
+  }
+
+  /** Is there a place for it already? */
+  get exists(): boolean {
+    return this.#folder.exists;
   }
 
   /** Nothing when the file is damaged or cannot be read: these are defaults of questions, and are written anew with the next login. */
   last(): Last {
     try {
-      return this.#parseLast(this.#last.read());
+      return parseLast(this.#read("last")?.text);
     } catch (error) {
       if (error instanceof FileError) return {};
       throw error;
@@ -59,43 +62,30 @@ export class ClientState {
 
   /** Remembers host and port, and the user where there is one: else the one before stays. */
   async remember(last: Last): Promise<void> {
-    await this.#last.update((current) => {
-      const updated = `${JSON.stringify({ ...last, user: last.user ?? this.#parseLast(current).user })}\n`;
-      return current.text === updated ? null : updated;
+    await this.#file("last").update(({ text }) => {
+      const updated = `${JSON.stringify({ ...last, user: last.user ?? parseLast(text).user })}\n`;
+      return text === updated ? null : updated;
     });
-  }
-
-  #parseLast({ text }: FileVersion): Last {
-    const last = v.safeParse(v.pipe(v.string(), v.parseJson(), Last), text ?? "");
-    return last.success ? last.output : {};
   }
 
   /** Every token, those past their time left out. */
   tokens(): StoredToken[] {
-    return parseTokens(this.#tokens.read().text, this.#tokens.path).filter(
-      ({ expires }) => Date.parse(expires) > Date.now(),
-    );
-  }
-
-  /** The token for `user` at `server`; without a user the only one there, or that of whoever was there last. */
-  findToken(server: string, user: string | undefined): StoredToken | undefined {
-    const here = this.tokens().filter((stored) => stored.server === server);
-    if (user === undefined && here.length === 1) return here[0];
-    const name = (user ?? this.last().user)?.normalize("NFKC").toLowerCase();
-    return here.find((stored) => stored.user === name);
+    const text = this.#read("tokens")?.text ?? null;
+    if (text === null) return [];
+    return parseTokens(text, this.#path("tokens")).filter(({ expires }) => Date.parse(expires) > Date.now());
   }
 
   async saveToken(added: StoredToken): Promise<void> {
-    await this.#change((tokens) => [...tokens.filter((stored) => !isSame(stored, added)), added]);
+    await this.#changeTokens((tokens) => [...tokens.filter((stored) => !isReplaced(stored, added)), added]);
   }
 
   async forgetToken(gone: StoredToken): Promise<void> {
-    await this.#change((tokens) => tokens.filter((stored) => stored.token !== gone.token));
+    await this.#changeTokens((tokens) => tokens.filter((stored) => stored.token !== gone.token));
   }
 
   /** The pin that `server` is trusted by. @throws {FileError} `corrupt`: then nobody is trusted. */
   findPin(server: string): string | undefined {
-    return this.#known(this.#servers.read().text).find((known) => known.server === server)?.pin;
+    return this.#known(this.#read("knownServers")?.text).find((known) => known.server === server)?.pin;
   }
 
   /**
@@ -105,7 +95,7 @@ export class ClientState {
    * @throws {ParleyError} `failed` when another process has trusted another key meanwhile.
    */
   async savePin(server: string, pin: string, expected: string | undefined): Promise<void> {
-    await this.#servers.update(({ text }) => {
+    await this.#file("knownServers").update(({ text }) => {
       const all = this.#known(text);
       const present = all.find((known) => known.server === server)?.pin;
       if (present === pin) return null;
@@ -116,15 +106,38 @@ export class ClientState {
     });
   }
 
-  #known(text: string | null): v.InferOutput<typeof Servers>["servers"] {
-    if (text === null) return [];
+  #known(text: string | null | undefined): v.InferOutput<typeof Servers>["servers"] {
+    if (text === null || text === undefined) return [];
     const hint = "mend it by hand; without it every server would be met as for the first time";
-    return parse(Servers, text, this.#servers.path, hint).servers;
+    return parse(Servers, text, this.#path("knownServers"), hint).servers;
   }
 
-  async #change(change: (tokens: StoredToken[]) => StoredToken[]): Promise<void> {
-    await this.#tokens.update(({ text }) => formatTokens(change(parseTokens(text, this.#tokens.path))));
+  async #changeTokens(change: (tokens: StoredToken[]) => StoredToken[]): Promise<void> {
+    const file = this.#file("tokens");
+    await file.update(({ text }) => formatTokens(change(parseTokens(text, file.path))));
   }
+
+  /** Undefined where nothing was ever kept. */
+  #read(name: FileName): FileVersion | undefined {
+    return this.#folder.exists ? new LockedFile(this.#path(name)).read() : undefined;
+  }
+
+  /** To be written. @throws {FileError} when there is no folder for it, and none can be made. */
+  #file(name: FileName): LockedFile {
+    this.#folder.make();
+    return new LockedFile(this.#path(name));
+  }
+
+  #path(name: FileName): string {
+    return this.#folder[name];
+  }
+}
+
+type FileName = "last" | "tokens" | "knownServers";
+
+function parseLast(text: string | null | undefined): Last {
+  const last = v.safeParse(v.pipe(v.string(), v.parseJson(), Last), text ?? "");
+  return last.success ? last.output : {};
 }
 
 function pinChanged(server: string, pin: string, present: string | undefined): ParleyError {
@@ -134,8 +147,9 @@ function pinChanged(server: string, pin: string, present: string | undefined): P
   });
 }
 
-function isSame(a: StoredToken, b: StoredToken): boolean {
-  return a.server === b.server && a.user === b.user;
+/** Each server that was ever at an address has its own; the same token is kept once. */
+function isReplaced(a: StoredToken, b: StoredToken): boolean {
+  return a.token === b.token || (a.server === b.server && a.user === b.user && a.issuer === b.issuer);
 }
 
 function parseTokens(text: string | null, path: string): StoredToken[] {

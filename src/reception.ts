@@ -96,6 +96,11 @@ export class Reception {
     }
   }
 
+  /** See {@link Authenticator.keepTokens}. */
+  keepTokens(ids: Iterable<string>, olderThanMs: number): Promise<void> {
+    return this.#authenticator.keepTokens(ids, olderThanMs);
+  }
+
   /** Has somebody logged in from there before? */
   isFamiliar(address: string): boolean {
     return this.#authenticator.isFamiliar(address);

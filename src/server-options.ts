@@ -19,6 +19,7 @@ import {
   MAX_PENDING_PER_ADDRESS,
   MAX_PER_USER,
   RESUME_FOR_MS,
+  TOKEN_TOUCH_MS,
 } from "./limits.ts";
 import type { Logger } from "./log.ts";
 import type { PendingLimit } from "./net/admission.ts";
@@ -64,6 +65,8 @@ export interface ServerOptions {
   keepaliveMs?: number;
   /** How long the session of a lost connection is kept; 0: not at all. */
   resumeForMs?: number;
+  /** How often it is written down that the tokens of conversations are in use. */
+  tokenTouchMs?: number;
   /** For so long a hook is waited for whose client is gone. */
   leftHookMs?: number;
   /** Do failures cost their source time? On, unless false. */
@@ -97,6 +100,7 @@ export function settle(options: ServerOptions) {
     keepaliveMs = KEEPALIVE_MS,
     resumeForMs = RESUME_FOR_MS,
     leftHookMs = LEFT_HOOK_MS,
+    tokenTouchMs = TOKEN_TOUCH_MS,
     penalties = true,
     penaltyExempt = NOBODY,
     allow = NOBODY,
@@ -114,7 +118,7 @@ export function settle(options: ServerOptions) {
     maxBacklog: Math.max(maxBacklog, 4 * maxFrame),
     maxAttempts,
   };
-  const times = { loginTimeoutMs, frameTimeoutMs, keepaliveMs, resumeForMs, leftHookMs };
+  const times = { loginTimeoutMs, frameTimeoutMs, keepaliveMs, resumeForMs, leftHookMs, tokenTouchMs };
   const sources = { penalties, penaltyExempt, allow, deny };
   return { ...given, ...limits, ...times, ...sources, bare, logBurst };
 }

@@ -59,6 +59,7 @@ export class Server {
   readonly #rooms = new Rooms();
   readonly #unwatch: (() => void) | undefined;
   readonly #vigil: Vigil;
+  readonly #tokenTimer: Timer;
   readonly #events: SessionEvents = {
     failed: (session, error) => this.#failed(session, error),
     lost: (session, error) => this.#lost(session, error),
@@ -126,6 +127,10 @@ export class Server {
       expired: (session) => this.#sessions.expire(session),
       left: (session) => this.#left(session),
     });
+    this.#tokenTimer = setInterval(() => {
+      const tokens = [...this.#sessions].flatMap(({ arrival }) => arrival.tokenId ?? []);
+      void this.#reception.keepTokens(new Set(tokens), options.tokenTouchMs);
+    }, options.tokenTouchMs);
     if (this.port !== options.port && options.port !== 0) {
       this.#log.warn("port-taken", { wanted: options.port, port: this.port });
     }
@@ -309,6 +314,7 @@ export class Server {
     await drain(this.#sessions, () => this.connections, drainMs);
     const hurried = this.#hurried; // somebody asked again
     this.#vigil.stop();
+    clearInterval(this.#tokenTimer);
     this.terminate();
     this.#acks.stop();
     await this.#options.service.stop?.(hurried);

@@ -23,7 +23,7 @@ export interface TerminalOptions {
   noInput: boolean;
 }
 
-/** Secrets come from a file, from stdin or from the environment, never from an argument. */
+/** Secrets come from a file, from stdin or, for clients, from the environment, never from an argument. */
 export interface SecretFlags {
   file: string | undefined;
   stdin: boolean;
@@ -175,11 +175,12 @@ export class Terminal {
   }
 
   /**
-   * A secret from `--password-file`, `--password-stdin` or `$PARLEY_PASSWORD`; undefined when none of them is given.
+   * A secret from `--password-file` or `--password-stdin`, one newline at its end taken off, else from the environment;
+   * undefined when none of them is given.
    *
-   * One newline at the end is not part of it.
+   * @param variable the value of the environment variable, where one counts; an empty one is none.
    */
-  async secret(flags: SecretFlags): Promise<string | undefined> {
+  async secret(flags: SecretFlags, variable?: string): Promise<string | undefined> {
     if (flags.file !== undefined && flags.stdin) {
       throw usageError("--password-file and --password-stdin exclude each other");
     }
@@ -188,7 +189,7 @@ export class Terminal {
       if (isInputTerminal()) throw usageError("--password-stdin: standard input is a terminal", "pipe it in");
       return withoutNewline(decodeGiven(await readWholeInput(), "the password on standard input"));
     }
-    return process.env["PARLEY_PASSWORD"];
+    return variable === "" ? undefined : variable;
   }
 }
 

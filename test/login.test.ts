@@ -268,6 +268,29 @@ describe("token", () => {
     expect(answer["token"]).toBeUndefined();
   });
 
+  test("says which server it is good for: the one whose hello says the same", async () => {
+    await using server = await startServer();
+    using first = await server.peer();
+    const { server: name } = await first.logIn("ann", PASSWORD);
+    expect(name).toMatch(/^[\w-]{16}$/);
+    using second = await server.peer();
+    expect((await second.message())["server"]).toBe(name);
+    await using other = await startServer();
+    using third = await other.peer();
+    expect((await third.logIn("ann", PASSWORD))["server"]).not.toBe(name);
+  });
+
+  test("is used as long as its conversation goes on, which is no login", async () => {
+    await using server = await startServer({ tokenTouchMs: 20 });
+    using peer = await server.peer();
+    const { id } = tokenOf(await peer.logIn("ann", PASSWORD));
+    const used = () => server.store?.document.tokens.get(id)?.used ?? "";
+    const login = server.store?.document.users.get("ann")?.last_login;
+    const before = used();
+    await until("the token was used", true, () => used() > before);
+    expect(server.store?.document.users.get("ann")?.last_login).toBe(login);
+  });
+
   test("a recorded proof is worth nothing on another connection", async () => {
     await using server = await startServer();
     using first = await server.peer();

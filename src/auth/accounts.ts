@@ -89,7 +89,22 @@ export function addToken(draft: Document, id: string, token: Token, stamp: strin
   draft.users.set(token.user, { ...user, last_login: token.created });
 }
 
-/** Writes down that a token was used; false when it is gone. */
+/** Writes down that a user has logged in, unless the login does not hold any more. @param stamp as with {@link addToken}. */
+export function touchUser(draft: Document, name: string, stamp: string, now: Date): void {
+  const user = draft.users.get(name);
+  if (user === undefined || credentialStamp(user) !== stamp) return;
+  draft.users.set(name, { ...user, last_login: now.toISOString() });
+}
+
+/** Writes down that tokens are in use, without a new login; those that are gone are left out. */
+export function keepTokens(draft: Document, ids: readonly string[], now: Date): void {
+  for (const id of ids) {
+    const token = draft.tokens.get(id);
+    if (token !== undefined) draft.tokens.set(id, { ...token, used: now.toISOString() });
+  }
+}
+
+/** Writes down that a token was used for a login; false when it is gone. */
 export function touchToken(draft: Document, id: string, now: Date): boolean {
   const token = draft.tokens.get(id);
   if (token === undefined) return false;

@@ -16,8 +16,10 @@ import {
   addUser,
   credentialStamp,
   isAlive,
+  keepTokens,
   touchHost,
   touchToken,
+  touchUser,
   replaceHash,
 } from "./accounts.ts";
 import { Decoys } from "./decoy.ts";
@@ -29,7 +31,7 @@ import { HashQueueError, passwordFlaw, type PasswordHasher } from "./password.ts
 import { Ration } from "./ration.ts";
 import type { Mutation, Store } from "./store.ts";
 import { crowdedUsers } from "./token-pruner.ts";
-import { mintToken, TOKEN_LABEL, tokenKey, verifyProof } from "./token.ts";
+import { mintServerName, mintToken, TOKEN_LABEL, tokenKey, verifyProof } from "./token.ts";
 
 export const AUTH_MODES = ["password", "ip", "none"] as const;
 /** `password`: accounts and tokens. `ip`: who you are is where you come from. `none`: anybody. */
@@ -78,10 +80,11 @@ export class Authenticator {
   }
 
   /** What a client at `address` may log in with, in order of preference, and its name where the address tells it. */
-  offer(address: string): { auth: string[]; user?: string } {
+  offer(address: string): { auth: string[]; user?: string; server?: string } {
     if (this.mode === "none") return { auth: ["none"] };
     if (this.mode === "password") {
-      return { auth: ["password", "token", ...(this.#options.register === true ? ["register"] : [])] };
+      const register = this.#options.register === true ? ["register"] : [];
+      return { auth: ["password", "token", ...register], server: this.#store.document.server };
     }
     this.#store.reload();
     const host = this.#store.document.hosts.get(address);
@@ -238,6 +241,28 @@ export class Authenticator {
     }
   }
 
+  /**
+   * Writes down that the tokens of conversations are in use, once that was not written for `olderThanMs`: one that is in
+   * use all the time does not die of idleness.
+   */
+  async keepTokens(ids: Iterable<string>, olderThanMs: number): Promise<void> {
+    if (this.mode !== "password") return;
+    const now = new Date();
+    const { tokens } = this.#store.document;
+    const isDue = (id: string) => now.getTime() - Date.parse(tokens.get(id)?.used ?? "") >= olderThanMs;
+    const due = [...ids].filter(isDue);
+    if (due.length > 0) await this.#tryToChange((draft) => keepTokens(draft, due, now));
+  }
+
+  /** A login that wants no token is written down all the same; the login does not wait for it. */
+  withoutToken(identity: Identity): Identity {
+    const { user, stamp, method } = identity;
+    if (user !== null && stamp !== undefined && method !== "token") {
+      void this.#tryToChange((draft) => touchUser(draft, user, stamp, new Date()));
+    }
+    return identity;
+  }
+
   /** Issues a token to whoever has just logged in with a password; other identities are returned as they are. */
   async withToken(identity: Identity, who: Applicant): Promise<Identity> {
     const { user, method, stamp } = identity;
@@ -255,13 +280,16 @@ export class Authenticator {
       via: who.encrypted ? ("tls" as const) : ("plain" as const),
     };
     try {
-      await this.#store.change((draft) => addToken(draft, id, token, stamp));
+      await this.#store.change((draft) => {
+        addToken(draft, id, token, stamp);
+        draft.server ??= mintServerName();
+      });
     } catch (error) {
       if (error instanceof AccountError) throw this.#changedMeanwhile(user, error);
       this.#options.warn(error);
       return identity; // logged in all the same; next time with the password again
     }
-    return { ...identity, tokenId: id, newToken: { text, expires } };
+    return { ...identity, tokenId: id, newToken: { text, expires, server: this.#store.document.server } };
   }
 
   get #store(): Store {

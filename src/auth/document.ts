@@ -1,6 +1,6 @@
 // What users.json says, as values: read strictly, written readably, nothing unknown lost.
 //
-//     {"version":1,"rev":7,
+//     {"version":1,"rev":7,"server":"<random>",
 //      "users":  {"ann":{"password":"$argon2id$…","created":"…","changed":"…","disabled":null}},
 //      "tokens": {"<id>":{"user":"ann","key":"<base64 SHA-256>","created":"…","used":"…","expires":"…"}},
 //      "hosts":  {"127.0.0.1":{"name":"Ann","first":"…","last":"…"}}}
@@ -41,6 +41,7 @@ const Entries = v.record(v.string(), v.unknown());
 const File = v.looseObject({
   version: v.number(),
   rev: v.pipe(v.number(), v.safeInteger(), v.minValue(0)),
+  server: v.optional(v.pipe(v.string(), v.regex(/^[\w-]{8,64}$/))),
   users: v.optional(v.custom<Record<string, unknown>>(isObject, "not an object")),
   tokens: v.optional(v.custom<Record<string, unknown>>(isObject, "not an object")),
   hosts: v.optional(v.custom<Record<string, unknown>>(isObject, "not an object")),
@@ -53,6 +54,8 @@ export type Host = v.InferOutput<typeof Host>;
 /** The whole store. Records are replaced, never changed in place: an older document stays what it was. */
 export interface Document {
   rev: number;
+  /** Public and random: clients keep their tokens for the server that says the same. Made with the first token. */
+  server: string | undefined;
   /** By normalised name. */
   users: Map<string, User>;
   /** Another object once somebody's hash is another: what is worked out from all of them need not be each login anew. */
@@ -66,12 +69,21 @@ export interface Document {
 }
 
 export function emptyDocument(): Document {
-  return { rev: 0, users: new Map(), hashes: {}, tokens: new Map(), hosts: new Map(), rest: {} };
+  return {
+    rev: 0,
+    server: undefined,
+    users: new Map(),
+    hashes: {},
+    tokens: new Map(),
+    hosts: new Map(),
+    rest: {},
+  };
 }
 
 export function copyDocument(document: Document): Document {
   return {
     rev: document.rev,
+    server: document.server,
     users: new Map(document.users),
     hashes: document.hashes,
     tokens: new Map(document.tokens),
@@ -108,7 +120,7 @@ export function parseDocument(text: string, path: string): Document {
   if (!v.is(File, json))
     throw corrupt(issueText("", v.safeParse(File, json, { abortEarly: true }).issues?.[0]));
   // What was checked is kept as it was read: valibot's own output leaves out members with names like `constructor`.
-  const { version: _, rev, users = {}, tokens = {}, hosts = {}, ...rest } = json;
+  const { version: _, rev, server, users = {}, tokens = {}, hosts = {}, ...rest } = json;
   const table = <S extends v.GenericSchema>(
     name: string,
     record: Record<string, unknown>,
@@ -129,6 +141,7 @@ export function parseDocument(text: string, path: string): Document {
   };
   return {
     rev,
+    server,
     users: table("users", users, User, (key) => normalizeName(key) === key),
     hashes: {},
     tokens: table("tokens", tokens, Token, (key) => /^[0-9A-Za-z]{8}$/.test(key)),
@@ -145,10 +158,11 @@ export function parseUser(value: object, now: Date): User | undefined {
 
 /** The file's text, indented so that a person can read and mend it. */
 export function formatDocument(document: Document): string {
-  const { rev, users, tokens, hosts, rest } = document;
+  const { rev, server, users, tokens, hosts, rest } = document;
   const file = {
     version: VERSION,
     rev,
+    server,
     users: Object.fromEntries(users),
     tokens: Object.fromEntries(tokens),
     hosts: Object.fromEntries(hosts),

@@ -41,7 +41,7 @@ export interface Identity {
   /** The token used or issued. */
   tokenId?: string;
   /** A new token, to be sent to the client. */
-  newToken?: { text: string; expires: string };
+  newToken?: { text: string; expires: string; server: string | undefined };
 }
 
 /**

@@ -35,6 +35,11 @@ export function mintToken(): TokenParts & { text: string } {
   return { id, secret, text: formatToken({ id, secret }) };
 }
 
+/** A fresh name for a server: public, 96 random bits. */
+export function mintServerName(): string {
+  return randomBytes(12).toString("base64url");
+}
+
 /** The text of a token, with its check digits. */
 export function formatToken({ id, secret }: TokenParts): string {
   const body = `${id}_${encode(BigInt(`0x${Buffer.from(secret).toString("hex")}`), SECRET_LENGTH)}`;

@@ -50,7 +50,7 @@ async function connect(flags: ConnectFlags): Promise<void> {
   const channel = planChannel(flags, target, state, terminal);
   const key = sharedKey(flags);
   const login = new LoginDialogue(flags, target, state, terminal, channel !== undefined);
-  if (flags.has("logout") && login.storedToken === undefined) {
+  if (flags.has("logout") && !login.hasToken) {
     throw new ParleyError("failed", `no session token is stored for ${target.server}`, {
       hint: "see those that are: parley connect --sessions",
     });
@@ -92,7 +92,7 @@ async function connect(flags: ConnectFlags): Promise<void> {
   const talk = byHand
     ? talkInteractively(client, {
         greeting: greeting(client, target),
-        historyFile: folder.history,
+        historyFile: folder.exists ? folder.history : undefined,
         prompt: `${escapeLine(client.welcome?.user ?? "")}> `,
         report,
         terminal,
@@ -207,6 +207,8 @@ function open(
     retry,
     tap: flags.has("trace") ? (direction, bytes) => trace.see(direction, bytes) : undefined,
     credential: (hello, refused) => login.credential(hello, refused),
+    givenCredential: () => login.givenCredential(),
+    onNewLogin: (hello, welcome) => login.keep({ hello, welcome }),
     onDial: () => trace.restart(),
     onTurnedAway(message, seconds) {
       if (terminal.isWatched) terminal.note(`${message} (trying again in ${seconds} s)`);

@@ -8,8 +8,8 @@ import type { ClientState, StoredToken } from "../client-state.ts";
 import { ParleyError, usageError } from "../errors.ts";
 import { FileError } from "../files/file-error.ts";
 import { ServerError } from "../handshake/failure.ts";
-import type { SecretFlags, Terminal } from "../terminal.ts";
-import type { Hello, Refused } from "../wire/message.ts";
+import type { Terminal } from "../terminal.ts";
+import type { Hello, Refused, Welcome } from "../wire/message.ts";
 import type { ConnectFlags, Target } from "./connect-flags.ts";
 import { secretFlags } from "./flags.ts";
 
@@ -19,12 +19,15 @@ export class LoginDialogue {
   readonly #target: Target;
   readonly #state: ClientState;
   readonly #terminal: Terminal;
-  readonly #secrets: SecretFlags;
-  readonly storedToken: StoredToken | undefined;
   readonly #encrypted: boolean;
-  #tokenTried = false;
-  #tokenGone = false;
+  /** Tokens that may be shown to whatever server is at the target. */
+  readonly #stored: readonly StoredToken[];
+  /** The one that was shown. */
+  #shown: StoredToken | undefined;
+  #isShownRefused = false;
   #user: string | undefined;
+  /** Read once: standard input has it only once. */
+  #given: Promise<string | undefined> | undefined;
 
   /** @param encrypted whether the conversation goes over TLS. */
   constructor(
@@ -39,11 +42,14 @@ export class LoginDialogue {
     this.#state = state;
     this.#terminal = terminal;
     this.#user = target.user;
-    this.#secrets = secretFlags(flags);
-    const unwanted = flags.has("no-token") || flags.has("register") || flags.has("bare");
-    const stored = unwanted ? undefined : state.findToken(target.server, target.user);
-    this.storedToken = stored?.encrypted === true && !encrypted ? undefined : stored;
     this.#encrypted = encrypted;
+    const isUnwanted = flags.has("no-token") || flags.has("register") || flags.has("bare");
+    this.#stored = isUnwanted ? [] : this.#storedTokens();
+  }
+
+  /** Is there a token that might be good for the server at the target? */
+  get hasToken(): boolean {
+    return this.#stored.length > 0;
   }
 
   async credential(hello: Hello, refused: Refused | undefined): Promise<Credential> {
@@ -61,42 +67,77 @@ export class LoginDialogue {
         `this server wants a login that this version does not know: ${hello.auth.join(", ")}`,
       );
     }
-    const token = this.storedToken && parseToken(this.storedToken.token);
-    if (token !== undefined && !this.#tokenTried) {
-      this.#tokenTried = true;
-      return { method: "token", token, logout: this.#flags.has("logout") ? true : undefined };
-    }
-    return this.#askPassword(hello, refused);
+    return (
+      (this.#shown === undefined ? this.#showToken(hello) : undefined) ?? this.#askPassword(hello, refused)
+    );
   }
 
+  /** A password that was given with a flag or in the environment, as what to log in with once more. */
+  async givenCredential(): Promise<Credential | undefined> {
+    const password = await this.#secret();
+    const user = this.#user;
+    return password === undefined || user === undefined ? undefined : { method: "password", user, password };
+  }
+
+  // --- tokens ---
+
+  /** Those of the user, or of the one who was there last, if several have some. */
+  #storedTokens(): StoredToken[] {
+    const here = this.#state.tokens().filter(({ server, encrypted }) => {
+      return server === this.#target.server && (encrypted !== true || this.#encrypted);
+    });
+    if (this.#user === undefined && new Set(here.map(({ user }) => user)).size === 1) return here;
+    const name = (this.#user ?? this.#state.last().user)?.normalize("NFKC").toLowerCase();
+    return here.filter(({ user }) => user === name);
+  }
+
+  /** The token that this very server has issued, or one of which that is not known. */
+  #showToken(hello: Hello): Credential | undefined {
+    const own = this.#stored.find(({ issuer }) => issuer !== undefined && issuer === hello.server);
+    const shown = own ?? this.#stored.find(({ issuer }) => issuer === undefined);
+    const token = shown && parseToken(shown.token);
+    const [stored] = this.#stored;
+    this.#user ??= stored?.user;
+    if (token === undefined) {
+      if (stored !== undefined) this.#sessionEnded("the stored session is of another server than this one");
+      return undefined;
+    }
+    this.#shown = shown;
+    return { method: "token", token, logout: this.#flags.has("logout") ? true : undefined };
+  }
+
+  /** A token is forgotten only when the server has refused it that has issued it: another one knows nothing of it. */
+  async #tokenWasRefused(token: StoredToken): Promise<void> {
+    this.#isShownRefused = true;
+    const isOwn = token.issuer !== undefined;
+    if (isOwn) await this.#tryToKeep("forgotten", () => this.#state.forgetToken(token));
+    this.#sessionEnded(isOwn ? "the stored session has ended" : "the stored session was refused");
+  }
+
+  /** What is done without a token. @throws {ParleyError} where nothing can be. */
+  #sessionEnded(why: string): void {
+    if (this.#flags.has("logout")) throw new ParleyError("failed", `${why}: there is nothing to log out of`);
+    if (this.#terminal.isWatched) this.#terminal.note(`${why}: log in again`);
+  }
+
+  // --- passwords ---
+
   async #wasRefused(refused: Refused): Promise<void> {
-    if (
-      refused.code === "token_refused" &&
-      this.storedToken !== undefined &&
-      this.#tokenTried &&
-      !this.#tokenGone
-    ) {
-      this.#tokenGone = true;
-      await this.#state.forgetToken(this.storedToken);
-      if (this.#flags.has("logout")) {
-        throw new ParleyError("failed", "the token was not valid any more: it is forgotten");
-      }
-      return this.#terminal.isWatched
-        ? this.#terminal.note("the stored session has ended: log in again")
-        : undefined;
+    if (refused.code === "token_refused" && this.#shown !== undefined && !this.#isShownRefused) {
+      return this.#tokenWasRefused(this.#shown);
     }
     // A password from a file does not get better by trying again, nor does what this server does not allow.
-    if (!this.#terminal.canAsk || this.#isUnattended() || refused.code === "not_allowed") {
+    const isGiven = (await this.#secret()) !== undefined;
+    if (!this.#terminal.canAsk || isGiven || refused.code === "not_allowed") {
       throw new ServerError("login_refused", refused.code, refused.message);
     }
     const tries = refused.attempts_left === 1 ? "one try left" : `${refused.attempts_left} tries left`;
     this.#terminal.say(`${refused.message}, ${tries}`);
   }
 
-  #isUnattended(): boolean {
-    return (
-      this.#secrets.file !== undefined || this.#secrets.stdin || process.env["PARLEY_PASSWORD"] !== undefined
-    );
+  #secret(): Promise<string | undefined> {
+    this.#given ??= this.#terminal.secret(secretFlags(this.#flags), process.env["PARLEY_PASSWORD"]);
+    return this.#given;
   }
 
   async #askPassword(hello: Hello, refused: Refused | undefined): Promise<Credential> {
@@ -109,19 +150,21 @@ export class LoginDialogue {
     // Whoever mistyped a password types the next one at once: it must not land in a question for the name.
     const wrongName = refused?.code === "bad_name" || refused?.code === "name_taken";
     const user = await this.#askUser("user:", wrongName ? refused : undefined);
-    const given = await this.#terminal.secret(this.#secrets);
+    const given = await this.#secret();
     if (given !== undefined) return { method, user, password: given };
-    if (!this.#terminal.canAsk) {
-      throw usageError(
-        "a password is needed",
-        "give it with --password-file FILE, --password-stdin or $PARLEY_PASSWORD",
-      );
-    }
+    if (!this.#terminal.canAsk) throw this.#noPassword();
     const password =
       method === "register"
         ? await this.#terminal.askNewSecret("new password:", () => undefined)
         : await this.#terminal.askSecret(`password for ${user}:`);
     return { method, user, password };
+  }
+
+  #noPassword(): ParleyError {
+    const hint = "give the password with --password-file FILE, --password-stdin or $PARLEY_PASSWORD";
+    return this.hasToken
+      ? new ParleyError("login_refused", "the stored session was refused", { hint })
+      : usageError("a password is needed", hint);
   }
 
   async #askUser(question: string, refused: Refused | undefined): Promise<string> {
@@ -136,26 +179,48 @@ export class LoginDialogue {
     return this.#user;
   }
 
+  // --- what is remembered ---
+
   /** Remembers host, port, user and token for the next time; where it cannot, the conversation goes on. */
-  async keep(client: Client): Promise<void> {
-    try {
-      await this.#keep(client);
-    } catch (error) {
-      if (!(error instanceof FileError)) throw error;
-      this.#terminal.say(`not remembered for the next time: ${error.message}`);
-    }
+  keep({ hello, welcome }: Pick<Client, "hello" | "welcome">): Promise<void> {
+    return this.#tryToKeep("remembered for the next time", () => this.#keep(hello, welcome));
   }
 
-  async #keep(client: Client): Promise<void> {
+  async #keep(hello: Hello | undefined, welcome: Welcome | undefined): Promise<void> {
     const { host, port, server } = this.#target;
-    const user = client.welcome?.user ?? undefined;
-    await this.#state.remember({ host, port, user });
-    if (this.#flags.has("logout") && this.storedToken !== undefined)
-      await this.#state.forgetToken(this.storedToken);
-    const { token, expires } = client.welcome ?? {};
-    if (this.#flags.has("no-token") || expires === undefined || user === undefined) return;
-    if (token === undefined || parseToken(token) === undefined) return;
-    await this.#state.saveToken({ server, user, token, expires, encrypted: this.#encrypted });
+    const user = welcome?.user ?? undefined;
+    this.#user ??= user;
+    const isToken = !this.#flags.has("no-token");
+    if (isToken || this.#state.exists) await this.#state.remember({ host, port, user });
+    const shown = this.#shown;
+    if (this.#flags.has("logout") && shown !== undefined) {
+      await this.#tryToKeep("forgotten", () => this.#state.forgetToken(shown));
+    } else if (isToken && user !== undefined) await this.#keepToken(server, user, hello, welcome ?? {});
+  }
+
+  async #keepToken(
+    server: string,
+    user: string,
+    hello: Hello | undefined,
+    { token, expires, server: name }: Partial<Welcome>,
+  ): Promise<void> {
+    const issuer = name ?? hello?.server;
+    if (token !== undefined && expires !== undefined && parseToken(token) !== undefined) {
+      return this.#state.saveToken({ server, user, token, expires, encrypted: this.#encrypted, issuer });
+    }
+    // It was not known whose it is, and now it is.
+    const shown = this.#isShownRefused ? undefined : this.#shown;
+    if (shown !== undefined && shown.issuer !== issuer) await this.#state.saveToken({ ...shown, issuer });
+  }
+
+  /** Does without what cannot be written, and says so. */
+  async #tryToKeep(done: string, work: () => Promise<void>): Promise<void> {
+    try {
+      await work();
+    } catch (error) {
+      if (!(error instanceof FileError)) throw error;
+      this.#terminal.say(`not ${done}: ${error.message}`);
+    }
   }
 }
 

@@ -48,7 +48,7 @@ async function serve(flags: ServeFlags): Promise<void> {
   const drainMs = flags.duration("drain", 0) ?? DRAIN_TIMEOUT_MS;
   // Whatever is wrong with the flags is told before anything is asked or made.
   const choose = await chooseService(flags, options.maxFrame);
-  const folder = new DataFolder(flags.text("data"));
+  const folder = new DataFolder(flags.text("data")).make();
   const store =
     options.bare === true || options.auth === "none"
       ? undefined

@@ -4,7 +4,7 @@ import { closeSync, constants, fchmodSync, mkdirSync, openSync, statSync } from 
 import { dirname } from "node:path";
 import { ParleyError, systemCode } from "../errors.ts";
 import { Rights } from "../os/rights.ts";
-import { whyRefused } from "./file-error.ts";
+import { FileError, whyRefused } from "./file-error.ts";
 
 const { O_CREAT, O_DIRECTORY, O_EXCL, O_NOFOLLOW, O_RDONLY } = constants;
 
@@ -44,14 +44,14 @@ export function openOrCreate(path: string, flags: number, mode: number): number 
  * Makes `folder`, and those above it, private to their user: root makes them for the user to whom the folder belongs that
  * is there already.
  *
- * @throws {ParleyError} `failed` when it cannot be made.
+ * @throws {FileError} `unwritable` when it cannot be made.
  */
 export function makePrivateFolder(folder: string): void {
   try {
     makeFolder(folder);
   } catch (error) {
     if (error instanceof ParleyError) throw error;
-    throw new ParleyError("failed", `cannot make the folder ${folder}: ${whyRefused(error)}`, {
+    throw new FileError("unwritable", `cannot make the folder ${folder}: ${whyRefused(error)}`, {
       hint: "choose another with --data DIR",
       cause: error,
     });

@@ -205,6 +205,7 @@ async function arrive(
       known: identity.known,
       token: identity.newToken?.text,
       expires: identity.newToken?.expires,
+      server: identity.newToken?.server,
       last_login: identity.lastLogin,
       control: control ? true : undefined,
       keepalive: control ? options.keepalive : undefined,
@@ -245,7 +246,9 @@ async function identify(
   const identity = await authenticate(login, who, authenticator, { nonce, binding });
   connection.check(); // the deadline may have passed while a password was checked
   if (login.method !== "token" || login.logout !== true) options.seat(identity);
-  return login.token === false ? identity : authenticator.withToken(identity, who);
+  return login.token === false
+    ? authenticator.withoutToken(identity)
+    : authenticator.withToken(identity, who);
 }
 
 async function authenticate(

@@ -25,8 +25,8 @@ const CHAT_COMMAND = /^\/(?:who|msg|name)(?: |$)/;
 export interface InteractiveOptions {
   /** The first thing to see, once keys are listened to. */
   greeting: string;
-  /** Where earlier lines are kept; mode 0600. */
-  historyFile: string;
+  /** Where earlier lines are kept; mode 0600. Undefined: nowhere. */
+  historyFile: string | undefined;
   prompt: string;
   report: Report;
   terminal: Terminal;
@@ -44,7 +44,9 @@ export async function talkInteractively(client: Client, options: InteractiveOpti
   const screen = (stdout.isTerminal ? stdout : stderr).terminal;
   let interrupted = false;
   const { chat, terminal } = options;
-  const history = new History(options.historyFile, (message) => terminal.note(message));
+  const { historyFile } = options;
+  const history =
+    historyFile === undefined ? undefined : new History(historyFile, (message) => terminal.note(message));
   // A chat has commands of its own, and takes a slash away itself.
   const asTyped = (line: string) => (chat === undefined && line.startsWith("//") ? line.slice(1) : line);
   const asText = (line: string) => (chat !== undefined && line.startsWith("/") ? `/${line}` : line);
@@ -68,7 +70,7 @@ export async function talkInteractively(client: Client, options: InteractiveOpti
     if (chat !== undefined && !client.isAway) editor.takeBack(line);
     client.send(message);
     options.report.sent(message);
-    if (line !== "") history.add(line);
+    if (line !== "") history?.add(line);
   };
   const onLine = (line: string, isPasted: boolean) => {
     if (isPasted) say(line, asText(line));
@@ -81,7 +83,7 @@ export async function talkInteractively(client: Client, options: InteractiveOpti
     screen,
     prompt: options.prompt,
     historySize: MAX_HISTORY_LINES,
-    history: history.read(),
+    history: history?.read() ?? [],
     complete: chat && ((line) => chat.complete(line)),
     onLine,
     onInterrupt() {
@@ -106,7 +108,7 @@ export async function talkInteractively(client: Client, options: InteractiveOpti
   });
   options.terminal.aboveLine = undefined;
   editor.finish();
-  await history.written();
+  await history?.written();
   if (interrupted) throw new ParleyError("interrupted", "interrupted");
   return outcome;
 }

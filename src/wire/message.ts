@@ -35,6 +35,8 @@ const Hello = v.object({
   auth: v.pipe(v.array(Text), v.minLength(1)),
   /** The name this address is known by (`--auth ip`). */
   user: v.optional(Text),
+  /** Which server it is: a token is good for the one that says the same as when it was issued. */
+  server: v.optional(Text),
   /** base64 of {@link NONCE_BYTES} random bytes, fresh for each connection. */
   nonce: v.pipe(Text, v.base64()),
   /** Longest payload the server reads after welcome, in bytes. */
@@ -95,6 +97,8 @@ const Welcome = v.object({
   /** A new session token, when one was issued. */
   token: v.optional(Text),
   expires: v.optional(v.pipe(Text, v.isoTimestamp())),
+  /** With a token: as in `hello`, which could not say it before the first token was issued. */
+  server: v.optional(Text),
   last_login: v.optional(Text),
   control: v.optional(v.boolean()),
   /** Seconds of silence after which the server asks with `ping`; a client that pings as often is never asked. */

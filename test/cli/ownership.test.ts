@@ -111,7 +111,7 @@ describe.skipIf(lacks("setpriv"))("what root makes in another user's folder belo
 
   test("the folders above, up to the one that was there", async () => {
     const deep = join(data, "a", "b", "c");
-    expect((await run(["users", "list"], { data: deep })).exitCode).toBe(0);
+    expect((await run(["users", "add", "bob", "--generate"], { data: deep })).exitCode).toBe(0);
     expectOwned();
     expect([join(data, "a"), deep].map((path) => lstatSync(path).mode & 0o777)).toEqual([0o700, 0o700]);
   });

@@ -1,6 +1,6 @@
 // parley users: every command, as text and as JSON, with its exit codes; a server need not run.
 
-import { readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { addUser, PASSWORD, run, serve, type Options, type Result } from "../support/executable.ts";
@@ -13,6 +13,7 @@ let data: string;
 beforeEach(() => {
   folder = tempFolder();
   data = join(folder.path, "data");
+  mkdirSync(data);
 });
 afterEach(() => folder[Symbol.dispose]());
 

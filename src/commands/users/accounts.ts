@@ -28,7 +28,7 @@ export const add = defineCommand({
     ...usersFlags,
   } satisfies FlagsDef,
   async run({ args }) {
-    const desk = new Desk<"name" | keyof typeof PASSWORD | "if-missing">(args);
+    const desk = new Desk<"name" | keyof typeof PASSWORD | "if-missing">(args, { makes: true });
     const name = desk.name(desk.flags.text("name"));
     const ifMissing = desk.flags.has("if-missing");
     if (desk.store.document.users.has(name)) {

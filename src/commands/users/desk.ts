@@ -27,16 +27,29 @@ type Cell = string | number | null;
 export class Desk<Name extends string> {
   readonly flags: Flags<Name | keyof typeof usersFlags>;
   readonly terminal;
-  readonly store: Store;
-  /** Where the store is. */
-  readonly folder: string;
+  readonly #data: DataFolder;
+  readonly #makes: boolean;
+  #store: Store | undefined;
 
-  constructor(args: unknown) {
+  /** @param makes whether there need be nothing yet: the command makes the first entry, and the folder for it. */
+  constructor(args: unknown, { makes = false } = {}) {
     this.flags = new Flags(args as Arguments);
     this.terminal = terminalOf(this.flags);
-    const folder = new DataFolder(this.flags.text("data"));
-    this.folder = folder.path;
-    this.store = new Store(folder.users, () => tokensInUse(folder.path));
+    this.#data = new DataFolder(this.flags.text("data"));
+    this.#makes = makes;
+  }
+
+  /** Where the store is. @throws {FileError} when it is not there. */
+  get folder(): string {
+    return this.#data.expect().path;
+  }
+
+  get store(): Store {
+    if (this.#store === undefined) {
+      const { users, path } = this.#makes ? this.#data.make() : this.#data.expect();
+      this.#store = new Store(users, () => tokensInUse(path));
+    }
+    return this.#store;
   }
 
   /** The user named on the command line. @throws {ParleyError} `usage` when that can be no user. */

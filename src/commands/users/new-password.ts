@@ -29,9 +29,14 @@ export async function newPassword(
   const { flags, terminal } = desk;
   const minimum = flags.count("min-password", 8, 256) ?? MIN_PASSWORD_LENGTH;
   const flaw = (password: string) => passwordFlaw(password, name, minimum);
+  const secrets = secretFlags(flags);
+  if (flags.has("generate") && (secrets.stdin || secrets.file !== undefined)) {
+    const other = secrets.stdin ? "--password-stdin" : "--password-file";
+    throw usageError(`--generate and ${other} exclude each other`);
+  }
   // 120 bits, in letters and digits that survive being copied.
   if (flags.has("generate")) return { password: randomBytes(15).toString("base64url"), generated: true };
-  const given = await terminal.secret(secretFlags(flags));
+  const given = await terminal.secret(secrets);
   if (given === undefined && !terminal.canAsk) {
     throw usageError(
       "a password is needed",

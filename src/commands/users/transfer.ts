@@ -31,7 +31,7 @@ export const importUsers = defineCommand({
     ...usersFlags,
   } satisfies FlagsDef,
   async run({ args }) {
-    const desk = new Desk<"file">(args);
+    const desk = new Desk<"file">(args, { makes: true });
     const path = desk.flags.text("file") ?? "-";
     const text =
       path === "-" ? decodeGiven(await readWholeInput(), "standard input") : readGivenFile(path, "import");
