@@ -54,6 +54,11 @@ export function plainAddress(address: string): string {
   return address.replace(/^::ffff:(?=\d+\.)/i, "");
 }
 
+/** An address as peers have it, in the system's way to write it (RFC 5952); undefined when `text` is none. */
+export function peerNotation(text: string): string | undefined {
+  return ipaddr.isValid(text) ? ipaddr.process(text).toString() : undefined;
+}
+
 /** `host:port` with the brackets that an IPv6 address needs. */
 export function formatAddress(host: string, port: number): string {
   return host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;

@@ -171,6 +171,10 @@ export const HASH_TIME = 2;
 /** A hash in the file that asks for more is refused: `m=2 GiB` took 10.9 s (measured). */
 export const MAX_HASH_MEMORY_KIB = 256 * KIB;
 export const MAX_HASH_TIME = 10;
+/** Others make hashes of up to 8 lanes (Django's); they cost as much as one. */
+export const MAX_HASH_LANES = 16;
+/** Entries of the user file that cannot be used, as many as a terminal shows; the log has all. */
+export const MAX_FLAWS_SHOWN = 10;
 /** Hashes waiting in all, and of one address; beyond it the answer is `busy`, and no attempt is used up. */
 export const MAX_HASH_QUEUE = 32;
 export const MAX_HASH_QUEUE_PER_ADDRESS = 4;

@@ -40,6 +40,7 @@ export type LogEvent =
   | "key-refused"
   | "users-changed"
   | "users-failed"
+  | "users-flawed"
   | "service-failed"
   | "service-busy"
   | "handler-failed"

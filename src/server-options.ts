@@ -3,7 +3,7 @@
 import type { Network } from "./address.ts";
 import type { AuthMode } from "./auth/authenticate.ts";
 import type { SharedKey } from "./auth/key.ts";
-import type { HashCost } from "./auth/password.ts";
+import type { NewHashCost } from "./auth/password.ts";
 import type { Store } from "./auth/store.ts";
 import {
   FRAME_TIMEOUT_MS,
@@ -44,7 +44,7 @@ export interface ServerOptions {
   log: Logger;
   /** Told when a session begins, ends, is lost or resumed. */
   sessionsChanged?: () => void;
-  /** Told what whoever develops a handler should see at once. */
+  /** Told what a person at the server's terminal should see at once. */
   tell?: (...lines: string[]) => void;
   /** What the server shows who speaks TLS; undefined: plain text. */
   tls?: TlsIdentity;
@@ -77,7 +77,7 @@ export interface ServerOptions {
   deny?: readonly Network[];
   /** Conversations in which nothing was received for so long end; undefined: never. */
   idleTimeoutMs?: number;
-  hashCost?: HashCost;
+  hashCost?: NewHashCost;
   /** Equal refusals that are logged one by one in a minute; the others are summed up. */
   logBurst?: number;
 }

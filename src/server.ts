@@ -6,6 +6,7 @@
 //
 // With reception.ts the one place that logs a connection's fate and closes it for its errors.
 
+import { flawLines, Flaws } from "./auth/flaws.ts";
 import { PasswordHasher } from "./auth/password.ts";
 import { drain } from "./drain.ts";
 import { describeFault, messageOf, ParleyError } from "./errors.ts";
@@ -57,6 +58,7 @@ export class Server {
   readonly #reception: Reception;
   readonly #sessions: Sessions;
   readonly #rooms = new Rooms();
+  readonly #flaws: Flaws;
   readonly #unwatch: (() => void) | undefined;
   readonly #vigil: Vigil;
   readonly #tokenTimer: Timer;
@@ -80,6 +82,7 @@ export class Server {
     const options = settle(given);
     const { store, auth, bare, keepaliveMs } = options;
     this.#options = options;
+    this.#flaws = new Flaws(auth);
     this.#log = options.log;
     this.#sessions = new Sessions({
       ...options,
@@ -115,7 +118,10 @@ export class Server {
     });
     this.#unwatch = store?.watch({
       changed: (byOthers) => {
-        if (byOthers) this.#log.info("users-changed", { rev: store.document.rev });
+        if (byOthers) {
+          this.#log.info("users-changed", { rev: store.document.rev });
+          this.#sayFlaws();
+        }
         this.#sessions.recheck();
       },
       unreadable: (error) => this.#log.error("users-failed", { reason: messageOf(error) }),
@@ -142,6 +148,7 @@ export class Server {
       tls: options.tls?.pin,
       service: options.serviceName,
     });
+    this.#sayFlaws();
   }
 
   get host(): string {
@@ -279,6 +286,19 @@ export class Server {
     const reason = error && ending === undefined ? messageOf(error) : undefined;
     const bye = ending ?? "none";
     this.#log.info("disconnected", { ...factsOf(session), received, bye, error: reason });
+  }
+
+  // --- the user file ---
+
+  /** Says which of its entries cannot be used, each once. */
+  #sayFlaws(): void {
+    const { store, tell } = this.#options;
+    const flaws = store === undefined ? [] : this.#flaws.news(store.document);
+    for (const { user, address, message } of flaws) {
+      this.#log.warn("users-flawed", { user, address, reason: message });
+    }
+    const [first] = flaws;
+    if (first !== undefined) tell?.(...flawLines(flaws), first.hint);
   }
 
   // --- stopping ---

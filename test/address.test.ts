@@ -1,7 +1,7 @@
 // Addresses: which text is a network and which is none, what it holds, and what counts as one source.
 
 import { describe, expect, test } from "bun:test";
-import { formatAddress, Network, plainAddress, sourceOf } from "../src/address.ts";
+import { formatAddress, Network, peerNotation, plainAddress, sourceOf } from "../src/address.ts";
 
 describe("a network", () => {
   test.each([
@@ -88,6 +88,21 @@ test("an IPv4 address of a dual-stack listener is that address", () => {
   expect(plainAddress("::FFFF:192.0.2.1")).toBe("192.0.2.1");
   expect(plainAddress("::ffff:c000:201")).toBe("::ffff:c000:201");
   expect(plainAddress("2001:db8::ffff:1")).toBe("2001:db8::ffff:1");
+});
+
+test.each([
+  ["192.0.2.1", "192.0.2.1"],
+  ["::1", "::1"],
+  ["2001:db8::1", "2001:db8::1"],
+  ["2001:db8:0:1:1:1:1:1", "2001:db8:0:1:1:1:1:1"],
+  ["fe80::1%eth0", "fe80::1%eth0"],
+  ["2001:DB8:0::1", "2001:db8::1"],
+  ["::FFFF:192.0.2.1", "192.0.2.1"],
+  ["10.1", "10.0.0.1"],
+  ["abcdef", undefined],
+  ["192.0.2.256", undefined],
+])("a peer at %s is known as %p", (text, notation) => {
+  expect(peerNotation(text)).toBe(notation);
 });
 
 test("an IPv6 address has brackets before its port", () => {

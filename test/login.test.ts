@@ -10,6 +10,7 @@ import { Store } from "../src/auth/store.ts";
 import type { Service } from "../src/services/service.ts";
 import { attack, until } from "./support/attack.ts";
 import { holdLock } from "./support/lock.ts";
+import { BCRYPT, BCRYPT_FLAW, FOREIGN } from "./support/hashes.ts";
 import { frame, type Peer } from "./support/peer.ts";
 import { CHEAP, PASSWORD, startServer } from "./support/server.ts";
 
@@ -152,20 +153,42 @@ describe("password", () => {
     await add("weak", { memoryKib: 16, time: 1 });
     await add("strong", { memoryKib: 64, time: 3 });
     await add("same", asked);
+    await server.store?.change((draft) => addUser(draft, "many", FOREIGN["four lanes"], new Date()));
     const hashOf = (name: string) => server.store?.document.users.get(name)?.password ?? "";
     const same = hashOf("same");
-    for (const name of ["weak", "strong", "same"]) {
+    for (const name of ["weak", "strong", "many", "same"]) {
       const before = hashOf(name);
       using wrong = await server.peer();
       expect((await wrong.logIn(name, "wrong password"))["type"]).toBe("refused");
       expect(hashOf(name)).toBe(before);
       using peer = await server.peer();
       expect((await peer.logIn(name, PASSWORD))["type"]).toBe("welcome");
-      await until(`the cost for ${name}`, asked, () => hashCost(hashOf(name)));
+      await until(`the cost for ${name}`, { ...asked, lanes: 1 }, () => hashCost(hashOf(name)));
       using again = await server.peer();
       expect((await again.logIn(name, PASSWORD))["type"]).toBe("welcome");
     }
     expect(hashOf("same")).toBe(same);
+  });
+
+  test("a user whose hash cannot be used is refused as one with a wrong password, and the log says why", async () => {
+    await using server = await startServer({ penalties: false });
+    await server.store?.change((draft) => addUser(draft, "bob", BCRYPT, new Date()));
+    using verify = spyOn(Bun.password, "verify");
+    const refused = async (user: string) => {
+      verify.mockClear();
+      const before = server.events.length;
+      using peer = await server.peer();
+      const answer = await peer.logIn(user, "wrong password");
+      const { fields } = await server.event("login-refused", before);
+      const work = verify.mock.calls.map(([given, hash]) => [given, (hash as string).split("$").slice(0, 4)]);
+      return { answer, work, reason: fields["reason"] };
+    };
+    const [ann, bob, nobody] = [await refused("ann"), await refused("bob"), await refused("nobody")];
+    expect([bob.answer, bob.work]).toEqual([ann.answer, ann.work]);
+    expect([bob.answer, bob.work]).toEqual([nobody.answer, nobody.work]);
+    expect(ann.reason).toBe("wrong password or user for ann");
+    expect(bob.reason).toBe(`the hash of user bob cannot be used: ${BCRYPT_FLAW}`);
+    expect(nobody.reason).toBe("wrong password or user");
   });
 
   test("a right one after two wrong ones is let in", async () => {

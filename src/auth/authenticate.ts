@@ -27,6 +27,7 @@ import { emptyDocument, type Document, type User } from "./document.ts";
 import { disabled, LoginError, rationed, refusal, type Identity } from "./identity.ts";
 import { displayName, NAME_RULE, normalizeName } from "./name.ts";
 import { Familiar } from "./familiar.ts";
+import { userFlaw } from "./flaws.ts";
 import { HashQueueError, passwordFlaw, type PasswordHasher } from "./password.ts";
 import { Ration } from "./ration.ts";
 import type { Mutation, Store } from "./store.ts";
@@ -140,13 +141,7 @@ export class Authenticator {
       if (matches) this.#familiar.add(source);
       else this.#familiar.remove(source);
       if (name === undefined || current === undefined || !matches) {
-        throw new LoginError(
-          "bad_credentials",
-          `wrong password or user${current === undefined ? "" : ` for ${name}`}`,
-          {
-            peerMessage: "login refused",
-          },
-        );
+        throw new LoginError("bad_credentials", whyWrong(name, current), { peerMessage: "login refused" });
       }
       expectPresence(who);
       if (current.disabled !== null) throw disabled(name, current.disabled.reason);
@@ -367,6 +362,12 @@ export class Authenticator {
       return undefined;
     }
   }
+}
+
+/** For the operator alone. What is no user's name may be a password that was typed in its place. */
+function whyWrong(name: string | undefined, user: User | undefined): string {
+  if (name === undefined || user === undefined) return "wrong password or user";
+  return userFlaw(name, user)?.message ?? `wrong password or user for ${name}`;
 }
 
 /** Nothing is done for a client that has left while its password was hashed. */

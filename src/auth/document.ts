@@ -13,39 +13,52 @@ import { messageOf } from "../errors.ts";
 import { normalizeName } from "./name.ts";
 
 const VERSION = 1;
-const Instant = v.pipe(v.string(), v.isoTimestamp());
+const isTimestamp = v.pipe(v.string(), v.isoTimestamp());
 
-const User = v.looseObject({
-  /** PHC string of argon2id. */
-  password: v.string(),
-  created: Instant,
-  /** When the password last changed in a way that ends conversations; absent: never. */
-  changed: v.optional(Instant),
-  disabled: v.nullable(v.looseObject({ since: Instant, reason: v.optional(v.string()) })),
-  last_login: v.optional(Instant),
-});
-const Token = v.looseObject({
-  user: v.string(),
-  /** base64 of SHA-256 of the secret: all that is stored of it. */
-  key: v.pipe(v.string(), v.base64(), v.length(44)),
-  created: Instant,
-  used: Instant,
-  expires: Instant,
-  /** Where it was issued to. */
-  peer: v.optional(v.string()),
-  /** How it was issued. */
-  via: v.optional(v.picklist(["tls", "plain"])),
-});
-const Host = v.looseObject({ name: v.string(), first: Instant, last: Instant });
-const Entries = v.record(v.string(), v.unknown());
-const File = v.looseObject({
-  version: v.number(),
-  rev: v.pipe(v.number(), v.safeInteger(), v.minValue(0)),
-  server: v.optional(v.pipe(v.string(), v.regex(/^[\w-]{8,64}$/))),
-  users: v.optional(v.custom<Record<string, unknown>>(isObject, "not an object")),
-  tokens: v.optional(v.custom<Record<string, unknown>>(isObject, "not an object")),
-  hosts: v.optional(v.custom<Record<string, unknown>>(isObject, "not an object")),
-});
+// Each message is what a value should be.
+const Text = v.string("a string");
+const Instant = v.custom<string>((value) => v.is(isTimestamp, value), "a time such as 2026-01-02T03:04:05Z");
+const Table = v.custom<Record<string, unknown>>(isObject, "an object");
+
+const User = v.looseObject(
+  {
+    /** PHC string of argon2id; what is none is kept, and matches nothing. */
+    password: Text,
+    created: Instant,
+    /** When the password last changed in a way that ends conversations; absent: never. */
+    changed: v.optional(Instant),
+    disabled: v.nullable(v.looseObject({ since: Instant, reason: v.optional(Text) }, "null or an object")),
+    last_login: v.optional(Instant),
+  },
+  "an object",
+);
+const Token = v.looseObject(
+  {
+    user: Text,
+    /** base64 of SHA-256 of the secret: all that is stored of it. */
+    key: v.custom<string>(isDigest, "32 bytes in base64"),
+    created: Instant,
+    used: Instant,
+    expires: Instant,
+    /** Where it was issued to. */
+    peer: v.optional(Text),
+    /** How it was issued. */
+    via: v.optional(v.picklist(["tls", "plain"], "tls or plain")),
+  },
+  "an object",
+);
+const Host = v.looseObject({ name: Text, first: Instant, last: Instant }, "an object");
+const File = v.looseObject(
+  {
+    version: v.number("a number"),
+    rev: v.custom<number>((value) => Number.isSafeInteger(value) && Number(value) >= 0, "a whole number"),
+    server: v.optional(v.pipe(Text, v.regex(/^[\w-]{8,64}$/, "8 to 64 letters and digits"))),
+    users: v.optional(Table),
+    tokens: v.optional(Table),
+    hosts: v.optional(Table),
+  },
+  "an object",
+);
 
 export type User = v.InferOutput<typeof User>;
 export type Token = v.InferOutput<typeof Token>;
@@ -103,9 +116,7 @@ export function parseDocument(text: string, path: string): Document {
   try {
     json = JSON.parse(text);
   } catch (error) {
-    // The words without what they quote: that may be a secret, and they go to the log.
-    const words = messageOf(error).replace(/"[^"]*"?/g, "…");
-    throw corrupt(text === "" ? "it is empty" : words, error);
+    throw corrupt(text === "" ? "it is empty" : jsonFlaw(error), error);
   }
   const header = v.safeParse(v.object({ version: v.number() }), json);
   if (header.success && header.output.version !== VERSION) {
@@ -117,8 +128,7 @@ export function parseDocument(text: string, path: string): Document {
       },
     );
   }
-  if (!v.is(File, json))
-    throw corrupt(issueText("", v.safeParse(File, json, { abortEarly: true }).issues?.[0]));
+  if (!v.is(File, json)) throw corrupt(issueText("", firstIssue(File, json)));
   // What was checked is kept as it was read: valibot's own output leaves out members with names like `constructor`.
   const { version: _, rev, server, users = {}, tokens = {}, hosts = {}, ...rest } = json;
   const table = <S extends v.GenericSchema>(
@@ -131,9 +141,7 @@ export function parseDocument(text: string, path: string): Document {
     for (const [key, value] of Object.entries(record)) {
       if (!isKey(key)) throw corrupt(`${name} has the impossible key ${JSON.stringify(key)}`);
       if (!v.is(schema, value)) {
-        throw corrupt(
-          issueText(`${name}.${key}`, v.safeParse(schema, value, { abortEarly: true }).issues?.[0]),
-        );
+        throw corrupt(issueText(`${name}.${key}`, firstIssue(schema, value)));
       }
       map.set(key, value);
     }
@@ -150,10 +158,21 @@ export function parseDocument(text: string, path: string): Document {
   };
 }
 
-/** One user's record, from elsewhere; undefined when it is none. Its dates default to now. */
-export function parseUser(value: object, now: Date): User | undefined {
-  const user = v.safeParse(User, { created: now.toISOString(), disabled: null, ...value });
-  return user.success ? user.output : undefined;
+/** Why a text was no JSON, without what is quoted of it: that may be a secret, and this goes to the log. */
+export function jsonFlaw(error: unknown): string {
+  return messageOf(error).replace(/"[^"]*"?/g, "…");
+}
+
+/**
+ * One user's record, from elsewhere, or what is wrong with it. Its dates default to now; `disabled` may also be true or
+ * false.
+ */
+export function parseUser(value: object, now: Date): User | string {
+  const at = now.toISOString();
+  const user: Record<string, unknown> = { created: at, disabled: null, ...value };
+  if (user["disabled"] === true) user["disabled"] = { since: at };
+  if (user["disabled"] === false) user["disabled"] = null;
+  return v.is(User, user) ? user : issueText("", firstIssue(User, user));
 }
 
 /** The file's text, indented so that a person can read and mend it. */
@@ -172,13 +191,20 @@ export function formatDocument(document: Document): string {
 }
 
 function isObject(value: unknown): boolean {
-  return v.is(Entries, value) && !Array.isArray(value);
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+function isDigest(value: unknown): boolean {
+  return typeof value === "string" && /^[A-Za-z0-9+/]{43}=$/.test(value);
+}
+
+function firstIssue(schema: v.GenericSchema, value: unknown): v.BaseIssue<unknown> | undefined {
+  return v.safeParse(schema, value, { abortEarly: true }).issues?.[0];
 }
 
 function issueText(where: string, issue: v.BaseIssue<unknown> | undefined): string {
   const dotted = issue === undefined ? null : v.getDotPath(issue);
   const path = [where, dotted].filter((part) => part !== null && part !== "").join(".");
-  const isMissing = path !== "" && issue?.received === "undefined";
-  const expected = issue?.expected ?? "unknown";
-  return `${path === "" ? "the whole" : path} should be ${isMissing ? "there" : expected === "unknown" ? "an object" : expected}`;
+  if (path === "") return `the whole should be ${issue?.message}`;
+  return `${path} should be ${issue?.received === "undefined" ? "there" : issue?.message}`;
 }

@@ -1,38 +1,30 @@
-// Passwords: argon2id through Bun.password, behind a bounded fair queue.
+// Passwords: argon2id, behind a bounded fair queue.
+//
+// Through Bun.password, but for hashes of several lanes: it makes a thread of each lane, and ends the process where there
+// is none left (measured). node:crypto works through them one by one.
 //
 // Hashes run beside the event loop but on Bun's few pool threads: unlimited, they block every file read and DNS lookup
 // for seconds (measured). So few run at once, few wait, and addresses take turns: a flood of guesses from one costs
 // another a moment. An unknown user is checked against a decoy, so that time tells nothing: see decoy.ts.
 
-import { randomBytes } from "node:crypto";
+import { argon2, randomBytes, timingSafeEqual } from "node:crypto";
 import { availableParallelism } from "node:os";
+import { promisify } from "node:util";
 import { ParleyError } from "../errors.ts";
 import { FairQueue } from "./fair-queue.ts";
-import {
-  HASH_MEMORY_KIB,
-  HASH_TIME,
-  MAX_HASH_MEMORY_KIB,
-  MAX_HASH_TIME,
-  MAX_PASSWORD_BYTES,
-} from "../limits.ts";
+import { HASH_MEMORY_KIB, HASH_TIME, MAX_PASSWORD_BYTES } from "../limits.ts";
 import { plural } from "../plural.ts";
+import { readPhc, type HashCost, type PhcHash } from "./phc.ts";
 
 /** `busy`: too many hashes wait already; nothing was checked. `gone`: whoever asked has left. */
 export class HashQueueError extends ParleyError<"busy" | "gone"> {
   override name = "HashQueueError";
 }
 
-export interface HashCost {
-  /** argon2id memory, in KiB. */
-  memoryKib: number;
-  /** argon2id passes. */
-  time: number;
-}
+/** What a new hash is to cost; it has one lane. */
+export type NewHashCost = Omit<HashCost, "lanes">;
 
-/** With one lane, RFC 9106 §3.1. */
-const MIN_ARGON2_MEMORY_KIB = 8;
-
-export const DEFAULT_HASH_COST: HashCost = { memoryKib: HASH_MEMORY_KIB, time: HASH_TIME };
+export const DEFAULT_HASH_COST: NewHashCost = { memoryKib: HASH_MEMORY_KIB, time: HASH_TIME };
 
 /** Whose hash it is. */
 export interface Asker {
@@ -46,15 +38,15 @@ export interface Asker {
 
 export class PasswordHasher {
   readonly cost: HashCost;
-  /** Salt and hash of nobody: random, so that nothing matches them, at the price of real ones. */
-  readonly #nobody = `${randomBase64(32)}$${randomBase64(32)}`;
+  /** Salt and tag of nobody: random, so that nothing matches them, at the price of real ones. */
+  readonly #nobody = { salt: randomBase64(32), tag: randomBase64(32) };
   readonly #concurrency: number;
   readonly #familiar = new FairQueue();
   readonly #strangers = new FairQueue();
   #running = 0;
 
-  constructor(cost: HashCost = DEFAULT_HASH_COST) {
-    this.cost = cost;
+  constructor(cost: NewHashCost = DEFAULT_HASH_COST) {
+    this.cost = { ...cost, lanes: 1 };
     // One core is left to the event loop and to files.
     this.#concurrency = Math.min(4, Math.max(1, availableParallelism() - 1));
   }
@@ -83,29 +75,24 @@ export class PasswordHasher {
     asker: Asker,
     decoy: HashCost = this.cost,
   ): Promise<boolean> {
-    const { memoryKib, time } = decoy;
-    const nobodys = `$argon2id$v=19$m=${memoryKib},t=${time},p=1$${this.#nobody}`;
-    const usable = hash !== undefined && hashCost(hash) !== undefined;
+    const read = readPhc(hash ?? "");
+    const usable = typeof read !== "string";
     const normal = normalizePassword(password);
     // Bun answers an empty password at once (measured): give it something to chew.
     const possible = normal !== "" && Buffer.byteLength(normal) <= MAX_PASSWORD_BYTES;
     return this.#enqueue(asker, async () => {
-      const attempt = possible ? normal : "-";
-      try {
-        const matches = await Bun.password.verify(attempt, usable ? hash : nobodys);
-        return matches && usable && possible;
-      } catch {
-        // A hash in the file that only looks like one: it matches nothing, and that takes as long as ever.
-        await Bun.password.verify(attempt, nobodys);
-        return false;
-      }
+      const matches = await verifyPhc(
+        possible ? normal : "-",
+        usable ? read : { ...this.#nobody, cost: decoy },
+      );
+      return matches && usable && possible;
     });
   }
 
   /** Was `hash` made with another cost than is asked for now, less or more? */
   isOutdated(hash: string): boolean {
     const cost = hashCost(hash);
-    return cost !== undefined && (cost.memoryKib !== this.cost.memoryKib || cost.time !== this.cost.time);
+    return cost !== undefined && !Bun.deepEquals(cost, this.cost);
   }
 
   #enqueue<T>({ source, familiar = false, isThere = () => true }: Asker, work: () => Promise<T>): Promise<T> {
@@ -133,17 +120,27 @@ export class PasswordHasher {
   }
 }
 
-/**
- * The cost in an argon2id PHC string, or undefined when it is none that parley would verify: another algorithm, a cost
- * that no argon2id has, or one that would stall the server.
- */
+/** The cost of a hash, or undefined when it is none that parley would verify. */
 export function hashCost(hash: string): HashCost | undefined {
-  const match =
-    /^\$argon2id\$v=19\$m=(\d{1,9}),t=(\d{1,3}),p=1\$[A-Za-z0-9+/]{22,}\$[A-Za-z0-9+/]{22,}$/.exec(hash);
-  if (match === null) return undefined;
-  const cost = { memoryKib: Number(match[1]), time: Number(match[2]) };
-  if (cost.memoryKib < MIN_ARGON2_MEMORY_KIB || cost.time < 1) return undefined;
-  return cost.memoryKib <= MAX_HASH_MEMORY_KIB && cost.time <= MAX_HASH_TIME ? cost : undefined;
+  const read = readPhc(hash);
+  return typeof read === "string" ? undefined : read.cost;
+}
+
+/** Why parley would not verify a hash, as a clause about it that can be shown; undefined when it would. */
+export function hashFlaw(hash: string): string | undefined {
+  const read = readPhc(hash);
+  return typeof read === "string" ? read : undefined;
+}
+
+async function verifyPhc(password: string, { cost, salt, tag }: PhcHash): Promise<boolean> {
+  const { memoryKib: memory, time: passes, lanes: parallelism } = cost;
+  if (parallelism === 1) {
+    return Bun.password.verify(password, `$argon2id$v=19$m=${memory},t=${passes},p=1$${salt}$${tag}`);
+  }
+  const nonce = Buffer.from(salt, "base64");
+  const wanted = Buffer.from(tag, "base64");
+  const parameters = { message: password, nonce, parallelism, tagLength: wanted.length, memory, passes };
+  return timingSafeEqual(await promisify(argon2)("argon2id", parameters), wanted);
 }
 
 function randomBase64(bytes: number): string {

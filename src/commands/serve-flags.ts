@@ -3,7 +3,7 @@
 import { isIP } from "node:net";
 import { formatAddress, Network } from "../address.ts";
 import { AUTH_MODES, type AuthMode } from "../auth/authenticate.ts";
-import type { HashCost } from "../auth/password.ts";
+import type { NewHashCost } from "../auth/password.ts";
 import { usageError } from "../errors.ts";
 import {
   DEFAULT_PORT,
@@ -203,7 +203,7 @@ export function planServer(flags: ServeFlags, socket: ListeningSocket | undefine
     throw usageError("--allow-md5 needs --key-file");
   checkTls(flags);
   const hashMemory = flags.size("hash-memory", 8 * 1024 * 1024, MAX_HASH_MEMORY_KIB * 1024);
-  const hashCost: HashCost = {
+  const hashCost: NewHashCost = {
     memoryKib: hashMemory === undefined ? HASH_MEMORY_KIB : Math.floor(hashMemory / 1024),
     time: flags.count("hash-time", 1, MAX_HASH_TIME) ?? HASH_TIME,
   };

@@ -2,6 +2,8 @@
 
 import { defineCommand } from "citty";
 import { addUser } from "../auth/accounts.ts";
+import type { AuthMode } from "../auth/authenticate.ts";
+import { flawLines, Flaws } from "../auth/flaws.ts";
 import { NAME_RULE, normalizeName } from "../auth/name.ts";
 import { PasswordHasher, passwordFlaw } from "../auth/password.ts";
 import { Store } from "../auth/store.ts";
@@ -88,7 +90,8 @@ async function serve(flags: ServeFlags): Promise<void> {
       key,
       store,
       log,
-      tell: (...lines) => terminal.isWatched && terminal.say(...lines),
+      // What a check finds is its error.
+      tell: (...lines) => terminal.isWatched && !flags.has("check") && terminal.say(...lines),
     });
     vitals = server;
     using live = new LiveFile(
@@ -105,6 +108,7 @@ async function serve(flags: ServeFlags): Promise<void> {
       file.close();
       const [flaw] = flaws;
       if (flaw !== undefined) throw new ParleyError("failed", flaw);
+      if (store !== undefined) checkEntries(store, options.auth, terminal);
       return terminal.say("everything is in order");
     }
     const reload = handler && (() => reloadHandler(handler, log, terminal));
@@ -129,6 +133,14 @@ async function tryFiles(store: Store | undefined, flags: ServeFlags): Promise<vo
   await store?.tryToWrite();
   const portFile = flags.text("port-file");
   if (portFile !== undefined) await tryPortFile(portFile);
+}
+
+/** @throws {ParleyError} for the first entry of the user file that cannot be used; the others are said before. */
+function checkEntries(store: Store, auth: AuthMode, terminal: Terminal): void {
+  const [first, ...others] = new Flaws(auth).news(store.document);
+  if (first === undefined) return;
+  terminal.say(...flawLines(others));
+  throw new ParleyError("failed", first.message, { hint: first.hint });
 }
 
 /** Says what stands in the way of changes of the user file; the server goes on without them. */

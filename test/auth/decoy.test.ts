@@ -3,11 +3,13 @@
 import { describe, expect, test } from "bun:test";
 import { Decoys } from "../../src/auth/decoy.ts";
 import type { User } from "../../src/auth/document.ts";
+import type { HashCost } from "../../src/auth/phc.ts";
 
-const OWN = { memoryKib: 65536, time: 2 };
+const OWN = { memoryKib: 65536, time: 2, lanes: 1 };
 const HASH = `${"A".repeat(22)}$${"A".repeat(43)}`;
 const having = (password: string): User => ({ password, created: "2026-01-02T03:04:05Z", disabled: null });
-const costing = (memory: number, time: number) => having(`$argon2id$v=19$m=${memory},t=${time},p=1$${HASH}`);
+const costing = (memory: number, time: number, lanes = 1) =>
+  having(`$argon2id$v=19$m=${memory},t=${time},p=${lanes}$${HASH}`);
 const fileOf = (users: Iterable<[string, User]> = []) => ({ users: new Map(users), hashes: {} });
 const NAMES = Array.from({ length: 2000 }, (_, index) => `nobody-${index}`);
 
@@ -27,7 +29,8 @@ describe("an unknown user costs", () => {
       ["bob", costing(8192, 1)],
       ["eve", having("garbage")],
     ]);
-    for (const name of NAMES) expect(decoys.costFor(name, file)).toEqual({ memoryKib: 8192, time: 1 });
+    for (const name of NAMES)
+      expect(decoys.costFor(name, file)).toEqual({ memoryKib: 8192, time: 1, lanes: 1 });
   });
 
   test("what one of them costs, in their proportions, and the same each time", () => {
@@ -36,18 +39,19 @@ describe("an unknown user costs", () => {
       ["ann", costing(8192, 1)],
       ["bob", costing(8192, 3)],
       ["eve", costing(16384, 1)],
-      ["joe", costing(8192, 1)],
+      ["joe", costing(8192, 1, 4)],
     ]);
     const costs = NAMES.map((name) => decoys.costFor(name, file));
-    const share = (memoryKib: number, time: number) =>
-      costs.filter((cost) => cost.memoryKib === memoryKib && cost.time === time).length / NAMES.length;
+    const share = (wanted: HashCost) =>
+      costs.filter((cost) => Bun.deepEquals(cost, wanted)).length / NAMES.length;
     // Five standard deviations of 2000 draws are 0.056.
-    for (const [memoryKib, time, expected] of [
-      [8192, 1, 0.5],
-      [8192, 3, 0.25],
-      [16384, 1, 0.25],
+    for (const [memoryKib, time, lanes] of [
+      [8192, 1, 1],
+      [8192, 3, 1],
+      [16384, 1, 1],
+      [8192, 1, 4],
     ] as const) {
-      expect(Math.abs(share(memoryKib, time) - expected)).toBeLessThan(0.06);
+      expect(Math.abs(share({ memoryKib, time, lanes }) - 0.25)).toBeLessThan(0.06);
     }
     for (const again of [file, fileOf(file.users), fileOf([...file.users].reverse())]) {
       expect(NAMES.map((name) => decoys.costFor(name, again))).toEqual(costs);
@@ -58,7 +62,7 @@ describe("an unknown user costs", () => {
     const decoys = new Decoys(OWN);
     decoys.costFor("nobody", fileOf([["ann", costing(8192, 1)]]));
     const later = fileOf([["ann", costing(16384, 2)]]);
-    expect(decoys.costFor("nobody", later)).toEqual({ memoryKib: 16384, time: 2 });
+    expect(decoys.costFor("nobody", later)).toEqual({ memoryKib: 16384, time: 2, lanes: 1 });
   });
 
   test("what cannot be told from its name alone", () => {

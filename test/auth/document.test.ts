@@ -103,6 +103,24 @@ describe("corrupt, and said to be:", () => {
     );
   });
 
+  test("what a member should be is said", () => {
+    const said = (damage: object) => {
+      try {
+        return formatDocument(parseDocument(JSON.stringify({ ...FULL, ...damage }), PATH));
+      } catch (error) {
+        return (error as Error).message.replace(`${PATH} is damaged: `, "");
+      }
+    };
+    expect(said({ rev: 0.5 })).toBe("rev should be a whole number");
+    expect(said({ users: [] })).toBe("users should be an object");
+    expect(said({ users: { ann: 3 } })).toBe("users.ann should be an object");
+    const created = "users.ann.created should be a time such as 2026-01-02T03:04:05Z";
+    expect(said({ users: { ann: { ...USER, created: "yesterday" } } })).toBe(created);
+    expect(said({ tokens: { abcdEF01: { ...TOKEN, via: "mail" } } })).toBe(
+      "tokens.abcdEF01.via should be tls or plain",
+    );
+  });
+
   const DAMAGES: [damage: object | null | string, named: string][] = [
     [null, "the whole"],
     ["users", "the whole"],
@@ -121,6 +139,8 @@ describe("corrupt, and said to be:", () => {
     [{ ...FULL, users: { ann: { ...USER, disabled: false } } }, "users.ann.disabled"],
     [{ ...FULL, users: { ann: { ...USER, disabled: {} } } }, "users.ann.disabled.since"],
     [{ ...FULL, tokens: { abcdEF01: { ...TOKEN, key: "short" } } }, "tokens.abcdEF01.key"],
+    [{ ...FULL, tokens: { abcdEF01: { ...TOKEN, key: "A".repeat(44) } } }, "tokens.abcdEF01.key"],
+    [{ ...FULL, tokens: { abcdEF01: { ...TOKEN, key: `${"A".repeat(42)}==` } } }, "tokens.abcdEF01.key"],
     [{ ...FULL, tokens: { abcdEF01: { ...TOKEN, expires: 1 } } }, "tokens.abcdEF01.expires"],
     [{ ...FULL, hosts: { "127.0.0.1": { ...HOST, name: 1 } } }, "hosts.127.0.0.1.name"],
   ];
@@ -187,10 +207,26 @@ describe("a user from elsewhere", () => {
     expect(parseUser(other, now)).toEqual(other);
   });
 
-  test.each([[{}], [{ password: 1 }], [{ ...USER, created: "then" }], [{ ...USER, disabled: true }]])(
-    "is none: %j",
-    (value) => {
-      expect(parseUser(value, now)).toBeUndefined();
-    },
-  );
+  test("may be disabled by a mere true, since now, and enabled by a mere false", () => {
+    expect(parseUser({ ...USER, disabled: true }, now)).toEqual({ ...USER, disabled: { since: AT } });
+    expect(parseUser({ ...USER, disabled: false }, now)).toEqual(USER);
+  });
+
+  test.each(["constructor", "prototype"])("keeps an unknown member called %s", (name) => {
+    expect(parseUser({ ...USER, [name]: 1 }, now)).toHaveProperty(name, 1);
+  });
+
+  const TIME = "a time such as 2026-01-02T03:04:05Z";
+  test.each([
+    [{}, "password should be there"],
+    [{ password: 1 }, "password should be a string"],
+    [{ ...USER, created: "then" }, `created should be ${TIME}`],
+    [{ ...USER, created: 1767323045 }, `created should be ${TIME}`],
+    [{ ...USER, last_login: null }, `last_login should be ${TIME}`],
+    [{ ...USER, disabled: "yes" }, "disabled should be null or an object"],
+    [{ ...USER, disabled: { since: "then" } }, `disabled.since should be ${TIME}`],
+    [{ ...USER, disabled: { since: AT, reason: 1 } }, "disabled.reason should be a string"],
+  ])("is none, and the member is named: %j", (value, flaw) => {
+    expect(parseUser(value, now)).toBe(flaw);
+  });
 });

@@ -1,16 +1,19 @@
 // Passwords: which hashes are acceptable, which passwords are, and that neither a flood nor a strange hash stops the
 // hasher. Whose turn it is shows in the order in which jobs are asked whether they are still wanted.
 
-import { describe, expect, test } from "bun:test";
-import { HashQueueError, PasswordHasher, hashCost, passwordFlaw } from "../../src/auth/password.ts";
+import { describe, expect, spyOn, test } from "bun:test";
+import fc from "fast-check";
+import { HashQueueError, PasswordHasher, hashCost, hashFlaw, passwordFlaw } from "../../src/auth/password.ts";
 import {
   HASH_MEMORY_KIB,
   HASH_TIME,
+  MAX_HASH_LANES,
   MAX_HASH_MEMORY_KIB,
   MAX_HASH_QUEUE,
   MAX_HASH_QUEUE_PER_ADDRESS,
   MAX_HASH_TIME,
 } from "../../src/limits.ts";
+import { BCRYPT, BCRYPT_FLAW, FOREIGN } from "../support/hashes.ts";
 
 const CHEAP = { memoryKib: 8, time: 1 };
 const A = { source: "a" };
@@ -20,47 +23,103 @@ const phc = (parameters: string, salt = SALT, hash = "A".repeat(43)): string =>
 
 describe("the cost of a hash", () => {
   test("is what it was made with", async () => {
-    expect(hashCost(await new PasswordHasher(CHEAP).hash("correct horse"))).toEqual(CHEAP);
+    expect(hashCost(await new PasswordHasher(CHEAP).hash("correct horse"))).toEqual({ ...CHEAP, lanes: 1 });
+    expect(hashCost(FOREIGN["three lanes that share memory unevenly"])).toEqual({
+      memoryKib: 100,
+      time: 1,
+      lanes: 3,
+    });
     expect(hashCost(phc(`m=${HASH_MEMORY_KIB},t=${HASH_TIME},p=1`))).toEqual({
       memoryKib: HASH_MEMORY_KIB,
       time: HASH_TIME,
+      lanes: 1,
     });
   });
 
   test("may be the highest allowed, and nothing above", () => {
-    const highest = { memoryKib: MAX_HASH_MEMORY_KIB, time: MAX_HASH_TIME };
-    expect(hashCost(phc(`m=${highest.memoryKib},t=${highest.time},p=1`))).toEqual(highest);
-    expect(hashCost(phc(`m=${highest.memoryKib + 1},t=1,p=1`))).toBeUndefined();
-    expect(hashCost(phc(`m=8,t=${highest.time + 1},p=1`))).toBeUndefined();
+    const highest = { memoryKib: MAX_HASH_MEMORY_KIB, time: MAX_HASH_TIME, lanes: MAX_HASH_LANES };
+    const { memoryKib, time, lanes } = highest;
+    expect(hashCost(phc(`m=${memoryKib},t=${time},p=${lanes}`))).toEqual(highest);
+    expect(hashFlaw(phc(`m=${memoryKib + 1},t=1,p=1`))).toBe("it asks for more than 262144 KiB of memory");
+    expect(hashFlaw(phc(`m=8,t=${time + 1},p=1`))).toBe("it asks for more than 10 passes");
+    expect(hashFlaw(phc(`m=${memoryKib},t=1,p=${lanes + 1}`))).toBe("it asks for more than 16 lanes");
+    for (const hash of [`m=${memoryKib + 1},t=1,p=1`, `m=8,t=${time + 1},p=1`, `m=999,t=1,p=${lanes + 1}`]) {
+      expect(hashCost(phc(hash))).toBeUndefined();
+    }
   });
 
+  const FORM = "it is not of the form $argon2id$v=19$m=…,t=…,p=…$salt$tag";
+  const ARGON2ID = phc("m=8,t=1,p=1");
   test.each([
-    ["nothing", ""],
-    ["garbage", "garbage"],
-    ["bcrypt", "$2b$10$NVRDdQy6JTmWbXnFOYVLkOxq0C3iQU4k6HRrJt2wJ1bPtEsp7pDaO"],
-    ["argon2i", phc("m=8,t=1,p=1").replace("argon2id", "argon2i")],
-    ["another version", phc("m=8,t=1,p=1").replace("v=19", "v=16")],
-    ["no version", phc("m=8,t=1,p=1").replace("$v=19", "")],
-    ["several lanes", phc("m=8,t=1,p=4")],
-    ["2 GiB", phc("m=2097152,t=1,p=1")],
-    ["more digits than a number has", phc(`m=${"9".repeat(400)},t=1,p=1`)],
-    ["too little memory for a lane", phc("m=7,t=1,p=1")],
-    ["no passes", phc("m=8,t=0,p=1")],
-    ["a negative cost", phc("m=-8,t=1,p=1")],
-    ["parameters in another order", phc("t=1,m=8,p=1")],
-    ["a short salt", phc("m=8,t=1,p=1", "AAAA")],
-    ["a short hash", phc("m=8,t=1,p=1", SALT, "AAAA")],
-    ["something before it", ` ${phc("m=8,t=1,p=1")}`],
-    ["a line end", `${phc("m=8,t=1,p=1")}\n`],
-    ["the password itself", "correct horse"],
-  ])("is undefined for %s", (_, hash) => {
-    expect(hashCost(hash)).toBeUndefined();
+    ["nothing", "", "it is empty"],
+    ["garbage", "garbage", "it is no argon2id hash"],
+    ["the password itself", "correct horse", "it is no argon2id hash"],
+    ["a password between dollars", "$correct$horse", "it is no argon2id hash"],
+    ["bcrypt", BCRYPT, BCRYPT_FLAW],
+    ["SHA-512-crypt", "$6$salt$hash", "it is SHA-512-crypt ($6$), and parley verifies only argon2id"],
+    [
+      "argon2i",
+      ARGON2ID.replace("2id", "2i"),
+      "it is argon2i ($argon2i$), and parley verifies only argon2id",
+    ],
+    [
+      "argon2d",
+      ARGON2ID.replace("2id", "2d"),
+      "it is argon2d ($argon2d$), and parley verifies only argon2id",
+    ],
+    [
+      "another version",
+      ARGON2ID.replace("v=19", "v=16"),
+      "it is of argon2 version 16, and parley verifies only version 19",
+    ],
+    [
+      "no version, which is the first one",
+      ARGON2ID.replace("$v=19", ""),
+      "it is of argon2 version 16, and parley verifies only version 19",
+    ],
+    ["2 GiB", phc("m=2097152,t=1,p=1"), "it asks for more than 262144 KiB of memory"],
+    [
+      "more digits than a number has",
+      phc(`m=${"9".repeat(400)},t=1,p=1`),
+      "it asks for more than 262144 KiB of memory",
+    ],
+    ["too little memory", phc("m=7,t=1,p=1"), "it asks for 7 KiB of memory, its lanes need 8"],
+    [
+      "too little memory for its lanes",
+      phc("m=31,t=1,p=4"),
+      "it asks for 31 KiB of memory, its lanes need 32",
+    ],
+    ["no passes", phc("m=8,t=0,p=1"), "it asks for no pass at all"],
+    ["no lanes", phc("m=8,t=1,p=0"), "it asks for no lane at all"],
+    ["a negative cost", phc("m=-8,t=1,p=1"), FORM],
+    ["a leading zero", phc("m=08,t=1,p=1"), FORM],
+    ["parameters in another order", phc("t=1,m=8,p=1"), FORM],
+    ["another parameter", phc("m=8,t=1,p=1,keyid=AAAA"), FORM],
+    ["no tag", ARGON2ID.slice(0, ARGON2ID.lastIndexOf("$")), FORM],
+    ["a short salt", phc("m=8,t=1,p=1", "AAAA"), "its salt has 3 bytes, it needs 8"],
+    ["a tag that was cut off", phc("m=8,t=1,p=1", SALT, "AAAA"), "its tag has 3 bytes, it needs 16"],
+    ["padding", `${ARGON2ID}=`, "its tag is no base64 without padding"],
+    [
+      "another base64",
+      phc("m=8,t=1,p=1", SALT, `_${"A".repeat(42)}`),
+      "its tag is no base64 without padding",
+    ],
+    ["a salt of no whole bytes", phc("m=8,t=1,p=1", "A".repeat(25)), "its salt is no base64 without padding"],
+    [
+      "bits that stand for nothing",
+      phc("m=8,t=1,p=1", `${"A".repeat(21)}B`),
+      "its salt is no base64 without padding",
+    ],
+    ["something before it", ` ${ARGON2ID}`, "it is no argon2id hash"],
+    ["a line end", `${ARGON2ID}\n`, "its tag is no base64 without padding"],
+  ])("is undefined for %s, and why is said", (_, hash, flaw) => {
+    expect([hashCost(hash), hashFlaw(hash)]).toEqual([undefined, flaw]);
   });
 
-  test("is outdated when it is not what is asked for now, in memory or in time, less or more", () => {
+  test("is outdated when it is not what is asked for now, in memory, time or lanes, less or more", () => {
     const hasher = new PasswordHasher({ memoryKib: 64, time: 2 });
-    for (const cost of ["m=63,t=2", "m=64,t=1", "m=65,t=2", "m=64,t=3", "m=63,t=9"]) {
-      expect(hasher.isOutdated(phc(`${cost},p=1`))).toBe(true);
+    for (const cost of ["m=63,t=2,p=1", "m=64,t=1,p=1", "m=65,t=2,p=1", "m=64,t=3,p=1", "m=64,t=2,p=4"]) {
+      expect(hasher.isOutdated(phc(cost))).toBe(true);
     }
     expect(hasher.isOutdated(phc("m=64,t=2,p=1"))).toBe(false);
     expect(hasher.isOutdated("garbage")).toBe(false);
@@ -127,11 +186,50 @@ describe("verifying", () => {
     expect(await hasher.hash("correct horse")).not.toBe(await hasher.hash("correct horse"));
   });
 
-  test.each([
-    ["a salt of no whole bytes", phc("m=8,t=1,p=1", "A".repeat(25))],
-    ["a hash of no whole bytes", phc("m=8,t=1,p=1", SALT, "A".repeat(41))],
-  ])("nothing matches a hash with %s", async (_, hash) => {
-    expect(await hasher.verify("correct horse", hash, A)).toBe(false);
+  test.each(Object.entries(FOREIGN))("takes a hash of another program, with %s", async (_, hash) => {
+    expect(hashFlaw(hash)).toBeUndefined();
+    expect(await hasher.verify("correct horse", hash, A)).toBe(true);
+    expect(await hasher.verify("correct horsf", hash, A)).toBe(false);
+    expect(await hasher.verify("", hash, A)).toBe(false);
+  });
+
+  test("each hash without a flaw can be verified, with whatever lengths and costs", async () => {
+    const base64 = (least: number) =>
+      fc
+        .uint8Array({ minLength: least, maxLength: 80 })
+        .map((bytes) => Buffer.from(bytes).toString("base64").replaceAll("=", ""));
+    const hashes = fc
+      .record({
+        lanes: fc.integer({ min: 1, max: MAX_HASH_LANES }),
+        more: fc.nat(20),
+        time: fc.constantFrom(1, 2),
+      })
+      .chain(({ lanes, more, time }) =>
+        fc
+          .tuple(base64(8), base64(16))
+          .map(([salt, tag]) => phc(`m=${8 * lanes + more},t=${time},p=${lanes}`, salt, tag)),
+      );
+    const edit = fc.tuple(fc.nat(60), fc.constantFrom("", "=", "0", "1", "$", "A", ",", "\0"));
+    await fc.assert(
+      fc.asyncProperty(hashes, fc.option(edit), async (hash, edited) => {
+        const [at = 0, by = ""] = edited ?? [];
+        const text = edited === null ? hash : hash.slice(0, at) + by + hash.slice(at + 1);
+        if (edited === null) expect(hashFlaw(text)).toBeUndefined();
+        const { memoryKib = 0 } = hashCost(text) ?? {};
+        if (memoryKib < 10_000) expect(await hasher.verify("correct horse", text, A)).toBe(false);
+      }),
+      { numRuns: 500 },
+    );
+  });
+
+  test("one of several lanes is as much work where there is no such user", async () => {
+    using verify = spyOn(Bun.password, "verify");
+    const cost = { memoryKib: 64, time: 1, lanes: 4 };
+    expect(await hasher.verify("correct horse", FOREIGN["four lanes"], A)).toBe(true);
+    expect(await hasher.verify("correct horse", undefined, A, cost)).toBe(false);
+    expect(verify).not.toHaveBeenCalled();
+    expect(await hasher.verify("correct horse", BCRYPT, A, { ...cost, lanes: 1 })).toBe(false);
+    expect(verify).toHaveBeenCalledTimes(1);
   });
 });
 

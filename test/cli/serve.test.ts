@@ -1,10 +1,13 @@
 // parley serve as a process: its ready line, the port that it takes, and what it refuses to do.
 
-import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { until } from "../support/attack.ts";
 import { run, serve, start } from "../support/executable.ts";
 import { tempFolder } from "../support/folder.ts";
+import { BCRYPT, BCRYPT_FLAW, FOREIGN } from "../support/hashes.ts";
+import { Screen } from "../support/screen.ts";
 
 setDefaultTimeout(90_000);
 
@@ -16,6 +19,20 @@ function occupy(hostname: string): (Disposable & { port: number }) | undefined {
   } catch {
     return undefined;
   }
+}
+
+/** A user file as an editor would write it. */
+function writeUsers(data: string, hashes: Record<string, string>, addresses: string[] = []): void {
+  const at = "2026-01-02T03:04:05Z";
+  const users = Object.entries(hashes).map(([name, password]) => [
+    name,
+    { password, created: at, disabled: null },
+  ]);
+  const hosts = addresses.map((address) => [address, { name: "Ann", first: at, last: at }]);
+  const file = { version: 1, rev: 1, users: Object.fromEntries(users), hosts: Object.fromEntries(hosts) };
+  const path = join(data, "users.json");
+  writeFileSync(`${path}.new`, JSON.stringify(file), { mode: 0o600 });
+  renameSync(`${path}.new`, path);
 }
 
 describe("when it is ready", () => {
@@ -213,9 +230,96 @@ describe("--check", () => {
     expect(stderr).toContain("users.json");
   });
 
+  test("says whose hash cannot be used", async () => {
+    using folder = tempFolder();
+    const check = () => run(["serve", "--check", "--port", "0"], { data: folder.path });
+    writeUsers(folder.path, { ann: FOREIGN["four lanes"], bob: BCRYPT, eve: "plain text" });
+    const { exitCode, stderr } = await check();
+    expect([exitCode, stderr]).toEqual([
+      1,
+      `the hash of user eve cannot be used: it is no argon2id hash
+parley: error: the hash of user bob cannot be used: ${BCRYPT_FLAW}
+parley: hint: to give bob a new password: parley users passwd bob
+`,
+    ]);
+    writeUsers(folder.path, { ann: FOREIGN["four lanes"] });
+    expect(await check()).toMatchObject({ exitCode: 0, stderr: "everything is in order\n" });
+  });
+
+  test("says which known address nobody comes from, where addresses count", async () => {
+    using folder = tempFolder();
+    writeUsers(folder.path, { bob: BCRYPT }, ["127.0.0.1", "2001:DB8::1"]);
+    const { exitCode, stderr } = await run(["serve", "--check", "--port", "0", "--auth", "ip"], {
+      data: folder.path,
+    });
+    expect(exitCode).toBe(1);
+    expect(stderr).toBe(`parley: error: no client is known by 2001:DB8::1: it has to be written 2001:db8::1
+parley: hint: to forget it: parley users hosts forget 2001:DB8::1
+`);
+    const forget = ["users", "hosts", "forget", "2001:DB8::1"];
+    expect((await run(forget, { data: folder.path })).exitCode).toBe(0);
+  });
+
   test("says that the port is busy", async () => {
     using busy = occupy("127.0.0.1");
     const { exitCode } = await run(["serve", "--check", "--strict-port", "--port", String(busy?.port)]);
     expect(exitCode).toBe(1);
+  });
+});
+
+describe("a hash that cannot be used", () => {
+  const flawed = (log: string) =>
+    log
+      .split("\n")
+      .filter((line) => line.includes("users-flawed"))
+      .map((line) => line.slice(line.indexOf(" ") + 1));
+  const lineOf = (user: string, flaw: string) =>
+    `warn  users-flawed user=${user} reason="the hash of user ${user} cannot be used: ${flaw}"`;
+
+  test("is in the log at start, once after each change, and with each login that it refuses", async () => {
+    using folder = tempFolder();
+    const data = folder.path;
+    const log = () => readFileSync(join(data, "parley.log"), "utf8");
+    writeUsers(data, { ann: FOREIGN["four lanes"], bob: BCRYPT });
+    await using server = await serve([], { data });
+    const expected = [lineOf("bob", BCRYPT_FLAW)];
+    await until("at start", expected, () => flawed(log()));
+
+    const env = { PARLEY_PASSWORD: "correct horse" };
+    const login = (user: string) => run(["connect", `${user}@${server.address}`, "--send", "x"], { env });
+    const [ann, bob, nobody] = [await login("ann"), await login("bob"), await login("nobody")];
+    expect(ann).toMatchObject({ exitCode: 0, stdout: "x\n" });
+    expect(bob).toMatchObject({ exitCode: 3, stderr: nobody.stderr });
+    expect(log()).toMatch(/login-refused .*reason="the hash of user bob cannot be used: it is bcrypt/);
+
+    // Before another one writes the file, the server has written all that it had to.
+    const users = () => readFileSync(join(data, "users.json"), "utf8");
+    await until("ann's hash is made anew", false, () => users().includes(FOREIGN["four lanes"]));
+    writeUsers(data, { ann: FOREIGN["four lanes"], bob: BCRYPT, eve: "a plain password" });
+    expected.push(lineOf("eve", "it is no argon2id hash"));
+    await until("after a change", expected, () => flawed(log()));
+    const made = await run(["users", "passwd", "bob", "--generate", "--json"], { data });
+    expect(made.exitCode).toBe(0);
+    const { password } = JSON.parse(made.stdout) as { password: string };
+    const changes = () => log().split("users-changed").length;
+    await until("changes", 3, changes);
+    const again = await run(["connect", `bob@${server.address}`, "--send", "x"], {
+      env: { PARLEY_PASSWORD: password },
+    });
+    expect(again).toMatchObject({ exitCode: 0, stdout: "x\n" });
+    await server.stop();
+    expect(flawed(log())).toEqual(expected);
+    for (const secret of ["$2b$10$", "a plain password", "$argon2id$"]) expect(log()).not.toContain(secret);
+  });
+
+  test("is shown to who watches the server start", async () => {
+    using folder = tempFolder();
+    writeUsers(folder.path, { bob: BCRYPT });
+    await using screen = new Screen(["serve", "--port", "0"], { data: folder.path, cols: 200 });
+    await screen.see(`the hash of user bob cannot be used: ${BCRYPT_FLAW}`);
+    await screen.see("parley users passwd bob");
+    await screen.see("listening on");
+    screen.type("\u0003");
+    expect(await screen.exited).toBe(0);
   });
 });

@@ -3,7 +3,9 @@
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { until } from "../support/attack.ts";
 import { addUser, PASSWORD, run, serve, type Options, type Result } from "../support/executable.ts";
+import { BCRYPT, BCRYPT_FLAW, FOREIGN } from "../support/hashes.ts";
 import { tempFolder, type TempFolder } from "../support/folder.ts";
 
 setDefaultTimeout(90_000);
@@ -24,6 +26,13 @@ const objects = ({ stdout }: Result) =>
     .split("\n")
     .filter((line) => line !== "")
     .map((line) => JSON.parse(line) as Record<string, unknown>);
+
+/** Gives a user a hash as an editor would. */
+function writeHash(name: string, password: string): void {
+  const file = JSON.parse(store()) as { users: Record<string, object> };
+  file.users[name] = { password, created: "2026-01-02T03:04:05Z", disabled: null };
+  writeFileSync(join(data, "users.json"), JSON.stringify(file));
+}
 
 async function expectFailure(
   argv: string[],
@@ -181,6 +190,23 @@ describe("list", () => {
     ]);
     expect(stdout + JSON.stringify(rows)).not.toContain("argon2");
   });
+
+  test("says whose hash cannot be used, and why, until there is a new password", async () => {
+    await addUser(data);
+    writeHash("bob", BCRYPT);
+    expect(objects(await users(["list", "--json"]))).toMatchObject([
+      { user: "ann", hash_flaw: null },
+      { user: "bob", hash_flaw: BCRYPT_FLAW },
+    ]);
+    const { stdout } = await users(["list"]);
+    expect(stdout).toContain(` ${BCRYPT_FLAW} `);
+    expect(stdout).not.toContain(BCRYPT);
+    expect((await users(["passwd", "bob", "--generate"])).exitCode).toBe(0);
+    expect(objects(await users(["list", "--json"]))).toMatchObject([
+      { hash_flaw: null },
+      { hash_flaw: null },
+    ]);
+  });
 });
 
 describe("export and import", () => {
@@ -221,6 +247,57 @@ describe("export and import", () => {
       expect(store()).toBe(before);
     }
     await expectFailure(["import", join(folder.path, "none")], 2, "none");
+  });
+
+  test("a hash of several lanes from elsewhere lets its user in, and is made anew with one", async () => {
+    const { "four lanes": hash } = FOREIGN;
+    const stdin = `${JSON.stringify({ name: "ann", password: hash, disabled: false })}\n`;
+    expect(await users(["import", "-"], { stdin })).toMatchObject({ exitCode: 0, stderr: "" });
+    expect(store()).toContain(hash);
+    await using server = await serve([], { data });
+    const login = async (password: string) =>
+      (await run(["connect", `ann@${server.address}`, "--send", "x"], { env: { PARLEY_PASSWORD: password } }))
+        .exitCode;
+    expect([await login("another horse"), await login(PASSWORD)]).toEqual([3, 0]);
+    await until("lanes", "1", () => /,p=(\d+)/.exec(store())?.[1]);
+    expect(await login(PASSWORD)).toBe(0);
+    await server.stop();
+  });
+
+  test("import takes a mere true or false for whether a user is disabled", async () => {
+    const lines = [true, false].map((disabled) =>
+      JSON.stringify({ name: `${disabled}`, password: FOREIGN["one lane"], disabled }),
+    );
+    const before = Date.now();
+    expect((await users(["import", "-"], { stdin: lines.join("\n") })).exitCode).toBe(0);
+    const file = JSON.parse(store()) as { users: Record<string, { disabled: { since: string } | null }> };
+    expect(file.users["false"]?.disabled).toBeNull();
+    expect(Date.parse(file.users["true"]?.disabled?.since ?? "")).toBeGreaterThanOrEqual(before);
+  });
+
+  const GOOD = { name: "bob", password: FOREIGN["one lane"] };
+  test.each([
+    [{ ...GOOD, password: BCRYPT }, `the hash of user bob cannot be used: ${BCRYPT_FLAW}`],
+    [{ ...GOOD, password: "" }, "the hash of user bob cannot be used: it is empty"],
+    [{ ...GOOD, password: undefined }, "user bob: password should be there"],
+    [{ ...GOOD, created: "yesterday" }, "user bob: created should be a time such as 2026-01-02T03:04:05Z"],
+    [{ ...GOOD, disabled: "on holiday" }, "user bob: disabled should be null or an object"],
+    [{ ...GOOD, name: "a b" }, '"a b" is no user name'],
+    [{ password: GOOD.password }, "it has no user name"],
+  ])("import says what is wrong, and in which line: %j", async (record, words) => {
+    const stdin = `${JSON.stringify({ ...GOOD, name: "ann" })}\n\n${JSON.stringify(record)}\n`;
+    const { exitCode, stdout, stderr } = await users(["import", "-"], { stdin });
+    expect([exitCode, stdout]).toEqual([1, ""]);
+    expect(stderr.split("\n")[0]).toBe(`parley: error: line 3: ${words}: nothing was imported`);
+    expect((await users(["list"])).stdout).toBe("");
+  });
+
+  test("import repeats no password and no hash that it cannot read", async () => {
+    for (const line of ['{"name":"ann","password":"hunter2"}', '{"name":"ann","password":hunter2}']) {
+      const { stderr } = await users(["import", "-"], { stdin: line });
+      expect(stderr).toContain("nothing was imported");
+      expect(stderr).not.toContain("hunter2");
+    }
   });
 
   test("import refuses the same name twice in one file", async () => {

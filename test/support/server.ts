@@ -1,7 +1,7 @@
 // A real server on a free port, and its end: a test that leaves a socket open fails.
 
 import { addUser } from "../../src/auth/accounts.ts";
-import { PasswordHasher, type HashCost } from "../../src/auth/password.ts";
+import { PasswordHasher, type NewHashCost } from "../../src/auth/password.ts";
 import { Store } from "../../src/auth/store.ts";
 import type { LogEvent, LogFields, Logger } from "../../src/log.ts";
 import { Server } from "../../src/server.ts";
@@ -12,7 +12,7 @@ import { tempFolder } from "./folder.ts";
 import { Peer } from "./peer.ts";
 
 /** The least argon2id that Bun makes: the one seam for speed. */
-export const CHEAP: HashCost = { memoryKib: 1024, time: 1 };
+export const CHEAP: NewHashCost = { memoryKib: 1024, time: 1 };
 export const PASSWORD = "correct horse";
 
 export interface LoggedEvent {

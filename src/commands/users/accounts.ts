@@ -10,7 +10,7 @@ import {
   setPassword,
   userExists,
 } from "../../auth/accounts.ts";
-import { PasswordHasher } from "../../auth/password.ts";
+import { hashFlaw, PasswordHasher } from "../../auth/password.ts";
 import { usageError } from "../../errors.ts";
 import type { FlagsDef } from "../parse.ts";
 import { Desk, expectUser, NAME, usersFlags } from "./desk.ts";
@@ -141,11 +141,12 @@ export const list = defineCommand({
     for (const token of tokens.values()) {
       if (isAlive(token, now)) sessions.set(token.user, (sessions.get(token.user) ?? 0) + 1);
     }
-    const rows = [...users].map(([user, { created, last_login, disabled }]) => ({
+    const rows = [...users].map(([user, { password, created, last_login, disabled }]) => ({
       user,
       created,
       last_login: last_login ?? null,
       sessions: sessions.get(user) ?? 0,
+      hash_flaw: hashFlaw(password) ?? null,
       disabled: disabled === null ? null : (disabled.reason ?? disabled.since),
     }));
     await desk.table(rows, "there are no users: parley users add NAME");

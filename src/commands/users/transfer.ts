@@ -2,10 +2,10 @@
 
 import { defineCommand } from "citty";
 import { AccountError, putUser } from "../../auth/accounts.ts";
-import { parseUser, type User } from "../../auth/document.ts";
-import { normalizeName } from "../../auth/name.ts";
-import { hashCost } from "../../auth/password.ts";
-import { messageOf, ParleyError } from "../../errors.ts";
+import { jsonFlaw, parseUser, type User } from "../../auth/document.ts";
+import { userFlaw } from "../../auth/flaws.ts";
+import { NAME_RULE, normalizeName } from "../../auth/name.ts";
+import { ParleyError } from "../../errors.ts";
 import { escapeJson } from "../../escape.ts";
 import { decodeGiven, readGivenFile } from "../../files/given-text.ts";
 import { plural } from "../../plural.ts";
@@ -55,19 +55,24 @@ export const importUsers = defineCommand({
 });
 
 function parseImport(line: string, number: number): { name: string; user: User } {
-  const wrong = (what: string) => new ParleyError("failed", `line ${number}: ${what}: nothing was imported`);
+  const wrong = (what: string, hint?: string) =>
+    new ParleyError("failed", `line ${number}: ${what}: nothing was imported`, { hint });
   let json: unknown;
   try {
     json = JSON.parse(line);
   } catch (error) {
-    throw wrong(messageOf(error));
+    throw wrong(jsonFlaw(error));
   }
-  const { name: given, ...rest } =
-    typeof json === "object" && json !== null ? { name: "", ...json } : { name: "" };
+  if (typeof json !== "object" || json === null || !("name" in json)) throw wrong("it has no user name");
+  const { name: given, ...rest } = json;
   const name = typeof given === "string" ? normalizeName(given) : undefined;
-  if (name === undefined) throw wrong("it has no user name");
+  if (name === undefined) throw wrong(`${JSON.stringify(given)} is no user name`, NAME_RULE);
   const user = parseUser(rest, new Date());
-  if (user === undefined || hashCost(user.password) === undefined)
-    throw wrong(`user ${name} has no argon2id hash`);
-  return { name, user };
+  if (typeof user === "string") throw wrong(`user ${name}: ${user}`);
+  const flaw = userFlaw(name, user);
+  if (flaw === undefined) return { name, user };
+  throw wrong(
+    flaw.message,
+    `leave ${name} out, and add ${name} with a new password: parley users add ${name}`,
+  );
 }

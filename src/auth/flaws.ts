@@ -1,0 +1,76 @@
+// What users.json says that can never come true, though nothing is damaged: the server runs on, and says it once.
+
+import { peerNotation } from "../address.ts";
+import { MAX_FLAWS_SHOWN } from "../limits.ts";
+import type { AuthMode } from "./authenticate.ts";
+import type { Document, User } from "./document.ts";
+import { hashFlaw } from "./password.ts";
+
+export interface Flaw {
+  /** Whose entry it is … */
+  user?: string;
+  /** … or which address's. */
+  address?: string;
+  /** A sentence for the operator, without the hash. */
+  message: string;
+  hint: string;
+}
+
+/** What is wrong with the hash of a user; undefined when a password can match it. */
+export function userFlaw(name: string, { password }: Pick<User, "password">): Flaw | undefined {
+  const flaw = hashFlaw(password);
+  if (flaw === undefined) return undefined;
+  return {
+    user: name,
+    message: `the hash of user ${name} cannot be used: ${flaw}`,
+    hint: `to give ${name} a new password: parley users passwd ${name}`,
+  };
+}
+
+/** What is wrong with a known address; undefined when a client can come from there. */
+function addressFlaw(address: string): Flaw | undefined {
+  const written = peerNotation(address);
+  if (written === address) return undefined;
+  const why = written === undefined ? "that is no address" : `it has to be written ${written}`;
+  return {
+    address,
+    message: `no client is known by ${address}: ${why}`,
+    hint: `to forget it: parley users hosts forget ${address}`,
+  };
+}
+
+export class Flaws {
+  readonly #mode: AuthMode;
+  /** Entries that were told: users with their hashes, or addresses. */
+  #told = new Set<string>();
+
+  constructor(mode: AuthMode) {
+    this.#mode = mode;
+  }
+
+  /** The flaws that have come up since this was asked last: in what logins need. */
+  news(document: Readonly<Document>): Flaw[] {
+    const flaws = this.#find(document);
+    const news = [...flaws].filter(([entry]) => !this.#told.has(entry)).map(([, flaw]) => flaw);
+    this.#told = new Set(flaws.keys());
+    return news;
+  }
+
+  #find({ users, hosts }: Readonly<Document>): Map<string, Flaw> {
+    const flaws = new Map<string, Flaw>();
+    const note = (entry: string, flaw: Flaw | undefined) => flaw && flaws.set(entry, flaw);
+    if (this.#mode === "password") {
+      for (const [name, user] of users) note(`${name} ${user.password}`, userFlaw(name, user));
+    } else if (this.#mode === "ip") {
+      for (const address of hosts.keys()) note(address, addressFlaw(address));
+    }
+    return flaws;
+  }
+}
+
+/** Flaws for a terminal, a line each: of many, the first ones. */
+export function flawLines(flaws: readonly Flaw[]): string[] {
+  const shown = flaws.slice(0, MAX_FLAWS_SHOWN).map(({ message }) => message);
+  const others = flaws.length - shown.length;
+  return others > 0 ? [...shown, `and ${others} more`] : shown;
+}
