@@ -1,6 +1,7 @@
 // Passwords: which hashes are acceptable, which passwords are, and that neither a flood nor a strange hash stops the
 // hasher. Whose turn it is shows in the order in which jobs are asked whether they are still wanted.
 
+import { readdirSync } from "node:fs";
 import { describe, expect, spyOn, test } from "bun:test";
 import fc from "fast-check";
 import { HashQueueError, PasswordHasher, hashCost, hashFlaw, passwordFlaw } from "../../src/auth/password.ts";
@@ -220,6 +221,21 @@ describe("verifying", () => {
       }),
       { numRuns: 500 },
     );
+  });
+
+  test("one of many lanes takes no threads for them: a machine may have none left", async () => {
+    const threads = () => readdirSync("/proc/self/task").length;
+    const before = threads();
+    let [most, isDone] = [0, false];
+    const verified = hasher
+      .verify("correct horse", phc("m=65536,t=2,p=16"), A)
+      .finally(() => (isDone = true));
+    while (!isDone) {
+      most = Math.max(most, threads());
+      await new Promise(setImmediate);
+    }
+    expect(await verified).toBe(false);
+    expect(most - before).toBeLessThan(8); // the pool may have got some
   });
 
   test("one of several lanes is as much work where there is no such user", async () => {
