@@ -17,6 +17,8 @@ const REASONS: Readonly<Record<string, string>> = {
   ENOSPC: "the disk is full",
   EDQUOT: "the disk quota is used up",
   EROFS: "the file system is read-only",
+  EISDIR: "it is a folder",
+  EBADF: "it is closed, or not open for that",
   EMFILE: "this process has no file descriptor left (EMFILE)",
   ENFILE: "the system has no file descriptor left (ENFILE)",
 };

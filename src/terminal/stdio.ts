@@ -5,11 +5,14 @@
 // `process.stdin` begins at their start. So only terminals are used through Bun's streams; anything else by its number.
 
 import { fstatSync, read, write, writeSync } from "node:fs";
+import { constants } from "node:os";
 import { setTimeout as delay } from "node:timers/promises";
 import { isatty } from "node:tty";
 import { promisify } from "node:util";
 import { ParleyError, systemCode } from "../errors.ts";
 import { whyRefused } from "../files/file-error.ts";
+import { isWriteOnly, wasClosed } from "../os/inherited.ts";
+import { SystemError } from "../os/libc.ts";
 
 const readDescriptor = promisify(read);
 const writeDescriptor = promisify(write);
@@ -67,6 +70,7 @@ export class StandardOutput {
    */
   writeNow(data: string): void {
     const bytes = Buffer.from(data);
+    if (wasClosed(this.#fd)) throw this.#fail(notOpen("write"));
     for (let at = 0; at < bytes.length;) {
       try {
         at += writeSync(this.#fd, bytes, at, bytes.length - at);
@@ -104,6 +108,7 @@ export class StandardOutput {
 
   async #writeAll(): Promise<void> {
     try {
+      if (wasClosed(this.#fd)) throw notOpen("write");
       for (let bytes = this.#queue.shift(); bytes !== undefined; bytes = this.#queue.shift()) {
         await this.#writeOne(bytes);
         this.#queued -= bytes.length;
@@ -141,6 +146,10 @@ export class StandardOutput {
   }
 }
 
+function notOpen(call: string): SystemError {
+  return new SystemError(call, constants.errno.EBADF);
+}
+
 export const stdout = new StandardOutput(1);
 export const stderr = new StandardOutput(2);
 
@@ -153,11 +162,13 @@ export function isInputTerminal(): boolean {
  * Standard input, chunk by chunk, from where it stands: a file is read on, and left where it was read to, as every other
  * program does.
  *
- * @throws {ParleyError} `failed` when it cannot be read: it is a folder, open for writing only, or fails in the middle.
+ * @throws {ParleyError} `failed` when it cannot be read: it is a folder, closed, open for writing only, or fails in the middle.
  */
 export async function* readInput(): AsyncGenerator<Uint8Array> {
   try {
     if (!isFile()) {
+      // No event would ever come from it.
+      if (wasClosed(0) || isWriteOnly(0)) throw notOpen("read");
       yield* Bun.stdin.stream() as ReadableStream<Uint8Array>;
       return;
     }
