@@ -114,6 +114,7 @@ async function connect(flags: ConnectFlags): Promise<void> {
   if (outcome.kind === "bye") void report.event("bye", { ...outcome, kind: undefined, early: undefined });
   if (outcome.kind === "lost") void report.event("lost", { reason: sayLoss(outcome) });
   await output.flush();
+  nameMessages(client.awaitedMessages(), terminal);
   if (
     flags.has("exit-status") &&
     outcome.kind === "bye" &&
@@ -123,7 +124,6 @@ async function connect(flags: ConnectFlags): Promise<void> {
     process.exitCode = exitCodeOf(outcome.status);
     if (outcome.status !== 0) return; // its own end, whatever it left unread
   }
-  nameMessages(client.awaitedMessages(), terminal);
   conclude(outcome, client, { byHand, count: options.count, wantsStatus: flags.has("exit-status") });
 }
 
