@@ -3,7 +3,7 @@
 import { createHash, randomBytes } from "node:crypto";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
-import { cleanEnv, EXECUTABLE, run, serve, type Serving } from "../support/executable.ts";
+import { cleanEnv, EXECUTABLE, run, serve, shell, type Serving } from "../support/executable.ts";
 import { fakeServer, letIn } from "../support/fake-server.ts";
 import { tempFolder } from "../support/folder.ts";
 import { frame } from "../support/peer.ts";
@@ -238,14 +238,9 @@ test("--bare on both sides", async () => {
 });
 
 test("a reader that leaves early (head -1) brings no stack trace, and is said", async () => {
-  using folder = tempFolder();
   const script = 'seq 1 300000 | "$@" 2>err | head -1; echo "${PIPESTATUS[1]}"; cat err';
-  const shell = Bun.spawn(["bash", "-c", script, "bash", EXECUTABLE, "connect", server.address], {
-    cwd: folder.path,
-    env: cleanEnv(join(folder.path, "data")),
-    stdout: "pipe",
-  });
-  const [answer, code, ...stderr] = (await shell.stdout.text()).trimEnd().split("\n");
+  const { stdout } = await shell(script, ["connect", server.address]);
+  const [answer, code, ...stderr] = stdout.trimEnd().split("\n");
   expect(answer).toBe("1");
   expect(code).toBe("1");
   expect(stderr).toHaveLength(1);

@@ -65,9 +65,18 @@ function commandOf(argv: string[], { prefix }: Options): string[] {
 }
 
 /** Runs the executable to its end. Without `stdin` there is nothing to read. */
-export async function run(argv: string[], options: Options = {}): Promise<Result> {
+export function run(argv: string[], options: Options = {}): Promise<Result> {
+  return finish(commandOf(argv, options), options);
+}
+
+/** As {@link run}, but what runs is a script of bash, in which `"$1"` is the executable, and `"$@"` that with `argv`. */
+export function shell(script: string, argv: string[] = [], options: Options = {}): Promise<Result> {
+  return finish(["bash", "-c", script, "bash", ...commandOf(argv, options)], options);
+}
+
+async function finish(command: string[], options: Options): Promise<Result> {
   using folder = tempFolder();
-  const child = Bun.spawn(commandOf(argv, options), {
+  const child = Bun.spawn(command, {
     stdin: options.stdin === undefined ? "ignore" : Buffer.from(options.stdin),
     stdout: "pipe",
     stderr: "pipe",
