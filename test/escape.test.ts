@@ -36,13 +36,71 @@ test("line feeds and tabs are shown in a line, and stay in a text", () => {
   expect(escapeText("a\r\nb")).toBe("a\\r\nb");
 });
 
-test.each(["", "plain ~ text", "jörg", "日本語", "مرحبا", "😀", "e\u0308", "\\u{1b}"])(
-  "%j is left alone",
-  (text) => {
+test.each([
+  "",
+  "plain ~ text",
+  "jörg",
+  "日本語",
+  "مرحبا",
+  "😀",
+  "e\u0308",
+  "❤️",
+  "❤︎",
+  "葛\u{e0100}",
+  "1️⃣",
+  "नि",
+  "\\u{1b}",
+])("%j is left alone", (text) => {
+  expect(escapeLine(text)).toBe(text);
+  expect(escapeText(text)).toBe(text);
+});
+
+describe("a joiner stays where it is part of the writing:", () => {
+  test.each([
+    ["a family", "👨\u200d👩\u200d👧"],
+    ["a skin tone before it", "👩🏽\u200d💻"],
+    ["a picture made one by a selector", "🏳️\u200d🌈"],
+    ["the same, both sides", "🕵️\u200d♂️"],
+    ["Persian", "می\u200cخواهم"],
+    ["Persian, with vowels", "مِی\u200cخَواهم"],
+    ["Syriac", "ܒ\u200cܒ"],
+    ["Hindi, joined", "क्\u200dष"],
+    ["Hindi, parted", "क्\u200cष"],
+    ["a dot below and the virama", "क़्\u200dष"],
+    ["Sinhala", "ශ්\u200dරී"],
+    ["Malayalam, at the end", "അവന്\u200d"],
+    ["Bengali, before the virama", "র\u200d্যাম"],
+  ])("%s", (_, text) => {
     expect(escapeLine(text)).toBe(text);
-    expect(escapeText(text)).toBe(text);
-  },
-);
+    expect(escapeText(`a\n${text}`)).toBe(`a\n${text}`);
+  });
+});
+
+describe("a joiner is shown", () => {
+  test.each([
+    ["between Latin letters", "an\u200dn", "an\\u{200d}n"],
+    ["between Cyrillic ones", "а\u200cб", "а\\u{200c}б"],
+    ["at the start", "\u200dann", "\\u{200d}ann"],
+    ["at the end", "ann\u200c", "ann\\u{200c}"],
+    ["at the end of a Persian word", "می\u200c", "می\\u{200c}"],
+    ["before one", "\u200cمی", "\\u{200c}می"],
+    ["doubled, in a Persian word", "می\u200c\u200cخ", "می\\u{200c}\\u{200c}خ"],
+    ["doubled, after a virama", "क्\u200d\u200dष", "क्\\u{200d}\\u{200d}ष"],
+    ["doubled, between emoji", "👨\u200d\u200d👩", "👨\\u{200d}\\u{200d}👩"],
+    ["a joiner between Persian letters", "م\u200dی", "م\\u{200d}ی"],
+    ["a non-joiner between emoji", "👨\u200c👩", "👨\\u{200c}👩"],
+    ["after an emoji", "👨\u200d", "👨\\u{200d}"],
+    ["between an emoji and a letter", "👨\u200da", "👨\\u{200d}a"],
+    ["between digits", "1\u200d2", "1\\u{200d}2"],
+    ["between a Latin and a Persian letter", "a\u200cم", "a\\u{200c}م"],
+    ["after a virama on a Latin letter", "a\u094d\u200d", "a\u094d\\u{200d}"],
+    ["between Indic letters without a virama", "क\u200dष", "क\\u{200d}ष"],
+    ["after a place for a later emoji", "\u{1fc00}\u200d👩", "\\u{1fc00}\\u{200d}👩"],
+  ])("%s", (_, text, expected) => {
+    expect(escapeLine(text)).toBe(expected);
+    expect(escapeText(text)).toBe(expected);
+  });
+});
 
 test("no control, format, separator or half character is ever let through, and all others are", () => {
   const wrong: string[] = [];

@@ -219,6 +219,17 @@ describe("what a peer says never acts on the terminal:", () => {
     expect(shown).not.toContain("\u202e");
   });
 
+  test("and what is joined as it is written stays so", async () => {
+    await using server = await serve(["--auth", "none"]);
+    const written = "می\u200cخواهم 👨\u200d👩\u200d👧 क्\u200dष";
+    const argv = ["connect", server.address, "--send", written, "--send", "an\u200dn", "--count", "2"];
+    await using screen = new Screen(argv);
+    expect(await screen.exited).toBe(0);
+    const shown = Buffer.from(screen.raw, "latin1").toString();
+    expect(shown).toBe(`${written}\r\nan\\u{200d}n\r\n`);
+    await server.stop();
+  });
+
   test.each(["service", "user", "error"])("in the %s of its greeting", async (where) => {
     const evil = "x\u001b]52;c;ZXZpbA==\u0007\u009b2J\u202e\ry";
     using fake = await fakeServer(async (socket, received) => {

@@ -12,6 +12,8 @@ test.each([
   ["wide characters", "漢字漢字", 0, 8],
   ["a wide one that has no room left", "123456789漢", 1, 2],
   ["what takes no room", "e\u0301", 0, 1],
+  ["a non-joiner", "می\u200cخ", 0, 3],
+  ["emoji that are joined, as readline counts them", "👨\u200d👩", 0, 4],
   ["a tab, up to its stop", "1\t2", 0, 9],
 ])("%s", (_, text, row, column) => {
   expect(cellAfter(text, 10)).toEqual({ row, column });
