@@ -11,7 +11,7 @@ import { MAX_FRAME_BYTES, RELOAD_QUIET_MS } from "../limits.ts";
 import type { Logger } from "../log.ts";
 import { findService } from "../services/catalogue.ts";
 import { HANDLER_TEMPLATE, HANDLER_TYPES } from "../services/handler-template.ts";
-import { Handler } from "../services/handler.ts";
+import { checkModulePath, Handler } from "../services/handler.ts";
 import { Rights } from "../os/rights.ts";
 import { PROGRAM_IOS } from "../services/program-io.ts";
 import { checkProgram, program, STDERR_WAYS } from "../services/program.ts";
@@ -102,6 +102,7 @@ export function watchHandler(handler: Handler, reload: () => Promise<void>): () 
 export function writeFirstHandler(file: string, terminal: Terminal): void {
   const path = resolve(file);
   const types = join(dirname(path), "parley.d.ts");
+  checkModulePath(path);
   try {
     make(
       path,

@@ -1,6 +1,14 @@
 // parley serve --handler: reload by SIGHUP and --watch, --check, --init, and files that cannot be used.
 
-import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import {
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { join, resolve } from "node:path";
 import { afterEach, beforeEach, expect, setDefaultTimeout, test } from "bun:test";
 import { HANDLER_TYPES } from "../../src/services/handler-template.ts";
@@ -176,6 +184,47 @@ test.each([
     expect(stderr).toContain("parley: hint:");
   }
 });
+
+test.each(["a#b", "a%b", "a%41b", "a b", "a'b\"c", "[a]*{b}", "a&b=c;d", "ä\nö"])(
+  "a folder named %j is no hindrance, nor to --watch and imports",
+  async (name) => {
+    mkdirSync(join(folder.path, name));
+    write(`${name}/mark.ts`, "export const mark = 'one';");
+    const path = write(
+      `${name}/greet.ts`,
+      "import { mark } from './mark.ts'; export default (s) => s.send(mark);",
+    );
+    await using server = await serve(["--auth", "none", "--handler", path, "--watch"]);
+    using peer = await Peer.connect(server.port);
+    await peer.enter();
+    await hears(peer, "one");
+    save(`${name}/mark.ts`, "export const mark = 'two';");
+    await hears(peer, "two");
+    save(`${name}/greet.ts`, saying("three"));
+    await hears(peer, "three");
+    await server.stop();
+  },
+);
+
+test.each(["a?b", "a\\b", "a?load=1"])(
+  "a folder named %j is refused, since another file would be loaded; --init makes nothing there",
+  async (name) => {
+    mkdirSync(join(folder.path, name));
+    const path = write(`${name}/greet.ts`, saying("hello"));
+    symlinkSync(join(folder.path, name), join(folder.path, "plain"));
+    write("a", "throw new Error('this is another file');");
+    for (const file of [path, join(folder.path, "plain", "greet.ts")]) {
+      const { exitCode, stderr } = await run(["serve", "--auth", "none", "--port", "0", "--handler", file]);
+      expect(exitCode).toBe(1);
+      expect(stderr).toStartWith(
+        `parley: error: no module can be loaded from ${path}: it has ${name.charAt(1)} in it\nparley: hint: `,
+      );
+    }
+    const init = await run(["serve", "--init", join(folder.path, name, "new.ts")]);
+    expect(init.exitCode).toBe(1);
+    expect(readdirSync(join(folder.path, name))).toEqual(["greet.ts"]);
+  },
+);
 
 test("--init writes a handler and its types, which agree and work; it overwrites nothing", async () => {
   const path = join(folder.path, "greet.ts");
