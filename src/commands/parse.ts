@@ -115,7 +115,7 @@ async function parseFlags(
   try {
     parsed = parseArgs({ args: words, options, strict: true, allowPositionals: true });
   } catch (error) {
-    throw usageError(sayParseError(error), help);
+    throw usageError(...sayParseError(error, words, options, help));
   }
   const args: Record<string, string | boolean | string[] | undefined> = {};
   for (const [name, definition] of flags) {
@@ -149,7 +149,7 @@ async function parseFlags(
 }
 
 function checkKnown(word: string, options: Readonly<Record<string, unknown>>, help: string): void {
-  const name = /^--([^=]+)/.exec(word)?.[1];
+  const name = /^--(=.*|[^=]+)/.exec(word)?.[1];
   if (name === undefined || Object.hasOwn(options, name)) return;
   const instead = INSTEAD.get(name);
   if (instead !== undefined) throw usageError(`there is no flag --${name}`, instead);
@@ -177,14 +177,25 @@ function meant(given: string, known: string[], help: string): string {
   return distance(given, guess) <= Math.max(2, given.length / 3) ? `did you mean ${guess}?` : help;
 }
 
-/** Node's own words for what is wrong with the flags, in one line. */
-function sayParseError(error: unknown): string {
+/** What is wrong with the flags, and what to do: in place of Node's own words, which name one letter of several. */
+function sayParseError(
+  error: unknown,
+  words: readonly string[],
+  options: Readonly<Record<string, { short?: string }>>,
+  help: string,
+): [message: string, hint: string] {
   const text = error instanceof Error ? error.message : String(error);
-  const flag = (/--[\w-]+/.exec(text) ?? /-\w/.exec(text))?.[0] ?? "a flag";
-  if (/does not take an argument/.test(text)) return `${flag} takes no value`;
-  if (/argument missing|ambiguous/.test(text)) return `${flag} needs a value`;
-  if (/Unknown option/.test(text)) return `there is no flag ${flag}`;
-  return text.split("\n", 1)[0] ?? text;
+  const flag = /--[\w-]+/.exec(text)?.[0] ?? "a flag";
+  if (/does not take an argument/.test(text)) return [`${flag} takes no value`, help];
+  if (/argument missing|ambiguous/.test(text)) return [`${flag} needs a value`, help];
+  const letters = Object.values(options).map(({ short }) => short);
+  const unknown = words.find(
+    (word) => /^-[^-]/.test(word) && Array.from(word.slice(1)).some((letter) => !letters.includes(letter)),
+  );
+  if (unknown === undefined) return [text.split("\n", 1)[0] ?? text, help];
+  const long = `-${unknown.split("=", 1)[0]}`;
+  const isLong = Object.hasOwn(options, long.slice(2));
+  return [`there is no flag ${unknown}`, isLong ? `did you mean ${long}?` : help];
 }
 
 function isMultiple(definition: object): boolean {
