@@ -1,4 +1,5 @@
-// Addresses of peers, and what counts as one source: whoever has one IPv6 address has the other 2^64 of its network.
+// Addresses: of peers, and what counts as one source (whoever has one IPv6 address has the other 2^64 of its network); of
+// servers, and which spellings are one server.
 
 import ipaddr from "ipaddr.js";
 
@@ -62,6 +63,55 @@ export function peerNotation(text: string): string | undefined {
 /** `host:port` with the brackets that an IPv6 address needs. */
 export function formatAddress(host: string, port: number): string {
   return host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
+}
+
+/** Does `host` reach this machine alone, so that nothing travels? */
+export function isLoopback(host: string): boolean {
+  return isLocalName(host) || parseHostAddress(host)?.range() === "loopback";
+}
+
+/** Is `host` an address that means nothing without the interface it is reached through? */
+export function lacksZone(host: string): boolean {
+  const address = parseHostAddress(host);
+  return address?.kind() === "ipv6" && address.range() === "linkLocal" && zoneOf(host) === undefined;
+}
+
+/** The interface that an IPv6 address names behind its `%`. */
+export function zoneOf(host: string): string | undefined {
+  return /:.*%(.*)$/.exec(host)?.[1];
+}
+
+/** The name to look up for `host`: one below localhost is never asked for, a name server could lead it elsewhere. */
+export function lookupName(host: string): string {
+  return isLocalName(host) ? "localhost" : host;
+}
+
+/** `host` in its usual spelling: a name in lower case and without a dot at the end; it stays a name, wherever it leads. */
+export function spellHost(host: string): string {
+  return parseHostAddress(host)?.toString() ?? host.toLowerCase().replace(/(?<=.)\.$/, "");
+}
+
+/** `host:port` as a server is remembered by. */
+export function formatServer(host: string, port: number): string {
+  return formatAddress(spellHost(host), port);
+}
+
+/** What was remembered as `host:port` in any spelling, as {@link formatServer} has it. */
+export function respellServer(server: string): string {
+  const [, address, name, port] = /^(?:\[(.+)\]|(.+)):(\d+)$/.exec(server) ?? [];
+  const host = address ?? name;
+  return host === undefined ? server : formatServer(host, Number(port));
+}
+
+/** RFC 6761: localhost, and every name below it. */
+function isLocalName(host: string): boolean {
+  return /^(?:.+\.)?localhost\.?$/i.test(host);
+}
+
+/** An address as connecting takes it: 127.1, 0x7f.1 and 2130706433 are 127.0.0.1 (measured with Bun 1.4.5). */
+function parseHostAddress(host: string): ipaddr.IPv4 | ipaddr.IPv6 | undefined {
+  // The library takes ::127.0.0.1 for ::ffff:127.0.0.1, which is another address.
+  return ipaddr.isValid(host) && !/^::\d+\./.test(host) ? ipaddr.process(host) : undefined;
 }
 
 function parse(address: string): ipaddr.IPv4 | ipaddr.IPv6 | undefined {

@@ -5,6 +5,7 @@
 //     known-servers.json  {"version":1,"servers":[{"server":"127.0.0.1:13131","pin":"sha256/…","since":"…"}]}
 
 import * as v from "valibot";
+import { respellServer } from "./address.ts";
 import type { DataFolder } from "./files/data-folder.ts";
 import { LockedFile } from "./files/locked-file.ts";
 import { ParleyError } from "./errors.ts";
@@ -18,9 +19,11 @@ const Last = v.object({
 });
 export type Last = v.InferOutput<typeof Last>;
 
+/** `host:port`, in whichever spelling it was written. */
+const ServerName = v.pipe(v.string(), v.transform(respellServer));
+
 const Stored = v.object({
-  /** `host:port`. */
-  server: v.string(),
+  server: ServerName,
   user: v.string(),
   token: v.string(),
   expires: v.pipe(v.string(), v.isoTimestamp()),
@@ -35,8 +38,9 @@ const Tokens = v.object({ version: v.literal(1), tokens: v.array(Stored) });
 
 const Servers = v.object({
   version: v.literal(1),
-  servers: v.array(v.object({ server: v.string(), pin: v.string(), since: v.string() })),
+  servers: v.array(v.object({ server: ServerName, pin: v.string(), since: v.string() })),
 });
+export type KnownServer = v.InferOutput<typeof Servers>["servers"][number];
 
 export class ClientState {
   readonly #folder: DataFolder;
@@ -85,7 +89,12 @@ export class ClientState {
 
   /** The pin that `server` is trusted by. @throws {FileError} `corrupt`: then nobody is trusted. */
   findPin(server: string): string | undefined {
-    return this.#known(this.#read("knownServers")?.text).find((known) => known.server === server)?.pin;
+    return this.findServer(server)?.pin;
+  }
+
+  /** What `server` is trusted by, and since when. @throws {FileError} `corrupt`. */
+  findServer(server: string): KnownServer | undefined {
+    return latest(this.#known(this.#read("knownServers")?.text ?? null), server);
   }
 
   /**
@@ -97,17 +106,29 @@ export class ClientState {
   async savePin(server: string, pin: string, expected: string | undefined): Promise<void> {
     await this.#file("knownServers").update(({ text }) => {
       const all = this.#known(text);
-      const present = all.find((known) => known.server === server)?.pin;
+      const present = latest(all, server)?.pin;
       if (present === pin) return null;
       if (present !== expected) throw pinChanged(server, pin, present);
       const others = all.filter((known) => known.server !== server);
-      const servers = [...others, { server, pin, since: new Date().toISOString() }];
-      return `${JSON.stringify({ version: 1, servers }, null, 2)}\n`;
+      return formatServers([...others, { server, pin, since: new Date().toISOString() }]);
     });
   }
 
-  #known(text: string | null | undefined): v.InferOutput<typeof Servers>["servers"] {
-    if (text === null || text === undefined) return [];
+  /** Trusts `server` by no key any more; false when it was trusted by none. @throws {FileError} as {@link savePin}. */
+  async forgetPin(server: string): Promise<boolean> {
+    let wasKnown = false;
+    if (!this.#folder.exists) return false;
+    await this.#file("knownServers").update(({ text }) => {
+      const all = this.#known(text);
+      const others = all.filter((known) => known.server !== server);
+      wasKnown = others.length < all.length;
+      return wasKnown ? formatServers(others) : null;
+    });
+    return wasKnown;
+  }
+
+  #known(text: string | null): KnownServer[] {
+    if (text === null) return [];
     const hint = "mend it by hand; without it every server would be met as for the first time";
     return parse(Servers, text, this.#path("knownServers"), hint).servers;
   }
@@ -145,6 +166,15 @@ function pinChanged(server: string, pin: string, present: string | undefined): P
   return new ParleyError("failed", `${server} was not trusted by ${pin}: ${now}`, {
     hint: "another parley process changed that meanwhile: compare the keys with what the server prints",
   });
+}
+
+/** One server may stand there in several spellings, from before they were one: the key accepted last counts. */
+function latest(all: readonly KnownServer[], server: string): KnownServer | undefined {
+  return all.findLast((known) => known.server === server);
+}
+
+function formatServers(servers: readonly KnownServer[]): string {
+  return `${JSON.stringify({ version: 1, servers }, null, 2)}\n`;
 }
 
 /** Each server that was ever at an address has its own; the same token is kept once. */

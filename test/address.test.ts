@@ -1,7 +1,19 @@
-// Addresses: which text is a network and which is none, what it holds, and what counts as one source.
+// Addresses: which text is a network and which is none, what it holds, and what counts as one source; which hosts are this
+// machine, and which spellings one server.
 
 import { describe, expect, test } from "bun:test";
-import { formatAddress, Network, peerNotation, plainAddress, sourceOf } from "../src/address.ts";
+import {
+  formatAddress,
+  formatServer,
+  isLoopback,
+  lacksZone,
+  lookupName,
+  Network,
+  peerNotation,
+  plainAddress,
+  respellServer,
+  sourceOf,
+} from "../src/address.ts";
 
 describe("a network", () => {
   test.each([
@@ -109,4 +121,92 @@ test("an IPv6 address has brackets before its port", () => {
   expect(formatAddress("::1", 80)).toBe("[::1]:80");
   expect(formatAddress("127.0.0.1", 80)).toBe("127.0.0.1:80");
   expect(formatAddress("example.org", 80)).toBe("example.org:80");
+});
+
+describe("this machine alone", () => {
+  test.each([
+    "localhost",
+    "LOCALHOST",
+    "localhost.",
+    "a.b.LocalHost",
+    "a.localhost.",
+    "127.0.0.1",
+    "127.255.255.255",
+    "127.1",
+    "127.0.1",
+    "0x7f.1",
+    "0X7F000001",
+    "0177.0.0.1",
+    "017700000001",
+    "2130706433",
+    "127.000.000.001",
+    "::1",
+    "0:0:0:0:0:0:0:1",
+    "::0001",
+    "::1%lo",
+    "::ffff:127.0.0.1",
+    "::FFFF:7f00:1",
+  ])("is %s", (host) => expect(isLoopback(host)).toBe(true));
+
+  // The system takes those that look like numbers for names, too.
+  test.each([
+    "localhost.example.org",
+    "notlocalhost",
+    "localhosts",
+    ".localhost.org",
+    "127.example.org",
+    "127.0.0.08",
+    "127.0.0.256",
+    "127.16777216",
+    "127.0xg",
+    "127.0.0.1.",
+    "127.0.0.1%lo",
+    "128.1",
+    "126.255.255.255",
+    "127",
+    "0",
+    "0.0.0.0",
+    "::",
+    "::2",
+    "::127.0.0.1",
+    "64:ff9b::127.0.0.1",
+    "::ffff:128.0.0.1",
+    "fe80::1%lo",
+    "",
+  ])("is not %j", (host) => expect(isLoopback(host)).toBe(false));
+});
+
+test("no name below localhost is looked up", () => {
+  for (const host of ["localhost", "LOCALHOST.", "a.b.localhost"]) expect(lookupName(host)).toBe("localhost");
+  for (const host of ["localhost.org", "127.1", "Example.org."]) expect(lookupName(host)).toBe(host);
+});
+
+describe("a server is remembered by one spelling:", () => {
+  test.each([
+    ["LOCALHOST", "localhost:1"],
+    ["localhost.", "localhost:1"],
+    ["Example.ORG.", "example.org:1"],
+    ["BÜCHER.example", "bücher.example:1"],
+    [".", ".:1"],
+    ["127.1", "127.0.0.1:1"],
+    ["0x7f.1", "127.0.0.1:1"],
+    ["::ffff:10.0.0.1", "10.0.0.1:1"],
+    ["0:0:0:0:0:0:0:1", "[::1]:1"],
+    ["FE80::0:1%eth0", "[fe80::1%eth0]:1"],
+    ["a.localhost", "a.localhost:1"],
+  ])("%s is %s", (host, server) => {
+    expect(formatServer(host, 1)).toBe(server);
+    expect(respellServer(formatAddress(host, 1))).toBe(server);
+    expect(respellServer(server)).toBe(server);
+  });
+
+  test("and what is no server stays as it is", () => {
+    for (const text of ["", "a", ":1", "a:b", "[]:1"]) expect(respellServer(text)).toBe(text);
+  });
+});
+
+test("a link-local address needs its zone, and no other does", () => {
+  for (const host of ["fe80::1", "FE80::a:1", "febf::1"]) expect(lacksZone(host)).toBe(true);
+  for (const host of ["fe80::1%eth0", "::1", "169.254.0.1", "::ffff:169.254.0.1", "fe80.org", "fec0::1"])
+    expect(lacksZone(host)).toBe(false);
 });
