@@ -320,7 +320,9 @@ function asHandshakeError(error: unknown): unknown {
   if (!(error instanceof FrameError)) return error;
   if (error.code === "frame_cut") return new HandshakeError("gone", error.message, { cause: error });
   if (tlsRecord(error) === "hello") {
-    return new HandshakeError("bad_length", "a TLS client on a port without TLS", { cause: error });
+    // A mistake, like plain text on a port with TLS; not more, or a client that remembers TLS would be shut out.
+    const details = { cause: error, offence: "no-login" } as const;
+    return new HandshakeError("bad_length", "a TLS client on a port without TLS", details);
   }
   return new HandshakeError("bad_length", error.message, { cause: error });
 }

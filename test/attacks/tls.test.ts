@@ -11,6 +11,7 @@ import { clientOptions, serverOptions, type TlsIdentity } from "../../src/net/tl
 import { attack, PATIENCE_MS, until, within } from "../support/attack.ts";
 import { selfSigned } from "../support/certificates.ts";
 import { fakeServer } from "../support/fake-server.ts";
+import { Peer } from "../support/peer.ts";
 import { Frames } from "../support/frames.ts";
 import { tlsClient } from "../support/rogue.ts";
 import { startServer, type TestServer } from "../support/server.ts";
@@ -154,6 +155,17 @@ test("a port without TLS that gets a ClientHello closes at once and says what it
   expect(failed).toBe("failed");
   expect((await server.event("refused")).fields["reason"]).toBe("a TLS client on a port without TLS");
   await until("connections", 0, () => server.server.connections);
+});
+
+test("a ClientHello on a port without TLS is a mistake, and costs as much as leaving does", async () => {
+  await using server = await startServer({ auth: "none", maxPendingPerAddress: 100 });
+  const helloInVain = () => tlsClient(server.port).catch(() => undefined);
+  await Promise.all(Array.from({ length: 5 }, helloInVain));
+  using peer = await Peer.connect(server.port);
+  expect(await peer.message()).toMatchObject({ type: "hello" });
+  await Promise.all(Array.from({ length: 30 }, helloInVain));
+  using refused = await Peer.connect(server.port);
+  expect(await refused.message()).toMatchObject({ type: "error", code: "penalised" });
 });
 
 describe("a dial over TLS", () => {
