@@ -8,7 +8,7 @@ import type { IncomingMessage, Server as HttpServer, ServerResponse } from "node
 import type { AddressInfo } from "node:net";
 import { maxDescriptors, openDescriptors } from "./descriptors.ts";
 import { ParleyError } from "./errors.ts";
-import { formatAddress } from "./address.ts";
+import { formatAddress, lookupName } from "./address.ts";
 import { explain } from "./net/port.ts";
 import type { Figures } from "./server.ts";
 import type { Count } from "./tally.ts";
@@ -54,10 +54,10 @@ export class MetricsEndpoint implements Disposable {
     );
     http.maxConnections = MAX_ASKING;
     try {
-      await once(http.listen(port, host), "listening");
+      await once(http.listen(port, lookupName(host)), "listening");
     } catch (error) {
       const address = formatAddress(host, port);
-      throw new ParleyError("failed", `--metrics: cannot listen on ${address}: ${explain(error)}`, {
+      throw new ParleyError("failed", `--metrics: cannot listen on ${address}: ${explain(error, host)}`, {
         hint: "choose another one with --metrics ADDRESS:PORT",
         cause: error,
       });

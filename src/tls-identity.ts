@@ -12,9 +12,11 @@ import {
 } from "node:crypto";
 import { hostname } from "node:os";
 import { ParleyError } from "./errors.ts";
-import { pinOf, type TlsIdentity } from "./net/tls.ts";
+import { certificatesIn, pinOf, timeFlaw, type TlsIdentity } from "./net/tls.ts";
 import { LockedFile } from "./files/locked-file.ts";
-import { readPrivateFile, readPublicFile } from "./files/private-file.ts";
+import { FileError } from "./files/file-error.ts";
+import { readPrivateFile, readPublicBytes, readPublicFile } from "./files/private-file.ts";
+import { shellQuote } from "./shell-quote.ts";
 
 const DAY_MS = 24 * 60 * 60 * 1000;
 /** Ten years: it is the pin that is believed. */
@@ -60,26 +62,70 @@ export function missingPart(keyFile: string, certificateFile: string): string | 
  * @throws {ParleyError} `failed` when one cannot be read, or they do not belong together.
  */
 export function givenIdentity(keyFile: string, certificateFile: string): TlsIdentity {
-  const key = readPrivateFile(keyFile).text;
-  if (key === null) throw new ParleyError("failed", `there is no file ${keyFile}`);
+  const key = readGivenKey(keyFile);
   const privateKey = parseKey(key, keyFile);
-  const certificate = readPem(certificateFile);
-  if (!parseCertificate(certificate, certificateFile).checkPrivateKey(privateKey)) {
+  const { text: certificate, certificates } = readCertificates(certificateFile);
+  if (certificates[0]?.checkPrivateKey(privateKey) !== true) {
     throw new ParleyError("failed", `the key in ${keyFile} is not that of ${certificateFile}`);
   }
   return { key, certificate, pin: pinOf(createPublicKey(privateKey)) };
 }
 
-/** The certificate authorities in a PEM file. @throws {ParleyError} `failed` when there are none. */
-export function readAuthorities(path: string): string {
-  const text = readPem(path);
-  parseCertificate(text, path);
-  return text;
+/** Why a server's certificate, or one above it that it shows too, is not valid at the time `at`. */
+export function certificateFlaw({ certificate }: TlsIdentity, at = Date.now()): string | undefined {
+  return certificatesIn(certificate)
+    .map((one) => timeFlaw(one, at))
+    .find((flaw) => flaw !== undefined);
 }
 
-function readPem(path: string): string {
-  const text = readPublicFile(path);
-  if (text !== undefined) return text;
+/** The certificate authorities in a PEM file. @throws {ParleyError} `failed` when there are none. */
+export function readAuthorities(path: string): string {
+  return readCertificates(path).text;
+}
+
+function readCertificates(path: string): { text: string; certificates: X509Certificate[] } {
+  const bytes = readPublicBytes(path);
+  if (bytes === undefined) throw new ParleyError("failed", `there is no file ${path}`);
+  const text = new TextDecoder().decode(bytes);
+  try {
+    return { text, certificates: certificatesIn(text) };
+  } catch (error) {
+    if (isDer(bytes)) {
+      const file = shellQuote(path);
+      throw new ParleyError("failed", `${path} holds a certificate in DER, not in PEM`, {
+        hint: `convert it: openssl x509 -inform der -in ${file} -out ${file}.pem`,
+      });
+    }
+    const isDamaged = text.includes("-----BEGIN CERTIFICATE-----");
+    const what = isDamaged ? "a certificate that is damaged" : "no certificate in PEM";
+    throw new ParleyError("failed", `${path} holds ${what}`, { cause: error });
+  }
+}
+
+function isDer(bytes: Uint8Array): boolean {
+  if (bytes[0] !== DER_SEQUENCE) return false;
+  try {
+    new X509Certificate(bytes);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** What every certificate in DER begins with. */
+const DER_SEQUENCE = 0x30;
+
+function readGivenKey(path: string): string {
+  try {
+    const { text } = readPrivateFile(path);
+    if (text !== null) return text;
+  } catch (error) {
+    if (!(error instanceof FileError) || error.code !== "corrupt") throw error;
+    const file = shellQuote(path);
+    throw new ParleyError("failed", `${path} holds no private key in PEM`, {
+      hint: `if it is in DER, convert it: openssl pkey -inform der -in ${file} -out ${file}.pem`,
+    });
+  }
   throw new ParleyError("failed", `there is no file ${path}`);
 }
 
@@ -92,14 +138,6 @@ function parseKey(text: string, path: string): KeyObject {
       hint: isLocked ? "a server that starts by itself needs it without its passphrase" : undefined,
       cause: error,
     });
-  }
-}
-
-function parseCertificate(text: string, path: string): X509Certificate {
-  try {
-    return new X509Certificate(text);
-  } catch (error) {
-    throw new ParleyError("failed", `${path} holds no certificate in PEM`, { cause: error });
   }
 }
 

@@ -158,6 +158,33 @@ describe("one that is given", () => {
     expect(await refusal(given)).toContain(words);
   });
 
+  test.each([
+    [
+      "certificate",
+      () => certificateFile,
+      "holds a certificate in DER, not in PEM",
+      "openssl x509 -inform der",
+    ],
+    ["key", () => keyFile, "holds no private key in PEM", "openssl pkey -inform der"],
+  ])(
+    "whose %s is in DER is refused, with the command that makes PEM of it",
+    async (_, path, words, command) => {
+      const { key, certificate } = await selfSigned();
+      put(key, certificate);
+      const pem = readFileSync(path(), "utf8");
+      writeFileSync(path(), Buffer.from(pem.replace(/-----[^-]+-----/g, ""), "base64"));
+      const said = await refusal(given);
+      expect(said).toContain(`${path()} ${words}`);
+      expect(said).toContain(`${command} -in ${path()} -out ${path()}.pem`);
+    },
+  );
+
+  test("with a damaged certificate above it is refused", async () => {
+    const { key, certificate } = await selfSigned();
+    put(key, `${certificate}-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n`);
+    expect(await refusal(given)).toContain(`${certificateFile} holds a certificate that is damaged`);
+  });
+
   // As certbot lays them out: what has a name of its own is a link to the newest.
   test("may be named by symbolic links", async () => {
     const { key, certificate, pin } = await selfSigned();
@@ -177,6 +204,8 @@ test("authorities are PEM, and a file without any is refused", async () => {
     writeFileSync(path, text);
     expect(await refusal(() => readAuthorities(path))).toContain("holds no certificate in PEM");
   }
+  writeFileSync(path, Buffer.concat([Buffer.from("# J\xf6rg's\n", "latin1"), Buffer.from(pem)]));
+  expect(readAuthorities(path)).toContain(pem);
   expect(await refusal(() => readAuthorities(join(folder.path, "none")))).toContain("there is no file");
 });
 

@@ -1,6 +1,6 @@
 // The flags of parley connect, and where they say it should go.
 
-import { formatAddress } from "../address.ts";
+import { formatServer, isLoopback } from "../address.ts";
 import type { Trust } from "../client-connect.ts";
 import type { ClientState } from "../client-state.ts";
 import { usageError } from "../errors.ts";
@@ -8,7 +8,7 @@ import { DEFAULT_PORT } from "../limits.ts";
 import { isPin, type TlsDemand } from "../net/tls.ts";
 import type { Terminal } from "../terminal.ts";
 import { readAuthorities } from "../tls-identity.ts";
-import { hostFlaw, isLoopback, parseHost, parsePort, portFlaw, type Flags } from "./flags.ts";
+import { checkZone, hostFlaw, parseHost, parsePort, portFlaw, type Flags } from "./flags.ts";
 import { commonFlags, type FlagsDef } from "./parse.ts";
 import { PinTrust } from "./trust.ts";
 
@@ -57,7 +57,11 @@ export const connectFlags = {
   tls: { type: "boolean", description: "encrypt; by itself unless the server is on this machine" },
   "no-tls": { type: "boolean", description: "connect in plain text, also to another machine" },
   pin: { type: "string", valueHint: "sha256/…", description: "the server's key, as it prints it" },
-  "accept-new": { type: "boolean", description: "believe a server that is not known yet" },
+  "accept-new": {
+    type: "boolean",
+    description: "encrypt, and believe a server that is not known yet",
+  },
+  forget: { type: "boolean", description: "forget the key by which the server is known" },
   "tls-ca": {
     type: "string",
     valueHint: "FILE",
@@ -68,12 +72,22 @@ export const connectFlags = {
 
 export type ConnectFlags = Flags<keyof typeof connectFlags>;
 
+/** @throws {ParleyError} `usage` when `--forget` stands beside a flag that it has no use for. */
+export function checkForget(flags: ConnectFlags): void {
+  const names = Object.keys(connectFlags) as (keyof typeof connectFlags)[];
+  const other = names.find(
+    (name) =>
+      flags.isGiven(name) && !["target", "forget"].includes(name) && !Object.hasOwn(commonFlags, name),
+  );
+  if (other !== undefined) throw usageError(`--forget and --${other} exclude each other`);
+}
+
 /** Where to. */
 export interface Target {
   host: string;
   port: number;
   user: string | undefined;
-  /** `host:port`, as tokens are kept by. */
+  /** `host:port`, as {@link formatServer} has it: what tokens and keys are remembered by. */
   server: string;
 }
 
@@ -101,6 +115,7 @@ export async function findTarget(
   const host = parseHost(hostText ?? "");
   if (host === undefined)
     throw usageError(`${JSON.stringify(given)} is no [USER@]HOST[:PORT]`, "for example: ann@127.0.0.1:13131");
+  checkZone(host);
   if (user !== undefined && flags.text("user") !== undefined) throw usageError("the user is given twice");
   const who = user ?? flags.text("user");
   if (portText === undefined) {
@@ -113,7 +128,7 @@ export async function findTarget(
 }
 
 function targetOf(host: string, port: number, user: string | undefined): Target {
-  return { host, port, user, server: formatAddress(host, port) };
+  return { host, port, user, server: formatServer(host, port) };
 }
 
 async function askPort(terminal: Terminal, last: number | undefined): Promise<number> {
@@ -135,9 +150,7 @@ export function planChannel(
   state: ClientState,
   terminal: Terminal,
 ): ChannelPlan | undefined {
-  const demands = (["tls", "pin", "accept-new", "tls-ca"] as const).filter(
-    (name) => flags.has(name) || flags.text(name) !== undefined,
-  );
+  const demands = (["tls", "pin", "accept-new", "tls-ca"] as const).filter((name) => flags.isGiven(name));
   if (flags.has("no-tls")) {
     if (demands[0] !== undefined) throw usageError(`--no-tls and --${demands[0]} exclude each other`);
     return undefined;
@@ -150,9 +163,11 @@ export function planChannel(
     );
   }
   const authority = flags.text("tls-ca");
-  const isAsked = flags.has("tls") || pin !== undefined || authority !== undefined;
-  if (!isAsked && isLoopback(target.host) && state.findPin(target.server) === undefined) return undefined;
+  const isOfMemory = demands.length === 0 && isLoopback(target.host);
+  const known = isOfMemory ? state.findServer(target.server) : undefined;
+  if (isOfMemory && known === undefined) return undefined;
   const trust = new PinTrust(target, state, terminal, { pin, acceptNew: flags.has("accept-new") });
-  if (authority === undefined) return { tls: { authorities: undefined }, trust };
+  if (authority === undefined)
+    return { tls: { authorities: undefined, knownSince: known?.since.slice(0, 10) }, trust };
   return { tls: { authorities: readAuthorities(authority) }, trust: pin === undefined ? undefined : trust };
 }

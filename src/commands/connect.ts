@@ -23,6 +23,7 @@ import { isInputTerminal, stderr, stdout } from "../terminal/stdio.ts";
 import { bench } from "./bench.ts";
 import { check } from "./check.ts";
 import {
+  checkForget,
   connectFlags,
   findTarget,
   planChannel,
@@ -42,11 +43,13 @@ export default defineCommand({
 
 async function connect(flags: ConnectFlags): Promise<void> {
   const terminal = terminalOf(flags);
+  if (flags.has("forget")) checkForget(flags);
   const options = readPipedOptions(flags);
   const folder = new DataFolder(flags.text("data"));
   const state = new ClientState(folder);
   if (flags.has("sessions")) return listTokens(state, terminal, flags.has("json"));
   const target = await findTarget(flags, state, terminal);
+  if (flags.has("forget")) return forgetServer(target, state, folder.knownServers, terminal);
   const channel = planChannel(flags, target, state, terminal);
   const key = sharedKey(flags);
   const login = new LoginDialogue(flags, target, state, terminal, channel !== undefined);
@@ -241,6 +244,20 @@ function readPipedOptions(flags: ConnectFlags): PipedOptions {
     throw usageError("--password-stdin leaves nothing to read messages from", "say them with --send TEXT");
   }
   return { messages, count: flags.count("count", 1, 2 ** 31), timeoutMs: flags.duration("timeout"), framing };
+}
+
+async function forgetServer(
+  { server, user }: Target,
+  state: ClientState,
+  path: string,
+  terminal: Terminal,
+): Promise<void> {
+  if (user !== undefined)
+    throw usageError("--forget takes no user", `the key is the server's: --forget ${server}`);
+  if (await state.forgetPin(server)) {
+    return terminal.say(`the key of ${server} is forgotten; session tokens are kept`);
+  }
+  throw new ParleyError("failed", `no key of ${server} is known`, { hint: `those that are: ${path}` });
 }
 
 function listTokens(state: ClientState, terminal: Terminal, json: boolean): void {

@@ -1,6 +1,7 @@
 // Flags as typed values: each reader names the flag in its error and says what would have been right.
 
 import { isIP } from "node:net";
+import { lacksZone } from "../address.ts";
 import { SharedKey } from "../auth/key.ts";
 import { usageError } from "../errors.ts";
 import { readKeyFile } from "../key-file.ts";
@@ -18,6 +19,10 @@ export class Flags<Name extends string> {
 
   has(name: Name): boolean {
     return this.#args[name] === true;
+  }
+
+  isGiven(name: Name): boolean {
+    return this.#args[name] !== undefined;
   }
 
   text(name: Name): string | undefined {
@@ -113,12 +118,14 @@ export function parseHost(text: string): string | undefined {
 
 /** What is wrong with a host somebody typed. */
 export function hostFlaw(text: string): string | undefined {
-  return parseHost(text) === undefined
-    ? "a host is a name or an address, such as 127.0.0.1 or example.org"
-    : undefined;
+  const host = parseHost(text);
+  if (host === undefined) return "a host is a name or an address, such as 127.0.0.1 or example.org";
+  return lacksZone(host) ? `a link-local address needs its zone, as in ${host}%eth0` : undefined;
 }
 
-/** Does `host` reach this machine alone, so that nothing travels? */
-export function isLoopback(host: string): boolean {
-  return host === "localhost" || host === "::1" || /^(?:::ffff:)?127\.\d+\.\d+\.\d+$/.test(host);
+/** @throws {ParleyError} `usage` for a link-local address without its zone: the system would only call it invalid. */
+export function checkZone(host: string): void {
+  if (!lacksZone(host)) return;
+  const hint = `add the interface that leads there, for example ${host}%eth0`;
+  throw usageError(`${host} is a link-local address and needs a zone`, hint);
 }

@@ -4,7 +4,7 @@ import { closeSync, constants, fstatSync, openSync, statSync } from "node:fs";
 import { hostname, networkInterfaces } from "node:os";
 import { resolve } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import { formatAddress } from "../address.ts";
+import { formatAddress, isLoopback } from "../address.ts";
 import { ParleyError, systemCode } from "../errors.ts";
 import { writeFully } from "../files/atomic-write.ts";
 import { FileError, whyRefused } from "../files/file-error.ts";
@@ -17,7 +17,6 @@ import { shellQuote } from "../shell-quote.ts";
 import { notify } from "../systemd.ts";
 import type { Terminal } from "../terminal.ts";
 import { stdout } from "../terminal/stdio.ts";
-import { isLoopback } from "./flags.ts";
 import { programName } from "./program-name.ts";
 import type { ServeFlags, ServerPlan } from "./serve-flags.ts";
 

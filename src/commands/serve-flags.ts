@@ -1,7 +1,7 @@
 // The flags of parley serve, and what they ask of a server.
 
 import { isIP } from "node:net";
-import { formatAddress, Network } from "../address.ts";
+import { formatAddress, isLoopback, Network } from "../address.ts";
 import { AUTH_MODES, type AuthMode } from "../auth/authenticate.ts";
 import type { NewHashCost } from "../auth/password.ts";
 import { usageError } from "../errors.ts";
@@ -26,7 +26,7 @@ import type { ServerOptions } from "../server-options.ts";
 import { PROGRAM_IOS } from "../services/program-io.ts";
 import { STDERR_WAYS } from "../services/program.ts";
 import type { ListeningSocket } from "../systemd.ts";
-import { isLoopback, parseHost, parsePort, type Flags } from "./flags.ts";
+import { checkZone, parseHost, parsePort, type Flags } from "./flags.ts";
 import { commonFlags, type FlagsDef } from "./parse.ts";
 
 export const serveFlags = {
@@ -253,6 +253,7 @@ function planAddress(
   const hostText = flags.text("host") ?? "127.0.0.1";
   const host = parseHost(hostText);
   if (host === undefined) throw usageError(`--host: ${JSON.stringify(hostText)} is no address`);
+  checkZone(host);
   const portText = flags.text("port") ?? String(DEFAULT_PORT);
   const port = parsePort(portText, 0);
   if (port === undefined)
@@ -271,11 +272,12 @@ export function planMetrics(flags: ServeFlags, port: number): { host: string; po
   const [, bracketed, plain, portText = ""] = /^(?:\[(.+)\]|([^:]+)):(\d+)$/.exec(text) ?? [];
   const host = bracketed ?? plain ?? "";
   const own = parsePort(portText, 0);
-  if ((isIP(host) === 0 && host !== "localhost") || own === undefined)
+  if ((isIP(host) === 0 && !isLoopback(host)) || own === undefined)
     throw usageError(
       `--metrics: ${JSON.stringify(text)} is no ADDRESS:PORT`,
       "for example 127.0.0.1:9113, or [::1]:9113",
     );
+  checkZone(host);
   if (own !== 0 && own === port)
     throw usageError(`--metrics: port ${own} is the one of the conversations`, "choose another one");
   return { host, port: own };

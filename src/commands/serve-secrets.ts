@@ -2,14 +2,15 @@
 // is missing; with --check it is only said that it would be.
 
 import { resolve } from "node:path";
+import { isLoopback } from "../address.ts";
 import type { SharedKey } from "../auth/key.ts";
 import type { DataFolder } from "../files/data-folder.ts";
 import { LockedFile } from "../files/locked-file.ts";
 import { lacksKeyFile, makeKeyFile } from "../key-file.ts";
 import type { TlsIdentity } from "../net/tls.ts";
 import type { Terminal } from "../terminal.ts";
-import { givenIdentity, missingPart, ownIdentity } from "../tls-identity.ts";
-import { isLoopback, sharedKey } from "./flags.ts";
+import { certificateFlaw, givenIdentity, missingPart, ownIdentity } from "../tls-identity.ts";
+import { sharedKey } from "./flags.ts";
 import type { ServeFlags } from "./serve-flags.ts";
 
 /**
@@ -39,6 +40,18 @@ export async function planTls(
     return undefined;
   }
   return ownIdentity(folder.tlsKey, folder.tlsCertificate);
+}
+
+/** Before a certificate expires: so long it is said at each start. */
+const NOTICE_MS = 7 * 24 * 60 * 60 * 1000;
+
+/** Why clients would refuse the certificate for its time; one that will expire soon is only spoken of. */
+export function outdatedCertificate(tls: TlsIdentity, terminal: Terminal): string | undefined {
+  const flaw = certificateFlaw(tls);
+  if (flaw !== undefined) return `the certificate ${flaw}: clients with --tls-ca refuse it`;
+  const soon = certificateFlaw(tls, Date.now() + NOTICE_MS);
+  if (soon !== undefined) terminal.say(`the certificate ${soon}`);
+  return undefined;
 }
 
 /** The key of `--key-file`; undefined: none is wanted, or not made yet. @throws as {@link sharedKey}, and `unwritable`. */

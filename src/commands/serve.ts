@@ -25,7 +25,7 @@ import { stdout } from "../terminal/stdio.ts";
 import { Flags, parsePort, portFlaw, terminalOf } from "./flags.ts";
 import type { Arguments } from "./parse.ts";
 import { announce, tryPortFile } from "./serve-announce.ts";
-import { planKey, planTls } from "./serve-secrets.ts";
+import { outdatedCertificate, planKey, planTls } from "./serve-secrets.ts";
 import { handleSignals } from "./serve-signals.ts";
 import { chooseService, reloadHandler, watchHandler, writeFirstHandler } from "./serve-service.ts";
 import { planMetrics, planServer, serveFlags, type ServeFlags, type ServerPlan } from "./serve-flags.ts";
@@ -73,6 +73,9 @@ async function serve(flags: ServeFlags): Promise<void> {
   const log = tally.over(file);
   try {
     const tls = await planTls(flags, options.host, folder, terminal);
+    const outdated = tls && outdatedCertificate(tls, terminal);
+    if (outdated !== undefined && flags.has("check")) flaws.push(outdated);
+    else if (outdated !== undefined) terminal.say(outdated);
     const key = await planKey(flags, terminal);
     if (terminal.canAsk && !flags.has("check")) await askForMissing(flags, options, store, terminal);
     planMetrics(flags, options.port); // not the port that was just answered

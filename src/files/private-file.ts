@@ -106,13 +106,19 @@ function isOfSystem(error: unknown): boolean {
  * @throws {FileError} `unreadable`, or `corrupt` when it is not UTF-8.
  */
 export function readPublicFile(path: string): string | undefined {
+  const bytes = readPublicBytes(path);
+  return bytes && decode(path, bytes);
+}
+
+/** As {@link readPublicFile}, whatever the bytes are. @throws {FileError} `unreadable`. */
+export function readPublicBytes(path: string): Uint8Array | undefined {
   let fd: number | undefined;
   try {
     const rights = rightsTo(path);
     fd = rights.use(() => openForReading(linksFrom(path, rights.person).at(-1) ?? path));
     const stats = fstatSync(fd);
     checkPlain(path, stats);
-    return decode(path, readAll(path, fd, stats.size));
+    return readAll(path, fd, stats.size);
   } catch (error) {
     if (systemCode(error) === "ENOENT") return undefined;
     if (error instanceof FileError) throw error;

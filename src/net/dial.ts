@@ -3,12 +3,14 @@
 // Over TLS nobody has a connection before the channel is there. Whether it leads to the right server is the caller's
 // question: see `Connection.pin`.
 
+import type { X509Certificate } from "node:crypto";
 import type { Socket } from "bun";
-import { ParleyError, messageOf, systemCode } from "../errors.ts";
+import { ParleyError, messageOf, systemCode, type ErrorDetails } from "../errors.ts";
 import { DIAL_TIMEOUT_MS, sayDuration } from "../limits.ts";
-import { formatAddress } from "../address.ts";
+import { formatAddress, lookupName, spellHost, zoneOf } from "../address.ts";
 import { Connection, type ConnectionOptions } from "./connection.ts";
-import { clientOptions, exporterOf, peerPin, type TlsDemand } from "./tls.ts";
+import { explainDistrust } from "./distrust.ts";
+import { clientOptions, exporterOf, peerCertificate, peerPin, type TlsDemand } from "./tls.ts";
 
 /**
  * `refused`: nobody listens there (yet). `unknown_host`: no such name. `unreachable`: any other way of not getting through. `timeout`: no answer.
@@ -41,7 +43,12 @@ export async function dial(options: DialOptions): Promise<Connection> {
   let raw: Socket<Connection> | undefined;
   const timer = setTimeout(() => {
     over = true;
-    reject(new DialError("timeout", `${at} did not answer within ${sayDuration(timeoutMs)}`));
+    const silence = `did not answer within ${sayDuration(timeoutMs)}`;
+    reject(
+      raw === undefined
+        ? new DialError("timeout", `${at} ${silence}`)
+        : channelError("timeout", at, tls, silence),
+    );
     raw?.terminate();
   }, timeoutMs);
   const establish = (socket: Socket<Connection>, channel: Pick<ConnectionOptions, "exporter" | "pin">) => {
@@ -58,7 +65,7 @@ export async function dial(options: DialOptions): Promise<Connection> {
   const connecting =
     tls === undefined
       ? Bun.connect<Connection>({
-          hostname: host,
+          hostname: lookupName(host),
           port,
           allowHalfOpen: true,
           socket: {
@@ -71,10 +78,10 @@ export async function dial(options: DialOptions): Promise<Connection> {
           },
         })
       : Bun.connect<Connection>({
-          hostname: host,
+          hostname: lookupName(host),
           port,
           allowHalfOpen: true,
-          tls: clientOptions(tls, host),
+          tls: clientOptions(tls, spellHost(host)),
           socket: {
             ...handlers,
             open(socket) {
@@ -94,12 +101,12 @@ export async function dial(options: DialOptions): Promise<Connection> {
                   error = thrown instanceof Error ? thrown : null;
                 }
               }
-              reject(tlsError(at, error));
+              reject(tlsError(options, error, peerCertificate(socket)));
               socket.terminate();
             },
             close(socket, error) {
               if (socket.data !== undefined) return socket.data.wasClosed(error);
-              reject(tlsError(at, error));
+              reject(tlsError(options, error));
             },
           },
         });
@@ -114,6 +121,7 @@ export async function dial(options: DialOptions): Promise<Connection> {
 
 function dialError(error: unknown, host: string, at: string): DialError {
   const code = systemCode(error);
+  const zone = zoneOf(host);
   switch (code) {
     case "ECONNREFUSED":
       // Bun says the same of a network that cannot be reached (measured with 1.4.5).
@@ -127,24 +135,57 @@ function dialError(error: unknown, host: string, at: string): DialError {
       return new DialError("unreachable", `${host} cannot be looked up at the moment`, {
         hint: "its name server does not answer",
       });
+    case "EACCES":
+      return new DialError("unreachable", `this machine does not allow a connection to ${at}`, {
+        hint: "a firewall of its own forbids it, or it is the address of a whole network",
+      });
+    case "EADDRINUSE":
+    case "EADDRNOTAVAIL":
+      return new DialError("unreachable", `this machine has no address or port left to reach ${at} from`, {
+        hint: "for an IPv6 address it needs one itself; very many open connections use up all ports",
+      });
+    case "EINVAL":
+      return new DialError("unreachable", `cannot connect to ${at}: the system calls the address invalid`, {
+        hint: zone === undefined ? undefined : `is ${zone} an interface of this machine?`,
+      });
     default:
       return new DialError("unreachable", `cannot connect to ${at}: ${code ?? messageOf(error)}`);
   }
 }
 
-function tlsError(at: string, error: unknown): DialError {
+/** Why no channel came about. @param certificate the one that was shown, if there was one. */
+function tlsError(
+  { host, port, tls }: DialOptions,
+  error: unknown,
+  certificate?: X509Certificate,
+): DialError {
+  const at = formatAddress(host, port);
   const code = systemCode(error);
   switch (code) {
     case undefined:
     case "ECONNRESET":
-      return new DialError("lost", `${at} closed the connection before it was encrypted`);
+      return channelError("lost", at, tls, "closed the connection before it was encrypted");
     case "EPROTO":
-      return new DialError("tls", `${at} does not speak TLS 1.3`, {
+      return channelError("tls", at, tls, "does not speak TLS 1.3", {
         hint: "if it speaks plain text, and the network is your own: --no-tls",
       });
-    default:
-      return new DialError("tls", `the certificate of ${at} is not to be trusted: ${code}`, {
-        hint: "--tls-ca must hold the authority that signed it, and it must be made for this host",
-      });
+    default: {
+      const { why, hint } = explainDistrust(code, host, certificate, tls?.authorities ?? "");
+      return new DialError("tls", `the certificate of ${at} is not to be trusted: ${why}`, { hint });
+    }
   }
+}
+
+/** What `at` did instead of TLS. Where that was only remembered, it may have been given up there. */
+function channelError(
+  code: "lost" | "timeout" | "tls",
+  at: string,
+  tls: TlsDemand | undefined,
+  what: string,
+  details?: ErrorDetails,
+): DialError {
+  if (tls?.knownSince === undefined) return new DialError(code, `${at} ${what}`, details);
+  return new DialError(code, `${at} is remembered as a TLS server since ${tls.knownSince} and ${what}`, {
+    hint: `if it speaks plain text now, forget it with: parley connect --forget ${at}`,
+  });
 }

@@ -1,10 +1,11 @@
 // The listening socket and its port. A busy port is one that anybody holds on 127.0.0.1, ::1, 0.0.0.0 or :: — two servers
 // can share a port number on different addresses, and a client of `localhost` would reach whichever comes first.
 
+import { isIP } from "node:net";
 import type { TLSOptions } from "bun";
 import { ParleyError, messageOf, systemCode } from "../errors.ts";
 import { PORT_ATTEMPTS } from "../limits.ts";
-import { formatAddress } from "../address.ts";
+import { formatAddress, lookupName, zoneOf } from "../address.ts";
 import type { Connection } from "./connection.ts";
 
 export interface PortOptions {
@@ -60,38 +61,53 @@ function isTaken(port: number): boolean {
 }
 
 function open(
-  hostname: string,
+  host: string,
   port: number,
   socket: Handlers,
   tls: TLSOptions | undefined,
   fd?: number,
 ): BoundSocket {
+  const hostname = lookupName(host);
   try {
     // `data` is set in `open`, which Bun's type does not allow for; nor does it know `fd`, which takes the place of both.
     const where = fd === undefined ? { hostname, port } : { hostname, port, fd };
     const options = { ...where, allowHalfOpen: true, socket };
     return tls === undefined ? Bun.listen<Connection>(options) : Bun.listen<Connection>({ ...options, tls });
   } catch (error) {
-    throw new ParleyError("failed", `cannot listen on ${formatAddress(hostname, port)}: ${explain(error)}`, {
-      hint:
-        systemCode(error) === "EACCES"
-          ? "ports below 1024 belong to the administrator: choose one above"
-          : undefined,
-      cause: error,
-    });
+    throw new ParleyError(
+      "failed",
+      `cannot listen on ${formatAddress(host, port)}: ${explain(error, host)}`,
+      {
+        hint:
+          systemCode(error) === "EACCES"
+            ? "ports below 1024 belong to the administrator: choose one above"
+            : undefined,
+        cause: error,
+      },
+    );
   }
 }
 
-/** Why nothing can listen there. */
-export function explain(error: unknown): string {
-  switch (systemCode(error)) {
+/** Why nothing can listen on `host`. */
+export function explain(error: unknown, host: string): string {
+  const zone = zoneOf(host);
+  const code =
+    systemCode(error) ?? (messageOf(error).startsWith("Failed to listen") ? "ENOTFOUND" : undefined);
+  switch (code) {
     case "EADDRINUSE":
       return "the port is busy";
-    case "EADDRNOTAVAIL":
-      return "this machine has no such address";
     case "EACCES":
       return "permission denied";
+    case "EINVAL":
+    case "ENOTFOUND": // Bun gives no code for a name or a zone that it cannot find (measured with 1.4.5)
+      if (zone !== undefined) return `there is no interface ${zone}`;
+      if (isIP(host) === 0) return "no address is found for that name";
+      return NO_SUCH_ADDRESS;
+    case "EADDRNOTAVAIL":
+      return NO_SUCH_ADDRESS;
     default:
-      return messageOf(error);
+      return code ?? messageOf(error);
   }
 }
+
+const NO_SUCH_ADDRESS = "this machine has no such address";

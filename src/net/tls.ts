@@ -18,6 +18,8 @@ export interface TlsIdentity {
 export interface TlsDemand {
   /** PEM of the authorities to believe; without it nobody is believed, and the pin must be checked by the caller. */
   authorities: string | undefined;
+  /** Set where TLS is demanded for this reason alone: the server has spoken it since this day. */
+  knownSince?: string | undefined;
 }
 
 const TLS_1_3 = 0x0304;
@@ -58,10 +60,31 @@ export function isPin(text: string): boolean {
   return /^sha256\/[A-Za-z0-9+/]{43}=$/.test(text);
 }
 
+/** Every certificate in a PEM text. @throws {Error} when there is none, or one is damaged. */
+export function certificatesIn(pem: string): X509Certificate[] {
+  const blocks = pem.match(/-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----/gs) ?? [pem];
+  return blocks.map((block) => new X509Certificate(block));
+}
+
+/** Why a certificate is not valid at the time `at`: it expired, expires, or is too young. */
+export function timeFlaw({ validFrom, validTo }: X509Certificate, at = Date.now()): string | undefined {
+  const end = Date.parse(validTo);
+  if (end < at) return `${end < Date.now() ? "expired" : "expires"} on ${dayOf(validTo)}`;
+  return Date.parse(validFrom) > at ? `is not valid before ${dayOf(validFrom)}` : undefined;
+}
+
+function dayOf(time: string): string {
+  return new Date(time).toISOString().slice(0, 10);
+}
+
 /** The pin of whoever is at the other end of an established channel. */
 export function peerPin(socket: Socket<unknown>): string | undefined {
-  const certificate: X509Certificate | undefined = socket.getPeerX509Certificate();
+  const certificate = peerCertificate(socket);
   return certificate === undefined ? undefined : pinOf(certificate.publicKey);
+}
+
+export function peerCertificate(socket: Socket<unknown>): X509Certificate | undefined {
+  return socket.getPeerX509Certificate();
 }
 
 /** 32 bytes that only the two ends of this channel know (RFC 9266). */

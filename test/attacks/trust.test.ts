@@ -158,6 +158,67 @@ describe.each(MEAN)("with %j in the environment", (mean) => {
   });
 });
 
+describe("a certificate that is refused", () => {
+  const past = { from: new Date("2020-01-01"), to: new Date("2021-02-03") };
+  const future = { from: new Date("2090-04-05"), to: new Date("2091-01-01") };
+  const clock = /is the clock of this machine right\? It says 20\d\d-/;
+  const other = /--tls-ca must hold the authority/;
+
+  test.each<[what: string, why: string, hint: RegExp, authority: () => Promise<Authority>, names: string[]]>([
+    ["names another host", "it is not made for 127.0.0.1", /have one made/, () => authority(), ["a.example"]],
+    [
+      "comes from a past authority",
+      "an authority in --tls-ca expired on 2021-02-03",
+      clock,
+      () => authority("x", past),
+      [],
+    ],
+    [
+      "comes from a coming one",
+      "an authority in --tls-ca is not valid before 2090-04-05",
+      clock,
+      () => authority("x", future),
+      [],
+    ],
+  ])("since it %s, says that", async (what, why, hint, signer, names) => {
+    const ours = await signer();
+    using rogue = await recorder(await ours.issue(...(names.length > 0 ? names : ["127.0.0.1"])));
+    const path = file(`${what}.pem`, ours.pem);
+    const result = await goTo(rogue.address, ["--tls-ca", path]);
+    expectNothingSent(result, rogue, `${rogue.address} is not to be trusted: ${why}\n`);
+    expect(result.stderr).toMatch(hint);
+  });
+
+  test.each([
+    ["expired", past, "it expired on 2021-02-03"],
+    ["is not valid yet", future, "it is not valid before 2090-04-05"],
+  ])("since it %s itself, says that, and looks at the clock", async (_, dates, why) => {
+    using rogue = await recorder(await ca.issueFor(dates, "127.0.0.1"));
+    const result = await goTo(rogue.address, ["--tls-ca", file("ca.pem", ca.pem)]);
+    expectNothingSent(result, rogue, `${rogue.address} is not to be trusted: ${why}\n`);
+    expect(result.stderr).toMatch(clock);
+  });
+
+  test("since nobody vouches for it, says that, and who could", async () => {
+    for (const identity of [await selfSigned("127.0.0.1"), await otherCa.issue("127.0.0.1")]) {
+      using rogue = await recorder(identity);
+      const result = await goTo(rogue.address, ["--tls-ca", file("ca.pem", ca.pem)]);
+      expectNothingSent(result, rogue, "is not to be trusted: no authority in --tls-ca vouches for it\n");
+      expect(result.stderr).toMatch(other);
+    }
+  });
+
+  test("is looked at under the name that the address or host usually has", async () => {
+    using rogue = await recorder(await ca.issue("127.0.0.1", "localhost"));
+    const trusted = ["--tls-ca", file("ca.pem", ca.pem)];
+    for (const host of ["127.1", "LOCALHOST", "localhost."]) {
+      rogue.received = "";
+      await goTo(`${host}:${rogue.port}`, trusted);
+      expect(rogue.received).toContain(PASSWORD);
+    }
+  });
+});
+
 describe("an empty or broken option", () => {
   test.each([
     ["--pin", ""],
@@ -187,6 +248,20 @@ describe("an empty or broken option", () => {
     expect(stderr).toContain(path);
     expect(rogue.channels).toBe(0);
   });
+});
+
+test("an authority in DER is called that, with the command that makes PEM of it", async () => {
+  const path = file("an authority.der");
+  writeFileSync(path, Buffer.from(ca.pem.replace(/-----[^-]+-----/g, ""), "base64"));
+  const { exitCode, stderr } = await goTo("127.0.0.1:1", ["--tls-ca", path]);
+  expect(exitCode).toBe(1);
+  expect(stderr).toStartWith(`parley: error: ${path} holds a certificate in DER, not in PEM\n`);
+  const command = /parley: hint: convert it: (openssl .*)\n/.exec(stderr)?.[1] ?? "false";
+  if (Bun.which("openssl") === null) return;
+  expect(await Bun.spawn(["sh", "-c", command]).exited).toBe(0);
+  using rogue = await recorder(await ca.issue("127.0.0.1"));
+  await goTo(rogue.address, ["--tls-ca", `${path}.pem`]);
+  expect(rogue.received).toContain(PASSWORD);
 });
 
 test("--accept-new remembers the server: from then on TLS by itself, and another key is refused", async () => {

@@ -6,6 +6,7 @@ import { addUser, deadPort, PASSWORD, portForLater, run, serve, start } from "..
 import { fakeServer, letIn } from "../support/fake-server.ts";
 import { tempFolder } from "../support/folder.ts";
 import { frame } from "../support/peer.ts";
+import { lacks, withFault } from "../support/privileges.ts";
 
 setDefaultTimeout(90_000);
 
@@ -90,6 +91,30 @@ describe("nobody there", () => {
     await using server = await serve(["--auth", "none", "--strict-port", "--port", String(port)]);
     expect(await client).toMatchObject({ exitCode: 0, stdout: "x\n", stderr: "" });
     await server.stop();
+  });
+});
+
+describe("an address that cannot be reached is said in words", () => {
+  test("when its interface does not exist", async () => {
+    const { exitCode, stderr } = await run(["connect", "[fe80::1%nowhere]:1", "--no-tls", "--send", "x"]);
+    expect(exitCode).toBe(1);
+    expectSentence(stderr);
+    expect(stderr).toContain("the system calls the address invalid\n");
+    expect(stderr).toContain("is nowhere an interface of this machine?");
+  });
+
+  test.skipIf(lacks("strace")).each([
+    ["EACCES", "this machine does not allow a connection to 127.0.0.1:1"],
+    ["EADDRNOTAVAIL", "this machine has no address or port left to reach 127.0.0.1:1 from"],
+    ["EADDRINUSE", "this machine has no address or port left to reach 127.0.0.1:1 from"],
+    ["EINVAL", "cannot connect to 127.0.0.1:1: the system calls the address invalid"],
+  ])("when the system says %s", async (code, words) => {
+    const prefix = withFault(`connect:error=${code}`);
+    const { exitCode, stderr } = await run(["connect", "127.0.0.1:1", "--send", "x"], { prefix });
+    expect(exitCode).toBe(1);
+    expectSentence(stderr);
+    expect(stderr).toStartWith(`parley: error: ${words}\n`);
+    expect(stderr).not.toContain(code);
   });
 });
 

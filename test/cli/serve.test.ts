@@ -127,6 +127,10 @@ describe("refuses with exit 2 and one line that names the flag:", () => {
     ["--port", "--port", "--strict-port"],
     ["--prot", "--prot", "1"],
     ["--host", "--host", "a b"],
+    ["fe80::1 is a link-local address and needs a zone", "--host", "fe80::1"],
+    ["fe80::1 is a link-local address and needs a zone", "--metrics", "[fe80::1]:9113"],
+    ["--metrics", "--metrics", "example.org:9113"],
+    ["no flag -x…", "-x…"],
     ["--auth", "--auth", "magic"],
     ["--service", "--service", "magic"],
     ["--log-level", "--log-level", "loud"],
@@ -182,6 +186,17 @@ describe("refuses with exit 2 and one line that names the flag:", () => {
     expect((await run(["serve", "--prot", "1"])).stderr).toContain("--port?");
     expect((await run(["sevre"])).stderr).toContain("serve?");
   });
+});
+
+test.each([
+  ["192.0.2.1", "192.0.2.1:0: this machine has no such address"],
+  ["ff02::1", "[ff02::1]:0: this machine has no such address"],
+  ["a..b", "a..b:0: no address is found for that name"],
+  ["fe80::1%nowhere", "[fe80::1%nowhere]:0: there is no interface nowhere"],
+])("--host %s ends with 1, and why in words", async (host, why) => {
+  const argv = ["serve", "--auth", "none", "--port", "0", "--no-tls", "--host", host];
+  const { exitCode, stdout, stderr } = await run(argv);
+  expect([exitCode, stdout, stderr]).toEqual([1, "", `parley: error: cannot listen on ${why}\n`]);
 });
 
 describe("beyond this machine", () => {

@@ -196,6 +196,53 @@ describe("--tls-cert and --tls-key", () => {
   });
 });
 
+describe("the time of a given certificate", () => {
+  const DAY = 24 * 60 * 60 * 1000;
+  const now = Date.now();
+  const day = (time: number) => new Date(time).toISOString().slice(0, 10);
+  const files = async (from: number, to: number) => {
+    const ca = await authority();
+    const { key, certificate } = await ca.issueFor({ from: new Date(from), to: new Date(to) }, "127.0.0.1");
+    writeFileSync(at("c.pem"), certificate);
+    writeFileSync(at("k.pem"), key, { mode: 0o600 });
+    return ["--tls-cert", at("c.pem"), "--tls-key", at("k.pem")];
+  };
+
+  test.each([
+    ["expired", now - 9 * DAY, now - 2 * DAY, `expired on ${day(now - 2 * DAY)}`],
+    ["is not valid yet", now + 2 * DAY, now + 90 * DAY, `is not valid before ${day(now + 2 * DAY)}`],
+  ])("that %s is a flaw to --check, and said by a server that goes on", async (_, from, to, why) => {
+    const argv = await files(from, to);
+    const sentence = `the certificate ${why}: clients with --tls-ca refuse it\n`;
+    const { exitCode, stdout, stderr } = await check(argv);
+    expect([exitCode, stdout, stderr]).toEqual([1, "", `parley: error: ${sentence}`]);
+    await using server = await serve([...NOBODY, ...argv], { data: folder.path });
+    expect(server.stderr.text).toContain(sentence);
+    const { stdout: answer } = await run(["connect", server.address, "--accept-new", ...SAY]);
+    expect(answer).toBe("hello\n"); // who knows the key needs no date
+    await server.stop();
+  });
+
+  test("that ends within a week is said, and in order; one that ends later is not spoken of", async () => {
+    const soon = await check(await files(now - DAY, now + 5 * DAY));
+    expect([soon.exitCode, soon.stderr]).toEqual([
+      0,
+      `the certificate expires on ${day(now + 5 * DAY)}\neverything is in order\n`,
+    ]);
+    const later = await check(await files(now - DAY, now + 9 * DAY));
+    expect([later.exitCode, later.stderr]).toEqual([0, "everything is in order\n"]);
+  });
+
+  test("counts for every certificate that is shown", async () => {
+    const argv = await files(now - DAY, now + 90 * DAY);
+    const above = await authority("above", { from: new Date(now - 9 * DAY), to: new Date(now - DAY) });
+    writeFileSync(at("c.pem"), readFileSync(at("c.pem"), "utf8") + above.pem);
+    const { exitCode, stderr } = await check(argv);
+    expect(exitCode).toBe(1);
+    expect(stderr).toContain(`the certificate expired on ${day(now - DAY)}`);
+  });
+});
+
 describe("a terminal and a server that is not known", () => {
   test("asks with the pin, believes after yes, and does not ask again", async () => {
     await using server = await serve([...NOBODY, "--tls"]);

@@ -5,6 +5,12 @@ import { createPublicKey, randomBytes, webcrypto } from "node:crypto";
 import * as x509 from "@peculiar/x509";
 import { pinOf, type TlsIdentity } from "../../src/net/tls.ts";
 
+/** From when to when a certificate is valid. */
+export interface Dates {
+  from: Date;
+  to: Date;
+}
+
 const EC = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" };
 const HOUR = 3_600_000;
 
@@ -13,13 +19,19 @@ export interface Authority {
   pem: string;
   /** A key and a certificate for these names, which are addresses where they look like one. */
   issue(...names: string[]): Promise<TlsIdentity>;
+  /** As {@link issue}, valid at another time. */
+  issueFor(dates: Dates, ...names: string[]): Promise<TlsIdentity>;
 }
 
 const newKeys = () => webcrypto.subtle.generateKey(EC, true, ["sign", "verify"]);
-const common = () => ({
+const thisYear = (): Dates => ({
+  from: new Date(Date.now() - HOUR),
+  to: new Date(Date.now() + 365 * 24 * HOUR),
+});
+const common = ({ from, to } = thisYear()) => ({
   serialNumber: `01${randomBytes(8).toString("hex")}`,
-  notBefore: new Date(Date.now() - HOUR),
-  notAfter: new Date(Date.now() + 365 * 24 * HOUR),
+  notBefore: from,
+  notAfter: to,
   signingAlgorithm: EC,
 });
 
@@ -50,10 +62,10 @@ export async function selfSigned(...names: string[]): Promise<TlsIdentity> {
 }
 
 /** A certificate authority. */
-export async function authority(name = "test authority"): Promise<Authority> {
+export async function authority(name = "test authority", dates = thisYear()): Promise<Authority> {
   const own = await newKeys();
   const certificate = await x509.X509CertificateGenerator.createSelfSigned({
-    ...common(),
+    ...common(dates),
     name: `CN=${name}`,
     keys: own,
     extensions: [
@@ -61,19 +73,21 @@ export async function authority(name = "test authority"): Promise<Authority> {
       new x509.KeyUsagesExtension(x509.KeyUsageFlags.keyCertSign, true),
     ],
   });
+  const issueFor = async (validity: Dates, ...names: string[]) => {
+    const keys = await newKeys();
+    const signed = await x509.X509CertificateGenerator.create({
+      ...common(validity),
+      subject: "CN=test server",
+      issuer: certificate.subject,
+      publicKey: keys.publicKey,
+      signingKey: own.privateKey,
+      extensions: [altNames(names), new x509.ExtendedKeyUsageExtension(["1.3.6.1.5.5.7.3.1"])],
+    });
+    return identity(keys, signed);
+  };
   return {
     pem: `${certificate.toString("pem")}\n`,
-    async issue(...names) {
-      const keys = await newKeys();
-      const signed = await x509.X509CertificateGenerator.create({
-        ...common(),
-        subject: "CN=test server",
-        issuer: certificate.subject,
-        publicKey: keys.publicKey,
-        signingKey: own.privateKey,
-        extensions: [altNames(names), new x509.ExtendedKeyUsageExtension(["1.3.6.1.5.5.7.3.1"])],
-      });
-      return identity(keys, signed);
-    },
+    issueFor,
+    issue: (...names) => issueFor(thisYear(), ...names),
   };
 }
