@@ -66,3 +66,8 @@ export class LineSplitter {
     );
   }
 }
+
+/** `chunk` in pieces of `size` bytes, and what is left; they share its memory. */
+export function* pieces(chunk: Uint8Array, size: number): Generator<Uint8Array> {
+  for (let start = 0; start < chunk.length; start += size) yield chunk.subarray(start, start + size);
+}

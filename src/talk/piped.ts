@@ -5,7 +5,7 @@
 
 import { setTimeout as delay } from "node:timers/promises";
 import type { Client, Outcome } from "../client.ts";
-import { LineSplitter, NEWLINE, NUL } from "../lines.ts";
+import { LineSplitter, NEWLINE, NUL, pieces } from "../lines.ts";
 import { ParleyError } from "../errors.ts";
 import { LINGER_MS, sayDuration } from "../limits.ts";
 import { readInput } from "../terminal/stdio.ts";
@@ -137,8 +137,4 @@ async function* read(client: Client, { framing }: PipedOptions): AsyncGenerator<
   for await (const chunk of readInput()) yield splitter.push(chunk);
   const rest = splitter.end();
   if (rest !== undefined) yield [rest];
-}
-
-function* pieces(chunk: Uint8Array, size: number): Generator<Uint8Array> {
-  for (let start = 0; start < chunk.length; start += size) yield chunk.subarray(start, start + size);
 }
