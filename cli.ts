@@ -7,6 +7,7 @@ import { helpPage } from "./src/commands/help.ts";
 import { parseCommand, type Command, type Invocation } from "./src/commands/parse.ts";
 import { checkGivenWords } from "./src/files/given-text.ts";
 import { ParleyError, systemCode } from "./src/errors.ts";
+import { keepFilesPrivate } from "./src/os/inheritance.ts";
 import { Terminal } from "./src/terminal.ts";
 import { stderr, stdout } from "./src/terminal/stdio.ts";
 
@@ -43,8 +44,7 @@ const EXIT_CODES: ReadonlyMap<string, number> = new Map([
 ]);
 
 async function main(argv: string[]): Promise<number> {
-  // Everything parley makes is its user's alone.
-  process.umask(0o077);
+  keepFilesPrivate();
   let terminal = new Terminal({ color: "auto", noInput: true });
   // What a command waits for is gone, and nothing is left that could end the wait.
   process.once("beforeExit", () => {

@@ -1,6 +1,6 @@
 // File descriptors: each connection is one, and there are only so many.
 
-import { readdirSync, readFileSync } from "node:fs";
+import { readdirSync, readFileSync, statSync } from "node:fs";
 import { systemCode } from "./errors.ts";
 
 /** What a process may have at least, on any Linux that serves: assumed where there is none left to look with. */
@@ -20,7 +20,8 @@ export function maxDescriptors(): number | undefined {
 /** How many it has; undefined where that cannot be known. */
 export function openDescriptors(): number | undefined {
   try {
-    return readdirSync("/proc/self/fd").length;
+    // The folder's size is their number since Linux 6.2, and was 0 before.
+    return statSync("/proc/self/fd").size || readdirSync("/proc/self/fd").length;
   } catch (error) {
     return systemCode(error) === "EMFILE" ? maxDescriptors() : undefined;
   }

@@ -9,6 +9,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { systemCode } from "../errors.ts";
 import { LineSplitter, NEWLINE } from "../lines.ts";
 import { PROGRAM_INPUT_GRACE_MS, PROGRAM_TERM_GRACE_MS, MAX_STDERR_LINE_BYTES } from "../limits.ts";
+import { asInherited } from "../os/inheritance.ts";
 import type { Codec } from "./program-io.ts";
 
 export interface RunOptions {
@@ -184,13 +185,15 @@ interface Spawned {
 }
 
 function spawnOnPipes(argv: readonly string[], env: Record<string, string>): Spawned {
-  const child = Bun.spawn([...argv], {
-    env,
-    stdin: "pipe",
-    stdout: "pipe",
-    stderr: "pipe",
-    detached: true, // a group of its own: the caller's is never signalled
-  });
+  const child = asInherited(() =>
+    Bun.spawn([...argv], {
+      env,
+      stdin: "pipe",
+      stdout: "pipe",
+      stderr: "pipe",
+      detached: true, // a group of its own: the caller's is never signalled
+    }),
+  );
   return { child, input: new PipeInput(child.stdin), output: child.stdout };
 }
 
@@ -253,17 +256,19 @@ function ignoreBroken(pending: unknown): Promise<void> {
 
 function spawnOnTerminal(argv: readonly string[], env: Record<string, string>): Spawned {
   const output = new TerminalOutput();
-  const child = Bun.spawn([...argv], {
-    env: { TERM: "xterm-256color", ...env },
-    detached: true,
-    terminal: {
-      cols: 80,
-      rows: 24,
-      data: (terminal, bytes) => {
-        if (output.push(bytes)) terminal.write(HOLD_OUTPUT);
+  const child = asInherited(() =>
+    Bun.spawn([...argv], {
+      env: { TERM: "xterm-256color", ...env },
+      detached: true,
+      terminal: {
+        cols: 80,
+        rows: 24,
+        data: (terminal, bytes) => {
+          if (output.push(bytes)) terminal.write(HOLD_OUTPUT);
+        },
       },
-    },
-  });
+    }),
+  );
   const { terminal } = child;
   if (terminal === undefined) throw new Error("no terminal was given");
   output.released = () => terminal.write(RELEASE_OUTPUT);

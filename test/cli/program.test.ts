@@ -75,6 +75,49 @@ describe("the environment", () => {
   });
 });
 
+describe.each([
+  ["on pipes", []],
+  ["on a terminal", ["--pty"]],
+])("what it is started with, %s:", (_, flags) => {
+  /** What `script` says in a program of a server that a shell has started after `before`. */
+  async function said(script: string, before: string): Promise<string[]> {
+    const prefix = ["sh", "-c", `${before}; exec "$@"`, "sh"];
+    await using server = await serve(["--auth", "none", ...flags, "--", "sh", "-c", script], { prefix });
+    const { stdout } = await run(["connect", server.address]);
+    const own = readFileSync(`/proc/${server.pid}/status`, "utf8");
+    expect(own).toMatch(/^Umask:\s+0077$/m); // the server has its own again
+    const [, soft, hard] = /open files\s+(\d+)\s+(\d+)/.exec(limitsOf(server.pid)) ?? [];
+    expect(soft).toBe(hard as string);
+    await server.stop();
+    return stdout.trim().split(/\r?\n/);
+  }
+  const limitsOf = (pid: number) => readFileSync(`/proc/${pid}/limits`, "utf8");
+  const LIMITS = "umask; ulimit -Sn; ulimit -Hn";
+
+  test.each([
+    ["umask 027; ulimit -Sn 2000; ulimit -Hn 4000", ["0027", "1024", "4000"]],
+    ["umask 002; ulimit -Sn 512; ulimit -Hn 1500", ["0002", "1024", "1500"]],
+    ["umask 077; ulimit -Sn 700; ulimit -Hn 800", ["0077", "800", "800"]],
+  ])(
+    "the umask of the server's start and the usual soft limit of descriptors: %s",
+    async (before, limits) => {
+      expect(await said(LIMITS, before)).toEqual(limits);
+    },
+  );
+
+  test("no signal that is ignored or blocked: a writer dies of its closed pipe", async () => {
+    const script = "grep -E '^Sig(Blk|Ign)' /proc/self/status; { { yes; echo $? >&3; } | head -n 1; } 3>&1";
+    const none = "0".repeat(16);
+    const lines = await said(script, "trap '' PIPE INT QUIT HUP USR1");
+    expect(lines).toEqual([`SigBlk:\t${none}`, `SigIgn:\t${none}`, "y", String(128 + 13)]);
+  });
+
+  test("no descriptor that the server has from its starter", async () => {
+    const lines = await said('ls -1 "/proc/$$/fd"; :', "exec 7</dev/null 8>&1");
+    expect(lines).toEqual(["0", "1", "2"]);
+  });
+});
+
 describe("connect --exit-status", () => {
   test.each([
     ["exit 0", 0],

@@ -32,6 +32,16 @@ describe("what it is started with", () => {
     expect(texts).toEqual(["0", "1", "2"]);
   });
 
+  test("no fewer descriptors than this process needs to start it, which may be more than the usual limit", async () => {
+    const crowd = Array.from({ length: 1100 }, () => fs.openSync("/dev/null", "r"));
+    try {
+      await using server = await runProgram(sh("ulimit -Sn"));
+      expect((await converse(server, [])).texts).toEqual(["2048"]);
+    } finally {
+      for (const fd of crowd) fs.closeSync(fd);
+    }
+  });
+
   test("a process group of its own", async () => {
     await using server = await runProgram(sh("cut -d' ' -f1,5 /proc/$$/stat; cut -d' ' -f5 /proc/self/stat"));
     const { texts } = await converse(server, []);
