@@ -10,6 +10,7 @@ import { systemCode } from "../errors.ts";
 import { LineSplitter, NEWLINE } from "../lines.ts";
 import { PROGRAM_INPUT_GRACE_MS, PROGRAM_TERM_GRACE_MS, MAX_STDERR_LINE_BYTES } from "../limits.ts";
 import { asInherited } from "../os/inheritance.ts";
+import { reapOrphans } from "../os/orphans.ts";
 import type { Codec } from "./program-io.ts";
 
 export interface RunOptions {
@@ -24,6 +25,21 @@ const HOLD_OUTPUT = "\x13";
 const RELEASE_OUTPUT = "\x11";
 /** What ^D is to a terminal. */
 const END_OF_INPUT = "\x04";
+
+/** Programs for which Bun waits. */
+const awaited = new Set<number>();
+
+/**
+ * As process 1 of a container this process waits for what programs leave behind: to be called before the first program.
+ * Elsewhere the system's own process 1 does, and remains the parent of what is meant to stay.
+ */
+export function adoptOrphans(): void {
+  if (process.pid === 1) process.on("SIGCHLD", reap);
+}
+
+function reap(): void {
+  reapOrphans((pid) => awaited.has(pid));
+}
 
 export class Run {
   readonly pid: number;
@@ -46,8 +62,13 @@ export class Run {
     this.#output = output;
     this.pid = child.pid;
     this.status = child.exited;
-    // A group that is empty now may give its number to another one before it is looked at again.
-    void child.exited.then(() => this.#signal(0));
+    awaited.add(child.pid);
+    void child.exited.then(() => {
+      awaited.delete(child.pid);
+      if (process.pid === 1) reap(); // orphans that ended after it
+      // A group that is empty now may give its number to another one before it is looked at again.
+      this.#signal(0);
+    });
   }
 
   /** A promise while the program has not read enough of what it was given. */

@@ -4,8 +4,11 @@ import { randomBytes } from "node:crypto";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
-import { addUser, PASSWORD, run, serve, start } from "../support/executable.ts";
+import { until } from "../support/attack.ts";
+import { addUser, PASSWORD, run, serve, start, type Serving } from "../support/executable.ts";
 import { tempFolder } from "../support/folder.ts";
+import { lacks } from "../support/privileges.ts";
+import { childrenOf } from "../support/program.ts";
 
 setDefaultTimeout(90_000);
 
@@ -115,6 +118,56 @@ describe.each([
   test("no descriptor that the server has from its starter", async () => {
     const lines = await said('ls -1 "/proc/$$/fd"; :', "exec 7</dev/null 8>&1");
     expect(lines).toEqual(["0", "1", "2"]);
+  });
+});
+
+describe.skipIf(lacks("unshare"))("as process 1 of a container", () => {
+  /** Its process among those of this machine. */
+  const processOf = (server: Serving) => childrenOf(server.pid)[0] ?? NaN;
+
+  function serveAlone(script: string, ...words: string[]): Promise<Serving> {
+    const prefix = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"];
+    return serve(["--auth", "none", "--", "sh", "-c", script, "sh", ...words], { prefix });
+  }
+
+  async function stop(server: Serving): Promise<void> {
+    process.kill(processOf(server), "SIGTERM");
+    expect(await server.exited).toBe(0);
+  }
+
+  test("it reaps what programs leave behind, once that has ended", async () => {
+    using folder = tempFolder();
+    const fifo = join(folder.path, "fifo");
+    Bun.spawnSync(["mkfifo", fifo]);
+    const script = `setsid sh -c 'exec cat "$1"' sh "$1" </dev/null >/dev/null 2>&1 & exit 3`;
+    await using server = await serveAlone(script, fifo);
+    const leftBehind = () => childrenOf(processOf(server)).length;
+    expect(await run(["connect", server.address, "--exit-status"])).toMatchObject({ exitCode: 3 });
+    await until("processes left behind", 1, leftBehind);
+    writeFileSync(fifo, "the end\n");
+    await until("processes left behind", 0, leftBehind);
+    await stop(server);
+  });
+
+  test("it takes no exit status away from a program that ends at the same time", async () => {
+    await using server = await serveAlone(
+      "for i in 1 2 3 4 5 6 7 8; do setsid true & done; read -r status; exit $status",
+    );
+    const statuses = Array.from({ length: 16 }, (_, index) => index + 10);
+    const exits = statuses.map(async (status) => {
+      const { exitCode } = await run(["connect", server.address, "--exit-status", "--send", String(status)]);
+      return exitCode;
+    });
+    expect(await Promise.all(exits)).toEqual(statuses);
+    await until("processes left behind", [], () => childrenOf(processOf(server)));
+    await stop(server);
+  });
+
+  test("what is left of a program's group is ended with its conversation, and reaped", async () => {
+    await using server = await serveAlone("sleep 1000 >/dev/null 2>&1 & echo said");
+    expect(await run(["connect", server.address])).toMatchObject({ exitCode: 0, stdout: "said\n" });
+    await until("processes left behind", [], () => childrenOf(processOf(server)));
+    await stop(server);
   });
 });
 
