@@ -30,15 +30,16 @@ const END_OF_INPUT = "\x04";
 const awaited = new Set<number>();
 
 /**
- * As process 1 of a container this process waits for what programs leave behind: to be called before the first program.
- * Elsewhere the system's own process 1 does, and remains the parent of what is meant to stay.
+ * Sees to it that the ends of programs are noticed, and as process 1 of a container also the ends of what they leave behind:
+ * to be called before the first program starts. Elsewhere the system's process 1 waits for those.
  */
-export function adoptOrphans(): void {
-  if (process.pid === 1) process.on("SIGCHLD", reap);
+export function awaitChildren(): void {
+  // The listener is needed in any case: while the signal is ignored, as some starters have it, no child can be waited for.
+  process.on("SIGCHLD", reap);
 }
 
 function reap(): void {
-  reapOrphans((pid) => awaited.has(pid));
+  if (process.pid === 1) reapOrphans((pid) => awaited.has(pid));
 }
 
 export class Run {
@@ -65,7 +66,7 @@ export class Run {
     awaited.add(child.pid);
     void child.exited.then(() => {
       awaited.delete(child.pid);
-      if (process.pid === 1) reap(); // orphans that ended after it
+      reap(); // orphans that ended after it
       // A group that is empty now may give its number to another one before it is looked at again.
       this.#signal(0);
     });

@@ -10,7 +10,7 @@ import { basename } from "node:path";
 import { messageOf, ParleyError, systemCode } from "../errors.ts";
 import type { LogFields, Logger } from "../log.ts";
 import { codecFor, type ProgramIo } from "./program-io.ts";
-import { adoptOrphans, Run } from "./program-run.ts";
+import { awaitChildren, Run } from "./program-run.ts";
 import { shellQuote } from "../shell-quote.ts";
 import { nextTurn, Share } from "../turn.ts";
 import { ConversationOver, type Conversation, type Service } from "./service.ts";
@@ -67,7 +67,7 @@ class Program implements Service {
   constructor(options: ProgramOptions) {
     this.#options = options;
     this.takesLines = options.io === "lines";
-    adoptOrphans();
+    awaitChildren();
   }
 
   open(session: Conversation): void {
