@@ -32,19 +32,21 @@ test("what it makes is its user's alone, whatever the umask", async () => {
   chmodSync(folder.path, 0o755);
   const data = join(folder.path, "new", "data");
   const portFile = join(folder.path, "port");
-  const env = cleanEnv(data, { PARLEY_PASSWORD: "correct horse" });
+  const password = join(folder.path, "password");
+  writeFileSync(password, "correct horse", { mode: 0o600 });
+  const env = cleanEnv(data);
   const open = (...argv: string[]) =>
     Bun.spawn(["sh", "-c", 'umask 0; exec "$@"', "sh", EXECUTABLE, ...argv], {
       env,
       stdout: "pipe",
       stderr: "pipe",
     });
-  await open("users", "add", "ann").exited;
+  await open("users", "add", "ann", "--password-file", password).exited;
   const server = open("serve", "--port", "0", "--port-file", portFile);
   try {
     for await (const _ of server.stdout) break;
     const port = readFileSync(portFile, "utf8").trim();
-    const client = open("connect", `ann@127.0.0.1:${port}`, "--send", "x");
+    const client = open("connect", `ann@127.0.0.1:${port}`, "--password-file", password, "--send", "x");
     expect(await client.exited).toBe(0);
   } finally {
     server.kill();

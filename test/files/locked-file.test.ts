@@ -278,7 +278,7 @@ describe("makePrivateFolder", () => {
   test("says what is in the way", () => {
     using folder = tempFolder();
     const inside = join(usersFile(folder.path, "old"), "inner");
-    const failed = { code: "failed", hint: "choose another with --data DIR" };
+    const failed = { code: "unwritable", hint: "choose another with --data DIR" };
     expect(() => makePrivateFolder(inside)).toThrow(expect.objectContaining(failed));
   });
 });
