@@ -1,7 +1,6 @@
 // Flags as typed values: each reader names the flag in its error and says what would have been right.
 
-import { isIP } from "node:net";
-import { lacksZone } from "../address.ts";
+import { isAddress, lacksZone } from "../address.ts";
 import { SharedKey } from "../auth/key.ts";
 import { usageError } from "../errors.ts";
 import { readKeyFile } from "../key-file.ts";
@@ -110,7 +109,7 @@ export function portFlaw(text: string): string | undefined {
 /** A host without the brackets of an IPv6 address, or undefined when `text` can be none. */
 export function parseHost(text: string): string | undefined {
   const host = /^\[(.*)\]$/.exec(text)?.[1] ?? text;
-  if (isIP(host.split("%", 1)[0] ?? "") !== 0) return host;
+  if (isAddress(host)) return host;
   return /^(?=.{1,253}$)[\p{L}\p{N}_](?:[\p{L}\p{N}._-]*[\p{L}\p{N}.])?$/u.test(host) && text === host
     ? host
     : undefined;

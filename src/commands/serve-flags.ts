@@ -1,7 +1,6 @@
 // The flags of parley serve, and what they ask of a server.
 
-import { isIP } from "node:net";
-import { formatAddress, isLoopback, Network } from "../address.ts";
+import { formatAddress, isAddress, isLoopback, Network } from "../address.ts";
 import { AUTH_MODES, type AuthMode } from "../auth/authenticate.ts";
 import type { NewHashCost } from "../auth/password.ts";
 import { usageError } from "../errors.ts";
@@ -272,7 +271,7 @@ export function planMetrics(flags: ServeFlags, port: number): { host: string; po
   const [, bracketed, plain, portText = ""] = /^(?:\[(.+)\]|([^:]+)):(\d+)$/.exec(text) ?? [];
   const host = bracketed ?? plain ?? "";
   const own = parsePort(portText, 0);
-  if ((isIP(host) === 0 && !isLoopback(host)) || own === undefined)
+  if ((!isAddress(host) && !isLoopback(host)) || own === undefined)
     throw usageError(
       `--metrics: ${JSON.stringify(text)} is no ADDRESS:PORT`,
       "for example 127.0.0.1:9113, or [::1]:9113",

@@ -1,11 +1,10 @@
 // The listening socket and its port. A busy port is one that anybody holds on 127.0.0.1, ::1, 0.0.0.0 or :: — two servers
 // can share a port number on different addresses, and a client of `localhost` would reach whichever comes first.
 
-import { isIP } from "node:net";
 import type { TLSOptions } from "bun";
 import { ParleyError, messageOf, systemCode } from "../errors.ts";
 import { PORT_ATTEMPTS } from "../limits.ts";
-import { formatAddress, lookupName, zoneOf } from "../address.ts";
+import { formatAddress, isAddress, lookupName, zoneOf } from "../address.ts";
 import type { Connection } from "./connection.ts";
 
 export interface PortOptions {
@@ -101,7 +100,7 @@ export function explain(error: unknown, host: string): string {
     case "EINVAL":
     case "ENOTFOUND": // Bun gives no code for a name or a zone that it cannot find (measured with 1.4.5)
       if (zone !== undefined) return `there is no interface ${zone}`;
-      if (isIP(host) === 0) return "no address is found for that name";
+      if (!isAddress(host)) return "no address is found for that name";
       return NO_SUCH_ADDRESS;
     case "EADDRNOTAVAIL":
       return NO_SUCH_ADDRESS;
