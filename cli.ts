@@ -2,13 +2,13 @@
 // argv → command; anything thrown → one line on stderr and an exit code. Nothing else.
 
 import { defineCommand } from "citty";
-import { Flags, terminalOf } from "./src/commands/flags.ts";
-import { helpPage } from "./src/commands/help.ts";
-import { parseCommand, type Command, type Invocation } from "./src/commands/parse.ts";
+import { Flags, terminalOf } from "./src/cli/flags.ts";
+import { helpPage } from "./src/cli/help.ts";
+import { parseCommand, type Command, type Invocation } from "./src/cli/parse.ts";
 import { checkGivenWords } from "./src/files/given-text.ts";
-import { ParleyError, systemCode } from "./src/errors.ts";
-import { keepFilesPrivate } from "./src/os/inheritance.ts";
-import { Terminal } from "./src/terminal.ts";
+import { ParleyError, systemCode } from "./src/base/errors.ts";
+import { keepFilesPrivate } from "./src/os/process-limits.ts";
+import { Terminal } from "./src/terminal/terminal.ts";
 import { stderr, stdout } from "./src/terminal/stdio.ts";
 
 /** Stamped by scripts/build.ts; in a checkout there is nothing to stamp. */
@@ -21,9 +21,9 @@ const parley = defineCommand({
     description: "a login, a session and whole messages in front of a TCP conversation",
   },
   subCommands: {
-    serve: () => import("./src/commands/serve.ts").then((module) => module.default),
-    connect: () => import("./src/commands/connect.ts").then((module) => module.default),
-    users: () => import("./src/commands/users.ts").then((module) => module.default),
+    serve: () => import("./src/cli/serve/command.ts").then((module) => module.default),
+    connect: () => import("./src/cli/connect/command.ts").then((module) => module.default),
+    users: () => import("./src/cli/users/command.ts").then((module) => module.default),
   },
 }) as Command;
 

@@ -13,7 +13,7 @@ import {
   plainAddress,
   respellServer,
   sourceOf,
-} from "../src/address.ts";
+} from "../src/base/address.ts";
 
 describe("a network", () => {
   test.each([

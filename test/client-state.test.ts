@@ -2,7 +2,7 @@
 
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { readFileSync, writeFileSync } from "node:fs";
-import { ClientState } from "../src/client-state.ts";
+import { ClientState } from "../src/client/client-state.ts";
 import { DataFolder } from "../src/files/data-folder.ts";
 import { tempFolder, type TempFolder } from "./support/folder.ts";
 import { holdLock } from "./support/lock.ts";

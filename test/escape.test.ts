@@ -1,7 +1,7 @@
 // What a peer sent, made harmless: every character that acts is shown, and none is dropped.
 
 import { describe, expect, test } from "bun:test";
-import { escapeJson, escapeLine, escapeText } from "../src/escape.ts";
+import { escapeJson, escapeLine, escapeText } from "../src/base/escape.ts";
 
 describe("a character that acts is shown", () => {
   test.each([

@@ -11,8 +11,8 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "bun:test";
-import { ParleyError } from "../src/errors.ts";
-import { makeKeyFile, readKeyFile } from "../src/key-file.ts";
+import { ParleyError } from "../src/base/errors.ts";
+import { makeKeyFile, readKeyFile } from "../src/auth/shared-key-file.ts";
 import { tempFolder, type TempFolder } from "./support/folder.ts";
 
 let folder: TempFolder;

@@ -1,8 +1,8 @@
 // Bytes → lines: the same ones wherever the stream is cut, and none longer than allowed.
 
 import { describe, expect, test } from "bun:test";
-import { ParleyError } from "../src/errors.ts";
-import { LineSplitter, NEWLINE, NUL } from "../src/lines.ts";
+import { ParleyError } from "../src/base/errors.ts";
+import { LineSplitter, NEWLINE, NUL } from "../src/base/line-splitter.ts";
 
 const utf8 = (text: string): Uint8Array => new TextEncoder().encode(text);
 const text = (line: Uint8Array): string => new TextDecoder().decode(line);

@@ -1,8 +1,8 @@
 // Floods of equal events: the first few are logged, the rest summed up, and none of it grows with the flood.
 
 import { expect, test } from "bun:test";
-import type { LogEvent, LogFields } from "../src/log.ts";
-import { FloodLog, type Note } from "../src/log-flood.ts";
+import type { LogEvent, LogFields } from "../src/log/log.ts";
+import { FloodLog, type Note } from "../src/log/rate-limited-log.ts";
 
 const BURST = 3;
 

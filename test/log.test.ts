@@ -13,8 +13,8 @@ import {
   renameSync,
   statSync,
 } from "node:fs";
-import { systemCode } from "../src/errors.ts";
-import { openLog, type LogFile, type LogFileOptions } from "../src/log.ts";
+import { systemCode } from "../src/base/errors.ts";
+import { openLog, type LogFile, type LogFileOptions } from "../src/log/log.ts";
 import { tempFolder } from "./support/folder.ts";
 
 function withLog(options: Partial<LogFileOptions>, write: (log: LogFile, path: string) => void): string[] {

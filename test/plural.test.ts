@@ -1,7 +1,7 @@
 // One, and more than one.
 
 import { expect, test } from "bun:test";
-import { plural } from "../src/plural.ts";
+import { plural } from "../src/base/plural.ts";
 
 test("says one of something as one, and none and more as many", () => {
   expect([0, 1, 2].map((count) => plural(count, "message"))).toEqual([

@@ -1,9 +1,9 @@
 // The register of sessions: who makes room when too many sleep, or too much is kept for them.
 
 import { expect, test } from "bun:test";
-import { MAX_SLEEPING_BYTES } from "../src/limits.ts";
-import type { Session } from "../src/session.ts";
-import { Sessions } from "../src/sessions.ts";
+import { MAX_SLEEPING_BYTES } from "../src/base/limits.ts";
+import type { Session } from "../src/session/session.ts";
+import { Sessions } from "../src/server/session-registry.ts";
 
 function register(limits: { maxPerUser?: number; maxConnections?: number } = {}) {
   const expired: number[] = [];

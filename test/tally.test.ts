@@ -1,8 +1,8 @@
 // What --metrics counts: each event once, by its kind, whether it was written, summed up, or both.
 
 import { expect, test } from "bun:test";
-import { FloodLog } from "../src/log-flood.ts";
-import { Tally } from "../src/tally.ts";
+import { FloodLog } from "../src/log/rate-limited-log.ts";
+import { Tally } from "../src/log/event-counter.ts";
 
 const NOWHERE = { debug() {}, info() {}, warn() {}, error() {} };
 

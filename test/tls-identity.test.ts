@@ -5,9 +5,9 @@ import { execFileSync } from "node:child_process";
 import { chmodSync, mkdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import { ParleyError } from "../src/errors.ts";
+import { ParleyError } from "../src/base/errors.ts";
 import { isPin } from "../src/net/tls.ts";
-import { givenIdentity, ownIdentity, readAuthorities } from "../src/tls-identity.ts";
+import { givenIdentity, ownIdentity, readAuthorities } from "../src/net/tls-identity.ts";
 import { authority, selfSigned } from "./support/certificates.ts";
 import { tempFolder, type TempFolder } from "./support/folder.ts";
 

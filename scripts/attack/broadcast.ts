@@ -1,8 +1,8 @@
 // A server of its own process, whose service tells everybody what one says: bun scripts/attack/broadcast.ts. Says its
 // port, then the name of each event and its code, a line each.
 
-import type { LogEvent, LogFields } from "../../src/log.ts";
-import { Server } from "../../src/server.ts";
+import type { LogEvent, LogFields } from "../../src/log/log.ts";
+import { Server } from "../../src/server/server.ts";
 import type { Conversation } from "../../src/services/service.ts";
 
 const members = new Set<Conversation>();

@@ -3,7 +3,7 @@
 import { connect, type Socket } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
 import { parseToken } from "../../src/auth/token.ts";
-import { tokenLogin } from "../../src/handshake/introduce.ts";
+import { tokenLogin } from "../../src/handshake/client.ts";
 import type { Hello } from "../../src/wire/message.ts";
 import { frame } from "../../test/support/peer.ts";
 

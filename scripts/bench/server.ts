@@ -3,7 +3,7 @@
 import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { ownIdentity } from "../../src/tls-identity.ts";
+import { ownIdentity } from "../../src/net/tls-identity.ts";
 import type { Contender } from "./contenders.ts";
 import type { AnyJob, HoldJob, Results } from "./load/jobs.ts";
 import { frame, Peer, type Credential } from "./peer.ts";

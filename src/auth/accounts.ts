@@ -1,8 +1,8 @@
 // What can be done to the store's content, each as one small change: all of them check first and then change, so that
 // one that throws has done nothing.
 
-import { ParleyError } from "../errors.ts";
-import { TOKEN_IDLE_MS, TOKEN_MAX_MS } from "../limits.ts";
+import { ParleyError } from "../base/errors.ts";
+import { TOKEN_IDLE_MS, TOKEN_MAX_MS } from "../base/limits.ts";
 import type { Document, Host, Token, User } from "./document.ts";
 
 /** `unknown`: no such entry. `exists`: there is one already. `known`: the address has a name. */

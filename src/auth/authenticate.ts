@@ -1,13 +1,13 @@
 // Who is it? A credential as presented → an identity, or a LoginError. Never sees a socket or a frame.
 
-import { sourceOf } from "../address.ts";
+import { sourceOf } from "../base/address.ts";
 import {
   MAX_NEWCOMERS,
   MIN_PASSWORD_LENGTH,
   NEWCOMER_WINDOW_MS,
   TOKEN_MAX_MS,
   TOKEN_TOUCH_MS,
-} from "../limits.ts";
+} from "../base/limits.ts";
 import { FileError } from "../files/file-error.ts";
 import {
   AccountError,
@@ -22,14 +22,14 @@ import {
   touchUser,
   replaceHash,
 } from "./accounts.ts";
-import { Decoys } from "./decoy.ts";
+import { Decoys } from "./dummy-hash.ts";
 import { emptyDocument, type Document, type User } from "./document.ts";
 import { disabled, LoginError, rationed, refusal, type Identity } from "./identity.ts";
-import { displayName, NAME_RULE, normalizeName } from "./name.ts";
-import { Familiar } from "./familiar.ts";
+import { displayName, NAME_RULE, normalizeName } from "./username.ts";
+import { Familiar } from "./known-sources.ts";
 import { userFlaw } from "./flaws.ts";
 import { HashQueueError, passwordFlaw, type PasswordHasher } from "./password.ts";
-import { Ration } from "./ration.ts";
+import { Ration } from "./sliding-window-limiter.ts";
 import type { Mutation, Store } from "./store.ts";
 import { crowdedUsers } from "./token-pruner.ts";
 import { mintServerName, mintToken, TOKEN_LABEL, tokenKey, verifyProof } from "./token.ts";

@@ -9,8 +9,8 @@
 
 import * as v from "valibot";
 import { FileError } from "../files/file-error.ts";
-import { messageOf } from "../errors.ts";
-import { normalizeName } from "./name.ts";
+import { messageOf } from "../base/errors.ts";
+import { normalizeName } from "./username.ts";
 
 const VERSION = 1;
 const isTimestamp = v.pipe(v.string(), v.isoTimestamp());

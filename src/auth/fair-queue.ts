@@ -1,7 +1,7 @@
 // Who waits for a hash: few in all, fewer of one source, and sources take turns.
 
-import { MAX_HASH_QUEUE, MAX_HASH_QUEUE_PER_ADDRESS } from "../limits.ts";
-import { plural } from "../plural.ts";
+import { MAX_HASH_QUEUE, MAX_HASH_QUEUE_PER_ADDRESS } from "../base/limits.ts";
+import { plural } from "../base/plural.ts";
 
 export interface Job {
   run(): Promise<void>;

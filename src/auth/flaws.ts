@@ -1,7 +1,7 @@
 // What users.json says that can never come true, though nothing is damaged: the server runs on, and says it once.
 
-import { peerNotation } from "../address.ts";
-import { MAX_FLAWS_SHOWN } from "../limits.ts";
+import { peerNotation } from "../base/address.ts";
+import { MAX_FLAWS_SHOWN } from "../base/limits.ts";
 import type { AuthMode } from "./authenticate.ts";
 import type { Document, User } from "./document.ts";
 import { hashFlaw } from "./password.ts";

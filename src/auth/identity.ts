@@ -1,6 +1,6 @@
 // What a login comes to: an identity, or a LoginError; and how long an identity holds.
 
-import { ParleyError } from "../errors.ts";
+import { ParleyError } from "../base/errors.ts";
 import { credentialStamp } from "./accounts.ts";
 import type { Document } from "./document.ts";
 

@@ -10,10 +10,10 @@
 import { argon2, randomBytes, timingSafeEqual } from "node:crypto";
 import { availableParallelism } from "node:os";
 import { promisify } from "node:util";
-import { ParleyError } from "../errors.ts";
+import { ParleyError } from "../base/errors.ts";
 import { FairQueue } from "./fair-queue.ts";
-import { HASH_MEMORY_KIB, HASH_TIME, MAX_PASSWORD_BYTES } from "../limits.ts";
-import { plural } from "../plural.ts";
+import { HASH_MEMORY_KIB, HASH_TIME, MAX_PASSWORD_BYTES } from "../base/limits.ts";
+import { plural } from "../base/plural.ts";
 import { readPhc, type HashCost, type PhcHash } from "./phc.ts";
 
 /** `busy`: too many hashes wait already; nothing was checked. `gone`: whoever asked has left. */

@@ -4,7 +4,7 @@
 //
 // What is wrong with another one is a clause that goes to logs and terminals: it holds nothing of salt, tag or plain text.
 
-import { MAX_HASH_LANES, MAX_HASH_MEMORY_KIB, MAX_HASH_TIME } from "../limits.ts";
+import { MAX_HASH_LANES, MAX_HASH_MEMORY_KIB, MAX_HASH_TIME } from "../base/limits.ts";
 
 /** What a hash costs to make, and to check. */
 export interface HashCost {

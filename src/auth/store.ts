@@ -9,11 +9,11 @@
 import { watch, type FSWatcher } from "node:fs";
 import { basename, dirname } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import { messageOf, systemCode } from "../errors.ts";
+import { messageOf, systemCode } from "../base/errors.ts";
 import { FileError } from "../files/file-error.ts";
 import { LockedFile } from "../files/locked-file.ts";
 import type { FileVersion } from "../files/private-file.ts";
-import { COMMIT_PAUSE_MS, WATCH_INTERVAL_MS } from "../limits.ts";
+import { COMMIT_PAUSE_MS, WATCH_INTERVAL_MS } from "../base/limits.ts";
 import { copyDocument, emptyDocument, formatDocument, parseDocument, type Document } from "./document.ts";
 import { TokenPruner, type TokensInUse } from "./token-pruner.ts";
 

@@ -11,7 +11,7 @@
 //   - a token that was made or used within TOKEN_SETTLE_MS stays, since it may not be listed yet;
 //   - a login with a token of a user who has too many writes down that it was used before it is let in (`crowdedUsers`).
 
-import { DEAD_TOKEN_MS, MAX_TOKENS_PER_USER, TOKEN_SETTLE_MS } from "../limits.ts";
+import { DEAD_TOKEN_MS, MAX_TOKENS_PER_USER, TOKEN_SETTLE_MS } from "../base/limits.ts";
 import { isAlive, revokeTokens } from "./accounts.ts";
 import type { Document, Token } from "./document.ts";
 

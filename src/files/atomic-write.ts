@@ -22,7 +22,7 @@ import {
 } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { promisify } from "node:util";
-import { systemCode } from "../errors.ts";
+import { systemCode } from "../base/errors.ts";
 import type { Rights } from "../os/rights.ts";
 import { createFile } from "./create.ts";
 import { FileError, unwritable, whyRefused } from "./file-error.ts";

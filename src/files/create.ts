@@ -2,7 +2,7 @@
 
 import { closeSync, constants, fchmodSync, mkdirSync, openSync, statSync } from "node:fs";
 import { dirname } from "node:path";
-import { ParleyError, systemCode } from "../errors.ts";
+import { ParleyError, systemCode } from "../base/errors.ts";
 import { Rights } from "../os/rights.ts";
 import { FileError, whyRefused } from "./file-error.ts";
 

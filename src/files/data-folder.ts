@@ -4,7 +4,7 @@
 import { statSync } from "node:fs";
 import { homedir } from "node:os";
 import { isAbsolute, join, resolve } from "node:path";
-import { systemCode } from "../errors.ts";
+import { systemCode } from "../base/errors.ts";
 import { makePrivateFolder } from "./create.ts";
 import { FileError } from "./file-error.ts";
 

@@ -1,6 +1,6 @@
 // What can be wrong with a file, in words that say what to do.
 
-import { ParleyError, reasonOf, systemCode } from "../errors.ts";
+import { ParleyError, reasonOf, systemCode } from "../base/errors.ts";
 import { mountAt } from "../os/mounts.ts";
 
 /**

@@ -4,12 +4,12 @@
 import { closeSync, constants, existsSync, fchmodSync, fstatSync, lstatSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import { systemCode } from "../errors.ts";
+import { systemCode } from "../base/errors.ts";
 import { flock, LOCK_EXCLUSIVE_NONBLOCKING } from "../os/flock.ts";
 import { userNameOf } from "../os/passwd.ts";
 import type { Person, Rights } from "../os/rights.ts";
-import { LOCK_TIMEOUT_MS } from "../limits.ts";
-import { shellQuote } from "../shell-quote.ts";
+import { LOCK_TIMEOUT_MS } from "../base/limits.ts";
+import { shellQuote } from "../base/shell-quote.ts";
 import { removeIfThere } from "./atomic-write.ts";
 import { openOrCreate } from "./create.ts";
 import { FileError, whyRefused } from "./file-error.ts";

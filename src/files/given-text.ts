@@ -2,7 +2,7 @@
 // bytes that are none, two different passwords would become the same one.
 
 import { readFileSync } from "node:fs";
-import { ParleyError, systemCode, usageError } from "../errors.ts";
+import { ParleyError, systemCode, usageError } from "../base/errors.ts";
 import { Rights } from "../os/rights.ts";
 import { whyRefused } from "./file-error.ts";
 import { isSpecial } from "./private-file.ts";

@@ -8,7 +8,7 @@
 
 import { realpathSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
-import { ParleyError, systemCode } from "../errors.ts";
+import { ParleyError, systemCode } from "../base/errors.ts";
 import { mountAt } from "../os/mounts.ts";
 import { Rights } from "../os/rights.ts";
 import { removeOrphans, replaceFile, tryToWrite, type Hand } from "./atomic-write.ts";

@@ -14,10 +14,10 @@ import {
   type Stats,
 } from "node:fs";
 import { dirname, resolve } from "node:path";
-import { ParleyError, systemCode } from "../errors.ts";
+import { ParleyError, systemCode } from "../base/errors.ts";
 import { userNameOf } from "../os/passwd.ts";
 import { Rights, type Person } from "../os/rights.ts";
-import { shellQuote } from "../shell-quote.ts";
+import { shellQuote } from "../base/shell-quote.ts";
 import { FileError, unreadable } from "./file-error.ts";
 import { checkFolders, checkLink, checkPrivate } from "./strict-modes.ts";
 

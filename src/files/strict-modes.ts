@@ -11,10 +11,10 @@
 
 import { readFileSync, realpathSync, statSync, type Stats } from "node:fs";
 import { dirname, resolve } from "node:path";
-import { systemCode } from "../errors.ts";
+import { systemCode } from "../base/errors.ts";
 import { groupOf, userNameOf } from "../os/passwd.ts";
 import type { Person } from "../os/rights.ts";
-import { shellQuote } from "../shell-quote.ts";
+import { shellQuote } from "../base/shell-quote.ts";
 import { FileError } from "./file-error.ts";
 
 /** What a file of root's may not allow: its group to write or execute, others anything. PostgreSQL's rule. */

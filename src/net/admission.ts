@@ -8,9 +8,9 @@
 // from half of the limit on early and at random, as sshd's MaxStartups, so that a flood cannot count on anything. A few
 // places more are there for sources that somebody has logged in from before: a flood of strangers does not take them.
 
-import { sourceOf, type Network } from "../address.ts";
-import { PENDING_GRACE_MS, PENDING_HOLD_MS, type Offence } from "../limits.ts";
-import { plural } from "../plural.ts";
+import { sourceOf, type Network } from "../base/address.ts";
+import { PENDING_GRACE_MS, PENDING_HOLD_MS, type Offence } from "../base/limits.ts";
+import { plural } from "../base/plural.ts";
 import type { Penalties } from "./penalties.ts";
 
 export type RefusalCode = "denied" | "penalised" | "full" | "too_many_from_address";

@@ -1,6 +1,6 @@
 // How a connection, not what it carries, goes wrong.
 
-import { ParleyError } from "../errors.ts";
+import { ParleyError } from "../base/errors.ts";
 import { FrameError } from "../wire/frame.ts";
 
 /**

@@ -5,18 +5,18 @@
 // Nothing here knows what a payload means, who the peer is, or when to log.
 
 import type { Socket } from "bun";
-import { messageOf, type ParleyError } from "../errors.ts";
-import { MAX_BACKLOG_BYTES, TCP_KEEPALIVE_MS } from "../limits.ts";
+import { messageOf, type ParleyError } from "../base/errors.ts";
+import { MAX_BACKLOG_BYTES, TCP_KEEPALIVE_MS } from "../base/limits.ts";
 import { writeControlHeader, type FrameDecoder } from "../wire/frame.ts";
-import { formatAddress, plainAddress } from "../address.ts";
-import { blocks } from "./blocks.ts";
+import { formatAddress, plainAddress } from "../base/address.ts";
+import { blocks } from "../base/buffer-pool.ts";
 import { ConnectionError } from "./connection-error.ts";
 import type { Cork } from "./cork.ts";
 import { unsentBytes } from "../os/sockets.ts";
-import { Farewell, type FarewellEvents, type Patience } from "./farewell.ts";
-import { Inbox, type InboxEvents, type Receiver } from "./inbox.ts";
-import type { Retention } from "./retention.ts";
-import { MAX_COPIED_RUN_BYTES, Sender, type SenderEvents } from "./sender.ts";
+import { Farewell, type FarewellEvents, type Patience } from "./linger.ts";
+import { Inbox, type InboxEvents, type Receiver } from "./reader.ts";
+import type { Retention } from "../delivery/retransmit-buffer.ts";
+import { MAX_COPIED_RUN_BYTES, Sender, type SenderEvents } from "./writer.ts";
 
 export interface ConnectionOptions {
   cork: Cork;

@@ -5,11 +5,11 @@
 
 import type { X509Certificate } from "node:crypto";
 import type { Socket } from "bun";
-import { ParleyError, messageOf, systemCode, type ErrorDetails } from "../errors.ts";
-import { DIAL_TIMEOUT_MS, sayDuration } from "../limits.ts";
-import { formatAddress, lookupName, spellHost, zoneOf } from "../address.ts";
+import { ParleyError, messageOf, systemCode, type ErrorDetails } from "../base/errors.ts";
+import { DIAL_TIMEOUT_MS, sayDuration } from "../base/limits.ts";
+import { formatAddress, lookupName, spellHost, zoneOf } from "../base/address.ts";
 import { Connection, type ConnectionOptions } from "./connection.ts";
-import { explainDistrust } from "./distrust.ts";
+import { explainDistrust } from "./certificate-errors.ts";
 import { clientOptions, exporterOf, peerCertificate, peerPin, type TlsDemand } from "./tls.ts";
 
 /**

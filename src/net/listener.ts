@@ -3,8 +3,8 @@
 //     accept → admission → (TLS, within its deadline) → a Connection, or one that is only told why not
 
 import type { Socket } from "bun";
-import { maxDescriptors } from "../descriptors.ts";
-import { messageOf, systemCode } from "../errors.ts";
+import { maxDescriptors } from "../os/descriptors.ts";
+import { messageOf, systemCode } from "../base/errors.ts";
 import {
   MAX_LOGIN_FRAME_BYTES,
   MAX_REFUSING,
@@ -13,13 +13,13 @@ import {
   RESERVED_DESCRIPTORS,
   sayDuration,
   TLS_TIMEOUT_MS,
-} from "../limits.ts";
-import { formatAddress, plainAddress } from "../address.ts";
+} from "../base/limits.ts";
+import { formatAddress, plainAddress } from "../base/address.ts";
 import { Admission, type AdmissionOptions, type Guest, type Refusal } from "./admission.ts";
 import { Connection } from "./connection.ts";
 import { ConnectionError } from "./connection-error.ts";
 import { Cork } from "./cork.ts";
-import { bind, type PortOptions } from "./port.ts";
+import { bind, type PortOptions } from "./bind.ts";
 import { exporterOf, serverOptions, type TlsIdentity } from "./tls.ts";
 
 export interface ListenOptions extends PortOptions {

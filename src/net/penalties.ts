@@ -10,7 +10,7 @@ import {
   PENALTY_MS,
   PENALTY_THRESHOLD_MS,
   type Offence,
-} from "../limits.ts";
+} from "../base/limits.ts";
 
 interface Penalty {
   /** When it is over, in the caller's milliseconds. */

@@ -2,7 +2,7 @@
 
 import { dlopen, read, type FFITypeOrString, type Pointer } from "bun:ffi";
 import { constants } from "node:os";
-import { messageOf, ParleyError } from "../errors.ts";
+import { messageOf, ParleyError } from "../base/errors.ts";
 
 /** A failed call of the C library, with its code as Node's errors have it. */
 export class SystemError extends Error {

@@ -3,7 +3,7 @@
 
 import { lstatSync, readFileSync, readlinkSync, type Stats } from "node:fs";
 import { join, resolve } from "node:path";
-import { ParleyError, systemCode } from "../errors.ts";
+import { ParleyError, systemCode } from "../base/errors.ts";
 import { call, syscall } from "./libc.ts";
 import { groupsOf } from "./passwd.ts";
 

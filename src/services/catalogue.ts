@@ -1,6 +1,6 @@
 // Flags → service.
 
-import { usageError } from "../errors.ts";
+import { usageError } from "../base/errors.ts";
 import { chat } from "./chat.ts";
 import { echo } from "./echo.ts";
 import type { Service } from "./service.ts";

@@ -9,9 +9,9 @@ import { constants } from "node:os";
 import { setTimeout as delay } from "node:timers/promises";
 import { isatty } from "node:tty";
 import { promisify } from "node:util";
-import { ParleyError, systemCode } from "../errors.ts";
+import { ParleyError, systemCode } from "../base/errors.ts";
 import { whyRefused } from "../files/file-error.ts";
-import { isWriteOnly, wasClosed } from "../os/inherited.ts";
+import { isWriteOnly, wasClosed } from "../os/standard-streams.ts";
 import { SystemError } from "../os/libc.ts";
 
 const readDescriptor = promisify(read);

@@ -12,7 +12,7 @@
 // Pure: no I/O, no clock, no log. The limit is compared as soon as the header is there, before anything is allocated
 // or awaited, and memory follows what was received, never what was announced.
 
-import { ParleyError } from "../errors.ts";
+import { ParleyError } from "../base/errors.ts";
 
 /** Bytes before the payload of every frame that parley writes. */
 export const HEADER_BYTES = 4;

@@ -7,7 +7,7 @@
 // members are ignored, so that later versions can add some. Pure: no I/O, no clock, no randomness.
 
 import * as v from "valibot";
-import { ParleyError } from "../errors.ts";
+import { ParleyError } from "../base/errors.ts";
 
 /** What `hello.protocol` says in version 1. */
 export const PROTOCOL = "parley/1";

@@ -6,7 +6,7 @@ import { flood } from "../../scripts/attack/flood.ts";
 import { glutton, mute } from "../../scripts/attack/reader.ts";
 import { silent } from "../../scripts/attack/silent.ts";
 import { LIFTED, type Figure } from "../../scripts/attack/target.ts";
-import { HASH_MEMORY_KIB, LOGIN_TIMEOUT_MS } from "../../src/limits.ts";
+import { HASH_MEMORY_KIB, LOGIN_TIMEOUT_MS } from "../../src/base/limits.ts";
 import { attack, descriptors, until } from "../support/attack.ts";
 import { serve } from "../support/executable.ts";
 import { frame } from "../support/peer.ts";

@@ -7,11 +7,11 @@ import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseDocument } from "../../src/auth/document.ts";
-import { normalizeName } from "../../src/auth/name.ts";
+import { normalizeName } from "../../src/auth/username.ts";
 import type { AuthMode } from "../../src/auth/authenticate.ts";
 import { parseToken } from "../../src/auth/token.ts";
 import { LIFTED } from "../../scripts/attack/target.ts";
-import { tokenLogin } from "../../src/handshake/introduce.ts";
+import { tokenLogin } from "../../src/handshake/client.ts";
 import type { Hello } from "../../src/wire/message.ts";
 import {
   attack,

@@ -2,10 +2,10 @@
 // only when their time is over, and close.
 
 import { describe, expect, test } from "bun:test";
-import { SharedKey } from "../../src/auth/key.ts";
-import { connectClient } from "../../src/client-connect.ts";
-import { messageOf, ParleyError } from "../../src/errors.ts";
-import { HELLO_TIMEOUT_MS } from "../../src/limits.ts";
+import { SharedKey } from "../../src/auth/shared-key.ts";
+import { connectClient } from "../../src/client/connect.ts";
+import { messageOf, ParleyError } from "../../src/base/errors.ts";
+import { HELLO_TIMEOUT_MS } from "../../src/base/limits.ts";
 import { within } from "../support/attack.ts";
 import { fakeServer } from "../support/fake-server.ts";
 import { Frames } from "../support/frames.ts";

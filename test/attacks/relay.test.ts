@@ -2,10 +2,10 @@
 // the shared key from the first meeting on, and with a session token even when the client believes him.
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { SharedKey } from "../../src/auth/key.ts";
+import { SharedKey } from "../../src/auth/shared-key.ts";
 import { parseToken, type TokenParts } from "../../src/auth/token.ts";
-import { connectClient, type ClientOptions, type Credential } from "../../src/client-connect.ts";
-import { ServerError } from "../../src/handshake/failure.ts";
+import { connectClient, type ClientOptions, type Credential } from "../../src/client/connect.ts";
+import { ServerError } from "../../src/handshake/errors.ts";
 import { proveToken, TOKEN_LABEL } from "../../src/auth/token.ts";
 import type { TlsIdentity } from "../../src/net/tls.ts";
 import { CROWD } from "../support/attack.ts";

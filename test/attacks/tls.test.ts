@@ -6,7 +6,7 @@ import { connect } from "node:net";
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { Cork } from "../../src/net/cork.ts";
 import { dial, DialError } from "../../src/net/dial.ts";
-import { DIAL_TIMEOUT_MS } from "../../src/limits.ts";
+import { DIAL_TIMEOUT_MS } from "../../src/base/limits.ts";
 import { clientOptions, serverOptions, type TlsIdentity } from "../../src/net/tls.ts";
 import { attack, PATIENCE_MS, until, within } from "../support/attack.ts";
 import { selfSigned } from "../support/certificates.ts";

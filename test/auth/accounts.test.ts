@@ -3,7 +3,7 @@
 import { describe, expect, test } from "bun:test";
 import * as accounts from "../../src/auth/accounts.ts";
 import { emptyDocument, formatDocument, type Document, type Token } from "../../src/auth/document.ts";
-import { MAX_TOKENS_PER_USER, TOKEN_IDLE_MS, TOKEN_MAX_MS } from "../../src/limits.ts";
+import { MAX_TOKENS_PER_USER, TOKEN_IDLE_MS, TOKEN_MAX_MS } from "../../src/base/limits.ts";
 
 const START = Date.parse("2026-01-02T03:04:05.678Z");
 /** The n-th second after the start. */

@@ -15,7 +15,7 @@ import { PasswordHasher } from "../../src/auth/password.ts";
 import type { Document } from "../../src/auth/document.ts";
 import { Store } from "../../src/auth/store.ts";
 import { parseToken, proveToken, TOKEN_LABEL } from "../../src/auth/token.ts";
-import { MAX_NEWCOMERS, MAX_TOKENS_PER_USER } from "../../src/limits.ts";
+import { MAX_NEWCOMERS, MAX_TOKENS_PER_USER } from "../../src/base/limits.ts";
 import { tempFolder } from "../support/folder.ts";
 import { holdLock } from "../support/lock.ts";
 import { CHEAP, PASSWORD } from "../support/server.ts";

@@ -1,7 +1,7 @@
 // What an unknown user costs: what those cost who are known, and the same one each time.
 
 import { describe, expect, test } from "bun:test";
-import { Decoys } from "../../src/auth/decoy.ts";
+import { Decoys } from "../../src/auth/dummy-hash.ts";
 import type { User } from "../../src/auth/document.ts";
 import type { HashCost } from "../../src/auth/phc.ts";
 

@@ -1,7 +1,7 @@
 // Who is known from before comes first, and is a stranger again after one wrong password.
 
 import { expect, test } from "bun:test";
-import { Familiar } from "../../src/auth/familiar.ts";
+import { Familiar } from "../../src/auth/known-sources.ts";
 
 test("remembers those who were seen last, and no more than 4096", () => {
   const familiar = new Familiar(["first", "second"]);

@@ -3,7 +3,7 @@
 import { describe, expect, test } from "bun:test";
 import { emptyDocument, type Document } from "../../src/auth/document.ts";
 import { flawLines, Flaws } from "../../src/auth/flaws.ts";
-import { MAX_FLAWS_SHOWN } from "../../src/limits.ts";
+import { MAX_FLAWS_SHOWN } from "../../src/base/limits.ts";
 import { BCRYPT, BCRYPT_FLAW, FOREIGN } from "../support/hashes.ts";
 
 const AT = "2026-01-02T03:04:05.678Z";

@@ -4,8 +4,8 @@
 import { createHmac } from "node:crypto";
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import { ConnectionKey, keyFlaw, KeyError, mintKey, SharedKey } from "../../src/auth/key.ts";
-import { plural } from "../../src/plural.ts";
+import { ConnectionKey, keyFlaw, KeyError, mintKey, SharedKey } from "../../src/auth/shared-key.ts";
+import { plural } from "../../src/base/plural.ts";
 import {
   hmac as macs,
   key_hex,

@@ -1,7 +1,7 @@
 // Names: what is one, and that each has one form only.
 
 import { describe, expect, test } from "bun:test";
-import { displayName, normalizeName } from "../../src/auth/name.ts";
+import { displayName, normalizeName } from "../../src/auth/username.ts";
 
 test.each([
   ["ann", "ann", "ann"],

@@ -13,7 +13,7 @@ import {
   MAX_HASH_QUEUE,
   MAX_HASH_QUEUE_PER_ADDRESS,
   MAX_HASH_TIME,
-} from "../../src/limits.ts";
+} from "../../src/base/limits.ts";
 import { BCRYPT, BCRYPT_FLAW, FOREIGN } from "../support/hashes.ts";
 
 const CHEAP = { memoryKib: 8, time: 1 };

@@ -2,8 +2,8 @@
 
 import { expect, test } from "bun:test";
 import fc from "fast-check";
-import { Ration } from "../../src/auth/ration.ts";
-import { MAX_PENALISED_SOURCES } from "../../src/limits.ts";
+import { Ration } from "../../src/auth/sliding-window-limiter.ts";
+import { MAX_PENALISED_SOURCES } from "../../src/base/limits.ts";
 
 test("gives so many, then says how long until the oldest no longer counts", () => {
   const ration = new Ration(3, 1000);

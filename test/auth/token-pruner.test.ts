@@ -9,7 +9,7 @@ import {
   TOKEN_IDLE_MS,
   TOKEN_MAX_MS,
   TOKEN_SETTLE_MS,
-} from "../../src/limits.ts";
+} from "../../src/base/limits.ts";
 
 const START = Date.parse("2026-01-02T03:04:05.678Z");
 const iso = (ms: number) => new Date(START + ms).toISOString();

@@ -1,7 +1,7 @@
 // parley connect when something is missing: every way has its exit code, one sentence, and in time.
 
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
-import { HELLO_TIMEOUT_MS } from "../../src/limits.ts";
+import { HELLO_TIMEOUT_MS } from "../../src/base/limits.ts";
 import { addUser, deadPort, PASSWORD, portForLater, run, serve, start } from "../support/executable.ts";
 import { fakeServer, letIn } from "../support/fake-server.ts";
 import { tempFolder } from "../support/folder.ts";

@@ -4,7 +4,7 @@
 import { afterEach, beforeEach, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { chmodSync, chownSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { TOKEN_IDLE_MS } from "../../src/limits.ts";
+import { TOKEN_IDLE_MS } from "../../src/base/limits.ts";
 import { addUser, PASSWORD, portForLater, run, serve, start } from "../support/executable.ts";
 import { tempFolder, type TempFolder } from "../support/folder.ts";
 import { asPerson, lacks, SERVICE } from "../support/privileges.ts";

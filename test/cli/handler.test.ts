@@ -11,7 +11,7 @@ import {
 } from "node:fs";
 import { join, resolve } from "node:path";
 import { afterEach, beforeEach, expect, setDefaultTimeout, test } from "bun:test";
-import { HANDLER_TYPES } from "../../src/services/handler-template.ts";
+import { HANDLER_TYPES } from "../../src/services/handler/template.ts";
 import { within } from "../support/attack.ts";
 import { run, serve, type Serving } from "../support/executable.ts";
 import { tempFolder, type TempFolder } from "../support/folder.ts";

@@ -6,7 +6,7 @@ import { existsSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { addUser, PASSWORD, run, serve, type Serving } from "../support/executable.ts";
 import { Store } from "../../src/auth/store.ts";
-import { MAX_TOKENS_PER_USER } from "../../src/limits.ts";
+import { MAX_TOKENS_PER_USER } from "../../src/base/limits.ts";
 import { tempFolder } from "../support/folder.ts";
 import { Peer } from "../support/peer.ts";
 import { until } from "../support/attack.ts";

@@ -7,7 +7,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { parseDocument } from "../../src/auth/document.ts";
-import { MAX_NEWCOMERS } from "../../src/limits.ts";
+import { MAX_NEWCOMERS } from "../../src/base/limits.ts";
 import { until } from "../support/attack.ts";
 import { cleanEnv, EXECUTABLE, PASSWORD, portForLater, serve, type Serving } from "../support/executable.ts";
 import { tempFolder } from "../support/folder.ts";

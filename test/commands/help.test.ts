@@ -2,8 +2,8 @@
 
 import { expect, test } from "bun:test";
 import { defineCommand } from "citty";
-import { helpPage } from "../../src/commands/help.ts";
-import type { Command } from "../../src/commands/parse.ts";
+import { helpPage } from "../../src/cli/help.ts";
+import type { Command } from "../../src/cli/parse.ts";
 
 const talk = defineCommand({
   meta: {

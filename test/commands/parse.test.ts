@@ -2,9 +2,9 @@
 // usage error which names it and says what to do. Then flags as values: durations, sizes, counts.
 
 import { describe, expect, test } from "bun:test";
-import { ParleyError } from "../../src/errors.ts";
-import { Flags, parseHost, parsePort } from "../../src/commands/flags.ts";
-import { commonFlags, parseCommand, type Command, type FlagsDef } from "../../src/commands/parse.ts";
+import { ParleyError } from "../../src/base/errors.ts";
+import { Flags, parseHost, parsePort } from "../../src/cli/flags.ts";
+import { commonFlags, parseCommand, type Command, type FlagsDef } from "../../src/cli/parse.ts";
 
 const serveFlags = {
   port: { type: "string" },

@@ -1,12 +1,12 @@
 // The client's side of a conversation that outlives its connection: what the reader or the user does meanwhile.
 
 import { describe, expect, spyOn, test } from "bun:test";
-import type { Client } from "../../src/client.ts";
-import { connectClient } from "../../src/client-connect.ts";
-import { MAX_ANSWER_BYTES, MAX_UNACKNOWLEDGED_FRAMES, RETRY_FIRST_MS } from "../../src/limits.ts";
-import { AckClock, Ledger } from "../../src/ledger.ts";
-import { WayBack } from "../../src/client-return.ts";
-import { ServerError } from "../../src/handshake/failure.ts";
+import type { Client } from "../../src/client/client.ts";
+import { connectClient } from "../../src/client/connect.ts";
+import { MAX_ANSWER_BYTES, MAX_UNACKNOWLEDGED_FRAMES, RETRY_FIRST_MS } from "../../src/base/limits.ts";
+import { AckClock, Ledger } from "../../src/delivery/ack-tracker.ts";
+import { WayBack } from "../../src/client/reconnect.ts";
+import { ServerError } from "../../src/handshake/errors.ts";
 import type { Welcome } from "../../src/wire/message.ts";
 import { until, within } from "../support/attack.ts";
 import { cuttingProxy } from "../support/cutting-proxy.ts";

@@ -3,7 +3,7 @@
 import { describe, expect, test } from "bun:test";
 import { disableUser, removeUser, revokeTokens, setPassword } from "../../src/auth/accounts.ts";
 import type { Document } from "../../src/auth/document.ts";
-import { REFUSAL_DELAYS_MS } from "../../src/limits.ts";
+import { REFUSAL_DELAYS_MS } from "../../src/base/limits.ts";
 import { PATIENCE_MS, until, within } from "../support/attack.ts";
 import { comeBack, DURABLE, payloads, resumeLogin, resumeOf } from "../support/durable.ts";
 import { frame, Peer } from "../support/peer.ts";

@@ -1,8 +1,8 @@
 // What a service says, and when, while its client's connection is lost: nothing of it may be lost, doubled or reordered.
 
 import { describe, expect, test } from "bun:test";
-import { connectClient } from "../../src/client-connect.ts";
-import { MAX_UNACKNOWLEDGED_FRAMES } from "../../src/limits.ts";
+import { connectClient } from "../../src/client/connect.ts";
+import { MAX_UNACKNOWLEDGED_FRAMES } from "../../src/base/limits.ts";
 import type { Conversation, Service } from "../../src/services/service.ts";
 import { PATIENCE_MS, until, within } from "../support/attack.ts";
 import { comeBack, DURABLE, payloads, resumeOf } from "../support/durable.ts";

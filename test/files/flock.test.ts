@@ -5,7 +5,7 @@ import { closeSync, openSync, readFileSync, rmSync, writeFileSync } from "node:f
 import { join } from "node:path";
 import { flock, LOCK_EXCLUSIVE_NONBLOCKING } from "../../src/os/flock.ts";
 import { LockedFile } from "../../src/files/locked-file.ts";
-import { LOCK_TIMEOUT_MS } from "../../src/limits.ts";
+import { LOCK_TIMEOUT_MS } from "../../src/base/limits.ts";
 import { tempFolder } from "../support/folder.ts";
 
 /** For `catch`: what was thrown, to be looked at. */

@@ -1,8 +1,8 @@
 // Who may come in: the order of the rules, the chance of being refused, who makes way for whom, and who is held.
 
 import { afterEach, beforeEach, describe, expect, jest, spyOn, test } from "bun:test";
-import { Network } from "../../src/address.ts";
-import { PENDING_GRACE_MS, PENDING_HOLD_MS } from "../../src/limits.ts";
+import { Network } from "../../src/base/address.ts";
+import { PENDING_GRACE_MS, PENDING_HOLD_MS } from "../../src/base/limits.ts";
 import { Admission, type AdmissionOptions, type Guest, type Refusal } from "../../src/net/admission.ts";
 import { Penalties } from "../../src/net/penalties.ts";
 

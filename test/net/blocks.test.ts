@@ -2,8 +2,8 @@
 
 import { expect, test } from "bun:test";
 import fc from "fast-check";
-import { blocks } from "../../src/net/blocks.ts";
-import { Outbox } from "../../src/net/outbox.ts";
+import { blocks } from "../../src/base/buffer-pool.ts";
+import { Outbox } from "../../src/net/write-queue.ts";
 import { Peer } from "../support/peer.ts";
 import { startServer } from "../support/server.ts";
 

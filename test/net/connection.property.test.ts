@@ -6,8 +6,8 @@ import type { Socket } from "bun";
 import fc from "fast-check";
 import { Connection } from "../../src/net/connection.ts";
 import { Cork } from "../../src/net/cork.ts";
-import type { Receiver } from "../../src/net/inbox.ts";
-import { Retention } from "../../src/net/retention.ts";
+import type { Receiver } from "../../src/net/reader.ts";
+import { Retention } from "../../src/delivery/retransmit-buffer.ts";
 import { writeControlHeader, writeHeader } from "../../src/wire/frame.ts";
 
 const MAX_FRAME = 200_000;

@@ -7,7 +7,7 @@ import {
   PENALTY_MS,
   PENALTY_THRESHOLD_MS,
   type Offence,
-} from "../../src/limits.ts";
+} from "../../src/base/limits.ts";
 import { Penalties } from "../../src/net/penalties.ts";
 
 const A = "192.0.2.1";

@@ -3,7 +3,7 @@
 
 import { expect, test } from "bun:test";
 import fc from "fast-check";
-import { Retention } from "../../src/net/retention.ts";
+import { Retention } from "../../src/delivery/retransmit-buffer.ts";
 import { residentBytes } from "../support/attack.ts";
 import { frame } from "../support/peer.ts";
 

@@ -3,7 +3,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "bun:test";
-import { HANDLER_TYPES } from "../../src/services/handler-template.ts";
+import { HANDLER_TYPES } from "../../src/services/handler/template.ts";
 
 /** Members of an exported interface, without comments, in a handler's words. */
 function members(source: string, name: string): string[] {

@@ -4,7 +4,7 @@ import { execFileSync } from "node:child_process";
 import { mkdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { afterEach, beforeEach, describe, expect, setDefaultTimeout, test } from "bun:test";
-import { Handler } from "../../src/services/handler.ts";
+import { Handler } from "../../src/services/handler/handler.ts";
 import { PATIENCE_MS, within } from "../support/attack.ts";
 import { tempFolder, type TempFolder } from "../support/folder.ts";
 import { frame } from "../support/peer.ts";

@@ -3,8 +3,8 @@
 import { join } from "node:path";
 import { expect, test } from "bun:test";
 import { echo } from "../../src/services/echo.ts";
-import { Handler } from "../../src/services/handler.ts";
-import { program } from "../../src/services/program.ts";
+import { Handler } from "../../src/services/handler/handler.ts";
+import { program } from "../../src/services/program/program.ts";
 import { upper } from "../../src/services/upper.ts";
 import { remember } from "../support/program.ts";
 import { startServer } from "../support/server.ts";

@@ -3,7 +3,7 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { connect, type Socket } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
-import type { ServerOptions } from "../../src/server-options.ts";
+import type { ServerOptions } from "../../src/server/options.ts";
 
 /** Room for as many as like to log in at once, all from one address: nobody is held, and in the end refused. */
 export const CROWD: Partial<ServerOptions> = {

@@ -4,7 +4,7 @@
 import { chmodSync, copyFileSync, existsSync, linkSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
-import { systemCode } from "../../src/errors.ts";
+import { systemCode } from "../../src/base/errors.ts";
 import { tempFolder } from "./folder.ts";
 import { Watched } from "./watched.ts";
 

@@ -1,9 +1,9 @@
 // A server whose service is a program, what it logged, and what is left of processes: for the tests of programs.
 
 import { readdirSync, readFileSync } from "node:fs";
-import type { LogEvent, LogFields, Logger } from "../../src/log.ts";
-import type { ServerOptions } from "../../src/server-options.ts";
-import { program, type ProgramOptions } from "../../src/services/program.ts";
+import type { LogEvent, LogFields, Logger } from "../../src/log/log.ts";
+import type { ServerOptions } from "../../src/server/options.ts";
+import { program, type ProgramOptions } from "../../src/services/program/program.ts";
 import { within } from "./attack.ts";
 import type { Peer } from "./peer.ts";
 import { startServer, type TestServer } from "./server.ts";

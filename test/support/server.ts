@@ -3,9 +3,9 @@
 import { addUser } from "../../src/auth/accounts.ts";
 import { PasswordHasher, type NewHashCost } from "../../src/auth/password.ts";
 import { Store } from "../../src/auth/store.ts";
-import type { LogEvent, LogFields, Logger } from "../../src/log.ts";
-import { Server } from "../../src/server.ts";
-import type { ServerOptions } from "../../src/server-options.ts";
+import type { LogEvent, LogFields, Logger } from "../../src/log/log.ts";
+import { Server } from "../../src/server/server.ts";
+import type { ServerOptions } from "../../src/server/options.ts";
 import { echo } from "../../src/services/echo.ts";
 import { PATIENCE_MS } from "./attack.ts";
 import { tempFolder } from "./folder.ts";

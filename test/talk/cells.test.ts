@@ -1,7 +1,7 @@
 // Where text ends on a terminal of a given width.
 
 import { expect, test } from "bun:test";
-import { cellAfter } from "../../src/talk/cells.ts";
+import { cellAfter } from "../../src/terminal/wrapped-text.ts";
 
 test.each([
   ["nothing", "", 0, 0],

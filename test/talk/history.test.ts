@@ -3,7 +3,7 @@
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { chmodSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { History, MAX_HISTORY_LINES } from "../../src/talk/history.ts";
+import { History, MAX_HISTORY_LINES } from "../../src/cli/connect/history.ts";
 import { tempFolder, type TempFolder } from "../support/folder.ts";
 import { holdLock } from "../support/lock.ts";
 

@@ -1,7 +1,7 @@
 // `--trace`: one line a frame, both ways, however the bytes are cut; and no secret in any of them.
 
 import { describe, expect, test } from "bun:test";
-import { Trace } from "../../src/talk/trace.ts";
+import { Trace } from "../../src/cli/connect/frame-trace.ts";
 import { writeControlHeader, writeHeader } from "../../src/wire/frame.ts";
 
 type Direction = "in" | "out";

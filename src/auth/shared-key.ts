@@ -1,0 +1,191 @@
+// The shared key: who has it can answer a random challenge with a keyed hash of it, and nobody else can.
+//
+//     challenge  M = {sha256} ‖ label ‖ 40 random bytes       label: who asks, parley-s or parley-c
+//     response   {d} ‖ HMAC-d(key, M), d chosen by whoever answers
+//
+// Wire-compatible with CPython's multiprocessing.connection: 3.12 and later challenge with {sha256} ‖ 40 bytes and no
+// label; 3.11 and older with 20 bytes and no prefix, and they answer with HMAC-MD5, which is refused unless allowed.
+
+import { createHmac, randomBytes, timingSafeEqual } from "node:crypto";
+import { ParleyError } from "../base/errors.ts";
+import { plural } from "../base/plural.ts";
+
+/** `bad_challenge`: not to be answered, whoever asks. `bad_response`: the peer has not the same key. */
+export class KeyError extends ParleyError<"bad_challenge" | "bad_response"> {
+  override name = "KeyError";
+}
+
+/** Which end of the connection this is. */
+export type KeySide = "server" | "client";
+
+/** Shortest key, in bytes: 128 bits. What `--key-file` makes has 32. */
+export const MIN_KEY_BYTES = 16;
+export const KEY_BYTES = 32;
+
+/** Digests of a response, and the bytes of each. */
+const DIGESTS: ReadonlyMap<string, number> = new Map([
+  ["sha256", 32],
+  ["sha384", 48],
+  ["sha3_256", 32],
+  ["sha3_384", 48],
+]);
+const MD5_BYTES = 16;
+const LABELS: Record<KeySide, string> = { server: "parley-s", client: "parley-c" };
+/** CPython's own: fresh for each challenge. */
+const RANDOM_BYTES = 40;
+/** A challenge of CPython 3.11 and older is this long and has no prefix; no challenge is shorter. */
+const MIN_CHALLENGE_BYTES = 20;
+
+export interface SharedKeyOptions {
+  /** Answer, and accept, HMAC-MD5: for CPython 3.11 and older. */
+  allowMd5?: boolean;
+}
+
+/** One key, and the challenges that this process has asked with it and awaits the response to. */
+export class SharedKey {
+  readonly allowMd5: boolean;
+  readonly #key: Uint8Array;
+  readonly #outstanding = new Set<string>();
+
+  /** @throws {RangeError} when `key` is too short, or HMAC could not tell it from a shorter one. */
+  constructor(key: Uint8Array, options: SharedKeyOptions = {}) {
+    const flaw = keyFlaw(key);
+    if (flaw !== undefined) throw new RangeError(flaw);
+    this.#key = key;
+    this.allowMd5 = options.allowMd5 ?? false;
+  }
+
+  /**
+   * The key as used on one connection: over TLS bound to it, so that whoever sits in the middle has two different ones.
+   *
+   * @param exporter 32 bytes of the TLS exporter (RFC 9266), or nothing on plain TCP.
+   */
+  on(exporter: Uint8Array): ConnectionKey {
+    const key = exporter.length === 0 ? this.#key : hmac("sha256", this.#key, [BOUND_LABEL, exporter]);
+    return new ConnectionKey(key, this.allowMd5, this.#outstanding);
+  }
+}
+
+const BOUND_LABEL = Buffer.from("parley tls-exporter v1");
+
+export class ConnectionKey {
+  readonly #key: Uint8Array;
+  readonly #allowMd5: boolean;
+  readonly #outstanding: Set<string>;
+
+  constructor(key: Uint8Array, allowMd5: boolean, outstanding: Set<string>) {
+    this.#key = key;
+    this.#allowMd5 = allowMd5;
+    this.#outstanding = outstanding;
+  }
+
+  /** A challenge for the peer; close it with {@link settle} whatever comes of it. */
+  challenge(side: KeySide, random: Uint8Array = randomBytes(RANDOM_BYTES)): Buffer {
+    const message = Buffer.concat([Buffer.from(`{sha256}${LABELS[side]}`), random]);
+    this.#outstanding.add(message.toString("latin1"));
+    return message;
+  }
+
+  settle(challenge: Buffer): void {
+    this.#outstanding.delete(challenge.toString("latin1"));
+  }
+
+  /**
+   * The response to a peer's challenge.
+   *
+   * @param side which end answers.
+   * @throws {KeyError} `bad_challenge` for one that nobody who has the key would ask: ours come back (reflection), an
+   *   unknown digest, MD5 when it is not allowed.
+   */
+  respond(side: KeySide, challenge: Buffer): Buffer {
+    if (challenge.length < MIN_CHALLENGE_BYTES) {
+      throw badChallenge(
+        `the challenge has ${plural(challenge.length, "byte")}, fewer than ${MIN_CHALLENGE_BYTES}`,
+      );
+    }
+    if (this.#outstanding.has(challenge.toString("latin1"))) {
+      throw badChallenge("the peer sent a challenge of ours back: it has not the key");
+    }
+    const digest = prefixOf(challenge, false);
+    if (digest === undefined && challenge.length === MIN_CHALLENGE_BYTES) {
+      if (this.#allowMd5) return hmac("md5", this.#key, [challenge]);
+      throw badChallenge("the peer speaks HMAC-MD5 (Python 3.11 or older): see --allow-md5");
+    }
+    if (digest === undefined) throw badChallenge("the challenge names no digest that is known");
+    if (
+      challenge
+        .subarray(digest.length + 2)
+        .toString("latin1")
+        .startsWith(LABELS[side])
+    ) {
+      throw badChallenge(`the peer claims to be a ${side}, as we are: our challenge was sent back`);
+    }
+    return Buffer.concat([Buffer.from(`{${digest}}`), hmac(digest, this.#key, [challenge])]);
+  }
+
+  /**
+   * Checks the response to `challenge`, in constant time.
+   *
+   * @throws {KeyError} `bad_response`; its message says what may be the matter.
+   */
+  verify(challenge: Buffer, response: Buffer): void {
+    if (response[0] === JSON_OBJECT && response.includes('"type"')) {
+      throw badResponse("the peer has no key: it did not answer the challenge");
+    }
+    const digest = prefixOf(response);
+    const mac = digest === undefined ? response : response.subarray(digest.length + 2);
+    if ((digest ?? "md5") === "md5" && mac.length === MD5_BYTES) {
+      const isRight = timingSafeEqual(mac, hmac("md5", this.#key, [challenge]));
+      if (isRight && this.#allowMd5) return;
+      throw badResponse(
+        isRight
+          ? "right key, but the peer speaks HMAC-MD5 (Python 3.11 or older): see --allow-md5"
+          : "the peer has another key",
+      );
+    }
+    // Without a name: Red Hat's older Pythons answer with a bare HMAC-SHA256.
+    if (mac.length !== DIGESTS.get(digest ?? "sha256")) {
+      throw badResponse("the peer did not answer the challenge");
+    }
+    if (timingSafeEqual(mac, hmac(digest ?? "sha256", this.#key, [challenge]))) return;
+    throw badResponse("the peer has another key");
+  }
+}
+
+/** What is wrong with a key, or undefined. */
+export function keyFlaw(key: Uint8Array): string | undefined {
+  if (key.length < MIN_KEY_BYTES)
+    return `a key of ${plural(key.length, "byte")} is shorter than ${MIN_KEY_BYTES}`;
+  // HMAC pads with zeros: with or without the last one, it would be the same key.
+  return key.at(-1) === 0 ? "a key must not end in a zero byte" : undefined;
+}
+
+/** A new key. */
+export function mintKey(): Buffer {
+  for (;;) {
+    const key = randomBytes(KEY_BYTES);
+    if (keyFlaw(key) === undefined) return key;
+  }
+}
+
+const JSON_OBJECT = 0x7b;
+
+/** The digest that a challenge or a response names, when it is one that is known. */
+function prefixOf(message: Buffer, orMd5 = true): string | undefined {
+  const name = /^\{(\w{1,20})\}/.exec(message.subarray(0, 22).toString("latin1"))?.[1];
+  return name !== undefined && (DIGESTS.has(name) || (orMd5 && name === "md5")) ? name : undefined;
+}
+
+function hmac(digest: string, key: Uint8Array, parts: readonly Uint8Array[]): Buffer {
+  const mac = createHmac(digest.replace("_", "-"), key);
+  for (const part of parts) mac.update(part);
+  return mac.digest();
+}
+
+function badChallenge(message: string): KeyError {
+  return new KeyError("bad_challenge", message);
+}
+
+function badResponse(message: string): KeyError {
+  return new KeyError("bad_response", message, { peerMessage: "the keys differ" });
+}

@@ -1,0 +1,224 @@
+// parley connect --bench: how many messages a second a server answers, and how long each answer takes, one row for one
+// message at a time and one for many on their way. For any service that answers each message with one, which is
+// seen before there are many.
+
+import { setTimeout as delay } from "node:timers/promises";
+import type { Client } from "../../client/client.ts";
+import { ParleyError } from "../../base/errors.ts";
+import { HELLO_TIMEOUT_MS, LINGER_MS } from "../../base/limits.ts";
+import type { Report } from "./printer.ts";
+import type { Terminal } from "../../terminal/terminal.ts";
+import { stdout } from "../../terminal/stdio.ts";
+
+export interface BenchOptions {
+  json: boolean;
+  /** Messages of each row; undefined: as many as two seconds hold. */
+  count: number | undefined;
+  timeoutMs: number | undefined;
+  report: Report;
+  terminal: Terminal;
+}
+
+interface Workload {
+  bytes: number;
+  inFlight: number;
+}
+
+/** What a person types, a pipe sends, a file is cut into. */
+const WORKLOADS: readonly Workload[] = [
+  { bytes: 64, inFlight: 1 },
+  { bytes: 64, inFlight: 32 },
+  { bytes: 16 * 1024, inFlight: 4 },
+];
+const ROW_MS = 2000;
+/** Of a row, before anything counts: the peer's code gets warm. */
+const WARM_UP = 0.2;
+const PROGRESS_MS = 250;
+/** In which all that one message is answered with has come. */
+const MOMENT_MS = 250;
+const WORDS = Buffer.from("parley --bench ");
+
+/** @throws {ParleyError} `timeout` when no answer comes, `failed` when it is another than was due, or not one for each. */
+export async function bench(client: Client, options: BenchOptions): Promise<void> {
+  const { report, terminal, json } = options;
+  if (client.hello?.service === "chat") {
+    client.leave();
+    throw new ParleyError("failed", "everybody in the chat would have to read what --bench sends", HINT);
+  }
+  const run = new Run(client, options);
+  try {
+    const isEcho = await run.warmUp();
+    if (!json) void stdout.write(`${HEADINGS.map((text) => text.padStart(WIDTH)).join("")}\n`);
+    for (const workload of WORKLOADS) {
+      if (workload.bytes > client.maxFrame) continue;
+      const row = await run.measure(workload, isEcho);
+      terminal.status("");
+      if (json) void report.event("bench", row);
+      else void stdout.write(`${cells(row).join("")}\n`);
+    }
+  } finally {
+    terminal.status("");
+    await run.end();
+  }
+}
+
+/** Of one workload; latencies in microseconds. */
+type Row = {
+  bytes: number;
+  in_flight: number;
+  messages: number;
+  per_second: number;
+  p50_us: number;
+  p99_us: number;
+  max_us: number;
+};
+
+const HEADINGS = ["message", "in flight", "messages/s", "p50", "p99", "longest"];
+const WIDTH = 12;
+
+function cells({ bytes, in_flight, per_second, p50_us, p99_us, max_us }: Row): string[] {
+  const size = bytes < 1024 ? `${bytes} B` : `${bytes / 1024} KiB`;
+  const times = [p50_us, p99_us, max_us].map(sayMicroseconds);
+  return [size, `${in_flight}`, per_second.toLocaleString("en-US"), ...times].map((text) =>
+    text.padStart(WIDTH),
+  );
+}
+
+function sayMicroseconds(us: number): string {
+  return us < 1000 ? `${Math.round(us)} µs` : `${(us / 1000).toPrecision(3)} ms`;
+}
+
+class Run {
+  readonly #client: Client;
+  readonly #options: BenchOptions;
+  readonly #outcome: Promise<unknown>;
+  #answered: (payload: Uint8Array) => void = () => undefined;
+  #failed: (error: unknown) => void = () => undefined;
+
+  constructor(client: Client, options: BenchOptions) {
+    this.#client = client;
+    this.#options = options;
+    this.#outcome = client
+      .converse((payload) => this.#answered(payload))
+      .then((outcome) => {
+        const why =
+          "reason" in outcome ? outcome.reason : "message" in outcome ? outcome.message : outcome.kind;
+        this.#failed(new ParleyError("failed", `the conversation ended in the middle: ${why}`));
+      });
+  }
+
+  /** Does what is sent come back as it was? Whatever the service says unasked at the beginning is dropped. */
+  async warmUp(): Promise<boolean> {
+    await this.#ask();
+    const [answer, ...more] = await this.#ask();
+    if (answer !== undefined && more.length === 0) return WORDS.equals(answer);
+    const tooMany = `${more.length + 1} answers came to one message: there is nothing to measure`;
+    throw new ParleyError("failed", tooMany, HINT);
+  }
+
+  /** Sends one message: what comes then, until a moment after the first answer. */
+  #ask(): Promise<Uint8Array[]> {
+    const { promise, resolve, reject } = Promise.withResolvers<Uint8Array[]>();
+    const answers: Uint8Array[] = [];
+    const isLate = () => reject(new ParleyError("timeout", NO_ANSWER));
+    let timer = setTimeout(isLate, this.#options.timeoutMs ?? HELLO_TIMEOUT_MS);
+    this.#failed = reject;
+    this.#answered = (answer) => {
+      if (answers.push(answer) > 1) return;
+      clearTimeout(timer);
+      timer = setTimeout(() => resolve(answers), MOMENT_MS);
+    };
+    this.#client.send(WORDS);
+    return promise.finally(() => clearTimeout(timer));
+  }
+
+  /** Keeps `inFlight` messages on their way until there were enough, and all have been answered. */
+  async measure({ bytes, inFlight }: Workload, isEcho: boolean): Promise<Row> {
+    const { count, terminal, timeoutMs = HELLO_TIMEOUT_MS } = this.#options;
+    const client = this.#client;
+    const message = Buffer.alloc(bytes, WORDS);
+    const done = Promise.withResolvers<void>();
+    const latency = new Histogram();
+    const sentAt = new Float64Array(inFlight);
+    const began = performance.now();
+    const warmUntil = count === undefined ? began + WARM_UP * ROW_MS : began;
+    let countedFrom = began;
+    let sent = 0;
+    let answers = 0;
+    let heard = 0;
+    const send = (now: number) => {
+      sentAt[sent++ % inFlight] = now;
+      client.send(message);
+    };
+    this.#failed = (error) => done.reject(error);
+    this.#answered = (answer) => {
+      const now = performance.now();
+      if (isEcho && !message.equals(answer)) {
+        return done.reject(new ParleyError("failed", "another answer came than was due"));
+      }
+      const since = sentAt[answers++ % inFlight] ?? now;
+      if (since >= warmUntil) latency.add(now - since);
+      else countedFrom = now;
+      if (count === undefined ? now - began < ROW_MS : sent < count) send(now);
+      else if (answers === sent) done.resolve();
+    };
+    const timer = setInterval(() => {
+      const name = `${bytes} bytes, ${inFlight} in flight: ${answers.toLocaleString("en-US")} messages`;
+      terminal.status(name);
+    }, PROGRESS_MS);
+    const watch = setInterval(() => {
+      if (answers === heard) done.reject(new ParleyError("timeout", NO_ANSWER));
+      heard = answers;
+    }, timeoutMs);
+    try {
+      for (let first = 0; first < Math.min(inFlight, count ?? Infinity); first++) send(performance.now());
+      await done.promise;
+    } finally {
+      clearInterval(timer);
+      clearInterval(watch);
+    }
+    const seconds = (performance.now() - countedFrom) / 1000;
+    return {
+      bytes,
+      in_flight: inFlight,
+      messages: latency.count,
+      per_second: Math.round(latency.count / seconds),
+      p50_us: latency.percentile(0.5),
+      p99_us: latency.percentile(0.99),
+      max_us: latency.percentile(1),
+    };
+  }
+
+  async end(): Promise<void> {
+    this.#failed = () => undefined;
+    this.#client.end();
+    await Promise.race([this.#outcome, delay(LINGER_MS)]);
+    this.#client.leave();
+  }
+}
+
+const NO_ANSWER = "no answer came: does the service answer each message with one?";
+const HINT = { hint: "measure a service that answers each message with one: parley serve --service echo" };
+
+/** Lengths of time in buckets 2 % wide: millions of them in a few kilobytes. */
+class Histogram {
+  count = 0;
+  readonly #buckets = new Uint32Array(32 * STEPS);
+
+  /** @param ms below an hour. */
+  add(ms: number): void {
+    this.count++;
+    const bucket = Math.round(Math.log2(Math.max(ms * 1000, 1)) * STEPS);
+    this.#buckets[Math.min(bucket, this.#buckets.length - 1)]!++;
+  }
+
+  /** In microseconds: so many of all (0 to 1) took no longer. */
+  percentile(share: number): number {
+    let left = Math.max(1, Math.ceil(share * this.count));
+    const bucket = this.#buckets.findIndex((count) => (left -= count) <= 0);
+    return Math.round(2 ** (Math.max(bucket, 0) / STEPS) * 10) / 10;
+  }
+}
+
+/** Buckets to each doubling. */
+const STEPS = 36;

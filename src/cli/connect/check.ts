@@ -1,0 +1,139 @@
+// parley connect --check: each step from TCP to a first answer, with its time and a tick; for a person, or as JSON for a
+// health check. Whatever fails is thrown as ever, so that the exit code says what it was.
+
+import { setTimeout as delay } from "node:timers/promises";
+import type { SharedKey } from "../../auth/shared-key.ts";
+import type { Client } from "../../client/client.ts";
+import { connectClient, type Step } from "../../client/connect.ts";
+import { messageOf, ParleyError } from "../../base/errors.ts";
+import { escapeJson, escapeLine } from "../../base/escape.ts";
+import { HELLO_TIMEOUT_MS, LINGER_MS } from "../../base/limits.ts";
+import type { Terminal } from "../../terminal/terminal.ts";
+import { stdout } from "../../terminal/stdio.ts";
+import type { ChannelPlan, ConnectFlags, Target } from "./flags.ts";
+import type { LoginDialogue } from "./credentials.ts";
+
+interface CheckContext {
+  channel: ChannelPlan | undefined;
+  key: SharedKey | undefined;
+  login: LoginDialogue;
+  terminal: Terminal;
+}
+
+type CheckStep = Step | "echo";
+
+/** Services of which it is known what they answer. */
+const ANSWERS: ReadonlyMap<string, (text: string) => string> = new Map([
+  ["echo", (text: string) => text],
+  ["upper", (text: string) => text.toUpperCase()],
+]);
+const PROBE = "parley --check";
+
+/** @throws {ParleyError} what the first step that failed failed with. */
+export async function check(flags: ConnectFlags, target: Target, context: CheckContext): Promise<void> {
+  const { channel, key, login, terminal } = context;
+  const bare = flags.has("bare");
+  const steps: CheckStep[] = [
+    "tcp",
+    ...(channel === undefined ? [] : (["tls"] as const)),
+    ...(key === undefined ? [] : (["key"] as const)),
+    ...(bare ? [] : (["hello", "login"] as const)),
+    "echo",
+  ];
+  const show = new Steps(flags.has("json"), steps);
+  try {
+    const client = await connectClient({
+      ...target,
+      ...channel,
+      bare,
+      key,
+      waitMs: flags.duration("wait", 0),
+      timeoutMs: flags.duration("timeout"),
+      wantsToken: false,
+      credential: async (hello, refused) => {
+        const credential = await login.credential(hello, refused);
+        show.restart(); // a person was asked
+        return credential;
+      },
+      onDial: () => show.restart(),
+      onStep: (step) => show.done(step),
+    }).finally(() => terminal.release());
+    await checkEcho(client, bare, flags.duration("timeout") ?? HELLO_TIMEOUT_MS, show);
+  } catch (error) {
+    show.failed(messageOf(error));
+    throw error;
+  }
+}
+
+async function checkEcho(client: Client, bare: boolean, timeoutMs: number, show: Steps): Promise<void> {
+  const service = client.hello?.service ?? "";
+  const answerOf = ANSWERS.get(service);
+  const answer = Promise.withResolvers<string>();
+  const timer = setTimeout(() => answer.reject(new ParleyError("timeout", "no answer came")), timeoutMs);
+  const outcome = client.converse((payload) => answer.resolve(Buffer.from(payload).toString()));
+  void outcome.then(() =>
+    answer.reject(new ParleyError("failed", "the conversation ended without an answer")),
+  );
+  try {
+    if (answerOf === undefined) {
+      show.skipped("echo", bare ? "who knows what bare frames answer" : `${service} is no echo`);
+      return;
+    }
+    client.send(PROBE);
+    if ((await answer.promise) !== answerOf(PROBE))
+      throw new ParleyError("failed", "another answer came than was due");
+    show.done("echo");
+  } finally {
+    clearTimeout(timer);
+    answer.promise.catch(() => undefined); // when nobody asked for it
+    client.end();
+    await Promise.race([outcome, delay(LINGER_MS)]);
+    client.leave();
+  }
+}
+
+/** The steps as they are shown. */
+class Steps {
+  readonly #json: boolean;
+  readonly #left: CheckStep[];
+  #since = performance.now();
+
+  constructor(json: boolean, steps: readonly CheckStep[]) {
+    this.#json = json;
+    this.#left = [...steps];
+  }
+
+  /** The time that counts begins now. */
+  restart(): void {
+    this.#since = performance.now();
+  }
+
+  done(step: CheckStep): void {
+    const ms = performance.now() - this.#since;
+    this.#left.splice(this.#left.indexOf(step), 1);
+    this.#show({ step, ok: true, ms: Math.round(ms * 100) / 100 });
+    this.restart();
+  }
+
+  skipped(step: CheckStep, why: string): void {
+    this.#left.splice(this.#left.indexOf(step), 1);
+    this.#show({ step, ok: null, reason: why });
+  }
+
+  /** The first step that is left is the one that failed. */
+  failed(reason: string): void {
+    const [step] = this.#left;
+    if (step !== undefined)
+      this.#show({ step, ok: false, ms: Math.round(performance.now() - this.#since), reason });
+  }
+
+  #show(result: { step: CheckStep; ok: boolean | null; ms?: number; reason?: string }): void {
+    if (this.#json) return void stdout.write(`${escapeJson(result)}\n`);
+    const { step, ok, ms, reason } = result;
+    const mark = ok === null ? "-" : ok ? "✔" : "✘";
+    const time = ms === undefined ? "" : `${ms < 10 ? ms.toFixed(1) : Math.round(ms)} ms`;
+    void stdout.write(
+      `${mark} ${step.padEnd(6)}${time.padStart(9)}  ${escapeLine(reason ?? "")}`.trimEnd() + "\n",
+    );
+  }
+}

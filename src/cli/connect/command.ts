@@ -1,0 +1,359 @@
+// parley connect: flags → a client, its credential, and a conversation by hand or through pipes.
+
+import { defineCommand } from "citty";
+import type { SharedKey } from "../../auth/shared-key.ts";
+import { parseToken } from "../../auth/token.ts";
+import type { Client, Outcome } from "../../client/client.ts";
+import { connectClient, type Retry } from "../../client/connect.ts";
+import { ClientState } from "../../client/client-state.ts";
+import { DataFolder } from "../../files/data-folder.ts";
+import { ParleyError, usageError } from "../../base/errors.ts";
+import { escapeJson, escapeLine } from "../../base/escape.ts";
+import { LINGER_MS, RETRY_FOR_MS, sayDuration } from "../../base/limits.ts";
+import { plural } from "../../base/plural.ts";
+import { talkInteractively } from "./interactive.ts";
+import { Output } from "../../terminal/stdout.ts";
+import { talkPiped, type PipedOptions } from "./piped.ts";
+import { LeavingSignals } from "./signals.ts";
+import { Report } from "./printer.ts";
+import { Speakers } from "./chat-names.ts";
+import { Trace } from "./frame-trace.ts";
+import type { Terminal } from "../../terminal/terminal.ts";
+import { isInputTerminal, stderr, stdout } from "../../terminal/stdio.ts";
+import { bench } from "./bench.ts";
+import { check } from "./check.ts";
+import {
+  checkForget,
+  connectFlags,
+  findTarget,
+  planChannel,
+  type ChannelPlan,
+  type ConnectFlags,
+  type Target,
+} from "./flags.ts";
+import { Flags, sharedKey, terminalOf } from "../flags.ts";
+import { LoginDialogue } from "./credentials.ts";
+import type { Arguments } from "../parse.ts";
+
+export default defineCommand({
+  meta: { name: "connect", description: "log in to a server and hold a conversation" },
+  args: connectFlags,
+  run: ({ args }) => connect(new Flags(args as Arguments)),
+});
+
+async function connect(flags: ConnectFlags): Promise<void> {
+  const terminal = terminalOf(flags);
+  if (flags.has("forget")) checkForget(flags);
+  const options = readPipedOptions(flags);
+  const folder = new DataFolder(flags.text("data"));
+  const state = new ClientState(folder);
+  if (flags.has("sessions")) return listTokens(state, terminal, flags.has("json"));
+  const target = await findTarget(flags, state, terminal);
+  if (flags.has("forget")) return forgetServer(target, state, folder.knownServers, terminal);
+  const channel = planChannel(flags, target, state, terminal);
+  const key = sharedKey(flags);
+  const login = new LoginDialogue(flags, target, state, terminal, channel !== undefined);
+  if (flags.has("logout") && !login.hasToken) {
+    throw new ParleyError("failed", `no session token is stored for ${target.server}`, {
+      hint: "see those that are: parley connect --sessions",
+    });
+  }
+  if (flags.has("check")) return check(flags, target, { channel, key, login, terminal });
+  const byHand = isInputTerminal() && stderr.isTerminal && !isForPipes(options);
+  const output = new Output(!byHand);
+  const speakers = new Speakers(terminal.hasColor(stdout));
+  let isChat = false;
+  const report = new Report(output, {
+    json: flags.has("json"),
+    delimiter: { raw: "", nul: "\0", lines: "\n" }[options.framing],
+    toTerminal: stdout.isTerminal && options.framing !== "raw",
+    decorate: (line) => (isChat ? speakers.show(line) : line),
+  });
+  const retry = flags.has("bench") ? undefined : planRetry(flags, byHand, { report, terminal });
+  const opening = open(flags, target, { channel, key, login, report, retry, terminal });
+  const client = await opening.finally(() => terminal.release());
+  if (options.framing === "raw" && client.hello?.messages === "lines") {
+    client.leave();
+    throw new ParleyError(
+      "failed",
+      "the program there takes lines: bytes sent as they come would not stay what they are",
+      {
+        hint: "start it with serve --program-io bytes, or leave --raw out",
+      },
+    );
+  }
+  isChat = client.hello?.service === "chat";
+  await login.keep(client);
+  if (flags.has("bench")) {
+    const { count, timeoutMs } = options;
+    await bench(client, { json: flags.has("json"), count, timeoutMs, report, terminal });
+    return output.flush();
+  }
+  void report.event("logged-in", { user: client.welcome?.user ?? null });
+  if (flags.has("logout")) return concludeLogout(await client.converse(() => undefined), terminal);
+  using signals = new LeavingSignals(client, terminal);
+  const talk = byHand
+    ? talkInteractively(client, {
+        greeting: greeting(client, target),
+        historyFile: folder.exists ? folder.history : undefined,
+        prompt: `${escapeLine(client.welcome?.user ?? "")}> `,
+        report,
+        terminal,
+        chat: isChat ? speakers : undefined,
+      })
+    : talkPiped(client, report, options);
+  const printing = stdout.failed.then((error) => Promise.reject(error));
+  const outcome = await Promise.race([talk, printing]).catch((error: unknown) => {
+    client.leave(); // or the server would keep the session, and the others would see nobody leave
+    // Nowhere to print is what a terminal is that was closed.
+    throw (
+      signals.error ?? (terminal.hasHungUp ? new ParleyError("hung_up", "the terminal was closed") : error)
+    );
+  });
+  if (signals.error !== undefined) {
+    nameMessages(client.awaitedMessages(), terminal);
+    throw signals.error;
+  }
+  if (outcome.kind === "bye") void report.event("bye", { ...outcome, kind: undefined, early: undefined });
+  if (outcome.kind === "lost") void report.event("lost", { reason: sayLoss(outcome) });
+  await output.flush();
+  nameMessages(client.awaitedMessages(), terminal);
+  if (
+    flags.has("exit-status") &&
+    outcome.kind === "bye" &&
+    outcome.code === "done" &&
+    outcome.status !== undefined
+  ) {
+    process.exitCode = exitCodeOf(outcome.status);
+    if (outcome.status !== 0) return; // its own end, whatever it left unread
+  }
+  conclude(outcome, client, { byHand, count: options.count, wantsStatus: flags.has("exit-status") });
+}
+
+/** Messages that are named, and how much of each. */
+const MAX_NAMED = 10;
+const MAX_NAMED_LENGTH = 60;
+
+/** Says which messages were never confirmed, the first of them, so that they can be said again. */
+function nameMessages(messages: readonly Uint8Array[], terminal: Terminal): void {
+  for (const message of messages.slice(0, MAX_NAMED)) {
+    const text = Buffer.from(message.subarray(0, 4 * MAX_NAMED_LENGTH)).toString();
+    const shown = text.length > MAX_NAMED_LENGTH ? `${text.slice(0, MAX_NAMED_LENGTH)}…` : text;
+    terminal.say(`not confirmed: ${shown}`);
+  }
+  const more = messages.length - MAX_NAMED;
+  if (more > 0) terminal.say(`not confirmed: ${plural(more, "further message")}`);
+}
+
+interface OpenContext {
+  channel: ChannelPlan | undefined;
+  key: SharedKey | undefined;
+  login: LoginDialogue;
+  report: Report;
+  retry: Retry | undefined;
+  terminal: Terminal;
+}
+
+/** How often to come back after a loss, and what to say of it. */
+function planRetry(
+  flags: ConnectFlags,
+  byHand: boolean,
+  { report, terminal }: { report: Report; terminal: Terminal },
+): Retry | undefined {
+  const text = flags.text("retry");
+  if (flags.has("bare") || (text === undefined && !byHand)) {
+    if (flags.has("resend")) throw usageError("--resend needs --retry");
+    return undefined;
+  }
+  const times = text === undefined || text === "forever" ? Infinity : flags.count("retry", 0, 1_000_000);
+  if (times === 0) return undefined;
+  return {
+    times: times ?? Infinity,
+    forMs: text === undefined ? RETRY_FOR_MS : Infinity,
+    resend: flags.has("resend"),
+    onLost(reason) {
+      void report.event("lost", { reason });
+      if (terminal.isWatched) terminal.note(`${reason}: coming back${byHand ? ", Ctrl-C leaves" : ""}`);
+    },
+    onResumed({ afterMs, again, lost, isNew }) {
+      const unconfirmed = lost.length;
+      void report.event("resumed", { after: Math.round(afterMs), again, unconfirmed, new: isNew });
+      const after = `reconnected after ${sayDuration(afterMs)}`;
+      const sent = again === 0 ? "" : ` ${plural(again, "message")} sent again,`;
+      if (unconfirmed > 0) {
+        const what = plural(unconfirmed, "message", ["was", "were"]);
+        terminal.say(`${after}, but the session was gone: ${what} never confirmed`);
+        nameMessages(lost, terminal);
+      } else {
+        terminal.note(`${after},${sent} ${isNew ? "in a new session" : "none lost"}`);
+      }
+    },
+  };
+}
+
+function open(
+  flags: ConnectFlags,
+  target: Target,
+  { channel, key, login, report, retry, terminal }: OpenContext,
+): Promise<Client> {
+  const bare = flags.has("bare");
+  const trace = new Trace(bare, (line) => terminal.noteWhole(line));
+  return connectClient({
+    host: target.host,
+    port: target.port,
+    bare,
+    ...channel,
+    key,
+    waitMs: flags.duration("wait", 0),
+    timeoutMs: flags.duration("timeout"),
+    wantsToken: !flags.has("no-token"),
+    retry,
+    tap: flags.has("trace") ? (direction, bytes) => trace.see(direction, bytes) : undefined,
+    credential: (hello, refused) => login.credential(hello, refused),
+    givenCredential: () => login.givenCredential(),
+    onNewLogin: (hello, welcome) => login.keep({ hello, welcome }),
+    onDial: () => trace.restart(),
+    onTurnedAway(message, seconds) {
+      if (terminal.isWatched) terminal.note(`${message} (trying again in ${seconds} s)`);
+    },
+    onAside: (text) => terminal.noteWhole(text),
+    onNoChallenge: () =>
+      terminal.say("the server has not asked for the shared key: has it one (--key-file)?"),
+    onWait: () => terminal.isWatched && terminal.note(`waiting for ${target.server}`),
+    onConnected(hello) {
+      void report.event("connected", { server: target.server, service: hello?.service, auth: hello?.auth });
+    },
+  });
+}
+
+/** Does any of these ask for something that a line editor does not do? */
+function isForPipes({ messages, count, timeoutMs, framing }: PipedOptions): boolean {
+  return messages.length > 0 || count !== undefined || timeoutMs !== undefined || framing !== "lines";
+}
+
+function readPipedOptions(flags: ConnectFlags): PipedOptions {
+  const framing = flags.has("raw") ? "raw" : flags.has("null") ? "nul" : "lines";
+  if (flags.has("raw") && flags.has("null")) throw usageError("--raw and -0 exclude each other");
+  if (flags.has("raw") && flags.has("json")) throw usageError("--raw and --json exclude each other");
+  const messages = flags.texts("send");
+  const excluded = (["raw", "null", "check", "trace", "logout"] as const).find((name) => flags.has(name));
+  if (flags.has("bench") && (excluded !== undefined || messages.length > 0)) {
+    throw usageError(`--bench and --${excluded ?? "send"} exclude each other`);
+  }
+  if (flags.has("password-stdin") && messages.length === 0 && !flags.has("logout")) {
+    throw usageError("--password-stdin leaves nothing to read messages from", "say them with --send TEXT");
+  }
+  return { messages, count: flags.count("count", 1, 2 ** 31), timeoutMs: flags.duration("timeout"), framing };
+}
+
+async function forgetServer(
+  { server, user }: Target,
+  state: ClientState,
+  path: string,
+  terminal: Terminal,
+): Promise<void> {
+  if (user !== undefined)
+    throw usageError("--forget takes no user", `the key is the server's: --forget ${server}`);
+  if (await state.forgetPin(server)) {
+    return terminal.say(`the key of ${server} is forgotten; session tokens are kept`);
+  }
+  throw new ParleyError("failed", `no key of ${server} is known`, { hint: `those that are: ${path}` });
+}
+
+function listTokens(state: ClientState, terminal: Terminal, json: boolean): void {
+  const tokens = state.tokens();
+  if (tokens.length === 0 && terminal.isWatched) terminal.note("no session token is stored");
+  for (const { server, user, token, expires } of tokens) {
+    const id = parseToken(token)?.id ?? "?";
+    const line = json
+      ? escapeJson({ server, user, id, expires })
+      : escapeLine(`${id}  ${user}@${server}  until ${expires}`);
+    void stdout.write(`${line}\n`);
+  }
+}
+
+function greeting({ welcome, hello }: Client, { server }: Target): string {
+  if (welcome === undefined) return `connected to ${server}, bare frames; Ctrl-D leaves`;
+  const back = welcome.last_login === undefined ? "" : " back";
+  const who = welcome.user === null ? "" : `, welcome${back}, ${welcome.user}`;
+  return `${hello?.service ?? "a service"} at ${server}${who}; /help helps, Ctrl-D leaves`;
+}
+
+// --- how it ended ---
+
+/** A status that does not fit an exit code is no success either. */
+function exitCodeOf(status: number): number {
+  return status === 0 ? 0 : status & 0xff || 1;
+}
+
+/** @throws {ParleyError} whose code says what is missing, unless nothing is. */
+function conclude(
+  outcome: Outcome,
+  client: Client,
+  { byHand, count = 0, wantsStatus }: { byHand: boolean; count?: number; wantsStatus: boolean },
+): void {
+  const { sent, received, awaited } = client;
+  const never = client.unconfirmed + (awaited ?? 0);
+  const confirmed = awaited === undefined ? "" : `, ${sent - never} of them confirmed`;
+  const tally = `${plural(sent, "message")} sent${confirmed}, ${plural(received, "answer")} received`;
+  const enough = count > 0 && received >= count;
+  switch (outcome.kind) {
+    case "left":
+      if (byHand && never === 0) return;
+      if (never > 0 || awaited === undefined) {
+        const message = `the server did not confirm that it took everything: ${tally}`;
+        throw new ParleyError("unconfirmed", message);
+      }
+      if (!wantsStatus) return; // who has heard enough is not concerned with what else there is to say
+      throw new ParleyError("failed", LATE, { hint: "leave --exit-status out, or --count" });
+    case "lost": {
+      const code = sent > 0 ? "unconfirmed" : "failed";
+      const unknown = awaited === undefined ? "; whether all arrived is not known" : "";
+      const loss = sayLoss(outcome, " before the conversation was over");
+      const { hint } = outcome.noReturn ?? {};
+      throw new ParleyError(code, `${loss}: ${tally}${unknown}`, { hint });
+    }
+    case "misfit":
+      throw new ParleyError("failed", outcome.reason);
+    case "bye":
+      if (outcome.code !== "done") {
+        const failed = ["service_failed", "bad_length", "bad_message"].includes(outcome.code);
+        const message = `the server ended the conversation: ${outcome.message} (${tally})`;
+        throw new ParleyError(failed ? "failed" : "turned_away", message);
+      }
+  }
+  if (never > 0) {
+    throw new ParleyError(
+      "unconfirmed",
+      `${plural(never, "message", ["was", "were"])} never confirmed: ${tally}`,
+    );
+  }
+  if (client.isBroken && !byHand && !enough) {
+    throw new ParleyError(
+      "unconfirmed",
+      `the session was gone before the server had said that it was done: answers may be missing: ${tally}`,
+    );
+  }
+  if (!client.inputEnded && !byHand && !enough) {
+    throw new ParleyError(
+      "unconfirmed",
+      `the server ended the conversation before the input ended: ${tally}`,
+    );
+  }
+  if (received < count)
+    throw new ParleyError("failed", `only ${plural(received, "answer")} came, not ${count}`);
+}
+
+const LATE = `the program there had not ended ${sayDuration(LINGER_MS)} after the last answer that was wanted`;
+
+/** What was lost, and `when`; and why there is no coming back, where that was tried. */
+function sayLoss({ reason, noReturn }: Extract<Outcome, { kind: "lost" }>, when = ""): string {
+  return `${reason}${when}${noReturn?.why === undefined ? "" : `, and ${noReturn.why}`}`;
+}
+
+function concludeLogout(outcome: Outcome, terminal: Terminal): void {
+  if (outcome.kind === "bye" && outcome.code === "revoked") return terminal.say("logged out");
+  throw new ParleyError("failed", "the server did not confirm the logout", {
+    hint: "the token is forgotten here; its operator can end it with: parley users revoke ID",
+  });
+}

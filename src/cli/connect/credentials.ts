@@ -1,0 +1,231 @@
+// Who to log in as, and with what: a stored token, a secret from a file or the environment, or questions.
+
+import { displayName, NAME_RULE } from "../../auth/username.ts";
+import { parseToken } from "../../auth/token.ts";
+import type { Client } from "../../client/client.ts";
+import type { Credential } from "../../client/connect.ts";
+import type { ClientState, StoredToken } from "../../client/client-state.ts";
+import { ParleyError, usageError } from "../../base/errors.ts";
+import { FileError } from "../../files/file-error.ts";
+import { ServerError } from "../../handshake/errors.ts";
+import type { Terminal } from "../../terminal/terminal.ts";
+import type { Hello, Refused, Welcome } from "../../wire/message.ts";
+import type { ConnectFlags, Target } from "./flags.ts";
+import { secretFlags } from "../flags.ts";
+
+/** Finds something to log in with, asks where it may, and remembers what worked. */
+export class LoginDialogue {
+  readonly #flags: ConnectFlags;
+  readonly #target: Target;
+  readonly #state: ClientState;
+  readonly #terminal: Terminal;
+  readonly #encrypted: boolean;
+  /** Tokens that may be shown to whatever server is at the target. */
+  readonly #stored: readonly StoredToken[];
+  /** The one that was shown. */
+  #shown: StoredToken | undefined;
+  #isShownRefused = false;
+  #user: string | undefined;
+  /** Read once: standard input has it only once. */
+  #given: Promise<string | undefined> | undefined;
+
+  /** @param encrypted whether the conversation goes over TLS. */
+  constructor(
+    flags: ConnectFlags,
+    target: Target,
+    state: ClientState,
+    terminal: Terminal,
+    encrypted: boolean,
+  ) {
+    this.#flags = flags;
+    this.#target = target;
+    this.#state = state;
+    this.#terminal = terminal;
+    this.#user = target.user;
+    this.#encrypted = encrypted;
+    const isUnwanted = flags.has("no-token") || flags.has("register") || flags.has("bare");
+    this.#stored = isUnwanted ? [] : this.#storedTokens();
+  }
+
+  /** Is there a token that might be good for the server at the target? */
+  get hasToken(): boolean {
+    return this.#stored.length > 0;
+  }
+
+  async credential(hello: Hello, refused: Refused | undefined): Promise<Credential> {
+    if (refused !== undefined) await this.#wasRefused(refused);
+    const byItself = hello.auth.find((method) => method === "none" || method === "ip");
+    if (byItself !== undefined && refused !== undefined) {
+      throw new ServerError("login_refused", refused.code, refused.message); // asking again would say the same
+    }
+    if (byItself === "none" || byItself === "ip") return { method: byItself };
+    if (hello.auth.includes("name"))
+      return { method: "name", user: await this.#askUser("your name:", refused) };
+    if (!hello.auth.includes("password")) {
+      throw new ParleyError(
+        "failed",
+        `this server wants a login that this version does not know: ${hello.auth.join(", ")}`,
+      );
+    }
+    return (
+      (this.#shown === undefined ? this.#showToken(hello) : undefined) ?? this.#askPassword(hello, refused)
+    );
+  }
+
+  /** A password that was given with a flag or in the environment, as what to log in with once more. */
+  async givenCredential(): Promise<Credential | undefined> {
+    const password = await this.#secret();
+    const user = this.#user;
+    return password === undefined || user === undefined ? undefined : { method: "password", user, password };
+  }
+
+  // --- tokens ---
+
+  /** Those of the user, or of the one who was there last, if several have some. */
+  #storedTokens(): StoredToken[] {
+    const here = this.#state.tokens().filter(({ server, encrypted }) => {
+      return server === this.#target.server && (encrypted !== true || this.#encrypted);
+    });
+    if (this.#user === undefined && new Set(here.map(({ user }) => user)).size === 1) return here;
+    const name = (this.#user ?? this.#state.last().user)?.normalize("NFKC").toLowerCase();
+    return here.filter(({ user }) => user === name);
+  }
+
+  /** The token that this very server has issued, or one of which that is not known. */
+  #showToken(hello: Hello): Credential | undefined {
+    const own = this.#stored.find(({ issuer }) => issuer !== undefined && issuer === hello.server);
+    const shown = own ?? this.#stored.find(({ issuer }) => issuer === undefined);
+    const token = shown && parseToken(shown.token);
+    const [stored] = this.#stored;
+    this.#user ??= stored?.user;
+    if (token === undefined) {
+      if (stored !== undefined) this.#sessionEnded("the stored session is of another server than this one");
+      return undefined;
+    }
+    this.#shown = shown;
+    return { method: "token", token, logout: this.#flags.has("logout") ? true : undefined };
+  }
+
+  /** A token is forgotten only when the server has refused it that has issued it: another one knows nothing of it. */
+  async #tokenWasRefused(token: StoredToken): Promise<void> {
+    this.#isShownRefused = true;
+    const isOwn = token.issuer !== undefined;
+    if (isOwn) await this.#tryToKeep("forgotten", () => this.#state.forgetToken(token));
+    this.#sessionEnded(isOwn ? "the stored session has ended" : "the stored session was refused");
+  }
+
+  /** What is done without a token. @throws {ParleyError} where nothing can be. */
+  #sessionEnded(why: string): void {
+    if (this.#flags.has("logout")) throw new ParleyError("failed", `${why}: there is nothing to log out of`);
+    if (this.#terminal.isWatched) this.#terminal.note(`${why}: log in again`);
+  }
+
+  // --- passwords ---
+
+  async #wasRefused(refused: Refused): Promise<void> {
+    if (refused.code === "token_refused" && this.#shown !== undefined && !this.#isShownRefused) {
+      return this.#tokenWasRefused(this.#shown);
+    }
+    // A password from a file does not get better by trying again, nor does what this server does not allow.
+    const isGiven = (await this.#secret()) !== undefined;
+    if (!this.#terminal.canAsk || isGiven || refused.code === "not_allowed") {
+      throw new ServerError("login_refused", refused.code, refused.message);
+    }
+    const tries = refused.attempts_left === 1 ? "one try left" : `${refused.attempts_left} tries left`;
+    this.#terminal.say(`${refused.message}, ${tries}`);
+  }
+
+  #secret(): Promise<string | undefined> {
+    this.#given ??= this.#terminal.secret(secretFlags(this.#flags), process.env["PARLEY_PASSWORD"]);
+    return this.#given;
+  }
+
+  async #askPassword(hello: Hello, refused: Refused | undefined): Promise<Credential> {
+    const method = this.#flags.has("register") ? "register" : "password";
+    if (method === "register" && !hello.auth.includes("register")) {
+      throw new ParleyError("login_refused", "this server creates no accounts for clients", {
+        hint: "its operator does: parley users add NAME",
+      });
+    }
+    // Whoever mistyped a password types the next one at once: it must not land in a question for the name.
+    const wrongName = refused?.code === "bad_name" || refused?.code === "name_taken";
+    const user = await this.#askUser("user:", wrongName ? refused : undefined);
+    const given = await this.#secret();
+    if (given !== undefined) return { method, user, password: given };
+    if (!this.#terminal.canAsk) throw this.#noPassword();
+    const password =
+      method === "register"
+        ? await this.#terminal.askNewSecret("new password:", () => undefined)
+        : await this.#terminal.askSecret(`password for ${user}:`);
+    return { method, user, password };
+  }
+
+  #noPassword(): ParleyError {
+    const hint = "give the password with --password-file FILE, --password-stdin or $PARLEY_PASSWORD";
+    return this.hasToken
+      ? new ParleyError("login_refused", "the stored session was refused", { hint })
+      : usageError("a password is needed", hint);
+  }
+
+  async #askUser(question: string, refused: Refused | undefined): Promise<string> {
+    if (this.#user !== undefined && refused === undefined) return this.#user;
+    if (!this.#terminal.canAsk)
+      throw usageError("a user is needed", "give it with --user NAME or as USER@HOST");
+    const check = (answer: string) => (displayName(answer) === undefined ? NAME_RULE : undefined);
+    this.#user = await this.#terminal.ask(question, {
+      default: this.#user ?? lastUser(this.#state),
+      check,
+    });
+    return this.#user;
+  }
+
+  // --- what is remembered ---
+
+  /** Remembers host, port, user and token for the next time; where it cannot, the conversation goes on. */
+  keep({ hello, welcome }: Pick<Client, "hello" | "welcome">): Promise<void> {
+    return this.#tryToKeep("remembered for the next time", () => this.#keep(hello, welcome));
+  }
+
+  async #keep(hello: Hello | undefined, welcome: Welcome | undefined): Promise<void> {
+    const { host, port, server } = this.#target;
+    const user = welcome?.user ?? undefined;
+    this.#user ??= user;
+    const isToken = !this.#flags.has("no-token");
+    if (isToken || this.#state.exists) await this.#state.remember({ host, port, user });
+    const shown = this.#shown;
+    if (this.#flags.has("logout") && shown !== undefined) {
+      await this.#tryToKeep("forgotten", () => this.#state.forgetToken(shown));
+    } else if (isToken && user !== undefined) await this.#keepToken(server, user, hello, welcome ?? {});
+  }
+
+  async #keepToken(
+    server: string,
+    user: string,
+    hello: Hello | undefined,
+    { token, expires, server: name }: Partial<Welcome>,
+  ): Promise<void> {
+    const issuer = name ?? hello?.server;
+    if (token !== undefined && expires !== undefined && parseToken(token) !== undefined) {
+      return this.#state.saveToken({ server, user, token, expires, encrypted: this.#encrypted, issuer });
+    }
+    // It was not known whose it is, and now it is.
+    const shown = this.#isShownRefused ? undefined : this.#shown;
+    if (shown !== undefined && shown.issuer !== issuer) await this.#state.saveToken({ ...shown, issuer });
+  }
+
+  /** Does without what cannot be written, and says so. */
+  async #tryToKeep(done: string, work: () => Promise<void>): Promise<void> {
+    try {
+      await work();
+    } catch (error) {
+      if (!(error instanceof FileError)) throw error;
+      this.#terminal.say(`not ${done}: ${error.message}`);
+    }
+  }
+}
+
+/** The last user, unless what a server called it could act on the terminal. */
+function lastUser(state: ClientState): string | undefined {
+  const { user } = state.last();
+  return user === undefined ? undefined : displayName(user);
+}

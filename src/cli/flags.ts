@@ -1,0 +1,130 @@
+// Flags as typed values: each reader names the flag in its error and says what would have been right.
+
+import { isAddress, lacksZone } from "../base/address.ts";
+import { SharedKey } from "../auth/shared-key.ts";
+import { usageError } from "../base/errors.ts";
+import { readKeyFile } from "../auth/shared-key-file.ts";
+import { parseDuration, parseSize } from "../base/limits.ts";
+import { Terminal, type ColorChoice, type SecretFlags } from "../terminal/terminal.ts";
+import type { Arguments } from "./parse.ts";
+
+/** The arguments of one invocation; `Name` is a name of the command's own definitions. */
+export class Flags<Name extends string> {
+  readonly #args: Arguments;
+
+  constructor(args: Arguments) {
+    this.#args = args;
+  }
+
+  has(name: Name): boolean {
+    return this.#args[name] === true;
+  }
+
+  isGiven(name: Name): boolean {
+    return this.#args[name] !== undefined;
+  }
+
+  text(name: Name): string | undefined {
+    const value = this.#args[name];
+    return typeof value === "string" ? value : undefined;
+  }
+
+  texts(name: Name): string[] {
+    const value = this.#args[name];
+    return Array.isArray(value) ? value : [];
+  }
+
+  /** A whole number from `min` to `max`. */
+  count(name: Name, min: number, max: number): number | undefined {
+    const text = this.text(name);
+    if (text === undefined) return undefined;
+    const value = Number(text);
+    if (/^\d+$/.test(text) && value >= min && value <= max) return value;
+    throw usageError(`--${name}: ${JSON.stringify(text)} is no whole number from ${min} to ${max}`);
+  }
+
+  /** Milliseconds, at least `min`. */
+  duration(name: Name, min = 1): number | undefined {
+    const text = this.text(name);
+    if (text === undefined) return undefined;
+    const value = parseDuration(text);
+    // setTimeout counts in 31 bits.
+    if (value !== undefined && value >= min && value < 2 ** 31) return value;
+    if (value === 0) throw usageError(`--${name}: ${text} is too short`);
+    throw usageError(`--${name}: ${JSON.stringify(text)} is no duration`, "write 500ms, 30s, 5m, 2h or 7d");
+  }
+
+  /** Bytes, from `min` to `max`. */
+  size(name: Name, min: number, max: number): number | undefined {
+    const text = this.text(name);
+    if (text === undefined) return undefined;
+    const value = parseSize(text);
+    if (value === undefined) {
+      throw usageError(`--${name}: ${JSON.stringify(text)} is no size`, "write bytes, 64kb or 1mb");
+    }
+    if (value >= min && value <= max) return value;
+    throw usageError(`--${name}: ${text} is not within ${min} and ${max} bytes`);
+  }
+
+  /** One of `choices`; parsing has seen to that. */
+  choice<C extends string>(name: Name, choices: readonly C[], byDefault: C): C {
+    return choices.find((choice) => choice === this.text(name)) ?? byDefault;
+  }
+}
+
+type CommonName = "no-input" | "color";
+
+/** The terminal as the common flags and the environment want it. */
+export function terminalOf(flags: Flags<CommonName>): Terminal {
+  const env = process.env["PARLEY_NO_INPUT"];
+  return new Terminal({
+    color: flags.choice<ColorChoice>("color", ["auto", "always", "never"], "auto"),
+    noInput: flags.has("no-input") || (env !== undefined && env !== "" && env !== "0"),
+  });
+}
+
+export function secretFlags(flags: Flags<"password-file" | "password-stdin">): SecretFlags {
+  return { file: flags.text("password-file"), stdin: flags.has("password-stdin") };
+}
+
+/** The key that `--key-file` names. @throws {ParleyError} `usage`, or `failed` for the file. */
+export function sharedKey(flags: Flags<"key-file" | "allow-md5">): SharedKey | undefined {
+  const path = flags.text("key-file");
+  const allowMd5 = flags.has("allow-md5");
+  if (path === undefined && allowMd5) throw usageError("--allow-md5 needs --key-file");
+  return path === undefined ? undefined : new SharedKey(readKeyFile(path), { allowMd5 });
+}
+
+/** A port from 1 (or `min`) to 65535, or undefined when `text` is none. */
+export function parsePort(text: string, min = 1): number | undefined {
+  const port = Number(text);
+  return /^\d{1,5}$/.test(text) && port >= min && port <= 65535 ? port : undefined;
+}
+
+/** What is wrong with a port somebody typed. */
+export function portFlaw(text: string): string | undefined {
+  return parsePort(text) === undefined ? "a port is a number from 1 to 65535" : undefined;
+}
+
+/** A host without the brackets of an IPv6 address, or undefined when `text` can be none. */
+export function parseHost(text: string): string | undefined {
+  const host = /^\[(.*)\]$/.exec(text)?.[1] ?? text;
+  if (isAddress(host)) return host;
+  return /^(?=.{1,253}$)[\p{L}\p{N}_](?:[\p{L}\p{N}._-]*[\p{L}\p{N}.])?$/u.test(host) && text === host
+    ? host
+    : undefined;
+}
+
+/** What is wrong with a host somebody typed. */
+export function hostFlaw(text: string): string | undefined {
+  const host = parseHost(text);
+  if (host === undefined) return "a host is a name or an address, such as 127.0.0.1 or example.org";
+  return lacksZone(host) ? `a link-local address needs its zone, as in ${host}%eth0` : undefined;
+}
+
+/** @throws {ParleyError} `usage` for a link-local address without its zone: the system would only call it invalid. */
+export function checkZone(host: string): void {
+  if (!lacksZone(host)) return;
+  const hint = `add the interface that leads there, for example ${host}%eth0`;
+  throw usageError(`${host} is a link-local address and needs a zone`, hint);
+}

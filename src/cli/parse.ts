@@ -1,0 +1,219 @@
+// argv → a command and its flags, strictly: whatever is unknown, twice, without its value or one too many is a usage
+// error that names it and, where something is close, what was meant. citty holds the definitions;
+// its own parser lets all of these pass (measured).
+
+import { parseArgs } from "node:util";
+import type { ArgsDef, CommandDef, CommandMeta } from "citty";
+import { closest, distance } from "fastest-levenshtein";
+import { usageError } from "../base/errors.ts";
+
+/**
+ * Flags as citty defines them; a string flag with `multiple: true` may be given more than once, and a positional with
+ * `rest: true` is all that follows a `--`, as it is.
+ */
+export type FlagsDef = Record<string, ArgsDef[string] & { multiple?: boolean; rest?: boolean }>;
+export type Command = CommandDef<ArgsDef>;
+export type Arguments = Readonly<Record<string, string | boolean | string[] | undefined>>;
+
+export interface Invocation {
+  command: Command;
+  /** `parley users add`, for help and errors. */
+  path: string;
+  /** What was asked for instead of running it. */
+  wants: "run" | "help" | "version";
+  args: Arguments;
+}
+
+/** Flags of every command. */
+export const commonFlags = {
+  data: {
+    type: "string",
+    valueHint: "DIR",
+    description: "where parley keeps its files ($PARLEY_DATA, or ~/.local/state/parley)",
+  },
+  "no-input": { type: "boolean", description: "never ask a question" },
+  color: { type: "enum", options: ["auto", "always", "never"], description: "colour on a terminal (auto)" },
+  debug: { type: "boolean", description: "show stack traces" },
+} satisfies FlagsDef;
+
+/** @throws {ParleyError} `usage`. */
+export async function parseCommand(root: Command, argv: string[]): Promise<Invocation> {
+  let command = root;
+  let path = (await metaOf(root)).name ?? "";
+  let words = argv;
+  let wants: Invocation["wants"] = "run";
+  if (words[0] === "help") {
+    wants = "help";
+    words = words.slice(1);
+  }
+  for (;;) {
+    const subCommands = await resolve(command.subCommands);
+    const name = words[0];
+    if (subCommands === undefined) break;
+    if (name === undefined || name.startsWith("-")) {
+      const byDefault = await resolve(command.default);
+      const isQuestion = wants === "help" || name === "--help" || name === "-h";
+      if (byDefault === undefined || isQuestion) break;
+      words = [byDefault, ...words]; // `users hosts` lists them
+      continue;
+    }
+    if (!Object.hasOwn(subCommands, name)) {
+      throw usageError(
+        `there is no command ${path} ${name}`,
+        meant(name, Object.keys(subCommands), `${path} --help`),
+      );
+    }
+    command = (await resolve(subCommands[name])) as Command;
+    path = `${path} ${name}`;
+    words = words.slice(1);
+  }
+  const ending = words.indexOf("--");
+  const own = ending === -1 ? words : words.slice(0, ending);
+  if (own.includes("--help") || own.includes("-h")) wants = "help";
+  else if (own.includes("--version")) wants = "version";
+  if (wants !== "run") return { command, path, wants, args: {} };
+  if (command.subCommands !== undefined) {
+    if (own.length === 0) return { command, path, wants: "help", args: {} };
+    const hint =
+      own[0] === "-V" || own[0] === "-v" ? `did you mean ${path} --version?` : `see ${path} --help`;
+    throw usageError(`${own[0]} needs a command before it`, hint);
+  }
+  return { command, path, wants, args: await parseFlags(command, path, own, words.slice(own.length)) };
+}
+
+async function parseFlags(
+  command: Command,
+  path: string,
+  words: string[],
+  rest: string[],
+): Promise<Arguments> {
+  const definitions = await resolve(command.args ?? {});
+  const flags = Object.entries(definitions).filter(([, { type }]) => type !== "positional");
+  const places = Object.entries(definitions).filter(
+    ([, definition]) => definition.type === "positional" && !isRest(definition),
+  );
+  const options = Object.fromEntries(
+    flags.map(([name, definition]) => {
+      const alias = "alias" in definition ? definition.alias : undefined;
+      const short = typeof alias === "string" ? { short: alias } : {};
+      return [
+        name,
+        {
+          type: definition.type === "boolean" ? ("boolean" as const) : ("string" as const),
+          multiple: true,
+          ...short,
+        },
+      ];
+    }),
+  );
+  const help = `see ${path} --help`;
+  const [restName] = Object.entries(definitions).find(([, definition]) => isRest(definition)) ?? [];
+  if (rest.length > 1 && restName === undefined) throw usageError(`${path} takes nothing after --`, help);
+  if (rest.length === 1 && restName !== undefined) throw usageError("-- needs a program after it", help);
+  for (const word of words) checkKnown(word, options, help);
+  let parsed;
+  try {
+    parsed = parseArgs({ args: words, options, strict: true, allowPositionals: true });
+  } catch (error) {
+    throw usageError(...sayParseError(error, words, options, help));
+  }
+  const args: Record<string, string | boolean | string[] | undefined> = {};
+  for (const [name, definition] of flags) {
+    const values = parsed.values[name] as (string | boolean)[] | undefined;
+    if (values === undefined) continue;
+    if (isMultiple(definition)) {
+      args[name] = values.map(String);
+      continue;
+    }
+    if (values.length > 1) throw usageError(`--${name} is given ${values.length} times`, help);
+    if (values[0] === "") throw usageError(`--${name} needs a value`, help);
+    args[name] = values[0];
+  }
+  if (restName !== undefined && rest.length > 1) args[restName] = rest.slice(1);
+  for (const [index, word] of parsed.positionals.entries()) {
+    const place = places[index];
+    if (place === undefined) throw usageError(`${path} has no use for ${JSON.stringify(word)}`, help);
+    args[place[0]] = word;
+  }
+  for (const [name, definition] of Object.entries(definitions)) {
+    const value = args[name];
+    if (value === undefined && definition.type === "positional" && definition.required !== false) {
+      throw usageError(`${path} needs ${name.toUpperCase()}`, help);
+    }
+    const choices = definition.type === "enum" ? definition.options : undefined;
+    if (value !== undefined && choices !== undefined && !choices.includes(String(value))) {
+      throw usageError(`--${name}: ${JSON.stringify(value)} is none of ${choices.join(", ")}`, help);
+    }
+  }
+  return args;
+}
+
+function checkKnown(word: string, options: Readonly<Record<string, unknown>>, help: string): void {
+  const name = /^--(=.*|[^=]+)/.exec(word)?.[1];
+  if (name === undefined || Object.hasOwn(options, name)) return;
+  const instead = INSTEAD.get(name);
+  if (instead !== undefined) throw usageError(`there is no flag --${name}`, instead);
+  throw usageError(
+    `there is no flag --${name}`,
+    meant(
+      `--${name}`,
+      Object.keys(options).map((known) => `--${known}`),
+      help,
+    ),
+  );
+}
+
+/** Flags that people expect, and what does it here. */
+const INSTEAD: ReadonlyMap<string, string> = new Map([
+  ["password", "a secret is no argument: --password-file FILE, --password-stdin or $PARLEY_PASSWORD"],
+  ["host", "say it as [USER@]HOST[:PORT]"],
+  ["port", "say it as [USER@]HOST:PORT"],
+]);
+
+/** A guess at what was meant, where one is close; otherwise where to look. */
+function meant(given: string, known: string[], help: string): string {
+  if (known.length === 0) return help;
+  const guess = closest(given, known);
+  return distance(given, guess) <= Math.max(2, given.length / 3) ? `did you mean ${guess}?` : help;
+}
+
+/** What is wrong with the flags, and what to do: in place of Node's own words, which name one letter of several. */
+function sayParseError(
+  error: unknown,
+  words: readonly string[],
+  options: Readonly<Record<string, { short?: string }>>,
+  help: string,
+): [message: string, hint: string] {
+  const text = error instanceof Error ? error.message : String(error);
+  const flag = /--[\w-]+/.exec(text)?.[0] ?? "a flag";
+  if (/does not take an argument/.test(text)) return [`${flag} takes no value`, help];
+  if (/argument missing|ambiguous/.test(text)) return [`${flag} needs a value`, help];
+  const letters = Object.values(options).map(({ short }) => short);
+  const unknown = words.find(
+    (word) => /^-[^-]/.test(word) && Array.from(word.slice(1)).some((letter) => !letters.includes(letter)),
+  );
+  if (unknown === undefined) return [text.split("\n", 1)[0] ?? text, help];
+  const long = `-${unknown.split("=", 1)[0]}`;
+  const isLong = Object.hasOwn(options, long.slice(2));
+  return [`there is no flag ${unknown}`, isLong ? `did you mean ${long}?` : help];
+}
+
+function isMultiple(definition: object): boolean {
+  return "multiple" in definition && definition.multiple === true;
+}
+
+function isRest(definition: object): boolean {
+  return "rest" in definition && definition.rest === true;
+}
+
+/** The command's meta data, whether given at once or later. */
+export async function metaOf(command: Command): Promise<CommandMeta> {
+  return (await resolve(command.meta)) ?? {};
+}
+
+type Later<T> = T | Promise<T> | (() => T) | (() => Promise<T>);
+
+/** A part of a definition that may be given at once or later. */
+export async function resolve<T>(value: Later<T>): Promise<T> {
+  return typeof value === "function" ? await (value as () => T | Promise<T>)() : await value;
+}

@@ -1,0 +1,184 @@
+// parley serve: flags → a server, its log, its ready line, its signals.
+
+import { defineCommand } from "citty";
+import { addUser } from "../../auth/accounts.ts";
+import type { AuthMode } from "../../auth/authenticate.ts";
+import { flawLines, Flaws } from "../../auth/flaws.ts";
+import { NAME_RULE, normalizeName } from "../../auth/username.ts";
+import { PasswordHasher, passwordFlaw } from "../../auth/password.ts";
+import { Store } from "../../auth/store.ts";
+import { DataFolder } from "../../files/data-folder.ts";
+import { messageOf, ParleyError } from "../../base/errors.ts";
+import { FileError } from "../../files/file-error.ts";
+import { DEFAULT_PORT, DRAIN_TIMEOUT_MS, MIN_PASSWORD_LENGTH } from "../../base/limits.ts";
+import { LiveFile, tokensInUse } from "../../server/session-status-file.ts";
+import { LOG_FORMATS, LOG_LEVELS, openLog, type Logger } from "../../log/log.ts";
+import { checkFolders } from "../../files/strict-modes.ts";
+import { Rights } from "../../os/rights.ts";
+import { MetricsEndpoint, type Vitals } from "../../server/metrics.ts";
+import { Server } from "../../server/server.ts";
+import { listServices } from "../../services/catalogue.ts";
+import { takeSocket } from "../../os/systemd.ts";
+import { Tally } from "../../log/event-counter.ts";
+import type { Terminal } from "../../terminal/terminal.ts";
+import { stdout } from "../../terminal/stdio.ts";
+import { Flags, parsePort, portFlaw, terminalOf } from "../flags.ts";
+import type { Arguments } from "../parse.ts";
+import { announce, tryPortFile } from "./ready.ts";
+import { outdatedCertificate, planKey, planTls } from "./keys.ts";
+import { handleSignals } from "./signals.ts";
+import { chooseService, reloadHandler, watchHandler, writeFirstHandler } from "./service.ts";
+import { planMetrics, planServer, serveFlags, type ServeFlags, type ServerPlan } from "./flags.ts";
+
+export default defineCommand({
+  meta: { name: "serve", description: "listen, log clients in, and answer their messages" },
+  args: serveFlags,
+  run: ({ args }) => serve(new Flags(args as Arguments)),
+});
+
+async function serve(flags: ServeFlags): Promise<void> {
+  if (flags.has("list-services")) {
+    for (const { name, summary } of listServices()) void stdout.write(`${name.padEnd(8)} ${summary}\n`);
+    return;
+  }
+  const terminal = terminalOf(flags);
+  const first = flags.text("init");
+  if (first !== undefined) return writeFirstHandler(first, terminal);
+  const socket = takeSocket(process.env, process.pid);
+  const options = planServer(flags, socket);
+  const metricsAt = planMetrics(flags, options.port);
+  const drainMs = flags.duration("drain", 0) ?? DRAIN_TIMEOUT_MS;
+  // Whatever is wrong with the flags is told before anything is asked or made.
+  const choose = await chooseService(flags, options.maxFrame);
+  const folder = new DataFolder(flags.text("data")).make();
+  const store =
+    options.bare === true || options.auth === "none"
+      ? undefined
+      : new Store(folder.users, () => tokensInUse(folder.path));
+  const logPath = flags.text("log") ?? folder.log;
+  // A link in its place would have the server write to any file of its user.
+  if (flags.text("log") === undefined) checkFolders(logPath, Rights.own.person);
+  /** What keeps the server up all the same, but not everything in order. */
+  const flaws: string[] = [];
+  const file = openLog({
+    path: logPath,
+    level: flags.choice("log-level", LOG_LEVELS, "info"),
+    format: flags.choice("log-format", LOG_FORMATS, "text"),
+    onLoss(reason) {
+      flaws.push(`the log cannot be written: ${reason}`);
+      terminal.say(`the log cannot be written: ${reason}`);
+    },
+  });
+  const tally = new Tally();
+  const log = tally.over(file);
+  try {
+    const tls = await planTls(flags, options.host, folder, terminal);
+    const outdated = tls && outdatedCertificate(tls, terminal);
+    if (outdated !== undefined && flags.has("check")) flaws.push(outdated);
+    else if (outdated !== undefined) terminal.say(outdated);
+    const key = await planKey(flags, terminal);
+    if (terminal.canAsk && !flags.has("check")) await askForMissing(flags, options, store, terminal);
+    planMetrics(flags, options.port); // not the port that was just answered
+    const wanted = options.port;
+    const { service, name: serviceName, handler } = choose(log);
+    let vitals: Vitals | undefined;
+    using metrics =
+      metricsAt && (await MetricsEndpoint.open({ ...metricsAt, server: () => vitals, events: tally }));
+    const server: Server = new Server({
+      ...options,
+      sessionsChanged: () => live.touch(),
+      service,
+      serviceName,
+      tls,
+      key,
+      store,
+      log,
+      // What a check finds is its error.
+      tell: (...lines) => terminal.isWatched && !flags.has("check") && terminal.say(...lines),
+    });
+    vitals = server;
+    using live = new LiveFile(
+      folder.path,
+      () => server.liveSessions(),
+      (error) => {
+        flaws.push(messageOf(error));
+        log.warn("users-failed", { reason: messageOf(error) });
+      },
+    );
+    if (flags.has("check")) {
+      await server.stop(0);
+      await tryFiles(store, flags);
+      file.close();
+      const [flaw] = flaws;
+      if (flaw !== undefined) throw new ParleyError("failed", flaw);
+      if (store !== undefined) checkEntries(store, options.auth, terminal);
+      return terminal.say("everything is in order");
+    }
+    const reload = handler && (() => reloadHandler(handler, log, terminal));
+    const unwatch = handler && reload && flags.has("watch") ? watchHandler(handler, reload) : undefined;
+    const stopped = handleSignals(server, { log, file, terminal, drainMs, reload });
+    if (metrics !== undefined) log.info("metrics-listening", { host: metrics.host, port: metrics.port });
+    await announce(
+      server,
+      { options, wanted, logPath, serviceName, pin: tls?.pin, metrics },
+      flags,
+      terminal,
+    );
+    // Beside the first connections: it waits for the disk.
+    await Promise.all([stopped.finally(unwatch), store && trySilently(store, log, terminal)]);
+  } finally {
+    file.close();
+  }
+}
+
+/** Tries to write what is written later. @throws {FileError} that says what cannot be. */
+async function tryFiles(store: Store | undefined, flags: ServeFlags): Promise<void> {
+  await store?.tryToWrite();
+  const portFile = flags.text("port-file");
+  if (portFile !== undefined) await tryPortFile(portFile);
+}
+
+/** @throws {ParleyError} for the first entry of the user file that cannot be used; the others are said before. */
+function checkEntries(store: Store, auth: AuthMode, terminal: Terminal): void {
+  const [first, ...others] = new Flaws(auth).news(store.document);
+  if (first === undefined) return;
+  terminal.say(...flawLines(others));
+  throw new ParleyError("failed", first.message, { hint: first.hint });
+}
+
+/** Says what stands in the way of changes of the user file; the server goes on without them. */
+async function trySilently(store: Store, log: Logger, terminal: Terminal): Promise<void> {
+  try {
+    await store.tryToWrite();
+  } catch (error) {
+    if (!(error instanceof FileError)) throw error;
+    log.error("users-failed", { reason: error.message });
+    terminal.say(`no account can be changed, and no session token issued: ${error.message}`);
+    if (error.hint !== undefined) terminal.say(error.hint);
+  }
+}
+
+async function askForMissing(
+  flags: ServeFlags,
+  options: ServerPlan,
+  store: Store | undefined,
+  terminal: Terminal,
+): Promise<void> {
+  if (flags.text("port") === undefined && options.fd === undefined) {
+    const answer = await terminal.ask("port:", { default: String(DEFAULT_PORT), check: portFlaw });
+    options.port = parsePort(answer) ?? DEFAULT_PORT;
+  }
+  if (store !== undefined && options.auth === "password") await offerFirstUser(store, options, terminal);
+}
+
+async function offerFirstUser(store: Store, options: ServerPlan, terminal: Terminal): Promise<void> {
+  if (store.document.users.size > 0 || options.register === true) return;
+  terminal.say("There are no users yet, so nobody could log in.");
+  if (!(await terminal.confirm("create the first one?", true))) return;
+  const check = (answer: string) => (normalizeName(answer) === undefined ? NAME_RULE : undefined);
+  const name = normalizeName(await terminal.ask("user:", { check })) ?? "";
+  const minimum = options.minPassword ?? MIN_PASSWORD_LENGTH;
+  const password = await terminal.askNewSecret("password:", (answer) => passwordFlaw(answer, name, minimum));
+  const hash = await new PasswordHasher(options.hashCost).hash(password);
+  await store.change((draft) => addUser(draft, name, hash, new Date()));
+}

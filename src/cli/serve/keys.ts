@@ -1,0 +1,67 @@
+// What a server is known by: its key and certificate, and the key that it shares with its clients. Either is made where it
+// is missing; with --check it is only said that it would be.
+
+import { resolve } from "node:path";
+import { isLoopback } from "../../base/address.ts";
+import type { SharedKey } from "../../auth/shared-key.ts";
+import type { DataFolder } from "../../files/data-folder.ts";
+import { LockedFile } from "../../files/locked-file.ts";
+import { lacksKeyFile, makeKeyFile } from "../../auth/shared-key-file.ts";
+import type { TlsIdentity } from "../../net/tls.ts";
+import type { Terminal } from "../../terminal/terminal.ts";
+import { certificateFlaw, givenIdentity, missingPart, ownIdentity } from "../../net/tls-identity.ts";
+import { sharedKey } from "../flags.ts";
+import type { ServeFlags } from "./flags.ts";
+
+/**
+ * What the server shows who speaks TLS: by itself wherever another machine could listen in; undefined: plain text, or not
+ * made yet.
+ *
+ * @throws {ParleyError} `failed` for a file. @throws {FileError} when it is not safe.
+ */
+export async function planTls(
+  flags: ServeFlags,
+  host: string,
+  folder: DataFolder,
+  terminal: Terminal,
+): Promise<TlsIdentity | undefined> {
+  const certificate = flags.text("tls-cert");
+  const key = flags.text("tls-key");
+  if (certificate !== undefined && key !== undefined) return givenIdentity(key, certificate);
+  if (flags.has("no-tls") || (!flags.has("tls") && isLoopback(host))) return undefined;
+  const missing = flags.has("check") ? missingPart(folder.tlsKey, folder.tlsCertificate) : undefined;
+  if (missing !== undefined) {
+    await new LockedFile(missing).tryToWrite("");
+    const what =
+      missing === folder.tlsKey
+        ? "a new certificate would be made, with its key"
+        : "a new certificate would be made";
+    terminal.say(`${what}: ${missing}`);
+    return undefined;
+  }
+  return ownIdentity(folder.tlsKey, folder.tlsCertificate);
+}
+
+/** Before a certificate expires: so long it is said at each start. */
+const NOTICE_MS = 7 * 24 * 60 * 60 * 1000;
+
+/** Why clients would refuse the certificate for its time; one that will expire soon is only spoken of. */
+export function outdatedCertificate(tls: TlsIdentity, terminal: Terminal): string | undefined {
+  const flaw = certificateFlaw(tls);
+  if (flaw !== undefined) return `the certificate ${flaw}: clients with --tls-ca refuse it`;
+  const soon = certificateFlaw(tls, Date.now() + NOTICE_MS);
+  if (soon !== undefined) terminal.say(`the certificate ${soon}`);
+  return undefined;
+}
+
+/** The key of `--key-file`; undefined: none is wanted, or not made yet. @throws as {@link sharedKey}, and `unwritable`. */
+export async function planKey(flags: ServeFlags, terminal: Terminal): Promise<SharedKey | undefined> {
+  const path = flags.text("key-file");
+  if (path === undefined) return undefined;
+  if (flags.has("check") && (await lacksKeyFile(path))) {
+    terminal.say(`a new key would be made: ${resolve(path)}`);
+    return undefined;
+  }
+  if (await makeKeyFile(path)) terminal.say(`a new key was made: clients need a copy of ${resolve(path)}`);
+  return sharedKey(flags);
+}

@@ -1,0 +1,187 @@
+// What a server says of itself once it accepts connections: to a script, to a person, and to whoever started it.
+
+import { closeSync, constants, fstatSync, openSync, statSync } from "node:fs";
+import { hostname, networkInterfaces } from "node:os";
+import { resolve } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import { formatAddress, isLoopback } from "../../base/address.ts";
+import { ParleyError, systemCode } from "../../base/errors.ts";
+import { writeFully } from "../../files/atomic-write.ts";
+import { FileError, whyRefused } from "../../files/file-error.ts";
+import { LockedFile } from "../../files/locked-file.ts";
+import { isSpecial } from "../../files/private-file.ts";
+import { Rights } from "../../os/rights.ts";
+import type { MetricsEndpoint } from "../../server/metrics.ts";
+import type { Server } from "../../server/server.ts";
+import { shellQuote } from "../../base/shell-quote.ts";
+import { notify } from "../../os/systemd.ts";
+import type { Terminal } from "../../terminal/terminal.ts";
+import { stdout } from "../../terminal/stdio.ts";
+import { programName } from "../program-name.ts";
+import type { ServeFlags, ServerPlan } from "./flags.ts";
+
+export interface ServerFacts {
+  options: ServerPlan;
+  /** The port asked for. */
+  wanted: number;
+  logPath: string;
+  serviceName: string;
+  /** Of its key; undefined: plain text. */
+  pin: string | undefined;
+  metrics: MetricsEndpoint | undefined;
+}
+
+/** The ready line on stdout; on stderr what a person must know, or wants to. */
+export async function announce(
+  server: Server,
+  context: ServerFacts,
+  flags: ServeFlags,
+  terminal: Terminal,
+): Promise<void> {
+  const { host, port } = server;
+  const { options, pin, metrics } = context;
+  const address = formatAddress(host, port);
+  const auth = options.bare === true ? "bare" : options.auth;
+  const ready = flags.has("json")
+    ? JSON.stringify({
+        event: "listening",
+        host,
+        port,
+        pid: process.pid,
+        tls: pin ?? null,
+        auth,
+        service: context.serviceName,
+        metrics: metrics?.address,
+      })
+    : `listening on ${address}`;
+  const portFile = flags.text("port-file");
+  if (portFile !== undefined) await writePortFile(portFile, port);
+  void stdout.write(`${ready}\n`);
+  await stdout.flush(); // who waits for it would wait for ever
+  void tellReady(address, terminal);
+  const talk = `talk to it: ${programName()} ${connectCommand(server, context, flags)}`;
+  if (terminal.isWatched) {
+    const who = {
+      password: "password",
+      ip: "known addresses",
+      none: "anybody may talk",
+      bare: "bare frames, no login",
+    };
+    const reach = isLoopback(host) ? "this machine only" : "reachable from other machines";
+    const key = flags.text("key-file") === undefined ? "" : "shared key · ";
+    terminal.note(`${key}${who[auth]} · ${reach} · ${pin === undefined ? "not encrypted" : "TLS 1.3"}`);
+    terminal.noteWhole(`log: ${context.logPath}`);
+    if (metrics !== undefined) terminal.noteWhole(`metrics: http://${metrics.address}/metrics`);
+    terminal.noteWhole(talk);
+  } else if (pin !== undefined && !flags.has("json")) {
+    terminal.say(talk); // the pin, which clients need and --json has
+  }
+  if (metrics !== undefined && !isLoopback(metrics.host)) {
+    terminal.say(`whoever reaches ${metrics.address} can read the metrics: there is no login`);
+  }
+  if (auth === "password" && options.register !== true && server.hasNoUsers) {
+    terminal.say(
+      `nobody can log in yet: add somebody with: ${programName()} users add NAME${dataFlag(flags)}`,
+    );
+  }
+  if (context.wanted !== 0 && context.wanted !== port) {
+    terminal.say(`port ${context.wanted} is busy: listening on ${port} instead`);
+  }
+}
+
+/** What to type on a client's side. */
+function connectCommand({ host, port }: Server, { options, pin }: ServerFacts, flags: ServeFlags): string {
+  const keyFile = flags.text("key-file");
+  return [
+    `connect ${formatAddress(reachableAs(host), port)}`,
+    pin === undefined ? (isLoopback(host) ? "" : " --no-tls") : ` --pin ${pin}`,
+    keyFile === undefined ? "" : ` --key-file ${shellQuote(resolve(keyFile))}`,
+    options.bare === true ? " --bare" : "",
+  ].join("");
+}
+
+/** An address that others can use: all addresses of this machine are none. */
+function reachableAs(host: string): string {
+  if (host !== "0.0.0.0" && host !== "::") return host;
+  const all = Object.values(networkInterfaces()).flatMap((addresses) => addresses ?? []);
+  const outside = all.find((address) => !address.internal && address.family === "IPv4");
+  return outside?.address ?? hostname();
+}
+
+function dataFlag(flags: ServeFlags): string {
+  const data = flags.text("data");
+  return data === undefined ? "" : ` --data ${shellQuote(data)}`;
+}
+
+/** Whole or not at all: a script that finds the file finds the port in it. To a pipe or a device it is said. */
+async function writePortFile(path: string, port: number): Promise<void> {
+  try {
+    if (isPlain(path)) return await new LockedFile(path).replace(`${port}\n`);
+    const fd = openOther(path);
+    try {
+      writeFully(fd, Buffer.from(`${port}\n`));
+    } finally {
+      if (fd > 2) closeSync(fd);
+    }
+  } catch (error) {
+    throw portFileError(path, error);
+  }
+}
+
+/** Could the port file be written? @throws {ParleyError} `failed`. */
+export async function tryPortFile(path: string): Promise<void> {
+  try {
+    if (isPlain(path)) await new LockedFile(path).tryToWrite("65535\n");
+    // Whoever reads a pipe would take the opening for all that there is to come.
+    else if (statSync(path).isDirectory()) throw Object.assign(new Error(), { code: "EISDIR" });
+  } catch (error) {
+    throw portFileError(path, error);
+  }
+}
+
+function portFileError(path: string, error: unknown): ParleyError {
+  const isPipe = systemCode(error) === "ENXIO";
+  const why = isPipe ? "it is a pipe that nobody reads, or a socket" : whyRefused(error);
+  const words = error instanceof FileError ? error.message : `cannot write ${path}: ${why}`;
+  return new ParleyError("failed", `--port-file: ${words}`, {
+    hint: error instanceof FileError ? error.hint : undefined,
+    cause: error,
+  });
+}
+
+/** Is it a plain file, or nothing yet? */
+function isPlain(path: string): boolean {
+  return !isSpecial(path) && statSync(path, { throwIfNoEntry: false })?.isFile() !== false;
+}
+
+/** What is no plain file, for writing: its own standard streams as they are, and no waiting for the reader of a pipe. */
+function openOther(name: string): number {
+  const path = resolve(name); // as it is looked at and as it is used is the same
+  const own = ["/dev/stdin", "/dev/stdout", "/dev/stderr"].indexOf(path);
+  if (own > 0) return own;
+  const { O_WRONLY, O_APPEND, O_NONBLOCK } = constants;
+  const fd = Rights.over(path).use(() => openSync(path, O_WRONLY | O_APPEND | O_NONBLOCK));
+  if (isSpecial(path) || !fstatSync(fd).isFile()) return fd;
+  closeSync(fd);
+  throw new FileError("unwritable", `${path} has become a file just now: try again`);
+}
+
+/** Between two tries to reach the service manager, and the most of them: a busy one's queue may be full for a moment. */
+const READY_PAUSE_MS = 100;
+const READY_TRIES = 50;
+
+/** Tells the service manager that the server is ready; without that it would end it again. */
+async function tellReady(address: string, terminal: Terminal): Promise<void> {
+  const state = `READY=1\nSTATUS=listening on ${address}`;
+  for (let tries = 1; tries < READY_TRIES; tries++) {
+    if (notify(state, process.env)) return;
+    await delay(READY_PAUSE_MS);
+  }
+  tellManager(state, terminal);
+}
+
+/** Tells the service manager, where there is one. */
+export function tellManager(state: string, terminal: Terminal): void {
+  if (!notify(state, process.env))
+    terminal.say("$NOTIFY_SOCKET cannot be reached: the service manager was not told");
+}

@@ -1,0 +1,141 @@
+// What answers: a built-in service, a handler file, or a program. Exactly one of them.
+
+import { closeSync, constants } from "node:fs";
+import { basename, dirname, extname, join, resolve } from "node:path";
+import { messageOf, ParleyError, systemCode, usageError } from "../../base/errors.ts";
+import { removeIfThere, writeFully } from "../../files/atomic-write.ts";
+import { createFile } from "../../files/create.ts";
+import { whyRefused } from "../../files/file-error.ts";
+import { readPublicFile } from "../../files/private-file.ts";
+import { MAX_FRAME_BYTES, RELOAD_QUIET_MS } from "../../base/limits.ts";
+import type { Logger } from "../../log/log.ts";
+import { findService } from "../../services/catalogue.ts";
+import { HANDLER_TEMPLATE, HANDLER_TYPES } from "../../services/handler/template.ts";
+import { checkModulePath, Handler } from "../../services/handler/handler.ts";
+import { Rights } from "../../os/rights.ts";
+import { PROGRAM_IOS } from "../../services/program/codec.ts";
+import { checkProgram, program, STDERR_WAYS } from "../../services/program/program.ts";
+import type { Service } from "../../services/service.ts";
+import { shellQuote } from "../../base/shell-quote.ts";
+import type { Terminal } from "../../terminal/terminal.ts";
+import type { ServeFlags } from "./flags.ts";
+
+export interface Chosen {
+  service: Service;
+  /** In `hello`. */
+  name: string;
+  /** Set for a handler file. */
+  handler: Handler | undefined;
+}
+
+/**
+ * Checks what the flags say of the service, and loads a handler; the service itself is made once there is a log.
+ *
+ * @throws {ParleyError} `usage`. @throws {HandlerError} `unusable`.
+ */
+export async function chooseService(
+  flags: ServeFlags,
+  maxMessage: number | undefined,
+): Promise<(log: Logger) => Chosen> {
+  const [name, ...rest] = flags.texts("program");
+  const file = flags.text("handler");
+  const given = [flags.text("service") && "--service", file && "--handler", name && "-- PROGRAM"].filter(
+    Boolean,
+  );
+  if (given.length > 1) throw usageError(`${given.join(" and ")} exclude each other`);
+  if (name === undefined) {
+    const other = (["program-io", "program-stderr", "pass-env", "pty"] as const).find(
+      (flag) => flags.has(flag) || flags.text(flag) !== undefined || flags.texts(flag).length > 0,
+    );
+    if (other !== undefined) throw usageError(`--${other} needs a program`, "for example: serve -- wc -l");
+  }
+  if (flags.has("watch") && file === undefined) throw usageError("--watch needs --handler");
+  if (file !== undefined) {
+    const handler = await Handler.load(file);
+    return () => ({ service: handler, name: basename(file, extname(file)), handler });
+  }
+  if (name !== undefined) {
+    checkProgram(name);
+    const options = {
+      argv: [name, ...rest] as const,
+      io: flags.choice("program-io", PROGRAM_IOS, "lines"),
+      stderr: flags.choice("program-stderr", STDERR_WAYS, "log"),
+      pty: flags.has("pty"),
+      passEnv: flags.texts("pass-env"),
+      maxMessage: maxMessage ?? MAX_FRAME_BYTES,
+    };
+    return (log) => ({ service: program({ ...options, log }), name: basename(name), handler: undefined });
+  }
+  const builtIn = flags.text("service") ?? "echo";
+  const service = findService(builtIn);
+  return () => ({ service, name: builtIn, handler: undefined });
+}
+
+/** Loads a handler again, and says how that went; where it cannot, the old code goes on. */
+export async function reloadHandler(handler: Handler, log: Logger, terminal: Terminal): Promise<void> {
+  try {
+    await handler.reload();
+    log.info("handler-reloaded", { file: handler.path });
+    if (terminal.isWatched) terminal.note(`${handler.path}: loaded again`);
+  } catch (error) {
+    log.error("handler-failed", { file: handler.path, reason: messageOf(error) });
+    terminal.say(`${messageOf(error)}; the code before goes on`);
+    if (error instanceof ParleyError && error.hint !== undefined) terminal.say(...error.hint.split("\n"));
+  }
+}
+
+/** Calls `reload` once the files of `handler` have changed and rested; returns how to stop that. */
+export function watchHandler(handler: Handler, reload: () => Promise<void>): () => void {
+  // Looked at, not watched: a watch is lost with its folder, and there may be none left. Whoever saves writes more than
+  // once, hence only what has been the same twice is loaded.
+  let last = handler.versions;
+  const timer = setInterval(() => {
+    const now = handler.versions;
+    const hasRested = Bun.deepEquals(now, last);
+    last = now;
+    if (hasRested && !Bun.deepEquals(now, handler.loaded)) void reload();
+  }, RELOAD_QUIET_MS);
+  return () => clearInterval(timer);
+}
+
+/** `--init`: a handler to begin with, and the types for an editor, beside each other. @throws {ParleyError} `failed`. */
+export function writeFirstHandler(file: string, terminal: Terminal): void {
+  const path = resolve(file);
+  const types = join(dirname(path), "parley.d.ts");
+  checkModulePath(path);
+  try {
+    make(
+      path,
+      HANDLER_TEMPLATE.replace("NAME", () => shellQuote(basename(path))),
+    );
+    // One that is there may be of another version of parley.
+    if (!isOf(types, HANDLER_TYPES)) {
+      Rights.over(types).use(() => removeIfThere(types));
+      make(types, HANDLER_TYPES);
+    }
+  } catch (error) {
+    if (systemCode(error) === "EEXIST")
+      throw new ParleyError("failed", `${path} is there already`, { hint: "nothing was changed" });
+    throw new ParleyError("failed", `cannot write ${path}: ${whyRefused(error)}`);
+  }
+  terminal.say(`wrote ${path}, and its types beside it`);
+  terminal.say(`run it: parley serve --handler ${shellQuote(file)} --watch`);
+}
+
+/** Makes a source file, whole or not at all. */
+function make(path: string, text: string): void {
+  const rights = Rights.over(path);
+  const fd = rights.use(() => createFile(path, constants.O_WRONLY, 0o644));
+  try {
+    writeFully(fd, Buffer.from(text));
+  } catch (error) {
+    rights.use(() => removeIfThere(path));
+    throw error;
+  } finally {
+    closeSync(fd);
+  }
+}
+
+function isOf(path: string, text: string): boolean {
+  return readPublicFile(path) === text;
+}

@@ -1,0 +1,154 @@
+// parley users add, passwd, remove, disable, enable, list
+
+import { defineCommand } from "citty";
+import {
+  addUser,
+  disableUser,
+  enableUser,
+  isAlive,
+  removeUser,
+  setPassword,
+  userExists,
+} from "../../auth/accounts.ts";
+import { hashFlaw, PasswordHasher } from "../../auth/password.ts";
+import { usageError } from "../../base/errors.ts";
+import type { FlagsDef } from "../parse.ts";
+import { Desk, expectUser, NAME, usersFlags } from "./context.ts";
+import { announce, newPassword, PASSWORD, printPassword } from "./new-password.ts";
+
+/** It is told to the user in one line. */
+const MAX_REASON_LENGTH = 200;
+
+export const add = defineCommand({
+  meta: { name: "add", description: "create a user" },
+  args: {
+    ...NAME,
+    ...PASSWORD,
+    "if-missing": { type: "boolean", description: "an existing user is no error, and stays as it is" },
+    ...usersFlags,
+  } satisfies FlagsDef,
+  async run({ args }) {
+    const desk = new Desk<"name" | keyof typeof PASSWORD | "if-missing">(args, { makes: true });
+    const name = desk.name(desk.flags.text("name"));
+    const ifMissing = desk.flags.has("if-missing");
+    if (desk.store.document.users.has(name)) {
+      if (!ifMissing) throw userExists(name);
+      return desk.done({ event: "exists", user: name }, `user ${name} is there already`);
+    }
+    const { password, generated } = await newPassword(desk, name);
+    const hash = await new PasswordHasher().hash(password);
+    const event = { event: "added", user: name };
+    const added = await desk.store.change((draft) => {
+      if (ifMissing && draft.users.has(name)) return false;
+      addUser(draft, name, hash, new Date());
+      if (generated) printPassword(desk, event, password);
+      return true;
+    });
+    if (!added) return desk.done({ event: "exists", user: name }, `user ${name} is there already`);
+    announce(desk, event, `user ${name} added`, generated);
+  },
+});
+
+export const passwd = defineCommand({
+  meta: { name: "passwd", description: "give a user another password; its sessions end" },
+  args: {
+    ...NAME,
+    ...PASSWORD,
+    "keep-sessions": { type: "boolean", description: "do not end its sessions" },
+    ...usersFlags,
+  } satisfies FlagsDef,
+  async run({ args }) {
+    const desk = new Desk<"name" | keyof typeof PASSWORD | "keep-sessions">(args);
+    const name = desk.name(desk.flags.text("name"));
+    expectUser(desk, name);
+    const { password, generated } = await newPassword(desk, name);
+    const hash = await new PasswordHasher().hash(password);
+    const keep = desk.flags.has("keep-sessions");
+    const event = { event: "password-changed", user: name };
+    await desk.store.change((draft) => {
+      setPassword(draft, name, hash, keep, new Date());
+      if (generated) printPassword(desk, event, password);
+    });
+    const sentence = `user ${name} has a new password${keep ? "" : ", and its sessions have ended"}`;
+    announce(desk, event, sentence, generated);
+  },
+});
+
+export const remove = defineCommand({
+  meta: { name: "remove", description: "remove a user and end its sessions" },
+  args: {
+    ...NAME,
+    "if-exists": { type: "boolean", description: "an unknown user is no error" },
+    yes: { type: "boolean", description: "do not ask" },
+    ...usersFlags,
+  } satisfies FlagsDef,
+  async run({ args }) {
+    const desk = new Desk<"name" | "if-exists" | "yes">(args);
+    const name = desk.name(desk.flags.text("name"));
+    const ifExists = desk.flags.has("if-exists");
+    const known = desk.store.document.users.has(name);
+    if (known && !desk.flags.has("yes") && desk.terminal.canAsk) {
+      if (!(await desk.terminal.confirm(`remove ${name} for good?`, false))) return;
+    }
+    const removed = await desk.store.change((draft) => {
+      if (ifExists && !draft.users.has(name)) return false;
+      removeUser(draft, name);
+      return true;
+    });
+    if (removed) desk.done({ event: "removed", user: name }, `user ${name} removed`);
+    else desk.done({ event: "missing", user: name }, `there is no user ${name}`);
+  },
+});
+
+export const disable = defineCommand({
+  meta: { name: "disable", description: "keep a user out and end its conversations" },
+  args: {
+    ...NAME,
+    reason: { type: "string", valueHint: "TEXT", description: "what the user is told" },
+    ...usersFlags,
+  } satisfies FlagsDef,
+  async run({ args }) {
+    const desk = new Desk<"name" | "reason">(args);
+    const name = desk.name(desk.flags.text("name"));
+    const reason = desk.flags.text("reason");
+    if (reason !== undefined && reason.length > MAX_REASON_LENGTH) {
+      throw usageError(`--reason: ${reason.length} characters are over the limit of ${MAX_REASON_LENGTH}`);
+    }
+    await desk.store.change((draft) => disableUser(draft, name, reason, new Date()));
+    desk.done({ event: "disabled", user: name }, `user ${name} disabled`);
+  },
+});
+
+export const enable = defineCommand({
+  meta: { name: "enable", description: "let a disabled user in again" },
+  args: { ...NAME, ...usersFlags },
+  async run({ args }) {
+    const desk = new Desk<"name">(args);
+    const name = desk.name(desk.flags.text("name"));
+    await desk.store.change((draft) => enableUser(draft, name));
+    desk.done({ event: "enabled", user: name }, `user ${name} enabled`);
+  },
+});
+
+export const list = defineCommand({
+  meta: { name: "list", description: "list the users" },
+  args: usersFlags,
+  async run({ args }) {
+    const desk = new Desk<never>(args);
+    const { users, tokens } = desk.store.document;
+    const now = Date.now();
+    const sessions = new Map<string, number>();
+    for (const token of tokens.values()) {
+      if (isAlive(token, now)) sessions.set(token.user, (sessions.get(token.user) ?? 0) + 1);
+    }
+    const rows = [...users].map(([user, { password, created, last_login, disabled }]) => ({
+      user,
+      created,
+      last_login: last_login ?? null,
+      sessions: sessions.get(user) ?? 0,
+      hash_flaw: hashFlaw(password) ?? null,
+      disabled: disabled === null ? null : (disabled.reason ?? disabled.since),
+    }));
+    await desk.table(rows, "there are no users: parley users add NAME");
+  },
+});

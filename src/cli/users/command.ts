@@ -1,0 +1,25 @@
+// parley users: the accounts, tokens and known addresses of a server, whether it runs or not.
+//
+// Each command is one change of users.json or one look at it; a running server notices within a second.
+
+import { defineCommand } from "citty";
+import { add, disable, enable, list, passwd, remove } from "./accounts.ts";
+import { hosts, revoke, sessions } from "./sessions.ts";
+import { exportUsers, importUsers } from "./import-export.ts";
+
+export default defineCommand({
+  meta: { name: "users", description: "accounts, sessions and known addresses" },
+  subCommands: {
+    add,
+    passwd,
+    remove,
+    disable,
+    enable,
+    list,
+    sessions,
+    revoke,
+    hosts,
+    export: exportUsers,
+    import: importUsers,
+  },
+});

@@ -1,0 +1,104 @@
+// What the commands of `parley users` share: the store, the user that is meant, and how a result is shown.
+
+import { AccountError } from "../../auth/accounts.ts";
+import { NAME_RULE, normalizeName } from "../../auth/username.ts";
+import { Store } from "../../auth/store.ts";
+import { DataFolder } from "../../files/data-folder.ts";
+import { usageError } from "../../base/errors.ts";
+import { escapeJson, escapeLine } from "../../base/escape.ts";
+import { tokensInUse } from "../../server/session-status-file.ts";
+import { stdout } from "../../terminal/stdio.ts";
+import { Flags, terminalOf } from "../flags.ts";
+import { commonFlags, type Arguments, type FlagsDef } from "../parse.ts";
+
+/** Flags of every one of these commands. */
+export const usersFlags = {
+  ...commonFlags,
+  json: { type: "boolean", description: "one JSON object a line" },
+} satisfies FlagsDef;
+
+export const NAME = {
+  name: { type: "positional", valueHint: "NAME", description: "the user" },
+} satisfies FlagsDef;
+
+type Cell = string | number | null;
+
+/** What every one of these commands works with. */
+export class Desk<Name extends string> {
+  readonly flags: Flags<Name | keyof typeof usersFlags>;
+  readonly terminal;
+  readonly #data: DataFolder;
+  readonly #makes: boolean;
+  #store: Store | undefined;
+
+  /** @param makes whether there need be nothing yet: the command makes the first entry, and the folder for it. */
+  constructor(args: unknown, { makes = false } = {}) {
+    this.flags = new Flags(args as Arguments);
+    this.terminal = terminalOf(this.flags);
+    this.#data = new DataFolder(this.flags.text("data"));
+    this.#makes = makes;
+  }
+
+  /** Where the store is. @throws {FileError} when it is not there. */
+  get folder(): string {
+    return this.#data.expect().path;
+  }
+
+  get store(): Store {
+    if (this.#store === undefined) {
+      const { users, path } = this.#makes ? this.#data.make() : this.#data.expect();
+      this.#store = new Store(users, () => tokensInUse(path));
+    }
+    return this.#store;
+  }
+
+  /** The user named on the command line. @throws {ParleyError} `usage` when that can be no user. */
+  name(text: string | undefined): string {
+    const name = normalizeName(text ?? "");
+    if (name === undefined) throw usageError(`${JSON.stringify(text)} is no user name`, NAME_RULE);
+    return name;
+  }
+
+  /** One thing done: an object with `--json`, otherwise a sentence. */
+  done(event: Readonly<Record<string, unknown>>, sentence: string): void {
+    void stdout.write(this.flags.has("json") ? `${escapeJson(event)}\n` : `${escapeLine(sentence)}\n`);
+  }
+
+  /** A table: objects with `--json`, otherwise columns under a heading; nothing but a notice when it is empty. */
+  async table(rows: Readonly<Record<string, Cell>>[], empty: string): Promise<void> {
+    if (this.flags.has("json")) {
+      for (const row of rows) await stdout.write(`${escapeJson(row)}\n`);
+      return;
+    }
+    if (rows.length === 0) return void (this.terminal.isWatched && this.terminal.note(empty));
+    const names = Object.keys(rows[0] ?? {});
+    const cells = [
+      names.map((name) => name.toUpperCase()),
+      ...rows.map((row) => names.map((name) => cell(row[name]))),
+    ];
+    const widths = names.map((_, column) =>
+      Math.max(...cells.map((line) => Bun.stringWidth(line[column] ?? ""))),
+    );
+    for (const line of cells) {
+      const padded = line.map(
+        (text, column) => text + " ".repeat((widths[column] ?? 0) - Bun.stringWidth(text)),
+      );
+      await stdout.write(`${padded.join("  ").trimEnd()}\n`);
+    }
+  }
+}
+
+function cell(value: Cell | undefined): string {
+  if (value === null || value === undefined) return "-";
+  return escapeLine(typeof value === "string" ? value.replace(/\.\d{3}Z$/, "Z") : String(value));
+}
+
+/** Fails now for an unknown user, rather than after a password was typed twice. */
+export function expectUser(desk: Desk<string>, name: string): void {
+  const { users } = desk.store.document;
+  if (!users.has(name)) {
+    throw new AccountError("unknown", `there is no user ${name}`, {
+      hint: `to create it: parley users add ${name}`,
+    });
+  }
+}

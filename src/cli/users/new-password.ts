@@ -1,0 +1,68 @@
+// A new password for a user: typed twice, read from somewhere, or made here.
+
+import { randomBytes } from "node:crypto";
+import { passwordFlaw } from "../../auth/password.ts";
+import { ParleyError, usageError } from "../../base/errors.ts";
+import { escapeJson } from "../../base/escape.ts";
+import { MIN_PASSWORD_LENGTH } from "../../base/limits.ts";
+import { stdout } from "../../terminal/stdio.ts";
+import { secretFlags } from "../flags.ts";
+import type { FlagsDef } from "../parse.ts";
+import type { Desk } from "./context.ts";
+
+export const PASSWORD = {
+  "password-file": { type: "string", valueHint: "FILE", description: "read the password from a file" },
+  "password-stdin": { type: "boolean", description: "read the password from standard input" },
+  generate: { type: "boolean", description: "make a password and print it" },
+  "min-password": {
+    type: "string",
+    valueHint: "N",
+    description: `shortest password (${MIN_PASSWORD_LENGTH})`,
+  },
+} satisfies FlagsDef;
+
+/** @throws {ParleyError} `usage` when there is nowhere to get one from, `failed` when it will not do. */
+export async function newPassword(
+  desk: Desk<keyof typeof PASSWORD>,
+  name: string,
+): Promise<{ password: string; generated: boolean }> {
+  const { flags, terminal } = desk;
+  const minimum = flags.count("min-password", 8, 256) ?? MIN_PASSWORD_LENGTH;
+  const flaw = (password: string) => passwordFlaw(password, name, minimum);
+  const secrets = secretFlags(flags);
+  if (flags.has("generate") && (secrets.stdin || secrets.file !== undefined)) {
+    const other = secrets.stdin ? "--password-stdin" : "--password-file";
+    throw usageError(`--generate and ${other} exclude each other`);
+  }
+  // 120 bits, in letters and digits that survive being copied.
+  if (flags.has("generate")) return { password: randomBytes(15).toString("base64url"), generated: true };
+  const given = await terminal.secret(secrets);
+  if (given === undefined && !terminal.canAsk) {
+    throw usageError(
+      "a password is needed",
+      "give it with --password-file FILE or --password-stdin, or --generate one",
+    );
+  }
+  if (given === undefined)
+    return { password: await terminal.askNewSecret("password:", flaw), generated: false };
+  const wrong = flaw(given);
+  if (wrong !== undefined) throw new ParleyError("failed", wrong);
+  return { password: given, generated: false };
+}
+
+/**
+ * Prints a password that was made here, before it counts: the change that calls this is not made when it cannot be printed,
+ * since no other copy of it exists.
+ *
+ * @param event what `--json` prints, with the password; otherwise standard output has the password alone.
+ * @throws {ParleyError} `failed`.
+ */
+export function printPassword(desk: Desk<string>, event: object, password: string): void {
+  stdout.writeNow(desk.flags.has("json") ? `${escapeJson({ ...event, password })}\n` : `${password}\n`);
+}
+
+/** Says that it is done, where {@link printPassword} has not. */
+export function announce(desk: Desk<string>, event: object, sentence: string, generated: boolean): void {
+  if (!generated) desk.done({ ...event }, sentence);
+  else if (!desk.flags.has("json")) desk.terminal.say(sentence);
+}

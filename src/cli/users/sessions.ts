@@ -1,0 +1,138 @@
+// parley users sessions, revoke, hosts
+
+import { defineCommand } from "citty";
+import { AccountError, aliveUntil, forgetHost, isAlive, revokeTokens } from "../../auth/accounts.ts";
+import { normalizeName } from "../../auth/username.ts";
+import { usageError } from "../../base/errors.ts";
+import { readLiveSessions, type LiveSession } from "../../server/session-status-file.ts";
+import { plural } from "../../base/plural.ts";
+import type { FlagsDef } from "../parse.ts";
+import { Desk, expectUser, usersFlags } from "./context.ts";
+
+export const sessions = defineCommand({
+  meta: { name: "sessions", description: "list session tokens, and conversations that go on without one" },
+  args: {
+    name: { type: "positional", required: false, valueHint: "NAME", description: "of this user only" },
+    ...usersFlags,
+  } satisfies FlagsDef,
+  async run({ args }) {
+    const desk = new Desk<"name">(args);
+    const given = desk.flags.text("name");
+    const name = given === undefined ? undefined : desk.name(given);
+    const isWanted = (user: string | null) => name === undefined || normalizeName(user ?? "") === name;
+    const { sessions: all, failures } = readLiveSessions(desk.folder);
+    for (const { message } of failures) desk.terminal.say(`not every session is known: ${message}`);
+    const live = all.filter(({ user }) => isWanted(user));
+    // Of known addresses, users are nowhere but in their conversations.
+    if (name !== undefined && live.length === 0) expectUser(desk, name);
+    const now = Date.now();
+    // One that is dead of age may still be in a conversation, which ends when it is revoked.
+    const inUse = new Set(live.map(({ token }) => token));
+    const tokens = [...desk.store.document.tokens].filter(
+      ([id, token]) => (isAlive(token, now) || inUse.has(id)) && isWanted(token.user),
+    );
+    const listed = new Set(tokens.map(([id]) => id));
+    const rows = [
+      ...tokens.map(([id, token]) => ({
+        id,
+        user: token.user,
+        created: token.created,
+        used: token.used,
+        until: new Date(aliveUntil(token)).toISOString(),
+        from: token.peer ?? null,
+        ...stateOf(live.filter((one) => one.token === id)),
+      })),
+      ...live
+        .filter(({ token }) => token === null || !listed.has(token))
+        .map((one) => ({
+          id: null,
+          user: one.user,
+          created: null,
+          used: null,
+          until: null,
+          from: one.peer,
+          ...stateOf([one]),
+        })),
+    ];
+    await desk.table(rows, "there are no sessions");
+  },
+});
+
+/** How many conversations there are, since when the longest goes on, and since when one of them sleeps. */
+function stateOf(own: readonly LiveSession[]) {
+  const [since] = own.map((one) => one.since).toSorted((a, b) => a - b);
+  const asleep = own.flatMap(({ asleep_since }) => asleep_since ?? []);
+  const instant = (at: number | undefined) => (at === undefined ? null : new Date(at).toISOString());
+  return { live: own.length - asleep.length, since: instant(since), asleep_since: instant(asleep[0]) };
+}
+
+export const revoke = defineCommand({
+  meta: { name: "revoke", description: "end session tokens, and their conversations" },
+  args: {
+    id: {
+      type: "positional",
+      required: false,
+      valueHint: "ID",
+      description: "the token, as `users sessions` lists it",
+    },
+    user: { type: "string", valueHint: "NAME", description: "every one of this user" },
+    all: { type: "boolean", description: "every one there is" },
+    ...usersFlags,
+  } satisfies FlagsDef,
+  async run({ args }) {
+    const desk = new Desk<"id" | "user" | "all">(args);
+    const id = desk.flags.text("id");
+    const given = desk.flags.text("user");
+    const all = desk.flags.has("all");
+    if ([id !== undefined, given !== undefined, all].filter(Boolean).length !== 1) {
+      throw usageError("say which: ID, --user NAME or --all");
+    }
+    const name = given === undefined ? undefined : desk.name(given);
+    const count = await desk.store.change((draft) => {
+      if (id !== undefined && !draft.tokens.has(id)) {
+        throw new AccountError("unknown", `there is no session ${id}`, {
+          hint: "see them: parley users sessions",
+        });
+      }
+      if (name !== undefined && !draft.users.has(name))
+        throw new AccountError("unknown", `there is no user ${name}`);
+      return revokeTokens(draft, (token, key) => all || key === id || token.user === name);
+    });
+    desk.done({ event: "revoked", count }, `${plural(count, "session")} revoked`);
+  },
+});
+
+const listHosts = defineCommand({
+  meta: { name: "list", description: "list the known addresses" },
+  args: usersFlags,
+  async run({ args }) {
+    const desk = new Desk<never>(args);
+    const rows = [...desk.store.document.hosts].map(([address, { name, first, last }]) => ({
+      address,
+      name,
+      first,
+      last,
+    }));
+    await desk.table(rows, "no address is known");
+  },
+});
+
+const forget = defineCommand({
+  meta: { name: "forget", description: "forget an address: it will be asked for its name again" },
+  args: {
+    address: { type: "positional", valueHint: "ADDRESS", description: "as `users hosts` lists it" },
+    ...usersFlags,
+  } satisfies FlagsDef,
+  async run({ args }) {
+    const desk = new Desk<"address">(args);
+    const address = desk.flags.text("address") ?? "";
+    await desk.store.change((draft) => forgetHost(draft, address));
+    desk.done({ event: "forgotten", address }, `${address} forgotten`);
+  },
+});
+
+export const hosts = defineCommand({
+  meta: { name: "hosts", description: "the known addresses of --auth ip" },
+  default: "list",
+  subCommands: { list: listHosts, forget },
+});

@@ -1,0 +1,185 @@
+// The client's half of the handshake: what the server says first, the key where it asks for one, then a login for each try.
+//
+//     hello, or a challenge and then hello   →
+//                                            ←   login
+//     refused or welcome                     →
+
+import { KeyError, type SharedKey } from "../auth/shared-key.ts";
+import { proveToken, TOKEN_LABEL, type TokenParts } from "../auth/token.ts";
+import { MAX_ANSWER_BYTES } from "../base/limits.ts";
+import type { Connection } from "../net/connection.ts";
+import { ConnectionError } from "../net/connection-error.ts";
+import { FrameError, tlsRecord } from "../wire/frame.ts";
+import {
+  decodeFromServer,
+  encodeMessage,
+  MessageError,
+  PROTOCOL,
+  type FromServer,
+  type Hello,
+  type Login,
+  type Refused,
+  type Welcome,
+} from "../wire/message.ts";
+import { ServerError } from "./errors.ts";
+import { exchangeKeyAsClient, isChallenge, sayKeyMissing } from "./shared-key.ts";
+
+/**
+ * Passes the key exchange with a server that must begin with a challenge.
+ *
+ * @throws {ServerError} when it does not, or has another key.
+ */
+export async function proveKey(connection: Connection, key: SharedKey): Promise<void> {
+  try {
+    const first = await read(connection);
+    throwIfTurnedAway(first);
+    if (!isChallenge(first)) {
+      sayKeyMissing(connection);
+      throw new ServerError("failed", "key_missing", "the server asks for no shared key", {
+        hint: "start it with --key-file, or leave --key-file out here",
+      });
+    }
+    await exchangeKeyAsClient(connection, key.on(connection.binding), first, async () => {
+      const payload = await read(connection, "has it the same --key-file?");
+      throwIfTurnedAway(payload);
+      return payload;
+    });
+  } catch (error) {
+    if (error instanceof KeyError) {
+      throw new ServerError("failed", "key_refused", error.message, {
+        hint: "both sides need the same --key-file; over TLS also both the same channel, with nobody in the middle",
+        cause: error,
+      });
+    }
+    throw asServerError(error);
+  }
+}
+
+/** A server may have no room for a client at any time. @throws {ServerError} when that is what it says. */
+function throwIfTurnedAway(payload: Uint8Array): void {
+  if (Buffer.from(payload.subarray(0, ERROR_START.length)).toString() !== ERROR_START) return;
+  throw unexpected(decodeFromServer(payload));
+}
+
+const ERROR_START = '{"type":"error"';
+
+/** Reads the first thing a server says. @throws {ServerError} when it is not `hello`. */
+export async function readHello(connection: Connection): Promise<Hello> {
+  const message = await receive(connection);
+  if (message.type !== "hello") throw unexpected(message);
+  if (message.protocol === PROTOCOL) return message;
+  throw new ServerError("failed", "protocol", `the server speaks ${message.protocol}, this is ${PROTOCOL}`);
+}
+
+/** One try. @throws {ServerError} when the server ended it there. */
+export async function logIn(connection: Connection, hello: Hello, login: Login): Promise<Welcome | Refused> {
+  send(connection, login);
+  const answer = await receive(connection);
+  if (answer.type === "refused" && answer.attempts_left === 0) {
+    // What follows says why the connection ends; what matters is that the login was refused.
+    throw new ServerError("login_refused", answer.code, answer.message);
+  }
+  if (answer.type === "refused") return answer;
+  if (answer.type !== "welcome") throw unexpected(answer);
+  // An answer may be longer than the longest question.
+  connection.decoder.limit = Math.max(4 * hello.max_frame, MAX_ANSWER_BYTES);
+  connection.decoder.control = answer.control === true;
+  return answer;
+}
+
+/**
+ * The login that presents a token to the server that said `hello`.
+ *
+ * @param binding that of the connection: the proof is worth nothing on another.
+ */
+export function tokenLogin(
+  hello: Hello,
+  { id, secret }: TokenParts,
+  binding: Uint8Array,
+): Login & { method: "token" } {
+  const nonce = Buffer.from(hello.nonce, "base64");
+  const proof = proveToken(secret, TOKEN_LABEL, nonce, binding);
+  return { type: "login", method: "token", id, proof: proof.toString("base64") };
+}
+
+async function receive(connection: Connection): Promise<FromServer> {
+  try {
+    const payload = await read(connection);
+    if (isChallenge(payload)) {
+      throw new ServerError("failed", "login_required", "the server requires a shared key", {
+        hint: "get a copy of its key file, and say --key-file FILE",
+      });
+    }
+    return decodeFromServer(payload);
+  } catch (error) {
+    throw asServerError(error);
+  }
+}
+
+/** @param suspicion what else than a loss the end of the connection may mean. */
+async function read(connection: Connection, suspicion?: string): Promise<Uint8Array> {
+  let how = "closed";
+  try {
+    const payload = await connection.read();
+    if (payload !== null) return payload;
+  } catch (error) {
+    if (!(error instanceof ConnectionError)) throw error;
+    how = "reset";
+  }
+  const saidNothing = connection.chunks === 0;
+  // So a server resets those for whom it has not even a word left.
+  const isCrowded = saidNothing && how === "reset" && performance.now() - connection.since < CROWDED_MS;
+  const words = saidNothing ? " without a word" : "";
+  throw new ServerError("failed", how, `the server ${how} the connection${words}`, {
+    hint: saidNothing && !connection.encrypted ? "if it speaks TLS: --tls" : suspicion,
+    retryAfter: isCrowded ? 1 : undefined,
+  });
+}
+
+/** A server with a crowd at its door resets sooner than this; one that waits for TLS, later. In milliseconds. */
+const CROWDED_MS = 2000;
+
+function asServerError(error: unknown): unknown {
+  if (!(error instanceof FrameError || error instanceof MessageError)) return error;
+  if (error instanceof FrameError && tlsRecord(error) !== undefined) {
+    return new ServerError("failed", "tls", "the server speaks TLS", { hint: "say --tls", cause: error });
+  }
+  if (error.code === "frame_cut") {
+    return new ServerError("failed", "closed", "the server closed the connection in the middle of a message");
+  }
+  return new ServerError("failed", error.code, `this is not a parley server: ${error.message}`, {
+    hint: "if it speaks bare frames (serve --bare), so must you: --bare",
+    cause: error,
+  });
+}
+
+function unexpected(message: FromServer): ServerError {
+  if (message.type !== "error") {
+    return new ServerError(
+      "failed",
+      "bad_message",
+      `the server said ${message.type} when something else was due`,
+    );
+  }
+  const details = { retryAfter: message.retry_after };
+  switch (message.code) {
+    case "full":
+    case "too_many_from_address":
+    case "denied":
+    case "penalised":
+    case "busy":
+    case "disabled":
+    case "shutting_down":
+      return new ServerError("turned_away", message.code, message.message, details);
+    case "too_many_attempts":
+      return new ServerError("login_refused", message.code, message.message, details);
+    case "timeout":
+      return new ServerError("timeout", message.code, message.message, details);
+    default:
+      return new ServerError("failed", message.code, message.message, details);
+  }
+}
+
+function send(connection: Connection, message: FromServer | Login): void {
+  connection.send(encodeMessage(message));
+}

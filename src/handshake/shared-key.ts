@@ -1,0 +1,113 @@
+// The mutual challenge and response of the shared key (wire protocol, section 2), both halves, straight down.
+//
+//     server                        client
+//     #CHALLENGE# ‖ M1         →
+//                              ←    response(M1)
+//     #WELCOME# or #FAILURE#   →
+//                              ←    #CHALLENGE# ‖ M2
+//     response(M2)             →
+//                              ←    #WELCOME# or #FAILURE#
+
+import { KeyError, type ConnectionKey, type KeySide } from "../auth/shared-key.ts";
+import { MAX_KEY_FRAME_BYTES } from "../base/limits.ts";
+import type { Connection } from "../net/connection.ts";
+import { HandshakeError } from "./errors.ts";
+
+const CHALLENGE = Buffer.from("#CHALLENGE#");
+const WELCOME = Buffer.from("#WELCOME#");
+const FAILURE = Buffer.from("#FAILURE#");
+
+/**
+ * Proves the key to the client and has it proven; the server's half.
+ *
+ * @throws {KeyError} when the client has not the key, or asks for what nobody who has it would; it has been told.
+ * @throws {HandshakeError} `key_refused` when it has left.
+ */
+export async function exchangeKeyAsServer(connection: Connection, key: ConnectionKey): Promise<void> {
+  connection.decoder.limit = MAX_KEY_FRAME_BYTES;
+  const read = async () => {
+    const payload = await connection.read();
+    if (payload !== null) return payload;
+    // It may have been cut off: that is no guess at the key.
+    throw new HandshakeError("key_refused", "the peer left during the key exchange: has it no key?", {
+      offence: "no-login",
+    });
+  };
+  const exchange: Exchange = { connection, key, side: "server", read };
+  await demand(exchange);
+  await answer(exchange, await receive(exchange));
+}
+
+/**
+ * The client's half.
+ *
+ * @param first the server's first payload, which {@link isChallenge}.
+ * @param read the next payload; throws when the connection is over, or the payload says that the server has no time.
+ * @throws {KeyError} as {@link exchangeKeyAsServer}.
+ */
+export async function exchangeKeyAsClient(
+  connection: Connection,
+  key: ConnectionKey,
+  first: Uint8Array,
+  read: () => Promise<Uint8Array>,
+): Promise<void> {
+  const exchange: Exchange = { connection, key, side: "client", read };
+  await answer(exchange, first);
+  await demand(exchange);
+}
+
+/** Is this the first thing that a server with a shared key says? */
+export function isChallenge(payload: Uint8Array): boolean {
+  return startsWith(payload, CHALLENGE);
+}
+
+/** Says that a key was expected and none was asked for, in the words of the exchange. */
+export function sayKeyMissing(connection: Connection): void {
+  connection.send(FAILURE);
+}
+
+/** Is this what {@link sayKeyMissing} sends? */
+export function isKeyMissing(payload: Uint8Array): boolean {
+  return FAILURE.equals(payload);
+}
+
+interface Exchange {
+  connection: Connection;
+  key: ConnectionKey;
+  /** Which end this is. */
+  side: KeySide;
+  read(): Promise<Uint8Array>;
+}
+
+async function demand(exchange: Exchange): Promise<void> {
+  const { connection, key, side } = exchange;
+  const challenge = key.challenge(side);
+  try {
+    connection.send(Buffer.concat([CHALLENGE, challenge]));
+    key.verify(challenge, await receive(exchange));
+    connection.send(WELCOME);
+  } catch (error) {
+    if (error instanceof KeyError) connection.send(FAILURE);
+    throw error;
+  } finally {
+    key.settle(challenge);
+  }
+}
+
+async function answer(exchange: Exchange, payload: Uint8Array): Promise<void> {
+  const { connection, key, side } = exchange;
+  if (!isChallenge(payload)) {
+    throw new KeyError("bad_challenge", "the peer did not ask for the key in its turn");
+  }
+  connection.send(key.respond(side, Buffer.from(payload.subarray(CHALLENGE.length))));
+  if (WELCOME.equals(await receive(exchange))) return;
+  throw new KeyError("bad_response", "the peer has another key: it refused our response");
+}
+
+async function receive(exchange: Exchange): Promise<Buffer> {
+  return Buffer.from(await exchange.read());
+}
+
+function startsWith(payload: Uint8Array, start: Buffer): boolean {
+  return start.equals(payload.subarray(0, start.length));
+}

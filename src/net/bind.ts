@@ -1,0 +1,112 @@
+// The listening socket and its port. A busy port is one that anybody holds on 127.0.0.1, ::1, 0.0.0.0 or :: — two servers
+// can share a port number on different addresses, and a client of `localhost` would reach whichever comes first.
+
+import type { TLSOptions } from "bun";
+import { ParleyError, messageOf, systemCode } from "../base/errors.ts";
+import { PORT_ATTEMPTS } from "../base/limits.ts";
+import { formatAddress, isAddress, lookupName, zoneOf } from "../base/address.ts";
+import type { Connection } from "./connection.ts";
+
+export interface PortOptions {
+  /** Address or name to listen on, without brackets. */
+  host: string;
+  /** 0: any free port. */
+  port: number;
+  /** Fail when the port is busy, instead of taking one of the next {@link PORT_ATTEMPTS}. */
+  strictPort?: boolean;
+  /** A descriptor that listens already, at `host` and `port`. */
+  fd?: number;
+}
+
+export type Handlers = Bun.SocketHandler<Connection>;
+export type BoundSocket = Bun.TCPSocketListener<Connection>;
+
+/**
+ * The first free port from `options.port` on, held.
+ *
+ * @throws {ParleyError} `failed` when the port (and, unless strict, each of the next ones) is busy, or the address is
+ *   not of this machine.
+ */
+export function bind(options: PortOptions, handlers: Handlers, tls: TLSOptions | undefined): BoundSocket {
+  const { host, port: wanted, fd } = options;
+  if (fd !== undefined) return open(host, wanted, handlers, tls, fd);
+  if (wanted === 0) return open(host, 0, handlers, tls);
+  const last = options.strictPort === true ? wanted : Math.min(65535, wanted + PORT_ATTEMPTS);
+  for (let port = wanted; port <= last; port++) {
+    if (isTaken(port)) continue;
+    try {
+      return open(host, port, handlers, tls);
+    } catch (error) {
+      if (!(error instanceof ParleyError) || systemCode(error.cause) !== "EADDRINUSE") throw error;
+    }
+  }
+  throw new ParleyError(
+    "failed",
+    last === wanted ? `port ${wanted} is busy` : `ports ${wanted} to ${last} are all busy`,
+    { hint: "another program listens there: stop it, or choose with --port (0 takes any free one)" },
+  );
+}
+
+/** Does anybody listen on `port`, at any address that a client of this machine might try? */
+function isTaken(port: number): boolean {
+  return ["127.0.0.1", "::1", "0.0.0.0", "::"].some((hostname) => {
+    try {
+      Bun.listen({ hostname, port, socket: { data() {} } }).stop(true);
+      return false;
+    } catch (error) {
+      return systemCode(error) === "EADDRINUSE"; // anything else: no such address here, so nobody is on it
+    }
+  });
+}
+
+function open(
+  host: string,
+  port: number,
+  socket: Handlers,
+  tls: TLSOptions | undefined,
+  fd?: number,
+): BoundSocket {
+  const hostname = lookupName(host);
+  try {
+    // `data` is set in `open`, which Bun's type does not allow for; nor does it know `fd`, which takes the place of both.
+    const where = fd === undefined ? { hostname, port } : { hostname, port, fd };
+    const options = { ...where, allowHalfOpen: true, socket };
+    return tls === undefined ? Bun.listen<Connection>(options) : Bun.listen<Connection>({ ...options, tls });
+  } catch (error) {
+    throw new ParleyError(
+      "failed",
+      `cannot listen on ${formatAddress(host, port)}: ${explain(error, host)}`,
+      {
+        hint:
+          systemCode(error) === "EACCES"
+            ? "ports below 1024 belong to the administrator: choose one above"
+            : undefined,
+        cause: error,
+      },
+    );
+  }
+}
+
+/** Why nothing can listen on `host`. */
+export function explain(error: unknown, host: string): string {
+  const zone = zoneOf(host);
+  const code =
+    systemCode(error) ?? (messageOf(error).startsWith("Failed to listen") ? "ENOTFOUND" : undefined);
+  switch (code) {
+    case "EADDRINUSE":
+      return "the port is busy";
+    case "EACCES":
+      return "permission denied";
+    case "EINVAL":
+    case "ENOTFOUND": // Bun gives no code for a name or a zone that it cannot find (measured with 1.4.5)
+      if (zone !== undefined) return `there is no interface ${zone}`;
+      if (!isAddress(host)) return "no address is found for that name";
+      return NO_SUCH_ADDRESS;
+    case "EADDRNOTAVAIL":
+      return NO_SUCH_ADDRESS;
+    default:
+      return code ?? messageOf(error);
+  }
+}
+
+const NO_SUCH_ADDRESS = "this machine has no such address";

@@ -1,0 +1,320 @@
+// One peer's incoming half: chunks → frames → whoever wants them.
+//
+//     arrived → FrameDecoder ┬ read()      before login: the handshake pulls, one payload at a time
+//                            └ deliver(r)  after login: every whole frame of a chunk goes to `r` in one turn
+//
+// Order holds: while `r` returned a promise, or too much output is queued, nothing further is delivered. What has
+// arrived before the end is delivered before the end.
+
+import type { ParleyError } from "../base/errors.ts";
+import { FrameDecoder } from "../wire/frame.ts";
+import { ConnectionError } from "./connection-error.ts";
+
+/** Takes what a connection delivers. */
+export interface Receiver {
+  /** A payload, the receiver's to keep. A promise, here and below, holds the next frame back until it settles. */
+  payload(payload: Uint8Array): void | Promise<void>;
+  /** Are payloads taken with their headers, in runs, where they came so? Asked before each. */
+  readonly takesRuns?: boolean;
+  /** `frames` payload frames as they stand on the wire, from `start` to `end`; the bytes are the receiver's to keep. */
+  run?(bytes: Uint8Array, start: number, end: number, frames: number): void;
+  /** The payload of a control frame. */
+  control(payload: Uint8Array): void | Promise<void>;
+  /** Everything that came at once has been delivered, or is held back. */
+  turnEnded?(): void;
+  /** The peer has ended its sending side, between two frames. */
+  end(): void | Promise<void>;
+  /** The peer broke the framing or left too much unread, or a receiver threw: nothing more is delivered. */
+  fail(error: unknown): void;
+  /** The connection is gone while something is still with the receiver; `close` follows when that is done. */
+  cut?(error: Error | undefined): void;
+  /** The connection is gone; called once, last. `error` when it was reset. */
+  close(error: Error | undefined): void;
+}
+
+/** What an inbox asks of its connection. */
+export interface InboxEvents {
+  /** Deliver now: call `takeTurn`, with whatever is to happen around it. */
+  turn(): void;
+  pauseSocket(): void;
+  resumeSocket(): void;
+}
+
+/** Why nothing is delivered at the moment; bits of `#holds`. */
+const HOLD_PROMISE = 1; // the receiver is still busy with the last frame
+const HOLD_OUTPUT = 2; // the peer does not read what it asked for
+const HOLD_OVER = 4; // failed, finishing or closed: for good
+const HOLD_TURN = 8; // it has had its turn: the others first
+
+/** What one connection may deliver in a turn of the event loop. A control frame, parsed and answered, counts for many. */
+const TURN_FRAMES = 16_384;
+const CONTROL_WEIGHT = 64;
+
+/** Input kept for a receiver that is busy before the socket itself is paused, in bytes. */
+const READ_AHEAD_BYTES = 64 * 1024;
+
+export class Inbox {
+  readonly decoder: FrameDecoder;
+  readonly #events: InboxEvents;
+  #receiver: Receiver | undefined;
+  #holds = 0;
+  #ended = false;
+  #endDelivered = false;
+  #closed = false;
+  #closeError: Error | undefined;
+  #closeDelivered = false;
+  #turning = false;
+  /** Was another turn asked for in the middle of one? */
+  #again = false;
+  #failed = false;
+  #aborted: ParleyError<string> | undefined;
+  #wakeReader: (() => void) | undefined;
+
+  constructor(maxFrame: number, events: InboxEvents) {
+    this.decoder = new FrameDecoder(maxFrame);
+    this.#events = events;
+  }
+
+  /** Has the peer said that no more is coming, or is the connection gone? */
+  get ended(): boolean {
+    return this.#ended || this.#closed;
+  }
+
+  /** Can anything more be delivered? */
+  get hears(): boolean {
+    return !this.ended && (this.#holds & HOLD_OVER) === 0;
+  }
+
+  /** Is a frame still with the receiver, or input held back? */
+  get busy(): boolean {
+    return (this.#holds & ~HOLD_OVER) !== 0;
+  }
+
+  /** Is it held back because the peer does not read? */
+  get awaitsReader(): boolean {
+    return this.#holds === HOLD_OUTPUT;
+  }
+
+  /** @throws {ParleyError} what `abort` was given, if it was. */
+  check(): void {
+    if (this.#aborted !== undefined) throw this.#aborted;
+  }
+
+  /** Is a `read` waiting? */
+  get isAwaited(): boolean {
+    return this.#wakeReader !== undefined;
+  }
+
+  // --- what comes in ---
+
+  arrived(chunk: Uint8Array): void {
+    this.decoder.push(chunk);
+    if (this.#holds === 0 && this.#receiver !== undefined) return this.#events.turn();
+    this.#wake();
+    if (this.decoder.buffered > READ_AHEAD_BYTES) this.#events.pauseSocket();
+  }
+
+  /** The peer's FIN. */
+  end(): void {
+    this.#ended = true;
+    this.#wake();
+    this.#events.turn();
+  }
+
+  /** The socket is gone; without an error that means the peer's FIN too. */
+  close(error: Error | undefined): void {
+    this.#closed = true;
+    this.#closeError = error;
+    this.#holds &= ~HOLD_OUTPUT; // nothing will drain any more
+    if (error === undefined) this.#ended = true;
+    this.#wake();
+    if (this.#holds === 0 && !this.#turning) this.#events.turn();
+    if (this.#turning) return; // it happened in the middle of a send: when the turn is over
+    if (this.busy) this.#receiver?.cut?.(error);
+    this.#deliverClose();
+  }
+
+  // --- pulling ---
+
+  /**
+   * The next payload, or null when the peer has ended its sending side between two frames.
+   *
+   * @throws {ParleyError} whatever `abort` was given.
+   * @throws {FrameError} when the peer broke the framing.
+   * @throws {ConnectionError} `reset` when the connection was lost.
+   */
+  async read(): Promise<Uint8Array | null> {
+    for (;;) {
+      this.check();
+      const payload = this.decoder.next();
+      if (payload !== undefined) return payload;
+      if (this.ended) {
+        if (this.#closeError !== undefined) {
+          throw new ConnectionError("reset", "the connection was reset", { cause: this.#closeError });
+        }
+        this.decoder.end();
+        return null;
+      }
+      this.#events.resumeSocket();
+      await new Promise<void>((resolve) => (this.#wakeReader = resolve));
+    }
+  }
+
+  /** Makes the pending `read`, and every later one, throw `error`. */
+  abort(error: ParleyError<string>): void {
+    this.#aborted = error;
+    this.#wake();
+  }
+
+  // --- delivering ---
+
+  /**
+   * Hands every further frame to `receiver`, beginning with those that are here already, once `prepare` is done. Failures
+   * and the end of the connection reach it from now on.
+   */
+  deliver(receiver: Receiver, prepare?: () => void | Promise<void>): void {
+    this.#receiver = receiver;
+    this.#holds |= HOLD_PROMISE;
+    try {
+      const pending = prepare?.();
+      if (pending !== undefined) return this.#holdUntil(pending);
+    } catch (error) {
+      this.fail(error);
+    }
+    this.#release(HOLD_PROMISE);
+  }
+
+  /** Begins a turn; false in the middle of one: hooks are not entered from within themselves. */
+  beginTurn(): boolean {
+    this.#again = this.#turning;
+    if (this.#turning) return false;
+    this.#turning = true;
+    return true;
+  }
+
+  /** The turn is over, and what it said is on its way: time to tell of an end that came meanwhile. */
+  endTurn(): void {
+    this.#turning = false;
+    if (this.#again && this.#holds === 0) this.#goOn();
+    if (!this.#closed) return;
+    if (this.busy) this.#receiver?.cut?.(this.#closeError);
+    this.#deliverClose();
+  }
+
+  /** Delivers what there is, until something holds. The hot path. */
+  takeTurn(): void {
+    const receiver = this.#receiver;
+    if (receiver === undefined) return;
+    const { decoder } = this;
+    let left = TURN_FRAMES;
+    try {
+      while (this.#holds === 0) {
+        if (receiver.takesRuns === true) {
+          const run = decoder.run(left);
+          if (run !== undefined) {
+            receiver.run?.(run, decoder.runStart, decoder.runEnd, decoder.runFrames);
+            left -= decoder.runFrames;
+            if (left <= 0) this.#yieldTurn();
+            continue;
+          }
+        }
+        const payload = decoder.next();
+        if (payload === undefined) {
+          receiver.turnEnded?.();
+          if (this.#ended) this.#deliverEnd(receiver);
+          return;
+        }
+        const pending = decoder.isControl ? receiver.control(payload) : receiver.payload(payload);
+        if (pending !== undefined) this.#holdUntil(pending);
+        left -= decoder.isControl ? CONTROL_WEIGHT : 1;
+        if (left <= 0) this.#yieldTurn();
+      }
+      // Held: what was taken is not to wait for that.
+      if ((this.#holds & HOLD_OVER) === 0) receiver.turnEnded?.();
+    } catch (error) {
+      this.fail(error);
+    }
+  }
+
+  /** Nothing more is delivered; the receiver is told why, once. */
+  fail(error: unknown): void {
+    if (this.#failed) return;
+    this.#failed = true;
+    this.#holds |= HOLD_OVER;
+    this.#receiver?.fail(error);
+    this.#deliverClose();
+  }
+
+  /** Nothing more is delivered, and nobody is told of anything. */
+  detach(): void {
+    this.#receiver = undefined;
+    this.stop();
+  }
+
+  /** Nothing more is delivered: we are the ones who end. */
+  stop(): void {
+    this.#holds |= HOLD_OVER;
+  }
+
+  /** Delivers nothing, and reads nothing, until the output has drained. */
+  holdForOutput(): void {
+    if (this.#receiver === undefined) return;
+    this.#holds |= HOLD_OUTPUT;
+    this.#events.pauseSocket();
+  }
+
+  outputDrained(): void {
+    this.#release(HOLD_OUTPUT);
+  }
+
+  #deliverEnd(receiver: Receiver): void {
+    if (this.#endDelivered) return;
+    this.#endDelivered = true;
+    this.decoder.end();
+    const pending = receiver.end();
+    if (pending !== undefined) this.#holdUntil(pending);
+  }
+
+  /** Tells the receiver that it is over, once it has taken what had arrived. */
+  #deliverClose(): void {
+    const isBusy = (this.#holds & HOLD_OVER) === 0 && this.#holds !== 0;
+    if (!this.#closed || isBusy || this.#closeDelivered || this.#receiver === undefined) return;
+    this.#closeDelivered = true;
+    this.#holds |= HOLD_OVER;
+    this.#receiver.close(this.#closeError);
+  }
+
+  /** Goes on when the other connections have had theirs. */
+  #yieldTurn(): void {
+    this.#holds |= HOLD_TURN;
+    if (this.decoder.buffered > READ_AHEAD_BYTES) this.#events.pauseSocket();
+    setImmediate(() => this.#release(HOLD_TURN));
+  }
+
+  #holdUntil(pending: Promise<void>): void {
+    this.#holds |= HOLD_PROMISE;
+    void pending.then(
+      () => this.#release(HOLD_PROMISE),
+      (error: unknown) => this.fail(error),
+    );
+  }
+
+  #release(reason: number): void {
+    if ((this.#holds & reason) === 0) return;
+    this.#holds &= ~reason;
+    if (this.#holds === 0) this.#goOn();
+  }
+
+  #goOn(): void {
+    this.#events.turn();
+    // Reading on before this would let a chunk in for each promise, and grow without bound (measured).
+    const hasRoom = this.decoder.buffered <= READ_AHEAD_BYTES && (this.#holds & HOLD_OUTPUT) === 0;
+    if (this.#holds === 0 || hasRoom) this.#events.resumeSocket();
+    this.#deliverClose();
+  }
+
+  #wake(): void {
+    this.#wakeReader?.();
+    this.#wakeReader = undefined;
+  }
+}

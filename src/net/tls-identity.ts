@@ -1,0 +1,200 @@
+// A server's key and certificate: its own, made when first needed and kept in the data folder, or those it is given.
+//
+// The key is the identity: a certificate that is lost or worn out is made anew for the same key, and every pin holds.
+
+import {
+  createPrivateKey,
+  createPublicKey,
+  randomBytes,
+  webcrypto,
+  X509Certificate,
+  type KeyObject,
+} from "node:crypto";
+import { hostname } from "node:os";
+import { ParleyError } from "../base/errors.ts";
+import { certificatesIn, pinOf, timeFlaw, type TlsIdentity } from "./tls.ts";
+import { LockedFile } from "../files/locked-file.ts";
+import { FileError } from "../files/file-error.ts";
+import { readPrivateFile, readPublicBytes, readPublicFile } from "../files/private-file.ts";
+import { shellQuote } from "../base/shell-quote.ts";
+
+const DAY_MS = 24 * 60 * 60 * 1000;
+/** Ten years: it is the pin that is believed. */
+const VALID_MS = 3650 * DAY_MS;
+const SERVER_AUTH = "1.3.6.1.5.5.7.3.1";
+
+/**
+ * The identity at `keyFile` and `certificateFile`, made where it is missing.
+ *
+ * @throws {FileError} when the key can be read by others, or cannot be written.
+ * @throws {ParleyError} `failed` when a file is damaged.
+ */
+export async function ownIdentity(keyFile: string, certificateFile: string): Promise<TlsIdentity> {
+  let key = readPrivateFile(keyFile).text;
+  if (key === null) {
+    const { privateKey } = await webcrypto.subtle.generateKey(ECDSA, true, ["sign", "verify"]);
+    const made = pem("PRIVATE KEY", await webcrypto.subtle.exportKey("pkcs8", privateKey));
+    const isOurs = await new LockedFile(keyFile).create(() => made);
+    key = isOurs ? made : (readPrivateFile(keyFile).text ?? ""); // else another process was first
+  }
+  const privateKey = parseKey(key, keyFile);
+  let certificate = readPublicFile(certificateFile);
+  if (certificate === undefined || isWornOut(certificate, privateKey)) {
+    certificate = await issue(privateKey, keyFile);
+    await new LockedFile(certificateFile).replace(certificate);
+  }
+  return { key, certificate, pin: pinOf(createPublicKey(privateKey)) };
+}
+
+/** The file that {@link ownIdentity} would make; undefined when both are there. @throws as that does. */
+export function missingPart(keyFile: string, certificateFile: string): string | undefined {
+  const key = readPrivateFile(keyFile).text;
+  if (key === null) return keyFile;
+  const certificate = readPublicFile(certificateFile);
+  const isGood = certificate !== undefined && !isWornOut(certificate, parseKey(key, keyFile));
+  return isGood ? undefined : certificateFile;
+}
+
+/**
+ * An identity made elsewhere, PEM in both files.
+ *
+ * @throws {FileError} when the key can be read by others.
+ * @throws {ParleyError} `failed` when one cannot be read, or they do not belong together.
+ */
+export function givenIdentity(keyFile: string, certificateFile: string): TlsIdentity {
+  const key = readGivenKey(keyFile);
+  const privateKey = parseKey(key, keyFile);
+  const { text: certificate, certificates } = readCertificates(certificateFile);
+  if (certificates[0]?.checkPrivateKey(privateKey) !== true) {
+    throw new ParleyError("failed", `the key in ${keyFile} is not that of ${certificateFile}`);
+  }
+  return { key, certificate, pin: pinOf(createPublicKey(privateKey)) };
+}
+
+/** Why a server's certificate, or one above it that it shows too, is not valid at the time `at`. */
+export function certificateFlaw({ certificate }: TlsIdentity, at = Date.now()): string | undefined {
+  return certificatesIn(certificate)
+    .map((one) => timeFlaw(one, at))
+    .find((flaw) => flaw !== undefined);
+}
+
+/** The certificate authorities in a PEM file. @throws {ParleyError} `failed` when there are none. */
+export function readAuthorities(path: string): string {
+  return readCertificates(path).text;
+}
+
+function readCertificates(path: string): { text: string; certificates: X509Certificate[] } {
+  const bytes = readPublicBytes(path);
+  if (bytes === undefined) throw new ParleyError("failed", `there is no file ${path}`);
+  const text = new TextDecoder().decode(bytes);
+  try {
+    return { text, certificates: certificatesIn(text) };
+  } catch (error) {
+    if (isDer(bytes)) {
+      const file = shellQuote(path);
+      throw new ParleyError("failed", `${path} holds a certificate in DER, not in PEM`, {
+        hint: `convert it: openssl x509 -inform der -in ${file} -out ${file}.pem`,
+      });
+    }
+    const isDamaged = text.includes("-----BEGIN CERTIFICATE-----");
+    const what = isDamaged ? "a certificate that is damaged" : "no certificate in PEM";
+    throw new ParleyError("failed", `${path} holds ${what}`, { cause: error });
+  }
+}
+
+function isDer(bytes: Uint8Array): boolean {
+  if (bytes[0] !== DER_SEQUENCE) return false;
+  try {
+    new X509Certificate(bytes);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** What every certificate in DER begins with. */
+const DER_SEQUENCE = 0x30;
+
+function readGivenKey(path: string): string {
+  try {
+    const { text } = readPrivateFile(path);
+    if (text !== null) return text;
+  } catch (error) {
+    if (!(error instanceof FileError) || error.code !== "corrupt") throw error;
+    const file = shellQuote(path);
+    throw new ParleyError("failed", `${path} holds no private key in PEM`, {
+      hint: `if it is in DER, convert it: openssl pkey -inform der -in ${file} -out ${file}.pem`,
+    });
+  }
+  throw new ParleyError("failed", `there is no file ${path}`);
+}
+
+function parseKey(text: string, path: string): KeyObject {
+  try {
+    return createPrivateKey(text);
+  } catch (error) {
+    const isLocked = text.includes("ENCRYPTED");
+    throw new ParleyError("failed", `${path} holds ${isLocked ? "an encrypted" : "no"} private key in PEM`, {
+      hint: isLocked ? "a server that starts by itself needs it without its passphrase" : undefined,
+      cause: error,
+    });
+  }
+}
+
+/** Is it not this key's, damaged, or past its time within a month? */
+function isWornOut(text: string, key: KeyObject): boolean {
+  try {
+    const certificate = new X509Certificate(text);
+    return !certificate.checkPrivateKey(key) || Date.parse(certificate.validTo) < Date.now() + 30 * DAY_MS;
+  } catch {
+    return true; // ours, and only a wrapping of the key: a new one is as good
+  }
+}
+
+const ECDSA = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" };
+
+/** A self-made certificate for `key`. The library takes a tenth of a second to load, hence only here. */
+async function issue(key: KeyObject, path: string): Promise<string> {
+  if (key.asymmetricKeyType !== "ec" || key.asymmetricKeyDetails?.namedCurve !== "prime256v1") {
+    throw new ParleyError("failed", `${path} is no P-256 key, so no certificate can be made for it`, {
+      hint: "name both files with --tls-cert and --tls-key",
+    });
+  }
+  await import("reflect-metadata"); // what the library's own dependency asks for
+  const x509 = await import("@peculiar/x509");
+  const { subtle } = webcrypto;
+  const pkcs8 = key.export({ type: "pkcs8", format: "der" });
+  const spki = createPublicKey(key).export({ type: "spki", format: "der" });
+  const now = Date.now();
+  const certificate = await x509.X509CertificateGenerator.createSelfSigned({
+    serialNumber: `01${randomBytes(15).toString("hex")}`,
+    name: "CN=parley",
+    notBefore: new Date(now - 60 * 60 * 1000),
+    notAfter: new Date(now + VALID_MS),
+    keys: {
+      privateKey: await subtle.importKey("pkcs8", pkcs8, ECDSA, false, ["sign"]),
+      publicKey: await subtle.importKey("spki", spki, ECDSA, true, ["verify"]),
+    },
+    signingAlgorithm: ECDSA,
+    extensions: [
+      new x509.BasicConstraintsExtension(false),
+      new x509.KeyUsagesExtension(x509.KeyUsageFlags.digitalSignature, true),
+      new x509.ExtendedKeyUsageExtension([SERVER_AUTH]),
+      new x509.SubjectAlternativeNameExtension([
+        { type: "dns", value: "localhost" },
+        { type: "dns", value: hostname() },
+        { type: "ip", value: "127.0.0.1" },
+        { type: "ip", value: "::1" },
+      ]),
+    ],
+  });
+  return `${certificate.toString("pem")}\n`;
+}
+
+function pem(label: string, der: ArrayBuffer): string {
+  const lines =
+    Buffer.from(der)
+      .toString("base64")
+      .match(/.{1,64}/g) ?? [];
+  return `-----BEGIN ${label}-----\n${lines.join("\n")}\n-----END ${label}-----\n`;
+}

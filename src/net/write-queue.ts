@@ -1,0 +1,78 @@
+// Output that the kernel would not take yet, in order: a list of blocks.
+//
+// Bun buffers nothing: `write` says how much the kernel took, and the rest is lost unless somebody keeps it. Bounded by
+// its owner, which watches `length`. Blocks rather than one growing run: a peer that does not read costs what it has not
+// read and one block, never twice that while it is copied.
+
+import { blocks } from "../base/buffer-pool.ts";
+
+interface Block {
+  bytes: Uint8Array;
+  /** Where what is in use of it ends. */
+  end: number;
+}
+
+const BLOCK_BYTES = 64 * 1024;
+/** The first block of a queue, which is mostly short. */
+const FIRST_BYTES = 4 * 1024;
+/** Shared by all that are empty, as most are; never added to. */
+const NONE: Block[] = [];
+
+export class Outbox {
+  #blocks: Block[] = NONE;
+  /** Where the first block's bytes begin. */
+  #start = 0;
+  #length = 0;
+
+  get length(): number {
+    return this.#length;
+  }
+
+  /** The first queued bytes, some of them at least when there are any; valid until the next call. */
+  get first(): Uint8Array {
+    const [block] = this.#blocks;
+    return block === undefined ? new Uint8Array(0) : block.bytes.subarray(this.#start, block.end);
+  }
+
+  /** Makes room for `count` bytes at the end, in one piece, and returns where they go. */
+  reserve(count: number): { target: Uint8Array; offset: number } {
+    this.#length += count;
+    const last = this.#blocks.at(-1);
+    if (last !== undefined && last.end + count <= last.bytes.length) {
+      const offset = last.end;
+      last.end += count;
+      return { target: last.bytes, offset };
+    }
+    const size = last === undefined ? FIRST_BYTES : BLOCK_BYTES;
+    const block = { bytes: blocks.take(Math.max(size, count)), end: count };
+    if (this.#blocks === NONE) this.#blocks = [block];
+    else this.#blocks.push(block);
+    return { target: block.bytes, offset: 0 };
+  }
+
+  append(bytes: Uint8Array): void {
+    const { target, offset } = this.reserve(bytes.length);
+    target.set(bytes, offset);
+  }
+
+  /** Forgets the first `count` bytes, all within {@link first}: they are the kernel's now. */
+  consume(count: number): void {
+    this.#length -= count;
+    this.#start += count;
+    const [block] = this.#blocks;
+    if (block === undefined || this.#start < block.end) return;
+    blocks.give(block.bytes);
+    this.#blocks.shift();
+    this.#start = 0;
+    if (this.#blocks.length === 0) this.#blocks = NONE;
+  }
+
+  /**
+   * Forgets all of it; an empty outbox holds no memory. It is not kept for later use: whoever left so much unread is gone,
+   * and a megabyte kept for nobody lets the garbage beside it grow by three (measured).
+   */
+  clear(): void {
+    this.#blocks = NONE;
+    this.#start = this.#length = 0;
+  }
+}

@@ -1,0 +1,281 @@
+// One peer's outgoing half: payloads → frames → cork or outbox → the kernel → FIN.
+//
+// Inside its connection's turn a payload is encoded straight into the cork; otherwise, or behind output that the kernel
+// would not take, into the outbox. Order holds, since nothing passes a non-empty outbox.
+
+import type { Socket } from "bun";
+import { Gate } from "../base/condition.ts";
+import { PAUSE_OUTPUT_BYTES } from "../base/limits.ts";
+import { HEADER_BYTES, writeHeader } from "../wire/frame.ts";
+import { blocks } from "../base/buffer-pool.ts";
+import type { Cork, Flushable } from "./cork.ts";
+import { Outbox } from "./write-queue.ts";
+import type { Retention } from "../delivery/retransmit-buffer.ts";
+
+type HeaderWriter = (target: Uint8Array, offset: number, length: number) => void;
+
+/** A copy of so much costs less than a write, about 2.5 µs (measured). */
+export const MAX_COPIED_RUN_BYTES = 16 * 1024;
+
+const { copy } = Buffer.prototype;
+/** Most peers read what they are sent: they share an outbox that stays empty. */
+const NOTHING = new Outbox();
+
+const SCRATCH = new Uint8Array(HEADER_BYTES);
+
+/** What a sender tells its connection. */
+export interface SenderEvents {
+  /** More is queued than may be: {@link PAUSE_OUTPUT_BYTES}, told at each further write. */
+  backedUp(queued: number): void;
+  /** Nothing is queued any more. */
+  drained(): void;
+  /** The last byte is with the kernel, and FIN after it. */
+  ended(): void;
+}
+
+export class Sender implements Flushable {
+  /** Bytes that the kernel has taken, ever. */
+  written = 0;
+  /** Where payloads are kept until the peer has acknowledged them; undefined: nowhere. */
+  retention: Retention | undefined;
+  readonly #socket: Socket<unknown>;
+  readonly #cork: Cork;
+  readonly #tap: ((bytes: Uint8Array) => void) | undefined;
+  readonly #events: SenderEvents;
+  /** Its own once something is queued. */
+  #outbox = NOTHING;
+  #ended = false;
+  #shutDown = false;
+  #gone = false;
+  /** Made when somebody waits: few ever do. */
+  #room: Gate | undefined;
+
+  constructor(
+    socket: Socket<unknown>,
+    cork: Cork,
+    events: SenderEvents,
+    tap: ((bytes: Uint8Array) => void) | undefined,
+  ) {
+    this.#socket = socket;
+    this.#cork = cork;
+    this.#events = events;
+    this.#tap = tap;
+  }
+
+  /** Bytes waiting for the kernel. */
+  get queued(): number {
+    const cork = this.#cork;
+    return this.#outbox.length + (cork.owner === this ? cork.length : 0);
+  }
+
+  /** Begins a turn; false when another connection's is going on, and this one's output goes through its outbox. */
+  beginTurn(): boolean {
+    if (this.#cork.owner !== undefined) return false;
+    this.#cork.owner = this;
+    return true;
+  }
+
+  /** Ends the turn that `beginTurn` began: one write. */
+  endTurn(): void {
+    this.#flushCork();
+    this.#cork.owner = undefined;
+    if (this.#ended) this.#finishEnd();
+  }
+
+  /**
+   * Sends one payload; it is copied, or with the kernel, when this returns. Nothing happens after `end`.
+   *
+   * @param header writes the frame's header: that of a payload, or of a control frame.
+   */
+  send(payload: string | Uint8Array, header: HeaderWriter = writeHeader): void {
+    if (this.#ended || this.#gone) return this.#keep(payload, header);
+    const cork = this.#cork;
+    if (cork.owner !== this || this.#outbox.length > 0) return this.#queue(payload, header);
+    if (cork.run !== undefined) {
+      this.#unrun(cork.run);
+      return this.send(payload, header); // the kernel may not have taken it
+    }
+    const { buffer, length } = cork;
+    const start = length + HEADER_BYTES;
+    if (typeof payload === "string") {
+      // One UTF-16 unit is at most three bytes of UTF-8.
+      if (start + 3 * payload.length > buffer.length) return this.send(Buffer.from(payload), header);
+      const written = buffer.write(payload, start);
+      header(buffer, length, written);
+      cork.length = start + written;
+      if (header === writeHeader) cork.payloads++;
+      return;
+    }
+    if (start + payload.length > buffer.length) return this.#sendLarge(payload, header);
+    header(buffer, length, payload.length);
+    buffer.set(payload, start);
+    cork.length = start + payload.length;
+    if (header === writeHeader) cork.payloads++;
+  }
+
+  /** Sends `frames` payload frames as they stand, from `start` to `end`; the bytes are ours from now on. */
+  sendRun(bytes: Uint8Array, start: number, end: number, frames: number): void {
+    const cork = this.#cork;
+    this.#flushCork(); // seldom: after a frame that came in pieces
+    if (this.#ended) return;
+    if (!this.#gone && cork.owner === this && this.#outbox.length === 0) {
+      cork.run = bytes;
+      cork.runStart = start;
+      cork.length = end - start;
+      cork.payloads = frames;
+      return;
+    }
+    this.retention?.record(bytes, start, end, frames);
+    if (this.#gone) return;
+    this.#queueHere().append(bytes.subarray(start, end));
+    this.#cork.flushLater(this);
+    this.#watch();
+  }
+
+  /** More follows a run in its turn: a short one is copied, since a write costs more. */
+  #unrun(run: Uint8Array): void {
+    const cork = this.#cork;
+    if (cork.length > MAX_COPIED_RUN_BYTES) return this.#flushCork();
+    copy.call(run, cork.buffer, 0, cork.runStart, cork.runStart + cork.length);
+    cork.run = undefined;
+  }
+
+  /** A payload for a socket that is gone: whoever comes back gets it. */
+  #keep(payload: string | Uint8Array, header: HeaderWriter): void {
+    if (this.#ended || header !== writeHeader) return;
+    this.#flushCork(); // what was said before it in this turn comes first
+    this.retention?.add(typeof payload === "string" ? Buffer.from(payload) : payload);
+  }
+
+  /** Sends frames as they are, that were sent before: they are kept already. */
+  sendAgain(frames: Uint8Array): void {
+    if (this.#ended || this.#gone) return;
+    this.#queueHere().append(frames);
+    this.#cork.flushLater(this);
+  }
+
+  /** Nothing more: what is queued goes out, then FIN. */
+  end(): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    if (this.#cork.owner !== this) this.#finishEnd();
+  }
+
+  /** Resolves when little enough is queued to send more, for one that waits; undefined when that is so now. */
+  writable(): Promise<void> | undefined {
+    if (this.#outbox.length <= PAUSE_OUTPUT_BYTES || this.#gone) return undefined;
+    return (this.#room ??= new Gate()).wait();
+  }
+
+  /** Hands queued output to the kernel: at the end of a turn, and when it takes more. */
+  flush(): void {
+    if (this.#gone) return;
+    this.#drainOutbox();
+    if (this.#gone) return;
+    if (this.#outbox.length <= PAUSE_OUTPUT_BYTES) this.#room?.open();
+    if (this.#outbox.length === 0) this.#events.drained();
+    else this.#watch();
+    if (this.#ended) this.#finishEnd();
+  }
+
+  /** The socket is gone: nothing queued matters any more. */
+  close(): void {
+    this.#gone = true;
+    this.#outbox.clear();
+    this.#room?.open();
+  }
+
+  /** A payload that the cork cannot hold: its header and beginning in one write, then the rest, uncopied. */
+  #sendLarge(payload: Uint8Array, header: HeaderWriter): void {
+    const { buffer } = this.#cork;
+    this.#flushCork();
+    if (this.#gone) return this.#keep(payload, header);
+    if (this.#outbox.length > 0) return this.#queue(payload, header);
+    const head = Math.min(payload.length, buffer.length - HEADER_BYTES);
+    header(buffer, 0, payload.length);
+    buffer.set(payload.subarray(0, head), HEADER_BYTES);
+    this.#cork.length = HEADER_BYTES + head;
+    if (header === writeHeader) {
+      if (head === payload.length) this.#cork.payloads = 1;
+      else this.retention?.add(payload); // not with the run, which has only its beginning
+    }
+    if (head === payload.length) return;
+    this.#flushCork();
+    this.#write(payload, head, payload.length);
+  }
+
+  #queueHere(): Outbox {
+    if (this.#outbox === NOTHING) this.#outbox = new Outbox();
+    return this.#outbox;
+  }
+
+  #queue(payload: string | Uint8Array, header: HeaderWriter): void {
+    const bytes = typeof payload === "string" ? Buffer.from(payload) : payload;
+    header(SCRATCH, 0, bytes.length); // throws for a length that cannot be, before anything is queued
+    if (header === writeHeader) this.retention?.add(bytes);
+    const { target, offset } = this.#queueHere().reserve(HEADER_BYTES + bytes.length);
+    header(target, offset, bytes.length);
+    target.set(bytes, offset + HEADER_BYTES);
+    this.#cork.flushLater(this);
+    this.#watch();
+  }
+
+  #flushCork(): void {
+    const cork = this.#cork;
+    if (cork.owner !== this || cork.length === 0) return;
+    const { run, buffer, length, payloads } = cork;
+    const bytes = run ?? buffer;
+    const start = run === undefined ? 0 : cork.runStart;
+    this.retention?.record(bytes, start, start + length, payloads);
+    cork.run = undefined;
+    cork.length = cork.payloads = 0;
+    this.#write(bytes, start, start + length);
+    if (run !== undefined && length > MAX_COPIED_RUN_BYTES) blocks.give(run); // if it was one: nobody looks at it any more
+  }
+
+  /** Writes what the kernel takes and keeps a copy of the rest: Bun buffers nothing. */
+  #write(bytes: Uint8Array, start: number, end: number): void {
+    if (this.#gone) return;
+    const taken = this.#outbox.length > 0 ? 0 : this.#hand(bytes, start, end);
+    if (start + taken === end || this.#gone) return;
+    this.#queueHere().append(bytes.subarray(start + taken, end));
+    this.#watch();
+  }
+
+  /** Writes what is queued, block by block, until the kernel has enough. */
+  #drainOutbox(): void {
+    while (this.#outbox.length > 0) {
+      const bytes = this.#outbox.first;
+      const taken = this.#hand(bytes, 0, bytes.length);
+      if (this.#gone) return;
+      this.#outbox.consume(taken);
+      if (taken < bytes.length) return;
+    }
+  }
+
+  /** Hands bytes to the kernel; how many it took. */
+  #hand(bytes: Uint8Array, start: number, end: number): number {
+    const taken = this.#socket.write(bytes, start, end - start);
+    if (taken < 0) {
+      // Reset by the peer while the socket is paused: nobody else would ever notice (measured).
+      this.#gone = true;
+      this.#socket.terminate();
+      return 0;
+    }
+    if (taken === 0) return 0;
+    this.written += taken;
+    this.#tap?.(bytes.subarray(start, start + taken));
+    return taken;
+  }
+
+  #watch(): void {
+    if (this.#outbox.length > PAUSE_OUTPUT_BYTES) this.#events.backedUp(this.#outbox.length);
+  }
+
+  #finishEnd(): void {
+    if (this.#shutDown || this.#gone || this.queued > 0) return;
+    this.#shutDown = true;
+    this.#socket.shutdown();
+    this.#events.ended();
+  }
+}

@@ -1,0 +1,53 @@
+// The end of a server: every conversation gets what was sent before answered, then `bye`.
+//
+// What a peer sent before the signal is in flight or in the kernel: it has arrived once the connection was silent for a
+// while. One that keeps talking is cut short after a second, if a read since then has found the kernel's queue empty, and
+// in any case a moment before the time is over, so that it still hears `bye`.
+
+import { DRAIN_BUSY_MS, DRAIN_QUIET_MS } from "../base/limits.ts";
+import type { Session } from "../session/session.ts";
+
+/**
+ * Ends `sessions` one by one; resolves when no connection is left, or after `drainMs`.
+ *
+ * @param connections counts those whose socket is open.
+ */
+export function drain(
+  sessions: Iterable<Session>,
+  connections: () => number,
+  drainMs: number,
+): Promise<void> {
+  const began = performance.now();
+  const heard = new Map<Session, { chunks: number; at: number }>();
+  for (const session of sessions) {
+    session.connection.caughtUp = false;
+    heard.set(session, { chunks: session.connection.chunks, at: began });
+  }
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const sweep = () => {
+    const now = performance.now();
+    for (const session of sessions) {
+      if (session.asleepSince !== undefined) {
+        session.expire("shutting_down"); // nobody can come back any more
+        continue;
+      }
+      const { connection } = session;
+      let last = heard.get(session);
+      if (last?.chunks !== connection.chunks)
+        heard.set(session, (last = { chunks: connection.chunks, at: now }));
+      if (session.busy) continue;
+      const isQuiet = now - last.at >= DRAIN_QUIET_MS;
+      const hadItsTime = connection.caughtUp && now - began >= DRAIN_BUSY_MS;
+      if (now - began >= drainMs - DRAIN_QUIET_MS)
+        session.sayBye("shutting_down", "the server is shutting down");
+      else if (isQuiet || hadItsTime) session.shutDown();
+    }
+    const isBusy = connections() > 0 || [...sessions].some((session) => session.busy);
+    if (isBusy && now - began < drainMs) return;
+    clearInterval(interval);
+    resolve();
+  };
+  const interval = setInterval(sweep, DRAIN_QUIET_MS / 4);
+  sweep();
+  return promise;
+}

@@ -1,0 +1,357 @@
+// listener + welcome + service + log → a running server.
+//
+//     accept → reception → Session → service        each connection for itself
+//     users.json changed → conversations whose credential is gone: bye
+//     stop → nobody new → what was sent before is answered → bye → gone
+//
+// With reception.ts the one place that logs a connection's fate and closes it for its errors.
+
+import { flawLines, Flaws } from "../auth/flaws.ts";
+import { PasswordHasher } from "../auth/password.ts";
+import { drain } from "./drain.ts";
+import { describeFault, messageOf, ParleyError } from "../base/errors.ts";
+import { HandshakeError } from "../handshake/errors.ts";
+import type { Arrival, Revived } from "../handshake/server.ts";
+import { AckClock } from "../delivery/ack-tracker.ts";
+import { DRAIN_TIMEOUT_MS } from "../base/limits.ts";
+import type { LiveSession } from "./session-status-file.ts";
+import type { LogFields, Logger } from "../log/log.ts";
+import type { Refusal } from "../net/admission.ts";
+import type { Connection } from "../net/connection.ts";
+import { ConnectionError } from "../net/connection-error.ts";
+import { Listener } from "../net/listener.ts";
+import { Penalties } from "../net/penalties.ts";
+import { Reception } from "./login-handler.ts";
+import { settle, type ServerOptions, type ServerSettings } from "./options.ts";
+import { HandlerError } from "../services/handler/handler.ts";
+import { Rooms } from "../services/room.ts";
+import { Session, type SessionEvents } from "../session/session.ts";
+import { Sessions } from "./session-registry.ts";
+import { Vigil } from "../session/timeouts.ts";
+import { FrameError } from "../wire/frame.ts";
+import { MessageError } from "../wire/message.ts";
+
+export interface Figures {
+  /** Connections ever, also those that were told why they may not come in. */
+  accepted: number;
+  /** Open now. */
+  connections: number;
+  /** … of them, those that have not logged in. */
+  pending: number;
+  /** Conversations with a connection … */
+  awake: number;
+  /** … and without one, until their clients come back. */
+  asleep: number;
+  /** Messages of clients, ever. */
+  received: number;
+  /** Bytes sent to clients in conversations, and not acknowledged. */
+  kept: number;
+  /** Bytes, ever. */
+  traffic: { received: number; sent: number };
+}
+
+/** A running server. */
+export class Server {
+  readonly #options: ServerSettings;
+  readonly #log: Logger;
+  readonly #listener: Listener;
+  readonly #reception: Reception;
+  readonly #sessions: Sessions;
+  readonly #rooms = new Rooms();
+  readonly #flaws: Flaws;
+  readonly #unwatch: (() => void) | undefined;
+  readonly #vigil: Vigil;
+  readonly #tokenTimer: Timer;
+  readonly #events: SessionEvents = {
+    failed: (session, error) => this.#failed(session, error),
+    lost: (session, error) => this.#lost(session, error),
+    closed: (session, error) => this.#closed(session, error),
+  };
+  readonly #acks = new AckClock();
+  #nextId = 1;
+  /** Payloads received in conversations that are over. */
+  #received = 0;
+  #isStopping = false;
+  /** Connections that were reset rather than drained. */
+  #cut = 0;
+  /** Has somebody asked for an end at once? */
+  #hurried = false;
+
+  /** @throws {ParleyError} `failed` when the port cannot be had. */
+  constructor(given: ServerOptions) {
+    const options = settle(given);
+    const { store, auth, bare, keepaliveMs } = options;
+    this.#options = options;
+    this.#flaws = new Flaws(auth);
+    this.#log = options.log;
+    this.#sessions = new Sessions({
+      ...options,
+      store,
+      changed: () => options.sessionsChanged?.(),
+      expiring: (session, code) =>
+        this.#log.info("session-expired", { ...factsOf(session), slept_ms: sleptMs(session), code }),
+    });
+    this.#reception = new Reception({
+      ...options,
+      mode: auth,
+      key: options.key,
+      store,
+      hasher: new PasswordHasher(options.hashCost),
+      warn: (error) => this.#log.warn("users-failed", { reason: messageOf(error) }),
+      takesLines: options.service.takesLines === true,
+      keepalive: keepaliveMs / 1000,
+      revive: (name, received, proves) => this.#revive(name, received, proves),
+    });
+    this.#listener = new Listener({
+      ...options,
+      admission: {
+        ...options,
+        penalties: options.penalties ? new Penalties() : undefined,
+        isFamiliar: (address) => this.#reception.isFamiliar(address),
+      },
+      accept: (connection, refusal) => void this.#converse(connection, refusal),
+      reset: (peer, refusal) => this.#reception.reset(peer, refusal),
+      tlsFailed: ({ address, peer }, reason, spoke) => {
+        this.#reception.tlsFailed(peer, reason);
+        if (spoke) this.#listener.admission.penalise(address, "no-login");
+      },
+    });
+    this.#unwatch = store?.watch({
+      changed: (byOthers) => {
+        if (byOthers) {
+          this.#log.info("users-changed", { rev: store.document.rev });
+          this.#sayFlaws();
+        }
+        this.#sessions.recheck();
+      },
+      unreadable: (error) => this.#log.error("users-failed", { reason: messageOf(error) }),
+    });
+    this.#vigil = new Vigil(this.#sessions, {
+      ...options,
+      idleTimeoutMs: options.idleTimeoutMs,
+      looking: () => this.#sessions.boundMemory(),
+      expired: (session) => this.#sessions.expire(session),
+      left: (session) => this.#left(session),
+    });
+    this.#tokenTimer = setInterval(() => {
+      const tokens = [...this.#sessions].flatMap(({ arrival }) => arrival.tokenId ?? []);
+      void this.#reception.keepTokens(new Set(tokens), options.tokenTouchMs);
+    }, options.tokenTouchMs);
+    if (this.port !== options.port && options.port !== 0) {
+      this.#log.warn("port-taken", { wanted: options.port, port: this.port });
+    }
+    this.#log.info("listening", {
+      host: this.host,
+      port: this.port,
+      pid: process.pid,
+      auth: bare ? "bare" : auth,
+      tls: options.tls?.pin,
+      service: options.serviceName,
+    });
+    this.#sayFlaws();
+  }
+
+  get host(): string {
+    return this.#listener.host;
+  }
+
+  get port(): number {
+    return this.#listener.port;
+  }
+
+  /** Connections whose sockets are open. */
+  get connections(): number {
+    return this.#listener.sockets;
+  }
+
+  /** Conversations going on. */
+  get sessions(): number {
+    return this.#sessions.size;
+  }
+
+  /** Does it end its conversations, and accept nobody any more? */
+  get isStopping(): boolean {
+    return this.#isStopping;
+  }
+
+  /** What it is doing, in numbers. */
+  figures(): Figures {
+    let received = this.#received;
+    let kept = 0;
+    for (const session of this.#sessions) {
+      received += session.received;
+      kept += session.kept;
+    }
+    const { sleeping, size } = this.#sessions;
+    return {
+      accepted: this.#nextId - 1,
+      connections: this.connections,
+      pending: this.#listener.admission.pending,
+      awake: size - sleeping,
+      asleep: sleeping,
+      received,
+      kept,
+      traffic: this.#listener.traffic,
+    };
+  }
+
+  /** The sessions there are, as `users sessions` shows them. */
+  liveSessions(): Iterable<LiveSession> {
+    return this.#sessions.live();
+  }
+
+  /** Is there nobody who could log in with a password? */
+  get hasNoUsers(): boolean {
+    return this.#options.store?.document.users.size === 0;
+  }
+
+  // --- one connection ---
+
+  async #converse(connection: Connection, refusal: Refusal | undefined): Promise<void> {
+    const id = this.#nextId++;
+    const arrival = await this.#reception.receive(id, connection, refusal, this.#listener);
+    if (arrival === undefined) return;
+    if (arrival.received !== undefined) return this.#resume(id, connection, arrival, arrival.received);
+    const { service, maxBacklog, leftHookMs } = this.#options;
+    const context = { service, rooms: this.#rooms, acks: this.#acks, maxBacklog, leftHookMs };
+    const session = new Session(id, connection, arrival, context, this.#events);
+    this.#sessions.add(session);
+    session.start();
+  }
+
+  /** Lets a session that somebody wants back go of its connection, if it can be had. */
+  #revive(name: string, received: number, proves: (arrival: Arrival) => boolean): Revived | undefined {
+    const session = this.#sessions.find(name, received, proves);
+    if (session === undefined) return undefined;
+    this.#reception.release(session.connection);
+    return { arrival: session.arrival, delivered: session.release() };
+  }
+
+  #resume(conn: number, connection: Connection, { resumption }: Arrival, received: number): void {
+    const session = this.#sessions.named(resumption?.name ?? "");
+    const slept_ms = sleptMs(session);
+    if (session?.resume(conn, connection, received) !== true) {
+      this.#reception.release(connection);
+      return connection.terminate(); // it ended just now: the next try is told so
+    }
+    this.#log.info("resumed", { ...factsOf(session), slept_ms });
+    // That connection may have been gone by then: it sleeps again, among those who are counted.
+    if (session.asleepSince === undefined) this.#sessions.resumed(session);
+  }
+
+  // --- how it fares ---
+
+  #lost(session: Session, error: Error | undefined): void {
+    const { received, connection } = session;
+    this.#reception.release(connection);
+    this.#log.info("lost", { ...factsOf(session), received, error: error && messageOf(error) });
+    this.#sessions.fellAsleep(session);
+  }
+
+  #failed(session: Session, error: unknown): void {
+    const isPeers =
+      error instanceof ConnectionError || error instanceof FrameError || error instanceof MessageError;
+    if (!isPeers) return this.#serviceFailed(session, error);
+    this.#log.warn("dropped", { ...factsOf(session), code: error.code, reason: error.message });
+    const words = error.peerMessage ?? error.message;
+    if (error instanceof FrameError) session.sayBye("bad_length", words);
+    else if (error instanceof MessageError) session.sayBye("bad_message", words);
+    else if (error.code === "stalled") session.sayBye("timeout", words);
+    else session.drop(error.code === "too_slow" ? "too_slow" : undefined);
+  }
+
+  #serviceFailed(session: Session, error: unknown): void {
+    const isHandler = error instanceof HandlerError;
+    const code = isHandler ? error.hint : undefined;
+    const event = isHandler ? "handler-failed" : "service-failed";
+    this.#log.error(event, { ...factsOf(session), reason: describeFault(error), code });
+    if (code !== undefined) this.#options.tell?.(...code.split("\n"));
+    const words = error instanceof ParleyError ? error.peerMessage : undefined;
+    session.sayBye("service_failed", words ?? "the service failed");
+  }
+
+  /** Its service does not notice that the client is gone. */
+  #left(session: Session): void {
+    const reason = "the client is gone, and a hook is still at work: session.signal tells it";
+    this.#log.warn("service-busy", { ...factsOf(session), reason });
+    session.leaveHook();
+  }
+
+  #closed(session: Session, error: Error | undefined): void {
+    const { received, ending, connection } = session;
+    this.#received += received;
+    this.#sessions.remove(session);
+    this.#reception.release(connection);
+    // Whoever leaves with a reset, once all is said, has left all the same.
+    const reason = error && ending === undefined ? messageOf(error) : undefined;
+    const bye = ending ?? "none";
+    this.#log.info("disconnected", { ...factsOf(session), received, bye, error: reason });
+  }
+
+  // --- the user file ---
+
+  /** Says which of its entries cannot be used, each once. */
+  #sayFlaws(): void {
+    const { store, tell } = this.#options;
+    const flaws = store === undefined ? [] : this.#flaws.news(store.document);
+    for (const { user, address, message } of flaws) {
+      this.#log.warn("users-flawed", { user, address, reason: message });
+    }
+    const [first] = flaws;
+    if (first !== undefined) tell?.(...flawLines(flaws), first.hint);
+  }
+
+  // --- stopping ---
+
+  /** Reads the user file again, whatever is known of it. */
+  reload(): void {
+    this.#options.store?.reload(true);
+  }
+
+  /** Resets every connection: the end of a drain that nobody wants to wait for. */
+  terminate(): void {
+    this.#hurried = true;
+    this.#sessions.expireAll();
+    const orphans = [...this.#sessions].filter(({ connection }) => connection.closed);
+    this.#cut += this.connections + orphans.length;
+    this.#listener.terminate();
+  }
+
+  /**
+   * Accepts nobody any more and ends every conversation, each once what was sent before is answered; resolves when all
+   * are gone, or after `drainMs`, when those left are reset. Says how many those were.
+   */
+  async stop(drainMs: number = DRAIN_TIMEOUT_MS): Promise<number> {
+    const cutBefore = this.#cut;
+    this.#isStopping = true;
+    this.#log.info("stopping", { connections: this.connections, sessions: this.sessions });
+    this.#listener.stop();
+    const talking = new Set([...this.#sessions].map(({ connection }) => connection));
+    for (const connection of this.#listener.connections) {
+      if (talking.has(connection)) continue;
+      connection.abort(new HandshakeError("shutting_down", "the server is shutting down"));
+    }
+    await drain(this.#sessions, () => this.connections, drainMs);
+    const hurried = this.#hurried; // somebody asked again
+    this.#vigil.stop();
+    clearInterval(this.#tokenTimer);
+    this.terminate();
+    this.#acks.stop();
+    await this.#options.service.stop?.(hurried);
+    this.#unwatch?.();
+    this.#reception.close();
+    await this.#options.store?.settled();
+    this.#log.info("stopped", { cut: this.#cut });
+    return this.#cut - cutBefore;
+  }
+}
+
+/** Whose line it is. Over a connection that it has come back on, a session is known by its first one. */
+function factsOf({ conn, peer, user, id }: Session): LogFields {
+  return { conn, peer, user, session: conn === id ? undefined : id };
+}
+
+function sleptMs(session: Session | undefined): number {
+  const now = performance.now();
+  return Math.round(now - (session?.asleepSince ?? now));
+}

@@ -1,0 +1,162 @@
+// The sessions there are: those that talk, and those that sleep until their client comes back or somebody needs their place.
+//
+//     add → (fellAsleep → find → resumed)* → remove
+
+import { whyEnded } from "../auth/identity.ts";
+import type { Store } from "../auth/store.ts";
+import type { Arrival } from "../handshake/server.ts";
+import { MAX_SLEEPING_BYTES } from "../base/limits.ts";
+import type { LiveSession } from "./session-status-file.ts";
+import type { Session } from "../session/session.ts";
+
+export interface SessionsOptions {
+  /** Where credentials may end; undefined where there are none. */
+  store: Store | undefined;
+  /** How many of one user may sleep. */
+  maxPerUser: number;
+  /** … and of all. */
+  maxConnections: number;
+  /** Something about them is not as it was. */
+  changed(): void;
+  /** Told of one that has slept for too long, or makes room for others, before it ends. */
+  expiring(session: Session, why: "expired" | "crowded_out"): void;
+}
+
+export class Sessions implements Iterable<Session> {
+  readonly #options: SessionsOptions;
+  readonly #all = new Set<Session>();
+  /** Those that can be come back to. */
+  readonly #byName = new Map<string, Session>();
+  /** Those that sleep, the one that has slept longest first. */
+  readonly #asleep = new Set<Session>();
+
+  constructor(options: SessionsOptions) {
+    this.#options = options;
+  }
+
+  get size(): number {
+    return this.#all.size;
+  }
+
+  /** How many of them sleep. */
+  get sleeping(): number {
+    return this.#asleep.size;
+  }
+
+  [Symbol.iterator](): Iterator<Session> {
+    return this.#all.values();
+  }
+
+  add(session: Session): void {
+    const { resumption } = session.arrival;
+    this.#all.add(session);
+    if (resumption !== undefined && resumption.forMs > 0) this.#byName.set(resumption.name, session);
+    this.#options.changed();
+    this.#recheck(session);
+  }
+
+  /** It is over. */
+  remove(session: Session): void {
+    const { resumption } = session.arrival;
+    this.#all.delete(session);
+    this.#asleep.delete(session);
+    if (resumption !== undefined) this.#byName.delete(resumption.name);
+    this.#options.changed();
+  }
+
+  // --- coming back ---
+
+  /**
+   * The session that somebody wants back, if `proves` is content with it, it has what the client lacks, and the
+   * credential behind it still holds.
+   */
+  find(name: string, received: number, proves: (arrival: Arrival) => boolean): Session | undefined {
+    const session = this.#byName.get(name);
+    if (session === undefined || !proves(session.arrival) || !session.accepts(received)) return undefined;
+    this.#options.store?.reload();
+    this.#recheck(session);
+    return session.over ? undefined : session;
+  }
+
+  /** The one of that name, if it is still there. */
+  named(name: string): Session | undefined {
+    return this.#byName.get(name);
+  }
+
+  /** It goes on over another connection. */
+  resumed(session: Session): void {
+    this.#asleep.delete(session);
+    this.#options.changed();
+    this.#recheck(session);
+  }
+
+  // --- sleeping ---
+
+  /** One has fallen asleep: sleepers cost memory, and a program each, so the one that has slept longest makes room. */
+  fellAsleep(session: Session): void {
+    const { maxPerUser, maxConnections } = this.#options;
+    this.#asleep.add(session);
+    this.#options.changed();
+    const { user } = session;
+    if (user !== null)
+      this.#bound(
+        [...this.#asleep].filter((one) => one.user === user),
+        maxPerUser,
+      );
+    if (this.#asleep.size > maxConnections) this.#bound([...this.#asleep], maxConnections);
+  }
+
+  /** To be called now and then: what is kept for sleepers grows while their services go on. */
+  boundMemory(): void {
+    let bytes = 0;
+    for (const { kept } of this.#asleep) bytes += kept;
+    for (const session of this.#asleep) {
+      if (bytes <= MAX_SLEEPING_BYTES) return;
+      bytes -= session.kept;
+      this.expire(session, "crowded_out");
+    }
+  }
+
+  #bound(sleepers: readonly Session[], most: number): void {
+    for (const session of sleepers.slice(0, Math.max(0, sleepers.length - most)))
+      this.expire(session, "crowded_out");
+  }
+
+  /** Ends one that has slept for too long, or makes room. */
+  expire(session: Session, why: "expired" | "crowded_out" = "expired"): void {
+    this.#options.expiring(session, why);
+    session.expire(why);
+  }
+
+  /** Nobody can come back any more. */
+  expireAll(): void {
+    for (const session of this.#all) if (session.asleepSince !== undefined) session.expire("shutting_down");
+  }
+
+  // --- credentials ---
+
+  /** Ends those whose credential is gone. */
+  recheck(): void {
+    for (const session of this.#all) this.#recheck(session);
+  }
+
+  #recheck(session: Session): void {
+    const { store } = this.#options;
+    const ending = store === undefined ? undefined : whyEnded(store.document, session.arrival);
+    if (ending !== undefined) session.sayBye(ending.code, ending.message);
+  }
+
+  /** As `users sessions` shows them. */
+  *live(): Iterable<LiveSession> {
+    const instant = (at: number) => Math.round(performance.timeOrigin + at);
+    for (const { arrival, user, peer, since, asleepSince } of this.#all) {
+      yield {
+        token: arrival.tokenId ?? null,
+        user,
+        peer,
+        since: instant(since),
+        asleep_since: asleepSince === undefined ? null : instant(asleepSince),
+      };
+    }
+  }
+}

@@ -1,0 +1,249 @@
+// Which sessions a running server has, for other processes: `users sessions` lists them, and no process takes a token out
+// of the store that is in a conversation. A small file for each server in the data folder, there as long as the server,
+// written anew within half a second of a change.
+//
+//     sessions-1f0c….json  {"n":7,"sessions":[{"token":"…","user":"ann","peer":"…","since":1795258800000,"asleep_since":null}],"end":7}
+//
+// Its name is random: process ids are no identity, two containers have the same ones. A server holds the kernel's lock on
+// its file and writes through the descriptor that holds it; a file that is not locked was left behind. It is written in
+// place, so that the lock stays on it: a reader that finds two different numbers in it reads it again.
+
+import { randomBytes } from "node:crypto";
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  ftruncateSync,
+  lstatSync,
+  openSync,
+  readdirSync,
+  writeSync,
+} from "node:fs";
+import { join } from "node:path";
+import * as v from "valibot";
+import { systemCode } from "../base/errors.ts";
+import { removeIfThere } from "../files/atomic-write.ts";
+import { createFile } from "../files/create.ts";
+import { FileError, unwritable } from "../files/file-error.ts";
+import { readPrivateFile } from "../files/private-file.ts";
+import { flock, LOCK_EXCLUSIVE_NONBLOCKING, LOCK_SHARED_NONBLOCKING } from "../os/flock.ts";
+import { LIVE_FILE_MS } from "../base/limits.ts";
+import { Rights } from "../os/rights.ts";
+
+const LiveSession = v.object({
+  /** Id of the token that it came in with, or that it was given. */
+  token: v.nullable(v.string()),
+  user: v.nullable(v.string()),
+  peer: v.string(),
+  /** In milliseconds since 1970, as the next. */
+  since: v.number(),
+  /** Since when its connection is lost; null while it has one. */
+  asleep_since: v.nullable(v.number()),
+});
+export type LiveSession = v.InferOutput<typeof LiveSession>;
+const File = v.pipe(
+  v.object({ n: v.number(), sessions: v.array(LiveSession), end: v.number() }),
+  v.check(({ n, end }) => n === end),
+);
+
+const NAME = /^sessions-[0-9a-f]+\.json$/;
+/** How often a server looks whether its file is still there, in milliseconds. */
+const CHECK_MS = 1000;
+/** Reads of a file that is being written, until it is given up. Each takes longer than a write. */
+const MAX_READS = 100;
+
+/** A server's own file. */
+export class LiveFile implements Disposable {
+  readonly #folder: string;
+  readonly #list: () => Iterable<LiveSession>;
+  readonly #failed: (error: FileError) => void;
+  readonly #interval: Timer;
+  #timer: Timer | undefined;
+  #held: HeldFile | undefined;
+  #writes = 0;
+  /** Why it could not be written the last time. */
+  #complaint: string | undefined;
+
+  /** @param failed called once for each reason why the file cannot be written; that is tried again all the time. */
+  constructor(folder: string, list: () => Iterable<LiveSession>, failed: (error: FileError) => void) {
+    this.#folder = folder;
+    this.#list = list;
+    this.#failed = failed;
+    this.#update();
+    this.#interval = setInterval(() => this.#check(), CHECK_MS).unref();
+  }
+
+  /** Something has changed. */
+  touch(): void {
+    this.#timer ??= setTimeout(() => {
+      this.#timer = undefined;
+      this.#update();
+    }, LIVE_FILE_MS).unref();
+  }
+
+  #update(): void {
+    try {
+      this.#write();
+      this.#complaint = undefined;
+    } catch (error) {
+      const code = systemCode(error);
+      if (code === undefined) throw error;
+      // Its name is another with each try.
+      if (code !== this.#complaint) this.#failed(unwritable(join(this.#folder, "sessions-….json"), error));
+      this.#complaint = code;
+      this.touch();
+    }
+  }
+
+  /** Makes a new file when this one was removed, or the folder was replaced. */
+  #check(): void {
+    if (this.#held === undefined || isThere(this.#held)) return;
+    closeSync(this.#held.fd);
+    this.#held = undefined;
+    this.#update();
+  }
+
+  #write(): void {
+    if (this.#held === undefined) {
+      this.#held = Rights.within(this.#folder).use(() => {
+        removeLeftBehind(this.#folder);
+        return holdNew(this.#folder);
+      });
+    }
+    const { fd } = this.#held;
+    const bytes = Buffer.from(textOf(this.#list(), ++this.#writes));
+    // From the start on, and then the rest of the longer text before it is cut off.
+    for (let at = 0; at < bytes.length;) at += writeSync(fd, bytes, at, bytes.length - at, at);
+    ftruncateSync(fd, bytes.length);
+  }
+
+  [Symbol.dispose](): void {
+    clearTimeout(this.#timer);
+    clearInterval(this.#interval);
+    if (this.#held === undefined) return;
+    const { path, fd } = this.#held;
+    try {
+      Rights.within(this.#folder).use(() => removeIfThere(path));
+    } catch (error) {
+      if (systemCode(error) === undefined) throw error; // the next server removes what is left behind
+    } finally {
+      closeSync(fd);
+    }
+  }
+}
+
+function isThere({ path, fd }: HeldFile): boolean {
+  try {
+    const [there, held] = [lstatSync(path), fstatSync(fd)];
+    return there.ino === held.ino && there.dev === held.dev;
+  } catch (error) {
+    return systemCode(error) !== "ENOENT"; // whatever else: it may be there
+  }
+}
+
+/** One by one: what lives no longer than a moment costs no memory for good. */
+function textOf(sessions: Iterable<LiveSession>, n: number): string {
+  let text = "";
+  for (const session of sessions) text += `${text === "" ? "" : ","}\n${JSON.stringify(session)}`;
+  return `{"n":${n},"sessions":[${text}\n],"end":${n}}\n`;
+}
+
+/** The sessions of every server that runs with this data folder; and why those of some servers are not known. */
+export function readLiveSessions(folder: string): { sessions: LiveSession[]; failures: FileError[] } {
+  const rights = Rights.within(folder);
+  const failures: FileError[] = [];
+  const sessions = rights
+    .use(() => filesIn(folder).filter(isHeld))
+    .flatMap((path) => {
+      try {
+        return readWhole(path, rights);
+      } catch (error) {
+        if (!(error instanceof FileError)) throw error;
+        failures.push(error);
+        return [];
+      }
+    });
+  return { sessions, failures };
+}
+
+/** Ids of the tokens in those sessions; undefined when not all servers can be asked: every token may be in use. */
+export function tokensInUse(folder: string): ReadonlySet<string> | undefined {
+  try {
+    const { sessions, failures } = readLiveSessions(folder);
+    return failures.length > 0 ? undefined : new Set(sessions.flatMap(({ token }) => token ?? []));
+  } catch (error) {
+    if (systemCode(error) === undefined) throw error;
+    return undefined; // the folder cannot be read now
+  }
+}
+
+function readWhole(path: string, rights: Rights): LiveSession[] {
+  for (let reads = 0; ; reads++) {
+    const { text } = readPrivateFile(path);
+    if (text === null) return []; // its server has ended
+    const parsed = v.safeParse(v.pipe(v.string(), v.parseJson(), File), text);
+    if (parsed.success) return parsed.output.sessions;
+    if (reads < MAX_READS && rights.use(() => isHeld(path))) continue;
+    throw new FileError("unreadable", `${path} is only half written`, {
+      hint: "its server is stopped, or its disk is full",
+    });
+  }
+}
+
+function filesIn(folder: string): string[] {
+  return readdirSync(folder)
+    .filter((name) => NAME.test(name))
+    .map((name) => join(folder, name));
+}
+
+interface HeldFile {
+  path: string;
+  /** Has the lock. */
+  fd: number;
+}
+
+const { O_RDONLY, O_RDWR, O_NOFOLLOW, O_NONBLOCK } = constants;
+
+/** A new file, and the lock on it. */
+function holdNew(folder: string): HeldFile {
+  for (;;) {
+    const path = join(folder, `sessions-${randomBytes(8).toString("hex")}.json`);
+    const fd = createFile(path, O_RDWR, 0o600);
+    try {
+      // Another process may have taken it for one that was left behind, before it was locked.
+      if (flock(fd, LOCK_EXCLUSIVE_NONBLOCKING) && fstatSync(fd).nlink > 0) return { path, fd };
+    } catch (error) {
+      removeIfThere(path);
+      closeSync(fd);
+      throw error;
+    }
+    closeSync(fd);
+    removeIfThere(path);
+  }
+}
+
+/** Removes the files of servers that were killed. */
+function removeLeftBehind(folder: string): void {
+  // Each is locked until it is gone: a server that has just made it cannot lock it in between.
+  for (const path of filesIn(folder)) isLeftBehind(path, () => removeIfThere(path));
+}
+
+/** Does the server live whose file this is? */
+function isHeld(path: string): boolean {
+  return !isLeftBehind(path, () => undefined);
+}
+
+/** Has no process the lock of the file at `path`? Then `work` is done while this one has it. */
+function isLeftBehind(path: string, work: () => void): boolean {
+  let fd: number | undefined;
+  try {
+    fd = openSync(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+    if (!flock(fd, LOCK_SHARED_NONBLOCKING)) return false;
+    work();
+    return true;
+  } catch (error) {
+    return systemCode(error) === "ENOENT"; // not to be opened, or no locks here: it may be a live server's
+  } finally {
+    if (fd !== undefined) closeSync(fd);
+  }
+}

@@ -1,0 +1,178 @@
+// An external program for each conversation: its messages are the program's input, the program's output is the answer.
+//
+//     message → stdin          stdout → send, no faster than the client reads          exit → bye, with the status
+//     gone    → stdin closed, then TERM, then KILL, to the whole process group: nothing is left behind
+//
+// argv without a shell, in a process group of its own, with an environment of its own.
+
+import { statSync } from "node:fs";
+import { basename } from "node:path";
+import { messageOf, ParleyError, systemCode } from "../../base/errors.ts";
+import type { LogFields, Logger } from "../../log/log.ts";
+import { codecFor, type ProgramIo } from "./codec.ts";
+import { awaitChildren, Run } from "./process.ts";
+import { shellQuote } from "../../base/shell-quote.ts";
+import { nextTurn, Share } from "../../base/yield.ts";
+import { ConversationOver, type Conversation, type Service } from "../service.ts";
+
+export const STDERR_WAYS = ["log", "client", "both"] as const;
+/** Where a program's standard error goes, line by line. */
+export type StderrWay = (typeof STDERR_WAYS)[number];
+
+export interface ProgramOptions {
+  argv: readonly [string, ...string[]];
+  io: ProgramIo;
+  stderr: StderrWay;
+  /** On a terminal of its own, for programs that hold back their output without one, or draw on it. */
+  pty: boolean;
+  /** Names of variables that it gets beside the harmless ones. */
+  passEnv: readonly string[];
+  /** Longest message that it may say, in bytes. */
+  maxMessage: number;
+  log: Logger;
+}
+
+/** Variables that say nothing of the server. */
+const HARMLESS = ["PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "TERM"];
+/** These make any Bun executable, the program perhaps, run other code; they are passed on by nobody's wish. */
+const NEVER = new Set(["BUN_OPTIONS", "BUN_BE_BUN"]);
+
+/** @throws {ParleyError} `usage` when there is no such program. */
+export function program(options: ProgramOptions): Service {
+  checkProgram(options.argv[0]);
+  return new Program(options);
+}
+
+/** @throws {ParleyError} `usage` when there is no such program. */
+export function checkProgram(name: string): void {
+  if (Bun.which(name) !== null) return;
+  if (name.includes("/") && statSync(name, { throwIfNoEntry: false })?.isFile() === true) {
+    throw new ParleyError("usage", `${name} cannot be executed`, {
+      hint: `make it executable: chmod +x ${shellQuote(name)}`,
+    });
+  }
+  throw new ParleyError("usage", `there is no program ${name}`, {
+    hint: "a program is found by its path, or on the PATH; for a shell: -- sh -c '…'",
+  });
+}
+
+class Program implements Service {
+  readonly takesLines: boolean;
+  readonly handsOn = true;
+  readonly #options: ProgramOptions;
+  readonly #runs = new Map<Conversation, Run>();
+  /** Those whose conversation is over, until nothing is left of them. */
+  readonly #ending = new Map<Run, Promise<void>>();
+
+  constructor(options: ProgramOptions) {
+    this.#options = options;
+    this.takesLines = options.io === "lines";
+    awaitChildren();
+  }
+
+  open(session: Conversation): void {
+    const { argv, io, pty, maxMessage, log } = this.#options;
+    const facts = { conn: session.id, peer: session.peer, user: session.user };
+    let run: Run;
+    try {
+      run = new Run({ argv, env: this.#environment(session), codec: codecFor(io, maxMessage), pty });
+    } catch (error) {
+      const reason = systemCode(error) ?? String(error);
+      throw new ParleyError("failed", `${argv[0]} cannot be started: ${reason}`, {
+        peerMessage: "the program cannot be started",
+        cause: error,
+      });
+    }
+    this.#runs.set(session, run);
+    log.info("program-started", { ...facts, pid: run.pid });
+    void this.#follow(session, run, facts);
+  }
+
+  message(session: Conversation, payload: Uint8Array): void | Promise<void> {
+    return this.#runs.get(session)?.write(payload);
+  }
+
+  end(session: Conversation): void {
+    this.#runs.get(session)?.endInput();
+  }
+
+  /** A program that does not read would otherwise never learn that nobody writes any more. */
+  cut(session: Conversation): void {
+    this.close(session);
+  }
+
+  close(session: Conversation): void {
+    const run = this.#runs.get(session);
+    if (run === undefined) return;
+    this.#runs.delete(session);
+    const ending = run.stop().finally(() => this.#ending.delete(run));
+    this.#ending.set(run, ending);
+  }
+
+  async stop(now: boolean): Promise<void> {
+    for (const session of this.#runs.keys()) this.close(session);
+    if (now) for (const run of this.#ending.keys()) run.kill();
+    await Promise.all(this.#ending.values());
+  }
+
+  /** From its first output to its end. */
+  async #follow(session: Conversation, run: Run, facts: LogFields): Promise<void> {
+    const { stderr, log } = this.#options;
+    const share = new Share();
+    const errors = run.errors((line) => {
+      const isTold = stderr !== "log" && session.aside(line);
+      if (stderr !== "client" || !isTold) log.info("program-stderr", { ...facts, text: line });
+      return isTold ? room(session) : share.spent();
+    });
+    let failure: unknown;
+    try {
+      for await (const messages of run.output()) {
+        for (const message of messages) {
+          session.send(message);
+          const full = room(session);
+          if (full !== undefined) await full; // no turn for each message: that would be a write for each, too
+        }
+      }
+    } catch (error) {
+      failure = error;
+      run.kill();
+    }
+    const [status] = await Promise.all([run.status, errors]);
+    log.info("program-ended", { ...facts, pid: run.pid, status });
+    if (failure !== undefined) session.fail(cutOff(failure));
+    else session.finish(status, status === 0 ? undefined : `the program ended with status ${status}`);
+  }
+
+  #environment(session: Conversation): Record<string, string> {
+    const { argv, passEnv } = this.#options;
+    const environment: Record<string, string> = {};
+    for (const name of [...HARMLESS, ...passEnv]) {
+      const value = process.env[name];
+      // What begins with PARLEY_ is told of the conversation, or not at all.
+      if (value !== undefined && !NEVER.has(name) && !name.startsWith("PARLEY_")) environment[name] = value;
+    }
+    const [, address = "", port = ""] = /^\[?(.*?)\]?:(\d+)$/.exec(session.peer) ?? [];
+    return {
+      ...environment,
+      ...(session.user === null ? {} : { PARLEY_USER: session.user }),
+      PARLEY_SESSION: String(session.id),
+      PARLEY_REMOTE_ADDR: address,
+      PARLEY_REMOTE_PORT: port,
+      PARLEY_SERVICE: basename(argv[0]),
+    };
+  }
+}
+
+/** What a program said that cannot be passed on: its client has not got all of it, and must hear so. */
+function cutOff(failure: unknown): ParleyError {
+  const message = `the program's output was cut off: ${messageOf(failure)}`;
+  return new ParleyError("failed", message, { peerMessage: message, cause: failure });
+}
+
+/** As {@link Conversation.writable}; what a program says to nobody is read nevertheless, so that it comes to its end. */
+function room(session: Conversation): Promise<void> | undefined {
+  return session.writable()?.catch((error: unknown) => {
+    if (!ConversationOver.is(error)) throw error;
+    return nextTurn();
+  });
+}

@@ -1,0 +1,425 @@
+// What is said between one client and one service: what the connection delivers goes to the service, what the service
+// sends goes out.
+//
+//     connection ── payload ──→ service.message(dialogue, payload) ──→ dialogue.send ──→ connection, or kept meanwhile
+//                ── end ──────→ service.end, or finish
+//
+// Which connection that is may change, and there may be none for a while: session.ts sees to that, and to the end.
+
+import { Gate } from "../base/condition.ts";
+import type { Arrival } from "../handshake/server.ts";
+import { Hooks, type Hooked, type HooksContext } from "./hook-runner.ts";
+import { Ledger, type AckClock } from "../delivery/ack-tracker.ts";
+import { MAX_UNACKNOWLEDGED_BYTES } from "../base/limits.ts";
+import type { Connection } from "../net/connection.ts";
+import type { Receiver } from "../net/reader.ts";
+import { Parked } from "./input-queue.ts";
+import { ConversationOver, type Room } from "../services/service.ts";
+import { Share } from "../base/yield.ts";
+import {
+  decodeControl,
+  decodeText,
+  encodeAck,
+  encodeMessage,
+  MessageError,
+  readAck,
+} from "../wire/message.ts";
+
+/** What does not concern what is said, but whether it goes on: for the session. */
+export interface DialogueEvents extends Required<Pick<Receiver, "end" | "fail" | "cut" | "close">> {
+  /** The service has said all. */
+  finish(status: number, message: string): void;
+  /** The client has left, for good. */
+  leave(): void;
+  /** More is unacknowledged than is kept. */
+  overflow(): void;
+}
+
+export interface DialogueContext extends HooksContext {
+  acks: AckClock;
+  /** Output that may be kept for a client, in bytes; a few windows at least. */
+  maxBacklog: number;
+  /** For so long a hook may talk to nobody. */
+  leftHookMs: number;
+}
+
+export class Dialogue implements Hooked, Receiver {
+  readonly id: number;
+  readonly user: string | null;
+  data: unknown = undefined;
+  /** The one that it has, or had last. */
+  connection: Connection;
+  /** Payloads received from the client. */
+  received = 0;
+  /** Payloads sent to the client, and those that it has acknowledged, where nothing is kept for it. */
+  #sent = 0;
+  #acknowledgedCount = 0;
+  /** Undefined where nothing is acknowledged. */
+  ledger: Ledger | undefined;
+  /** Has the client shown that it acknowledges? One that does not is not waited for. */
+  acknowledges: boolean;
+
+  readonly #hooks: Hooks;
+  readonly #events: DialogueEvents;
+  readonly #isEcho: boolean;
+  readonly #leftHookMs: number;
+  /** May control frames be sent? */
+  readonly #control: boolean;
+  /** Is there anything to ask before a message is delivered? */
+  #isOdd = false;
+  /** `ended`: the client has said that no more is coming. `over`: what comes is too late to be answered. */
+  #input: "open" | "ended" | "over" = "open";
+  /** `kept`: until there is a connection. `over`: all has been said. */
+  #output: "open" | "kept" | "over" = "open";
+  /** The last thing said: again over each further connection. */
+  #farewell: string | undefined;
+  #parked: Parked | undefined;
+  /** Made when somebody waits. */
+  #room: Gate | undefined;
+  /** Made when the service asks whether it may go on. */
+  #share: Share | undefined;
+  #isHeard = true;
+  /** Has a hook been at work for long after the end? */
+  #isLeft = false;
+  /** Made when somebody asks for its signal. */
+  #abort: AbortController | undefined;
+
+  constructor(
+    id: number,
+    connection: Connection,
+    arrival: Arrival,
+    context: DialogueContext,
+    events: DialogueEvents,
+  ) {
+    this.id = id;
+    this.user = arrival.user;
+    this.connection = connection;
+    this.#hooks = new Hooks(context, this);
+    this.#events = events;
+    this.#isEcho = context.service.isEcho === true;
+    this.#leftHookMs = context.leftHookMs;
+    this.#control = arrival.control;
+    this.acknowledges = arrival.resumption?.isWanted === true;
+    if (arrival.resumption === undefined) return;
+    this.ledger = new Ledger(context.acks, {
+      taken: () => (this.#hooks.isTaking ? this.received - 1 : this.received),
+      bytes: () => this.connection.bytes,
+      tell: (received) => this.connection.sendControl(encodeAck(received)),
+    });
+    // A whole window may be unconfirmed when what came at once is answered, in capital letters perhaps.
+    this.ledger.retention.limit = Math.max(context.maxBacklog, 4 * MAX_UNACKNOWLEDGED_BYTES);
+    this.ledger.retention.overflow = () => events.overflow();
+  }
+
+  get peer(): string {
+    return this.connection.peer;
+  }
+
+  /** Is a hook at work, or input held back? */
+  get busy(): boolean {
+    return this.connection.busy || this.#hooks.atWork !== undefined || this.#parked?.isInUse === true;
+  }
+
+  /** Has the client said that no more is coming, or would more be too late? */
+  get inputEnded(): boolean {
+    return this.#input !== "open";
+  }
+
+  /** Has a client that acknowledges not acknowledged all that was sent? */
+  get hasUnacknowledged(): boolean {
+    if (!this.acknowledges || this.ledger === undefined) return false;
+    return this.connection.retains ? this.ledger.retention.frames > 0 : this.#acknowledgedCount < this.#sent;
+  }
+
+  /** Is so much unacknowledged that the client has to acknowledge before it is answered? */
+  get awaitsAck(): boolean {
+    return this.ledger?.retention.isFull === true && this.acknowledges;
+  }
+
+  /** Opens the service and lets the connection deliver. `keeps`: what is sent, until it is acknowledged. */
+  start(keeps: boolean): void {
+    if (keeps) this.connection.retain(this.ledger?.retention);
+    // Its credential may have ended just now, and `bye` been said.
+    this.connection.deliver(this, () => (this.#isHeard ? this.#hold(this.#hooks.open()) : undefined));
+  }
+
+  // --- for the service ---
+
+  get isHeard(): boolean {
+    return this.#isHeard;
+  }
+
+  get signal(): AbortSignal {
+    if (this.#abort === undefined) {
+      this.#abort = new AbortController();
+      if (!this.#isHeard) this.#abort.abort(new ConversationOver());
+    }
+    return this.#abort.signal;
+  }
+
+  send(message: string | Uint8Array): void {
+    if (typeof message !== "string" && !(message instanceof Uint8Array)) {
+      throw new TypeError(`a message is text or bytes, not ${typeof message}`); // a handler may send anything
+    }
+    if (this.#output === "open") {
+      this.#sent++;
+      return this.connection.send(message);
+    }
+    if (this.#output === "over") {
+      // A hook that nothing else tells: it is not to go on for nobody, for ever.
+      if (this.#isLeft && this.#hooks.atWork !== undefined) throw new ConversationOver();
+      return;
+    }
+    this.ledger?.retention.add(typeof message === "string" ? Buffer.from(message) : message);
+  }
+
+  text(payload: Uint8Array): string {
+    return decodeText(payload);
+  }
+
+  writable(): Promise<void> | undefined {
+    if (!this.#isHeard) return Promise.reject(new ConversationOver());
+    const isAway = this.#output === "kept";
+    const mustWait = this.awaitsAck || (isAway && this.ledger?.retention.isFull === true);
+    if (!mustWait)
+      return isAway ? undefined : (this.connection.writable() ?? (this.#share ??= new Share()).spent());
+    this.#listen();
+    return (this.#room ??= new Gate()).wait();
+  }
+
+  aside(text: string): boolean {
+    if (!this.#control || this.connection.finishing) return false;
+    for (let start = 0; start === 0 || start < text.length; start += MAX_ASIDE_LENGTH) {
+      const piece = text.slice(start, start + MAX_ASIDE_LENGTH);
+      this.connection.sendControl(encodeMessage({ type: "stderr", text: piece }));
+    }
+    return true;
+  }
+
+  room(name: string): Room {
+    return this.#hooks.room(name);
+  }
+
+  finish(status = 0, message = OVER): void {
+    this.#hooks.finishing();
+    this.#events.finish(status, message);
+  }
+
+  finishUnasked(): void {
+    this.#events.finish(0, OVER);
+  }
+
+  // --- for the connection ---
+
+  payload(payload: Uint8Array): void | Promise<void> {
+    // The hot path asks one question.
+    if (this.#isOdd) return this.#oddPayload(payload);
+    this.received++;
+    const hook = this.#hooks.message(payload);
+    return hook === undefined ? undefined : this.#hold(hook);
+  }
+
+  get takesRuns(): boolean {
+    return this.#isEcho && !this.#isOdd;
+  }
+
+  run(bytes: Uint8Array, start: number, end: number, frames: number): void {
+    this.received += frames;
+    this.#sent += frames;
+    this.connection.sendRun(bytes, start, end, frames);
+  }
+
+  control(payload: Uint8Array): void | Promise<void> {
+    const received = readAck(payload);
+    if (received !== undefined) return this.#acknowledged(received);
+    const message = decodeControl(payload);
+    switch (message?.type) {
+      case "end":
+        return this.endInput();
+      case "ping":
+        return this.connection.sendControl(encodeMessage({ type: "pong", n: message.n }));
+      case "ack":
+        return this.#acknowledged(message.received);
+      case "bye":
+        return this.#events.leave();
+    }
+  }
+
+  turnEnded(): void {
+    const ledger = this.ledger;
+    if (ledger === undefined) return;
+    ledger.turnEnded();
+    // Looked at once a turn: what one turn answers is bounded by what the client may leave unconfirmed.
+    if (ledger.retention.isFull) this.#isOdd = true;
+  }
+
+  end(): void | Promise<void> {
+    return this.#events.end();
+  }
+
+  fail(error: unknown): void {
+    this.#events.fail(error);
+  }
+
+  cut(error: Error | undefined): void {
+    this.#events.cut(error);
+  }
+
+  close(error: Error | undefined): void {
+    this.#events.close(error);
+  }
+
+  // --- for the session ---
+
+  /** No more is coming from the client: the service is told, when what came before is delivered. */
+  endInput(): void | Promise<void> {
+    if (this.#input !== "open") return;
+    this.#input = "ended";
+    this.#isOdd = true;
+    if (this.#parked?.isInUse === true) return this.#parked.addEnd();
+    return this.#hold(this.#endService());
+  }
+
+  /** What comes from now on is too late: the service is told that there is no more, unless it knows. */
+  stopInput(): void {
+    const isNews = this.#input === "open";
+    this.#input = "over";
+    this.#isOdd = true;
+    if (isNews) this.#hooks.stop();
+  }
+
+  /** Says the last thing there is to say, now or when the client is back. */
+  sayLast(farewell: string): void {
+    const isAway = this.#output === "kept";
+    this.#input = this.#output = "over";
+    this.#isOdd = true;
+    this.#farewell = farewell;
+    this.unheard();
+    if (isAway) return;
+    this.ledger?.acknowledge();
+    if (this.#control) this.connection.sendControl(farewell);
+  }
+
+  /** There is no connection for now. */
+  sleep(): void {
+    this.connection.detach();
+    if (this.#output === "open") this.#output = "kept";
+    // The client sends again what was not delivered, and its `end` after it.
+    if (this.#parked?.clear() === true && this.#input === "ended") this.#input = "open";
+    this.#listen(); // the connection tells nobody any more if the hook at work fails
+  }
+
+  /** Goes on over `connection`, with a client that has `received` payloads, which is accepted. */
+  resume(connection: Connection, received: number): void {
+    const ledger = this.ledger;
+    if (ledger === undefined) return;
+    ledger.retention.acknowledge(received);
+    ledger.moved(this.received);
+    this.connection = connection;
+    connection.sendAgain(ledger.retention);
+    if (this.#output === "kept") this.#output = "open";
+    if (this.#farewell !== undefined) connection.sendControl(this.#farewell);
+    this.#listen(); // a hook that is still at work is not joined by another
+    connection.deliver(this);
+    this.#madeRoom();
+  }
+
+  /** Nothing is kept for the client any more. */
+  forgetLedger(): void {
+    this.ledger = undefined;
+    this.connection.retain(undefined);
+  }
+
+  /** Nobody hears any more what the service says: time to tell a hook that is still at work. */
+  unheard(): void {
+    if (!this.#isHeard) return;
+    this.#isHeard = false;
+    this.#abort?.abort(new ConversationOver());
+    this.#room?.open();
+  }
+
+  /** The client is gone while a hook is at work. */
+  cutService(): void {
+    this.#hooks.cut();
+  }
+
+  /** It is over for the service. */
+  closeService(): void {
+    this.#output = "over";
+    this.unheard();
+    if (this.#hooks.atWork !== undefined) setTimeout(() => (this.#isLeft = true), this.#leftHookMs).unref();
+    this.#hooks.close();
+  }
+
+  // --- what waits ---
+
+  /** The service waits for acknowledgements, which are not heard behind a hook: what else comes is parked. */
+  #listen(): void {
+    this.#isOdd = true;
+    if (this.#hooks.atWork === undefined) return;
+    void this.#parking().move();
+    this.#hooks.letGo();
+  }
+
+  /** Holds the input back until `hook` is done, unless it has begun to wait for acknowledgements before it returned. */
+  #hold(hook: Promise<void> | undefined): Promise<void> | undefined {
+    const held = this.#hooks.hold(hook);
+    if (held !== undefined && this.#room?.isAwaited === true) this.#listen();
+    return held;
+  }
+
+  #endService(): Promise<void> | undefined {
+    return this.#output === "over" ? undefined : this.#hooks.end(); // or it has finished
+  }
+
+  #oddPayload(payload: Uint8Array): void | Promise<void> {
+    if (this.#input === "over") return undefined;
+    if (this.#input === "ended")
+      throw new MessageError("bad_message", "a message came after the end", AFTER_END);
+    if (this.#parked?.isInUse === true || this.awaitsAck) return this.#parking().add(payload);
+    this.#isOdd = false;
+    return this.payload(payload);
+  }
+
+  #parking(): Parked {
+    return (this.#parked ??= new Parked({
+      hook: () => this.#hooks.atWork,
+      hasRoom: () => this.#output !== "over" && !this.awaitsAck,
+      message: (payload) => {
+        this.received++;
+        return this.#hooks.message(payload);
+      },
+      end: () => this.#endService(),
+      paused: () => this.ledger?.turnEnded(),
+      fail: (error) => this.fail(error),
+    }));
+  }
+
+  #acknowledged(received: number): void {
+    const ledger = this.ledger;
+    if (ledger === undefined) return;
+    this.acknowledges = true;
+    if (!this.connection.retains) {
+      this.#acknowledgedCount = Math.max(this.#acknowledgedCount, received);
+      return; // nothing is kept for it
+    }
+    if (!ledger.retention.acknowledge(received)) {
+      throw new MessageError("bad_message", "an acknowledgement of what was never sent", WRONG_ACK);
+    }
+    this.#madeRoom();
+  }
+
+  /** Something was acknowledged: what waited for that goes on. */
+  #madeRoom(): void {
+    if (this.awaitsAck) return;
+    this.#room?.open();
+    if (this.#parked?.isInUse === true) void this.#parked.move();
+  }
+}
+
+const OVER = "the conversation is over";
+/** In characters; escaped as JSON they fit a control frame. */
+const MAX_ASIDE_LENGTH = 8000;
+
+const AFTER_END = { peerMessage: "a message came after the end" };
+const WRONG_ACK = { peerMessage: "this acknowledges more than was sent" };

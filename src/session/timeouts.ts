@@ -1,0 +1,185 @@
+// What only the passing of time tells of a conversation: a frame that never becomes whole, a peer that is gone without a
+// word, one that says nothing any more. One look at all of them every second or so, nothing for each message.
+
+import {
+  FINISH_TIMEOUT_MS,
+  FRAME_MIN_RATE_BYTES,
+  LINGER_MS,
+  MAX_MISSED_PINGS,
+  sayDuration,
+  STALL_TIMEOUT_MS,
+} from "../base/limits.ts";
+import { ConnectionError } from "../net/connection-error.ts";
+import type { Session } from "./session.ts";
+import { encodeMessage } from "../wire/message.ts";
+
+export interface VigilOptions {
+  frameTimeoutMs: number;
+  keepaliveMs: number;
+  /** For so long a hook is waited for whose client is gone. */
+  leftHookMs: number;
+  /** Undefined: silence is no reason to end a conversation. */
+  idleTimeoutMs: number | undefined;
+  /** Called before each look. */
+  looking(): void;
+  /** Told of a session that has slept for too long. */
+  expired(session: Session): void;
+  /** Told of one whose client is gone, and whose service is still at work. */
+  left(session: Session): void;
+}
+
+export class Vigil {
+  readonly #sessions: Iterable<Session>;
+  readonly #options: VigilOptions;
+  readonly #timer: Timer;
+
+  constructor(sessions: Iterable<Session>, options: VigilOptions) {
+    this.#sessions = sessions;
+    this.#options = options;
+    const { frameTimeoutMs, keepaliveMs, leftHookMs, idleTimeoutMs = Infinity } = options;
+    const shortest = Math.min(frameTimeoutMs, keepaliveMs, leftHookMs, idleTimeoutMs);
+    this.#timer = setInterval(() => this.#look(), Math.max(25, Math.min(1000, shortest / 4)));
+  }
+
+  stop(): void {
+    clearInterval(this.#timer);
+  }
+
+  #look(): void {
+    const now = performance.now();
+    this.#options.looking();
+    for (const session of this.#sessions) {
+      const { asleepSince, goneSince, connection } = session;
+      if (asleepSince !== undefined) {
+        if (now - asleepSince >= (session.arrival.resumption?.forMs ?? 0)) this.#options.expired(session);
+        continue;
+      }
+      if (goneSince !== undefined && now - goneSince >= this.#options.leftHookMs) this.#options.left(session);
+      if (connection.finishing) continue;
+      if (session.sighting === undefined) connection.keepAlive();
+      session.sighting ??= new Sighting(session, now);
+      session.sighting.look(now, this.#options);
+    }
+  }
+}
+
+/** What was seen of one session at the last looks; instants by `performance.now`. */
+export class Sighting {
+  readonly #session: Session;
+  /** Anything was heard of the peer, or could not be. */
+  #heardAt: number;
+  #chunks = 0;
+  #pings = 0;
+  /** When it was shown that we are here although we do not listen. */
+  #shownAt: number;
+  /** A message came, or a part of one. */
+  #talkedAt: number;
+  #received = 0;
+  #partialBytes = 0;
+  #written = 0;
+  /** Bytes on their way, once `bye` was said. */
+  #unsent: number | undefined;
+  /** The frame that is not whole, by its number, and since when. */
+  #frame = 0;
+  #frameAt: number;
+
+  constructor(session: Session, now: number) {
+    this.#session = session;
+    this.#heardAt = this.#shownAt = this.#talkedAt = this.#frameAt = now;
+  }
+
+  look(now: number, options: VigilOptions): void {
+    if (this.#session.isParting) return this.#checkParting(now, options.keepaliveMs);
+    this.#checkFrame(now, options.frameTimeoutMs);
+    this.#checkAlive(now, options.keepaliveMs);
+    if (options.idleTimeoutMs !== undefined) this.#checkIdle(now, options.idleTimeoutMs);
+  }
+
+  /** After `bye`: as long as something moves there is no hurry. */
+  #checkParting(now: number, keepaliveMs: number): void {
+    const session = this.#session;
+    const { connection } = session;
+    const { written, chunks, unsent } = connection;
+    if (written !== this.#written || chunks !== this.#chunks || unsent !== this.#unsent) {
+      this.#written = written;
+      this.#chunks = chunks;
+      this.#unsent = unsent;
+      this.#heardAt = now;
+      return;
+    }
+    const silentMs = now - this.#heardAt;
+    if (connection.queued > 0) {
+      if (silentMs >= STALL_TIMEOUT_MS) session.giveUp();
+    } else if (session.awaitsLastAck) {
+      // It may be printing, and reads no ping meanwhile: it has the time that a silent peer has.
+      if (silentMs >= keepaliveMs * (MAX_MISSED_PINGS + 1)) session.giveUp();
+    } else if (silentMs >= (session.acknowledges ? LINGER_MS : FINISH_TIMEOUT_MS)) {
+      connection.finish();
+    }
+  }
+
+  #checkFrame(now: number, timeoutMs: number): void {
+    const { connection } = this.#session;
+    const { partialFrames, partialLength } = connection.decoder;
+    // While input is held back, the rest may long be here.
+    if (partialLength === 0 || partialFrames !== this.#frame || connection.busy) {
+      this.#frame = partialFrames;
+      this.#frameAt = now;
+      return;
+    }
+    const allowed = timeoutMs + (partialLength / FRAME_MIN_RATE_BYTES) * 1000;
+    if (now - this.#frameAt < allowed) return;
+    const message = `a frame was not whole within ${sayDuration(allowed)}`;
+    this.#session.fail(new ConnectionError("stalled", message, { peerMessage: message }));
+  }
+
+  #checkAlive(now: number, keepaliveMs: number): void {
+    const { connection, arrival } = this.#session;
+    // Whoever is held back cannot be heard; one who does not read is alive as long as its kernel says so.
+    const isHeldBack = connection.busy || connection.queued > 0;
+    if (connection.chunks !== this.#chunks || isHeldBack) {
+      this.#chunks = connection.chunks;
+      this.#heardAt = now;
+      this.#pings = 0;
+      // Its own pings wait unanswered, behind a long frame or a hook at work: it must see that we are alive.
+      const isDeaf = connection.busy || connection.decoder.partialLength > 0;
+      if (isDeaf && connection.queued === 0 && now - this.#shownAt >= keepaliveMs) this.#ping(now);
+      return;
+    }
+    if (!arrival.control || now - this.#heardAt < keepaliveMs * (this.#pings + 1)) return;
+    if (this.#pings < MAX_MISSED_PINGS) {
+      this.#pings++;
+      return this.#ping(now);
+    }
+    const message = `the peer did not answer ${MAX_MISSED_PINGS} pings: it is gone`;
+    this.#session.fail(new ConnectionError("silent", message));
+  }
+
+  #ping(now: number): void {
+    const { connection, arrival } = this.#session;
+    if (!arrival.control) return;
+    this.#shownAt = now;
+    connection.sendControl(encodeMessage({ type: "ping", n: this.#pings }));
+  }
+
+  #checkIdle(now: number, timeoutMs: number): void {
+    const session = this.#session;
+    const { connection, received } = session;
+    const { written } = connection;
+    const { partialLength } = connection.decoder;
+    const isStill = written === this.#written;
+    const isStuck = isStill && connection.awaitsReader;
+    const isUnheeded = isStill && session.awaitsAck;
+    const hasMore = received !== this.#received || partialLength !== this.#partialBytes;
+    if (hasMore || (session.busy && !isStuck && !isUnheeded)) {
+      this.#talkedAt = now;
+    } else if (now - this.#talkedAt >= timeoutMs) {
+      // What waits to be read would keep a `bye` from arriving.
+      if (isStuck) session.fail(new ConnectionError("too_slow", "the peer has read nothing for too long"));
+      else session.sayBye("idle", "nothing was said for too long");
+    }
+    this.#received = received;
+    this.#partialBytes = partialLength;
+    this.#written = written;
+  }
+}
