@@ -24,7 +24,7 @@ import {
 } from "./accounts.ts";
 import { Decoys } from "./dummy-hash.ts";
 import { emptyDocument, type Document, type User } from "./document.ts";
-import { disabled, LoginError, rationed, refusal, type Identity } from "./identity.ts";
+import { disabled, LoginError, rationed, refusal, type AuthMode, type Identity } from "./identity.ts";
 import { displayName, NAME_RULE, normalizeName } from "./username.ts";
 import { Familiar } from "./known-sources.ts";
 import { userFlaw } from "./flaws.ts";
@@ -33,10 +33,6 @@ import { Ration } from "./sliding-window-limiter.ts";
 import type { Mutation, Store } from "./store.ts";
 import { crowdedUsers } from "./token-pruner.ts";
 import { mintServerName, mintToken, TOKEN_LABEL, tokenKey, verifyProof } from "./token.ts";
-
-export const AUTH_MODES = ["password", "ip", "none"] as const;
-/** `password`: accounts and tokens. `ip`: who you are is where you come from. `none`: anybody. */
-export type AuthMode = (typeof AUTH_MODES)[number];
 
 /** Who is asking. */
 export interface Applicant {

@@ -2,7 +2,7 @@
 
 import { peerNotation } from "../base/address.ts";
 import { MAX_FLAWS_SHOWN } from "../base/limits.ts";
-import type { AuthMode } from "./authenticate.ts";
+import type { AuthMode } from "./identity.ts";
 import type { Document, User } from "./document.ts";
 import { hashFlaw } from "./password.ts";
 

@@ -4,6 +4,10 @@ import { ParleyError } from "../base/errors.ts";
 import { credentialStamp } from "./accounts.ts";
 import type { Document } from "./document.ts";
 
+export const AUTH_MODES = ["password", "ip", "none"] as const;
+/** `password`: accounts and tokens. `ip`: who you are is where you come from. `none`: anybody. */
+export type AuthMode = (typeof AUTH_MODES)[number];
+
 /** Codes that cost an attempt (`session_gone` does not), and five that end the connection: `busy`, `rationed`, `unavailable`, `disabled`, `gone`. */
 export type LoginErrorCode =
   | "bad_credentials"

@@ -1,7 +1,7 @@
 // What a server can be told, and what it does when it is not.
 
 import type { Network } from "../base/address.ts";
-import type { AuthMode } from "../auth/authenticate.ts";
+import type { AuthMode } from "../auth/identity.ts";
 import type { SharedKey } from "../auth/shared-key.ts";
 import type { NewHashCost } from "../auth/password.ts";
 import type { Store } from "../auth/store.ts";

@@ -9,7 +9,6 @@ import { Dialogue, type DialogueContext, type DialogueEvents } from "./conversat
 import type { Arrival } from "../handshake/server.ts";
 import type { Connection } from "../net/connection.ts";
 import { ConnectionError, isLoss } from "../net/connection-error.ts";
-import type { Sighting } from "./timeouts.ts";
 import { encodeMessage, type ByeCode } from "../wire/message.ts";
 
 /**
@@ -34,8 +33,6 @@ export class Session implements DialogueEvents {
   readonly since = performance.now();
   /** Number of the connection that it has, or had last, as in the log. */
   conn: number;
-  /** What the vigil saw of it at its last look. */
-  sighting: Sighting | undefined;
 
   readonly #dialogue: Dialogue;
   readonly #events: SessionEvents;
@@ -177,7 +174,6 @@ export class Session implements DialogueEvents {
   #fallAsleep(): void {
     this.#dialogue.sleep();
     this.#asleepSince = performance.now();
-    this.sighting = undefined;
   }
 
   /** It has slept long enough. */

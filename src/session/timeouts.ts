@@ -10,6 +10,7 @@ import {
   STALL_TIMEOUT_MS,
 } from "../base/limits.ts";
 import { ConnectionError } from "../net/connection-error.ts";
+import type { Connection } from "../net/connection.ts";
 import type { Session } from "./session.ts";
 import { encodeMessage } from "../wire/message.ts";
 
@@ -32,6 +33,8 @@ export class Vigil {
   readonly #sessions: Iterable<Session>;
   readonly #options: VigilOptions;
   readonly #timer: Timer;
+  /** Of each connection: a session that has come back is seen anew. */
+  readonly #sightings = new WeakMap<Connection, Sighting>();
 
   constructor(sessions: Iterable<Session>, options: VigilOptions) {
     this.#sessions = sessions;
@@ -56,15 +59,19 @@ export class Vigil {
       }
       if (goneSince !== undefined && now - goneSince >= this.#options.leftHookMs) this.#options.left(session);
       if (connection.finishing) continue;
-      if (session.sighting === undefined) connection.keepAlive();
-      session.sighting ??= new Sighting(session, now);
-      session.sighting.look(now, this.#options);
+      let sighting = this.#sightings.get(connection);
+      if (sighting === undefined) {
+        connection.keepAlive();
+        sighting = new Sighting(session, now);
+        this.#sightings.set(connection, sighting);
+      }
+      sighting.look(now, this.#options);
     }
   }
 }
 
 /** What was seen of one session at the last looks; instants by `performance.now`. */
-export class Sighting {
+class Sighting {
   readonly #session: Session;
   /** Anything was heard of the peer, or could not be. */
   #heardAt: number;

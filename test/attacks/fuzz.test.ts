@@ -8,7 +8,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseDocument } from "../../src/auth/document.ts";
 import { normalizeName } from "../../src/auth/username.ts";
-import type { AuthMode } from "../../src/auth/authenticate.ts";
+import type { AuthMode } from "../../src/auth/identity.ts";
 import { parseToken } from "../../src/auth/token.ts";
 import { LIFTED } from "../../scripts/attack/target.ts";
 import { tokenLogin } from "../../src/handshake/client.ts";

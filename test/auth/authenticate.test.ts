@@ -10,7 +10,8 @@ import {
   setPassword,
   touchToken,
 } from "../../src/auth/accounts.ts";
-import { Authenticator, type AuthMode } from "../../src/auth/authenticate.ts";
+import { Authenticator } from "../../src/auth/authenticate.ts";
+import type { AuthMode } from "../../src/auth/identity.ts";
 import { PasswordHasher } from "../../src/auth/password.ts";
 import type { Document } from "../../src/auth/document.ts";
 import { Store } from "../../src/auth/store.ts";

@@ -166,7 +166,7 @@ export function planChannel(
   const isOfMemory = demands.length === 0 && isLoopback(target.host);
   const known = isOfMemory ? state.findServer(target.server) : undefined;
   if (isOfMemory && known === undefined) return undefined;
-  const trust = new PinTrust(target, state, terminal, { pin, acceptNew: flags.has("accept-new") });
+  const trust = new PinTrust(target.server, state, terminal, { pin, acceptNew: flags.has("accept-new") });
   if (authority === undefined)
     return { tls: { authorities: undefined, knownSince: known?.since.slice(0, 10) }, trust };
   return { tls: { authorities: readAuthorities(authority) }, trust: pin === undefined ? undefined : trust };

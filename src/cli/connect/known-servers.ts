@@ -5,7 +5,6 @@ import type { ClientState } from "../../client/client-state.ts";
 import { ParleyError } from "../../base/errors.ts";
 import { FileError } from "../../files/file-error.ts";
 import type { Terminal } from "../../terminal/terminal.ts";
-import type { Target } from "./flags.ts";
 
 export interface TrustOptions {
   /** `--pin`: this one, whatever was known before. */
@@ -21,7 +20,8 @@ export class PinTrust implements Trust {
   readonly #options: TrustOptions;
   #known: string | undefined;
 
-  constructor({ server }: Target, state: ClientState, terminal: Terminal, options: TrustOptions) {
+  /** @param server `host:port`, as it is remembered by. */
+  constructor(server: string, state: ClientState, terminal: Terminal, options: TrustOptions) {
     this.#server = server;
     this.#state = state;
     this.#terminal = terminal;

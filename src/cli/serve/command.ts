@@ -2,7 +2,7 @@
 
 import { defineCommand } from "citty";
 import { addUser } from "../../auth/accounts.ts";
-import type { AuthMode } from "../../auth/authenticate.ts";
+import type { AuthMode } from "../../auth/identity.ts";
 import { flawLines, Flaws } from "../../auth/flaws.ts";
 import { NAME_RULE, normalizeName } from "../../auth/username.ts";
 import { PasswordHasher, passwordFlaw } from "../../auth/password.ts";

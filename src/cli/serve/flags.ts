@@ -1,7 +1,7 @@
 // The flags of parley serve, and what they ask of a server.
 
 import { formatAddress, isAddress, isLoopback, Network } from "../../base/address.ts";
-import { AUTH_MODES, type AuthMode } from "../../auth/authenticate.ts";
+import { AUTH_MODES, type AuthMode } from "../../auth/identity.ts";
 import type { NewHashCost } from "../../auth/password.ts";
 import { usageError } from "../../base/errors.ts";
 import {
