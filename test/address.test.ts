@@ -8,7 +8,7 @@ import {
   isLoopback,
   lacksZone,
   lookupName,
-  Network,
+  Cidr,
   peerNotation,
   plainAddress,
   respellServer,
@@ -47,7 +47,7 @@ describe("a network", () => {
     "localhost",
     "*",
   ])("is not %j", (text) => {
-    expect(Network.parse(text)).toBeUndefined();
+    expect(Cidr.parse(text)).toBeUndefined();
   });
 
   test.each([
@@ -62,7 +62,7 @@ describe("a network", () => {
     ["2001:DB8::1", ["2001:db8:0:0:0:0:0:1"], ["2001:db8::2"]],
     ["fe80::/10", ["fe80::1%eth0", "febf::1"], ["fec0::1"]],
   ])("%s has %j, and not %j", (text, inside, outside) => {
-    const network = Network.parse(text);
+    const network = Cidr.parse(text);
     expect(inside.filter((address) => network?.has(address) !== true)).toEqual([]);
     expect(outside.filter((address) => network?.has(address) !== false)).toEqual([]);
     expect(network?.has("no address")).toBe(false);
@@ -86,7 +86,7 @@ describe("a source", () => {
     }
     expect(sourceOf("2001:db8:1:3::")).not.toBe(source);
     expect(sourceOf("2001:db8:1:1:ffff:ffff:ffff:ffff")).not.toBe(source);
-    expect(Network.parse(source)?.has("2001:db8:1:2::5")).toBe(true);
+    expect(Cidr.parse(source)?.has("2001:db8:1:2::5")).toBe(true);
   });
 
   test("is the address as it stands when it is none", () => {

@@ -2,7 +2,7 @@
 
 import { describe, expect, test } from "bun:test";
 import { setTimeout as delay } from "node:timers/promises";
-import { ConversationOver, type Conversation } from "../src/services/service.ts";
+import { SessionClosedError, type Conversation } from "../src/services/service.ts";
 import { PATIENCE_MS } from "./support/attack.ts";
 import { startServer, type TestServer } from "./support/server.ts";
 
@@ -15,7 +15,7 @@ async function working(hook: (session: Conversation) => Promise<void>, leftHookM
   const closed = Promise.withResolvers<void>();
   const server = await startServer({
     auth: "none",
-    leftHookMs,
+    abandonedHookMs: leftHookMs,
     service: {
       async open(session) {
         begun.resolve(session);
@@ -59,7 +59,7 @@ describe("a hook is told that nobody hears it", () => {
     await peer.enter();
     await begun;
     peer.reset();
-    expect(ConversationOver.is(await done)).toBe(true);
+    expect(SessionClosedError.is(await done)).toBe(true);
     await closed;
     await server.event("disconnected");
     expect(faults(server)).toEqual([]);
@@ -73,7 +73,7 @@ describe("a hook is told that nobody hears it", () => {
     await peer.enter();
     const { signal } = await begun;
     expect(signal.aborted).toBe(true);
-    expect(signal.reason).toBeInstanceOf(ConversationOver);
+    expect(signal.reason).toBeInstanceOf(SessionClosedError);
     peer.end();
     await peer.closed;
   });
@@ -118,7 +118,7 @@ test("a hook that does not listen is not waited for, and its talk to nobody ends
   await closed;
   expect((await server.event("service-busy")).fields["conn"]).toBe((await begun).id);
   await server.event("disconnected");
-  expect(await done).toBeInstanceOf(ConversationOver);
+  expect(await done).toBeInstanceOf(SessionClosedError);
   expect(faults(server)).toEqual(["service-busy"]);
   expect(await server.server.stop(PATIENCE_MS)).toBe(0);
 });

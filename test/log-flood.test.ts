@@ -2,7 +2,7 @@
 
 import { expect, test } from "bun:test";
 import type { LogEvent, LogFields } from "../src/log/log.ts";
-import { FloodLog, type Note } from "../src/log/rate-limited-log.ts";
+import { RateLimitedLog, type Entry } from "../src/log/rate-limited-log.ts";
 
 const BURST = 3;
 
@@ -13,20 +13,20 @@ function flooded() {
     lines.push([event, ...Object.entries(fields).map(([name, value]) => `${name}=${value}`)].join(" "));
   };
   const log = { debug: write, info: write, warn: write, error: write, unwritten: () => void unwritten++ };
-  return { flood: new FloodLog(log, BURST), lines, unwritten: () => unwritten };
+  return { flood: new RateLimitedLog(log, BURST), lines, unwritten: () => unwritten };
 }
 
-function refusal(source: string, kind: LogFields, conn: number): Note {
+function refusal(source: string, kind: LogFields, conn: number): Entry {
   return { level: "warn", event: "refused", kind, source, fields: { conn } };
 }
 
 test("the first few are lines, the rest is one that says how many and from where; then it begins anew", () => {
   const { flood, lines, unwritten } = flooded();
-  for (let conn = 1; conn <= 10; conn++) flood.note(refusal("a", { code: "full" }, conn));
-  flood.note(refusal("a", { code: "denied" }, 11));
+  for (let conn = 1; conn <= 10; conn++) flood.log(refusal("a", { code: "full" }, conn));
+  flood.log(refusal("a", { code: "denied" }, 11));
   expect(unwritten()).toBe(7);
   flood.flush();
-  for (let conn = 12; conn <= 16; conn++) flood.note(refusal(`s${conn}`, { code: "full" }, conn));
+  for (let conn = 12; conn <= 16; conn++) flood.log(refusal(`s${conn}`, { code: "full" }, conn));
   flood.flush();
   expect(lines).toEqual([
     ...[1, 2, 3].map((conn) => `refused conn=${conn} code=full`),
@@ -40,7 +40,7 @@ test("the first few are lines, the rest is one that says how many and from where
 test("a flood from very many sources, each of a kind of its own, is summed up, too", () => {
   const { flood, lines } = flooded();
   const many = 10_000;
-  for (let n = 0; n < many; n++) flood.note(refusal(`s${n}`, { code: "bad", source: `s${n}` }, n));
+  for (let n = 0; n < many; n++) flood.log(refusal(`s${n}`, { code: "bad", source: `s${n}` }, n));
   expect(lines.length).toBeLessThan(many / 10);
   const logged = lines.length;
   flood.flush();
@@ -49,7 +49,7 @@ test("a flood from very many sources, each of a kind of its own, is summed up, t
 
 test("in a flood what may come to nothing is a line only once it comes to something", () => {
   const { flood, lines } = flooded();
-  const begun = Array.from({ length: 2 * BURST + 2 }, (_, conn) => flood.begin("connected", { conn }));
+  const begun = Array.from({ length: 2 * BURST + 2 }, (_, conn) => flood.logIfQuiet("connected", { conn }));
   expect(lines).toHaveLength(2 * BURST);
   begun.at(-1)?.();
   begun[0]?.();

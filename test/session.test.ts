@@ -146,8 +146,8 @@ test("what is said beside the conversation arrives whole, however long, and howe
   const text = `${"\u0001".repeat(20_000)}the end`;
   await using server = await start({
     message(session) {
-      expect(session.aside("")).toBe(true);
-      session.aside(text);
+      expect(session.sendStderr("")).toBe(true);
+      session.sendStderr(text);
       session.finish();
     },
   });

@@ -1,13 +1,13 @@
 // The register of sessions: who makes room when too many sleep, or too much is kept for them.
 
 import { expect, test } from "bun:test";
-import { MAX_SLEEPING_BYTES } from "../src/base/limits.ts";
+import { MAX_DETACHED_BYTES } from "../src/base/limits.ts";
 import type { Session } from "../src/session/session.ts";
-import { Sessions } from "../src/server/session-registry.ts";
+import { SessionRegistry } from "../src/server/session-registry.ts";
 
 function register(limits: { maxPerUser?: number; maxConnections?: number } = {}) {
   const expired: number[] = [];
-  const sessions = new Sessions({
+  const sessions = new SessionRegistry({
     store: undefined,
     maxPerUser: 100,
     maxConnections: 100,
@@ -26,7 +26,7 @@ function register(limits: { maxPerUser?: number; maxConnections?: number } = {})
       expire: () => sessions.remove(session),
     } as unknown as Session;
     sessions.add(session);
-    sessions.fellAsleep(session);
+    sessions.detached(session);
     return session;
   };
   return { sessions, sleeper, expired };
@@ -48,11 +48,11 @@ test("so does the one of all, but none that is awake again", () => {
 
 test("what is kept for all of them is bounded, also when it has grown while they slept", () => {
   const { sessions, sleeper, expired } = register();
-  const half = MAX_SLEEPING_BYTES / 2;
+  const half = MAX_DETACHED_BYTES / 2;
   const all = [0, 1, 2].map((id) => sleeper(id, `${id}`, half - 1));
-  sessions.boundMemory();
+  sessions.enforceMemoryLimit();
   expect(expired).toEqual([0]);
   Object.assign(all[1]!, { kept: half + 2 });
-  sessions.boundMemory();
+  sessions.enforceMemoryLimit();
   expect(expired).toEqual([0, 1]);
 });

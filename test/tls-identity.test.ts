@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { ParleyError } from "../src/base/errors.ts";
 import { isPin } from "../src/net/tls.ts";
-import { givenIdentity, ownIdentity, readAuthorities } from "../src/net/tls-identity.ts";
+import { loadIdentity, loadOrCreateIdentity, readAuthorities } from "../src/net/tls-identity.ts";
 import { authority, selfSigned } from "./support/certificates.ts";
 import { tempFolder, type TempFolder } from "./support/folder.ts";
 
@@ -21,8 +21,8 @@ beforeEach(() => {
 });
 afterEach(() => folder[Symbol.dispose]());
 
-const own = () => ownIdentity(keyFile, certificateFile);
-const given = () => givenIdentity(keyFile, certificateFile);
+const own = () => loadOrCreateIdentity(keyFile, certificateFile);
+const given = () => loadIdentity(keyFile, certificateFile);
 const put = (key: string, certificate: string) => {
   writeFileSync(keyFile, key, { mode: 0o600 });
   writeFileSync(certificateFile, certificate);
@@ -191,7 +191,7 @@ describe("one that is given", () => {
     put(key, certificate);
     const link = join(folder.path, "privkey.pem");
     symlinkSync(keyFile, link);
-    expect(givenIdentity(link, certificateFile).pin).toBe(pin);
+    expect(loadIdentity(link, certificateFile).pin).toBe(pin);
   });
 });
 

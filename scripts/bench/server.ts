@@ -3,7 +3,7 @@
 import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { ownIdentity } from "../../src/net/tls-identity.ts";
+import { loadOrCreateIdentity } from "../../src/net/tls-identity.ts";
 import type { Contender } from "./contenders.ts";
 import type { AnyJob, HoldJob, Results } from "./load/jobs.ts";
 import { frame, Peer, type Credential } from "./peer.ts";
@@ -112,7 +112,7 @@ export class Workshop implements AsyncDisposable {
   /** Certificate and key, the same for all. */
   async #identity(): Promise<[string, string]> {
     const [certificate, key] = [join(this.folder, "certificate.pem"), join(this.folder, "key.pem")];
-    if (!existsSync(certificate)) await ownIdentity(key, certificate);
+    if (!existsSync(certificate)) await loadOrCreateIdentity(key, certificate);
     return [certificate, key];
   }
 

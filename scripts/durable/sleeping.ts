@@ -2,7 +2,7 @@
 
 import { setTimeout as delay } from "node:timers/promises";
 import { descriptors, residentBytes } from "../../test/support/attack.ts";
-import { comeBack, payloads, resumeOf, type Resume } from "../../test/support/durable.ts";
+import { reconnect, payloads, resumeOf, type Resume } from "../../test/support/durable.ts";
 import { serve } from "../../test/support/executable.ts";
 import { Peer } from "../../test/support/peer.ts";
 import { parting, seconds, type Figure, type Scale } from "./figure.ts";
@@ -46,7 +46,7 @@ class Sleeper {
   /** Comes back, hears again all that it did not acknowledge, and leaves for good; what was wrong with that. */
   async conclude(): Promise<string | undefined> {
     if (this.#resume === undefined) return "it never began";
-    const [peer, welcome] = await comeBack(this.#port, this.#resume, 0);
+    const [peer, welcome] = await reconnect(this.#port, this.#resume, 0);
     using _ = peer;
     if (welcome["resumed"] !== true) return JSON.stringify(welcome);
     if (welcome["received"] !== KEPT) return `the server has ${Number(welcome["received"])} messages`;
@@ -60,7 +60,7 @@ class Sleeper {
   /** What was there, when it should be gone. */
   async isGone(): Promise<string | undefined> {
     if (this.#resume === undefined) return "it never began";
-    const [peer, answer] = await comeBack(this.#port, this.#resume, 0);
+    const [peer, answer] = await reconnect(this.#port, this.#resume, 0);
     peer[Symbol.dispose]();
     return answer["code"] === "session_gone" ? undefined : JSON.stringify(answer);
   }

@@ -2,9 +2,9 @@
 
 import { sourceOf } from "../base/address.ts";
 import {
-  MAX_NEWCOMERS,
+  MAX_REGISTRATIONS,
   MIN_PASSWORD_LENGTH,
-  NEWCOMER_WINDOW_MS,
+  REGISTRATION_WINDOW_MS,
   TOKEN_MAX_MS,
   TOKEN_TOUCH_MS,
 } from "../base/limits.ts";
@@ -22,25 +22,25 @@ import {
   touchUser,
   replaceHash,
 } from "./accounts.ts";
-import { Decoys } from "./dummy-hash.ts";
+import { DummyHashes } from "./dummy-hash.ts";
 import { emptyDocument, type Document, type User } from "./document.ts";
-import { disabled, LoginError, rationed, refusal, type AuthMode, type Identity } from "./identity.ts";
+import { disabled, LoginError, rateLimited, refusal, type AuthMode, type Identity } from "./identity.ts";
 import { displayName, NAME_RULE, normalizeName } from "./username.ts";
-import { Familiar } from "./known-sources.ts";
+import { KnownSources } from "./known-sources.ts";
 import { userFlaw } from "./flaws.ts";
 import { HashQueueError, passwordFlaw, type PasswordHasher } from "./password.ts";
-import { Ration } from "./sliding-window-limiter.ts";
+import { SlidingWindowLimiter } from "./sliding-window-limiter.ts";
 import type { Mutation, Store } from "./store.ts";
 import { crowdedUsers } from "./token-pruner.ts";
 import { mintServerName, mintToken, TOKEN_LABEL, tokenKey, verifyProof } from "./token.ts";
 
 /** Who is asking. */
-export interface Applicant {
+export interface LoginClient {
   address: string;
   /** Does what they say travel over TLS? */
   encrypted: boolean;
   /** Is somebody still waiting for the answer? */
-  isThere(this: void): boolean;
+  isConnected(this: void): boolean;
 }
 
 export interface AuthenticatorOptions {
@@ -58,20 +58,20 @@ export interface AuthenticatorOptions {
 export class Authenticator {
   readonly mode: AuthMode;
   readonly #options: AuthenticatorOptions;
-  readonly #familiar: Familiar;
-  readonly #decoys: Decoys;
+  readonly #knownSources: KnownSources;
+  readonly #dummyHashes: DummyHashes;
   /** Each is an entry in the user file, which nobody takes out again. */
-  readonly #newcomers = new Ration(MAX_NEWCOMERS, NEWCOMER_WINDOW_MS);
+  readonly #registrations = new SlidingWindowLimiter(MAX_REGISTRATIONS, REGISTRATION_WINDOW_MS);
   /** The users who have too many tokens, worked out once for each version of the store. */
   #crowded: { document?: Readonly<Document>; users: ReadonlySet<string> } = { users: new Set() };
 
   constructor(options: AuthenticatorOptions) {
     this.mode = options.mode;
     this.#options = options;
-    this.#decoys = new Decoys(options.hasher.cost);
+    this.#dummyHashes = new DummyHashes(options.hasher.cost);
     const { hosts, tokens } = options.store?.document ?? emptyDocument();
     const addresses = this.mode === "ip" ? [...hosts.keys()] : [...tokens.values()].map(({ peer }) => peer);
-    this.#familiar = new Familiar(
+    this.#knownSources = new KnownSources(
       addresses.flatMap((address) => (address === undefined ? [] : sourceOf(address))),
     );
   }
@@ -89,8 +89,8 @@ export class Authenticator {
   }
 
   /** Has somebody logged in from there before, and given no wrong password since? */
-  isFamiliar(address: string): boolean {
-    return this.#familiar.has(sourceOf(address));
+  isKnownSource(address: string): boolean {
+    return this.#knownSources.has(sourceOf(address));
   }
 
   none(): Identity {
@@ -99,7 +99,7 @@ export class Authenticator {
   }
 
   /** The client's address is its name. */
-  async byAddress({ address }: Applicant): Promise<Identity> {
+  async byAddress({ address }: LoginClient): Promise<Identity> {
     this.#expect("ip");
     const before = this.#store.document.hosts.get(address);
     if (before === undefined) throw unknownAddress();
@@ -107,39 +107,41 @@ export class Authenticator {
     // The name as it is now: an operator may have changed it, or taken the address out, meanwhile.
     const host = this.#store.document.hosts.get(address);
     if (host === undefined) throw unknownAddress();
-    this.#familiar.add(sourceOf(address));
+    this.#knownSources.add(sourceOf(address));
     return { user: host.name, method: "ip", known: true, lastLogin: before.last, address };
   }
 
   /** An unknown address says its name, to be remembered by. */
-  async byName({ address }: Applicant, given: string): Promise<Identity> {
+  async byName({ address }: LoginClient, given: string): Promise<Identity> {
     this.#expect("ip");
     const name = displayName(given);
     if (name === undefined) throw refusal("bad_name", `this is no name: ${NAME_RULE}`);
-    await this.#asNewcomer(address, () => this.#change((draft) => addHost(draft, address, name, new Date())));
-    this.#familiar.add(sourceOf(address));
+    await this.#asRegistration(address, () =>
+      this.#change((draft) => addHost(draft, address, name, new Date())),
+    );
+    this.#knownSources.add(sourceOf(address));
     return { user: name, method: "name", known: false, address };
   }
 
-  async byPassword(who: Applicant, given: string, password: string): Promise<Identity> {
+  async byPassword(who: LoginClient, given: string, password: string): Promise<Identity> {
     this.#expect("password");
     const { hasher } = this.#options;
     const name = normalizeName(given);
     const source = sourceOf(who.address);
     for (;;) {
       const user = this.#find(name);
-      const decoy = this.#decoys.costFor(name ?? given, this.#store.document); // for known users, too: it takes time
-      const asker = { source, familiar: this.#familiar.has(source), isThere: who.isThere };
+      const decoy = this.#dummyHashes.costFor(name ?? given, this.#store.document); // for known users, too: it takes time
+      const asker = { source, familiar: this.#knownSources.has(source), isThere: who.isConnected };
       const matches = await this.#hashing(() => hasher.verify(password, user?.password, asker, decoy));
       // While it was hashed the user may have been given another password, or have been disabled or removed.
       const current = this.#find(name);
       if (current !== undefined && current.password !== user?.password) continue;
-      if (matches) this.#familiar.add(source);
-      else this.#familiar.remove(source);
+      if (matches) this.#knownSources.add(source);
+      else this.#knownSources.remove(source);
       if (name === undefined || current === undefined || !matches) {
         throw new LoginError("bad_credentials", whyWrong(name, current), { peerMessage: "login refused" });
       }
-      expectPresence(who);
+      assertConnected(who);
       if (current.disabled !== null) throw disabled(name, current.disabled.reason);
       if (hasher.isOutdated(current.password))
         void this.#rehash(name, current.password, password, who.address);
@@ -155,7 +157,7 @@ export class Authenticator {
   }
 
   /** Creates an account. */
-  async register(who: Applicant, given: string, password: string): Promise<Identity> {
+  async register(who: LoginClient, given: string, password: string): Promise<Identity> {
     this.#expect("password");
     const { hasher, register, minPassword = MIN_PASSWORD_LENGTH } = this.#options;
     if (register !== true) throw refusal("not_allowed", "this server creates no accounts for clients");
@@ -164,10 +166,10 @@ export class Authenticator {
     const flaw = passwordFlaw(password, name, minPassword);
     if (flaw !== undefined) throw refusal("bad_password", flaw);
     if (this.#find(name) !== undefined) throw refusal("name_taken", "that name is taken"); // costs no hash
-    const created = await this.#asNewcomer(who.address, async () => {
+    const created = await this.#asRegistration(who.address, async () => {
       const source = sourceOf(who.address);
-      const hash = await this.#hashing(() => hasher.hash(password, { source, isThere: who.isThere }));
-      expectPresence(who);
+      const hash = await this.#hashing(() => hasher.hash(password, { source, isConnected: who.isConnected }));
+      assertConnected(who);
       return this.#change((draft) => addUser(draft, name, hash, new Date()));
     });
     return { user: name, method: "register", known: false, stamp: credentialStamp(created) };
@@ -175,7 +177,7 @@ export class Authenticator {
 
   /** A session token, shown by its proof. `binding` is empty on plain TCP. */
   async byToken(
-    who: Applicant,
+    who: LoginClient,
     id: string,
     proof: Uint8Array,
     nonce: Uint8Array,
@@ -202,7 +204,7 @@ export class Authenticator {
     } else if (now - Date.parse(token.used) > TOKEN_TOUCH_MS) {
       void this.#tryToChange(touch);
     }
-    this.#familiar.add(sourceOf(who.address));
+    this.#knownSources.add(sourceOf(who.address));
     return {
       user: token.user,
       method: "token",
@@ -255,7 +257,7 @@ export class Authenticator {
   }
 
   /** Issues a token to whoever has just logged in with a password; other identities are returned as they are. */
-  async withToken(identity: Identity, who: Applicant): Promise<Identity> {
+  async withToken(identity: Identity, who: LoginClient): Promise<Identity> {
     const { user, method, stamp } = identity;
     if (user === null || stamp === undefined || method === "token") return identity;
     const { id, secret, text } = mintToken();
@@ -306,15 +308,15 @@ export class Authenticator {
   }
 
   /** Makes a newcomer of a client at `address`, if it may have one more; what comes to nothing does not count. */
-  async #asNewcomer<T>(address: string, work: () => Promise<T>): Promise<T> {
+  async #asRegistration<T>(address: string, work: () => Promise<T>): Promise<T> {
     const source = sourceOf(address);
     const now = performance.now();
-    const wait = this.#newcomers.take(source, now);
-    if (wait !== undefined) throw rationed(address, wait);
+    const wait = this.#registrations.take(source, now);
+    if (wait !== undefined) throw rateLimited(address, wait);
     try {
       return await work();
     } catch (error) {
-      this.#newcomers.giveBack(source, now);
+      this.#registrations.giveBack(source, now);
       throw error;
     }
   }
@@ -367,8 +369,8 @@ function whyWrong(name: string | undefined, user: User | undefined): string {
 }
 
 /** Nothing is done for a client that has left while its password was hashed. */
-function expectPresence(who: Applicant): void {
-  if (!who.isThere()) throw new LoginError("gone", "the client left while its password was checked");
+function assertConnected(who: LoginClient): void {
+  if (!who.isConnected()) throw new LoginError("gone", "the client left while its password was checked");
 }
 
 function unknownAddress(): LoginError {

@@ -9,7 +9,7 @@ import type { Document } from "./document.ts";
 import { hashCost } from "./password.ts";
 import type { HashCost } from "./phc.ts";
 
-export class Decoys {
+export class DummyHashes {
   readonly #own: HashCost;
   /** Of this process: who cannot compute what a name draws cannot see that it was drawn. */
   readonly #key = randomBytes(32);

@@ -76,7 +76,7 @@ export function refusal(code: LoginErrorCode, message: string, cause?: unknown):
 }
 
 /** An address has had all that is given out for a while: `wait` in milliseconds. */
-export function rationed(address: string, waitMs: number): LoginError {
+export function rateLimited(address: string, waitMs: number): LoginError {
   const error = new LoginError("rationed", `too many new users have come from ${address}`, {
     peerMessage: "too many new users have come from your address",
   });

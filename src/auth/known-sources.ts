@@ -3,7 +3,7 @@
 
 const MAX_SOURCES = 4096;
 
-export class Familiar {
+export class KnownSources {
   readonly #sources = new Set<string>();
 
   constructor(sources: Iterable<string>) {

@@ -27,13 +27,13 @@ export type NewHashCost = Omit<HashCost, "lanes">;
 export const DEFAULT_HASH_COST: NewHashCost = { memoryKib: HASH_MEMORY_KIB, time: HASH_TIME };
 
 /** Whose hash it is. */
-export interface Asker {
+export interface HashRequest {
   /** The source that it counts for. */
   source: string;
   /** It comes before those who are not: somebody has logged in from there. */
-  familiar?: boolean;
+  isKnown?: boolean;
   /** Is somebody still waiting for the answer? */
-  isThere?(this: void): boolean;
+  isConnected?(this: void): boolean;
 }
 
 export class PasswordHasher {
@@ -56,7 +56,7 @@ export class PasswordHasher {
    *
    * @throws {HashQueueError} `busy`, or `gone` when nobody is there any more before its turn.
    */
-  hash(password: string, asker: Asker = { source: "local" }): Promise<string> {
+  hash(password: string, asker: HashRequest = { source: "local" }): Promise<string> {
     const { memoryKib: memoryCost, time: timeCost } = this.cost;
     return this.#enqueue(asker, async () =>
       Bun.password.hash(normalizePassword(password), { algorithm: "argon2id", memoryCost, timeCost }),
@@ -72,7 +72,7 @@ export class PasswordHasher {
   verify(
     password: string,
     hash: string | undefined,
-    asker: Asker,
+    asker: HashRequest,
     decoy: HashCost = this.cost,
   ): Promise<boolean> {
     const read = readPhc(hash ?? "");
@@ -95,7 +95,10 @@ export class PasswordHasher {
     return cost !== undefined && !Bun.deepEquals(cost, this.cost);
   }
 
-  #enqueue<T>({ source, familiar = false, isThere = () => true }: Asker, work: () => Promise<T>): Promise<T> {
+  #enqueue<T>(
+    { source, isKnown: familiar = false, isConnected: isThere = () => true }: HashRequest,
+    work: () => Promise<T>,
+  ): Promise<T> {
     return new Promise((resolve, reject) => {
       const queue = familiar ? this.#familiar : this.#strangers;
       queue.push(source, {

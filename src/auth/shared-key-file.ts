@@ -1,6 +1,6 @@
 // The file of a shared key: random bytes in hex, on one line, nobody else's to read.
 
-import { keyFlaw, mintKey } from "./shared-key.ts";
+import { keyFlaw, generateKey } from "./shared-key.ts";
 import { ParleyError } from "../base/errors.ts";
 import { LockedFile } from "../files/locked-file.ts";
 import { readPrivateFile } from "../files/private-file.ts";
@@ -35,7 +35,7 @@ export function readKeyFile(path: string): Buffer {
 /** Makes a key file unless there is one; true when it did. @throws {FileError} `unwritable`. */
 export async function makeKeyFile(path: string): Promise<boolean> {
   if (readPrivateFile(path).text !== null) return false; // it may be in a folder that cannot be written
-  return new LockedFile(path).create(() => `${mintKey().toString("hex")}\n`);
+  return new LockedFile(path).create(() => `${generateKey().toString("hex")}\n`);
 }
 
 /** Is there no key file, and could one be made? @throws {FileError} `unwritable` when it could not. */

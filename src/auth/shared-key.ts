@@ -161,7 +161,7 @@ export function keyFlaw(key: Uint8Array): string | undefined {
 }
 
 /** A new key. */
-export function mintKey(): Buffer {
+export function generateKey(): Buffer {
   for (;;) {
     const key = randomBytes(KEY_BYTES);
     if (keyFlaw(key) === undefined) return key;

@@ -2,7 +2,7 @@
 
 import { MAX_PENALISED_SOURCES } from "../base/limits.ts";
 
-export class Ration {
+export class SlidingWindowLimiter {
   readonly #max: number;
   readonly #windowMs: number;
   /** When each source had its last ones, oldest first. */
@@ -20,7 +20,7 @@ export class Ration {
   take(source: string, now: number): number | undefined {
     const taken = this.#recent(source, now);
     if (taken.length >= this.#max) return (taken[0] ?? now) + this.#windowMs - now;
-    this.count(source, now);
+    this.record(source, now);
     return undefined;
   }
 
@@ -32,7 +32,7 @@ export class Ration {
   }
 
   /** `source` has had one more, however many it has had. */
-  count(source: string, now: number): void {
+  record(source: string, now: number): void {
     const taken = this.#recent(source, now);
     // To the end of the map: the first one is always the one that was counted longest ago.
     this.#taken.delete(source);
@@ -44,12 +44,12 @@ export class Ration {
   }
 
   /** A source that is forgiven may have all again. */
-  forget(source: string): void {
+  reset(source: string): void {
     this.#taken.delete(source);
   }
 
   /** How many `source` has had lately. */
-  recent(source: string, now: number): number {
+  count(source: string, now: number): number {
     return this.#recent(source, now).length;
   }
 

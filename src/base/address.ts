@@ -4,7 +4,7 @@
 import ipaddr from "ipaddr.js";
 
 /** A network, as `--allow` and `--deny` take it: `10.0.0.0/8`, `2001:db8::/32`, or one address. */
-export class Network {
+export class Cidr {
   readonly #base: ipaddr.IPv4 | ipaddr.IPv6;
   readonly #bits: number;
 
@@ -14,7 +14,7 @@ export class Network {
   }
 
   /** Undefined when `text` is no network. */
-  static parse(text: string): Network | undefined {
+  static parse(text: string): Cidr | undefined {
     // Stricter than the library, which reads 10.1, 0x0a000001 and the octal 010.0.0.1 as addresses too.
     if (
       !/^(?:(?:0|[1-9]\d*)(?:\.(?!$|\/)|(?=$|\/))){4}(?:\/\d{1,3})?$|^[\da-f:.]*:[\da-f:.]*(?:\/\d{1,3})?$/i.test(
@@ -25,9 +25,9 @@ export class Network {
     }
     try {
       const [base, bits] = ipaddr.parseCIDR(text.includes("/") ? text : `${text}/${widthOf(text)}`);
-      if (!(base instanceof ipaddr.IPv6) || !base.isIPv4MappedAddress()) return new Network(base, bits);
+      if (!(base instanceof ipaddr.IPv6) || !base.isIPv4MappedAddress()) return new Cidr(base, bits);
       // Peers are known by their plain addresses.
-      return bits < 96 ? undefined : new Network(base.toIPv4Address(), bits - 96);
+      return bits < 96 ? undefined : new Cidr(base.toIPv4Address(), bits - 96);
     } catch {
       return undefined; // the library's only way to say no
     }

@@ -9,7 +9,7 @@ const MAX_FREE_BYTES = 16 * 1024 * 1024;
 /** … and for how long when nobody asks for any, in milliseconds. */
 const KEEP_MS = 10_000;
 
-class Blocks {
+class BufferPool {
   readonly #free = new Map<number, Uint8Array[]>();
   readonly #made = new WeakSet<Uint8Array>();
   #bytes = 0;
@@ -17,7 +17,7 @@ class Blocks {
   #timer: Timer | undefined;
 
   /** At least `count` bytes, not zeroed. */
-  take(count: number): Uint8Array {
+  acquire(count: number): Uint8Array {
     this.#isInUse = true;
     const size = sizeFor(count);
     const free = this.#free.get(size)?.pop();
@@ -31,17 +31,17 @@ class Blocks {
   }
 
   /** Takes back what `take` gave, when nobody looks at it any more; other memory is let go. */
-  give(block: Uint8Array): void {
+  release(block: Uint8Array): void {
     if (!this.#made.has(block) || this.#bytes + block.length > MAX_FREE_BYTES) return;
     this.#bytes += block.length;
     const free = this.#free.get(block.length);
     if (free === undefined) this.#free.set(block.length, [block]);
     else free.push(block);
-    this.#timer ??= setInterval(() => this.#look(), KEEP_MS).unref();
+    this.#timer ??= setInterval(() => this.#trim(), KEEP_MS).unref();
   }
 
   /** Nobody has asked for memory since the last look: it is let go. */
-  #look(): void {
+  #trim(): void {
     if (this.#isInUse) return void (this.#isInUse = false);
     this.#free.clear();
     this.#bytes = 0;
@@ -58,4 +58,4 @@ function sizeFor(count: number): number {
 }
 
 /** One for the process: connections come and go. */
-export const blocks = new Blocks();
+export const bufferPool = new BufferPool();

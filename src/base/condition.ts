@@ -1,10 +1,10 @@
 /** Where any number of waiters wait for one thing to happen, again and again. */
-export class Gate {
+export class Condition {
   #promise: Promise<void> | undefined;
   #open: (() => void) | undefined;
 
   /** Is somebody waiting? */
-  get isAwaited(): boolean {
+  get hasWaiters(): boolean {
     return this.#promise !== undefined;
   }
 
@@ -13,7 +13,7 @@ export class Gate {
     return (this.#promise ??= new Promise((resolve) => (this.#open = resolve)));
   }
 
-  open(): void {
+  notifyAll(): void {
     const open = this.#open;
     this.#promise = this.#open = undefined;
     open?.();

@@ -47,8 +47,8 @@ export const PENDING_HOLD_MS = SECOND / 2;
 /** Conversations of one user at once, as Dovecot's mail_max_userip_connections. `--max-per-user` */
 export const MAX_PER_USER = 10;
 /** Accounts made, or names said, from one address, or IPv6 /64, in an hour: a classroom behind one router. */
-export const MAX_NEWCOMERS = 30;
-export const NEWCOMER_WINDOW_MS = 60 * 60 * SECOND;
+export const MAX_REGISTRATIONS = 30;
+export const REGISTRATION_WINDOW_MS = 60 * 60 * SECOND;
 
 /** What costs a source time, and how much; the numbers are those of sshd's PerSourcePenalties. */
 export const PENALTY_MS = {
@@ -61,7 +61,7 @@ export const PENALTY_MS = {
   /** Left after having said something; `noauth`. */
   "no-login": SECOND,
 } as const;
-export type Offence = keyof typeof PENALTY_MS;
+export type PenaltyReason = keyof typeof PENALTY_MS;
 /** Penalties below this are only counted; sshd's `min`. */
 export const PENALTY_THRESHOLD_MS = 15 * SECOND;
 /** The longest wait; sshd's `max`. */
@@ -102,7 +102,7 @@ export const STALL_TIMEOUT_MS = 30 * SECOND;
 /** SIGTERM to the end of the last conversation, as NATS's lame-duck grace. `--drain` */
 export const DRAIN_TIMEOUT_MS = 10 * SECOND;
 /** For so long a hook is waited for whose client is gone, and so is what came before; as long as a drain. */
-export const LEFT_HOOK_MS = DRAIN_TIMEOUT_MS;
+export const ABANDONED_HOOK_MS = DRAIN_TIMEOUT_MS;
 /** What a service that sends without end may take of the event loop at a time: nobody else is to notice. */
 export const SERVICE_SHARE_MS = 2;
 /** Equal refusals that are logged one by one in a minute; the others are summed up. sshd's log_ratelimit is alike. */
@@ -119,9 +119,9 @@ export const HELLO_TIMEOUT_MS = 10 * SECOND;
 /** A server that does not answer a login: twice what its full hash queue takes, at half a second a hash. */
 export const LOGIN_ANSWER_TIMEOUT_MS = 30 * SECOND;
 /** How long a client goes on asking, unbidden, a server that has no room for it at the moment. */
-export const PATIENCE_MS = 30 * SECOND;
+export const BUSY_RETRY_MS = 30 * SECOND;
 /** … and one that closes without a word. */
-export const SPEECHLESS_PATIENCE_MS = 4 * SECOND;
+export const SILENT_RESET_RETRY_MS = 4 * SECOND;
 /** A dial that nobody answers; above three SYN retransmissions (1 + 2 + 4 s). */
 export const DIAL_TIMEOUT_MS = 10 * SECOND;
 
@@ -137,7 +137,7 @@ export const RELOAD_QUIET_MS = 100;
 /** How long a session whose connection was lost is kept. `--resume-for` */
 export const RESUME_FOR_MS = 120 * SECOND;
 /** What is kept for all sessions that sleep. */
-export const MAX_SLEEPING_BYTES = 64 * MIB;
+export const MAX_DETACHED_BYTES = 64 * MIB;
 /** What is not acknowledged, at most; then its sender waits. */
 export const MAX_UNACKNOWLEDGED_FRAMES = 1024;
 export const MAX_UNACKNOWLEDGED_BYTES = MIB;
@@ -201,7 +201,7 @@ export const LOCK_TIMEOUT_MS = 10 * SECOND;
 /** Between two commits of one process, so that others get the lock. Without it they starved (measured). */
 export const COMMIT_PAUSE_MS = 2;
 /** How soon after a change a server writes down which sessions it has. */
-export const LIVE_FILE_MS = 500;
+export const STATUS_FILE_MS = 500;
 /** How often a watched file is looked at even when no event came. */
 export const WATCH_INTERVAL_MS = 500;
 

@@ -8,11 +8,11 @@ export function nextTurn(): Promise<void> {
 }
 
 /** What one may take of it at a time: {@link SERVICE_SHARE_MS}. */
-export class Share {
+export class TimeSlice {
   #since = 0;
 
   /** Undefined while some of it is left; otherwise resolves with the next one. */
-  spent(): Promise<void> | undefined {
+  yieldIfExpired(): Promise<void> | undefined {
     if (performance.now() - this.#since < SERVICE_SHARE_MS) return undefined;
     return nextTurn().then(() => void (this.#since = performance.now()));
   }

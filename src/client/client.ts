@@ -5,17 +5,17 @@
 // Where the server keeps sessions, the conversation outlives its connection: lost without a `bye`, the client comes back,
 // and both send again what the other has not received.
 
-import { WayBack, type Durability, type NoReturn, type Return } from "./reconnect.ts";
+import { Reconnector, type ReconnectOptions, type ReconnectFailed, type Reconnected } from "./reconnect.ts";
 import { messageOf } from "../base/errors.ts";
-import { Gate } from "../base/condition.ts";
+import { Condition } from "../base/condition.ts";
 import { isChallenge } from "../handshake/shared-key.ts";
-import { AckClock, Ledger } from "../delivery/ack-tracker.ts";
+import { DelayedAckTimer, AckTracker } from "../delivery/ack-tracker.ts";
 import { MAX_MISSED_PINGS } from "../base/limits.ts";
 import { isLoss } from "../net/connection-error.ts";
 import type { Connection } from "../net/connection.ts";
 import type { Receiver } from "../net/reader.ts";
-import type { Retention } from "../delivery/retransmit-buffer.ts";
-import { Pulse } from "./keepalive.ts";
+import type { RetransmitBuffer } from "../delivery/retransmit-buffer.ts";
+import { Keepalive } from "./keepalive.ts";
 import { FrameError, HEADER_BYTES, tlsRecord } from "../wire/frame.ts";
 import {
   decodeControl,
@@ -33,7 +33,7 @@ export type Outcome =
   /** The peer ended its side between two frames; without control frames that is all there is to say. */
   | { kind: "ended"; early: boolean }
   /** `noReturn`: where coming back was tried, why it could not be. */
-  | { kind: "lost"; reason: string; noReturn?: NoReturn }
+  | { kind: "lost"; reason: string; noReturn?: ReconnectFailed }
   /** It never began: the server speaks otherwise than we do. */
   | { kind: "misfit"; reason: string }
   /** We left. */
@@ -45,7 +45,7 @@ export interface ClientParts {
   hello?: Hello;
   welcome?: Welcome;
   /** Undefined: a lost connection is the end. */
-  durability?: Durability;
+  durability?: ReconnectOptions;
   onAside?(text: string): void;
 }
 
@@ -59,28 +59,28 @@ export class Client {
   /** Messages of sessions that were gone, which nobody ever confirmed. */
   unconfirmed = 0;
   /** Was a session gone, before it was done, that had confirmed messages? What it had to answer, nobody knows. */
-  isBroken = false;
+  answersMayBeMissing = false;
   readonly #parts: ClientParts;
-  readonly #acks = new AckClock();
+  readonly #ackTimer = new DelayedAckTimer();
   readonly #outcome = Promise.withResolvers<Outcome>();
   #connection: Connection;
-  readonly #wayBack = new WayBack();
+  readonly #reconnector = new Reconnector();
   /** Undefined where nothing is acknowledged. */
-  #ledger: Ledger | undefined;
+  #acks: AckTracker | undefined;
   #receive: (payload: Uint8Array) => void | Promise<void> = () => undefined;
   /** What was received last, while it is dealt with. */
-  #dealing: Promise<void> | undefined;
+  #receiving: Promise<void> | undefined;
   /** Those of sessions that were gone. */
   #receivedBefore = 0;
-  #isAway = false;
+  #isReconnecting = false;
   /** The last ones of those that are kept: said while there was no connection, so that they never reached anybody. */
   #unsent = 0;
   /** Was the session brought to its end, all that there was to answer said? */
   #isComplete = false;
   #over = false;
   #inputEnded = false;
-  #pulse: Pulse | undefined;
-  readonly #room = new Gate();
+  #keepalive: Keepalive | undefined;
+  readonly #writable = new Condition();
 
   /** Takes over a connection that has been welcomed, or is bare. See {@link connectClient}. */
   constructor(parts: ClientParts) {
@@ -88,7 +88,7 @@ export class Client {
     this.hello = parts.hello;
     this.welcome = parts.welcome;
     this.#connection = parts.connection;
-    this.#openBooks();
+    this.#startAckTracking();
   }
 
   /** Longest message the server takes, in bytes. */
@@ -102,8 +102,8 @@ export class Client {
   }
 
   /** Is the connection lost, and not back yet? What is sent meanwhile waits. */
-  get isAway(): boolean {
-    return this.#isAway;
+  get isReconnecting(): boolean {
+    return this.#isReconnecting;
   }
 
   /** Was it said that no more is coming? */
@@ -112,29 +112,29 @@ export class Client {
   }
 
   /** Messages sent that the server has not confirmed; undefined where it confirms none. */
-  get awaited(): number | undefined {
-    return this.#ledger?.retention.frames;
+  get unacknowledged(): number | undefined {
+    return this.#acks?.retransmit.frames;
   }
 
   /** Those messages. */
-  awaitedMessages(): Uint8Array[] {
-    return messagesIn(this.#ledger?.retention);
+  unacknowledgedMessages(): Uint8Array[] {
+    return messagesIn(this.#acks?.retransmit);
   }
 
   /** Sends one message; wait for `writable` before the next when there is much to send. */
   send(message: string | Uint8Array): void {
     this.sent++;
-    if (!this.#isAway) return this.#connection.send(message);
+    if (!this.#isReconnecting) return this.#connection.send(message);
     this.#unsent++;
-    this.#ledger?.retention.add(typeof message === "string" ? Buffer.from(message) : message);
+    this.#acks?.retransmit.add(typeof message === "string" ? Buffer.from(message) : message);
   }
 
   /** Resolves when more can be sent without piling up; undefined when it can be now. */
   writable(): Promise<void> | undefined {
     if (this.#over) return undefined;
-    const isFull = this.#ledger?.retention.isFull === true;
-    if (!isFull && !this.#isAway) return this.#connection.writable();
-    return this.#room.wait();
+    const isFull = this.#acks?.retransmit.isWindowFull === true;
+    if (!isFull && !this.#isReconnecting) return this.#connection.writable();
+    return this.#writable.wait();
   }
 
   /** Says that no more is coming: the server answers what it has, and the conversation ends. */
@@ -153,7 +153,7 @@ export class Client {
 
   /** We will not come back: the server need keep nothing for us. */
   #sayBye(): void {
-    if (this.#ledger === undefined || this.#isAway) return;
+    if (this.#acks === undefined || this.#isReconnecting) return;
     this.#connection.sendControl(GOODBYE);
   }
 
@@ -165,9 +165,9 @@ export class Client {
     this.#receive = receive;
     const { keepalive } = this.welcome ?? {};
     if (keepalive !== undefined && keepalive > 0) {
-      this.#pulse = new Pulse(
+      this.#keepalive = new Keepalive(
         keepalive * 1000,
-        () => (this.#isAway ? undefined : this.#connection),
+        () => (this.#isReconnecting ? undefined : this.#connection),
         () => this.#lost(`the server did not answer ${MAX_MISSED_PINGS} pings`),
       );
     }
@@ -178,7 +178,7 @@ export class Client {
   // --- what comes ---
 
   #receiver(): Receiver {
-    const ledger = this.#ledger;
+    const ledger = this.#acks;
     return {
       payload: (payload) => this.#payload(payload),
       control: (payload) => this.#control(payload),
@@ -203,9 +203,9 @@ export class Client {
     const pending = this.#receive(payload);
     if (pending === undefined) return undefined;
     const dealing = pending.then(() => {
-      this.#dealing = undefined;
+      this.#receiving = undefined;
     });
-    return (this.#dealing = dealing);
+    return (this.#receiving = dealing);
   }
 
   #control(payload: Uint8Array): void {
@@ -221,7 +221,7 @@ export class Client {
         return this.#parts.onAside?.(message.text);
       case "bye": {
         const { code, message: text, status } = message;
-        this.#ledger?.acknowledge();
+        this.#acks?.acknowledge();
         this.#isComplete = status !== undefined; // a service that was cut short has none
         // Somebody restarts it: it will be back, if not with this session.
         if (code === "shutting_down" && this.#parts.durability !== undefined) return this.#lost(text);
@@ -232,10 +232,10 @@ export class Client {
   }
 
   #acknowledged(received: number): void {
-    const retention = this.#ledger?.retention;
+    const retention = this.#acks?.retransmit;
     if (retention === undefined) return;
     if (!retention.acknowledge(received)) return this.#lost("the server acknowledged what was never sent");
-    if (!retention.isFull) this.#room.open();
+    if (!retention.isWindowFull) this.#writable.notifyAll();
   }
 
   /** The peer said no more, between two frames. With control frames it should have said `bye`. */
@@ -259,39 +259,39 @@ export class Client {
 
   #lost(reason: string): void {
     const { durability } = this.#parts;
-    if (this.#over || this.#isAway) return;
+    if (this.#over || this.#isReconnecting) return;
     if (durability === undefined || durability.times === 0 || this.welcome?.session === undefined) {
       return this.#settle({ kind: "lost", reason });
     }
-    this.#isAway = true;
+    this.#isReconnecting = true;
     this.#connection.detach();
     this.#connection.terminate();
     durability.onLost(reason);
-    void this.#comeBack(durability, this.welcome, reason);
+    void this.#reconnect(durability, this.welcome, reason);
   }
 
-  async #comeBack(durability: Durability, welcome: Welcome, reason: string): Promise<void> {
+  async #reconnect(durability: ReconnectOptions, welcome: Welcome, reason: string): Promise<void> {
     const lostAt = performance.now();
-    const found = await this.#wayBack.find(durability, {
-      progress: this.received + (this.#ledger?.retention.acknowledged ?? 0),
+    const found = await this.#reconnector.find(durability, {
+      progress: this.received + (this.#acks?.retransmit.acknowledged ?? 0),
       welcome,
       received: this.received - this.#receivedBefore,
       isOver: () => this.#over,
     });
-    if ("connection" in found) this.#goOn(found, performance.now() - lostAt, durability);
+    if ("connection" in found) this.#resumeOver(found, performance.now() - lostAt, durability);
     else this.#settle({ kind: "lost", reason, noReturn: found });
   }
 
-  #goOn({ connection, welcome }: Return, afterMs: number, durability: Durability): void {
+  #resumeOver({ connection, welcome }: Reconnected, afterMs: number, durability: ReconnectOptions): void {
     const { resend } = durability;
     if (this.#over) {
       connection.sendControl(GOODBYE); // or the server would keep the session for somebody who has left
       return connection.finish();
     }
-    const kept = this.#ledger?.retention;
+    const kept = this.#acks?.retransmit;
     const isSame = welcome.resumed === true;
     const received = welcome.received ?? 0;
-    if (isSame && (kept?.accepts(received) !== true || !kept.acknowledge(received))) {
+    if (isSame && (kept?.canResumeFrom(received) !== true || !kept.acknowledge(received))) {
       connection.finish();
       return this.#settle({ kind: "lost", reason: "the server has received more than was sent" });
     }
@@ -301,42 +301,43 @@ export class Client {
     const again = (isSame ? (kept?.frames ?? 0) : all.length - lost.length) - this.#unsent;
     this.unconfirmed += lost.length;
     this.#unsent = 0;
-    this.isBroken ||= !isSame && !this.#isComplete && kept !== undefined && kept.acknowledged > 0;
+    this.answersMayBeMissing ||= !isSame && !this.#isComplete && kept !== undefined && kept.acknowledged > 0;
     this.#isComplete = false;
     this.#connection = connection;
-    this.#isAway = false;
+    this.#isReconnecting = false;
     const { resume_key } = this.welcome ?? {};
     this.welcome = { resume_key, ...welcome };
-    if (!isSame) this.#openBooks();
-    const ledger = this.#ledger;
+    if (!isSame) this.#startAckTracking();
+    const ledger = this.#acks;
     if (isSame && ledger !== undefined) {
-      ledger.moved(this.received - this.#receivedBefore);
-      connection.sendAgain(ledger.retention);
+      ledger.reconnected(this.received - this.#receivedBefore);
+      connection.sendAgain(ledger.retransmit);
     } else {
       for (const message of all.slice(lost.length)) connection.send(message);
     }
     if (this.#inputEnded) this.#sayEnd();
     durability.onResumed({ afterMs, again, lost, isNew: !isSame });
-    connection.deliver(this.#receiver(), () => this.#dealing);
-    if (ledger?.retention.isFull !== true) this.#room.open();
+    connection.deliver(this.#receiver(), () => this.#receiving);
+    if (ledger?.retransmit.isWindowFull !== true) this.#writable.notifyAll();
   }
 
   /** A session begins: nothing is owed by anybody. */
-  #openBooks(): void {
-    this.#ledger = undefined;
+  #startAckTracking(): void {
+    this.#acks = undefined;
     if (this.welcome?.session === undefined) return;
     this.#receivedBefore = this.received;
-    this.#ledger = new Ledger(this.#acks, {
+    this.#acks = new AckTracker(this.#ackTimer, {
       // What is dealt with may still be the last answer of the session before.
-      taken: () => Math.max(0, this.received - this.#receivedBefore - (this.#dealing === undefined ? 0 : 1)),
-      bytes: () => this.#connection.bytes,
-      tell: (received) => this.#connection.sendControl(encodeAck(received)),
+      processed: () =>
+        Math.max(0, this.received - this.#receivedBefore - (this.#receiving === undefined ? 0 : 1)),
+      bytesReceived: () => this.#connection.bytes,
+      sendAck: (received) => this.#connection.sendControl(encodeAck(received)),
     });
-    this.#connection.retain(this.#ledger.retention);
+    this.#connection.trackUnacked(this.#acks.retransmit);
   }
 
   #sayEnd(): void {
-    if (this.#isAway) return; // it is said when we are back
+    if (this.#isReconnecting) return; // it is said when we are back
     if (this.welcome?.control === true) this.#connection.sendControl(encodeMessage({ type: "end" }));
     else this.#connection.endSending();
   }
@@ -344,16 +345,16 @@ export class Client {
   #settle(outcome: Outcome): void {
     if (this.#over) return;
     this.#over = true;
-    this.#pulse?.stop();
-    this.#acks.stop();
-    this.#room.open();
+    this.#keepalive?.stop();
+    this.#ackTimer.stop();
+    this.#writable.notifyAll();
     this.#outcome.resolve(outcome);
     this.#connection.finish();
   }
 }
 
 /** What is kept, without headers; copies, since it changes with the next acknowledgement. */
-function messagesIn(retention: Retention | undefined): Uint8Array[] {
+function messagesIn(retention: RetransmitBuffer | undefined): Uint8Array[] {
   return [...(retention?.unacknowledged() ?? [])].map((frame) => Buffer.from(frame.subarray(HEADER_BYTES)));
 }
 

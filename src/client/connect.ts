@@ -6,7 +6,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import type { SharedKey } from "../auth/shared-key.ts";
 import { parseToken, proveToken, RESUME_LABEL, type TokenParts } from "../auth/token.ts";
 import { Client } from "./client.ts";
-import type { Durability } from "./reconnect.ts";
+import type { ReconnectOptions } from "./reconnect.ts";
 import { messageOf } from "../base/errors.ts";
 import { ServerError } from "../handshake/errors.ts";
 import { logIn, proveKey, readHello, tokenLogin } from "../handshake/client.ts";
@@ -16,8 +16,8 @@ import {
   LOGIN_ANSWER_TIMEOUT_MS,
   MAX_ANSWER_BYTES,
   MAX_LOGIN_FRAME_BYTES,
-  PATIENCE_MS,
-  SPEECHLESS_PATIENCE_MS,
+  BUSY_RETRY_MS,
+  SILENT_RESET_RETRY_MS,
   sayDuration,
 } from "../base/limits.ts";
 import type { Connection } from "../net/connection.ts";
@@ -82,7 +82,7 @@ export interface ClientOptions {
   onConnected?(hello: Hello | undefined): void;
 }
 
-export type Retry = Pick<Durability, "times" | "forMs" | "resend" | "onLost" | "onResumed">;
+export type Retry = Pick<ReconnectOptions, "times" | "forMs" | "resend" | "onLost" | "onResumed">;
 
 /** Decides whether the key behind a TLS channel is the right server's. */
 export interface Trust {
@@ -94,7 +94,7 @@ export interface Trust {
    * @param vouched it has proven that it has the shared key, on this very channel.
    * @throws {ParleyError} when it is not to be trusted.
    */
-  meet(pin: string, vouched: boolean): Promise<void>;
+  confirmNew(pin: string, vouched: boolean): Promise<void>;
 }
 
 /** A server that is short of room for so long, in seconds, is asked again unbidden. */
@@ -119,8 +119,8 @@ export async function connectClient(options: ClientOptions): Promise<Client> {
   for (;;) {
     let connection: Connection | undefined;
     try {
-      connection = await dialPatiently(options, giveUpAt);
-      const client = await introduce(connection, options, login);
+      connection = await dialWithRetry(options, giveUpAt);
+      const client = await logInOver(connection, options, login);
       if (client !== undefined) return client;
       connection.finish(); // asking took so long that the server has given up
     } catch (error) {
@@ -128,7 +128,7 @@ export async function connectClient(options: ClientOptions): Promise<Client> {
       const seconds = secondsToWait(error);
       if (seconds === undefined) throw error;
       // Longer ones, and the last of the short ones, only where the user allows for it.
-      const isShort = seconds <= SHORT_WAIT_SECONDS && performance.now() - began < patienceWith(error);
+      const isShort = seconds <= SHORT_WAIT_SECONDS && performance.now() - began < retryBudget(error);
       if (!isShort && performance.now() + seconds * 1000 > giveUpAt) throw error;
       options.onTurnedAway?.(messageOf(error), seconds);
       // Many that were turned away together shall not come back together.
@@ -138,9 +138,9 @@ export async function connectClient(options: ClientOptions): Promise<Client> {
 }
 
 /** How long it is asked again, in milliseconds: one that has not said a word may be no parley server at all. */
-function patienceWith(error: unknown): number {
+function retryBudget(error: unknown): number {
   const hasSpoken = error instanceof ServerError && error.serverCode !== "reset";
-  return hasSpoken ? PATIENCE_MS : SPEECHLESS_PATIENCE_MS;
+  return hasSpoken ? BUSY_RETRY_MS : SILENT_RESET_RETRY_MS;
 }
 
 /** After how many seconds it makes sense to try again, if it does. */
@@ -155,37 +155,37 @@ interface PendingLogin {
 }
 
 /** Logs in over `connection`; undefined when that was lost while a question was asked. */
-async function introduce(
+async function logInOver(
   connection: Connection,
   options: ClientOptions,
   login: PendingLogin,
 ): Promise<Client | undefined> {
   const { bare = false } = options;
   const onAside = (text: string) => options.onAside?.(text);
-  const isPatient = await establish(connection, options);
+  const isPatient = await secureChannel(connection, options);
   if (!isPatient) return undefined;
   if (bare) {
     connection.decoder.limit = MAX_ANSWER_BYTES;
     options.onConnected?.(undefined);
     return new Client({ connection, onAside });
   }
-  const hello = await hear(connection, options);
+  const hello = await receiveHello(connection, options);
   if (login.credential === undefined) options.onConnected?.(hello);
   let refused: Refused | undefined;
   for (;;) {
     login.credential ??= (await options.credential?.(hello, refused)) ?? { method: "none" };
-    if (connection.over) return undefined;
+    if (connection.inputEnded) return undefined;
     const answer = await tryLogin(
       connection,
       options,
       hello,
-      asLogin(hello, login.credential, connection.binding),
+      toLogin(hello, login.credential, connection.binding),
     );
     if (answer.type === "welcome") {
       options.onStep?.("login");
       const durability = options.retry && {
         ...options.retry,
-        comeBack: comingBack(options, login.credential, answer),
+        reconnect: reconnecting(options, login.credential, answer),
       };
       return new Client({ connection, hello, welcome: answer, durability, onAside });
     }
@@ -195,7 +195,7 @@ async function introduce(
 }
 
 /** Trust and key; false when the connection was lost while a question was asked. */
-async function establish(connection: Connection, options: ClientOptions): Promise<boolean> {
+async function secureChannel(connection: Connection, options: ClientOptions): Promise<boolean> {
   const { key, trust } = options;
   const { pin } = connection;
   if (trust !== undefined && pin === undefined)
@@ -211,11 +211,11 @@ async function establish(connection: Connection, options: ClientOptions): Promis
     }
   }
   if (isKnown) return true;
-  await trust.meet(pin, key !== undefined);
-  return !connection.over; // it took a while to answer
+  await trust.confirmNew(pin, key !== undefined);
+  return !connection.inputEnded; // it took a while to answer
 }
 
-async function hear(connection: Connection, options: ClientOptions): Promise<Hello> {
+async function receiveHello(connection: Connection, options: ClientOptions): Promise<Hello> {
   const hello = await within(connection, answerMs(options), () => readHello(connection));
   options.onStep?.("hello");
   return hello;
@@ -237,12 +237,16 @@ function tryLogin(
 }
 
 /** What brings a lost conversation back; where its session is gone, a new one with the credential that is at hand. */
-function comingBack(options: ClientOptions, first: Credential, issued: Welcome): Durability["comeBack"] {
-  const byHand = again(first);
+function reconnecting(
+  options: ClientOptions,
+  first: Credential,
+  issued: Welcome,
+): ReconnectOptions["reconnect"] {
+  const byHand = reloginCredential(first);
   let credential = tokenOf(issued) ?? byHand;
   const logInAnew = async (connection: Connection, hello: Hello): Promise<Welcome> => {
     const attempt = (login: Credential) =>
-      tryLogin(connection, options, hello, asLogin(hello, login, connection.binding));
+      tryLogin(connection, options, hello, toLogin(hello, login, connection.binding));
     let answer = await attempt(credential);
     if (answer.type === "refused" && answer.code === "token_refused") {
       const other = byHand.method === "token" ? await options.givenCredential?.() : byHand;
@@ -257,8 +261,8 @@ function comingBack(options: ClientOptions, first: Credential, issued: Welcome):
     options.onDial?.();
     const connection = await dialOnce(options);
     try {
-      await establish(connection, options);
-      const hello = await hear(connection, options);
+      await secureChannel(connection, options);
+      const hello = await receiveHello(connection, options);
       const { session = "", resume_key = "" } = welcome;
       const nonce = Buffer.from(hello.nonce, "base64");
       const secret = Buffer.from(resume_key, "base64");
@@ -283,7 +287,7 @@ function tokenOf({ token }: Welcome): Credential | undefined {
 }
 
 /** What logs in once more; a password is kept for nothing else. The account that `register` made is there by now. */
-function again(first: Credential): Credential {
+function reloginCredential(first: Credential): Credential {
   return first.method === "register" ? { ...first, method: "password" } : first;
 }
 
@@ -299,7 +303,7 @@ function answerMs({ timeoutMs = Infinity }: ClientOptions): number {
   return Math.min(HELLO_TIMEOUT_MS, timeoutMs);
 }
 
-function asLogin(hello: Hello, credential: Credential, binding: Uint8Array): Login {
+function toLogin(hello: Hello, credential: Credential, binding: Uint8Array): Login {
   if (credential.method !== "token") return { type: "login", ...credential };
   const login = tokenLogin(hello, credential.token, binding);
   return credential.logout === true ? { ...login, logout: true } : login;
@@ -318,7 +322,7 @@ async function within<T>(connection: Connection, timeoutMs: number, work: () => 
   }
 }
 
-async function dialPatiently(options: ClientOptions, giveUpAt: number): Promise<Connection> {
+async function dialWithRetry(options: ClientOptions, giveUpAt: number): Promise<Connection> {
   let told = false;
   for (;;) {
     try {

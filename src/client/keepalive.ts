@@ -7,9 +7,9 @@ import { encodeMessage } from "../wire/message.ts";
 /** Pings are not sent more often than this, in milliseconds, whatever the server asks for. */
 const MIN_PING_MS = 1000;
 
-export class Pulse {
+export class Keepalive {
   readonly #connection: () => Connection | undefined;
-  readonly #silent: () => void;
+  readonly #onTimeout: () => void;
   readonly #timer: Timer;
   #pings = 0;
   #missed = 0;
@@ -25,15 +25,15 @@ export class Pulse {
    */
   constructor(periodMs: number, connection: () => Connection | undefined, silent: () => void) {
     this.#connection = connection;
-    this.#silent = silent;
-    this.#timer = setInterval(() => this.#beat(), Math.min(Math.max(periodMs, MIN_PING_MS), 2 ** 31 - 1));
+    this.#onTimeout = silent;
+    this.#timer = setInterval(() => this.#tick(), Math.min(Math.max(periodMs, MIN_PING_MS), 2 ** 31 - 1));
   }
 
   stop(): void {
     clearInterval(this.#timer);
   }
 
-  #beat(): void {
+  #tick(): void {
     const connection = this.#connection();
     if (connection === undefined) return;
     // One that still takes what we have to say is there, even if its answers wait behind that; and while an answer waits
@@ -46,7 +46,7 @@ export class Pulse {
     this.#written = connection.written;
     this.#wasQueued = connection.queued > 0;
     this.#missed = isNew || isHeard || isTaking || connection.busy ? 0 : this.#missed + 1;
-    if (this.#missed > MAX_MISSED_PINGS) return this.#silent();
+    if (this.#missed > MAX_MISSED_PINGS) return this.#onTimeout();
     connection.sendControl(encodeMessage({ type: "ping", n: ++this.#pings }));
   }
 }

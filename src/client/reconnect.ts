@@ -9,28 +9,28 @@ import { DialError } from "../net/dial.ts";
 import type { Welcome } from "../wire/message.ts";
 
 /** A connection on which the conversation can go on. */
-export interface Return {
+export interface Reconnected {
   connection: Connection;
   /** `resumed`, or of a new session because the old one was gone. */
   welcome: Welcome;
 }
 
 /** There is no coming back. */
-export interface NoReturn {
+export interface ReconnectFailed {
   /** As the end of a sentence that began with the loss; undefined when nobody wanted it back any more. */
   why: string | undefined;
   hint?: string;
 }
 
 /** How a conversation is come back to. */
-export interface Durability {
+export interface ReconnectOptions {
   /** How often it is tried, at most, and for how long after a loss, in milliseconds. */
   times: number;
   forMs: number;
   /** Sends what was never confirmed again when the old session was gone: at least once, for services where that is right. */
   resend: boolean;
   /** Dials and logs in: with what `welcome` gave to come back with, and how many payloads were received. */
-  comeBack(welcome: Welcome, received: number): Promise<Return>;
+  reconnect(welcome: Welcome, received: number): Promise<Reconnected>;
   onLost(reason: string): void;
   /** `again`: messages sent once more; `isNew`: the session was gone; `lost`: what of that was never confirmed. */
   onResumed(event: { afterMs: number; again: number; lost: readonly Uint8Array[]; isNew: boolean }): void;
@@ -40,7 +40,7 @@ export interface Durability {
 const MAX_TIMER_MS = 2 ** 31 - 1;
 
 /** What was lost. */
-export interface Loss {
+export interface LostConnection {
   /** How far the conversation had come, in messages of either side. */
   progress: number;
   welcome: Welcome;
@@ -51,14 +51,14 @@ export interface Loss {
 }
 
 /** One client's way back. */
-export class WayBack {
+export class Reconnector {
   /** Since when there was a connection, by `performance.now`. */
   #since = performance.now();
   /** How far the conversation was at the last loss. */
   #progressBefore = 0;
 
   /** Comes back, if that can be; otherwise says why not. */
-  async find(durability: Durability, loss: Loss): Promise<Return | NoReturn> {
+  async find(durability: ReconnectOptions, loss: LostConnection): Promise<Reconnected | ReconnectFailed> {
     const { progress, welcome, received, isOver } = loss;
     const lostAt = performance.now();
     // A way that worked will work again, most likely; one that only ever breaks is not tried in a loop.
@@ -71,7 +71,7 @@ export class WayBack {
       await delay(Math.min(pause, left));
       if (isOver()) return { why: undefined };
       try {
-        const found = await durability.comeBack(welcome, received);
+        const found = await durability.reconnect(welcome, received);
         this.#since = performance.now();
         return found;
       } catch (error) {
@@ -85,7 +85,7 @@ export class WayBack {
   }
 }
 
-function noReturn(error: unknown): NoReturn {
+function noReturn(error: unknown): ReconnectFailed {
   return { why: messageOf(error), hint: error instanceof ParleyError ? error.hint : undefined };
 }
 

@@ -2,14 +2,14 @@
 // told yet. It outlives connections; whoever has one sees to it that it is fed and asked.
 
 import { ACK_BYTES, ACK_FRAMES, ACK_MS } from "../base/limits.ts";
-import { Retention } from "./retransmit-buffer.ts";
+import { RetransmitBuffer } from "./retransmit-buffer.ts";
 
 /** Tells what is due every {@link ACK_MS}, for all ledgers of a process: a timer for each would cost more than its acks. */
-export class AckClock {
-  readonly #due = new Set<Ledger>();
+export class DelayedAckTimer {
+  readonly #due = new Set<AckTracker>();
   #timer: Timer | undefined;
 
-  add(ledger: Ledger): void {
+  add(ledger: AckTracker): void {
     this.#due.add(ledger);
     this.#timer ??= setTimeout(() => this.#tick(), ACK_MS / 2);
   }
@@ -28,53 +28,56 @@ export class AckClock {
 }
 
 /** What a ledger asks of whoever keeps it; nothing is done for each message. */
-export interface Books {
+export interface AckSource {
   /** Payloads of the peer that are done with, in all. */
-  taken(): number;
+  processed(): number;
   /** Bytes received over the present connection. */
-  bytes(): number;
+  bytesReceived(): number;
   /** Sends an `ack` to the peer, if there is a connection. */
-  tell(received: number): void;
+  sendAck(received: number): void;
 }
 
-export class Ledger {
+export class AckTracker {
   /** What was sent. */
-  readonly retention = new Retention();
-  readonly #clock: AckClock;
-  readonly #books: Books;
-  #told = 0;
-  #toldBytes = 0;
+  readonly retransmit = new RetransmitBuffer();
+  readonly #timer: DelayedAckTimer;
+  readonly #source: AckSource;
+  #lastAcked = 0;
+  #bytesAtLastAck = 0;
   #isDue = false;
 
-  constructor(clock: AckClock, books: Books) {
-    this.#clock = clock;
-    this.#books = books;
+  constructor(clock: DelayedAckTimer, books: AckSource) {
+    this.#timer = clock;
+    this.#source = books;
   }
 
   /** Everything that came at once has been seen to: time to think of acknowledging. */
   turnEnded(): void {
-    const news = this.#books.taken() - this.#told;
-    if (news >= ACK_FRAMES || (news > 0 && this.#books.bytes() - this.#toldBytes >= ACK_BYTES)) {
+    const news = this.#source.processed() - this.#lastAcked;
+    if (
+      news >= ACK_FRAMES ||
+      (news > 0 && this.#source.bytesReceived() - this.#bytesAtLastAck >= ACK_BYTES)
+    ) {
       return this.acknowledge();
     }
     if (news === 0 || this.#isDue) return;
     this.#isDue = true;
-    this.#clock.add(this);
+    this.#timer.add(this);
   }
 
   /** Tells the peer what was taken, if that is news. */
   acknowledge(): void {
     this.#isDue = false;
-    const taken = this.#books.taken();
-    if (taken === this.#told) return;
-    this.#told = taken;
-    this.#toldBytes = this.#books.bytes();
-    this.#books.tell(taken);
+    const taken = this.#source.processed();
+    if (taken === this.#lastAcked) return;
+    this.#lastAcked = taken;
+    this.#bytesAtLastAck = this.#source.bytesReceived();
+    this.#source.sendAck(taken);
   }
 
   /** There is another connection, over which the peer was told `received`. */
-  moved(received: number): void {
-    this.#told = received;
-    this.#toldBytes = 0;
+  reconnected(received: number): void {
+    this.#lastAcked = received;
+    this.#bytesAtLastAck = 0;
   }
 }

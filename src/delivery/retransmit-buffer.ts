@@ -6,7 +6,7 @@
 
 import { MAX_UNACKNOWLEDGED_BYTES, MAX_UNACKNOWLEDGED_FRAMES } from "../base/limits.ts";
 import { HEADER_BYTES, writeHeader } from "../wire/frame.ts";
-import { blocks } from "../base/buffer-pool.ts";
+import { bufferPool } from "../base/buffer-pool.ts";
 
 /** Copies a part without a view of it, which would cost as much as a short copy (measured). */
 const { copy } = Buffer.prototype;
@@ -27,7 +27,7 @@ const MIN_SHARED_BYTES = 1024;
 /** A block is for so many runs like its first. */
 const RUNS_PER_BLOCK = 4;
 
-export class Retention {
+export class RetransmitBuffer {
   /** Payload frames acknowledged, ever. */
   acknowledged = 0;
   /** Payload frames kept. */
@@ -59,7 +59,7 @@ export class Retention {
   }
 
   /** Is so much kept that nothing should be added? */
-  get isFull(): boolean {
+  get isWindowFull(): boolean {
     return this.frames >= MAX_UNACKNOWLEDGED_FRAMES || this.bytes >= MAX_UNACKNOWLEDGED_BYTES;
   }
 
@@ -76,7 +76,7 @@ export class Retention {
       if (news < block.frames) break;
       news -= block.frames;
       this.bytes -= block.length;
-      blocks.give(block.bytes);
+      bufferPool.release(block.bytes);
       whole++;
     }
     if (whole > 0) this.#blocks.splice(0, whole);
@@ -85,7 +85,7 @@ export class Retention {
   }
 
   /** Could a peer that has `received` payloads in all be served from here? */
-  accepts(received: number): boolean {
+  canResumeFrom(received: number): boolean {
     return received >= this.acknowledged && received <= this.acknowledged + this.frames;
   }
 
@@ -111,7 +111,7 @@ export class Retention {
     const bytes =
       last === undefined && count < MIN_SHARED_BYTES
         ? new Uint8Array(count)
-        : blocks.take(Math.min(RUNS_PER_BLOCK * count, Math.max(count, MAX_BLOCK_BYTES)));
+        : bufferPool.acquire(Math.min(RUNS_PER_BLOCK * count, Math.max(count, MAX_BLOCK_BYTES)));
     const block = { bytes, length: 0, frames: 0 };
     this.#blocks.push(block);
     return block;

@@ -1,14 +1,14 @@
 // Why there was no login, on either side.
 
 import { ParleyError, type ErrorDetails } from "../base/errors.ts";
-import type { Offence } from "../base/limits.ts";
+import type { PenaltyReason } from "../base/limits.ts";
 import type { FailureCode } from "../wire/message.ts";
 
 export interface FailureDetails extends ErrorDetails {
   /** Seconds after which trying again makes sense. */
   retryAfter?: number;
   /** What it costs the peer's source, when that is not what its code usually costs. */
-  offence?: Offence | "none";
+  offence?: PenaltyReason | "none";
 }
 
 /**
@@ -18,7 +18,7 @@ export interface FailureDetails extends ErrorDetails {
 export class HandshakeError extends ParleyError<FailureCode | "gone" | "key_refused"> {
   override name = "HandshakeError";
   readonly retryAfter: number | undefined;
-  readonly offence: Offence | "none" | undefined;
+  readonly offence: PenaltyReason | "none" | undefined;
 
   constructor(code: FailureCode | "gone" | "key_refused", message: string, details: FailureDetails = {}) {
     super(code, message, { peerMessage: message, ...details });

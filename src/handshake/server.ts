@@ -13,7 +13,7 @@
 
 import { randomBytes } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
-import type { Applicant, Authenticator } from "../auth/authenticate.ts";
+import type { LoginClient, Authenticator } from "../auth/authenticate.ts";
 import { LoginError, type Identity } from "../auth/identity.ts";
 import { KeyError, type SharedKey } from "../auth/shared-key.ts";
 import { BUSY_PAUSE_MS, BUSY_RETRY_SECONDS, MAX_LOGIN_FRAME_BYTES, sayDuration } from "../base/limits.ts";
@@ -34,7 +34,7 @@ import {
 import { HandshakeError } from "./errors.ts";
 import { exchangeKeyAsServer, isKeyMissing } from "./shared-key.ts";
 
-export interface WelcomeOptions {
+export interface ServerHandshakeOptions {
   authenticator: Authenticator;
   /** What a client must prove before anything else. */
   key?: SharedKey;
@@ -55,15 +55,15 @@ export interface WelcomeOptions {
   /** Told of each refusal; says how long the client shall wait for it, in milliseconds. */
   onRefused(error: LoginError): number;
   /** Takes a place for the user. @throws {HandshakeError} `full` when all are taken. */
-  seat(identity: Identity): void;
+  reserveSlot(identity: Identity): void;
   /** What a client may come back with that would like its session kept for so long (undefined: it did not say). */
-  grant(wishMs: number | undefined): Resumption;
+  newResumption(wishMs: number | undefined): Resumption;
   /**
    * The session that a client comes back to, taken from whatever connection it has.
    *
    * @throws {LoginError} `session_gone`.
    */
-  revive(login: ResumeLogin, nonce: Uint8Array): Revived;
+  resume(login: ResumeLogin, nonce: Uint8Array): ResumedLogin;
 }
 
 export type ResumeLogin = Login & { method: "resume" };
@@ -80,13 +80,13 @@ export interface Resumption {
   isWanted: boolean;
 }
 
-export interface Revived {
-  arrival: Arrival;
+export interface ResumedLogin {
+  login: LoginResult;
   /** Payloads of the client that were delivered. */
   delivered: number;
 }
 
-export interface Arrival extends Identity {
+export interface LoginResult extends Identity {
   /** May control frames be sent? */
   control: boolean;
   /** Does it travel encrypted? */
@@ -102,7 +102,10 @@ export interface Arrival extends Identity {
  *
  * @throws {HandshakeError} when it did not come to that; the caller tells the peer and closes.
  */
-export async function welcome(connection: Connection, options: WelcomeOptions): Promise<Arrival> {
+export async function serverHandshake(
+  connection: Connection,
+  options: ServerHandshakeOptions,
+): Promise<LoginResult> {
   const { key, bare, maxFrame, timeoutMs } = options;
   const left = timeoutMs - (performance.now() - connection.since);
   // Somebody with the key, or with a login that was refused, may only be slow to think: many share an address.
@@ -132,9 +135,9 @@ export async function welcome(connection: Connection, options: WelcomeOptions): 
 
 async function logIn(
   connection: Connection,
-  options: WelcomeOptions,
+  options: ServerHandshakeOptions,
   progress: { isOurs: boolean },
-): Promise<Arrival> {
+): Promise<LoginResult> {
   const { authenticator, service, maxFrame, maxAttempts } = options;
   const nonce = randomBytes(NONCE_BYTES);
   send(connection, {
@@ -160,10 +163,10 @@ async function logIn(
     const login = decodeLogin(payload);
     progress.isOurs = true;
     try {
-      const { welcome, arrival } =
+      const { welcome, login: arrival } =
         login.method === "resume"
-          ? comeBack(login, options, nonce)
-          : await arrive(login, connection, options, nonce);
+          ? handleResume(login, options, nonce)
+          : await handleLogin(login, connection, options, nonce);
       connection.decoder.limit = maxFrame;
       connection.decoder.control = arrival.control;
       send(connection, welcome);
@@ -171,7 +174,7 @@ async function logIn(
     } catch (error) {
       if (!(error instanceof LoginError)) throw error;
       if (error.code === "session_gone" && ++gone <= MAX_GONE) attemptsLeft++; // nobody's fault
-      await refuse(connection, error, attemptsLeft, options);
+      await rejectLogin(connection, error, attemptsLeft, options);
     }
   }
 }
@@ -179,26 +182,26 @@ async function logIn(
 /** Sessions that may be asked for in vain on one connection before it costs attempts. */
 const MAX_GONE = 3;
 
-interface Welcomed {
-  arrival: Arrival;
+interface LoginReply {
+  login: LoginResult;
   welcome: Welcome;
 }
 
-async function arrive(
+async function handleLogin(
   login: Exclude<Login, ResumeLogin>,
   connection: Connection,
-  options: WelcomeOptions,
+  options: ServerHandshakeOptions,
   nonce: Uint8Array,
-): Promise<Welcomed> {
+): Promise<LoginReply> {
   const identity = await identify(login, connection, options, nonce);
   // The deadline may have passed, or the client have left, while the disk was waited for.
   connection.check();
   if (connection.closed) throw new HandshakeError("gone", "the client left during its login");
   const control = login.control === true;
   const wish = login.resume_for === undefined ? undefined : login.resume_for * 1000;
-  const resumption = control ? options.grant(wish) : undefined;
+  const resumption = control ? options.newResumption(wish) : undefined;
   return {
-    arrival: { ...identity, control, encrypted: connection.encrypted, resumption },
+    login: { ...identity, control, encrypted: connection.encrypted, resumption },
     welcome: {
       type: "welcome",
       user: identity.user,
@@ -216,10 +219,10 @@ async function arrive(
   };
 }
 
-function comeBack(login: ResumeLogin, options: WelcomeOptions, nonce: Uint8Array): Welcomed {
-  const { arrival, delivered } = options.revive(login, nonce);
+function handleResume(login: ResumeLogin, options: ServerHandshakeOptions, nonce: Uint8Array): LoginReply {
+  const { login: arrival, delivered } = options.resume(login, nonce);
   return {
-    arrival: { ...arrival, received: login.received },
+    login: { ...arrival, received: login.received },
     welcome: {
       type: "welcome",
       user: arrival.user,
@@ -237,15 +240,15 @@ function comeBack(login: ResumeLogin, options: WelcomeOptions, nonce: Uint8Array
 async function identify(
   login: Exclude<Login, ResumeLogin>,
   connection: Connection,
-  options: WelcomeOptions,
+  options: ServerHandshakeOptions,
   nonce: Uint8Array,
 ): Promise<Identity> {
   const { authenticator } = options;
   const { address, encrypted, binding } = connection;
-  const who: Applicant = { address, encrypted, isThere: () => !connection.closed };
+  const who: LoginClient = { address, encrypted, isConnected: () => !connection.closed };
   const identity = await authenticate(login, who, authenticator, { nonce, binding });
   connection.check(); // the deadline may have passed while a password was checked
-  if (login.method !== "token" || login.logout !== true) options.seat(identity);
+  if (login.method !== "token" || login.logout !== true) options.reserveSlot(identity);
   return login.token === false
     ? authenticator.withoutToken(identity)
     : authenticator.withToken(identity, who);
@@ -253,7 +256,7 @@ async function identify(
 
 async function authenticate(
   login: Exclude<Login, ResumeLogin>,
-  who: Applicant,
+  who: LoginClient,
   authenticator: Authenticator,
   { nonce, binding }: { nonce: Uint8Array; binding: Uint8Array },
 ): Promise<Identity> {
@@ -279,11 +282,11 @@ async function authenticate(
 }
 
 /** Tells the client that it may try again, or throws what ends the connection. */
-async function refuse(
+async function rejectLogin(
   connection: Connection,
   error: LoginError,
   attemptsLeft: number,
-  options: WelcomeOptions,
+  options: ServerHandshakeOptions,
 ): Promise<void> {
   const pause = options.onRefused(error);
   const message = error.peerMessage ?? "login refused";
@@ -332,7 +335,7 @@ function send(connection: Connection, message: FromServer): void {
 }
 
 /** Tells a peer why it is turned away, so that it arrives, and closes. */
-export function turnAway(connection: Connection, error: HandshakeError): void {
+export function reject(connection: Connection, error: HandshakeError): void {
   if (error.code !== "gone" && error.code !== "key_refused") {
     send(connection, {
       type: "error",

@@ -18,7 +18,7 @@ export interface Count {
   count: number;
 }
 
-export class Tally implements Iterable<Count> {
+export class EventCounter implements Iterable<Count> {
   /** By event, and by its kind. */
   readonly #counts = new Map<LogEvent, Map<string, Count>>();
 
@@ -27,7 +27,7 @@ export class Tally implements Iterable<Count> {
   }
 
   /** `log`, with all that goes to it counted. */
-  over(log: Logger): Logger {
+  countingLogger(log: Logger): Logger {
     const counted = (level: "debug" | "info" | "warn" | "error") => (event: LogEvent, fields?: LogFields) => {
       this.#add(event, fields);
       log[level](event, fields);
@@ -37,7 +37,7 @@ export class Tally implements Iterable<Count> {
       info: counted("info"),
       warn: counted("warn"),
       error: counted("error"),
-      unwritten: (event, fields) => this.#add(event, fields),
+      suppressed: (event, fields) => this.#add(event, fields),
     };
   }
 

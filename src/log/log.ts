@@ -62,7 +62,7 @@ export interface Logger {
   warn(event: LogEvent, fields?: LogFields): void;
   error(event: LogEvent, fields?: LogFields): void;
   /** An event that gets no line of its own: one says later how many there were. */
-  unwritten?(event: LogEvent, fields: LogFields): void;
+  suppressed?(event: LogEvent, fields: LogFields): void;
 }
 
 export interface LogFile extends Logger {

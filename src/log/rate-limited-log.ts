@@ -4,7 +4,7 @@
 import { LOG_SUMMARY_MS } from "../base/limits.ts";
 import type { LogEvent, LogFields, Logger } from "./log.ts";
 
-export interface Note {
+export interface Entry {
   level: "info" | "warn";
   event: LogEvent;
   /** What makes it equal to others. */
@@ -15,8 +15,8 @@ export interface Note {
   fields: LogFields;
 }
 
-interface Sum {
-  note: Note;
+interface Summary {
+  entry: Entry;
   seen: number;
   /** Of those that were not logged. */
   sources: Set<string>;
@@ -26,10 +26,10 @@ const MAX_SOURCES = 1000;
 /** Kinds told apart until the next summary: a kind may name its source, and a flood comes from very many. */
 const MAX_KINDS = 256;
 
-export class FloodLog {
+export class RateLimitedLog {
   readonly #log: Logger;
   readonly #burst: number;
-  readonly #sums = new Map<string, Sum>();
+  readonly #summaries = new Map<string, Summary>();
   /** What was begun since the last summary, less what has come to something. */
   #open = 0;
   #timer: Timer | undefined;
@@ -40,13 +40,13 @@ export class FloodLog {
     this.#burst = burst;
   }
 
-  note(note: Note): void {
+  log(note: Entry): void {
     const { level, event, kind, source, fields } = note;
-    const sum = this.#sumOf(note);
+    const sum = this.#summaryOf(note);
     this.#start();
     if (++sum.seen <= this.#burst) this.#log[level](event, { ...fields, ...kind });
     else {
-      this.#log.unwritten?.(event, { ...fields, ...kind });
+      this.#log.suppressed?.(event, { ...fields, ...kind });
       if (sum.sources.size < MAX_SOURCES) sum.sources.add(source);
     }
   }
@@ -56,7 +56,7 @@ export class FloodLog {
    *
    * @returns what to call when it did.
    */
-  begin(event: LogEvent, fields: LogFields): () => void {
+  logIfQuiet(event: LogEvent, fields: LogFields): () => void {
     this.#start();
     const isFlooded = this.#open >= 2 * this.#burst;
     if (!isFlooded) this.#log.info(event, fields);
@@ -72,28 +72,28 @@ export class FloodLog {
     clearTimeout(this.#timer);
     this.#timer = undefined;
     this.#open = 0;
-    for (const { note, seen, sources } of this.#sums.values()) {
+    for (const { entry: note, seen, sources } of this.#summaries.values()) {
       const similar = seen - this.#burst;
       if (similar <= 0) continue;
       const [source] = sources;
       const from = sources.size === 1 ? { source } : { sources: sources.size };
       this.#log[note.level](note.event, { similar, ...note.kind, ...from });
     }
-    this.#sums.clear();
+    this.#summaries.clear();
   }
 
   /** The sum of those that are equal to `note`; behind {@link MAX_KINDS} of them, of all of its event. */
-  #sumOf(note: Note): Sum {
+  #summaryOf(note: Entry): Summary {
     const { event, kind } = note;
     const exact = `${event} ${Object.values(kind).join(" ")}`;
-    const isCrowded = this.#sums.size >= MAX_KINDS && !this.#sums.has(exact);
+    const isCrowded = this.#summaries.size >= MAX_KINDS && !this.#summaries.has(exact);
     const key = isCrowded ? event : exact;
-    const sum = this.#sums.get(key) ?? {
-      note: isCrowded ? { ...note, kind: {} } : note,
+    const sum = this.#summaries.get(key) ?? {
+      entry: isCrowded ? { ...note, kind: {} } : note,
       seen: 0,
       sources: new Set(),
     };
-    this.#sums.set(key, sum);
+    this.#summaries.set(key, sum);
     return sum;
   }
 

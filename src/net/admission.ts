@@ -8,8 +8,8 @@
 // from half of the limit on early and at random, as sshd's MaxStartups, so that a flood cannot count on anything. A few
 // places more are there for sources that somebody has logged in from before: a flood of strangers does not take them.
 
-import { sourceOf, type Network } from "../base/address.ts";
-import { PENDING_GRACE_MS, PENDING_HOLD_MS, type Offence } from "../base/limits.ts";
+import { sourceOf, type Cidr } from "../base/address.ts";
+import { PENDING_GRACE_MS, PENDING_HOLD_MS, type PenaltyReason } from "../base/limits.ts";
 import { plural } from "../base/plural.ts";
 import type { Penalties } from "./penalties.ts";
 
@@ -35,42 +35,42 @@ export interface AdmissionOptions {
   maxPendingPerAddress: number;
   /** Undefined: nobody is penalised. */
   penalties: Penalties | undefined;
-  penaltyExempt: readonly Network[];
+  penaltyExempt: readonly Cidr[];
   /** When not empty, only these may come in. */
-  allow: readonly Network[];
+  allow: readonly Cidr[];
   /** These may not. */
-  deny: readonly Network[];
+  deny: readonly Cidr[];
   /** Has somebody logged in from there before? As many as `maxPending.start` of those have a place in any crowd. */
-  isFamiliar?(this: void, address: string): boolean;
+  isKnownSource?(this: void, address: string): boolean;
   /** From 0 to 1. */
   random?: () => number;
 }
 
 /** A pending connection, as admission sees it. */
-export interface Guest {
+export interface PendingPeer {
   readonly address: string;
   /** When it was accepted, by `performance.now`. */
   readonly since: number;
   /** Is it we who wait for it, rather than it for us? */
   isIdle(): boolean;
   /** Asks it to leave: somebody else needs the place. */
-  makeWay(): void;
+  evict(): void;
 }
 
 /** Told once: undefined when the guest may come in. */
-type Decide = (refusal: Refusal | undefined) => void;
+type AdmitCallback = (refusal: Refusal | undefined) => void;
 
-interface Held {
-  decide: Decide;
+interface Waiting {
+  decide: AdmitCallback;
   timer: Timer;
 }
 
 export class Admission {
   readonly #options: AdmissionOptions;
-  readonly #pending = new Map<string, Set<Guest>>();
-  readonly #held = new Map<Guest, Held>();
+  readonly #pending = new Map<string, Set<PendingPeer>>();
+  readonly #waiting = new Map<PendingPeer, Waiting>();
   /** Those of the pending that have one of the places for the familiar. */
-  readonly #reserved = new Set<Guest>();
+  readonly #reserved = new Set<PendingPeer>();
   #pendingCount = 0;
 
   constructor(options: AdmissionOptions) {
@@ -94,8 +94,8 @@ export class Admission {
    *
    * @param connections how many there are already, those being refused left out.
    */
-  admit(guest: Guest, connections: number, decide: Decide): void {
-    const forbidden = this.#forbid(guest, connections);
+  admit(guest: PendingPeer, connections: number, decide: AdmitCallback): void {
+    const forbidden = this.#checkRules(guest, connections);
     if (forbidden !== undefined) return decide(forbidden);
     const obstacle = this.#makeRoom(guest);
     if (obstacle === undefined) {
@@ -103,26 +103,26 @@ export class Admission {
       return decide(undefined);
     }
     // Whoever waits has a socket too: half of all at most.
-    if (this.#held.size >= this.#options.maxConnections / 2) return decide(obstacle);
+    if (this.#waiting.size >= this.#options.maxConnections / 2) return decide(obstacle);
     const timer = setTimeout(() => {
-      this.#held.delete(guest);
+      this.#waiting.delete(guest);
       decide(obstacle);
     }, PENDING_HOLD_MS);
-    this.#held.set(guest, { decide, timer });
+    this.#waiting.set(guest, { decide, timer });
   }
 
   /** No longer pending: logged in, or gone. Once is enough. */
-  leave(guest: Guest): void {
-    const held = this.#held.get(guest);
+  leave(guest: PendingPeer): void {
+    const held = this.#waiting.get(guest);
     if (held !== undefined) {
       clearTimeout(held.timer);
-      this.#held.delete(guest);
+      this.#waiting.delete(guest);
     } else if (this.#remove(guest)) {
-      this.#admitHeld();
+      this.#admitWaiting();
     }
   }
 
-  penalise(address: string, offence: Offence): void {
+  penalise(address: string, offence: PenaltyReason): void {
     if (!this.penalises(address)) return;
     this.#options.penalties?.add(sourceOf(address), offence, performance.now());
   }
@@ -131,14 +131,14 @@ export class Admission {
     this.#options.penalties?.forgive(sourceOf(address));
   }
 
-  #enter(guest: Guest): void {
+  #enter(guest: PendingPeer): void {
     const source = sourceOf(guest.address);
     const guests = this.#pending.get(source) ?? new Set();
     this.#pending.set(source, guests.add(guest));
     this.#pendingCount++;
   }
 
-  #remove(guest: Guest): boolean {
+  #remove(guest: PendingPeer): boolean {
     const source = sourceOf(guest.address);
     const guests = this.#pending.get(source);
     if (guests?.delete(guest) !== true) return false;
@@ -149,28 +149,28 @@ export class Admission {
   }
 
   /** There is a place: for the one that came last, since in a flood the line is the flood's. */
-  #admitHeld(): void {
+  #admitWaiting(): void {
     const { maxPending, maxPendingPerAddress } = this.#options;
-    if (this.#held.size === 0) return;
-    for (const [guest, { decide, timer }] of [...this.#held].reverse()) {
+    if (this.#waiting.size === 0) return;
+    for (const [guest, { decide, timer }] of [...this.#waiting].reverse()) {
       const own = this.#pending.get(sourceOf(guest.address))?.size ?? 0;
       if (own >= maxPendingPerAddress) continue;
       const penalty = this.#penalty(guest.address, performance.now());
       if (penalty !== undefined) {
         clearTimeout(timer);
-        this.#held.delete(guest);
+        this.#waiting.delete(guest);
         decide(penalty);
         continue;
       }
-      if (this.#crowd >= maxPending.full && !this.#reserve(guest)) continue;
+      if (this.#unreserved >= maxPending.full && !this.#reserve(guest)) continue;
       clearTimeout(timer);
-      this.#held.delete(guest);
+      this.#waiting.delete(guest);
       this.#enter(guest);
       return decide(undefined);
     }
   }
 
-  #forbid({ address, since }: Guest, connections: number): Refusal | undefined {
+  #checkRules({ address, since }: PendingPeer, connections: number): Refusal | undefined {
     const { allow, deny, maxConnections } = this.#options;
     if (
       deny.some((network) => network.has(address)) ||
@@ -198,35 +198,35 @@ export class Admission {
     return { code: "penalised", message, retryAfter };
   }
 
-  #makeRoom(guest: Guest): Refusal | undefined {
+  #makeRoom(guest: PendingPeer): Refusal | undefined {
     const { maxPendingPerAddress } = this.#options;
     const own = this.#pending.get(sourceOf(guest.address)) ?? new Set();
     if (own.size >= maxPendingPerAddress && !this.#evict(own, guest.since)) {
       const message = `${plural(own.size, "connection")} from ${guest.address} ${own.size === 1 ? "has" : "have"} not logged in yet: try again in a moment`;
       return { code: "too_many_from_address", message, retryAfter: 1 };
     }
-    if (!this.#isUnlucky() || this.#reserve(guest) || this.#evictAnywhere(guest.since)) return undefined;
+    if (!this.#dropEarly() || this.#reserve(guest) || this.#evictAnywhere(guest.since)) return undefined;
     const message = `${plural(this.#pendingCount, "connection", ["has", "have"])} not logged in yet: try again in a moment`;
     return { code: "full", message, retryAfter: 1 };
   }
 
   /** Gives `guest` one of the places for the familiar, if it is and there is one. */
-  #reserve(guest: Guest): boolean {
-    const { isFamiliar, maxPending } = this.#options;
+  #reserve(guest: PendingPeer): boolean {
+    const { isKnownSource: isFamiliar, maxPending } = this.#options;
     if (isFamiliar?.(guest.address) !== true || this.#reserved.size >= maxPending.start) return false;
     this.#reserved.add(guest);
     return true;
   }
 
   /** Pending, those in reserved places left out. */
-  get #crowd(): number {
+  get #unreserved(): number {
     return this.#pendingCount - this.#reserved.size;
   }
 
   /** sshd's rule: from `start` on with chance `rate`, rising to certainty at `full`. */
-  #isUnlucky(): boolean {
+  #dropEarly(): boolean {
     const { start, rate, full } = this.#options.maxPending;
-    const count = this.#crowd;
+    const count = this.#unreserved;
     if (count < start) return false;
     if (count >= full) return true;
     const chance = (rate + ((100 - rate) * (count - start)) / (full - start)) / 100;
@@ -236,16 +236,16 @@ export class Admission {
   /** Makes one leave of the source that has most who could; a reserved place would be no room for anybody else. */
   #evictAnywhere(now: number): boolean {
     const bySize = [...this.#pending.values()].sort((a, b) => b.size - a.size);
-    const isOfCrowd = (guest: Guest) => !this.#reserved.has(guest);
+    const isOfCrowd = (guest: PendingPeer) => !this.#reserved.has(guest);
     return bySize.some((guests) => this.#evict([...guests].filter(isOfCrowd), now));
   }
 
   /** Makes the one leave that has been here longest and says nothing. */
-  #evict(guests: Iterable<Guest>, now: number): boolean {
+  #evict(guests: Iterable<PendingPeer>, now: number): boolean {
     for (const guest of guests) {
       if (now - guest.since < PENDING_GRACE_MS || !guest.isIdle()) continue;
       this.#remove(guest);
-      guest.makeWay();
+      guest.evict();
       return true;
     }
     return false;

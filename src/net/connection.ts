@@ -9,14 +9,14 @@ import { messageOf, type ParleyError } from "../base/errors.ts";
 import { MAX_BACKLOG_BYTES, TCP_KEEPALIVE_MS } from "../base/limits.ts";
 import { writeControlHeader, type FrameDecoder } from "../wire/frame.ts";
 import { formatAddress, plainAddress } from "../base/address.ts";
-import { blocks } from "../base/buffer-pool.ts";
+import { bufferPool } from "../base/buffer-pool.ts";
 import { ConnectionError } from "./connection-error.ts";
 import type { Cork } from "./cork.ts";
 import { unsentBytes } from "../os/sockets.ts";
-import { Farewell, type FarewellEvents, type Patience } from "./linger.ts";
-import { Inbox, type InboxEvents, type Receiver } from "./reader.ts";
-import type { Retention } from "../delivery/retransmit-buffer.ts";
-import { MAX_COPIED_RUN_BYTES, Sender, type SenderEvents } from "./writer.ts";
+import { LingeringClose, type LingeringCloseEvents, type Patience } from "./linger.ts";
+import { FrameReader, type FrameReaderEvents, type Receiver } from "./reader.ts";
+import type { RetransmitBuffer } from "../delivery/retransmit-buffer.ts";
+import { MAX_COPIED_RUN_BYTES, FrameWriter, type FrameWriterEvents } from "./writer.ts";
 
 export interface ConnectionOptions {
   cork: Cork;
@@ -46,7 +46,7 @@ export interface ConnectionOptions {
 /** What Bun reads at once from a plain socket, at most (measured). */
 const RECEIVE_BUFFER_BYTES = 512 * 1024;
 
-export class Connection implements InboxEvents, SenderEvents, FarewellEvents {
+export class Connection implements FrameReaderEvents, FrameWriterEvents, LingeringCloseEvents {
   /** The peer's address without the `::ffff:` of a dual-stack listener. */
   readonly address: string;
   /** When it came about, by `performance.now`. */
@@ -60,12 +60,12 @@ export class Connection implements InboxEvents, SenderEvents, FarewellEvents {
   /** Bytes in them. */
   bytes = 0;
   /** Set when a read found less than it had room for: all that had arrived by then is here. */
-  caughtUp = false;
+  receiveQueueDrained = false;
 
   readonly #port: number;
   readonly #socket: Socket<Connection>;
-  readonly #inbox: Inbox;
-  readonly #sender: Sender;
+  readonly #reader: FrameReader;
+  readonly #writer: FrameWriter;
   readonly #maxBacklog: number;
   readonly #holdInput: boolean;
   readonly #tap: ConnectionOptions["tap"];
@@ -73,7 +73,7 @@ export class Connection implements InboxEvents, SenderEvents, FarewellEvents {
   #paused = false;
   #finSent = false;
   #closed = false;
-  #farewell: Farewell | undefined;
+  #lingering: LingeringClose | undefined;
 
   constructor(socket: Socket<Connection>, options: ConnectionOptions) {
     // Read now: Bun forgets both by the time of `close`.
@@ -84,8 +84,8 @@ export class Connection implements InboxEvents, SenderEvents, FarewellEvents {
     this.pin = options.pin;
     this.#socket = socket;
     const { cork, tap } = options;
-    this.#inbox = new Inbox(options.maxFrame, this);
-    this.#sender = new Sender(socket, cork, this, tap && ((bytes) => tap("out", bytes)));
+    this.#reader = new FrameReader(options.maxFrame, this);
+    this.#writer = new FrameWriter(socket, cork, this, tap && ((bytes) => tap("out", bytes)));
     this.#maxBacklog = options.maxBacklog ?? MAX_BACKLOG_BYTES;
     this.#holdInput = options.holdInput ?? false;
     this.#tap = tap;
@@ -99,7 +99,7 @@ export class Connection implements InboxEvents, SenderEvents, FarewellEvents {
 
   /** Its limits change when the login is over. */
   get decoder(): FrameDecoder {
-    return this.#inbox.decoder;
+    return this.#reader.decoder;
   }
 
   /** Is the socket gone? */
@@ -109,22 +109,22 @@ export class Connection implements InboxEvents, SenderEvents, FarewellEvents {
 
   /** Are we ending it, or is it gone? */
   get finishing(): boolean {
-    return this.#farewell !== undefined || this.#closed;
+    return this.#lingering !== undefined || this.#closed;
   }
 
   /** Has the peer ended its side, or the connection ended altogether? */
-  get over(): boolean {
-    return this.#inbox.ended;
+  get inputEnded(): boolean {
+    return this.#reader.ended;
   }
 
   /** Can more of what the peer says be delivered? Not once it has ended its side, or what it said could not be taken. */
-  get hears(): boolean {
-    return this.#inbox.hears;
+  get canDeliver(): boolean {
+    return this.#reader.hears;
   }
 
   /** Is somebody waiting for what the peer says next? */
-  get isAwaited(): boolean {
-    return this.#inbox.isAwaited;
+  get isReading(): boolean {
+    return this.#reader.isAwaited;
   }
 
   /** Does it travel encrypted? */
@@ -134,51 +134,51 @@ export class Connection implements InboxEvents, SenderEvents, FarewellEvents {
 
   /** Is a frame still with the receiver, or input held back? */
   get busy(): boolean {
-    return this.#inbox.busy;
+    return this.#reader.busy;
   }
 
   /** Is input held back because the peer does not read? */
-  get awaitsReader(): boolean {
-    return this.#inbox.awaitsReader;
+  get isWriteBlocked(): boolean {
+    return this.#reader.awaitsReader;
   }
 
   /** Bytes that the kernel has taken, ever. */
   get written(): number {
-    return this.#sender.written;
+    return this.#writer.written;
   }
 
   // --- what comes in ---
 
-  /** The next payload, before login: see {@link Inbox.read}. */
+  /** The next payload, before login: see {@link FrameReader.read}. */
   read(): Promise<Uint8Array | null> {
-    return this.#inbox.read();
+    return this.#reader.read();
   }
 
   /** Makes the pending `read`, and every later one, throw `error`: a deadline has passed. */
   abort(error: ParleyError<string>): void {
-    this.#inbox.abort(error);
+    this.#reader.abort(error);
   }
 
   /** @throws {ParleyError} what `abort` was given, if it was: for whoever was busy with something else meanwhile. */
   check(): void {
-    this.#inbox.check();
+    this.#reader.check();
   }
 
-  /** Hands every further frame to `receiver`, beginning with those on the heels of the login: see {@link Inbox.deliver}. */
+  /** Hands every further frame to `receiver`, beginning with those on the heels of the login: see {@link FrameReader.deliver}. */
   deliver(receiver: Receiver, prepare?: () => void | Promise<void>): void {
     if (receiver.takesRuns === true) this.decoder.allocate = allocateFrame; // the sender gives it back
-    this.#inbox.deliver(receiver, prepare);
+    this.#reader.deliver(receiver, prepare);
   }
 
   /** The inbox's: one turn, in which everything sent while delivering leaves in one write at its end. */
   turn(): void {
-    if (!this.#inbox.beginTurn()) return;
-    const corked = this.#sender.beginTurn();
+    if (!this.#reader.beginTurn()) return;
+    const corked = this.#writer.beginTurn();
     try {
-      this.#inbox.takeTurn();
+      this.#reader.takeTurn();
     } finally {
-      if (corked) this.#sender.endTurn();
-      this.#inbox.endTurn();
+      if (corked) this.#writer.endTurn();
+      this.#reader.endTurn();
     }
   }
 
@@ -202,72 +202,72 @@ export class Connection implements InboxEvents, SenderEvents, FarewellEvents {
    * Nothing happens on a connection that is finishing or gone.
    */
   send(payload: string | Uint8Array): void {
-    this.#sender.send(payload);
+    this.#writer.send(payload);
   }
 
   /** Sends `frames` payload frames as they stand in `bytes`, which are the connection's from now on. */
   sendRun(bytes: Uint8Array, start: number, end: number, frames: number): void {
-    this.#sender.sendRun(bytes, start, end, frames);
+    this.#writer.sendRun(bytes, start, end, frames);
   }
 
   /** Sends one control frame; only after both sides agreed to them. */
   sendControl(text: string): void {
-    this.#sender.send(text, writeControlHeader);
+    this.#writer.send(text, writeControlHeader);
   }
 
   /** Keeps what is sent from now on until it is acknowledged; undefined: no longer. */
-  retain(retention: Retention | undefined): void {
-    this.#sender.retention = retention;
+  trackUnacked(retention: RetransmitBuffer | undefined): void {
+    this.#writer.retransmit = retention;
   }
 
   /** Is what is sent kept? */
-  get retains(): boolean {
-    return this.#sender.retention !== undefined;
+  get tracksUnacked(): boolean {
+    return this.#writer.retransmit !== undefined;
   }
 
   /** Sends everything that `retention` holds once more, and keeps what follows in it. */
-  sendAgain(retention: Retention): void {
-    for (const frame of retention.unacknowledged()) this.#sender.sendAgain(frame);
-    this.#sender.retention = retention;
+  sendAgain(retention: RetransmitBuffer): void {
+    for (const frame of retention.unacknowledged()) this.#writer.sendAgain(frame);
+    this.#writer.retransmit = retention;
   }
 
   /** Hands nothing on any more; the receiver is told why, unless it was told of a failure before. */
   fail(error: unknown): void {
-    this.#inbox.fail(error);
+    this.#reader.fail(error);
   }
 
   /** Hands nothing on any more, to nobody: the conversation goes on elsewhere. */
   detach(): void {
-    this.#inbox.detach();
+    this.#reader.detach();
   }
 
   /** Bytes waiting for the kernel to take them. */
   get queued(): number {
-    return this.#sender.queued;
+    return this.#writer.queued;
   }
 
   /** Resolves when little enough output is queued to send more; undefined when that is so already. */
   writable(): Promise<void> | undefined {
-    return this.#sender.writable();
+    return this.#writer.writable();
   }
 
   /** Says no more but goes on listening: queued output, then FIN. How a client without control frames ends. */
   endSending(): void {
-    this.#sender.end();
+    this.#writer.end();
   }
 
   /** The sender's: too much is queued. */
   backedUp(queued: number): void {
     if (queued > this.#maxBacklog && !this.finishing) {
-      this.#inbox.fail(new ConnectionError("too_slow", `${queued} bytes of output were left unread`));
+      this.#reader.fail(new ConnectionError("too_slow", `${queued} bytes of output were left unread`));
     } else if (this.#holdInput) {
-      this.#inbox.holdForOutput();
+      this.#reader.holdForOutput();
     }
   }
 
   /** The sender's: nothing is queued any more. */
   drained(): void {
-    this.#inbox.outputDrained();
+    this.#reader.outputDrained();
   }
 
   /** From now on the kernel asks, too, whether the peer is there; for one that stays, since it is four system calls. */
@@ -283,17 +283,17 @@ export class Connection implements InboxEvents, SenderEvents, FarewellEvents {
    */
   finish(patience: Patience = "brief"): void {
     if (this.finishing) return;
-    this.#inbox.stop();
-    this.#farewell = new Farewell(this.#sender, this, patience);
+    this.#reader.stop();
+    this.#lingering = new LingeringClose(this.#writer, this, patience);
     if (this.#finSent) return this.ended();
-    if (this.#inbox.ended && this.#sender.queued === 0) return this.close(); // nobody has anything to say
-    this.#sender.end();
+    if (this.#reader.ended && this.#writer.queued === 0) return this.close(); // nobody has anything to say
+    this.#writer.end();
     if (!this.#finSent) this.pauseSocket(); // nothing is read before all is said
   }
 
   /** Closes at once with a reset: what is queued is lost. */
   terminate(): void {
-    this.#inbox.stop();
+    this.#reader.stop();
     if (!this.#closed) this.#socket.terminate();
   }
 
@@ -310,9 +310,9 @@ export class Connection implements InboxEvents, SenderEvents, FarewellEvents {
   /** The sender's: FIN is on its way. */
   ended(): void {
     this.#finSent = true;
-    if (this.#farewell === undefined) return;
+    if (this.#lingering === undefined) return;
     this.resumeSocket();
-    this.#farewell.sent(this.#inbox.ended);
+    this.#lingering.finSent(this.#reader.ended);
   }
 
   // --- what the socket says ---
@@ -321,37 +321,37 @@ export class Connection implements InboxEvents, SenderEvents, FarewellEvents {
   received(chunk: Uint8Array): void {
     this.chunks++;
     this.bytes += chunk.length;
-    if (chunk.length < RECEIVE_BUFFER_BYTES) this.caughtUp = true;
+    if (chunk.length < RECEIVE_BUFFER_BYTES) this.receiveQueueDrained = true;
     this.#tap?.("in", chunk);
-    if (this.#farewell === undefined) this.#inbox.arrived(chunk);
-    else this.#farewell.discard(chunk.length);
+    if (this.#lingering === undefined) this.#reader.arrived(chunk);
+    else this.#lingering.discard(chunk.length);
   }
 
   /** The socket's `end`: the peer's FIN. */
   peerEnded(): void {
-    this.#inbox.end();
-    this.#farewell?.peerEnded();
+    this.#reader.end();
+    this.#lingering?.peerEnded();
   }
 
   /** The socket's `drain`. */
   flush(): void {
-    this.#sender.flush();
+    this.#writer.flush();
   }
 
   /** The socket's `close`. After our own FIN, Bun reports the peer's as this alone (measured). */
   wasClosed(error: Error | undefined): void {
     if (this.#closed) return;
     this.#closed = true;
-    this.#farewell?.over();
-    this.#sender.close();
+    this.#lingering?.cancel();
+    this.#writer.close();
     this.#onClose?.(this);
-    this.#inbox.close(error);
+    this.#reader.close(error);
   }
 
   /** The socket's `error`: one of our own handlers threw what it should have caught. */
-  broke(error: unknown): void {
-    this.#inbox.abort(new ConnectionError("reset", messageOf(error), { cause: error }));
-    this.#inbox.fail(error);
+  onHandlerError(error: unknown): void {
+    this.#reader.abort(new ConnectionError("reset", messageOf(error), { cause: error }));
+    this.#reader.fail(error);
   }
 }
 
@@ -359,5 +359,5 @@ const NO_BINDING = new Uint8Array(0);
 
 /** Memory for a frame that leaves as it came: the sender gives large ones back. */
 function allocateFrame(count: number): Uint8Array {
-  return count > MAX_COPIED_RUN_BYTES ? blocks.take(count) : Buffer.allocUnsafeSlow(count);
+  return count > MAX_COPIED_RUN_BYTES ? bufferPool.acquire(count) : Buffer.allocUnsafeSlow(count);
 }

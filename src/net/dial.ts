@@ -60,7 +60,7 @@ export async function dial(options: DialOptions): Promise<Connection> {
     data: (socket: Socket<Connection>, chunk: Uint8Array) => socket.data?.received(chunk),
     drain: (socket: Socket<Connection>) => socket.data?.flush(),
     end: (socket: Socket<Connection>) => socket.data?.peerEnded(),
-    error: (socket: Socket<Connection>, error: Error) => socket.data?.broke(error),
+    error: (socket: Socket<Connection>, error: Error) => socket.data?.onHandlerError(error),
   };
   const connecting =
     tls === undefined

@@ -6,12 +6,12 @@
 // 1.4.5 on loopback). So a peer in a conversation is waited for until its own FIN, as long as something moves.
 
 import { FINISH_TIMEOUT_MS, LINGER_BYTES, LINGER_MS, STALL_TIMEOUT_MS } from "../base/limits.ts";
-import type { Sender } from "./writer.ts";
+import type { FrameWriter } from "./writer.ts";
 
 /** `brief`: for a few words to a peer that has not logged in. `patient`: for what was said in a conversation. */
 export type Patience = "brief" | "patient";
 
-export interface FarewellEvents {
+export interface LingeringCloseEvents {
   /** Bytes that the peer's kernel has not acknowledged; undefined where the system does not tell. */
   readonly unsent: number | undefined;
   /** Time to close the socket: the kernel goes on delivering what it holds. */
@@ -20,16 +20,16 @@ export interface FarewellEvents {
   terminate(): void;
 }
 
-export class Farewell {
-  readonly #sender: Sender;
-  readonly #events: FarewellEvents;
+export class LingeringClose {
+  readonly #sender: FrameWriter;
+  readonly #events: LingeringCloseEvents;
   readonly #patience: Patience;
   #timer: Timer;
   #finSent = false;
   #discarded = 0;
 
   /** Begins with ending `sender`; tell it when that is done with `sent`. */
-  constructor(sender: Sender, events: FarewellEvents, patience: Patience) {
+  constructor(sender: FrameWriter, events: LingeringCloseEvents, patience: Patience) {
     this.#sender = sender;
     this.#events = events;
     this.#patience = patience;
@@ -37,7 +37,7 @@ export class Farewell {
   }
 
   /** FIN is on its way; `peerEnded`: so is, or was, the peer's. */
-  sent(peerEnded: boolean): void {
+  finSent(peerEnded: boolean): void {
     this.#finSent = true;
     clearTimeout(this.#timer);
     // Bun may report the peer's FIN as `close` alone after ours.
@@ -59,7 +59,7 @@ export class Farewell {
   }
 
   /** The socket is closed. */
-  over(): void {
+  cancel(): void {
     clearTimeout(this.#timer);
   }
 

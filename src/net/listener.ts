@@ -15,7 +15,7 @@ import {
   TLS_TIMEOUT_MS,
 } from "../base/limits.ts";
 import { formatAddress, plainAddress } from "../base/address.ts";
-import { Admission, type AdmissionOptions, type Guest, type Refusal } from "./admission.ts";
+import { Admission, type AdmissionOptions, type PendingPeer, type Refusal } from "./admission.ts";
 import { Connection } from "./connection.ts";
 import { ConnectionError } from "./connection-error.ts";
 import { Cork } from "./cork.ts";
@@ -38,7 +38,7 @@ export interface ListenOptions extends PortOptions {
 }
 
 /** A socket that has been accepted: pending until it is settled or gone. */
-class Visit implements Guest {
+class PendingConnection implements PendingPeer {
   readonly address: string;
   readonly port: number;
   readonly since = performance.now();
@@ -49,7 +49,7 @@ class Visit implements Guest {
   /** Of TLS. */
   deadline: Timer | undefined;
   /** Was it asked to leave, for somebody else to have its place? */
-  madeWay = false;
+  evicted = false;
   /** How long it waits for what it is told. */
   quietUntil = 0;
   readonly #socket: Socket<Connection>;
@@ -65,7 +65,7 @@ class Visit implements Guest {
   }
 
   isIdle(): boolean {
-    return this.connection?.isAwaited ?? true;
+    return this.connection?.isReading ?? true;
   }
 
   reset(): void {
@@ -73,14 +73,14 @@ class Visit implements Guest {
     this.#socket.terminate();
   }
 
-  makeWay(): void {
-    this.madeWay = true;
+  evict(): void {
+    this.evicted = true;
     if (this.connection === undefined) this.#socket.terminate();
-    else this.connection.abort(new ConnectionError("crowded_out", CROWDED_OUT));
+    else this.connection.abort(new ConnectionError("crowded_out", EVICTED));
   }
 }
 
-const CROWDED_OUT = "others are waiting for this place";
+const EVICTED = "others are waiting for this place";
 
 export class Listener {
   /** Every connection whose socket is not gone. */
@@ -91,19 +91,19 @@ export class Listener {
   readonly #server: Bun.TCPSocketListener<Connection>;
   readonly #cork = new Cork();
   /** Sockets that have not come to be a connection: TLS is being established. */
-  readonly #arriving = new Map<Socket<Connection>, Visit>();
+  readonly #tlsPending = new Map<Socket<Connection>, PendingConnection>();
   /** Connections that have not been settled. */
-  readonly #visits = new Map<Connection, Visit>();
+  readonly #pending = new Map<Connection, PendingConnection>();
   /** How many are only being told why they may not come in, and may be. */
-  #refusing = 0;
-  readonly #maxRefusing: number;
+  #rejecting = 0;
+  readonly #maxRejecting: number;
   /** Of connections that are gone. */
   readonly #carried = { received: 0, sent: 0 };
-  readonly #gone = (connection: Connection) => {
+  readonly #onClose = (connection: Connection) => {
     this.#carried.received += connection.bytes;
     this.#carried.sent += connection.written;
     this.connections.delete(connection);
-    this.settle(connection);
+    this.loggedIn(connection);
   };
 
   /** Listens. @throws {ParleyError} `failed` as {@link bind}. */
@@ -111,7 +111,7 @@ export class Listener {
     const { tls, admission, host } = options;
     const room = descriptorLimit();
     const maxConnections = Math.max(1, Math.min(admission.maxConnections, room));
-    this.#maxRefusing = Math.max(MIN_REFUSING, Math.min(MAX_REFUSING, room - maxConnections));
+    this.#maxRejecting = Math.max(MIN_REFUSING, Math.min(MAX_REFUSING, room - maxConnections));
     this.#options = options;
     this.host = host;
     this.admission = new Admission({ ...admission, maxConnections });
@@ -120,11 +120,11 @@ export class Listener {
       drain: (socket: Socket<Connection>) => socket.data?.flush(),
       end: (socket: Socket<Connection>) => socket.data?.peerEnded(),
       // Without this handler a throw would end the whole process (measured); with it, it is one connection's matter.
-      error: (socket: Socket<Connection>, error: Error) => socket.data?.broke(error),
+      error: (socket: Socket<Connection>, error: Error) => socket.data?.onHandlerError(error),
     };
     if (tls === undefined) {
       const open = (socket: Socket<Connection>) =>
-        this.#meet(socket, (visit) => this.#connect(socket, visit));
+        this.#onOpen(socket, (visit) => this.#connect(socket, visit));
       const close = (socket: Socket<Connection>, error?: Error) => socket.data?.wasClosed(error);
       this.#server = bind(options, { ...events, open, close }, undefined);
     } else {
@@ -132,7 +132,7 @@ export class Listener {
         options,
         {
           ...events,
-          open: (socket) => this.#meet(socket, (visit) => this.#awaitTls(socket, visit)),
+          open: (socket) => this.#onOpen(socket, (visit) => this.#awaitTls(socket, visit)),
           handshake: (socket, success, error) => this.#tlsDone(socket, success, error),
           close: (socket, error) => this.#closed(socket, error),
         },
@@ -148,7 +148,7 @@ export class Listener {
 
   /** Sockets that are open, also those that are still establishing TLS. */
   get sockets(): number {
-    return this.connections.size + this.#arriving.size;
+    return this.connections.size + this.#tlsPending.size;
   }
 
   /** Bytes received from, and taken by the kernel for, all peers ever. */
@@ -162,17 +162,17 @@ export class Listener {
   }
 
   /** `connection` has logged in, or never will: it is not pending any more. */
-  settle(connection: Connection): void {
-    const visit = this.#visits.get(connection);
+  loggedIn(connection: Connection): void {
+    const visit = this.#pending.get(connection);
     if (visit === undefined) return;
-    this.#visits.delete(connection);
+    this.#pending.delete(connection);
     this.#forget(visit);
   }
 
   /** Accepts nobody any more; the connections there are live on. */
   stop(): void {
     this.#server.stop(false);
-    for (const [socket] of this.#arriving) socket.terminate();
+    for (const [socket] of this.#tlsPending) socket.terminate();
   }
 
   /** Stops, and resets every connection. */
@@ -181,40 +181,40 @@ export class Listener {
     for (const connection of this.connections) connection.terminate();
   }
 
-  #meet(socket: Socket<Connection>, proceed: (visit: Visit) => void): void {
-    const visit = new Visit(socket);
-    this.admission.admit(visit, this.sockets - this.#refusing, (refusal) => {
-      if (refusal !== undefined) return this.#refuse(visit, refusal);
+  #onOpen(socket: Socket<Connection>, proceed: (visit: PendingConnection) => void): void {
+    const visit = new PendingConnection(socket);
+    this.admission.admit(visit, this.sockets - this.#rejecting, (refusal) => {
+      if (refusal !== undefined) return this.#reject(visit, refusal);
       visit.state = "admitted";
-      this.#handOn(visit);
+      this.#dispatch(visit);
     });
     if (visit.state === "reset") return;
     proceed(visit);
   }
 
   /** Words cost a descriptor for a while: there are so many at once, half of them for those who have heard them before. */
-  #refuse(visit: Visit, refusal: Refusal): void {
+  #reject(visit: PendingConnection, refusal: Refusal): void {
     const isOldNews = refusal.code === "penalised" || refusal.code === "denied";
-    if (this.#refusing >= (isOldNews ? this.#maxRefusing / 2 : this.#maxRefusing)) {
+    if (this.#rejecting >= (isOldNews ? this.#maxRejecting / 2 : this.#maxRejecting)) {
       visit.reset();
       return this.#options.reset(visit.peer, refusal);
     }
-    this.#refusing++;
+    this.#rejecting++;
     visit.state = refusal;
     if (refusal.code === "penalised") visit.quietUntil = performance.now() + REFUSING_PAUSE_MS;
-    this.#handOn(visit);
+    this.#dispatch(visit);
   }
 
   /** Hands a connection on, once it is there and it is decided whether it may come in. */
-  #handOn(visit: Visit): void {
+  #dispatch(visit: PendingConnection): void {
     const { connection, state } = visit;
     if (connection === undefined || connection.closed || state === "held" || state === "reset") return;
     const left = visit.quietUntil - performance.now();
-    if (left > 0) return void setTimeout(() => this.#handOn(visit), left);
+    if (left > 0) return void setTimeout(() => this.#dispatch(visit), left);
     this.#options.accept(connection, state === "admitted" ? undefined : state);
   }
 
-  #connect(socket: Socket<Connection>, visit: Visit): void {
+  #connect(socket: Socket<Connection>, visit: PendingConnection): void {
     const connection = new Connection(socket, {
       cork: this.#cork,
       maxFrame: MAX_LOGIN_FRAME_BYTES,
@@ -224,19 +224,19 @@ export class Listener {
       address: visit.address, // a system call each
       port: visit.port,
       exporter: this.#options.tls === undefined ? undefined : exporterOf(socket),
-      onClose: this.#gone,
+      onClose: this.#onClose,
     });
     visit.connection = connection;
     socket.data = connection;
     this.connections.add(connection);
-    this.#visits.set(connection, visit);
-    this.#handOn(visit);
+    this.#pending.set(connection, visit);
+    this.#dispatch(visit);
   }
 
   // --- TLS ---
 
-  #awaitTls(socket: Socket<Connection>, visit: Visit): void {
-    this.#arriving.set(socket, visit);
+  #awaitTls(socket: Socket<Connection>, visit: PendingConnection): void {
+    this.#tlsPending.set(socket, visit);
     const timeout = this.#options.tlsTimeoutMs ?? TLS_TIMEOUT_MS;
     visit.deadline = setTimeout(() => {
       const reason = `no TLS within ${sayDuration(timeout)}: a peer in plain text waits for us to speak first`;
@@ -246,12 +246,12 @@ export class Listener {
   }
 
   #tlsDone(socket: Socket<Connection>, success: boolean, error: Error | null): void {
-    const visit = this.#arriving.get(socket);
+    const visit = this.#tlsPending.get(socket);
     try {
       if (success && visit !== undefined) {
         this.#connect(socket, visit); // throws where the channel has no exporter
         clearTimeout(visit.deadline);
-        this.#arriving.delete(socket);
+        this.#tlsPending.delete(socket);
         return;
       }
     } catch (thrown) {
@@ -269,18 +269,18 @@ export class Listener {
   }
 
   #tlsFailed(socket: Socket<Connection>, reason: string, spoke: boolean): void {
-    const visit = this.#arriving.get(socket);
+    const visit = this.#tlsPending.get(socket);
     if (visit === undefined) return;
     clearTimeout(visit.deadline);
-    this.#arriving.delete(socket);
+    this.#tlsPending.delete(socket);
     this.#forget(visit);
-    this.#options.tlsFailed(visit, visit.madeWay ? CROWDED_OUT : reason, spoke && !visit.madeWay);
+    this.#options.tlsFailed(visit, visit.evicted ? EVICTED : reason, spoke && !visit.evicted);
   }
 
-  #forget(visit: Visit): void {
+  #forget(visit: PendingConnection): void {
     const { state } = visit;
     if (state === "held" || state === "admitted") this.admission.leave(visit);
-    else if (state !== "reset") this.#refusing--;
+    else if (state !== "reset") this.#rejecting--;
   }
 }
 

@@ -9,7 +9,7 @@ import {
   PENALTY_MAX_MS,
   PENALTY_MS,
   PENALTY_THRESHOLD_MS,
-  type Offence,
+  type PenaltyReason,
 } from "../base/limits.ts";
 
 interface Penalty {
@@ -26,7 +26,7 @@ export class Penalties {
     return this.#entries.size;
   }
 
-  add(source: string, offence: Offence, now: number): void {
+  add(source: string, offence: PenaltyReason, now: number): void {
     const entry = this.#entries.get(source);
     const isOver = entry === undefined || entry.until <= now;
     const until = Math.min((isOver ? now : entry.until) + PENALTY_MS[offence], now + PENALTY_MAX_MS);

@@ -33,7 +33,7 @@ export interface Receiver {
 }
 
 /** What an inbox asks of its connection. */
-export interface InboxEvents {
+export interface FrameReaderEvents {
   /** Deliver now: call `takeTurn`, with whatever is to happen around it. */
   turn(): void;
   pauseSocket(): void;
@@ -53,9 +53,9 @@ const CONTROL_WEIGHT = 64;
 /** Input kept for a receiver that is busy before the socket itself is paused, in bytes. */
 const READ_AHEAD_BYTES = 64 * 1024;
 
-export class Inbox {
+export class FrameReader {
   readonly decoder: FrameDecoder;
-  readonly #events: InboxEvents;
+  readonly #events: FrameReaderEvents;
   #receiver: Receiver | undefined;
   #holds = 0;
   #ended = false;
@@ -70,7 +70,7 @@ export class Inbox {
   #aborted: ParleyError<string> | undefined;
   #wakeReader: (() => void) | undefined;
 
-  constructor(maxFrame: number, events: InboxEvents) {
+  constructor(maxFrame: number, events: FrameReaderEvents) {
     this.decoder = new FrameDecoder(maxFrame);
     this.#events = events;
   }

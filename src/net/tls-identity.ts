@@ -29,7 +29,7 @@ const SERVER_AUTH = "1.3.6.1.5.5.7.3.1";
  * @throws {FileError} when the key can be read by others, or cannot be written.
  * @throws {ParleyError} `failed` when a file is damaged.
  */
-export async function ownIdentity(keyFile: string, certificateFile: string): Promise<TlsIdentity> {
+export async function loadOrCreateIdentity(keyFile: string, certificateFile: string): Promise<TlsIdentity> {
   let key = readPrivateFile(keyFile).text;
   if (key === null) {
     const { privateKey } = await webcrypto.subtle.generateKey(ECDSA, true, ["sign", "verify"]);
@@ -39,19 +39,19 @@ export async function ownIdentity(keyFile: string, certificateFile: string): Pro
   }
   const privateKey = parseKey(key, keyFile);
   let certificate = readPublicFile(certificateFile);
-  if (certificate === undefined || isWornOut(certificate, privateKey)) {
+  if (certificate === undefined || needsRenewal(certificate, privateKey)) {
     certificate = await issue(privateKey, keyFile);
     await new LockedFile(certificateFile).replace(certificate);
   }
   return { key, certificate, pin: pinOf(createPublicKey(privateKey)) };
 }
 
-/** The file that {@link ownIdentity} would make; undefined when both are there. @throws as that does. */
+/** The file that {@link loadOrCreateIdentity} would make; undefined when both are there. @throws as that does. */
 export function missingPart(keyFile: string, certificateFile: string): string | undefined {
   const key = readPrivateFile(keyFile).text;
   if (key === null) return keyFile;
   const certificate = readPublicFile(certificateFile);
-  const isGood = certificate !== undefined && !isWornOut(certificate, parseKey(key, keyFile));
+  const isGood = certificate !== undefined && !needsRenewal(certificate, parseKey(key, keyFile));
   return isGood ? undefined : certificateFile;
 }
 
@@ -61,7 +61,7 @@ export function missingPart(keyFile: string, certificateFile: string): string | 
  * @throws {FileError} when the key can be read by others.
  * @throws {ParleyError} `failed` when one cannot be read, or they do not belong together.
  */
-export function givenIdentity(keyFile: string, certificateFile: string): TlsIdentity {
+export function loadIdentity(keyFile: string, certificateFile: string): TlsIdentity {
   const key = readGivenKey(keyFile);
   const privateKey = parseKey(key, keyFile);
   const { text: certificate, certificates } = readCertificates(certificateFile);
@@ -142,7 +142,7 @@ function parseKey(text: string, path: string): KeyObject {
 }
 
 /** Is it not this key's, damaged, or past its time within a month? */
-function isWornOut(text: string, key: KeyObject): boolean {
+function needsRenewal(text: string, key: KeyObject): boolean {
   try {
     const certificate = new X509Certificate(text);
     return !certificate.checkPrivateKey(key) || Date.parse(certificate.validTo) < Date.now() + 30 * DAY_MS;

@@ -4,7 +4,7 @@
 // its owner, which watches `length`. Blocks rather than one growing run: a peer that does not read costs what it has not
 // read and one block, never twice that while it is copied.
 
-import { blocks } from "../base/buffer-pool.ts";
+import { bufferPool } from "../base/buffer-pool.ts";
 
 interface Block {
   bytes: Uint8Array;
@@ -18,7 +18,7 @@ const FIRST_BYTES = 4 * 1024;
 /** Shared by all that are empty, as most are; never added to. */
 const NONE: Block[] = [];
 
-export class Outbox {
+export class WriteQueue {
   #blocks: Block[] = NONE;
   /** Where the first block's bytes begin. */
   #start = 0;
@@ -44,7 +44,7 @@ export class Outbox {
       return { target: last.bytes, offset };
     }
     const size = last === undefined ? FIRST_BYTES : BLOCK_BYTES;
-    const block = { bytes: blocks.take(Math.max(size, count)), end: count };
+    const block = { bytes: bufferPool.acquire(Math.max(size, count)), end: count };
     if (this.#blocks === NONE) this.#blocks = [block];
     else this.#blocks.push(block);
     return { target: block.bytes, offset: 0 };
@@ -61,7 +61,7 @@ export class Outbox {
     this.#start += count;
     const [block] = this.#blocks;
     if (block === undefined || this.#start < block.end) return;
-    blocks.give(block.bytes);
+    bufferPool.release(block.bytes);
     this.#blocks.shift();
     this.#start = 0;
     if (this.#blocks.length === 0) this.#blocks = NONE;

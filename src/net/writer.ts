@@ -4,13 +4,13 @@
 // would not take, into the outbox. Order holds, since nothing passes a non-empty outbox.
 
 import type { Socket } from "bun";
-import { Gate } from "../base/condition.ts";
+import { Condition } from "../base/condition.ts";
 import { PAUSE_OUTPUT_BYTES } from "../base/limits.ts";
 import { HEADER_BYTES, writeHeader } from "../wire/frame.ts";
-import { blocks } from "../base/buffer-pool.ts";
+import { bufferPool } from "../base/buffer-pool.ts";
 import type { Cork, Flushable } from "./cork.ts";
-import { Outbox } from "./write-queue.ts";
-import type { Retention } from "../delivery/retransmit-buffer.ts";
+import { WriteQueue } from "./write-queue.ts";
+import type { RetransmitBuffer } from "../delivery/retransmit-buffer.ts";
 
 type HeaderWriter = (target: Uint8Array, offset: number, length: number) => void;
 
@@ -19,12 +19,12 @@ export const MAX_COPIED_RUN_BYTES = 16 * 1024;
 
 const { copy } = Buffer.prototype;
 /** Most peers read what they are sent: they share an outbox that stays empty. */
-const NOTHING = new Outbox();
+const NOTHING = new WriteQueue();
 
 const SCRATCH = new Uint8Array(HEADER_BYTES);
 
 /** What a sender tells its connection. */
-export interface SenderEvents {
+export interface FrameWriterEvents {
   /** More is queued than may be: {@link PAUSE_OUTPUT_BYTES}, told at each further write. */
   backedUp(queued: number): void;
   /** Nothing is queued any more. */
@@ -33,27 +33,27 @@ export interface SenderEvents {
   ended(): void;
 }
 
-export class Sender implements Flushable {
+export class FrameWriter implements Flushable {
   /** Bytes that the kernel has taken, ever. */
   written = 0;
   /** Where payloads are kept until the peer has acknowledged them; undefined: nowhere. */
-  retention: Retention | undefined;
+  retransmit: RetransmitBuffer | undefined;
   readonly #socket: Socket<unknown>;
   readonly #cork: Cork;
   readonly #tap: ((bytes: Uint8Array) => void) | undefined;
-  readonly #events: SenderEvents;
+  readonly #events: FrameWriterEvents;
   /** Its own once something is queued. */
-  #outbox = NOTHING;
+  #backlog = NOTHING;
   #ended = false;
   #shutDown = false;
   #gone = false;
   /** Made when somebody waits: few ever do. */
-  #room: Gate | undefined;
+  #room: Condition | undefined;
 
   constructor(
     socket: Socket<unknown>,
     cork: Cork,
-    events: SenderEvents,
+    events: FrameWriterEvents,
     tap: ((bytes: Uint8Array) => void) | undefined,
   ) {
     this.#socket = socket;
@@ -65,7 +65,7 @@ export class Sender implements Flushable {
   /** Bytes waiting for the kernel. */
   get queued(): number {
     const cork = this.#cork;
-    return this.#outbox.length + (cork.owner === this ? cork.length : 0);
+    return this.#backlog.length + (cork.owner === this ? cork.length : 0);
   }
 
   /** Begins a turn; false when another connection's is going on, and this one's output goes through its outbox. */
@@ -88,9 +88,9 @@ export class Sender implements Flushable {
    * @param header writes the frame's header: that of a payload, or of a control frame.
    */
   send(payload: string | Uint8Array, header: HeaderWriter = writeHeader): void {
-    if (this.#ended || this.#gone) return this.#keep(payload, header);
+    if (this.#ended || this.#gone) return this.#trackUnsent(payload, header);
     const cork = this.#cork;
-    if (cork.owner !== this || this.#outbox.length > 0) return this.#queue(payload, header);
+    if (cork.owner !== this || this.#backlog.length > 0) return this.#queue(payload, header);
     if (cork.run !== undefined) {
       this.#unrun(cork.run);
       return this.send(payload, header); // the kernel may not have taken it
@@ -118,18 +118,18 @@ export class Sender implements Flushable {
     const cork = this.#cork;
     this.#flushCork(); // seldom: after a frame that came in pieces
     if (this.#ended) return;
-    if (!this.#gone && cork.owner === this && this.#outbox.length === 0) {
+    if (!this.#gone && cork.owner === this && this.#backlog.length === 0) {
       cork.run = bytes;
       cork.runStart = start;
       cork.length = end - start;
       cork.payloads = frames;
       return;
     }
-    this.retention?.record(bytes, start, end, frames);
+    this.retransmit?.record(bytes, start, end, frames);
     if (this.#gone) return;
     this.#queueHere().append(bytes.subarray(start, end));
     this.#cork.flushLater(this);
-    this.#watch();
+    this.#checkBackpressure();
   }
 
   /** More follows a run in its turn: a short one is copied, since a write costs more. */
@@ -141,10 +141,10 @@ export class Sender implements Flushable {
   }
 
   /** A payload for a socket that is gone: whoever comes back gets it. */
-  #keep(payload: string | Uint8Array, header: HeaderWriter): void {
+  #trackUnsent(payload: string | Uint8Array, header: HeaderWriter): void {
     if (this.#ended || header !== writeHeader) return;
     this.#flushCork(); // what was said before it in this turn comes first
-    this.retention?.add(typeof payload === "string" ? Buffer.from(payload) : payload);
+    this.retransmit?.add(typeof payload === "string" ? Buffer.from(payload) : payload);
   }
 
   /** Sends frames as they are, that were sent before: they are kept already. */
@@ -163,8 +163,8 @@ export class Sender implements Flushable {
 
   /** Resolves when little enough is queued to send more, for one that waits; undefined when that is so now. */
   writable(): Promise<void> | undefined {
-    if (this.#outbox.length <= PAUSE_OUTPUT_BYTES || this.#gone) return undefined;
-    return (this.#room ??= new Gate()).wait();
+    if (this.#backlog.length <= PAUSE_OUTPUT_BYTES || this.#gone) return undefined;
+    return (this.#room ??= new Condition()).wait();
   }
 
   /** Hands queued output to the kernel: at the end of a turn, and when it takes more. */
@@ -172,52 +172,52 @@ export class Sender implements Flushable {
     if (this.#gone) return;
     this.#drainOutbox();
     if (this.#gone) return;
-    if (this.#outbox.length <= PAUSE_OUTPUT_BYTES) this.#room?.open();
-    if (this.#outbox.length === 0) this.#events.drained();
-    else this.#watch();
+    if (this.#backlog.length <= PAUSE_OUTPUT_BYTES) this.#room?.notifyAll();
+    if (this.#backlog.length === 0) this.#events.drained();
+    else this.#checkBackpressure();
     if (this.#ended) this.#finishEnd();
   }
 
   /** The socket is gone: nothing queued matters any more. */
   close(): void {
     this.#gone = true;
-    this.#outbox.clear();
-    this.#room?.open();
+    this.#backlog.clear();
+    this.#room?.notifyAll();
   }
 
   /** A payload that the cork cannot hold: its header and beginning in one write, then the rest, uncopied. */
   #sendLarge(payload: Uint8Array, header: HeaderWriter): void {
     const { buffer } = this.#cork;
     this.#flushCork();
-    if (this.#gone) return this.#keep(payload, header);
-    if (this.#outbox.length > 0) return this.#queue(payload, header);
+    if (this.#gone) return this.#trackUnsent(payload, header);
+    if (this.#backlog.length > 0) return this.#queue(payload, header);
     const head = Math.min(payload.length, buffer.length - HEADER_BYTES);
     header(buffer, 0, payload.length);
     buffer.set(payload.subarray(0, head), HEADER_BYTES);
     this.#cork.length = HEADER_BYTES + head;
     if (header === writeHeader) {
       if (head === payload.length) this.#cork.payloads = 1;
-      else this.retention?.add(payload); // not with the run, which has only its beginning
+      else this.retransmit?.add(payload); // not with the run, which has only its beginning
     }
     if (head === payload.length) return;
     this.#flushCork();
     this.#write(payload, head, payload.length);
   }
 
-  #queueHere(): Outbox {
-    if (this.#outbox === NOTHING) this.#outbox = new Outbox();
-    return this.#outbox;
+  #queueHere(): WriteQueue {
+    if (this.#backlog === NOTHING) this.#backlog = new WriteQueue();
+    return this.#backlog;
   }
 
   #queue(payload: string | Uint8Array, header: HeaderWriter): void {
     const bytes = typeof payload === "string" ? Buffer.from(payload) : payload;
     header(SCRATCH, 0, bytes.length); // throws for a length that cannot be, before anything is queued
-    if (header === writeHeader) this.retention?.add(bytes);
+    if (header === writeHeader) this.retransmit?.add(bytes);
     const { target, offset } = this.#queueHere().reserve(HEADER_BYTES + bytes.length);
     header(target, offset, bytes.length);
     target.set(bytes, offset + HEADER_BYTES);
     this.#cork.flushLater(this);
-    this.#watch();
+    this.#checkBackpressure();
   }
 
   #flushCork(): void {
@@ -226,35 +226,35 @@ export class Sender implements Flushable {
     const { run, buffer, length, payloads } = cork;
     const bytes = run ?? buffer;
     const start = run === undefined ? 0 : cork.runStart;
-    this.retention?.record(bytes, start, start + length, payloads);
+    this.retransmit?.record(bytes, start, start + length, payloads);
     cork.run = undefined;
     cork.length = cork.payloads = 0;
     this.#write(bytes, start, start + length);
-    if (run !== undefined && length > MAX_COPIED_RUN_BYTES) blocks.give(run); // if it was one: nobody looks at it any more
+    if (run !== undefined && length > MAX_COPIED_RUN_BYTES) bufferPool.release(run); // if it was one: nobody looks at it any more
   }
 
   /** Writes what the kernel takes and keeps a copy of the rest: Bun buffers nothing. */
   #write(bytes: Uint8Array, start: number, end: number): void {
     if (this.#gone) return;
-    const taken = this.#outbox.length > 0 ? 0 : this.#hand(bytes, start, end);
+    const taken = this.#backlog.length > 0 ? 0 : this.#writeToSocket(bytes, start, end);
     if (start + taken === end || this.#gone) return;
     this.#queueHere().append(bytes.subarray(start + taken, end));
-    this.#watch();
+    this.#checkBackpressure();
   }
 
   /** Writes what is queued, block by block, until the kernel has enough. */
   #drainOutbox(): void {
-    while (this.#outbox.length > 0) {
-      const bytes = this.#outbox.first;
-      const taken = this.#hand(bytes, 0, bytes.length);
+    while (this.#backlog.length > 0) {
+      const bytes = this.#backlog.first;
+      const taken = this.#writeToSocket(bytes, 0, bytes.length);
       if (this.#gone) return;
-      this.#outbox.consume(taken);
+      this.#backlog.consume(taken);
       if (taken < bytes.length) return;
     }
   }
 
   /** Hands bytes to the kernel; how many it took. */
-  #hand(bytes: Uint8Array, start: number, end: number): number {
+  #writeToSocket(bytes: Uint8Array, start: number, end: number): number {
     const taken = this.#socket.write(bytes, start, end - start);
     if (taken < 0) {
       // Reset by the peer while the socket is paused: nobody else would ever notice (measured).
@@ -268,8 +268,8 @@ export class Sender implements Flushable {
     return taken;
   }
 
-  #watch(): void {
-    if (this.#outbox.length > PAUSE_OUTPUT_BYTES) this.#events.backedUp(this.#outbox.length);
+  #checkBackpressure(): void {
+    if (this.#backlog.length > PAUSE_OUTPUT_BYTES) this.#events.backedUp(this.#backlog.length);
   }
 
   #finishEnd(): void {

@@ -20,7 +20,7 @@ export function drain(
   const began = performance.now();
   const heard = new Map<Session, { chunks: number; at: number }>();
   for (const session of sessions) {
-    session.connection.caughtUp = false;
+    session.connection.receiveQueueDrained = false;
     heard.set(session, { chunks: session.connection.chunks, at: began });
   }
   const { promise, resolve } = Promise.withResolvers<void>();
@@ -37,7 +37,7 @@ export function drain(
         heard.set(session, (last = { chunks: connection.chunks, at: now }));
       if (session.busy) continue;
       const isQuiet = now - last.at >= DRAIN_QUIET_MS;
-      const hadItsTime = connection.caughtUp && now - began >= DRAIN_BUSY_MS;
+      const hadItsTime = connection.receiveQueueDrained && now - began >= DRAIN_BUSY_MS;
       if (now - began >= drainMs - DRAIN_QUIET_MS)
         session.sayBye("shutting_down", "the server is shutting down");
       else if (isQuiet || hadItsTime) session.shutDown();

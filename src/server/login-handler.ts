@@ -9,28 +9,28 @@ import { randomBytes } from "node:crypto";
 import { Authenticator, type AuthenticatorOptions } from "../auth/authenticate.ts";
 import { refusal, type Identity, type LoginError } from "../auth/identity.ts";
 import type { SharedKey } from "../auth/shared-key.ts";
-import { Ration } from "../auth/sliding-window-limiter.ts";
+import { SlidingWindowLimiter } from "../auth/sliding-window-limiter.ts";
 import { RESUME_LABEL, tokenKey, verifyProof } from "../auth/token.ts";
 import { sourceOf } from "../base/address.ts";
 import { describeFault } from "../base/errors.ts";
 import { HandshakeError } from "../handshake/errors.ts";
 import {
-  turnAway,
-  welcome,
-  type Arrival,
+  reject,
+  serverHandshake,
+  type LoginResult,
   type ResumeLogin,
   type Resumption,
-  type Revived,
+  type ResumedLogin,
 } from "../handshake/server.ts";
-import { REFUSAL_DELAYS_MS, REFUSAL_MEMORY_MS, type Offence } from "../base/limits.ts";
-import { FloodLog } from "../log/rate-limited-log.ts";
+import { REFUSAL_DELAYS_MS, REFUSAL_MEMORY_MS, type PenaltyReason } from "../base/limits.ts";
+import { RateLimitedLog } from "../log/rate-limited-log.ts";
 import type { LogFields, Logger } from "../log/log.ts";
 import type { Admission, Refusal } from "../net/admission.ts";
 import type { Connection } from "../net/connection.ts";
 import { ConnectionError } from "../net/connection-error.ts";
 import type { Listener } from "../net/listener.ts";
 
-export interface ReceptionOptions extends AuthenticatorOptions {
+export interface LoginHandlerOptions extends AuthenticatorOptions {
   key: SharedKey | undefined;
   bare: boolean;
   serviceName: string;
@@ -45,53 +45,53 @@ export interface ReceptionOptions extends AuthenticatorOptions {
   /** How long the session of a lost connection is kept, at most. */
   resumeForMs: number;
   /** The session of that name, let go by its connection, if it is there and `proves` is content with it. */
-  revive(name: string, received: number, proves: (arrival: Arrival) => boolean): Revived | undefined;
+  resume(name: string, received: number, proves: (arrival: LoginResult) => boolean): ResumedLogin | undefined;
   log: Logger;
   /** Equal refusals that are logged one by one in a minute. */
   logBurst: number;
 }
 
-export class Reception {
-  readonly #options: ReceptionOptions;
+export class LoginHandler {
+  readonly #options: LoginHandlerOptions;
   readonly #authenticator: Authenticator;
-  readonly #flood: FloodLog;
+  readonly #flood: RateLimitedLog;
   /** Who sits where, and how many seats each has. */
-  readonly #seats = new Map<Connection, string>();
-  readonly #seatsOf = new Map<string, number>();
+  readonly #slots = new Map<Connection, string>();
+  readonly #slotsOf = new Map<string, number>();
   /** In a row, of each source. */
-  readonly #failedLogins = new Ration(REFUSAL_DELAYS_MS.length, REFUSAL_MEMORY_MS);
+  readonly #failedLogins = new SlidingWindowLimiter(REFUSAL_DELAYS_MS.length, REFUSAL_MEMORY_MS);
 
-  constructor(options: ReceptionOptions) {
+  constructor(options: LoginHandlerOptions) {
     this.#options = options;
     this.#authenticator = new Authenticator(options);
-    this.#flood = new FloodLog(options.log, options.logBurst);
+    this.#flood = new RateLimitedLog(options.log, options.logBurst);
   }
 
   /** Undefined when it did not come to a conversation; all that there was to say and to log is said then. */
-  async receive(
+  async login(
     conn: number,
     connection: Connection,
     refusal: Refusal | undefined,
     listener: Listener,
-  ): Promise<Arrival | undefined> {
+  ): Promise<LoginResult | undefined> {
     const { peer } = connection;
     try {
       if (refusal !== undefined) {
         throw new HandshakeError(refusal.code, refusal.message, { retryAfter: refusal.retryAfter });
       }
-      const cameToSomething = this.#flood.begin("connected", { conn, peer });
+      const cameToSomething = this.#flood.logIfQuiet("connected", { conn, peer });
       const arrival = await this.#welcome(conn, connection, listener.admission);
       cameToSomething();
       this.#logArrival(conn, peer, arrival);
-      listener.settle(connection);
+      listener.loggedIn(connection);
       listener.admission.forgive(connection.address);
-      this.#failedLogins.forget(sourceOf(connection.address));
+      this.#failedLogins.reset(sourceOf(connection.address));
       return arrival;
     } catch (error) {
       const offence = refusal === undefined ? offenceOf(error, connection) : undefined;
       if (offence !== undefined) listener.admission.penalise(connection.address, offence);
-      this.release(connection);
-      this.#turnAway(conn, connection, error);
+      this.releaseSlot(connection);
+      this.#reject(conn, connection, error);
       return undefined;
     }
   }
@@ -102,23 +102,23 @@ export class Reception {
   }
 
   /** Has somebody logged in from there before? */
-  isFamiliar(address: string): boolean {
-    return this.#authenticator.isFamiliar(address);
+  isKnownSource(address: string): boolean {
+    return this.#authenticator.isKnownSource(address);
   }
 
   /** The user's seat is free again. */
-  release(connection: Connection): void {
-    const user = this.#seats.get(connection);
+  releaseSlot(connection: Connection): void {
+    const user = this.#slots.get(connection);
     if (user === undefined) return;
-    this.#seats.delete(connection);
-    const left = (this.#seatsOf.get(user) ?? 1) - 1;
-    if (left > 0) this.#seatsOf.set(user, left);
-    else this.#seatsOf.delete(user);
+    this.#slots.delete(connection);
+    const left = (this.#slotsOf.get(user) ?? 1) - 1;
+    if (left > 0) this.#slotsOf.set(user, left);
+    else this.#slotsOf.delete(user);
   }
 
   /** A peer that did not come to speak TLS. */
   tlsFailed(peer: string, reason: string): void {
-    this.#flood.note({
+    this.#flood.log({
       level: "warn",
       event: "tls-failed",
       kind: {},
@@ -137,10 +137,10 @@ export class Reception {
     this.#flood.flush();
   }
 
-  async #welcome(conn: number, connection: Connection, admission: Admission): Promise<Arrival> {
+  async #welcome(conn: number, connection: Connection, admission: Admission): Promise<LoginResult> {
     const { key, bare, serviceName, takesLines, maxFrame, maxAttempts, loginTimeoutMs, keepalive } =
       this.#options;
-    return welcome(connection, {
+    return serverHandshake(connection, {
       authenticator: this.#authenticator,
       key,
       bare,
@@ -151,9 +151,9 @@ export class Reception {
       timeoutMs: loginTimeoutMs,
       keepalive,
       onRefused: (error) => this.#refused(conn, connection, error, admission),
-      seat: (identity) => this.#seat(connection, identity),
-      grant: (wishMs) => this.#grant(wishMs),
-      revive: (login, nonce) => this.#revive(connection, login, nonce),
+      reserveSlot: (identity) => this.#seat(connection, identity),
+      newResumption: (wishMs) => this.#grant(wishMs),
+      resume: (login, nonce) => this.#revive(connection, login, nonce),
     });
   }
 
@@ -166,8 +166,8 @@ export class Reception {
     };
   }
 
-  #revive(connection: Connection, login: ResumeLogin, nonce: Uint8Array): Revived {
-    const proves = ({ resumption, encrypted }: Arrival) => {
+  #revive(connection: Connection, login: ResumeLogin, nonce: Uint8Array): ResumedLogin {
+    const proves = ({ resumption, encrypted }: LoginResult) => {
       const proof = Buffer.from(login.proof, "base64");
       const isRight = verifyProof(
         tokenKey(resumption?.key ?? new Uint8Array(32)),
@@ -178,17 +178,17 @@ export class Reception {
       );
       return isRight && resumption !== undefined && encrypted === connection.encrypted;
     };
-    const revived = this.#options.revive(login.session, login.received, proves);
+    const revived = this.#options.resume(login.session, login.received, proves);
     if (revived === undefined) throw refusal("session_gone", "that session is gone: log in anew");
-    if (revived.arrival.user !== null) this.#take(connection, revived.arrival.user);
+    if (revived.login.user !== null) this.#take(connection, revived.login.user);
     return revived;
   }
 
   #seat(connection: Connection, { user }: Identity): void {
     if (user === null) return;
-    this.release(connection); // of a login before this one, which came to nothing
+    this.releaseSlot(connection); // of a login before this one, which came to nothing
     const { maxPerUser } = this.#options;
-    if ((this.#seatsOf.get(user) ?? 0) >= maxPerUser) {
+    if ((this.#slotsOf.get(user) ?? 0) >= maxPerUser) {
       const have = maxPerUser === 1 ? "a conversation" : `${maxPerUser} conversations`;
       throw new HandshakeError("full", `${user} has ${have} already: end one first`);
     }
@@ -196,15 +196,15 @@ export class Reception {
   }
 
   #take(connection: Connection, user: string): void {
-    this.release(connection); // a second login, after one that came to nothing
-    this.#seats.set(connection, user);
-    this.#seatsOf.set(user, (this.#seatsOf.get(user) ?? 0) + 1);
+    this.releaseSlot(connection); // a second login, after one that came to nothing
+    this.#slots.set(connection, user);
+    this.#slotsOf.set(user, (this.#slotsOf.get(user) ?? 0) + 1);
   }
 
   /** Logs a refused login; how long its answer waits, in milliseconds. */
   #refused(conn: number, { peer, address }: Connection, error: LoginError, admission: Admission): number {
     const source = sourceOf(address);
-    this.#flood.note({
+    this.#flood.log({
       level: "warn",
       event: "login-refused",
       kind: { code: error.code, source },
@@ -213,11 +213,11 @@ export class Reception {
     });
     if (error.code === "session_gone" || !admission.penalises(address)) return 0;
     const now = performance.now();
-    this.#failedLogins.count(source, now);
-    return REFUSAL_DELAYS_MS[this.#failedLogins.recent(source, now) - 1] ?? 0;
+    this.#failedLogins.record(source, now);
+    return REFUSAL_DELAYS_MS[this.#failedLogins.count(source, now) - 1] ?? 0;
   }
 
-  #logArrival(conn: number, peer: string, arrival: Arrival): void {
+  #logArrival(conn: number, peer: string, arrival: LoginResult): void {
     const { log, mode, bare } = this.#options;
     if (bare || arrival.received !== undefined) return; // one that comes back is logged as `resumed`
     const { user, method, known, tokenId } = arrival;
@@ -226,7 +226,7 @@ export class Reception {
     else log.info("logged-in", { conn, peer, user, method, token: tokenId });
   }
 
-  #turnAway(conn: number, connection: Connection, error: unknown): void {
+  #reject(conn: number, connection: Connection, error: unknown): void {
     const { peer } = connection;
     const source = hostOf(peer);
     if (error instanceof HandshakeError) {
@@ -235,26 +235,26 @@ export class Reception {
       else if (error.code !== "key_refused") this.#noteRefused(peer, error.code, fields);
       else {
         const kind = { reason: error.message };
-        this.#flood.note({ level: "warn", event: "key-refused", kind, source, fields: { conn, peer } });
+        this.#flood.log({ level: "warn", event: "key-refused", kind, source, fields: { conn, peer } });
       }
       // To whom frames are the conversation, a message would be an answer.
       if (this.#options.bare && this.#options.key === undefined) connection.finish();
-      else turnAway(connection, error);
+      else reject(connection, error);
     } else if (error instanceof ConnectionError) {
       this.#noteGone(peer, error.code, { conn, peer });
       connection.finish();
     } else {
       this.#options.log.error("internal-error", { conn, peer, reason: describeFault(error) });
-      turnAway(connection, new HandshakeError("busy", "the server could not do that"));
+      reject(connection, new HandshakeError("busy", "the server could not do that"));
     }
   }
 
   #noteGone(peer: string, code: string, fields: LogFields): void {
-    this.#flood.note({ level: "info", event: "disconnected", kind: { code }, source: hostOf(peer), fields });
+    this.#flood.log({ level: "info", event: "disconnected", kind: { code }, source: hostOf(peer), fields });
   }
 
   #noteRefused(peer: string, code: string, fields: LogFields): void {
-    this.#flood.note({ level: "warn", event: "refused", kind: { code }, source: hostOf(peer), fields });
+    this.#flood.log({ level: "warn", event: "refused", kind: { code }, source: hostOf(peer), fields });
   }
 }
 
@@ -263,7 +263,7 @@ function hostOf(peer: string): string {
 }
 
 /** What a handshake that failed costs its source. Whoever sent nothing has done nothing. */
-function offenceOf(error: unknown, { chunks }: Connection): Offence | undefined {
+function offenceOf(error: unknown, { chunks }: Connection): PenaltyReason | undefined {
   if (chunks === 0) return undefined;
   if (error instanceof ConnectionError) return "no-login";
   if (!(error instanceof HandshakeError)) return undefined;

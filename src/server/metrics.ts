@@ -10,13 +10,13 @@ import { maxDescriptors, openDescriptors } from "../os/descriptors.ts";
 import { ParleyError } from "../base/errors.ts";
 import { formatAddress, lookupName } from "../base/address.ts";
 import { explain } from "../net/bind.ts";
-import type { Figures } from "./server.ts";
+import type { ServerStats } from "./server.ts";
 import type { Count } from "../log/event-counter.ts";
 
 /** Of a server. */
-export interface Vitals {
+export interface StatsSource {
   readonly isStopping: boolean;
-  figures(): Figures;
+  stats(): ServerStats;
 }
 
 export interface MetricsOptions {
@@ -24,7 +24,7 @@ export interface MetricsOptions {
   /** 0: any. */
   port: number;
   /** Asked for at each request; undefined before there is one. */
-  server: () => Vitals | undefined;
+  server: () => StatsSource | undefined;
   events: Iterable<Count>;
 }
 
@@ -86,7 +86,7 @@ function answer(request: IncomingMessage, response: ServerResponse, options: Met
   const path = request.url?.split("?", 1)[0];
   if (path === "/metrics" && server !== undefined) {
     response.setHeader("content-type", "text/plain; version=0.0.4; charset=utf-8");
-    response.end(exposition(server.figures(), options.events));
+    response.end(exposition(server.stats(), options.events));
   } else if (path === "/healthz" || path === "/metrics") {
     const isWell = server?.isStopping === false;
     response
@@ -98,8 +98,17 @@ function answer(request: IncomingMessage, response: ServerResponse, options: Met
 }
 
 /** The page that Prometheus reads. */
-export function exposition(figures: Figures, events: Iterable<Count>): string {
-  const { accepted, connections, pending, awake, asleep, received, kept, traffic } = figures;
+export function exposition(figures: ServerStats, events: Iterable<Count>): string {
+  const {
+    accepted,
+    connections,
+    pending,
+    attached: awake,
+    detached: asleep,
+    received,
+    kept,
+    traffic,
+  } = figures;
   const page = new Page();
   page.counter("parley_connections_total", "Connections accepted, also those turned away.", accepted);
   page.gauge("parley_connections", "Open connections.", connections);

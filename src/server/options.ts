@@ -1,6 +1,6 @@
 // What a server can be told, and what it does when it is not.
 
-import type { Network } from "../base/address.ts";
+import type { Cidr } from "../base/address.ts";
 import type { AuthMode } from "../auth/identity.ts";
 import type { SharedKey } from "../auth/shared-key.ts";
 import type { NewHashCost } from "../auth/password.ts";
@@ -8,7 +8,7 @@ import type { Store } from "../auth/store.ts";
 import {
   FRAME_TIMEOUT_MS,
   KEEPALIVE_MS,
-  LEFT_HOOK_MS,
+  ABANDONED_HOOK_MS,
   LOG_BURST,
   LOGIN_TIMEOUT_MS,
   MAX_ATTEMPTS,
@@ -68,13 +68,13 @@ export interface ServerOptions {
   /** How often it is written down that the tokens of conversations are in use. */
   tokenTouchMs?: number;
   /** For so long a hook is waited for whose client is gone. */
-  leftHookMs?: number;
+  abandonedHookMs?: number;
   /** Do failures cost their source time? On, unless false. */
   penalties?: boolean;
-  penaltyExempt?: readonly Network[];
+  penaltyExempt?: readonly Cidr[];
   /** When not empty: nobody else may connect. */
-  allow?: readonly Network[];
-  deny?: readonly Network[];
+  allow?: readonly Cidr[];
+  deny?: readonly Cidr[];
   /** Conversations in which nothing was received for so long end; undefined: never. */
   idleTimeoutMs?: number;
   hashCost?: NewHashCost;
@@ -82,10 +82,10 @@ export interface ServerOptions {
   logBurst?: number;
 }
 
-const NOBODY: readonly Network[] = [];
+const NOBODY: readonly Cidr[] = [];
 
 /** `options` with what goes without saying. */
-export function settle(options: ServerOptions) {
+export function withDefaults(options: ServerOptions) {
   const {
     bare = false,
     maxFrame = MAX_FRAME_BYTES,
@@ -99,7 +99,7 @@ export function settle(options: ServerOptions) {
     frameTimeoutMs = FRAME_TIMEOUT_MS,
     keepaliveMs = KEEPALIVE_MS,
     resumeForMs = RESUME_FOR_MS,
-    leftHookMs = LEFT_HOOK_MS,
+    abandonedHookMs: leftHookMs = ABANDONED_HOOK_MS,
     tokenTouchMs = TOKEN_TOUCH_MS,
     penalties = true,
     penaltyExempt = NOBODY,
@@ -123,4 +123,4 @@ export function settle(options: ServerOptions) {
   return { ...given, ...limits, ...times, ...sources, bare, logBurst };
 }
 
-export type ServerSettings = ReturnType<typeof settle>;
+export type ServerSettings = ReturnType<typeof withDefaults>;

@@ -11,27 +11,27 @@ import { PasswordHasher } from "../auth/password.ts";
 import { drain } from "./drain.ts";
 import { describeFault, messageOf, ParleyError } from "../base/errors.ts";
 import { HandshakeError } from "../handshake/errors.ts";
-import type { Arrival, Revived } from "../handshake/server.ts";
-import { AckClock } from "../delivery/ack-tracker.ts";
+import type { LoginResult, ResumedLogin } from "../handshake/server.ts";
+import { DelayedAckTimer } from "../delivery/ack-tracker.ts";
 import { DRAIN_TIMEOUT_MS } from "../base/limits.ts";
-import type { LiveSession } from "./session-status-file.ts";
+import type { SessionStatus } from "./session-status-file.ts";
 import type { LogFields, Logger } from "../log/log.ts";
 import type { Refusal } from "../net/admission.ts";
 import type { Connection } from "../net/connection.ts";
 import { ConnectionError } from "../net/connection-error.ts";
 import { Listener } from "../net/listener.ts";
 import { Penalties } from "../net/penalties.ts";
-import { Reception } from "./login-handler.ts";
-import { settle, type ServerOptions, type ServerSettings } from "./options.ts";
+import { LoginHandler } from "./login-handler.ts";
+import { withDefaults, type ServerOptions, type ServerSettings } from "./options.ts";
 import { HandlerError } from "../services/handler/handler.ts";
 import { Rooms } from "../services/room.ts";
 import { Session, type SessionEvents } from "../session/session.ts";
-import { Sessions } from "./session-registry.ts";
-import { Vigil } from "../session/timeouts.ts";
+import { SessionRegistry } from "./session-registry.ts";
+import { SessionTimeouts } from "../session/timeouts.ts";
 import { FrameError } from "../wire/frame.ts";
 import { MessageError } from "../wire/message.ts";
 
-export interface Figures {
+export interface ServerStats {
   /** Connections ever, also those that were told why they may not come in. */
   accepted: number;
   /** Open now. */
@@ -39,9 +39,9 @@ export interface Figures {
   /** … of them, those that have not logged in. */
   pending: number;
   /** Conversations with a connection … */
-  awake: number;
+  attached: number;
   /** … and without one, until their clients come back. */
-  asleep: number;
+  detached: number;
   /** Messages of clients, ever. */
   received: number;
   /** Bytes sent to clients in conversations, and not acknowledged. */
@@ -55,19 +55,19 @@ export class Server {
   readonly #options: ServerSettings;
   readonly #log: Logger;
   readonly #listener: Listener;
-  readonly #reception: Reception;
-  readonly #sessions: Sessions;
+  readonly #logins: LoginHandler;
+  readonly #sessions: SessionRegistry;
   readonly #rooms = new Rooms();
   readonly #flaws: Flaws;
   readonly #unwatch: (() => void) | undefined;
-  readonly #vigil: Vigil;
+  readonly #timeouts: SessionTimeouts;
   readonly #tokenTimer: Timer;
   readonly #events: SessionEvents = {
     failed: (session, error) => this.#failed(session, error),
     lost: (session, error) => this.#lost(session, error),
     closed: (session, error) => this.#closed(session, error),
   };
-  readonly #acks = new AckClock();
+  readonly #acks = new DelayedAckTimer();
   #nextId = 1;
   /** Payloads received in conversations that are over. */
   #received = 0;
@@ -79,40 +79,40 @@ export class Server {
 
   /** @throws {ParleyError} `failed` when the port cannot be had. */
   constructor(given: ServerOptions) {
-    const options = settle(given);
+    const options = withDefaults(given);
     const { store, auth, bare, keepaliveMs } = options;
     this.#options = options;
     this.#flaws = new Flaws(auth);
     this.#log = options.log;
-    this.#sessions = new Sessions({
+    this.#sessions = new SessionRegistry({
       ...options,
       store,
       changed: () => options.sessionsChanged?.(),
       expiring: (session, code) =>
         this.#log.info("session-expired", { ...factsOf(session), slept_ms: sleptMs(session), code }),
     });
-    this.#reception = new Reception({
+    this.#logins = new LoginHandler({
       ...options,
       mode: auth,
       key: options.key,
       store,
       hasher: new PasswordHasher(options.hashCost),
       warn: (error) => this.#log.warn("users-failed", { reason: messageOf(error) }),
-      takesLines: options.service.takesLines === true,
+      takesLines: options.service.lineBased === true,
       keepalive: keepaliveMs / 1000,
-      revive: (name, received, proves) => this.#revive(name, received, proves),
+      resume: (name, received, proves) => this.#takeOver(name, received, proves),
     });
     this.#listener = new Listener({
       ...options,
       admission: {
         ...options,
         penalties: options.penalties ? new Penalties() : undefined,
-        isFamiliar: (address) => this.#reception.isFamiliar(address),
+        isKnownSource: (address) => this.#logins.isKnownSource(address),
       },
       accept: (connection, refusal) => void this.#converse(connection, refusal),
-      reset: (peer, refusal) => this.#reception.reset(peer, refusal),
+      reset: (peer, refusal) => this.#logins.reset(peer, refusal),
       tlsFailed: ({ address, peer }, reason, spoke) => {
-        this.#reception.tlsFailed(peer, reason);
+        this.#logins.tlsFailed(peer, reason);
         if (spoke) this.#listener.admission.penalise(address, "no-login");
       },
     });
@@ -126,16 +126,16 @@ export class Server {
       },
       unreadable: (error) => this.#log.error("users-failed", { reason: messageOf(error) }),
     });
-    this.#vigil = new Vigil(this.#sessions, {
+    this.#timeouts = new SessionTimeouts(this.#sessions, {
       ...options,
       idleTimeoutMs: options.idleTimeoutMs,
-      looking: () => this.#sessions.boundMemory(),
+      beforeScan: () => this.#sessions.enforceMemoryLimit(),
       expired: (session) => this.#sessions.expire(session),
       left: (session) => this.#left(session),
     });
     this.#tokenTimer = setInterval(() => {
       const tokens = [...this.#sessions].flatMap(({ arrival }) => arrival.tokenId ?? []);
-      void this.#reception.keepTokens(new Set(tokens), options.tokenTouchMs);
+      void this.#logins.keepTokens(new Set(tokens), options.tokenTouchMs);
     }, options.tokenTouchMs);
     if (this.port !== options.port && options.port !== 0) {
       this.#log.warn("port-taken", { wanted: options.port, port: this.port });
@@ -175,20 +175,20 @@ export class Server {
   }
 
   /** What it is doing, in numbers. */
-  figures(): Figures {
+  stats(): ServerStats {
     let received = this.#received;
     let kept = 0;
     for (const session of this.#sessions) {
       received += session.received;
       kept += session.kept;
     }
-    const { sleeping, size } = this.#sessions;
+    const { detachedCount: sleeping, size } = this.#sessions;
     return {
       accepted: this.#nextId - 1,
       connections: this.connections,
       pending: this.#listener.admission.pending,
-      awake: size - sleeping,
-      asleep: sleeping,
+      attached: size - sleeping,
+      detached: sleeping,
       received,
       kept,
       traffic: this.#listener.traffic,
@@ -196,8 +196,8 @@ export class Server {
   }
 
   /** The sessions there are, as `users sessions` shows them. */
-  liveSessions(): Iterable<LiveSession> {
-    return this.#sessions.live();
+  sessionStatuses(): Iterable<SessionStatus> {
+    return this.#sessions.statuses();
   }
 
   /** Is there nobody who could log in with a password? */
@@ -209,7 +209,7 @@ export class Server {
 
   async #converse(connection: Connection, refusal: Refusal | undefined): Promise<void> {
     const id = this.#nextId++;
-    const arrival = await this.#reception.receive(id, connection, refusal, this.#listener);
+    const arrival = await this.#logins.login(id, connection, refusal, this.#listener);
     if (arrival === undefined) return;
     if (arrival.received !== undefined) return this.#resume(id, connection, arrival, arrival.received);
     const { service, maxBacklog, leftHookMs } = this.#options;
@@ -220,18 +220,22 @@ export class Server {
   }
 
   /** Lets a session that somebody wants back go of its connection, if it can be had. */
-  #revive(name: string, received: number, proves: (arrival: Arrival) => boolean): Revived | undefined {
-    const session = this.#sessions.find(name, received, proves);
+  #takeOver(
+    name: string,
+    received: number,
+    proves: (arrival: LoginResult) => boolean,
+  ): ResumedLogin | undefined {
+    const session = this.#sessions.claim(name, received, proves);
     if (session === undefined) return undefined;
-    this.#reception.release(session.connection);
-    return { arrival: session.arrival, delivered: session.release() };
+    this.#logins.releaseSlot(session.connection);
+    return { login: session.arrival, delivered: session.release() };
   }
 
-  #resume(conn: number, connection: Connection, { resumption }: Arrival, received: number): void {
-    const session = this.#sessions.named(resumption?.name ?? "");
+  #resume(conn: number, connection: Connection, { resumption }: LoginResult, received: number): void {
+    const session = this.#sessions.get(resumption?.name ?? "");
     const slept_ms = sleptMs(session);
     if (session?.resume(conn, connection, received) !== true) {
-      this.#reception.release(connection);
+      this.#logins.releaseSlot(connection);
       return connection.terminate(); // it ended just now: the next try is told so
     }
     this.#log.info("resumed", { ...factsOf(session), slept_ms });
@@ -243,9 +247,9 @@ export class Server {
 
   #lost(session: Session, error: Error | undefined): void {
     const { received, connection } = session;
-    this.#reception.release(connection);
+    this.#logins.releaseSlot(connection);
     this.#log.info("lost", { ...factsOf(session), received, error: error && messageOf(error) });
-    this.#sessions.fellAsleep(session);
+    this.#sessions.detached(session);
   }
 
   #failed(session: Session, error: unknown): void {
@@ -281,7 +285,7 @@ export class Server {
     const { received, ending, connection } = session;
     this.#received += received;
     this.#sessions.remove(session);
-    this.#reception.release(connection);
+    this.#logins.releaseSlot(connection);
     // Whoever leaves with a reset, once all is said, has left all the same.
     const reason = error && ending === undefined ? messageOf(error) : undefined;
     const bye = ending ?? "none";
@@ -333,13 +337,13 @@ export class Server {
     }
     await drain(this.#sessions, () => this.connections, drainMs);
     const hurried = this.#hurried; // somebody asked again
-    this.#vigil.stop();
+    this.#timeouts.stop();
     clearInterval(this.#tokenTimer);
     this.terminate();
     this.#acks.stop();
     await this.#options.service.stop?.(hurried);
     this.#unwatch?.();
-    this.#reception.close();
+    this.#logins.close();
     await this.#options.store?.settled();
     this.#log.info("stopped", { cut: this.#cut });
     return this.#cut - cutBefore;

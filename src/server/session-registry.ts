@@ -4,12 +4,12 @@
 
 import { whyEnded } from "../auth/identity.ts";
 import type { Store } from "../auth/store.ts";
-import type { Arrival } from "../handshake/server.ts";
-import { MAX_SLEEPING_BYTES } from "../base/limits.ts";
-import type { LiveSession } from "./session-status-file.ts";
+import type { LoginResult } from "../handshake/server.ts";
+import { MAX_DETACHED_BYTES } from "../base/limits.ts";
+import type { SessionStatus } from "./session-status-file.ts";
 import type { Session } from "../session/session.ts";
 
-export interface SessionsOptions {
+export interface SessionRegistryOptions {
   /** Where credentials may end; undefined where there are none. */
   store: Store | undefined;
   /** How many of one user may sleep. */
@@ -22,15 +22,15 @@ export interface SessionsOptions {
   expiring(session: Session, why: "expired" | "crowded_out"): void;
 }
 
-export class Sessions implements Iterable<Session> {
-  readonly #options: SessionsOptions;
+export class SessionRegistry implements Iterable<Session> {
+  readonly #options: SessionRegistryOptions;
   readonly #all = new Set<Session>();
   /** Those that can be come back to. */
   readonly #byName = new Map<string, Session>();
   /** Those that sleep, the one that has slept longest first. */
-  readonly #asleep = new Set<Session>();
+  readonly #detached = new Set<Session>();
 
-  constructor(options: SessionsOptions) {
+  constructor(options: SessionRegistryOptions) {
     this.#options = options;
   }
 
@@ -39,8 +39,8 @@ export class Sessions implements Iterable<Session> {
   }
 
   /** How many of them sleep. */
-  get sleeping(): number {
-    return this.#asleep.size;
+  get detachedCount(): number {
+    return this.#detached.size;
   }
 
   [Symbol.iterator](): Iterator<Session> {
@@ -59,7 +59,7 @@ export class Sessions implements Iterable<Session> {
   remove(session: Session): void {
     const { resumption } = session.arrival;
     this.#all.delete(session);
-    this.#asleep.delete(session);
+    this.#detached.delete(session);
     if (resumption !== undefined) this.#byName.delete(resumption.name);
     this.#options.changed();
   }
@@ -70,7 +70,7 @@ export class Sessions implements Iterable<Session> {
    * The session that somebody wants back, if `proves` is content with it, it has what the client lacks, and the
    * credential behind it still holds.
    */
-  find(name: string, received: number, proves: (arrival: Arrival) => boolean): Session | undefined {
+  claim(name: string, received: number, proves: (arrival: LoginResult) => boolean): Session | undefined {
     const session = this.#byName.get(name);
     if (session === undefined || !proves(session.arrival) || !session.accepts(received)) return undefined;
     this.#options.store?.reload();
@@ -79,13 +79,13 @@ export class Sessions implements Iterable<Session> {
   }
 
   /** The one of that name, if it is still there. */
-  named(name: string): Session | undefined {
+  get(name: string): Session | undefined {
     return this.#byName.get(name);
   }
 
   /** It goes on over another connection. */
   resumed(session: Session): void {
-    this.#asleep.delete(session);
+    this.#detached.delete(session);
     this.#options.changed();
     this.#recheck(session);
   }
@@ -93,25 +93,25 @@ export class Sessions implements Iterable<Session> {
   // --- sleeping ---
 
   /** One has fallen asleep: sleepers cost memory, and a program each, so the one that has slept longest makes room. */
-  fellAsleep(session: Session): void {
+  detached(session: Session): void {
     const { maxPerUser, maxConnections } = this.#options;
-    this.#asleep.add(session);
+    this.#detached.add(session);
     this.#options.changed();
     const { user } = session;
     if (user !== null)
       this.#bound(
-        [...this.#asleep].filter((one) => one.user === user),
+        [...this.#detached].filter((one) => one.user === user),
         maxPerUser,
       );
-    if (this.#asleep.size > maxConnections) this.#bound([...this.#asleep], maxConnections);
+    if (this.#detached.size > maxConnections) this.#bound([...this.#detached], maxConnections);
   }
 
   /** To be called now and then: what is kept for sleepers grows while their services go on. */
-  boundMemory(): void {
+  enforceMemoryLimit(): void {
     let bytes = 0;
-    for (const { kept } of this.#asleep) bytes += kept;
-    for (const session of this.#asleep) {
-      if (bytes <= MAX_SLEEPING_BYTES) return;
+    for (const { kept } of this.#detached) bytes += kept;
+    for (const session of this.#detached) {
+      if (bytes <= MAX_DETACHED_BYTES) return;
       bytes -= session.kept;
       this.expire(session, "crowded_out");
     }
@@ -147,7 +147,7 @@ export class Sessions implements Iterable<Session> {
   }
 
   /** As `users sessions` shows them. */
-  *live(): Iterable<LiveSession> {
+  *statuses(): Iterable<SessionStatus> {
     const instant = (at: number) => Math.round(performance.timeOrigin + at);
     for (const { arrival, user, peer, since, asleepSince } of this.#all) {
       yield {

@@ -27,10 +27,10 @@ import { createFile } from "../files/create.ts";
 import { FileError, unwritable } from "../files/file-error.ts";
 import { readPrivateFile } from "../files/private-file.ts";
 import { flock, LOCK_EXCLUSIVE_NONBLOCKING, LOCK_SHARED_NONBLOCKING } from "../os/flock.ts";
-import { LIVE_FILE_MS } from "../base/limits.ts";
+import { STATUS_FILE_MS } from "../base/limits.ts";
 import { Rights } from "../os/rights.ts";
 
-const LiveSession = v.object({
+const SessionStatus = v.object({
   /** Id of the token that it came in with, or that it was given. */
   token: v.nullable(v.string()),
   user: v.nullable(v.string()),
@@ -40,9 +40,9 @@ const LiveSession = v.object({
   /** Since when its connection is lost; null while it has one. */
   asleep_since: v.nullable(v.number()),
 });
-export type LiveSession = v.InferOutput<typeof LiveSession>;
+export type SessionStatus = v.InferOutput<typeof SessionStatus>;
 const File = v.pipe(
-  v.object({ n: v.number(), sessions: v.array(LiveSession), end: v.number() }),
+  v.object({ n: v.number(), sessions: v.array(SessionStatus), end: v.number() }),
   v.check(({ n, end }) => n === end),
 );
 
@@ -53,9 +53,9 @@ const CHECK_MS = 1000;
 const MAX_READS = 100;
 
 /** A server's own file. */
-export class LiveFile implements Disposable {
+export class SessionStatusFile implements Disposable {
   readonly #folder: string;
-  readonly #list: () => Iterable<LiveSession>;
+  readonly #list: () => Iterable<SessionStatus>;
   readonly #failed: (error: FileError) => void;
   readonly #interval: Timer;
   #timer: Timer | undefined;
@@ -65,7 +65,7 @@ export class LiveFile implements Disposable {
   #complaint: string | undefined;
 
   /** @param failed called once for each reason why the file cannot be written; that is tried again all the time. */
-  constructor(folder: string, list: () => Iterable<LiveSession>, failed: (error: FileError) => void) {
+  constructor(folder: string, list: () => Iterable<SessionStatus>, failed: (error: FileError) => void) {
     this.#folder = folder;
     this.#list = list;
     this.#failed = failed;
@@ -74,11 +74,11 @@ export class LiveFile implements Disposable {
   }
 
   /** Something has changed. */
-  touch(): void {
+  scheduleWrite(): void {
     this.#timer ??= setTimeout(() => {
       this.#timer = undefined;
       this.#update();
-    }, LIVE_FILE_MS).unref();
+    }, STATUS_FILE_MS).unref();
   }
 
   #update(): void {
@@ -91,7 +91,7 @@ export class LiveFile implements Disposable {
       // Its name is another with each try.
       if (code !== this.#complaint) this.#failed(unwritable(join(this.#folder, "sessions-….json"), error));
       this.#complaint = code;
-      this.touch();
+      this.scheduleWrite();
     }
   }
 
@@ -107,7 +107,7 @@ export class LiveFile implements Disposable {
     if (this.#held === undefined) {
       this.#held = Rights.within(this.#folder).use(() => {
         removeLeftBehind(this.#folder);
-        return holdNew(this.#folder);
+        return createLocked(this.#folder);
       });
     }
     const { fd } = this.#held;
@@ -142,18 +142,18 @@ function isThere({ path, fd }: HeldFile): boolean {
 }
 
 /** One by one: what lives no longer than a moment costs no memory for good. */
-function textOf(sessions: Iterable<LiveSession>, n: number): string {
+function textOf(sessions: Iterable<SessionStatus>, n: number): string {
   let text = "";
   for (const session of sessions) text += `${text === "" ? "" : ","}\n${JSON.stringify(session)}`;
   return `{"n":${n},"sessions":[${text}\n],"end":${n}}\n`;
 }
 
 /** The sessions of every server that runs with this data folder; and why those of some servers are not known. */
-export function readLiveSessions(folder: string): { sessions: LiveSession[]; failures: FileError[] } {
+export function readSessionStatuses(folder: string): { sessions: SessionStatus[]; failures: FileError[] } {
   const rights = Rights.within(folder);
   const failures: FileError[] = [];
   const sessions = rights
-    .use(() => filesIn(folder).filter(isHeld))
+    .use(() => filesIn(folder).filter(isLocked))
     .flatMap((path) => {
       try {
         return readWhole(path, rights);
@@ -169,7 +169,7 @@ export function readLiveSessions(folder: string): { sessions: LiveSession[]; fai
 /** Ids of the tokens in those sessions; undefined when not all servers can be asked: every token may be in use. */
 export function tokensInUse(folder: string): ReadonlySet<string> | undefined {
   try {
-    const { sessions, failures } = readLiveSessions(folder);
+    const { sessions, failures } = readSessionStatuses(folder);
     return failures.length > 0 ? undefined : new Set(sessions.flatMap(({ token }) => token ?? []));
   } catch (error) {
     if (systemCode(error) === undefined) throw error;
@@ -177,13 +177,13 @@ export function tokensInUse(folder: string): ReadonlySet<string> | undefined {
   }
 }
 
-function readWhole(path: string, rights: Rights): LiveSession[] {
+function readWhole(path: string, rights: Rights): SessionStatus[] {
   for (let reads = 0; ; reads++) {
     const { text } = readPrivateFile(path);
     if (text === null) return []; // its server has ended
     const parsed = v.safeParse(v.pipe(v.string(), v.parseJson(), File), text);
     if (parsed.success) return parsed.output.sessions;
-    if (reads < MAX_READS && rights.use(() => isHeld(path))) continue;
+    if (reads < MAX_READS && rights.use(() => isLocked(path))) continue;
     throw new FileError("unreadable", `${path} is only half written`, {
       hint: "its server is stopped, or its disk is full",
     });
@@ -205,7 +205,7 @@ interface HeldFile {
 const { O_RDONLY, O_RDWR, O_NOFOLLOW, O_NONBLOCK } = constants;
 
 /** A new file, and the lock on it. */
-function holdNew(folder: string): HeldFile {
+function createLocked(folder: string): HeldFile {
   for (;;) {
     const path = join(folder, `sessions-${randomBytes(8).toString("hex")}.json`);
     const fd = createFile(path, O_RDWR, 0o600);
@@ -229,7 +229,7 @@ function removeLeftBehind(folder: string): void {
 }
 
 /** Does the server live whose file this is? */
-function isHeld(path: string): boolean {
+function isLocked(path: string): boolean {
   return !isLeftBehind(path, () => undefined);
 }
 

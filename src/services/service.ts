@@ -5,7 +5,7 @@
  * Nobody hears any more what is said: the client is gone for good, or the conversation over. What {@link
  * Conversation.writable} rejects with, and the reason of its `signal`; a hook that ends with it, or because of it, is done.
  */
-export class ConversationOver extends Error {
+export class SessionClosedError extends Error {
   override name = "ConversationOver";
 
   constructor() {
@@ -15,7 +15,8 @@ export class ConversationOver extends Error {
   /** Is it the reason, or the reason of the reason, as `fetch` and timers have it? */
   static is(error: unknown): boolean {
     return (
-      error instanceof ConversationOver || (error instanceof Error && error.cause instanceof ConversationOver)
+      error instanceof SessionClosedError ||
+      (error instanceof Error && error.cause instanceof SessionClosedError)
     );
   }
 }
@@ -48,7 +49,7 @@ export interface Conversation {
    * Says something beside the conversation, as a program on its standard error, in pieces when it is long, and keeps nothing
    * of it: false when there is nobody who could hear it, as a client that is away or has no control frames.
    */
-  aside(text: string): boolean;
+  sendStderr(text: string): boolean;
   /** No more from the service: what was sent is delivered, then the conversation ends. `status` is 0, unless said. */
   finish(status?: number, message?: string): void;
   /** Ends it as a hook that throws `error` does: for what goes wrong outside of a hook. */
@@ -75,9 +76,9 @@ export interface Room {
  */
 export interface Service {
   /** Set where messages are lines, so that a stream of bytes cut into messages would not stay what it was. */
-  readonly takesLines?: boolean;
+  readonly lineBased?: boolean;
   /** Set where a message is handed on to somebody who may not have read it when the service finishes. */
-  readonly handsOn?: boolean;
+  readonly acksOnHandOff?: boolean;
   /** Set where every message comes back as it was: frames then need not be opened, and `message` sees only some. */
   readonly isEcho?: boolean;
   open?(session: Conversation): void | Promise<void>;
@@ -88,7 +89,7 @@ export interface Service {
   /** Gone, for whatever reason. Called once, if `open` was. */
   close?(session: Conversation): void | Promise<void>;
   /** The client is gone while a hook is still at work; `close` follows when that is done. */
-  cut?(session: Conversation): void;
+  disconnected?(session: Conversation): void;
   /** The server has ended: resolves when nothing is left of what the service began. `now`: at once. */
   stop?(now: boolean): Promise<void>;
 }

@@ -6,16 +6,16 @@
 //
 // Which connection that is may change, and there may be none for a while: session.ts sees to that, and to the end.
 
-import { Gate } from "../base/condition.ts";
-import type { Arrival } from "../handshake/server.ts";
+import { Condition } from "../base/condition.ts";
+import type { LoginResult } from "../handshake/server.ts";
 import { Hooks, type Hooked, type HooksContext } from "./hook-runner.ts";
-import { Ledger, type AckClock } from "../delivery/ack-tracker.ts";
+import { AckTracker, type DelayedAckTimer } from "../delivery/ack-tracker.ts";
 import { MAX_UNACKNOWLEDGED_BYTES } from "../base/limits.ts";
 import type { Connection } from "../net/connection.ts";
 import type { Receiver } from "../net/reader.ts";
 import { Parked } from "./input-queue.ts";
-import { ConversationOver, type Room } from "../services/service.ts";
-import { Share } from "../base/yield.ts";
+import { SessionClosedError, type Room } from "../services/service.ts";
+import { TimeSlice } from "../base/yield.ts";
 import {
   decodeControl,
   decodeText,
@@ -36,7 +36,7 @@ export interface DialogueEvents extends Required<Pick<Receiver, "end" | "fail" |
 }
 
 export interface DialogueContext extends HooksContext {
-  acks: AckClock;
+  acks: DelayedAckTimer;
   /** Output that may be kept for a client, in bytes; a few windows at least. */
   maxBacklog: number;
   /** For so long a hook may talk to nobody. */
@@ -55,7 +55,7 @@ export class Dialogue implements Hooked, Receiver {
   #sent = 0;
   #acknowledgedCount = 0;
   /** Undefined where nothing is acknowledged. */
-  ledger: Ledger | undefined;
+  ledger: AckTracker | undefined;
   /** Has the client shown that it acknowledges? One that does not is not waited for. */
   acknowledges: boolean;
 
@@ -75,9 +75,9 @@ export class Dialogue implements Hooked, Receiver {
   #farewell: string | undefined;
   #parked: Parked | undefined;
   /** Made when somebody waits. */
-  #room: Gate | undefined;
+  #room: Condition | undefined;
   /** Made when the service asks whether it may go on. */
-  #share: Share | undefined;
+  #share: TimeSlice | undefined;
   #isHeard = true;
   /** Has a hook been at work for long after the end? */
   #isLeft = false;
@@ -87,7 +87,7 @@ export class Dialogue implements Hooked, Receiver {
   constructor(
     id: number,
     connection: Connection,
-    arrival: Arrival,
+    arrival: LoginResult,
     context: DialogueContext,
     events: DialogueEvents,
   ) {
@@ -101,14 +101,14 @@ export class Dialogue implements Hooked, Receiver {
     this.#control = arrival.control;
     this.acknowledges = arrival.resumption?.isWanted === true;
     if (arrival.resumption === undefined) return;
-    this.ledger = new Ledger(context.acks, {
-      taken: () => (this.#hooks.isTaking ? this.received - 1 : this.received),
-      bytes: () => this.connection.bytes,
-      tell: (received) => this.connection.sendControl(encodeAck(received)),
+    this.ledger = new AckTracker(context.acks, {
+      processed: () => (this.#hooks.isTaking ? this.received - 1 : this.received),
+      bytesReceived: () => this.connection.bytes,
+      sendAck: (received) => this.connection.sendControl(encodeAck(received)),
     });
     // A whole window may be unconfirmed when what came at once is answered, in capital letters perhaps.
-    this.ledger.retention.limit = Math.max(context.maxBacklog, 4 * MAX_UNACKNOWLEDGED_BYTES);
-    this.ledger.retention.overflow = () => events.overflow();
+    this.ledger.retransmit.limit = Math.max(context.maxBacklog, 4 * MAX_UNACKNOWLEDGED_BYTES);
+    this.ledger.retransmit.overflow = () => events.overflow();
   }
 
   get peer(): string {
@@ -128,17 +128,19 @@ export class Dialogue implements Hooked, Receiver {
   /** Has a client that acknowledges not acknowledged all that was sent? */
   get hasUnacknowledged(): boolean {
     if (!this.acknowledges || this.ledger === undefined) return false;
-    return this.connection.retains ? this.ledger.retention.frames > 0 : this.#acknowledgedCount < this.#sent;
+    return this.connection.tracksUnacked
+      ? this.ledger.retransmit.frames > 0
+      : this.#acknowledgedCount < this.#sent;
   }
 
   /** Is so much unacknowledged that the client has to acknowledge before it is answered? */
   get awaitsAck(): boolean {
-    return this.ledger?.retention.isFull === true && this.acknowledges;
+    return this.ledger?.retransmit.isWindowFull === true && this.acknowledges;
   }
 
   /** Opens the service and lets the connection deliver. `keeps`: what is sent, until it is acknowledged. */
   start(keeps: boolean): void {
-    if (keeps) this.connection.retain(this.ledger?.retention);
+    if (keeps) this.connection.trackUnacked(this.ledger?.retransmit);
     // Its credential may have ended just now, and `bye` been said.
     this.connection.deliver(this, () => (this.#isHeard ? this.#hold(this.#hooks.open()) : undefined));
   }
@@ -152,7 +154,7 @@ export class Dialogue implements Hooked, Receiver {
   get signal(): AbortSignal {
     if (this.#abort === undefined) {
       this.#abort = new AbortController();
-      if (!this.#isHeard) this.#abort.abort(new ConversationOver());
+      if (!this.#isHeard) this.#abort.abort(new SessionClosedError());
     }
     return this.#abort.signal;
   }
@@ -167,10 +169,10 @@ export class Dialogue implements Hooked, Receiver {
     }
     if (this.#output === "over") {
       // A hook that nothing else tells: it is not to go on for nobody, for ever.
-      if (this.#isLeft && this.#hooks.atWork !== undefined) throw new ConversationOver();
+      if (this.#isLeft && this.#hooks.atWork !== undefined) throw new SessionClosedError();
       return;
     }
-    this.ledger?.retention.add(typeof message === "string" ? Buffer.from(message) : message);
+    this.ledger?.retransmit.add(typeof message === "string" ? Buffer.from(message) : message);
   }
 
   text(payload: Uint8Array): string {
@@ -178,16 +180,18 @@ export class Dialogue implements Hooked, Receiver {
   }
 
   writable(): Promise<void> | undefined {
-    if (!this.#isHeard) return Promise.reject(new ConversationOver());
+    if (!this.#isHeard) return Promise.reject(new SessionClosedError());
     const isAway = this.#output === "kept";
-    const mustWait = this.awaitsAck || (isAway && this.ledger?.retention.isFull === true);
+    const mustWait = this.awaitsAck || (isAway && this.ledger?.retransmit.isWindowFull === true);
     if (!mustWait)
-      return isAway ? undefined : (this.connection.writable() ?? (this.#share ??= new Share()).spent());
+      return isAway
+        ? undefined
+        : (this.connection.writable() ?? (this.#share ??= new TimeSlice()).yieldIfExpired());
     this.#listen();
-    return (this.#room ??= new Gate()).wait();
+    return (this.#room ??= new Condition()).wait();
   }
 
-  aside(text: string): boolean {
+  sendStderr(text: string): boolean {
     if (!this.#control || this.connection.finishing) return false;
     for (let start = 0; start === 0 || start < text.length; start += MAX_ASIDE_LENGTH) {
       const piece = text.slice(start, start + MAX_ASIDE_LENGTH);
@@ -250,7 +254,7 @@ export class Dialogue implements Hooked, Receiver {
     if (ledger === undefined) return;
     ledger.turnEnded();
     // Looked at once a turn: what one turn answers is bounded by what the client may leave unconfirmed.
-    if (ledger.retention.isFull) this.#isOdd = true;
+    if (ledger.retransmit.isWindowFull) this.#isOdd = true;
   }
 
   end(): void | Promise<void> {
@@ -313,10 +317,10 @@ export class Dialogue implements Hooked, Receiver {
   resume(connection: Connection, received: number): void {
     const ledger = this.ledger;
     if (ledger === undefined) return;
-    ledger.retention.acknowledge(received);
-    ledger.moved(this.received);
+    ledger.retransmit.acknowledge(received);
+    ledger.reconnected(this.received);
     this.connection = connection;
-    connection.sendAgain(ledger.retention);
+    connection.sendAgain(ledger.retransmit);
     if (this.#output === "kept") this.#output = "open";
     if (this.#farewell !== undefined) connection.sendControl(this.#farewell);
     this.#listen(); // a hook that is still at work is not joined by another
@@ -327,15 +331,15 @@ export class Dialogue implements Hooked, Receiver {
   /** Nothing is kept for the client any more. */
   forgetLedger(): void {
     this.ledger = undefined;
-    this.connection.retain(undefined);
+    this.connection.trackUnacked(undefined);
   }
 
   /** Nobody hears any more what the service says: time to tell a hook that is still at work. */
   unheard(): void {
     if (!this.#isHeard) return;
     this.#isHeard = false;
-    this.#abort?.abort(new ConversationOver());
-    this.#room?.open();
+    this.#abort?.abort(new SessionClosedError());
+    this.#room?.notifyAll();
   }
 
   /** The client is gone while a hook is at work. */
@@ -364,7 +368,7 @@ export class Dialogue implements Hooked, Receiver {
   /** Holds the input back until `hook` is done, unless it has begun to wait for acknowledgements before it returned. */
   #hold(hook: Promise<void> | undefined): Promise<void> | undefined {
     const held = this.#hooks.hold(hook);
-    if (held !== undefined && this.#room?.isAwaited === true) this.#listen();
+    if (held !== undefined && this.#room?.hasWaiters === true) this.#listen();
     return held;
   }
 
@@ -399,11 +403,11 @@ export class Dialogue implements Hooked, Receiver {
     const ledger = this.ledger;
     if (ledger === undefined) return;
     this.acknowledges = true;
-    if (!this.connection.retains) {
+    if (!this.connection.tracksUnacked) {
       this.#acknowledgedCount = Math.max(this.#acknowledgedCount, received);
       return; // nothing is kept for it
     }
-    if (!ledger.retention.acknowledge(received)) {
+    if (!ledger.retransmit.acknowledge(received)) {
       throw new MessageError("bad_message", "an acknowledgement of what was never sent", WRONG_ACK);
     }
     this.#madeRoom();
@@ -412,7 +416,7 @@ export class Dialogue implements Hooked, Receiver {
   /** Something was acknowledged: what waited for that goes on. */
   #madeRoom(): void {
     if (this.awaitsAck) return;
-    this.#room?.open();
+    this.#room?.notifyAll();
     if (this.#parked?.isInUse === true) void this.#parked.move();
   }
 }

@@ -1,7 +1,7 @@
 // The hooks of one conversation's service: one at work at a time, and what has to wait for it.
 
 import type { Rooms } from "../services/room.ts";
-import { ConversationOver, type Conversation, type Room, type Service } from "../services/service.ts";
+import { SessionClosedError, type Conversation, type Room, type Service } from "../services/service.ts";
 
 export interface HooksContext {
   service: Service;
@@ -47,7 +47,7 @@ export class Hooks {
 
   /** The service finishes: what it is at work on it has, unless it only hands it on. */
   finishing(): void {
-    if (this.#service.handsOn !== true) this.#isTaking = false;
+    if (this.#service.acksOnHandOff !== true) this.#isTaking = false;
   }
 
   open(): Promise<void> | undefined {
@@ -74,7 +74,7 @@ export class Hooks {
 
   /** The client is gone while a hook is at work. */
   cut(): void {
-    this.#service.cut?.(this.#conversation);
+    this.#service.disconnected?.(this.#conversation);
   }
 
   /** It is over for the service. */
@@ -141,6 +141,6 @@ export class Hooks {
 
   /** Did a hook end because its conversation has? */
   #isEnd(error: unknown): boolean {
-    return !this.#conversation.isHeard && ConversationOver.is(error);
+    return !this.#conversation.isHeard && SessionClosedError.is(error);
   }
 }

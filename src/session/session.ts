@@ -6,7 +6,7 @@
 // comes back over another one. Both then send again what the other has not received. Services do not notice.
 
 import { Dialogue, type DialogueContext, type DialogueEvents } from "./conversation.ts";
-import type { Arrival } from "../handshake/server.ts";
+import type { LoginResult } from "../handshake/server.ts";
 import type { Connection } from "../net/connection.ts";
 import { ConnectionError, isLoss } from "../net/connection-error.ts";
 import { encodeMessage, type ByeCode } from "../wire/message.ts";
@@ -28,7 +28,7 @@ export interface SessionEvents {
 }
 
 export class Session implements DialogueEvents {
-  readonly arrival: Arrival;
+  readonly arrival: LoginResult;
   /** When it began, by `performance.now`. */
   readonly since = performance.now();
   /** Number of the connection that it has, or had last, as in the log. */
@@ -47,7 +47,7 @@ export class Session implements DialogueEvents {
   constructor(
     id: number,
     connection: Connection,
-    arrival: Arrival,
+    arrival: LoginResult,
     context: DialogueContext,
     events: SessionEvents,
   ) {
@@ -98,7 +98,7 @@ export class Session implements DialogueEvents {
 
   /** Bytes kept for the client. */
   get kept(): number {
-    return this.#dialogue.ledger?.retention.bytes ?? 0;
+    return this.#dialogue.ledger?.retransmit.bytes ?? 0;
   }
 
   /** Since when it has no connection, by `performance.now`; undefined while it has one. */
@@ -145,7 +145,7 @@ export class Session implements DialogueEvents {
 
   /** Could a client that has `received` payloads come back to this? */
   accepts(received: number): boolean {
-    return this.#dialogue.ledger?.retention.accepts(received) === true && !this.#over;
+    return this.#dialogue.ledger?.retransmit.canResumeFrom(received) === true && !this.#over;
   }
 
   /** Lets go of the connection it has, since the client has another; how many payloads it has received. */
@@ -212,7 +212,7 @@ export class Session implements DialogueEvents {
   fail(error: unknown): void {
     if (this.#mayComeBack && isLoss(error)) this.connection.terminate();
     else this.#events.failed(this, error);
-    if (this.isParting && !this.connection.hears) this.connection.finish("patient");
+    if (this.isParting && !this.connection.canDeliver) this.connection.finish("patient");
   }
 
   /** Nothing is dropped: rather the whole session. */
@@ -243,7 +243,7 @@ export class Session implements DialogueEvents {
     if (this.#ending === undefined) return false;
     // One that promised to come back says `bye` in its turn; of others, acknowledgements must do.
     const hasAll =
-      this.arrival.resumption?.isWanted !== true && this.#dialogue.ledger?.retention.frames === 0;
+      this.arrival.resumption?.isWanted !== true && this.#dialogue.ledger?.retransmit.frames === 0;
     return this.#ending !== "done" || hasAll;
   }
 
@@ -281,7 +281,7 @@ export class Session implements DialogueEvents {
 
   /** Says no more, and listens until the client has it all: it acknowledges, says `bye`, or ends its side. */
   #part(): void {
-    if (this.isParting && this.connection.hears) this.connection.endSending();
+    if (this.isParting && this.connection.canDeliver) this.connection.endSending();
     else this.connection.finish("patient");
   }
 

@@ -14,7 +14,7 @@ import type { Connection } from "../net/connection.ts";
 import type { Session } from "./session.ts";
 import { encodeMessage } from "../wire/message.ts";
 
-export interface VigilOptions {
+export interface SessionTimeoutOptions {
   frameTimeoutMs: number;
   keepaliveMs: number;
   /** For so long a hook is waited for whose client is gone. */
@@ -22,35 +22,35 @@ export interface VigilOptions {
   /** Undefined: silence is no reason to end a conversation. */
   idleTimeoutMs: number | undefined;
   /** Called before each look. */
-  looking(): void;
+  beforeScan(): void;
   /** Told of a session that has slept for too long. */
   expired(session: Session): void;
   /** Told of one whose client is gone, and whose service is still at work. */
   left(session: Session): void;
 }
 
-export class Vigil {
+export class SessionTimeouts {
   readonly #sessions: Iterable<Session>;
-  readonly #options: VigilOptions;
+  readonly #options: SessionTimeoutOptions;
   readonly #timer: Timer;
   /** Of each connection: a session that has come back is seen anew. */
-  readonly #sightings = new WeakMap<Connection, Sighting>();
+  readonly #activities = new WeakMap<Connection, Activity>();
 
-  constructor(sessions: Iterable<Session>, options: VigilOptions) {
+  constructor(sessions: Iterable<Session>, options: SessionTimeoutOptions) {
     this.#sessions = sessions;
     this.#options = options;
     const { frameTimeoutMs, keepaliveMs, leftHookMs, idleTimeoutMs = Infinity } = options;
     const shortest = Math.min(frameTimeoutMs, keepaliveMs, leftHookMs, idleTimeoutMs);
-    this.#timer = setInterval(() => this.#look(), Math.max(25, Math.min(1000, shortest / 4)));
+    this.#timer = setInterval(() => this.#scan(), Math.max(25, Math.min(1000, shortest / 4)));
   }
 
   stop(): void {
     clearInterval(this.#timer);
   }
 
-  #look(): void {
+  #scan(): void {
     const now = performance.now();
-    this.#options.looking();
+    this.#options.beforeScan();
     for (const session of this.#sessions) {
       const { asleepSince, goneSince, connection } = session;
       if (asleepSince !== undefined) {
@@ -59,28 +59,28 @@ export class Vigil {
       }
       if (goneSince !== undefined && now - goneSince >= this.#options.leftHookMs) this.#options.left(session);
       if (connection.finishing) continue;
-      let sighting = this.#sightings.get(connection);
+      let sighting = this.#activities.get(connection);
       if (sighting === undefined) {
         connection.keepAlive();
-        sighting = new Sighting(session, now);
-        this.#sightings.set(connection, sighting);
+        sighting = new Activity(session, now);
+        this.#activities.set(connection, sighting);
       }
-      sighting.look(now, this.#options);
+      sighting.check(now, this.#options);
     }
   }
 }
 
 /** What was seen of one session at the last looks; instants by `performance.now`. */
-class Sighting {
+class Activity {
   readonly #session: Session;
   /** Anything was heard of the peer, or could not be. */
-  #heardAt: number;
+  #lastReadAt: number;
   #chunks = 0;
   #pings = 0;
   /** When it was shown that we are here although we do not listen. */
-  #shownAt: number;
+  #lastPingAt: number;
   /** A message came, or a part of one. */
-  #talkedAt: number;
+  #lastMessageAt: number;
   #received = 0;
   #partialBytes = 0;
   #written = 0;
@@ -92,10 +92,10 @@ class Sighting {
 
   constructor(session: Session, now: number) {
     this.#session = session;
-    this.#heardAt = this.#shownAt = this.#talkedAt = this.#frameAt = now;
+    this.#lastReadAt = this.#lastPingAt = this.#lastMessageAt = this.#frameAt = now;
   }
 
-  look(now: number, options: VigilOptions): void {
+  check(now: number, options: SessionTimeoutOptions): void {
     if (this.#session.isParting) return this.#checkParting(now, options.keepaliveMs);
     this.#checkFrame(now, options.frameTimeoutMs);
     this.#checkAlive(now, options.keepaliveMs);
@@ -111,10 +111,10 @@ class Sighting {
       this.#written = written;
       this.#chunks = chunks;
       this.#unsent = unsent;
-      this.#heardAt = now;
+      this.#lastReadAt = now;
       return;
     }
-    const silentMs = now - this.#heardAt;
+    const silentMs = now - this.#lastReadAt;
     if (connection.queued > 0) {
       if (silentMs >= STALL_TIMEOUT_MS) session.giveUp();
     } else if (session.awaitsLastAck) {
@@ -146,14 +146,14 @@ class Sighting {
     const isHeldBack = connection.busy || connection.queued > 0;
     if (connection.chunks !== this.#chunks || isHeldBack) {
       this.#chunks = connection.chunks;
-      this.#heardAt = now;
+      this.#lastReadAt = now;
       this.#pings = 0;
       // Its own pings wait unanswered, behind a long frame or a hook at work: it must see that we are alive.
       const isDeaf = connection.busy || connection.decoder.partialLength > 0;
-      if (isDeaf && connection.queued === 0 && now - this.#shownAt >= keepaliveMs) this.#ping(now);
+      if (isDeaf && connection.queued === 0 && now - this.#lastPingAt >= keepaliveMs) this.#ping(now);
       return;
     }
-    if (!arrival.control || now - this.#heardAt < keepaliveMs * (this.#pings + 1)) return;
+    if (!arrival.control || now - this.#lastReadAt < keepaliveMs * (this.#pings + 1)) return;
     if (this.#pings < MAX_MISSED_PINGS) {
       this.#pings++;
       return this.#ping(now);
@@ -165,7 +165,7 @@ class Sighting {
   #ping(now: number): void {
     const { connection, arrival } = this.#session;
     if (!arrival.control) return;
-    this.#shownAt = now;
+    this.#lastPingAt = now;
     connection.sendControl(encodeMessage({ type: "ping", n: this.#pings }));
   }
 
@@ -175,12 +175,12 @@ class Sighting {
     const { written } = connection;
     const { partialLength } = connection.decoder;
     const isStill = written === this.#written;
-    const isStuck = isStill && connection.awaitsReader;
+    const isStuck = isStill && connection.isWriteBlocked;
     const isUnheeded = isStill && session.awaitsAck;
     const hasMore = received !== this.#received || partialLength !== this.#partialBytes;
     if (hasMore || (session.busy && !isStuck && !isUnheeded)) {
-      this.#talkedAt = now;
-    } else if (now - this.#talkedAt >= timeoutMs) {
+      this.#lastMessageAt = now;
+    } else if (now - this.#lastMessageAt >= timeoutMs) {
       // What waits to be read would keep a `bye` from arriving.
       if (isStuck) session.fail(new ConnectionError("too_slow", "the peer has read nothing for too long"));
       else session.sayBye("idle", "nothing was said for too long");

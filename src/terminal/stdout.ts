@@ -2,7 +2,7 @@
 
 import { stdout } from "./stdio.ts";
 
-export class Output {
+export class BufferedStdout {
   readonly #batch: boolean;
   #chunks: Uint8Array[] = [];
   /** Until what was printed last is taken. */

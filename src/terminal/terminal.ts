@@ -68,7 +68,7 @@ export class Terminal {
   }
 
   /** As {@link note}, but never broken: what is to be copied, or comes from elsewhere. */
-  noteWhole(line: string): void {
+  noteUnwrapped(line: string): void {
     this.#print(this.#paint("dim", escapeLine(line)));
   }
 
@@ -111,7 +111,7 @@ export class Terminal {
     options: { default?: string; check?: (answer: string) => string | undefined } = {},
   ): Promise<string> {
     const { input } = await import("@inquirer/prompts");
-    this.release();
+    this.restoreEcho();
     const { check } = options;
     const validate = (answer: string) => check?.(answer.trim()) ?? true;
     const answer = await prompt((context) =>
@@ -124,16 +124,16 @@ export class Terminal {
   async askSecret(message: string, check?: (answer: string) => string | undefined): Promise<string> {
     const { password } = await import("@inquirer/prompts");
     const validate = (answer: string) => (answer === "" ? "say something" : (check?.(answer) ?? true));
-    this.release();
+    this.restoreEcho();
     const secret = await prompt((context) =>
       password({ message, mask: "*", toggleMask: false, validate }, context),
     );
-    this.#hush();
+    this.#disableEcho();
     return secret;
   }
 
   /** Shows what is typed again: see `#hush`. */
-  release(): void {
+  restoreEcho(): void {
     if (this.#dropTyped === undefined) return;
     process.stdin.off("data", this.#dropTyped).pause();
     this.#unguard?.();
@@ -145,11 +145,11 @@ export class Terminal {
    * Shows nothing of what is typed until the next question, or `release`, and drops it, as getpass(3) does: somebody who
    * types the password again too early would see it on the screen.
    */
-  #hush(): void {
+  #disableEcho(): void {
     this.#dropTyped = (typed) => {
       if (typed.includes(SUSPEND)) suspend();
       if (!typed.includes(INTERRUPT)) return;
-      this.release();
+      this.restoreEcho();
       interrupt();
     };
     process.stdin.setRawMode(true);
@@ -162,7 +162,7 @@ export class Terminal {
     for (;;) {
       const first = await this.askSecret(message, check);
       const second = await this.askSecret("the same again:");
-      this.release();
+      this.restoreEcho();
       if (first === second) return first;
       this.say("those were two different passwords");
     }
@@ -170,7 +170,7 @@ export class Terminal {
 
   async confirm(message: string, byDefault: boolean): Promise<boolean> {
     const { confirm } = await import("@inquirer/prompts");
-    this.release();
+    this.restoreEcho();
     return prompt((context) => confirm({ message, default: byDefault }, context));
   }
 

@@ -38,7 +38,7 @@ const TLS = { authorities: undefined };
 /** Believes everybody, and notes whom. */
 const acceptNew = () => {
   const met: string[] = [];
-  return { met, check: () => false, meet: (pin: string) => Promise.resolve(void met.push(pin)) };
+  return { met, check: () => false, confirmNew: (pin: string) => Promise.resolve(void met.push(pin)) };
 };
 
 let own: TlsIdentity;
@@ -109,7 +109,7 @@ describe("with a session token", () => {
   afterAll(() => server[Symbol.asyncDispose]());
 
   /** A client that shows its token, and gives up when that is refused. */
-  const comeBack = (port: number) =>
+  const reconnect = (port: number) =>
     tryClient({
       port,
       key: undefined,
@@ -124,13 +124,13 @@ describe("with a session token", () => {
   test("a proof that he passed on lets nobody in: 0 of 20", async () => {
     using middle = await manInTheMiddle(foreign, server.port);
     const before = server.events.length;
-    const outcomes = await Promise.all(Array.from({ length: 20 }, () => comeBack(middle.port)));
+    const outcomes = await Promise.all(Array.from({ length: 20 }, () => reconnect(middle.port)));
     expect(outcomes.filter((outcome) => !outcome.startsWith("token_refused"))).toEqual([]);
     expect(middle.received.match(/"proof"/g)).toHaveLength(20);
     const events = server.events.slice(before).map(({ event }) => event);
     expect(events.filter((event) => event === "logged-in")).toEqual([]);
     expect(events.filter((event) => event === "login-refused")).toHaveLength(20);
-    expect(await comeBack(server.port)).toBe("in");
+    expect(await reconnect(server.port)).toBe("in");
   });
 
   test("a proof made for one channel, or for none, is refused on another, and its own is taken", async () => {

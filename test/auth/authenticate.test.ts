@@ -16,7 +16,7 @@ import { PasswordHasher } from "../../src/auth/password.ts";
 import type { Document } from "../../src/auth/document.ts";
 import { Store } from "../../src/auth/store.ts";
 import { parseToken, proveToken, TOKEN_LABEL } from "../../src/auth/token.ts";
-import { MAX_NEWCOMERS, MAX_TOKENS_PER_USER } from "../../src/base/limits.ts";
+import { MAX_REGISTRATIONS, MAX_TOKENS_PER_USER } from "../../src/base/limits.ts";
 import { tempFolder } from "../support/folder.ts";
 import { holdLock } from "../support/lock.ts";
 import { CHEAP, PASSWORD } from "../support/server.ts";
@@ -34,7 +34,7 @@ function authenticate(mode: AuthMode, store: Store, hasher = new PasswordHasher(
 /** For `catch`: what was thrown, to be looked at. */
 const thrown = (error: unknown) => error;
 
-const from = (address: string) => ({ address, encrypted: false, isThere: () => true });
+const from = (address: string) => ({ address, encrypted: false, isConnected: () => true });
 
 test.each<
   [AuthMode, string, (authenticator: Authenticator, address: string, name: string) => Promise<unknown>]
@@ -48,7 +48,7 @@ test.each<
 ])("--auth %s: one IPv6 network cannot fill the user file with %s", async (mode, _, enter) => {
   using folder = tempFolder();
   const authenticator = authenticate(mode, new Store(`${folder.path}/users.json`));
-  for (let n = 0; n < MAX_NEWCOMERS; n++) await enter(authenticator, `2001:db8::${n}`, `guest${n}`);
+  for (let n = 0; n < MAX_REGISTRATIONS; n++) await enter(authenticator, `2001:db8::${n}`, `guest${n}`);
   const refused = enter(authenticator, "2001:db8::ffff", "one-more").catch((error: unknown) => error);
   expect(await refused).toMatchObject({ code: "rationed", retryAfter: expect.any(Number) });
   expect(await enter(authenticator, "2001:db8:0:1::1", "neighbour")).toMatchObject({ user: "neighbour" });
@@ -58,12 +58,12 @@ test("--auth ip: a known address is familiar, also to the next server", async ()
   using folder = tempFolder();
   const path = `${folder.path}/users.json`;
   const first = authenticate("ip", new Store(path));
-  expect(first.isFamiliar("192.0.2.1")).toBe(false);
+  expect(first.isKnownSource("192.0.2.1")).toBe(false);
   await first.byName(from("192.0.2.1"), "Ann");
-  expect(first.isFamiliar("192.0.2.1")).toBe(true);
-  expect(authenticate("ip", new Store(path)).isFamiliar("192.0.2.1")).toBe(true);
+  expect(first.isKnownSource("192.0.2.1")).toBe(true);
+  expect(authenticate("ip", new Store(path)).isKnownSource("192.0.2.1")).toBe(true);
   // Where it takes a password, a name that was said proves nothing.
-  expect(authenticate("password", new Store(path)).isFamiliar("192.0.2.1")).toBe(false);
+  expect(authenticate("password", new Store(path)).isKnownSource("192.0.2.1")).toBe(false);
 });
 
 /** Of another password. */
@@ -136,24 +136,24 @@ test.each([
       const result = await enter(authenticator, n).catch(thrown);
       const { code } = result as { code?: string };
       if (code === undefined) entered++;
-      if (code === "rationed" && ++rationed === MAX_NEWCOMERS) allAsked.resolve();
+      if (code === "rationed" && ++rationed === MAX_REGISTRATIONS) allAsked.resolve();
       if (code !== "busy") return;
       await new Promise((resolve) => setImmediate(resolve)); // the hash queue has few places
     }
   };
-  const all = Promise.all(Array.from({ length: 2 * MAX_NEWCOMERS }, (_, n) => ask(n)));
+  const all = Promise.all(Array.from({ length: 2 * MAX_REGISTRATIONS }, (_, n) => ask(n)));
   await Promise.race([allAsked.promise, all]);
   lock[Symbol.dispose]();
   await all;
-  expect([rationed, entered]).toEqual([MAX_NEWCOMERS, MAX_NEWCOMERS]);
-  expect(store.document.hosts.size + store.document.users.size).toBe(MAX_NEWCOMERS);
+  expect([rationed, entered]).toEqual([MAX_REGISTRATIONS, MAX_REGISTRATIONS]);
+  expect(store.document.hosts.size + store.document.users.size).toBe(MAX_REGISTRATIONS);
 });
 
 test("a newcomer who comes to nothing does not count", async () => {
   using folder = tempFolder();
   const store = await knownAddress(folder.path);
   const authenticator = authenticate("ip", store);
-  for (let n = 0; n < 2 * MAX_NEWCOMERS; n++) {
+  for (let n = 0; n < 2 * MAX_REGISTRATIONS; n++) {
     expect(await authenticator.byName(from("192.0.2.2"), "ann").catch(thrown)).toMatchObject({
       code: "name_taken",
     });

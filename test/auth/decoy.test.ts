@@ -1,7 +1,7 @@
 // What an unknown user costs: what those cost who are known, and the same one each time.
 
 import { describe, expect, test } from "bun:test";
-import { Decoys } from "../../src/auth/dummy-hash.ts";
+import { DummyHashes } from "../../src/auth/dummy-hash.ts";
 import type { User } from "../../src/auth/document.ts";
 import type { HashCost } from "../../src/auth/phc.ts";
 
@@ -15,7 +15,7 @@ const NAMES = Array.from({ length: 2000 }, (_, index) => `nobody-${index}`);
 
 describe("an unknown user costs", () => {
   test("what the server is asked for, where nobody has a hash that could be checked", () => {
-    const decoys = new Decoys(OWN);
+    const decoys = new DummyHashes(OWN);
     expect(decoys.costFor("nobody", fileOf())).toEqual(OWN);
     const useless = ["garbage", costing(0, 1).password, costing(8, 0).password, costing(2 ** 21, 1).password];
     const file = fileOf(useless.map((password, index) => [`user-${index}`, having(password)]));
@@ -23,7 +23,7 @@ describe("an unknown user costs", () => {
   });
 
   test("what all others cost, whatever the server is asked for", () => {
-    const decoys = new Decoys(OWN);
+    const decoys = new DummyHashes(OWN);
     const file = fileOf([
       ["ann", costing(8192, 1)],
       ["bob", costing(8192, 1)],
@@ -34,7 +34,7 @@ describe("an unknown user costs", () => {
   });
 
   test("what one of them costs, in their proportions, and the same each time", () => {
-    const decoys = new Decoys(OWN);
+    const decoys = new DummyHashes(OWN);
     const file = fileOf([
       ["ann", costing(8192, 1)],
       ["bob", costing(8192, 3)],
@@ -59,7 +59,7 @@ describe("an unknown user costs", () => {
   });
 
   test("what those cost who are there now", () => {
-    const decoys = new Decoys(OWN);
+    const decoys = new DummyHashes(OWN);
     decoys.costFor("nobody", fileOf([["ann", costing(8192, 1)]]));
     const later = fileOf([["ann", costing(16384, 2)]]);
     expect(decoys.costFor("nobody", later)).toEqual({ memoryKib: 16384, time: 2, lanes: 1 });
@@ -70,7 +70,7 @@ describe("an unknown user costs", () => {
       ["ann", costing(8192, 1)],
       ["bob", costing(16384, 1)],
     ]);
-    const draw = (decoys: Decoys) => NAMES.map((name) => decoys.costFor(name, file).memoryKib);
-    expect(draw(new Decoys(OWN))).not.toEqual(draw(new Decoys(OWN)));
+    const draw = (decoys: DummyHashes) => NAMES.map((name) => decoys.costFor(name, file).memoryKib);
+    expect(draw(new DummyHashes(OWN))).not.toEqual(draw(new DummyHashes(OWN)));
   });
 });

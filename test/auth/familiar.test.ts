@@ -1,10 +1,10 @@
 // Who is known from before comes first, and is a stranger again after one wrong password.
 
 import { expect, test } from "bun:test";
-import { Familiar } from "../../src/auth/known-sources.ts";
+import { KnownSources } from "../../src/auth/known-sources.ts";
 
 test("remembers those who were seen last, and no more than 4096", () => {
-  const familiar = new Familiar(["first", "second"]);
+  const familiar = new KnownSources(["first", "second"]);
   for (let index = 0; index < 4094; index++) familiar.add(`${index}`);
   familiar.add("first");
   familiar.add("one more");

@@ -4,7 +4,7 @@
 import { createHmac } from "node:crypto";
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import { ConnectionKey, keyFlaw, KeyError, mintKey, SharedKey } from "../../src/auth/shared-key.ts";
+import { ConnectionKey, keyFlaw, KeyError, generateKey, SharedKey } from "../../src/auth/shared-key.ts";
 import { plural } from "../../src/base/plural.ts";
 import {
   hmac as macs,
@@ -226,7 +226,7 @@ describe("a key", () => {
   });
 
   test("that is minted has 32 bytes, no flaw, and is no other's", () => {
-    const keys = Array.from({ length: 1000 }, () => mintKey());
+    const keys = Array.from({ length: 1000 }, () => generateKey());
     expect(keys.every((key) => key.length === 32 && keyFlaw(key) === undefined)).toBe(true);
     expect(new Set(keys.map((key) => key.toString("hex"))).size).toBe(1000);
   });

@@ -268,7 +268,7 @@ describe("the queue", () => {
     const hasher = new PasswordHasher(CHEAP);
     const turns: string[] = [];
     const ask = (address: string): Promise<string> =>
-      outcome(hasher.verify("x", undefined, { source: address, isThere: () => turns.push(address) > 0 }));
+      outcome(hasher.verify("x", undefined, { source: address, isConnected: () => turns.push(address) > 0 }));
     return { hasher, turns, ask };
   }
 
@@ -276,8 +276,8 @@ describe("the queue", () => {
     const { hasher, turns, ask } = queue();
     const strangers = Array.from({ length: 8 }, (_, index) => ask(`stranger ${index}`));
     const running = turns.length;
-    const isThere = () => turns.push("familiar") > 0;
-    await outcome(hasher.verify("x", undefined, { source: "x", familiar: true, isThere }));
+    const isConnected = () => turns.push("familiar") > 0;
+    await outcome(hasher.verify("x", undefined, { source: "x", isKnown: true, isConnected: isConnected }));
     expect(turns.indexOf("familiar")).toBe(running);
     await Promise.all(strangers);
   });
@@ -317,12 +317,12 @@ describe("the queue", () => {
 
   test("drops a job that nobody waits for any more, without hashing it, and goes on", async () => {
     const { hasher, ask } = queue();
-    let isThere = true;
+    let isConnected = true;
     const first = Array.from({ length: 4 }, (_, index) => ask(`${index}`)); // the others wait behind these
-    const left = outcome(hasher.verify("x", undefined, { source: "left", isThere: () => isThere }));
+    const left = outcome(hasher.verify("x", undefined, { source: "left", isConnected: () => isConnected }));
     const after = ask("after");
-    isThere = false;
-    const never = outcome(hasher.hash("x", { source: "never", isThere: () => false }));
+    isConnected = false;
+    const never = outcome(hasher.hash("x", { source: "never", isConnected: () => false }));
     expect(await Promise.all([left, never])).toEqual(["gone", "gone"]);
     expect(await Promise.all([...first, after])).toEqual(["done", "done", "done", "done", "done"]);
   });

@@ -7,7 +7,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { parseDocument } from "../../src/auth/document.ts";
-import { MAX_NEWCOMERS } from "../../src/base/limits.ts";
+import { MAX_REGISTRATIONS } from "../../src/base/limits.ts";
 import { until } from "../support/attack.ts";
 import { cleanEnv, EXECUTABLE, PASSWORD, portForLater, serve, type Serving } from "../support/executable.ts";
 import { tempFolder } from "../support/folder.ts";
@@ -74,7 +74,7 @@ async function register(
 ): Promise<void> {
   for (let n = 0; !isOver(); n++) {
     const name = `r${id}-${n}`;
-    const source = Math.floor(n / (MAX_NEWCOMERS / 2));
+    const source = Math.floor(n / (MAX_REGISTRATIONS / 2));
     try {
       using peer = await Peer.connect(port(), `127.${10 + id}.${(source >> 8) & 0xff}.${source & 0xff}`);
       await peer.message();

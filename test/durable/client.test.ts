@@ -4,8 +4,8 @@ import { describe, expect, spyOn, test } from "bun:test";
 import type { Client } from "../../src/client/client.ts";
 import { connectClient } from "../../src/client/connect.ts";
 import { MAX_ANSWER_BYTES, MAX_UNACKNOWLEDGED_FRAMES, RETRY_FIRST_MS } from "../../src/base/limits.ts";
-import { AckClock, Ledger } from "../../src/delivery/ack-tracker.ts";
-import { WayBack } from "../../src/client/reconnect.ts";
+import { DelayedAckTimer, AckTracker } from "../../src/delivery/ack-tracker.ts";
+import { Reconnector } from "../../src/client/reconnect.ts";
 import { ServerError } from "../../src/handshake/errors.ts";
 import type { Welcome } from "../../src/wire/message.ts";
 import { until, within } from "../support/attack.ts";
@@ -61,7 +61,7 @@ test.each(["reset", "end"] as const)(
     gate.resolve();
     client.end();
     expect(await within("the end", outcome)).toMatchObject({ kind: "bye", code: "done" });
-    expect([got, client.awaited]).toEqual([["1", "2", "3"], 0]);
+    expect([got, client.unacknowledged]).toEqual([["1", "2", "3"], 0]);
   },
 );
 
@@ -71,7 +71,7 @@ test("a client that leaves while it is coming back leaves no session behind", as
   const client = await connect(proxy.port);
   const outcome = client.converse(() => undefined);
   client.send("1");
-  await until("awaited", 0, () => client.awaited);
+  await until("awaited", 0, () => client.unacknowledged);
   // It leaves between its resume and the answer to that.
   proxy.options.tap = (_, bytes) => void (bytes.includes('"resume"') && client.leave());
   proxy.cutAll("reset");
@@ -112,7 +112,7 @@ test("one that has too much unconfirmed when it is back goes on waiting", async 
   await within("the return", returned.promise);
   await Bun.sleep(0);
   expect(hasRoom).toBe(false);
-  expect(client.awaited).toBeGreaterThan(MAX_UNACKNOWLEDGED_FRAMES);
+  expect(client.unacknowledged).toBeGreaterThan(MAX_UNACKNOWLEDGED_FRAMES);
   client.leave();
   await outcome;
 });
@@ -122,7 +122,7 @@ test("a message in whose hook the service finishes is confirmed, unless the serv
     await using server = await startServer({
       auth: "none",
       service: {
-        handsOn,
+        acksOnHandOff: handsOn,
         async message(session) {
           await Promise.resolve();
           session.send("that is all");
@@ -136,7 +136,7 @@ test("a message in whose hook the service finishes is confirmed, unless the serv
     const outcome = client.converse((payload) => void got.push(Buffer.from(payload).toString()));
     client.send("go");
     expect(await within("the end", outcome)).toMatchObject({ kind: "bye", code: "done" });
-    expect([got, client.awaited]).toEqual([["that is all"], handsOn ? 1 : 0]);
+    expect([got, client.unacknowledged]).toEqual([["that is all"], handsOn ? 1 : 0]);
   }
 });
 
@@ -152,7 +152,7 @@ test.each([
   const outcome = client.converse(() => undefined);
   for (const text of ["good", "good", "bad", "good"]) client.send(text);
   expect(await within("the end", outcome)).toMatchObject({ kind: "bye", code: "service_failed" });
-  expect([client.sent, client.awaited]).toEqual([4, 2]);
+  expect([client.sent, client.unacknowledged]).toEqual([4, 2]);
 });
 
 describe("the first try after a loss", () => {
@@ -216,12 +216,12 @@ test("a server that asks for more patience than a timer has is not asked again a
   /** Tries twice, if it lives to see that; how often it has. */
   function comingBack(retryAfter: number) {
     const way = { tries: 0, end: Promise.resolve<unknown>(undefined) };
-    const comeBack = (): Promise<never> => {
+    const reconnect = (): Promise<never> => {
       way.tries++;
       return Promise.reject(new ServerError("turned_away", "busy", "busy", { retryAfter }));
     };
-    const durability = { times: 2, forMs: Infinity, resend: false, comeBack, onLost: none, onResumed: none };
-    way.end = new WayBack().find(durability, loss);
+    const durability = { times: 2, forMs: Infinity, resend: false, reconnect, onLost: none, onResumed: none };
+    way.end = new Reconnector().find(durability, loss);
     return way;
   }
   const patient = comingBack(1e8);
@@ -265,7 +265,11 @@ test("what is told to a new session is never less than nothing", async () => {
   await until("connections", 2, () => connections);
   await until("losses", 1, () => losses.length);
   let told = 0;
-  const later = new Ledger(new AckClock(), { taken: () => 1, bytes: () => 0, tell: () => void told++ });
+  const later = new AckTracker(new DelayedAckTimer(), {
+    processed: () => 1,
+    bytesReceived: () => 0,
+    sendAck: () => void told++,
+  });
   later.turnEnded(); // it is told after all that was due before
   await until("acknowledgements", 1, () => told);
   expect(server.received.text).not.toContain('"received":-');

@@ -5,7 +5,7 @@ import { disableUser, removeUser, revokeTokens, setPassword } from "../../src/au
 import type { Document } from "../../src/auth/document.ts";
 import { REFUSAL_DELAYS_MS } from "../../src/base/limits.ts";
 import { PATIENCE_MS, until, within } from "../support/attack.ts";
-import { comeBack, DURABLE, payloads, resumeLogin, resumeOf } from "../support/durable.ts";
+import { reconnect, DURABLE, payloads, resumeLogin, resumeOf } from "../support/durable.ts";
 import { frame, Peer } from "../support/peer.ts";
 import { PASSWORD, startServer } from "../support/server.ts";
 
@@ -37,7 +37,7 @@ test("clients that leave when they hear that their session is gone cost their ad
   await using server = await startServer({ auth: "none" });
   const gone = { session: "gone", key: Buffer.alloc(32) };
   for (let n = 0; n < 40; n++) {
-    const [peer, answer] = await comeBack(server.port, gone, 0);
+    const [peer, answer] = await reconnect(server.port, gone, 0);
     using _ = peer;
     expect(answer).toMatchObject(GONE);
   }
@@ -62,11 +62,11 @@ test("the newer resume wins; the older connection is told, and the session has o
   await using server = await startServer({ auth: "none" });
   using peer = await server.peer();
   const resume = resumeOf(await peer.enter(DURABLE));
-  const [second] = await comeBack(server.port, resume, 0);
+  const [second] = await reconnect(server.port, resume, 0);
   using _ = second;
   expect(await within("bye", peer.message())).toMatchObject({ type: "bye", code: "replaced" });
   peer.send("too late");
-  const [third, welcome] = await comeBack(server.port, resume, 0);
+  const [third, welcome] = await reconnect(server.port, resume, 0);
   using __ = third;
   expect(welcome).toMatchObject({ resumed: true, received: 0 });
   expect(await within("bye", second.message())).toMatchObject({ type: "bye", code: "replaced" });
@@ -97,7 +97,7 @@ describe("a credential that ends, ends the session that sleeps", () => {
       await server.store?.change((draft) => {
         end(draft);
       });
-      const [again, answer] = await comeBack(server.port, resume, 0);
+      const [again, answer] = await reconnect(server.port, resume, 0);
       using __ = again;
       expect(answer).toMatchObject(GONE);
       await until("sessions", 0, () => server.server.sessions);
@@ -109,7 +109,7 @@ test("one that said it will not come back (resume_for 0) cannot", async () => {
   await using server = await startServer({ auth: "none" });
   using peer = await server.peer();
   const resume = resumeOf(await peer.enter({ control: true, resume_for: 0 }));
-  const [again, answer] = await comeBack(server.port, resume, 0);
+  const [again, answer] = await reconnect(server.port, resume, 0);
   using _ = again;
   expect(answer).toMatchObject(GONE);
 });
@@ -118,7 +118,7 @@ test("one that claims to have received more than was sent is refused, and its ol
   await using server = await startServer({ auth: "none" });
   using peer = await server.peer();
   const resume = resumeOf(await peer.enter(DURABLE));
-  const [again, answer] = await comeBack(server.port, resume, 5);
+  const [again, answer] = await reconnect(server.port, resume, 5);
   using _ = again;
   expect(answer["type"]).not.toBe("welcome");
   peer.control({ type: "bye", code: "left", message: "" });
@@ -136,7 +136,7 @@ test("one that never acknowledged, and had more answers than are kept, is gone w
   await payloads(peer, 5000);
   peer.reset();
   await until("sockets", 0, () => server.server.connections);
-  const [again, answer] = await comeBack(server.port, resume, 5000);
+  const [again, answer] = await reconnect(server.port, resume, 5000);
   using _ = again;
   expect(answer).toMatchObject(GONE);
   expect(server.server.sessions).toBe(0);

@@ -3,7 +3,7 @@
 import { expect, test } from "bun:test";
 import { disableUser } from "../../src/auth/accounts.ts";
 import { within } from "../support/attack.ts";
-import { comeBack, DURABLE, resumeOf } from "../support/durable.ts";
+import { reconnect, DURABLE, resumeOf } from "../support/durable.ts";
 import { PASSWORD, startServer, type TestServer } from "../support/server.ts";
 
 /** ann, logged in and lost again. */
@@ -21,7 +21,7 @@ test("a line of a session that has come back has both its numbers", async () => 
   const resume = resumeOf(await peer.logIn("ann", PASSWORD, DURABLE));
   peer.reset();
   expect((await server.event("lost")).fields["session"]).toBeUndefined();
-  const [again] = await comeBack(server.port, resume, 0);
+  const [again] = await reconnect(server.port, resume, 0);
   using _ = again;
   const own = {
     conn: 2,

@@ -5,7 +5,7 @@ import { connectClient } from "../../src/client/connect.ts";
 import { MAX_UNACKNOWLEDGED_FRAMES } from "../../src/base/limits.ts";
 import type { Conversation, Service } from "../../src/services/service.ts";
 import { PATIENCE_MS, until, within } from "../support/attack.ts";
-import { comeBack, DURABLE, payloads, resumeOf } from "../support/durable.ts";
+import { reconnect, DURABLE, payloads, resumeOf } from "../support/durable.ts";
 import { frame } from "../support/peer.ts";
 import { startServer } from "../support/server.ts";
 
@@ -31,7 +31,7 @@ test("an answer given after a reset, by a hook that was at work, is not lost", a
   peer.reset();
   await until("open sockets", 0, () => server.server.connections);
   gates.shift()?.();
-  const [again, welcome] = await comeBack(server.port, resume, 0);
+  const [again, welcome] = await reconnect(server.port, resume, 0);
   using _ = again;
   expect(welcome).toMatchObject({ resumed: true, received: 1 });
   expect(await payloads(again, 1)).toEqual(["one"]);
@@ -69,7 +69,7 @@ test.each([
   await payloads(peer, messages.length);
   peer.reset();
   await server.event("lost");
-  const [again] = await comeBack(server.port, resume, 0);
+  const [again] = await reconnect(server.port, resume, 0);
   using __ = again;
   again.send("last");
   const expected = [...messages, "last"].map((text) => text.length);
@@ -135,7 +135,7 @@ test("nothing is delivered before open has settled, whatever connection it comes
   using peer = await server.peer();
   const resume = resumeOf(await peer.enter(DURABLE));
   await opened.promise;
-  const [again] = await comeBack(server.port, resume, 0);
+  const [again] = await reconnect(server.port, resume, 0);
   using _ = again;
   again.send("early");
   using neighbour = await server.peer();
@@ -171,7 +171,7 @@ test("a client that is given more than it may leave unacknowledged is dropped on
     service: {
       message(session) {
         for (let n = 0; n < 10_000; n++) session.send("x".repeat(1000));
-        kept = server.server.figures().kept;
+        kept = server.server.stats().kept;
       },
     },
   });
@@ -224,7 +224,10 @@ describe("a hook that waits for the client to acknowledge hears it when it does"
     if (hook === "message") client.send("two");
     client.end();
     expect(await within("bye", outcome)).toMatchObject({ kind: "bye", code: "done" });
-    expect([count, client.awaited]).toEqual([hook === "message" ? 2 * LONG_ANSWER + 2 : LONG_ANSWER, 0]);
+    expect([count, client.unacknowledged]).toEqual([
+      hook === "message" ? 2 * LONG_ANSWER + 2 : LONG_ANSWER,
+      0,
+    ]);
   });
 
   /** Says more than there is window at once, and waits only then. */
@@ -269,7 +272,7 @@ describe("a hook that waits for the client to acknowledge hears it when it does"
     await payloads(peer, 100);
     peer.reset();
     await server.event("lost");
-    const [again] = await comeBack(server.port, resume, 100);
+    const [again] = await reconnect(server.port, resume, 100);
     using _ = again;
     again.send("two");
     const got: string[] = [];
@@ -294,7 +297,7 @@ test("one that never acknowledges is not waited for when it is back, either", as
   peer.reset();
   await server.event("lost");
   const poured = pour(session); // waits, there being nobody
-  const [again] = await comeBack(server.port, resume, 0);
+  const [again] = await reconnect(server.port, resume, 0);
   using _ = again;
   expect((await payloads(again, LONG_ANSWER)).at(-1)).toBe(String(LONG_ANSWER - 1));
   await poured;
@@ -318,7 +321,7 @@ test("a service that has finished is not told that there is no more input, whene
   peer.control({ type: "end" });
   peer.reset();
   await server.event("lost");
-  const [again] = await comeBack(server.port, resume, 0);
+  const [again] = await reconnect(server.port, resume, 0);
   using _ = again;
   again.control({ type: "end" });
   again.control({ type: "bye", code: "left", message: "" });

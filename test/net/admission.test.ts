@@ -1,9 +1,9 @@
 // Who may come in: the order of the rules, the chance of being refused, who makes way for whom, and who is held.
 
 import { afterEach, beforeEach, describe, expect, jest, spyOn, test } from "bun:test";
-import { Network } from "../../src/base/address.ts";
+import { Cidr } from "../../src/base/address.ts";
 import { PENDING_GRACE_MS, PENDING_HOLD_MS } from "../../src/base/limits.ts";
-import { Admission, type AdmissionOptions, type Guest, type Refusal } from "../../src/net/admission.ts";
+import { Admission, type AdmissionOptions, type PendingPeer, type Refusal } from "../../src/net/admission.ts";
 import { Penalties } from "../../src/net/penalties.ts";
 
 const OPTIONS: AdmissionOptions = {
@@ -16,9 +16,9 @@ const OPTIONS: AdmissionOptions = {
   deny: [],
 };
 const admissionOf = (options: Partial<AdmissionOptions> = {}) => new Admission({ ...OPTIONS, ...options });
-const networks = (...texts: string[]) => texts.flatMap((text) => Network.parse(text) ?? []);
+const networks = (...texts: string[]) => texts.flatMap((text) => Cidr.parse(text) ?? []);
 
-interface TestGuest extends Guest {
+interface TestGuest extends PendingPeer {
   decision: Refusal | "in" | undefined;
   madeWay: boolean;
 }
@@ -35,7 +35,7 @@ function knock(
     decision: undefined,
     madeWay: false,
     isIdle: () => idle,
-    makeWay: () => (guest.madeWay = true),
+    evict: () => (guest.madeWay = true),
   };
   admission.admit(guest, connections, (refusal) => (guest.decision = refusal ?? "in"));
   return guest;
@@ -126,7 +126,7 @@ describe("where there is no room", () => {
     expect(codeOf(late)).toBe("in");
     expect([one, ...flood].map((guest) => guest?.madeWay)).toEqual([false, true, false, false]);
     expect(admission.pending).toBe(4);
-    admission.leave(flood[0] as Guest); // its socket goes later: it is not counted twice
+    admission.leave(flood[0] as PendingPeer); // its socket goes later: it is not counted twice
     expect(admission.pending).toBe(4);
   });
 
@@ -145,7 +145,7 @@ describe("where there is no room", () => {
     const early = knock(admission, "192.0.2.1");
     const late = knock(admission, "192.0.2.2");
     expect([codeOf(early), codeOf(late)]).toEqual([undefined, undefined]);
-    admission.leave(first as Guest);
+    admission.leave(first as PendingPeer);
     expect([codeOf(early), codeOf(late)]).toEqual([undefined, "in"]);
     jest.advanceTimersByTime(PENDING_HOLD_MS - 1);
     expect(codeOf(early)).toBeUndefined();
@@ -160,7 +160,7 @@ describe("where there is no room", () => {
     const [first] = crowd(admission, 4, (n) => `10.0.0.${n}`, false);
     const held = knock(admission, "192.0.2.1");
     admission.leave(held);
-    admission.leave(first as Guest);
+    admission.leave(first as PendingPeer);
     jest.advanceTimersByTime(PENDING_HOLD_MS);
     expect(held.decision).toBeUndefined();
     expect(admission.pending).toBe(3);
@@ -175,7 +175,7 @@ describe("where there is no room", () => {
     const third = knock(admission, "2001:db8::ffff");
     expect(codeOf(knock(admission, "2001:db8:0:1::1"))).toBe("in");
     expect(codeOf(third)).toBeUndefined();
-    admission.leave(own[0] as Guest);
+    admission.leave(own[0] as PendingPeer);
     expect(codeOf(third)).toBe("in");
     const fourth = knock(admission, "2001:db8::1");
     jest.advanceTimersByTime(PENDING_HOLD_MS);
@@ -198,20 +198,20 @@ describe("where there is no room", () => {
 
   test("some places are for the familiar, whatever the crowd, and are no room for others", () => {
     const isFamiliar = (address: string) => address.startsWith("198.51.100.");
-    const admission = admissionOf({ maxPending: full, isFamiliar });
+    const admission = admissionOf({ maxPending: full, isKnownSource: isFamiliar });
     crowd(admission, 4, (n) => `10.0.0.${n}`, false);
     const familiar = crowd(admission, 5, (n) => `198.51.100.${n}`);
     expect(familiar.map(codeOf)).toEqual(["in", "in", "in", "in", undefined]); // `start` of them
     const stranger = knock(admission, "192.0.2.1", { since: PENDING_GRACE_MS, idle: false });
     expect(familiar.some(({ madeWay }) => madeWay)).toBe(false);
-    admission.leave(familiar[0] as Guest);
+    admission.leave(familiar[0] as PendingPeer);
     expect([codeOf(stranger), codeOf(familiar[4] as TestGuest)]).toEqual([undefined, "in"]);
     expect(codeOf(knock(admission, "198.51.100.99"))).toBeUndefined();
     expect(admission.pending).toBe(8);
   });
 
   test("a familiar one takes an ordinary place where there is one", () => {
-    const admission = admissionOf({ maxPending: full, isFamiliar: () => true });
+    const admission = admissionOf({ maxPending: full, isKnownSource: () => true });
     const codes = crowd(admission, 9, (n) => `10.0.0.${n}`, false).map(codeOf);
     expect(codes.lastIndexOf("in")).toBe(7);
     expect(codes[8]).toBeUndefined();
@@ -220,7 +220,7 @@ describe("where there is no room", () => {
   test("leaving twice frees one place", () => {
     const admission = admissionOf();
     const [one] = crowd(admission, 2, () => "10.0.0.1");
-    for (let count = 0; count < 3; count++) admission.leave(one as Guest);
+    for (let count = 0; count < 3; count++) admission.leave(one as PendingPeer);
     expect(admission.pending).toBe(1);
   });
 });

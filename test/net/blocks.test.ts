@@ -2,38 +2,38 @@
 
 import { expect, test } from "bun:test";
 import fc from "fast-check";
-import { blocks } from "../../src/base/buffer-pool.ts";
-import { Outbox } from "../../src/net/write-queue.ts";
+import { bufferPool } from "../../src/base/buffer-pool.ts";
+import { WriteQueue } from "../../src/net/write-queue.ts";
 import { Peer } from "../support/peer.ts";
 import { startServer } from "../support/server.ts";
 
 test("gives at least what is asked for, a quarter more at most, and again what was given back", () => {
   for (const count of [4097, 5000, 65_536, 65_537, 1_048_580, 2_097_153]) {
-    const block = blocks.take(count);
+    const block = bufferPool.acquire(count);
     expect(block.length).toBeWithin(count, 1.25 * count + 1);
   }
-  const block = blocks.take(100_000);
-  blocks.give(block);
-  expect(blocks.take(99_000)).toBe(block);
+  const block = bufferPool.acquire(100_000);
+  bufferPool.release(block);
+  expect(bufferPool.acquire(99_000)).toBe(block);
 });
 
 test("takes nothing that it has not made", () => {
-  const foreign = Buffer.allocUnsafeSlow(blocks.take(30_000).length);
-  blocks.give(foreign);
-  expect(blocks.take(30_000)).not.toBe(foreign);
+  const foreign = Buffer.allocUnsafeSlow(bufferPool.acquire(30_000).length);
+  bufferPool.release(foreign);
+  expect(bufferPool.acquire(30_000)).not.toBe(foreign);
 });
 
 test("a queue gives back what was read, and keeps nothing of what never was", () => {
-  const outbox = new Outbox();
+  const outbox = new WriteQueue();
   const bytes = Buffer.alloc(150_000);
   outbox.append(bytes);
   const read = outbox.first.buffer;
   outbox.consume(bytes.length);
-  expect(blocks.take(bytes.length).buffer).toBe(read);
+  expect(bufferPool.acquire(bytes.length).buffer).toBe(read);
   outbox.append(bytes);
   const unread = outbox.first.buffer;
   outbox.clear();
-  expect(blocks.take(bytes.length).buffer).not.toBe(unread);
+  expect(bufferPool.acquire(bytes.length).buffer).not.toBe(unread);
 });
 
 test("two queues that share memory give back what was put in, in order", () => {
@@ -45,7 +45,7 @@ test("two queues that share memory give back what was put in, in order", () => {
   });
   fc.assert(
     fc.property(fc.array(step, { maxLength: 20 }), (steps) => {
-      const queues = [0, 1].map(() => ({ outbox: new Outbox(), model: Buffer.alloc(0) }));
+      const queues = [0, 1].map(() => ({ outbox: new WriteQueue(), model: Buffer.alloc(0) }));
       let next = 0;
       for (const { queue, append, consume, clear } of steps) {
         const one = queues[queue]!;

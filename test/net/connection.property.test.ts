@@ -7,7 +7,7 @@ import fc from "fast-check";
 import { Connection } from "../../src/net/connection.ts";
 import { Cork } from "../../src/net/cork.ts";
 import type { Receiver } from "../../src/net/reader.ts";
-import { Retention } from "../../src/delivery/retransmit-buffer.ts";
+import { RetransmitBuffer } from "../../src/delivery/retransmit-buffer.ts";
 import { writeControlHeader, writeHeader } from "../../src/wire/frame.ts";
 
 const MAX_FRAME = 200_000;
@@ -59,8 +59,8 @@ test("what comes goes back once and in order, however it is cut and taken, and i
         holdInput: true,
       });
       connection.decoder.control = true;
-      const retention = new Retention();
-      connection.retain(retention);
+      const retention = new RetransmitBuffer();
+      connection.trackUnacked(retention);
       let takesRuns = true;
       const receiver: Receiver = {
         get takesRuns() {

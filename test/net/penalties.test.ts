@@ -6,12 +6,12 @@ import {
   PENALTY_MAX_MS,
   PENALTY_MS,
   PENALTY_THRESHOLD_MS,
-  type Offence,
+  type PenaltyReason,
 } from "../../src/base/limits.ts";
 import { Penalties } from "../../src/net/penalties.ts";
 
 const A = "192.0.2.1";
-const OFFENCES = Object.keys(PENALTY_MS) as Offence[];
+const OFFENCES = Object.keys(PENALTY_MS) as PenaltyReason[];
 
 describe.each(OFFENCES)("%s", (offence) => {
   const needed = Math.ceil(PENALTY_THRESHOLD_MS / PENALTY_MS[offence]);

@@ -3,7 +3,7 @@
 
 import { expect, test } from "bun:test";
 import fc from "fast-check";
-import { Retention } from "../../src/delivery/retransmit-buffer.ts";
+import { RetransmitBuffer } from "../../src/delivery/retransmit-buffer.ts";
 import { residentBytes } from "../support/attack.ts";
 import { frame } from "../support/peer.ts";
 
@@ -20,7 +20,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
 test("gives back every payload that is not acknowledged, in order, and no control frame", () => {
   fc.assert(
     fc.property(fc.array(step, { maxLength: 40 }), (steps) => {
-      const retention = new Retention();
+      const retention = new RetransmitBuffer();
       const kept: string[] = [];
       let sent = 0;
       for (const one of steps) {
@@ -49,17 +49,21 @@ test("gives back every payload that is not acknowledged, in order, and no contro
 });
 
 test("believes no acknowledgement of what was never sent, and takes none back", () => {
-  const retention = new Retention();
+  const retention = new RetransmitBuffer();
   retention.record(Buffer.concat([frame("one"), frame("two")]), 0, 14, 2);
   expect(retention.acknowledge(3)).toBe(false);
   expect(retention.acknowledge(2)).toBe(true);
   expect(retention.acknowledge(1)).toBe(true);
-  expect([retention.accepts(1), retention.accepts(2), retention.accepts(3)]).toEqual([false, true, false]);
+  expect([retention.canResumeFrom(1), retention.canResumeFrom(2), retention.canResumeFrom(3)]).toEqual([
+    false,
+    true,
+    false,
+  ]);
   expect(retention.frames).toBe(0);
 });
 
 test("keeps a copy: what is sent may be changed afterwards", () => {
-  const retention = new Retention();
+  const retention = new RetransmitBuffer();
   const bytes = frame("before");
   retention.record(bytes, 0, bytes.length, 1);
   bytes.fill(0);
@@ -69,7 +73,7 @@ test("keeps a copy: what is sent may be changed afterwards", () => {
 });
 
 test("many short payloads cost about their bytes", () => {
-  const retention = new Retention();
+  const retention = new RetransmitBuffer();
   const payload = Buffer.from("a: hello");
   retention.add(payload);
   const before = residentBytes("self");

@@ -35,7 +35,7 @@ export function resumeLogin(
 }
 
 /** Comes back over a new connection: the peer, and what the server said to that. */
-export async function comeBack(port: number, resume: Resume, received: number): Promise<[Peer, Json]> {
+export async function reconnect(port: number, resume: Resume, received: number): Promise<[Peer, Json]> {
   const peer = await Peer.connect(port);
   const hello = await peer.message();
   peer.json(resumeLogin(resume, received, hello));

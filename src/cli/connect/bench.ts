@@ -6,7 +6,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import type { Client } from "../../client/client.ts";
 import { ParleyError } from "../../base/errors.ts";
 import { HELLO_TIMEOUT_MS, LINGER_MS } from "../../base/limits.ts";
-import type { Report } from "./printer.ts";
+import type { Printer } from "./printer.ts";
 import type { Terminal } from "../../terminal/terminal.ts";
 import { stdout } from "../../terminal/stdio.ts";
 
@@ -15,7 +15,7 @@ export interface BenchOptions {
   /** Messages of each row; undefined: as many as two seconds hold. */
   count: number | undefined;
   timeoutMs: number | undefined;
-  report: Report;
+  report: Printer;
   terminal: Terminal;
 }
 

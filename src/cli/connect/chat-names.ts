@@ -22,7 +22,7 @@ const COLORS = [
   "magentaBright",
 ] as const;
 
-export class Speakers {
+export class ChatNames {
   readonly #names = new Set<string>();
   readonly #hasColor: boolean;
 

@@ -11,12 +11,12 @@ import { HELLO_TIMEOUT_MS, LINGER_MS } from "../../base/limits.ts";
 import type { Terminal } from "../../terminal/terminal.ts";
 import { stdout } from "../../terminal/stdio.ts";
 import type { ChannelPlan, ConnectFlags, Target } from "./flags.ts";
-import type { LoginDialogue } from "./credentials.ts";
+import type { CredentialPrompt } from "./credentials.ts";
 
 interface CheckContext {
   channel: ChannelPlan | undefined;
   key: SharedKey | undefined;
-  login: LoginDialogue;
+  login: CredentialPrompt;
   terminal: Terminal;
 }
 
@@ -57,7 +57,7 @@ export async function check(flags: ConnectFlags, target: Target, context: CheckC
       },
       onDial: () => show.restart(),
       onStep: (step) => show.done(step),
-    }).finally(() => terminal.release());
+    }).finally(() => terminal.restoreEcho());
     await checkEcho(client, bare, flags.duration("timeout") ?? HELLO_TIMEOUT_MS, show);
   } catch (error) {
     show.failed(messageOf(error));

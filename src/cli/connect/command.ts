@@ -12,11 +12,11 @@ import { escapeJson, escapeLine } from "../../base/escape.ts";
 import { LINGER_MS, RETRY_FOR_MS, sayDuration } from "../../base/limits.ts";
 import { plural } from "../../base/plural.ts";
 import { talkInteractively } from "./interactive.ts";
-import { Output } from "../../terminal/stdout.ts";
+import { BufferedStdout } from "../../terminal/stdout.ts";
 import { talkPiped, type PipedOptions } from "./piped.ts";
 import { LeavingSignals } from "./signals.ts";
-import { Report } from "./printer.ts";
-import { Speakers } from "./chat-names.ts";
+import { Printer } from "./printer.ts";
+import { ChatNames } from "./chat-names.ts";
 import { Trace } from "./frame-trace.ts";
 import type { Terminal } from "../../terminal/terminal.ts";
 import { isInputTerminal, stderr, stdout } from "../../terminal/stdio.ts";
@@ -32,7 +32,7 @@ import {
   type Target,
 } from "./flags.ts";
 import { Flags, sharedKey, terminalOf } from "../flags.ts";
-import { LoginDialogue } from "./credentials.ts";
+import { CredentialPrompt } from "./credentials.ts";
 import type { Arguments } from "../parse.ts";
 
 export default defineCommand({
@@ -52,7 +52,7 @@ async function connect(flags: ConnectFlags): Promise<void> {
   if (flags.has("forget")) return forgetServer(target, state, folder.knownServers, terminal);
   const channel = planChannel(flags, target, state, terminal);
   const key = sharedKey(flags);
-  const login = new LoginDialogue(flags, target, state, terminal, channel !== undefined);
+  const login = new CredentialPrompt(flags, target, state, terminal, channel !== undefined);
   if (flags.has("logout") && !login.hasToken) {
     throw new ParleyError("failed", `no session token is stored for ${target.server}`, {
       hint: "see those that are: parley connect --sessions",
@@ -60,10 +60,10 @@ async function connect(flags: ConnectFlags): Promise<void> {
   }
   if (flags.has("check")) return check(flags, target, { channel, key, login, terminal });
   const byHand = isInputTerminal() && stderr.isTerminal && !isForPipes(options);
-  const output = new Output(!byHand);
-  const speakers = new Speakers(terminal.hasColor(stdout));
+  const output = new BufferedStdout(!byHand);
+  const speakers = new ChatNames(terminal.hasColor(stdout));
   let isChat = false;
-  const report = new Report(output, {
+  const report = new Printer(output, {
     json: flags.has("json"),
     delimiter: { raw: "", nul: "\0", lines: "\n" }[options.framing],
     toTerminal: stdout.isTerminal && options.framing !== "raw",
@@ -71,7 +71,7 @@ async function connect(flags: ConnectFlags): Promise<void> {
   });
   const retry = flags.has("bench") ? undefined : planRetry(flags, byHand, { report, terminal });
   const opening = open(flags, target, { channel, key, login, report, retry, terminal });
-  const client = await opening.finally(() => terminal.release());
+  const client = await opening.finally(() => terminal.restoreEcho());
   if (options.framing === "raw" && client.hello?.messages === "lines") {
     client.leave();
     throw new ParleyError(
@@ -111,13 +111,13 @@ async function connect(flags: ConnectFlags): Promise<void> {
     );
   });
   if (signals.error !== undefined) {
-    nameMessages(client.awaitedMessages(), terminal);
+    nameMessages(client.unacknowledgedMessages(), terminal);
     throw signals.error;
   }
   if (outcome.kind === "bye") void report.event("bye", { ...outcome, kind: undefined, early: undefined });
   if (outcome.kind === "lost") void report.event("lost", { reason: sayLoss(outcome) });
   await output.flush();
-  nameMessages(client.awaitedMessages(), terminal);
+  nameMessages(client.unacknowledgedMessages(), terminal);
   if (
     flags.has("exit-status") &&
     outcome.kind === "bye" &&
@@ -148,8 +148,8 @@ function nameMessages(messages: readonly Uint8Array[], terminal: Terminal): void
 interface OpenContext {
   channel: ChannelPlan | undefined;
   key: SharedKey | undefined;
-  login: LoginDialogue;
-  report: Report;
+  login: CredentialPrompt;
+  report: Printer;
   retry: Retry | undefined;
   terminal: Terminal;
 }
@@ -158,7 +158,7 @@ interface OpenContext {
 function planRetry(
   flags: ConnectFlags,
   byHand: boolean,
-  { report, terminal }: { report: Report; terminal: Terminal },
+  { report, terminal }: { report: Printer; terminal: Terminal },
 ): Retry | undefined {
   const text = flags.text("retry");
   if (flags.has("bare") || (text === undefined && !byHand)) {
@@ -197,7 +197,7 @@ function open(
   { channel, key, login, report, retry, terminal }: OpenContext,
 ): Promise<Client> {
   const bare = flags.has("bare");
-  const trace = new Trace(bare, (line) => terminal.noteWhole(line));
+  const trace = new Trace(bare, (line) => terminal.noteUnwrapped(line));
   return connectClient({
     host: target.host,
     port: target.port,
@@ -216,7 +216,7 @@ function open(
     onTurnedAway(message, seconds) {
       if (terminal.isWatched) terminal.note(`${message} (trying again in ${seconds} s)`);
     },
-    onAside: (text) => terminal.noteWhole(text),
+    onAside: (text) => terminal.noteUnwrapped(text),
     onNoChallenge: () =>
       terminal.say("the server has not asked for the shared key: has it one (--key-file)?"),
     onWait: () => terminal.isWatched && terminal.note(`waiting for ${target.server}`),
@@ -292,7 +292,7 @@ function conclude(
   client: Client,
   { byHand, count = 0, wantsStatus }: { byHand: boolean; count?: number; wantsStatus: boolean },
 ): void {
-  const { sent, received, awaited } = client;
+  const { sent, received, unacknowledged: awaited } = client;
   const never = client.unconfirmed + (awaited ?? 0);
   const confirmed = awaited === undefined ? "" : `, ${sent - never} of them confirmed`;
   const tally = `${plural(sent, "message")} sent${confirmed}, ${plural(received, "answer")} received`;
@@ -328,7 +328,7 @@ function conclude(
       `${plural(never, "message", ["was", "were"])} never confirmed: ${tally}`,
     );
   }
-  if (client.isBroken && !byHand && !enough) {
+  if (client.answersMayBeMissing && !byHand && !enough) {
     throw new ParleyError(
       "unconfirmed",
       `the session was gone before the server had said that it was done: answers may be missing: ${tally}`,

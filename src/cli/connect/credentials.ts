@@ -14,7 +14,7 @@ import type { ConnectFlags, Target } from "./flags.ts";
 import { secretFlags } from "../flags.ts";
 
 /** Finds something to log in with, asks where it may, and remembers what worked. */
-export class LoginDialogue {
+export class CredentialPrompt {
   readonly #flags: ConnectFlags;
   readonly #target: Target;
   readonly #state: ClientState;

@@ -10,7 +10,7 @@ import type { Terminal } from "../../terminal/terminal.ts";
 import { readAuthorities } from "../../net/tls-identity.ts";
 import { checkZone, hostFlaw, parseHost, parsePort, portFlaw, type Flags } from "../flags.ts";
 import { commonFlags, type FlagsDef } from "../parse.ts";
-import { PinTrust } from "./known-servers.ts";
+import { KnownServers } from "./known-servers.ts";
 
 /** Flags of `parley connect`, beside its target. */
 export const connectFlags = {
@@ -166,7 +166,7 @@ export function planChannel(
   const isOfMemory = demands.length === 0 && isLoopback(target.host);
   const known = isOfMemory ? state.findServer(target.server) : undefined;
   if (isOfMemory && known === undefined) return undefined;
-  const trust = new PinTrust(target.server, state, terminal, { pin, acceptNew: flags.has("accept-new") });
+  const trust = new KnownServers(target.server, state, terminal, { pin, acceptNew: flags.has("accept-new") });
   if (authority === undefined)
     return { tls: { authorities: undefined, knownSince: known?.since.slice(0, 10) }, trust };
   return { tls: { authorities: readAuthorities(authority) }, trust: pin === undefined ? undefined : trust };

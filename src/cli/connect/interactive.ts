@@ -7,8 +7,8 @@ import type { Terminal } from "../../terminal/terminal.ts";
 import { stderr, stdout } from "../../terminal/stdio.ts";
 import { History, MAX_HISTORY_LINES } from "./history.ts";
 import { LineEditor } from "../../terminal/line-editor.ts";
-import type { Report } from "./printer.ts";
-import type { Speakers } from "./chat-names.ts";
+import type { Printer } from "./printer.ts";
+import type { ChatNames } from "./chat-names.ts";
 
 /** Each within 80 columns. */
 const HELP = [
@@ -28,10 +28,10 @@ export interface InteractiveOptions {
   /** Where earlier lines are kept; mode 0600. Undefined: nowhere. */
   historyFile: string | undefined;
   prompt: string;
-  report: Report;
+  report: Printer;
   terminal: Terminal;
   /** Who is in the conversation, when it is a chat: it says to everybody what one says, the speaker too. */
-  chat: Speakers | undefined;
+  chat: ChatNames | undefined;
 }
 
 /**
@@ -67,7 +67,7 @@ export async function talkInteractively(client: Client, options: InteractiveOpti
     }
     if (client.inputEnded) return terminal.note("not sent: the conversation is ending");
     // A chat says it again; not yet, and perhaps never, when nobody hears it now.
-    if (chat !== undefined && !client.isAway) editor.takeBack(line);
+    if (chat !== undefined && !client.isReconnecting) editor.takeBack(line);
     client.send(message);
     options.report.sent(message);
     if (line !== "") history?.add(line);

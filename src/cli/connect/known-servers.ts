@@ -13,7 +13,7 @@ export interface TrustOptions {
   acceptNew: boolean;
 }
 
-export class PinTrust implements Trust {
+export class KnownServers implements Trust {
   readonly #server: string;
   readonly #state: ClientState;
   readonly #terminal: Terminal;
@@ -46,7 +46,7 @@ export class PinTrust implements Trust {
     });
   }
 
-  async meet(pin: string, vouched: boolean): Promise<void> {
+  async confirmNew(pin: string, vouched: boolean): Promise<void> {
     if (this.#options.pin === undefined && !vouched && !this.#options.acceptNew) await this.#ask(pin);
     else if (this.#terminal.isWatched) this.#terminal.note(`${this.#server} is known from now on by ${pin}`);
     const before = this.#known;

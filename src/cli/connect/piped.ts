@@ -9,7 +9,7 @@ import { LineSplitter, NEWLINE, NUL, pieces } from "../../base/line-splitter.ts"
 import { ParleyError } from "../../base/errors.ts";
 import { LINGER_MS, sayDuration } from "../../base/limits.ts";
 import { readInput } from "../../terminal/stdio.ts";
-import type { Report } from "./printer.ts";
+import type { Printer } from "./printer.ts";
 
 export interface PipedOptions {
   /** Messages to send instead of reading stdin. */
@@ -33,9 +33,9 @@ const RAW_CHUNK_BYTES = 64 * 1024;
  * @throws {ParleyError} `timeout` when nothing was received for too long; whatever made the input unusable, once what
  *   was sent before is answered.
  */
-export async function talkPiped(client: Client, report: Report, options: PipedOptions): Promise<Outcome> {
+export async function talkPiped(client: Client, report: Printer, options: PipedOptions): Promise<Outcome> {
   const { count, timeoutMs } = options;
-  const silence = new Silence(timeoutMs);
+  const silence = new ReceiveTimeout(timeoutMs);
   let left: Timer | undefined;
   const outcome = client.converse((payload) => {
     if (client.received > (count ?? Infinity)) return undefined;
@@ -70,7 +70,7 @@ export async function talkPiped(client: Client, report: Report, options: PipedOp
 }
 
 /** `--timeout`: watches for a time in which nothing is received, but for that in which we ourselves are busy. */
-class Silence {
+class ReceiveTimeout {
   readonly #timeoutMs: number | undefined;
   readonly #late = Promise.withResolvers<never>();
   #timer: Timer | undefined;
@@ -104,7 +104,7 @@ class Silence {
   }
 }
 
-async function sendAll(client: Client, report: Report, options: PipedOptions): Promise<void> {
+async function sendAll(client: Client, report: Printer, options: PipedOptions): Promise<void> {
   const { messages } = options;
   const batches = messages.length > 0 ? [messages.map((text) => Buffer.from(text))] : read(client, options);
   // What one read of stdin brought is sent in one turn, and so in one write.

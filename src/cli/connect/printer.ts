@@ -2,7 +2,7 @@
 
 import { escapeJson, escapeText } from "../../base/escape.ts";
 import { decodeText } from "../../wire/message.ts";
-import type { Output } from "../../terminal/stdout.ts";
+import type { BufferedStdout } from "../../terminal/stdout.ts";
 
 export type ReportEvent =
   "connected" | "logged-in" | "sent" | "received" | "lost" | "resumed" | "bye" | "bench";
@@ -17,11 +17,11 @@ export interface ReportOptions {
   decorate?: (line: string) => string;
 }
 
-export class Report {
-  readonly #output: Output;
+export class Printer {
+  readonly #output: BufferedStdout;
   readonly #options: ReportOptions;
 
-  constructor(output: Output, options: ReportOptions) {
+  constructor(output: BufferedStdout, options: ReportOptions) {
     this.#output = output;
     this.#options = options;
   }

@@ -11,15 +11,15 @@ import { DataFolder } from "../../files/data-folder.ts";
 import { messageOf, ParleyError } from "../../base/errors.ts";
 import { FileError } from "../../files/file-error.ts";
 import { DEFAULT_PORT, DRAIN_TIMEOUT_MS, MIN_PASSWORD_LENGTH } from "../../base/limits.ts";
-import { LiveFile, tokensInUse } from "../../server/session-status-file.ts";
+import { SessionStatusFile, tokensInUse } from "../../server/session-status-file.ts";
 import { LOG_FORMATS, LOG_LEVELS, openLog, type Logger } from "../../log/log.ts";
 import { checkFolders } from "../../files/strict-modes.ts";
 import { Rights } from "../../os/rights.ts";
-import { MetricsEndpoint, type Vitals } from "../../server/metrics.ts";
+import { MetricsEndpoint, type StatsSource } from "../../server/metrics.ts";
 import { Server } from "../../server/server.ts";
 import { listServices } from "../../services/catalogue.ts";
 import { takeSocket } from "../../os/systemd.ts";
-import { Tally } from "../../log/event-counter.ts";
+import { EventCounter } from "../../log/event-counter.ts";
 import type { Terminal } from "../../terminal/terminal.ts";
 import { stdout } from "../../terminal/stdio.ts";
 import { Flags, parsePort, portFlaw, terminalOf } from "../flags.ts";
@@ -69,8 +69,8 @@ async function serve(flags: ServeFlags): Promise<void> {
       terminal.say(`the log cannot be written: ${reason}`);
     },
   });
-  const tally = new Tally();
-  const log = tally.over(file);
+  const tally = new EventCounter();
+  const log = tally.countingLogger(file);
   try {
     const tls = await planTls(flags, options.host, folder, terminal);
     const outdated = tls && outdatedCertificate(tls, terminal);
@@ -81,12 +81,12 @@ async function serve(flags: ServeFlags): Promise<void> {
     planMetrics(flags, options.port); // not the port that was just answered
     const wanted = options.port;
     const { service, name: serviceName, handler } = choose(log);
-    let vitals: Vitals | undefined;
+    let vitals: StatsSource | undefined;
     using metrics =
       metricsAt && (await MetricsEndpoint.open({ ...metricsAt, server: () => vitals, events: tally }));
     const server: Server = new Server({
       ...options,
-      sessionsChanged: () => live.touch(),
+      sessionsChanged: () => live.scheduleWrite(),
       service,
       serviceName,
       tls,
@@ -97,9 +97,9 @@ async function serve(flags: ServeFlags): Promise<void> {
       tell: (...lines) => terminal.isWatched && !flags.has("check") && terminal.say(...lines),
     });
     vitals = server;
-    using live = new LiveFile(
+    using live = new SessionStatusFile(
       folder.path,
-      () => server.liveSessions(),
+      () => server.sessionStatuses(),
       (error) => {
         flaws.push(messageOf(error));
         log.warn("users-failed", { reason: messageOf(error) });

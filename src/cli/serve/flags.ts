@@ -1,6 +1,6 @@
 // The flags of parley serve, and what they ask of a server.
 
-import { formatAddress, isAddress, isLoopback, Network } from "../../base/address.ts";
+import { formatAddress, isAddress, isLoopback, Cidr } from "../../base/address.ts";
 import { AUTH_MODES, type AuthMode } from "../../auth/identity.ts";
 import type { NewHashCost } from "../../auth/password.ts";
 import { usageError } from "../../base/errors.ts";
@@ -295,9 +295,9 @@ function readPending(text: string | undefined): PendingLimit | undefined {
   );
 }
 
-function readNetworks(flags: ServeFlags, name: "allow" | "deny" | "penalty-exempt"): Network[] {
+function readNetworks(flags: ServeFlags, name: "allow" | "deny" | "penalty-exempt"): Cidr[] {
   return flags.texts(name).map((text) => {
-    const network = Network.parse(text);
+    const network = Cidr.parse(text);
     if (network !== undefined) return network;
     throw usageError(
       `--${name}: ${JSON.stringify(text)} is no network`,

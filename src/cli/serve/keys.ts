@@ -9,7 +9,7 @@ import { LockedFile } from "../../files/locked-file.ts";
 import { lacksKeyFile, makeKeyFile } from "../../auth/shared-key-file.ts";
 import type { TlsIdentity } from "../../net/tls.ts";
 import type { Terminal } from "../../terminal/terminal.ts";
-import { certificateFlaw, givenIdentity, missingPart, ownIdentity } from "../../net/tls-identity.ts";
+import { certificateFlaw, loadIdentity, missingPart, loadOrCreateIdentity } from "../../net/tls-identity.ts";
 import { sharedKey } from "../flags.ts";
 import type { ServeFlags } from "./flags.ts";
 
@@ -27,7 +27,7 @@ export async function planTls(
 ): Promise<TlsIdentity | undefined> {
   const certificate = flags.text("tls-cert");
   const key = flags.text("tls-key");
-  if (certificate !== undefined && key !== undefined) return givenIdentity(key, certificate);
+  if (certificate !== undefined && key !== undefined) return loadIdentity(key, certificate);
   if (flags.has("no-tls") || (!flags.has("tls") && isLoopback(host))) return undefined;
   const missing = flags.has("check") ? missingPart(folder.tlsKey, folder.tlsCertificate) : undefined;
   if (missing !== undefined) {
@@ -39,7 +39,7 @@ export async function planTls(
     terminal.say(`${what}: ${missing}`);
     return undefined;
   }
-  return ownIdentity(folder.tlsKey, folder.tlsCertificate);
+  return loadOrCreateIdentity(folder.tlsKey, folder.tlsCertificate);
 }
 
 /** Before a certificate expires: so long it is said at each start. */

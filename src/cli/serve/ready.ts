@@ -70,9 +70,9 @@ export async function announce(
     const reach = isLoopback(host) ? "this machine only" : "reachable from other machines";
     const key = flags.text("key-file") === undefined ? "" : "shared key · ";
     terminal.note(`${key}${who[auth]} · ${reach} · ${pin === undefined ? "not encrypted" : "TLS 1.3"}`);
-    terminal.noteWhole(`log: ${context.logPath}`);
-    if (metrics !== undefined) terminal.noteWhole(`metrics: http://${metrics.address}/metrics`);
-    terminal.noteWhole(talk);
+    terminal.noteUnwrapped(`log: ${context.logPath}`);
+    if (metrics !== undefined) terminal.noteUnwrapped(`metrics: http://${metrics.address}/metrics`);
+    terminal.noteUnwrapped(talk);
   } else if (pin !== undefined && !flags.has("json")) {
     terminal.say(talk); // the pin, which clients need and --json has
   }
@@ -177,11 +177,11 @@ async function tellReady(address: string, terminal: Terminal): Promise<void> {
     if (notify(state, process.env)) return;
     await delay(READY_PAUSE_MS);
   }
-  tellManager(state, terminal);
+  notifySystemd(state, terminal);
 }
 
 /** Tells the service manager, where there is one. */
-export function tellManager(state: string, terminal: Terminal): void {
+export function notifySystemd(state: string, terminal: Terminal): void {
   if (!notify(state, process.env))
     terminal.say("$NOTIFY_SOCKET cannot be reached: the service manager was not told");
 }

@@ -6,7 +6,7 @@ import type { LogFile, Logger } from "../../log/log.ts";
 import { plural } from "../../base/plural.ts";
 import type { Server } from "../../server/server.ts";
 import type { Terminal } from "../../terminal/terminal.ts";
-import { tellManager } from "./ready.ts";
+import { notifySystemd } from "./ready.ts";
 
 /** A second Ctrl-C within this is the same one: `bun run` passes each on twice (measured). In milliseconds. */
 const SAME_SIGNAL_MS = 500;
@@ -33,7 +33,7 @@ export async function handleSignals(server: Server, context: SignalContext): Pro
     if (firstAt !== undefined && now - firstAt < SAME_SIGNAL_MS) return;
     const again = firstAt !== undefined;
     firstAt ??= now;
-    if (!again) tellManager("STOPPING=1", terminal);
+    if (!again) notifySystemd("STOPPING=1", terminal);
     if (!again && terminal.isWatched && !terminal.hasHungUp && server.sessions > 0) {
       const count = plural(server.sessions, "conversation", ["has", "have"]);
       terminal.say(`stopping: ${count} ${sayDuration(drainMs)} to end; Ctrl-C again ends at once`);

@@ -13,7 +13,7 @@ import {
 import { hashFlaw, PasswordHasher } from "../../auth/password.ts";
 import { usageError } from "../../base/errors.ts";
 import type { FlagsDef } from "../parse.ts";
-import { Desk, expectUser, NAME, usersFlags } from "./context.ts";
+import { UsersContext, expectUser, NAME, usersFlags } from "./context.ts";
 import { announce, newPassword, PASSWORD, printPassword } from "./new-password.ts";
 
 /** It is told to the user in one line. */
@@ -28,12 +28,12 @@ export const add = defineCommand({
     ...usersFlags,
   } satisfies FlagsDef,
   async run({ args }) {
-    const desk = new Desk<"name" | keyof typeof PASSWORD | "if-missing">(args, { makes: true });
+    const desk = new UsersContext<"name" | keyof typeof PASSWORD | "if-missing">(args, { makes: true });
     const name = desk.name(desk.flags.text("name"));
     const ifMissing = desk.flags.has("if-missing");
     if (desk.store.document.users.has(name)) {
       if (!ifMissing) throw userExists(name);
-      return desk.done({ event: "exists", user: name }, `user ${name} is there already`);
+      return desk.printResult({ event: "exists", user: name }, `user ${name} is there already`);
     }
     const { password, generated } = await newPassword(desk, name);
     const hash = await new PasswordHasher().hash(password);
@@ -44,7 +44,7 @@ export const add = defineCommand({
       if (generated) printPassword(desk, event, password);
       return true;
     });
-    if (!added) return desk.done({ event: "exists", user: name }, `user ${name} is there already`);
+    if (!added) return desk.printResult({ event: "exists", user: name }, `user ${name} is there already`);
     announce(desk, event, `user ${name} added`, generated);
   },
 });
@@ -58,7 +58,7 @@ export const passwd = defineCommand({
     ...usersFlags,
   } satisfies FlagsDef,
   async run({ args }) {
-    const desk = new Desk<"name" | keyof typeof PASSWORD | "keep-sessions">(args);
+    const desk = new UsersContext<"name" | keyof typeof PASSWORD | "keep-sessions">(args);
     const name = desk.name(desk.flags.text("name"));
     expectUser(desk, name);
     const { password, generated } = await newPassword(desk, name);
@@ -83,7 +83,7 @@ export const remove = defineCommand({
     ...usersFlags,
   } satisfies FlagsDef,
   async run({ args }) {
-    const desk = new Desk<"name" | "if-exists" | "yes">(args);
+    const desk = new UsersContext<"name" | "if-exists" | "yes">(args);
     const name = desk.name(desk.flags.text("name"));
     const ifExists = desk.flags.has("if-exists");
     const known = desk.store.document.users.has(name);
@@ -95,8 +95,8 @@ export const remove = defineCommand({
       removeUser(draft, name);
       return true;
     });
-    if (removed) desk.done({ event: "removed", user: name }, `user ${name} removed`);
-    else desk.done({ event: "missing", user: name }, `there is no user ${name}`);
+    if (removed) desk.printResult({ event: "removed", user: name }, `user ${name} removed`);
+    else desk.printResult({ event: "missing", user: name }, `there is no user ${name}`);
   },
 });
 
@@ -108,14 +108,14 @@ export const disable = defineCommand({
     ...usersFlags,
   } satisfies FlagsDef,
   async run({ args }) {
-    const desk = new Desk<"name" | "reason">(args);
+    const desk = new UsersContext<"name" | "reason">(args);
     const name = desk.name(desk.flags.text("name"));
     const reason = desk.flags.text("reason");
     if (reason !== undefined && reason.length > MAX_REASON_LENGTH) {
       throw usageError(`--reason: ${reason.length} characters are over the limit of ${MAX_REASON_LENGTH}`);
     }
     await desk.store.change((draft) => disableUser(draft, name, reason, new Date()));
-    desk.done({ event: "disabled", user: name }, `user ${name} disabled`);
+    desk.printResult({ event: "disabled", user: name }, `user ${name} disabled`);
   },
 });
 
@@ -123,10 +123,10 @@ export const enable = defineCommand({
   meta: { name: "enable", description: "let a disabled user in again" },
   args: { ...NAME, ...usersFlags },
   async run({ args }) {
-    const desk = new Desk<"name">(args);
+    const desk = new UsersContext<"name">(args);
     const name = desk.name(desk.flags.text("name"));
     await desk.store.change((draft) => enableUser(draft, name));
-    desk.done({ event: "enabled", user: name }, `user ${name} enabled`);
+    desk.printResult({ event: "enabled", user: name }, `user ${name} enabled`);
   },
 });
 
@@ -134,7 +134,7 @@ export const list = defineCommand({
   meta: { name: "list", description: "list the users" },
   args: usersFlags,
   async run({ args }) {
-    const desk = new Desk<never>(args);
+    const desk = new UsersContext<never>(args);
     const { users, tokens } = desk.store.document;
     const now = Date.now();
     const sessions = new Map<string, number>();
@@ -149,6 +149,6 @@ export const list = defineCommand({
       hash_flaw: hashFlaw(password) ?? null,
       disabled: disabled === null ? null : (disabled.reason ?? disabled.since),
     }));
-    await desk.table(rows, "there are no users: parley users add NAME");
+    await desk.printTable(rows, "there are no users: parley users add NAME");
   },
 });

@@ -24,7 +24,7 @@ export const NAME = {
 type Cell = string | number | null;
 
 /** What every one of these commands works with. */
-export class Desk<Name extends string> {
+export class UsersContext<Name extends string> {
   readonly flags: Flags<Name | keyof typeof usersFlags>;
   readonly terminal;
   readonly #data: DataFolder;
@@ -60,12 +60,12 @@ export class Desk<Name extends string> {
   }
 
   /** One thing done: an object with `--json`, otherwise a sentence. */
-  done(event: Readonly<Record<string, unknown>>, sentence: string): void {
+  printResult(event: Readonly<Record<string, unknown>>, sentence: string): void {
     void stdout.write(this.flags.has("json") ? `${escapeJson(event)}\n` : `${escapeLine(sentence)}\n`);
   }
 
   /** A table: objects with `--json`, otherwise columns under a heading; nothing but a notice when it is empty. */
-  async table(rows: Readonly<Record<string, Cell>>[], empty: string): Promise<void> {
+  async printTable(rows: Readonly<Record<string, Cell>>[], empty: string): Promise<void> {
     if (this.flags.has("json")) {
       for (const row of rows) await stdout.write(`${escapeJson(row)}\n`);
       return;
@@ -94,7 +94,7 @@ function cell(value: Cell | undefined): string {
 }
 
 /** Fails now for an unknown user, rather than after a password was typed twice. */
-export function expectUser(desk: Desk<string>, name: string): void {
+export function expectUser(desk: UsersContext<string>, name: string): void {
   const { users } = desk.store.document;
   if (!users.has(name)) {
     throw new AccountError("unknown", `there is no user ${name}`, {

@@ -11,13 +11,13 @@ import { decodeGiven, readGivenFile } from "../../files/given-text.ts";
 import { plural } from "../../base/plural.ts";
 import { readWholeInput, stdout } from "../../terminal/stdio.ts";
 import type { FlagsDef } from "../parse.ts";
-import { Desk, usersFlags } from "./context.ts";
+import { UsersContext, usersFlags } from "./context.ts";
 
 export const exportUsers = defineCommand({
   meta: { name: "export", description: "print every user with its hash, one JSON object a line" },
   args: usersFlags,
   async run({ args }) {
-    const desk = new Desk<never>(args);
+    const desk = new UsersContext<never>(args);
     for (const [name, user] of desk.store.document.users) {
       await stdout.write(`${escapeJson({ name, ...user })}\n`);
     }
@@ -31,7 +31,7 @@ export const importUsers = defineCommand({
     ...usersFlags,
   } satisfies FlagsDef,
   async run({ args }) {
-    const desk = new Desk<"file">(args, { makes: true });
+    const desk = new UsersContext<"file">(args, { makes: true });
     const path = desk.flags.text("file") ?? "-";
     const text =
       path === "-" ? decodeGiven(await readWholeInput(), "standard input") : readGivenFile(path, "import");
@@ -50,7 +50,7 @@ export const importUsers = defineCommand({
         throw new AccountError("exists", `user ${taken.name} already exists: nothing was imported`);
       for (const { name, user } of users) putUser(draft, name, user);
     });
-    desk.done({ event: "imported", count: users.length }, `${plural(users.length, "user")} imported`);
+    desk.printResult({ event: "imported", count: users.length }, `${plural(users.length, "user")} imported`);
   },
 });
 

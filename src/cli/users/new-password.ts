@@ -8,7 +8,7 @@ import { MIN_PASSWORD_LENGTH } from "../../base/limits.ts";
 import { stdout } from "../../terminal/stdio.ts";
 import { secretFlags } from "../flags.ts";
 import type { FlagsDef } from "../parse.ts";
-import type { Desk } from "./context.ts";
+import type { UsersContext } from "./context.ts";
 
 export const PASSWORD = {
   "password-file": { type: "string", valueHint: "FILE", description: "read the password from a file" },
@@ -23,7 +23,7 @@ export const PASSWORD = {
 
 /** @throws {ParleyError} `usage` when there is nowhere to get one from, `failed` when it will not do. */
 export async function newPassword(
-  desk: Desk<keyof typeof PASSWORD>,
+  desk: UsersContext<keyof typeof PASSWORD>,
   name: string,
 ): Promise<{ password: string; generated: boolean }> {
   const { flags, terminal } = desk;
@@ -57,12 +57,17 @@ export async function newPassword(
  * @param event what `--json` prints, with the password; otherwise standard output has the password alone.
  * @throws {ParleyError} `failed`.
  */
-export function printPassword(desk: Desk<string>, event: object, password: string): void {
+export function printPassword(desk: UsersContext<string>, event: object, password: string): void {
   stdout.writeNow(desk.flags.has("json") ? `${escapeJson({ ...event, password })}\n` : `${password}\n`);
 }
 
 /** Says that it is done, where {@link printPassword} has not. */
-export function announce(desk: Desk<string>, event: object, sentence: string, generated: boolean): void {
-  if (!generated) desk.done({ ...event }, sentence);
+export function announce(
+  desk: UsersContext<string>,
+  event: object,
+  sentence: string,
+  generated: boolean,
+): void {
+  if (!generated) desk.printResult({ ...event }, sentence);
   else if (!desk.flags.has("json")) desk.terminal.say(sentence);
 }

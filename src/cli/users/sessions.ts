@@ -4,10 +4,10 @@ import { defineCommand } from "citty";
 import { AccountError, aliveUntil, forgetHost, isAlive, revokeTokens } from "../../auth/accounts.ts";
 import { normalizeName } from "../../auth/username.ts";
 import { usageError } from "../../base/errors.ts";
-import { readLiveSessions, type LiveSession } from "../../server/session-status-file.ts";
+import { readSessionStatuses, type SessionStatus } from "../../server/session-status-file.ts";
 import { plural } from "../../base/plural.ts";
 import type { FlagsDef } from "../parse.ts";
-import { Desk, expectUser, usersFlags } from "./context.ts";
+import { UsersContext, expectUser, usersFlags } from "./context.ts";
 
 export const sessions = defineCommand({
   meta: { name: "sessions", description: "list session tokens, and conversations that go on without one" },
@@ -16,11 +16,11 @@ export const sessions = defineCommand({
     ...usersFlags,
   } satisfies FlagsDef,
   async run({ args }) {
-    const desk = new Desk<"name">(args);
+    const desk = new UsersContext<"name">(args);
     const given = desk.flags.text("name");
     const name = given === undefined ? undefined : desk.name(given);
     const isWanted = (user: string | null) => name === undefined || normalizeName(user ?? "") === name;
-    const { sessions: all, failures } = readLiveSessions(desk.folder);
+    const { sessions: all, failures } = readSessionStatuses(desk.folder);
     for (const { message } of failures) desk.terminal.say(`not every session is known: ${message}`);
     const live = all.filter(({ user }) => isWanted(user));
     // Of known addresses, users are nowhere but in their conversations.
@@ -54,12 +54,12 @@ export const sessions = defineCommand({
           ...stateOf([one]),
         })),
     ];
-    await desk.table(rows, "there are no sessions");
+    await desk.printTable(rows, "there are no sessions");
   },
 });
 
 /** How many conversations there are, since when the longest goes on, and since when one of them sleeps. */
-function stateOf(own: readonly LiveSession[]) {
+function stateOf(own: readonly SessionStatus[]) {
   const [since] = own.map((one) => one.since).toSorted((a, b) => a - b);
   const asleep = own.flatMap(({ asleep_since }) => asleep_since ?? []);
   const instant = (at: number | undefined) => (at === undefined ? null : new Date(at).toISOString());
@@ -80,7 +80,7 @@ export const revoke = defineCommand({
     ...usersFlags,
   } satisfies FlagsDef,
   async run({ args }) {
-    const desk = new Desk<"id" | "user" | "all">(args);
+    const desk = new UsersContext<"id" | "user" | "all">(args);
     const id = desk.flags.text("id");
     const given = desk.flags.text("user");
     const all = desk.flags.has("all");
@@ -98,7 +98,7 @@ export const revoke = defineCommand({
         throw new AccountError("unknown", `there is no user ${name}`);
       return revokeTokens(draft, (token, key) => all || key === id || token.user === name);
     });
-    desk.done({ event: "revoked", count }, `${plural(count, "session")} revoked`);
+    desk.printResult({ event: "revoked", count }, `${plural(count, "session")} revoked`);
   },
 });
 
@@ -106,14 +106,14 @@ const listHosts = defineCommand({
   meta: { name: "list", description: "list the known addresses" },
   args: usersFlags,
   async run({ args }) {
-    const desk = new Desk<never>(args);
+    const desk = new UsersContext<never>(args);
     const rows = [...desk.store.document.hosts].map(([address, { name, first, last }]) => ({
       address,
       name,
       first,
       last,
     }));
-    await desk.table(rows, "no address is known");
+    await desk.printTable(rows, "no address is known");
   },
 });
 
@@ -124,10 +124,10 @@ const forget = defineCommand({
     ...usersFlags,
   } satisfies FlagsDef,
   async run({ args }) {
-    const desk = new Desk<"address">(args);
+    const desk = new UsersContext<"address">(args);
     const address = desk.flags.text("address") ?? "";
     await desk.store.change((draft) => forgetHost(draft, address));
-    desk.done({ event: "forgotten", address }, `${address} forgotten`);
+    desk.printResult({ event: "forgotten", address }, `${address} forgotten`);
   },
 });
 

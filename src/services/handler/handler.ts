@@ -10,7 +10,7 @@ import { ParleyError, reasonOf, systemCode } from "../../base/errors.ts";
 import { shellQuote } from "../../base/shell-quote.ts";
 import { firstLine, frameOf, placeOf } from "./error-location.ts";
 import { importAnew, inspect, versionsOf, type Versions } from "./modules.ts";
-import { ConversationOver, type Conversation, type Service } from "../service.ts";
+import { SessionClosedError, type Conversation, type Service } from "../service.ts";
 
 /** `unusable`: the module does not load, or is none. `threw`: a hook did. `hint` holds the lines of code around it. */
 export class HandlerError extends ParleyError<"unusable" | "threw"> {
@@ -194,7 +194,7 @@ function hooksOf(exported: unknown): Service | undefined {
 
 function asHandlerError(error: unknown, path: string): Error {
   // Ours go their own way: text that is none, for one, is the peer's fault; and that nobody hears it is nobody's.
-  if (error instanceof ParleyError || (error instanceof Error && ConversationOver.is(error))) return error;
+  if (error instanceof ParleyError || (error instanceof Error && SessionClosedError.is(error))) return error;
   const place = placeOf(error, path);
   const where = place === undefined ? "" : `, at ${place}`;
   return new HandlerError("threw", `${firstLine(error)}${where}`, { hint: frameOf(error), cause: error });

@@ -12,8 +12,8 @@ import type { LogFields, Logger } from "../../log/log.ts";
 import { codecFor, type ProgramIo } from "./codec.ts";
 import { awaitChildren, Run } from "./process.ts";
 import { shellQuote } from "../../base/shell-quote.ts";
-import { nextTurn, Share } from "../../base/yield.ts";
-import { ConversationOver, type Conversation, type Service } from "../service.ts";
+import { nextTurn, TimeSlice } from "../../base/yield.ts";
+import { SessionClosedError, type Conversation, type Service } from "../service.ts";
 
 export const STDERR_WAYS = ["log", "client", "both"] as const;
 /** Where a program's standard error goes, line by line. */
@@ -57,8 +57,8 @@ export function checkProgram(name: string): void {
 }
 
 class Program implements Service {
-  readonly takesLines: boolean;
-  readonly handsOn = true;
+  readonly lineBased: boolean;
+  readonly acksOnHandOff = true;
   readonly #options: ProgramOptions;
   readonly #runs = new Map<Conversation, Run>();
   /** Those whose conversation is over, until nothing is left of them. */
@@ -66,7 +66,7 @@ class Program implements Service {
 
   constructor(options: ProgramOptions) {
     this.#options = options;
-    this.takesLines = options.io === "lines";
+    this.lineBased = options.io === "lines";
     awaitChildren();
   }
 
@@ -97,7 +97,7 @@ class Program implements Service {
   }
 
   /** A program that does not read would otherwise never learn that nobody writes any more. */
-  cut(session: Conversation): void {
+  disconnected(session: Conversation): void {
     this.close(session);
   }
 
@@ -118,11 +118,11 @@ class Program implements Service {
   /** From its first output to its end. */
   async #follow(session: Conversation, run: Run, facts: LogFields): Promise<void> {
     const { stderr, log } = this.#options;
-    const share = new Share();
+    const share = new TimeSlice();
     const errors = run.errors((line) => {
-      const isTold = stderr !== "log" && session.aside(line);
+      const isTold = stderr !== "log" && session.sendStderr(line);
       if (stderr !== "client" || !isTold) log.info("program-stderr", { ...facts, text: line });
-      return isTold ? room(session) : share.spent();
+      return isTold ? room(session) : share.yieldIfExpired();
     });
     let failure: unknown;
     try {
@@ -172,7 +172,7 @@ function cutOff(failure: unknown): ParleyError {
 /** As {@link Conversation.writable}; what a program says to nobody is read nevertheless, so that it comes to its end. */
 function room(session: Conversation): Promise<void> | undefined {
   return session.writable()?.catch((error: unknown) => {
-    if (!ConversationOver.is(error)) throw error;
+    if (!SessionClosedError.is(error)) throw error;
     return nextTurn();
   });
 }
