@@ -22,7 +22,7 @@ function register(limits: { maxPerUser?: number; maxConnections?: number } = {})
       user,
       kept,
       arrival: {},
-      asleepSince: id,
+      detachedSince: id,
       expire: () => sessions.remove(session),
     } as unknown as Session;
     sessions.add(session);

@@ -27,7 +27,7 @@ export function drain(
   const sweep = () => {
     const now = performance.now();
     for (const session of sessions) {
-      if (session.asleepSince !== undefined) {
+      if (session.detachedSince !== undefined) {
         session.expire("shutting_down"); // nobody can come back any more
         continue;
       }

@@ -99,23 +99,14 @@ function answer(request: IncomingMessage, response: ServerResponse, options: Met
 
 /** The page that Prometheus reads. */
 export function exposition(figures: ServerStats, events: Iterable<Count>): string {
-  const {
-    accepted,
-    connections,
-    pending,
-    attached: awake,
-    detached: asleep,
-    received,
-    kept,
-    traffic,
-  } = figures;
+  const { accepted, connections, pending, attached, detached, received, kept, traffic } = figures;
   const page = new Page();
   page.counter("parley_connections_total", "Connections accepted, also those turned away.", accepted);
   page.gauge("parley_connections", "Open connections.", connections);
   page.gauge("parley_connections_pending", "Connections that have not logged in.", pending);
   page.add("gauge", "parley_sessions", "Conversations.", [
-    ['{state="awake"}', awake],
-    ['{state="asleep"}', asleep],
+    ['{state="attached"}', attached],
+    ['{state="detached"}', detached],
   ]);
   page.counter("parley_messages_received_total", "Messages of clients.", received);
   page.counter("parley_received_bytes_total", "Bytes received.", traffic.received);

@@ -89,7 +89,7 @@ export class Server {
       store,
       changed: () => options.sessionsChanged?.(),
       expiring: (session, code) =>
-        this.#log.info("session-expired", { ...factsOf(session), slept_ms: sleptMs(session), code }),
+        this.#log.info("session-expired", { ...factsOf(session), detached_ms: detachedMs(session), code }),
     });
     this.#logins = new LoginHandler({
       ...options,
@@ -233,14 +233,14 @@ export class Server {
 
   #resume(conn: number, connection: Connection, { resumption }: LoginResult, received: number): void {
     const session = this.#sessions.get(resumption?.name ?? "");
-    const slept_ms = sleptMs(session);
+    const detached_ms = detachedMs(session);
     if (session?.resume(conn, connection, received) !== true) {
       this.#logins.releaseSlot(connection);
       return connection.terminate(); // it ended just now: the next try is told so
     }
-    this.#log.info("resumed", { ...factsOf(session), slept_ms });
+    this.#log.info("resumed", { ...factsOf(session), detached_ms });
     // That connection may have been gone by then: it sleeps again, among those who are counted.
-    if (session.asleepSince === undefined) this.#sessions.resumed(session);
+    if (session.detachedSince === undefined) this.#sessions.resumed(session);
   }
 
   // --- how it fares ---
@@ -355,7 +355,7 @@ function factsOf({ conn, peer, user, id }: Session): LogFields {
   return { conn, peer, user, session: conn === id ? undefined : id };
 }
 
-function sleptMs(session: Session | undefined): number {
+function detachedMs(session: Session | undefined): number {
   const now = performance.now();
-  return Math.round(now - (session?.asleepSince ?? now));
+  return Math.round(now - (session?.detachedSince ?? now));
 }

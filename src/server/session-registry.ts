@@ -130,7 +130,7 @@ export class SessionRegistry implements Iterable<Session> {
 
   /** Nobody can come back any more. */
   expireAll(): void {
-    for (const session of this.#all) if (session.asleepSince !== undefined) session.expire("shutting_down");
+    for (const session of this.#all) if (session.detachedSince !== undefined) session.expire("shutting_down");
   }
 
   // --- credentials ---
@@ -149,13 +149,13 @@ export class SessionRegistry implements Iterable<Session> {
   /** As `users sessions` shows them. */
   *statuses(): Iterable<SessionStatus> {
     const instant = (at: number) => Math.round(performance.timeOrigin + at);
-    for (const { arrival, user, peer, since, asleepSince } of this.#all) {
+    for (const { arrival, user, peer, since, detachedSince } of this.#all) {
       yield {
         token: arrival.tokenId ?? null,
         user,
         peer,
         since: instant(since),
-        asleep_since: asleepSince === undefined ? null : instant(asleepSince),
+        detached_since: detachedSince === undefined ? null : instant(detachedSince),
       };
     }
   }

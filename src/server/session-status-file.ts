@@ -2,7 +2,7 @@
 // of the store that is in a conversation. A small file for each server in the data folder, there as long as the server,
 // written anew within half a second of a change.
 //
-//     sessions-1f0c….json  {"n":7,"sessions":[{"token":"…","user":"ann","peer":"…","since":1795258800000,"asleep_since":null}],"end":7}
+//     sessions-1f0c….json  {"n":7,"sessions":[{"token":"…","user":"ann","peer":"…","since":1795258800000,"detached_since":null}],"end":7}
 //
 // Its name is random: process ids are no identity, two containers have the same ones. A server holds the kernel's lock on
 // its file and writes through the descriptor that holds it; a file that is not locked was left behind. It is written in
@@ -38,7 +38,7 @@ const SessionStatus = v.object({
   /** In milliseconds since 1970, as the next. */
   since: v.number(),
   /** Since when its connection is lost; null while it has one. */
-  asleep_since: v.nullable(v.number()),
+  detached_since: v.nullable(v.number()),
 });
 export type SessionStatus = v.InferOutput<typeof SessionStatus>;
 const File = v.pipe(

@@ -39,7 +39,7 @@ export class Session implements DialogueEvents {
   /** Is its connection's loss not the end of it? Once it is, it stays so. */
   #mayComeBack: boolean;
   #isShuttingDown = false;
-  #asleepSince: number | undefined;
+  #detachedSince: number | undefined;
   #goneSince: number | undefined;
   #ending: Ending | undefined;
   #over = false;
@@ -102,8 +102,8 @@ export class Session implements DialogueEvents {
   }
 
   /** Since when it has no connection, by `performance.now`; undefined while it has one. */
-  get asleepSince(): number | undefined {
-    return this.#asleepSince;
+  get detachedSince(): number | undefined {
+    return this.#detachedSince;
   }
 
   /** Undefined until it ends, and where its client was lost without a word. */
@@ -151,7 +151,7 @@ export class Session implements DialogueEvents {
   /** Lets go of the connection it has, since the client has another; how many payloads it has received. */
   release(): number {
     const { connection } = this;
-    if (this.#asleepSince === undefined) {
+    if (this.#detachedSince === undefined) {
       if (!connection.finishing) {
         connection.sendControl(encodeMessage({ type: "bye", code: "replaced", message: REPLACED }));
       }
@@ -165,7 +165,7 @@ export class Session implements DialogueEvents {
   resume(conn: number, connection: Connection, received: number): boolean {
     if (!this.accepts(received)) return false;
     this.conn = conn;
-    this.#asleepSince = undefined;
+    this.#detachedSince = undefined;
     this.#dialogue.resume(connection, received);
     if (this.#ending !== undefined) this.#part();
     return true;
@@ -173,7 +173,7 @@ export class Session implements DialogueEvents {
 
   #fallAsleep(): void {
     this.#dialogue.sleep();
-    this.#asleepSince = performance.now();
+    this.#detachedSince = performance.now();
   }
 
   /** It has slept long enough. */
@@ -218,7 +218,7 @@ export class Session implements DialogueEvents {
   /** Nothing is dropped: rather the whole session. */
   overflow(): void {
     const error = new ConnectionError("too_slow", "too much was left unacknowledged");
-    if (this.#asleepSince !== undefined) return this.#end(error);
+    if (this.#detachedSince !== undefined) return this.#end(error);
     this.#mayComeBack = false;
     this.#dialogue.forgetLedger();
     if (this.#dialogue.acknowledges) this.connection.fail(error);
@@ -260,7 +260,7 @@ export class Session implements DialogueEvents {
   /** Says `bye`, after every answer, and closes. */
   sayBye(code: ByeCode, message: string, status?: number): void {
     if (this.#over) return;
-    const isAsleep = this.#asleepSince !== undefined;
+    const isAsleep = this.#detachedSince !== undefined;
     if (isAsleep && code !== "done") {
       this.#ending = code;
       return this.#end(undefined); // there is no coming back

@@ -52,9 +52,9 @@ export class SessionTimeouts {
     const now = performance.now();
     this.#options.beforeScan();
     for (const session of this.#sessions) {
-      const { asleepSince, goneSince, connection } = session;
-      if (asleepSince !== undefined) {
-        if (now - asleepSince >= (session.arrival.resumption?.forMs ?? 0)) this.#options.expired(session);
+      const { detachedSince, goneSince, connection } = session;
+      if (detachedSince !== undefined) {
+        if (now - detachedSince >= (session.arrival.resumption?.forMs ?? 0)) this.#options.expired(session);
         continue;
       }
       if (goneSince !== undefined && now - goneSince >= this.#options.leftHookMs) this.#options.left(session);

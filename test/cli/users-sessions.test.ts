@@ -22,8 +22,8 @@ test("shows live and sleeping sessions, and nothing of a server that is gone", a
   await peer.logIn("ann", PASSWORD, { control: true, resume_for: 60 });
   const list = async () => {
     const { stdout } = await run(["users", "sessions", "--json"], { data });
-    const { live, asleep_since } = JSON.parse(stdout) as { live: number; asleep_since: string | null };
-    return [live, asleep_since !== null];
+    const { live, detached_since } = JSON.parse(stdout) as { live: number; detached_since: string | null };
+    return [live, detached_since !== null];
   };
   const becomes = async (wanted: unknown[]) => {
     while (JSON.stringify(await list()) !== JSON.stringify(wanted)) continue; // each look takes a process
@@ -39,7 +39,7 @@ test("shows live and sleeping sessions, and nothing of a server that is gone", a
 test("a file that a killed server left says nothing, although its process id is another's by now", async () => {
   using folder = tempFolder();
   const data = folder.path;
-  const left = { token: null, user: "ann", peer: "127.0.0.1:1", since: Date.now(), asleep_since: null };
+  const left = { token: null, user: "ann", peer: "127.0.0.1:1", since: Date.now(), detached_since: null };
   const file = join(data, `sessions-${process.pid}.json`);
   writeFileSync(file, JSON.stringify({ sessions: [left] }), { mode: 0o600 });
   expect((await run(["users", "sessions", "--json"], { data })).stdout).toBe("");
@@ -86,7 +86,7 @@ test("logins end no conversation that goes on, at this server or at another one 
       .trim()
       .split("\n")
       .map((line) => JSON.parse(line) as Row);
-    return rows.filter((row) => row.live > 0 || row.asleep_since !== null).length;
+    return rows.filter((row) => row.live > 0 || row.detached_since !== null).length;
   };
   while ((await live()) <= MAX_TOKENS_PER_USER) continue; // each look takes a process
   // An hour passes: none of them was used a moment ago, and there are more that are not in use at all.
@@ -120,7 +120,7 @@ interface Row {
   from: string;
   live: number;
   since: string | null;
-  asleep_since: string | null;
+  detached_since: string | null;
 }
 
 test.each([
@@ -141,7 +141,7 @@ test.each([
     for (;;) {
       const rows = await list(); // each look takes a process
       const [row] = rows;
-      if (row === undefined || !Bun.deepMatch(wanted, { ...row, asleep: row.asleep_since !== null }))
+      if (row === undefined || !Bun.deepMatch(wanted, { ...row, asleep: row.detached_since !== null }))
         continue;
       expect(rows).toHaveLength(1);
       return row;

@@ -30,7 +30,7 @@ test("a line of a session that has come back has both its numbers", async () => 
     session: 1,
   };
   const { fields } = await within("resumed", server.event("resumed"));
-  expect(fields).toEqual({ ...own, slept_ms: expect.any(Number) });
+  expect(fields).toEqual({ ...own, detached_ms: expect.any(Number) });
   again.control({ type: "bye", code: "left", message: "" });
   again.end();
   const end = await within("disconnected", server.event("disconnected"));
@@ -56,7 +56,12 @@ test.each([
   const expiry = server.events.find(({ event }) => event === "session-expired");
   if (bye !== "expired" && bye !== "crowded_out") expect(expiry).toBeUndefined();
   else
-    expect(expiry?.fields).toMatchObject({ conn: 1, user: "ann", code: bye, slept_ms: expect.any(Number) });
+    expect(expiry?.fields).toMatchObject({
+      conn: 1,
+      user: "ann",
+      code: bye,
+      detached_ms: expect.any(Number),
+    });
 });
 
 test("whoever leaves with a reset after `bye` has left all the same: that is no error", async () => {

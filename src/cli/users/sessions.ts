@@ -61,9 +61,9 @@ export const sessions = defineCommand({
 /** How many conversations there are, since when the longest goes on, and since when one of them sleeps. */
 function stateOf(own: readonly SessionStatus[]) {
   const [since] = own.map((one) => one.since).toSorted((a, b) => a - b);
-  const asleep = own.flatMap(({ asleep_since }) => asleep_since ?? []);
+  const detached = own.flatMap(({ detached_since }) => detached_since ?? []);
   const instant = (at: number | undefined) => (at === undefined ? null : new Date(at).toISOString());
-  return { live: own.length - asleep.length, since: instant(since), asleep_since: instant(asleep[0]) };
+  return { live: own.length - detached.length, since: instant(since), detached_since: instant(detached[0]) };
 }
 
 export const revoke = defineCommand({
