@@ -9,14 +9,13 @@ import { messageOf, type ParleyError } from "../base/errors.ts";
 import { MAX_BACKLOG_BYTES, TCP_KEEPALIVE_MS } from "../base/limits.ts";
 import { writeControlHeader, type FrameDecoder } from "../wire/frame.ts";
 import { formatAddress, plainAddress } from "../base/address.ts";
-import { bufferPool } from "../base/buffer-pool.ts";
 import { ConnectionError } from "./connection-error.ts";
 import type { Cork } from "./cork.ts";
 import { unsentBytes } from "../os/sockets.ts";
 import { LingeringClose, type LingeringCloseEvents, type Patience } from "./linger.ts";
-import { FrameReader, type FrameReaderEvents, type Receiver } from "./reader.ts";
+import { FrameReader, type PausableSocket, type Receiver } from "./reader.ts";
 import type { RetransmitBuffer } from "../delivery/retransmit-buffer.ts";
-import { MAX_COPIED_RUN_BYTES, FrameWriter, type FrameWriterEvents } from "./writer.ts";
+import { FrameWriter, type FrameWriterEvents } from "./writer.ts";
 
 export interface ConnectionOptions {
   cork: Cork;
@@ -46,7 +45,7 @@ export interface ConnectionOptions {
 /** What Bun reads at once from a plain socket, at most (measured). */
 const RECEIVE_BUFFER_BYTES = 512 * 1024;
 
-export class Connection implements FrameReaderEvents, FrameWriterEvents, LingeringCloseEvents {
+export class Connection implements PausableSocket, FrameWriterEvents, LingeringCloseEvents {
   /** The peer's address without the `::ffff:` of a dual-stack listener. */
   readonly address: string;
   /** When it came about, by `performance.now`. */
@@ -84,8 +83,8 @@ export class Connection implements FrameReaderEvents, FrameWriterEvents, Lingeri
     this.pin = options.pin;
     this.#socket = socket;
     const { cork, tap } = options;
-    this.#reader = new FrameReader(options.maxFrame, this);
     this.#writer = new FrameWriter(socket, cork, this, tap && ((bytes) => tap("out", bytes)));
+    this.#reader = new FrameReader(options.maxFrame, this, this.#writer);
     this.#maxBacklog = options.maxBacklog ?? MAX_BACKLOG_BYTES;
     this.#holdInput = options.holdInput ?? false;
     this.#tap = tap;
@@ -166,20 +165,7 @@ export class Connection implements FrameReaderEvents, FrameWriterEvents, Lingeri
 
   /** Hands every further frame to `receiver`, beginning with those on the heels of the login: see {@link FrameReader.deliver}. */
   deliver(receiver: Receiver, prepare?: () => void | Promise<void>): void {
-    if (receiver.takesRuns === true) this.decoder.allocate = allocateFrame; // the sender gives it back
     this.#reader.deliver(receiver, prepare);
-  }
-
-  /** The inbox's: one turn, in which everything sent while delivering leaves in one write at its end. */
-  turn(): void {
-    if (!this.#reader.beginTurn()) return;
-    const corked = this.#writer.beginTurn();
-    try {
-      this.#reader.takeTurn();
-    } finally {
-      if (corked) this.#writer.endTurn();
-      this.#reader.endTurn();
-    }
   }
 
   pauseSocket(): void {
@@ -203,11 +189,6 @@ export class Connection implements FrameReaderEvents, FrameWriterEvents, Lingeri
    */
   send(payload: string | Uint8Array): void {
     this.#writer.send(payload);
-  }
-
-  /** Sends `frames` payload frames as they stand in `bytes`, which are the connection's from now on. */
-  sendRun(bytes: Uint8Array, start: number, end: number, frames: number): void {
-    this.#writer.sendRun(bytes, start, end, frames);
   }
 
   /** Sends one control frame; only after both sides agreed to them. */
@@ -253,7 +234,7 @@ export class Connection implements FrameReaderEvents, FrameWriterEvents, Lingeri
 
   /** Says no more but goes on listening: queued output, then FIN. How a client without control frames ends. */
   endSending(): void {
-    this.#writer.end();
+    this.#writer.endSending();
   }
 
   /** The sender's: too much is queued. */
@@ -287,7 +268,7 @@ export class Connection implements FrameReaderEvents, FrameWriterEvents, Lingeri
     this.#lingering = new LingeringClose(this.#writer, this, patience);
     if (this.#finSent) return this.ended();
     if (this.#reader.ended && this.#writer.queued === 0) return this.close(); // nobody has anything to say
-    this.#writer.end();
+    this.#writer.endSending();
     if (!this.#finSent) this.pauseSocket(); // nothing is read before all is said
   }
 
@@ -356,8 +337,3 @@ export class Connection implements FrameReaderEvents, FrameWriterEvents, Lingeri
 }
 
 const NO_BINDING = new Uint8Array(0);
-
-/** Memory for a frame that leaves as it came: the sender gives large ones back. */
-function allocateFrame(count: number): Uint8Array {
-  return count > MAX_COPIED_RUN_BYTES ? bufferPool.acquire(count) : Buffer.allocUnsafeSlow(count);
-}

@@ -15,10 +15,7 @@ const CORK_BYTES = 64 * 1024;
 
 export class Cork {
   readonly buffer: Buffer = Buffer.allocUnsafeSlow(CORK_BYTES);
-  /** Where whole frames stand that leave as they are, uncopied, instead of what is in `buffer`; and from where on. */
-  run: Uint8Array | undefined;
-  runStart = 0;
-  /** Bytes of either in use. */
+  /** Bytes of it in use. */
   length = 0;
   /** Payload frames among them. */
   payloads = 0;

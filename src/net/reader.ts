@@ -14,10 +14,6 @@ import { ConnectionError } from "./connection-error.ts";
 export interface Receiver {
   /** A payload, the receiver's to keep. A promise, here and below, holds the next frame back until it settles. */
   payload(payload: Uint8Array): void | Promise<void>;
-  /** Are payloads taken with their headers, in runs, where they came so? Asked before each. */
-  readonly takesRuns?: boolean;
-  /** `frames` payload frames as they stand on the wire, from `start` to `end`; the bytes are the receiver's to keep. */
-  run?(bytes: Uint8Array, start: number, end: number, frames: number): void;
   /** The payload of a control frame. */
   control(payload: Uint8Array): void | Promise<void>;
   /** Everything that came at once has been delivered, or is held back. */
@@ -32,12 +28,18 @@ export interface Receiver {
   close(error: Error | undefined): void;
 }
 
-/** What an inbox asks of its connection. */
-export interface FrameReaderEvents {
-  /** Deliver now: call `takeTurn`, with whatever is to happen around it. */
-  turn(): void;
+/** The socket, as far as the reader holds it back. */
+export interface PausableSocket {
   pauseSocket(): void;
   resumeSocket(): void;
+}
+
+/** Collects what is sent while frames are delivered, so that it leaves in one write. */
+export interface WriteBatch {
+  /** False while another batch is collected, of this connection or of another one. */
+  begin(): boolean;
+  /** Writes what was collected. */
+  end(): void;
 }
 
 /** Why nothing is delivered at the moment; bits of `#holds`. */
@@ -55,7 +57,8 @@ const READ_AHEAD_BYTES = 64 * 1024;
 
 export class FrameReader {
   readonly decoder: FrameDecoder;
-  readonly #events: FrameReaderEvents;
+  readonly #socket: PausableSocket;
+  readonly #batch: WriteBatch;
   #receiver: Receiver | undefined;
   #holds = 0;
   #ended = false;
@@ -63,16 +66,18 @@ export class FrameReader {
   #closed = false;
   #closeError: Error | undefined;
   #closeDelivered = false;
-  #turning = false;
+  #delivering = false;
   /** Was another turn asked for in the middle of one? */
   #again = false;
   #failed = false;
   #aborted: ParleyError<string> | undefined;
   #wakeReader: (() => void) | undefined;
 
-  constructor(maxFrame: number, events: FrameReaderEvents) {
+  /** @param batch brackets each delivery. */
+  constructor(maxFrame: number, socket: PausableSocket, batch: WriteBatch) {
     this.decoder = new FrameDecoder(maxFrame);
-    this.#events = events;
+    this.#socket = socket;
+    this.#batch = batch;
   }
 
   /** Has the peer said that no more is coming, or is the connection gone? */
@@ -109,16 +114,16 @@ export class FrameReader {
 
   arrived(chunk: Uint8Array): void {
     this.decoder.push(chunk);
-    if (this.#holds === 0 && this.#receiver !== undefined) return this.#events.turn();
+    if (this.#holds === 0 && this.#receiver !== undefined) return this.#deliver();
     this.#wake();
-    if (this.decoder.buffered > READ_AHEAD_BYTES) this.#events.pauseSocket();
+    if (this.decoder.buffered > READ_AHEAD_BYTES) this.#socket.pauseSocket();
   }
 
   /** The peer's FIN. */
   end(): void {
     this.#ended = true;
     this.#wake();
-    this.#events.turn();
+    this.#deliver();
   }
 
   /** The socket is gone; without an error that means the peer's FIN too. */
@@ -128,8 +133,8 @@ export class FrameReader {
     this.#holds &= ~HOLD_OUTPUT; // nothing will drain any more
     if (error === undefined) this.#ended = true;
     this.#wake();
-    if (this.#holds === 0 && !this.#turning) this.#events.turn();
-    if (this.#turning) return; // it happened in the middle of a send: when the turn is over
+    if (this.#holds === 0 && !this.#delivering) this.#deliver();
+    if (this.#delivering) return; // it happened in the middle of a send: when the turn is over
     if (this.busy) this.#receiver?.cut?.(error);
     this.#deliverClose();
   }
@@ -155,7 +160,7 @@ export class FrameReader {
         this.decoder.end();
         return null;
       }
-      this.#events.resumeSocket();
+      this.#socket.resumeSocket();
       await new Promise<void>((resolve) => (this.#wakeReader = resolve));
     }
   }
@@ -184,40 +189,33 @@ export class FrameReader {
     this.#release(HOLD_PROMISE);
   }
 
-  /** Begins a turn; false in the middle of one: hooks are not entered from within themselves. */
-  beginTurn(): boolean {
-    this.#again = this.#turning;
-    if (this.#turning) return false;
-    this.#turning = true;
-    return true;
-  }
-
-  /** The turn is over, and what it said is on its way: time to tell of an end that came meanwhile. */
-  endTurn(): void {
-    this.#turning = false;
+  /** Delivers what there is; all that is sent meanwhile leaves in one write. */
+  #deliver(): void {
+    this.#again = this.#delivering;
+    if (this.#delivering) return; // hooks are not entered from within themselves
+    this.#delivering = true;
+    const isBatched = this.#batch.begin();
+    try {
+      this.#deliverFrames();
+    } finally {
+      if (isBatched) this.#batch.end();
+      this.#delivering = false;
+    }
+    // Time to tell of an end that came meanwhile: what was sent before it is on its way.
     if (this.#again && this.#holds === 0) this.#goOn();
     if (!this.#closed) return;
     if (this.busy) this.#receiver?.cut?.(this.#closeError);
     this.#deliverClose();
   }
 
-  /** Delivers what there is, until something holds. The hot path. */
-  takeTurn(): void {
+  /** Delivers until something holds. The hot path. */
+  #deliverFrames(): void {
     const receiver = this.#receiver;
     if (receiver === undefined) return;
     const { decoder } = this;
     let left = TURN_FRAMES;
     try {
       while (this.#holds === 0) {
-        if (receiver.takesRuns === true) {
-          const run = decoder.run(left);
-          if (run !== undefined) {
-            receiver.run?.(run, decoder.runStart, decoder.runEnd, decoder.runFrames);
-            left -= decoder.runFrames;
-            if (left <= 0) this.#yieldTurn();
-            continue;
-          }
-        }
         const payload = decoder.next();
         if (payload === undefined) {
           receiver.turnEnded?.();
@@ -260,7 +258,7 @@ export class FrameReader {
   holdForOutput(): void {
     if (this.#receiver === undefined) return;
     this.#holds |= HOLD_OUTPUT;
-    this.#events.pauseSocket();
+    this.#socket.pauseSocket();
   }
 
   outputDrained(): void {
@@ -287,7 +285,7 @@ export class FrameReader {
   /** Goes on when the other connections have had theirs. */
   #yieldTurn(): void {
     this.#holds |= HOLD_TURN;
-    if (this.decoder.buffered > READ_AHEAD_BYTES) this.#events.pauseSocket();
+    if (this.decoder.buffered > READ_AHEAD_BYTES) this.#socket.pauseSocket();
     setImmediate(() => this.#release(HOLD_TURN));
   }
 
@@ -306,10 +304,10 @@ export class FrameReader {
   }
 
   #goOn(): void {
-    this.#events.turn();
+    this.#deliver();
     // Reading on before this would let a chunk in for each promise, and grow without bound (measured).
     const hasRoom = this.decoder.buffered <= READ_AHEAD_BYTES && (this.#holds & HOLD_OUTPUT) === 0;
-    if (this.#holds === 0 || hasRoom) this.#events.resumeSocket();
+    if (this.#holds === 0 || hasRoom) this.#socket.resumeSocket();
     this.#deliverClose();
   }
 

@@ -7,17 +7,12 @@ import type { Socket } from "bun";
 import { Condition } from "../base/condition.ts";
 import { PAUSE_OUTPUT_BYTES } from "../base/limits.ts";
 import { HEADER_BYTES, writeHeader } from "../wire/frame.ts";
-import { bufferPool } from "../base/buffer-pool.ts";
 import type { Cork, Flushable } from "./cork.ts";
 import { WriteQueue } from "./write-queue.ts";
 import type { RetransmitBuffer } from "../delivery/retransmit-buffer.ts";
 
 type HeaderWriter = (target: Uint8Array, offset: number, length: number) => void;
 
-/** A copy of so much costs less than a write, about 2.5 µs (measured). */
-export const MAX_COPIED_RUN_BYTES = 16 * 1024;
-
-const { copy } = Buffer.prototype;
 /** Most peers read what they are sent: they share an outbox that stays empty. */
 const NOTHING = new WriteQueue();
 
@@ -68,17 +63,20 @@ export class FrameWriter implements Flushable {
     return this.#backlog.length + (cork.owner === this ? cork.length : 0);
   }
 
-  /** Begins a turn; false when another connection's is going on, and this one's output goes through its outbox. */
-  beginTurn(): boolean {
+  /** Collects what is sent from now on; false while another batch is collected, and then it goes through the backlog. */
+  begin(): boolean {
     if (this.#cork.owner !== undefined) return false;
     this.#cork.owner = this;
     return true;
   }
 
-  /** Ends the turn that `beginTurn` began: one write. */
-  endTurn(): void {
-    this.#flushCork();
-    this.#cork.owner = undefined;
+  /** Ends the batch that `begin` began: one write. */
+  end(): void {
+    try {
+      this.#flushCork();
+    } finally {
+      this.#cork.owner = undefined; // others share it, whatever has happened to this connection
+    }
     if (this.#ended) this.#finishEnd();
   }
 
@@ -91,10 +89,6 @@ export class FrameWriter implements Flushable {
     if (this.#ended || this.#gone) return this.#trackUnsent(payload, header);
     const cork = this.#cork;
     if (cork.owner !== this || this.#backlog.length > 0) return this.#queue(payload, header);
-    if (cork.run !== undefined) {
-      this.#unrun(cork.run);
-      return this.send(payload, header); // the kernel may not have taken it
-    }
     const { buffer, length } = cork;
     const start = length + HEADER_BYTES;
     if (typeof payload === "string") {
@@ -113,33 +107,6 @@ export class FrameWriter implements Flushable {
     if (header === writeHeader) cork.payloads++;
   }
 
-  /** Sends `frames` payload frames as they stand, from `start` to `end`; the bytes are ours from now on. */
-  sendRun(bytes: Uint8Array, start: number, end: number, frames: number): void {
-    const cork = this.#cork;
-    this.#flushCork(); // seldom: after a frame that came in pieces
-    if (this.#ended) return;
-    if (!this.#gone && cork.owner === this && this.#backlog.length === 0) {
-      cork.run = bytes;
-      cork.runStart = start;
-      cork.length = end - start;
-      cork.payloads = frames;
-      return;
-    }
-    this.retransmit?.record(bytes, start, end, frames);
-    if (this.#gone) return;
-    this.#queueHere().append(bytes.subarray(start, end));
-    this.#cork.flushLater(this);
-    this.#checkBackpressure();
-  }
-
-  /** More follows a run in its turn: a short one is copied, since a write costs more. */
-  #unrun(run: Uint8Array): void {
-    const cork = this.#cork;
-    if (cork.length > MAX_COPIED_RUN_BYTES) return this.#flushCork();
-    copy.call(run, cork.buffer, 0, cork.runStart, cork.runStart + cork.length);
-    cork.run = undefined;
-  }
-
   /** A payload for a socket that is gone: whoever comes back gets it. */
   #trackUnsent(payload: string | Uint8Array, header: HeaderWriter): void {
     if (this.#ended || header !== writeHeader) return;
@@ -155,7 +122,7 @@ export class FrameWriter implements Flushable {
   }
 
   /** Nothing more: what is queued goes out, then FIN. */
-  end(): void {
+  endSending(): void {
     if (this.#ended) return;
     this.#ended = true;
     if (this.#cork.owner !== this) this.#finishEnd();
@@ -191,6 +158,11 @@ export class FrameWriter implements Flushable {
     this.#flushCork();
     if (this.#gone) return this.#trackUnsent(payload, header);
     if (this.#backlog.length > 0) return this.#queue(payload, header);
+    const frame = header === writeHeader ? frameAround(payload) : undefined;
+    if (frame !== undefined) {
+      this.retransmit?.add(payload);
+      return this.#write(frame, 0, frame.length);
+    }
     const head = Math.min(payload.length, buffer.length - HEADER_BYTES);
     header(buffer, 0, payload.length);
     buffer.set(payload.subarray(0, head), HEADER_BYTES);
@@ -223,14 +195,11 @@ export class FrameWriter implements Flushable {
   #flushCork(): void {
     const cork = this.#cork;
     if (cork.owner !== this || cork.length === 0) return;
-    const { run, buffer, length, payloads } = cork;
-    const bytes = run ?? buffer;
-    const start = run === undefined ? 0 : cork.runStart;
-    this.retransmit?.record(bytes, start, start + length, payloads);
-    cork.run = undefined;
+    const { buffer } = cork;
+    this.retransmit?.record(buffer, 0, cork.length, cork.payloads);
+    const { length } = cork; // where that was too much, `bye` has come behind it
     cork.length = cork.payloads = 0;
-    this.#write(bytes, start, start + length);
-    if (run !== undefined && length > MAX_COPIED_RUN_BYTES) bufferPool.release(run); // if it was one: nobody looks at it any more
+    this.#write(buffer, 0, length);
   }
 
   /** Writes what the kernel takes and keeps a copy of the rest: Bun buffers nothing. */
@@ -278,4 +247,13 @@ export class FrameWriter implements Flushable {
     this.#socket.shutdown();
     this.#events.ended();
   }
+}
+
+/** The frame that `payload` lies in, when its header stands before it in memory, as it does where a peer sent it. */
+function frameAround(payload: Uint8Array): Uint8Array | undefined {
+  const { buffer, byteOffset, length } = payload;
+  if (byteOffset < HEADER_BYTES) return undefined;
+  const frame = new Uint8Array(buffer, byteOffset - HEADER_BYTES, HEADER_BYTES + length);
+  writeHeader(SCRATCH, 0, length);
+  return SCRATCH.every((byte, index) => frame[index] === byte) ? frame : undefined;
 }

@@ -79,8 +79,6 @@ export interface Service {
   readonly lineBased?: boolean;
   /** Set where a message is handed on to somebody who may not have read it when the service finishes. */
   readonly acksOnHandOff?: boolean;
-  /** Set where every message comes back as it was: frames then need not be opened, and `message` sees only some. */
-  readonly isEcho?: boolean;
   open?(session: Conversation): void | Promise<void>;
   /** One whole message. `payload` may be kept; it is a view of a larger chunk. */
   message(session: Conversation, payload: Uint8Array): void | Promise<void>;

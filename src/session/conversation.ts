@@ -61,7 +61,6 @@ export class Dialogue implements Hooked, Receiver {
 
   readonly #hooks: Hooks;
   readonly #events: DialogueEvents;
-  readonly #isEcho: boolean;
   readonly #leftHookMs: number;
   /** May control frames be sent? */
   readonly #control: boolean;
@@ -96,7 +95,6 @@ export class Dialogue implements Hooked, Receiver {
     this.connection = connection;
     this.#hooks = new Hooks(context, this);
     this.#events = events;
-    this.#isEcho = context.service.isEcho === true;
     this.#leftHookMs = context.leftHookMs;
     this.#control = arrival.control;
     this.acknowledges = arrival.resumption?.isWanted === true;
@@ -221,16 +219,6 @@ export class Dialogue implements Hooked, Receiver {
     this.received++;
     const hook = this.#hooks.message(payload);
     return hook === undefined ? undefined : this.#hold(hook);
-  }
-
-  get takesRuns(): boolean {
-    return this.#isEcho && !this.#isOdd;
-  }
-
-  run(bytes: Uint8Array, start: number, end: number, frames: number): void {
-    this.received += frames;
-    this.#sent += frames;
-    this.connection.sendRun(bytes, start, end, frames);
   }
 
   control(payload: Uint8Array): void | Promise<void> {

@@ -55,12 +55,6 @@ export class FrameDecoder {
   control = false;
   /** Was the frame that `next` gave last a control frame? */
   isControl = false;
-  /** Where the run begins and ends in the chunk that `run` gave last, and how many frames it has. */
-  runStart = 0;
-  runEnd = 0;
-  runFrames = 0;
-  /** Makes room for a frame that comes in pieces: at least so many bytes, which need not be zeroed. */
-  allocate: (count: number) => Uint8Array = allocate;
   /** How many frames have come in pieces so far. */
   partialFrames = 0;
 
@@ -130,31 +124,6 @@ export class FrameDecoder {
   }
 
   /**
-   * The chunk in which whole payload frames come next, from `runStart` to `runEnd`, `most` at most; undefined when
-   * something else comes, as `next` will say. No view: one costs as much as all the rest of a short run (measured).
-   */
-  run(most: number): Uint8Array | undefined {
-    if (this.#error !== undefined) return undefined;
-    if (this.#partialLength > 0) return this.#partialRun();
-    const chunk = this.#chunk;
-    const lastHeader = chunk.length - HEADER_BYTES;
-    const { limit } = this;
-    let offset = this.#offset;
-    let frames = 0;
-    while (offset <= lastHeader && frames < most) {
-      const header = readHeader(chunk, offset);
-      if (header < 0 || header > limit || lastHeader - offset < header) break;
-      offset += HEADER_BYTES + header;
-      frames++;
-    }
-    if (frames === 0) return undefined;
-    this.runStart = this.#offset;
-    this.#offset = this.runEnd = offset;
-    this.runFrames = frames;
-    return chunk;
-  }
-
-  /**
    * Says that the stream has ended, once `next` has given every whole frame.
    *
    * @throws {FrameError} `frame_cut` when it ended inside a frame.
@@ -198,17 +167,6 @@ export class FrameDecoder {
     return undefined;
   }
 
-  /** A payload frame that came in pieces and is whole now: a run of one. */
-  #partialRun(): Uint8Array | undefined {
-    if (this.#partialLength < HEADER_BYTES || readHeader(this.#partial, 0) < 0) return undefined;
-    const frame = this.#completePartial();
-    if (frame === undefined) return undefined;
-    this.runStart = 0;
-    this.runEnd = HEADER_BYTES + readHeader(frame, 0);
-    this.runFrames = 1;
-    return frame;
-  }
-
   /** Fills the partial frame from the chunk: first its header, then what the header announced; gives it when it is whole. */
   #completePartial(): Uint8Array | undefined {
     for (;;) {
@@ -234,7 +192,7 @@ export class FrameDecoder {
       // Four times what was received, not what was announced: 4 bytes of a peer never cost 1 MiB here. Not zeroed: only
       // what was written is ever given out.
       const room = Math.min(total, Math.max(MIN_PARTIAL_BYTES, 4 * length));
-      const grown = this.allocate(Math.max(length, room));
+      const grown = Buffer.allocUnsafeSlow(Math.max(length, room));
       grown.set(this.#partial.subarray(0, this.#partialLength));
       this.#partial = grown;
     }
@@ -264,8 +222,6 @@ export class FrameDecoder {
     return this.#error;
   }
 }
-
-const allocate = (count: number): Uint8Array => Buffer.allocUnsafeSlow(count);
 
 /** A part of a chunk: a copy when it is short, as acknowledgements are, since a view costs three times as much. */
 function cut(chunk: Uint8Array, start: number, end: number): Uint8Array {

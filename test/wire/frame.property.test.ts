@@ -46,43 +46,23 @@ function pieces(stream: Buffer, where: Cuts): { bytes: Uint8Array; reads: boolea
   });
 }
 
-/** Frames read in runs of `most` at most; 0: one by one. */
-const most = fc.oneof(fc.constant(0), fc.nat(5));
-
-function* read(decoder: FrameDecoder, most: number): Generator<{ payload: Uint8Array; control: boolean }> {
+function* read(decoder: FrameDecoder): Generator<{ payload: Uint8Array; control: boolean }> {
   for (;;) {
-    const run = most > 0 ? decoder.run(most) : undefined;
-    if (run !== undefined) {
-      expect(decoder.runFrames).toBeWithin(1, most + 1);
-      yield* split(run, decoder);
-      continue;
-    }
     const payload = decoder.next();
     if (payload === undefined) return;
     yield { payload, control: decoder.isControl };
   }
 }
 
-/** The payloads of a run; fails unless it is whole plain frames. */
-function* split(run: Uint8Array, { runStart, runEnd, runFrames }: FrameDecoder) {
-  let offset = runStart;
-  for (let count = 0; count < runFrames; count++) {
-    const start = offset + 4;
-    offset = start + Buffer.from(run).readUInt32BE(offset);
-    yield { payload: run.subarray(start, offset), control: false };
-  }
-  expect(offset).toBe(runEnd);
-}
-
 test("gives every frame once, in order and unchanged, and then holds nothing", () => {
   fc.assert(
-    fc.property(fc.array(frame, { maxLength: 12 }), cuts, most, (frames, where, most) => {
+    fc.property(fc.array(frame, { maxLength: 12 }), cuts, (frames, where) => {
       const decoder = new FrameDecoder(3000);
       decoder.control = true;
       const given: { payload: Uint8Array; control: boolean }[] = [];
       for (const { bytes, reads } of pieces(Buffer.concat(frames.map(encode)), where)) {
         decoder.push(bytes);
-        if (reads) given.push(...read(decoder, most));
+        if (reads) given.push(...read(decoder));
       }
       decoder.end();
       expect(given.map(({ payload }) => Uint8Array.from(payload))).toEqual(frames.map(payloadOf));
@@ -94,7 +74,7 @@ test("gives every frame once, in order and unchanged, and then holds nothing", (
 
 test("after each piece it has given all whole frames and buffers exactly the rest", () => {
   fc.assert(
-    fc.property(fc.array(frame, { maxLength: 12 }), cuts, most, (frames, where, most) => {
+    fc.property(fc.array(frame, { maxLength: 12 }), cuts, (frames, where) => {
       const decoder = new FrameDecoder(3000);
       decoder.control = true;
       const sizes = frames.map((one, index) => encode(one, index).length);
@@ -103,7 +83,7 @@ test("after each piece it has given all whole frames and buffers exactly the res
       for (const { bytes } of pieces(Buffer.concat(frames.map(encode)), where)) {
         decoder.push(bytes);
         received += bytes.length;
-        count += [...read(decoder, most)].length;
+        count += [...read(decoder)].length;
         let rest = received;
         const whole = sizes.findIndex((size) => (rest -= size) < 0);
         expect(count).toBe(whole === -1 ? sizes.length : whole);
@@ -115,33 +95,27 @@ test("after each piece it has given all whole frames and buffers exactly the res
 
 test("gives what comes before the first frame over the limit, and nothing after it", () => {
   fc.assert(
-    fc.property(
-      fc.array(frame, { minLength: 1, maxLength: 12 }),
-      fc.nat(3000),
-      cuts,
-      most,
-      (all, limit, where, most) => {
-        const frames = all.map(({ kind, length }): Frame => ({
-          kind: kind === "control" ? "plain" : kind,
-          length,
-        }));
-        const decoder = new FrameDecoder(limit);
-        const given: Uint8Array[] = [];
-        let code: string | undefined;
-        for (const { bytes } of pieces(Buffer.concat(frames.map(encode)), where)) {
-          decoder.push(bytes);
-          try {
-            for (const { payload } of read(decoder, most)) given.push(payload);
-          } catch (error) {
-            if (!(error instanceof FrameError)) throw error;
-            code = error.code;
-          }
+    fc.property(fc.array(frame, { minLength: 1, maxLength: 12 }), fc.nat(3000), cuts, (all, limit, where) => {
+      const frames = all.map(({ kind, length }): Frame => ({
+        kind: kind === "control" ? "plain" : kind,
+        length,
+      }));
+      const decoder = new FrameDecoder(limit);
+      const given: Uint8Array[] = [];
+      let code: string | undefined;
+      for (const { bytes } of pieces(Buffer.concat(frames.map(encode)), where)) {
+        decoder.push(bytes);
+        try {
+          for (const { payload } of read(decoder)) given.push(payload);
+        } catch (error) {
+          if (!(error instanceof FrameError)) throw error;
+          code = error.code;
         }
-        const over = frames.findIndex(({ length }) => length > limit);
-        expect(code).toBe(over === -1 ? undefined : "frame_too_large");
-        const expected = frames.slice(0, over === -1 ? frames.length : over).map(payloadOf);
-        expect(given.map((payload) => Uint8Array.from(payload))).toEqual(expected);
-      },
-    ),
+      }
+      const over = frames.findIndex(({ length }) => length > limit);
+      expect(code).toBe(over === -1 ? undefined : "frame_too_large");
+      const expected = frames.slice(0, over === -1 ? frames.length : over).map(payloadOf);
+      expect(given.map((payload) => Uint8Array.from(payload))).toEqual(expected);
+    }),
   );
 });

@@ -44,7 +44,7 @@ export interface Session {
   /** The text of a payload. Throws when it is not UTF-8, which ends the conversation and says why. */
   text(payload: Uint8Array): string;
   /** Says something beside the conversation, as a program on its standard error; false when nobody can hear it now. */
-  aside(text: string): boolean;
+  sendStderr(text: string): boolean;
   /** What was sent is delivered, then the conversation ends. */
   finish(status?: number, message?: string): void;
   /** The room of that name. From now on the conversation is in it, until it is over. */
