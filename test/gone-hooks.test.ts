@@ -2,15 +2,15 @@
 
 import { describe, expect, test } from "bun:test";
 import { setTimeout as delay } from "node:timers/promises";
-import { SessionClosedError, type Conversation } from "../src/services/service.ts";
+import { SessionClosedError, type Session } from "../src/services/service.ts";
 import { PATIENCE_MS } from "./support/attack.ts";
 import { startServer, type TestServer } from "./support/server.ts";
 
 const LONG_MS = 1_000_000;
 
 /** A server whose service is at work on `hook` as soon as somebody is in; `done` is how that ended. */
-async function working(hook: (session: Conversation) => Promise<void>, leftHookMs = LONG_MS) {
-  const begun = Promise.withResolvers<Conversation>();
+async function working(hook: (session: Session) => Promise<void>, leftHookMs = LONG_MS) {
+  const begun = Promise.withResolvers<Session>();
   const done = Promise.withResolvers<unknown>();
   const closed = Promise.withResolvers<void>();
   const server = await startServer({
@@ -34,7 +34,7 @@ function faults(server: TestServer): string[] {
   return server.events.map(({ event }) => event).filter((event) => event.startsWith("service-"));
 }
 
-async function stream(session: Conversation): Promise<void> {
+async function stream(session: Session): Promise<void> {
   for (;;) {
     session.send("more");
     await session.writable();
@@ -42,7 +42,7 @@ async function stream(session: Conversation): Promise<void> {
 }
 
 describe("a hook is told that nobody hears it", () => {
-  test.each<[string, (session: Conversation) => Promise<void>]>([
+  test.each<[string, (session: Session) => Promise<void>]>([
     ["by what it awaits when it sends", stream],
     ["by the signal of a timer", (session) => delay(LONG_MS, undefined, { signal: session.signal })],
     [
@@ -103,7 +103,7 @@ describe("a hook is told that nobody hears it", () => {
 });
 
 test("a hook that does not listen is not waited for, and its talk to nobody ends", async () => {
-  const ticker = async (session: Conversation) => {
+  const ticker = async (session: Session) => {
     for (;;) {
       session.send("tick");
       await new Promise((resolve) => setImmediate(resolve));

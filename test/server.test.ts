@@ -188,7 +188,7 @@ describe("stopping", () => {
     expect(await patient.message()).toMatchObject({ type: "bye", code: "shutting_down" });
     patient.end();
     expect(await stopped).toBe(1);
-    expect(await stuck.closed).toBe(true);
+    expect(await stuck.message()).toMatchObject({ type: "bye", code: "shutting_down" });
   });
 
   test("accepts nobody any more", async () => {

@@ -1,7 +1,7 @@
 // The service contract: order, promises, throws, ends — and that one conversation's fate is never another's.
 
 import { describe, expect, test } from "bun:test";
-import type { Conversation, Service } from "../src/services/service.ts";
+import type { Session, Service } from "../src/services/service.ts";
 import { startServer } from "./support/server.ts";
 
 const start = (service: Service) => startServer({ auth: "none", service });
@@ -163,7 +163,7 @@ test("what is said beside the conversation arrives whole, however long, and howe
 });
 
 test("what is sent outside a turn arrives too, in order with the rest", async () => {
-  const sessions: Conversation[] = [];
+  const sessions: Session[] = [];
   await using server = await start({
     open: (session) => void sessions.push(session),
     message(session, payload) {

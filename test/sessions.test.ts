@@ -2,7 +2,7 @@
 
 import { expect, test } from "bun:test";
 import { MAX_DETACHED_BYTES } from "../src/base/limits.ts";
-import type { Session } from "../src/session/session.ts";
+import type { ServerSession } from "../src/session/session.ts";
 import { SessionRegistry } from "../src/server/session-registry.ts";
 
 function register(limits: { maxPerUser?: number; maxConnections?: number } = {}) {
@@ -16,15 +16,15 @@ function register(limits: { maxPerUser?: number; maxConnections?: number } = {})
     expiring: ({ id }) => void expired.push(id),
   });
   /** One that has just fallen asleep. */
-  const sleeper = (id: number, user: string, kept = 0): Session => {
+  const sleeper = (id: number, user: string, kept = 0): ServerSession => {
     const session = {
       id,
       user,
       kept,
-      arrival: {},
+      login: {},
       detachedSince: id,
       expire: () => sessions.remove(session),
-    } as unknown as Session;
+    } as unknown as ServerSession;
     sessions.add(session);
     sessions.detached(session);
     return session;

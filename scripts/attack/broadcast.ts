@@ -3,9 +3,9 @@
 
 import type { LogEvent, LogFields } from "../../src/log/log.ts";
 import { Server } from "../../src/server/server.ts";
-import type { Conversation } from "../../src/services/service.ts";
+import type { Session } from "../../src/services/service.ts";
 
-const members = new Set<Conversation>();
+const members = new Set<Session>();
 const say = (event: LogEvent, fields?: LogFields) =>
   process.stdout.write(`${event} ${String(fields?.["code"] ?? "")}\n`);
 const server = new Server({

@@ -183,7 +183,7 @@ export class Client {
       payload: (payload) => this.#payload(payload),
       control: (payload) => this.#control(payload),
       turnEnded: ledger && (() => ledger.turnEnded()),
-      cut: () => {
+      disconnected: () => {
         // What waits in the old connection is sent again over the new one.
         if (this.#parts.durability !== undefined && ledger !== undefined)
           this.#lost("the connection was lost");

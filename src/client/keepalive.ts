@@ -45,7 +45,7 @@ export class Keepalive {
     this.#chunks = connection.chunks;
     this.#written = connection.written;
     this.#wasQueued = connection.queued > 0;
-    this.#missed = isNew || isHeard || isTaking || connection.busy ? 0 : this.#missed + 1;
+    this.#missed = isNew || isHeard || isTaking || connection.isInputHeld ? 0 : this.#missed + 1;
     if (this.#missed > MAX_MISSED_PINGS) return this.#onTimeout();
     connection.sendControl(encodeMessage({ type: "ping", n: ++this.#pings }));
   }

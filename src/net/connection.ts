@@ -118,12 +118,12 @@ export class Connection implements PausableSocket, FrameWriterEvents, LingeringC
 
   /** Can more of what the peer says be delivered? Not once it has ended its side, or what it said could not be taken. */
   get canDeliver(): boolean {
-    return this.#reader.hears;
+    return this.#reader.canDeliver;
   }
 
   /** Is somebody waiting for what the peer says next? */
   get isReading(): boolean {
-    return this.#reader.isAwaited;
+    return this.#reader.isReading;
   }
 
   /** Does it travel encrypted? */
@@ -132,13 +132,13 @@ export class Connection implements PausableSocket, FrameWriterEvents, LingeringC
   }
 
   /** Is a frame still with the receiver, or input held back? */
-  get busy(): boolean {
-    return this.#reader.busy;
+  get isInputHeld(): boolean {
+    return this.#reader.isHeld;
   }
 
   /** Is input held back because the peer does not read? */
   get isWriteBlocked(): boolean {
-    return this.#reader.awaitsReader;
+    return this.#reader.isWriteBlocked;
   }
 
   /** Bytes that the kernel has taken, ever. */

@@ -21,7 +21,7 @@ export interface LingeringCloseEvents {
 }
 
 export class LingeringClose {
-  readonly #sender: FrameWriter;
+  readonly #writer: FrameWriter;
   readonly #events: LingeringCloseEvents;
   readonly #patience: Patience;
   #timer: Timer;
@@ -30,7 +30,7 @@ export class LingeringClose {
 
   /** Begins with ending `sender`; tell it when that is done with `sent`. */
   constructor(sender: FrameWriter, events: LingeringCloseEvents, patience: Patience) {
-    this.#sender = sender;
+    this.#writer = sender;
     this.#events = events;
     this.#patience = patience;
     this.#timer = setTimeout(() => this.#checkStall(sender.written), STALL_TIMEOUT_MS);
@@ -72,7 +72,7 @@ export class LingeringClose {
   }
 
   #checkStall(written: number): void {
-    if (this.#sender.written === written) return this.#events.terminate();
-    this.#timer = setTimeout(() => this.#checkStall(this.#sender.written), STALL_TIMEOUT_MS);
+    if (this.#writer.written === written) return this.#events.terminate();
+    this.#timer = setTimeout(() => this.#checkStall(this.#writer.written), STALL_TIMEOUT_MS);
   }
 }

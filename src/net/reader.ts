@@ -23,7 +23,7 @@ export interface Receiver {
   /** The peer broke the framing or left too much unread, or a receiver threw: nothing more is delivered. */
   fail(error: unknown): void;
   /** The connection is gone while something is still with the receiver; `close` follows when that is done. */
-  cut?(error: Error | undefined): void;
+  disconnected?(error: Error | undefined): void;
   /** The connection is gone; called once, last. `error` when it was reset. */
   close(error: Error | undefined): void;
 }
@@ -86,17 +86,17 @@ export class FrameReader {
   }
 
   /** Can anything more be delivered? */
-  get hears(): boolean {
+  get canDeliver(): boolean {
     return !this.ended && (this.#holds & HOLD_OVER) === 0;
   }
 
   /** Is a frame still with the receiver, or input held back? */
-  get busy(): boolean {
+  get isHeld(): boolean {
     return (this.#holds & ~HOLD_OVER) !== 0;
   }
 
   /** Is it held back because the peer does not read? */
-  get awaitsReader(): boolean {
+  get isWriteBlocked(): boolean {
     return this.#holds === HOLD_OUTPUT;
   }
 
@@ -106,7 +106,7 @@ export class FrameReader {
   }
 
   /** Is a `read` waiting? */
-  get isAwaited(): boolean {
+  get isReading(): boolean {
     return this.#wakeReader !== undefined;
   }
 
@@ -135,7 +135,7 @@ export class FrameReader {
     this.#wake();
     if (this.#holds === 0 && !this.#delivering) this.#deliver();
     if (this.#delivering) return; // it happened in the middle of a send: when the turn is over
-    if (this.busy) this.#receiver?.cut?.(error);
+    if (this.isHeld) this.#receiver?.disconnected?.(error);
     this.#deliverClose();
   }
 
@@ -204,7 +204,7 @@ export class FrameReader {
     // Time to tell of an end that came meanwhile: what was sent before it is on its way.
     if (this.#again && this.#holds === 0) this.#goOn();
     if (!this.#closed) return;
-    if (this.busy) this.#receiver?.cut?.(this.#closeError);
+    if (this.isHeld) this.#receiver?.disconnected?.(this.#closeError);
     this.#deliverClose();
   }
 

@@ -25,7 +25,7 @@ import { LoginHandler } from "./login-handler.ts";
 import { withDefaults, type ServerOptions, type ServerSettings } from "./options.ts";
 import { HandlerError } from "../services/handler/handler.ts";
 import { Rooms } from "../services/room.ts";
-import { Session, type SessionEvents } from "../session/session.ts";
+import { ServerSession, type ServerSessionEvents } from "../session/session.ts";
 import { SessionRegistry } from "./session-registry.ts";
 import { SessionTimeouts } from "../session/timeouts.ts";
 import { FrameError } from "../wire/frame.ts";
@@ -62,7 +62,7 @@ export class Server {
   readonly #unwatch: (() => void) | undefined;
   readonly #timeouts: SessionTimeouts;
   readonly #tokenTimer: Timer;
-  readonly #events: SessionEvents = {
+  readonly #events: ServerSessionEvents = {
     failed: (session, error) => this.#failed(session, error),
     lost: (session, error) => this.#lost(session, error),
     closed: (session, error) => this.#closed(session, error),
@@ -129,12 +129,13 @@ export class Server {
     this.#timeouts = new SessionTimeouts(this.#sessions, {
       ...options,
       idleTimeoutMs: options.idleTimeoutMs,
+      abandonedHookMs: options.leftHookMs,
       beforeScan: () => this.#sessions.enforceMemoryLimit(),
       expired: (session) => this.#sessions.expire(session),
-      left: (session) => this.#left(session),
+      hookAbandoned: (session) => this.#abandonHook(session),
     });
     this.#tokenTimer = setInterval(() => {
-      const tokens = [...this.#sessions].flatMap(({ arrival }) => arrival.tokenId ?? []);
+      const tokens = [...this.#sessions].flatMap(({ login: arrival }) => arrival.tokenId ?? []);
       void this.#logins.keepTokens(new Set(tokens), options.tokenTouchMs);
     }, options.tokenTouchMs);
     if (this.port !== options.port && options.port !== 0) {
@@ -212,9 +213,9 @@ export class Server {
     const arrival = await this.#logins.login(id, connection, refusal, this.#listener);
     if (arrival === undefined) return;
     if (arrival.received !== undefined) return this.#resume(id, connection, arrival, arrival.received);
-    const { service, maxBacklog, leftHookMs } = this.#options;
-    const context = { service, rooms: this.#rooms, acks: this.#acks, maxBacklog, leftHookMs };
-    const session = new Session(id, connection, arrival, context, this.#events);
+    const { service, maxBacklog, leftHookMs: abandonedHookMs } = this.#options;
+    const context = { service, rooms: this.#rooms, ackTimer: this.#acks, maxBacklog, abandonedHookMs };
+    const session = new ServerSession(id, connection, arrival, context, this.#events);
     this.#sessions.add(session);
     session.start();
   }
@@ -228,7 +229,7 @@ export class Server {
     const session = this.#sessions.claim(name, received, proves);
     if (session === undefined) return undefined;
     this.#logins.releaseSlot(session.connection);
-    return { login: session.arrival, delivered: session.release() };
+    return { login: session.login, delivered: session.release() };
   }
 
   #resume(conn: number, connection: Connection, { resumption }: LoginResult, received: number): void {
@@ -245,14 +246,14 @@ export class Server {
 
   // --- how it fares ---
 
-  #lost(session: Session, error: Error | undefined): void {
+  #lost(session: ServerSession, error: Error | undefined): void {
     const { received, connection } = session;
     this.#logins.releaseSlot(connection);
     this.#log.info("lost", { ...factsOf(session), received, error: error && messageOf(error) });
     this.#sessions.detached(session);
   }
 
-  #failed(session: Session, error: unknown): void {
+  #failed(session: ServerSession, error: unknown): void {
     const isPeers =
       error instanceof ConnectionError || error instanceof FrameError || error instanceof MessageError;
     if (!isPeers) return this.#serviceFailed(session, error);
@@ -261,10 +262,10 @@ export class Server {
     if (error instanceof FrameError) session.sayBye("bad_length", words);
     else if (error instanceof MessageError) session.sayBye("bad_message", words);
     else if (error.code === "stalled") session.sayBye("timeout", words);
-    else session.drop(error.code === "too_slow" ? "too_slow" : undefined);
+    else session.abort(error.code === "too_slow" ? "too_slow" : undefined);
   }
 
-  #serviceFailed(session: Session, error: unknown): void {
+  #serviceFailed(session: ServerSession, error: unknown): void {
     const isHandler = error instanceof HandlerError;
     const code = isHandler ? error.hint : undefined;
     const event = isHandler ? "handler-failed" : "service-failed";
@@ -275,14 +276,14 @@ export class Server {
   }
 
   /** Its service does not notice that the client is gone. */
-  #left(session: Session): void {
+  #abandonHook(session: ServerSession): void {
     const reason = "the client is gone, and a hook is still at work: session.signal tells it";
     this.#log.warn("service-busy", { ...factsOf(session), reason });
-    session.leaveHook();
+    session.abandonHook();
   }
 
-  #closed(session: Session, error: Error | undefined): void {
-    const { received, ending, connection } = session;
+  #closed(session: ServerSession, error: Error | undefined): void {
+    const { received, reason: ending, connection } = session;
     this.#received += received;
     this.#sessions.remove(session);
     this.#logins.releaseSlot(connection);
@@ -318,6 +319,7 @@ export class Server {
     this.#sessions.expireAll();
     const orphans = [...this.#sessions].filter(({ connection }) => connection.closed);
     this.#cut += this.connections + orphans.length;
+    for (const session of orphans) session.abandonHook();
     this.#listener.terminate();
   }
 
@@ -351,11 +353,11 @@ export class Server {
 }
 
 /** Whose line it is. Over a connection that it has come back on, a session is known by its first one. */
-function factsOf({ conn, peer, user, id }: Session): LogFields {
+function factsOf({ conn, peer, user, id }: ServerSession): LogFields {
   return { conn, peer, user, session: conn === id ? undefined : id };
 }
 
-function detachedMs(session: Session | undefined): number {
+function detachedMs(session: ServerSession | undefined): number {
   const now = performance.now();
   return Math.round(now - (session?.detachedSince ?? now));
 }

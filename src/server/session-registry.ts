@@ -7,7 +7,7 @@ import type { Store } from "../auth/store.ts";
 import type { LoginResult } from "../handshake/server.ts";
 import { MAX_DETACHED_BYTES } from "../base/limits.ts";
 import type { SessionStatus } from "./session-status-file.ts";
-import type { Session } from "../session/session.ts";
+import type { ServerSession } from "../session/session.ts";
 
 export interface SessionRegistryOptions {
   /** Where credentials may end; undefined where there are none. */
@@ -19,16 +19,16 @@ export interface SessionRegistryOptions {
   /** Something about them is not as it was. */
   changed(): void;
   /** Told of one that has slept for too long, or makes room for others, before it ends. */
-  expiring(session: Session, why: "expired" | "crowded_out"): void;
+  expiring(session: ServerSession, why: "expired" | "crowded_out"): void;
 }
 
-export class SessionRegistry implements Iterable<Session> {
+export class SessionRegistry implements Iterable<ServerSession> {
   readonly #options: SessionRegistryOptions;
-  readonly #all = new Set<Session>();
+  readonly #all = new Set<ServerSession>();
   /** Those that can be come back to. */
-  readonly #byName = new Map<string, Session>();
+  readonly #byName = new Map<string, ServerSession>();
   /** Those that sleep, the one that has slept longest first. */
-  readonly #detached = new Set<Session>();
+  readonly #detached = new Set<ServerSession>();
 
   constructor(options: SessionRegistryOptions) {
     this.#options = options;
@@ -43,12 +43,12 @@ export class SessionRegistry implements Iterable<Session> {
     return this.#detached.size;
   }
 
-  [Symbol.iterator](): Iterator<Session> {
+  [Symbol.iterator](): Iterator<ServerSession> {
     return this.#all.values();
   }
 
-  add(session: Session): void {
-    const { resumption } = session.arrival;
+  add(session: ServerSession): void {
+    const { resumption } = session.login;
     this.#all.add(session);
     if (resumption !== undefined && resumption.forMs > 0) this.#byName.set(resumption.name, session);
     this.#options.changed();
@@ -56,8 +56,8 @@ export class SessionRegistry implements Iterable<Session> {
   }
 
   /** It is over. */
-  remove(session: Session): void {
-    const { resumption } = session.arrival;
+  remove(session: ServerSession): void {
+    const { resumption } = session.login;
     this.#all.delete(session);
     this.#detached.delete(session);
     if (resumption !== undefined) this.#byName.delete(resumption.name);
@@ -70,21 +70,25 @@ export class SessionRegistry implements Iterable<Session> {
    * The session that somebody wants back, if `proves` is content with it, it has what the client lacks, and the
    * credential behind it still holds.
    */
-  claim(name: string, received: number, proves: (arrival: LoginResult) => boolean): Session | undefined {
+  claim(
+    name: string,
+    received: number,
+    proves: (arrival: LoginResult) => boolean,
+  ): ServerSession | undefined {
     const session = this.#byName.get(name);
-    if (session === undefined || !proves(session.arrival) || !session.accepts(received)) return undefined;
+    if (session === undefined || !proves(session.login)) return undefined;
     this.#options.store?.reload();
     this.#recheck(session);
-    return session.over ? undefined : session;
+    return session.canResume(received) ? session : undefined;
   }
 
   /** The one of that name, if it is still there. */
-  get(name: string): Session | undefined {
+  get(name: string): ServerSession | undefined {
     return this.#byName.get(name);
   }
 
   /** It goes on over another connection. */
-  resumed(session: Session): void {
+  resumed(session: ServerSession): void {
     this.#detached.delete(session);
     this.#options.changed();
     this.#recheck(session);
@@ -93,7 +97,7 @@ export class SessionRegistry implements Iterable<Session> {
   // --- sleeping ---
 
   /** One has fallen asleep: sleepers cost memory, and a program each, so the one that has slept longest makes room. */
-  detached(session: Session): void {
+  detached(session: ServerSession): void {
     const { maxPerUser, maxConnections } = this.#options;
     this.#detached.add(session);
     this.#options.changed();
@@ -117,13 +121,13 @@ export class SessionRegistry implements Iterable<Session> {
     }
   }
 
-  #bound(sleepers: readonly Session[], most: number): void {
+  #bound(sleepers: readonly ServerSession[], most: number): void {
     for (const session of sleepers.slice(0, Math.max(0, sleepers.length - most)))
       this.expire(session, "crowded_out");
   }
 
   /** Ends one that has slept for too long, or makes room. */
-  expire(session: Session, why: "expired" | "crowded_out" = "expired"): void {
+  expire(session: ServerSession, why: "expired" | "crowded_out" = "expired"): void {
     this.#options.expiring(session, why);
     session.expire(why);
   }
@@ -140,16 +144,16 @@ export class SessionRegistry implements Iterable<Session> {
     for (const session of this.#all) this.#recheck(session);
   }
 
-  #recheck(session: Session): void {
+  #recheck(session: ServerSession): void {
     const { store } = this.#options;
-    const ending = store === undefined ? undefined : whyEnded(store.document, session.arrival);
+    const ending = store === undefined ? undefined : whyEnded(store.document, session.login);
     if (ending !== undefined) session.sayBye(ending.code, ending.message);
   }
 
   /** As `users sessions` shows them. */
   *statuses(): Iterable<SessionStatus> {
     const instant = (at: number) => Math.round(performance.timeOrigin + at);
-    for (const { arrival, user, peer, since, detachedSince } of this.#all) {
+    for (const { login: arrival, user, peer, since, detachedSince } of this.#all) {
       yield {
         token: arrival.tokenId ?? null,
         user,

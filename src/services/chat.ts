@@ -6,7 +6,7 @@
 //
 // Written with nothing that a handler file lacks.
 
-import type { Conversation, Room, Service } from "./service.ts";
+import type { Session, Room, Service } from "./service.ts";
 
 /** What a newcomer hears of what was said before. */
 const MAX_HISTORY = 50;
@@ -21,21 +21,21 @@ export function chat(): Service {
   const history: string[] = [];
   let guests = 0;
 
-  const nameOf = (session: Conversation) => String(session.data);
-  const hall = (session: Conversation) => session.room("chat");
+  const nameOf = (session: Session) => String(session.data);
+  const hall = (session: Session) => session.room("chat");
   const names = (room: Room) => [...new Set([...room.members].map(nameOf))].sort();
   const isTaken = (room: Room, name: string) =>
     names(room).some((other) => other.toLowerCase() === name.toLowerCase());
   const named = (room: Room, name: string) =>
     [...room.members].filter((member) => nameOf(member).toLowerCase() === name.toLowerCase());
 
-  function say(session: Conversation, line: string): void {
+  function say(session: Session, line: string): void {
     history.push(line);
     if (history.length > MAX_HISTORY) history.shift();
     hall(session).broadcast(line);
   }
 
-  function rename(session: Conversation, wanted: string): void {
+  function rename(session: Session, wanted: string): void {
     const name = wanted.normalize("NFKC");
     const room = hall(session);
     if (session.user !== null) return session.send("* your name is that of your login");
@@ -48,7 +48,7 @@ export function chat(): Service {
     say(session, `* ${before} is now ${name}`);
   }
 
-  function whisper(session: Conversation, to: string, text: string): void {
+  function whisper(session: Session, to: string, text: string): void {
     const listeners = named(hall(session), to);
     const [listener] = listeners;
     if (listener === undefined) return session.send(`* nobody here is called ${to}: /who`);
@@ -56,7 +56,7 @@ export function chat(): Service {
     for (const one of new Set([...listeners, session])) one.send(line);
   }
 
-  function command(session: Conversation, line: string): void {
+  function command(session: Session, line: string): void {
     const [, name = "", rest = ""] = /^\/(\S*)\s*(.*)$/u.exec(line) ?? [];
     const [, to = "", text = ""] = /^(\S+)\s+(.+)$/u.exec(rest) ?? [];
     if (name === "who") session.send(`* here: ${names(hall(session)).join(", ")}`);

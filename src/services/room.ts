@@ -1,7 +1,7 @@
 // Rooms: conversations that hear each other. What is said in one goes to all its members, encoded once, and waits for
 // none: a member that does not read is dropped by its own limit, and the others never notice.
 
-import type { Conversation, Room } from "./service.ts";
+import type { Session, Room } from "./service.ts";
 
 /** The rooms of one server, by name. An empty one is forgotten. */
 export class Rooms {
@@ -13,7 +13,7 @@ export class Rooms {
   }
 
   /** The room `name`, with `member` in it. */
-  join(name: string, member: Conversation): Room {
+  join(name: string, member: Session): Room {
     const room = this.#rooms.get(name) ?? this.#make(name);
     this.#rooms.set(name, room);
     room.members.add(member);
@@ -27,7 +27,7 @@ export class Rooms {
 
 class MemberRoom implements Room {
   readonly name: string;
-  readonly members = new Set<Conversation>();
+  readonly members = new Set<Session>();
   readonly #emptied: () => void;
 
   constructor(name: string, emptied: () => void) {
@@ -35,12 +35,12 @@ class MemberRoom implements Room {
     this.#emptied = emptied;
   }
 
-  broadcast(message: string | Uint8Array, except?: Conversation): void {
+  broadcast(message: string | Uint8Array, except?: Session): void {
     const bytes = typeof message === "string" ? Buffer.from(message) : message;
     for (const member of this.members) if (member !== except) member.send(bytes);
   }
 
-  leave(member: Conversation): void {
+  leave(member: Session): void {
     if (this.members.delete(member) && this.members.size === 0) this.#emptied();
   }
 }

@@ -22,7 +22,7 @@ export class SessionClosedError extends Error {
 }
 
 /** A conversation after login, as a service sees it. */
-export interface Conversation {
+export interface Session {
   /** Number of the connection, as in the log. */
   readonly id: number;
   /** Who has logged in; null when nobody needs to. */
@@ -61,10 +61,10 @@ export interface Conversation {
 /** Conversations that hear each other. */
 export interface Room {
   readonly name: string;
-  readonly members: ReadonlySet<Conversation>;
+  readonly members: ReadonlySet<Session>;
   /** Sends one message to every member, or every other one. Waits for nobody. */
-  broadcast(message: string | Uint8Array, except?: Conversation): void;
-  leave(member: Conversation): void;
+  broadcast(message: string | Uint8Array, except?: Session): void;
+  leave(member: Session): void;
 }
 
 /**
@@ -79,15 +79,15 @@ export interface Service {
   readonly lineBased?: boolean;
   /** Set where a message is handed on to somebody who may not have read it when the service finishes. */
   readonly acksOnHandOff?: boolean;
-  open?(session: Conversation): void | Promise<void>;
+  open?(session: Session): void | Promise<void>;
   /** One whole message. `payload` may be kept; it is a view of a larger chunk. */
-  message(session: Conversation, payload: Uint8Array): void | Promise<void>;
+  message(session: Session, payload: Uint8Array): void | Promise<void>;
   /** No more input. A service without this hook is finished then; one with it calls `session.finish` itself. */
-  end?(session: Conversation): void | Promise<void>;
+  end?(session: Session): void | Promise<void>;
   /** Gone, for whatever reason. Called once, if `open` was. */
-  close?(session: Conversation): void | Promise<void>;
+  close?(session: Session): void | Promise<void>;
   /** The client is gone while a hook is still at work; `close` follows when that is done. */
-  disconnected?(session: Conversation): void;
+  disconnected?(session: Session): void;
   /** The server has ended: resolves when nothing is left of what the service began. `now`: at once. */
   stop?(now: boolean): Promise<void>;
 }

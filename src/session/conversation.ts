@@ -8,12 +8,12 @@
 
 import { Condition } from "../base/condition.ts";
 import type { LoginResult } from "../handshake/server.ts";
-import { Hooks, type Hooked, type HooksContext } from "./hook-runner.ts";
+import { HookRunner, type HookTarget, type HooksContext } from "./hook-runner.ts";
 import { AckTracker, type DelayedAckTimer } from "../delivery/ack-tracker.ts";
 import { MAX_UNACKNOWLEDGED_BYTES } from "../base/limits.ts";
 import type { Connection } from "../net/connection.ts";
 import type { Receiver } from "../net/reader.ts";
-import { Parked } from "./input-queue.ts";
+import { InputQueue } from "./input-queue.ts";
 import { SessionClosedError, type Room } from "../services/service.ts";
 import { TimeSlice } from "../base/yield.ts";
 import {
@@ -26,7 +26,9 @@ import {
 } from "../wire/message.ts";
 
 /** What does not concern what is said, but whether it goes on: for the session. */
-export interface DialogueEvents extends Required<Pick<Receiver, "end" | "fail" | "cut" | "close">> {
+export interface ConversationEvents extends Required<
+  Pick<Receiver, "end" | "fail" | "disconnected" | "close">
+> {
   /** The service has said all. */
   finish(status: number, message: string): void;
   /** The client has left, for good. */
@@ -35,15 +37,15 @@ export interface DialogueEvents extends Required<Pick<Receiver, "end" | "fail" |
   overflow(): void;
 }
 
-export interface DialogueContext extends HooksContext {
-  acks: DelayedAckTimer;
+export interface ConversationContext extends HooksContext {
+  ackTimer: DelayedAckTimer;
   /** Output that may be kept for a client, in bytes; a few windows at least. */
   maxBacklog: number;
   /** For so long a hook may talk to nobody. */
-  leftHookMs: number;
+  abandonedHookMs: number;
 }
 
-export class Dialogue implements Hooked, Receiver {
+export class Conversation implements HookTarget, Receiver {
   readonly id: number;
   readonly user: string | null;
   data: unknown = undefined;
@@ -55,31 +57,31 @@ export class Dialogue implements Hooked, Receiver {
   #sent = 0;
   #acknowledgedCount = 0;
   /** Undefined where nothing is acknowledged. */
-  ledger: AckTracker | undefined;
+  acks: AckTracker | undefined;
   /** Has the client shown that it acknowledges? One that does not is not waited for. */
-  acknowledges: boolean;
+  peerAcks: boolean;
 
-  readonly #hooks: Hooks;
-  readonly #events: DialogueEvents;
-  readonly #leftHookMs: number;
+  readonly #hooks: HookRunner;
+  readonly #events: ConversationEvents;
+  readonly #abandonedHookMs: number;
   /** May control frames be sent? */
   readonly #control: boolean;
   /** Is there anything to ask before a message is delivered? */
-  #isOdd = false;
+  #slowPath = false;
   /** `ended`: the client has said that no more is coming. `over`: what comes is too late to be answered. */
   #input: "open" | "ended" | "over" = "open";
   /** `kept`: until there is a connection. `over`: all has been said. */
   #output: "open" | "kept" | "over" = "open";
   /** The last thing said: again over each further connection. */
-  #farewell: string | undefined;
-  #parked: Parked | undefined;
+  #byeMessage: string | undefined;
+  #queue: InputQueue | undefined;
   /** Made when somebody waits. */
   #room: Condition | undefined;
   /** Made when the service asks whether it may go on. */
   #share: TimeSlice | undefined;
-  #isHeard = true;
+  #isOpen = true;
   /** Has a hook been at work for long after the end? */
-  #isLeft = false;
+  #hookAbandoned = false;
   /** Made when somebody asks for its signal. */
   #abort: AbortController | undefined;
 
@@ -87,26 +89,26 @@ export class Dialogue implements Hooked, Receiver {
     id: number,
     connection: Connection,
     arrival: LoginResult,
-    context: DialogueContext,
-    events: DialogueEvents,
+    context: ConversationContext,
+    events: ConversationEvents,
   ) {
     this.id = id;
     this.user = arrival.user;
     this.connection = connection;
-    this.#hooks = new Hooks(context, this);
+    this.#hooks = new HookRunner(context, this);
     this.#events = events;
-    this.#leftHookMs = context.leftHookMs;
+    this.#abandonedHookMs = context.abandonedHookMs;
     this.#control = arrival.control;
-    this.acknowledges = arrival.resumption?.isWanted === true;
+    this.peerAcks = arrival.resumption?.isWanted === true;
     if (arrival.resumption === undefined) return;
-    this.ledger = new AckTracker(context.acks, {
-      processed: () => (this.#hooks.isTaking ? this.received - 1 : this.received),
+    this.acks = new AckTracker(context.ackTimer, {
+      processed: () => (this.#hooks.isProcessingMessage ? this.received - 1 : this.received),
       bytesReceived: () => this.connection.bytes,
       sendAck: (received) => this.connection.sendControl(encodeAck(received)),
     });
     // A whole window may be unconfirmed when what came at once is answered, in capital letters perhaps.
-    this.ledger.retransmit.limit = Math.max(context.maxBacklog, 4 * MAX_UNACKNOWLEDGED_BYTES);
-    this.ledger.retransmit.overflow = () => events.overflow();
+    this.acks.retransmit.limit = Math.max(context.maxBacklog, 4 * MAX_UNACKNOWLEDGED_BYTES);
+    this.acks.retransmit.overflow = () => events.overflow();
   }
 
   get peer(): string {
@@ -114,8 +116,8 @@ export class Dialogue implements Hooked, Receiver {
   }
 
   /** Is a hook at work, or input held back? */
-  get busy(): boolean {
-    return this.connection.busy || this.#hooks.atWork !== undefined || this.#parked?.isInUse === true;
+  get hasWork(): boolean {
+    return this.connection.isInputHeld || this.#hooks.running !== undefined || this.#queue?.isInUse === true;
   }
 
   /** Has the client said that no more is coming, or would more be too late? */
@@ -124,35 +126,35 @@ export class Dialogue implements Hooked, Receiver {
   }
 
   /** Has a client that acknowledges not acknowledged all that was sent? */
-  get hasUnacknowledged(): boolean {
-    if (!this.acknowledges || this.ledger === undefined) return false;
+  get awaitsFinalAck(): boolean {
+    if (!this.peerAcks || this.acks === undefined) return false;
     return this.connection.tracksUnacked
-      ? this.ledger.retransmit.frames > 0
+      ? this.acks.retransmit.frames > 0
       : this.#acknowledgedCount < this.#sent;
   }
 
   /** Is so much unacknowledged that the client has to acknowledge before it is answered? */
   get awaitsAck(): boolean {
-    return this.ledger?.retransmit.isWindowFull === true && this.acknowledges;
+    return this.acks?.retransmit.isWindowFull === true && this.peerAcks;
   }
 
   /** Opens the service and lets the connection deliver. `keeps`: what is sent, until it is acknowledged. */
   start(keeps: boolean): void {
-    if (keeps) this.connection.trackUnacked(this.ledger?.retransmit);
+    if (keeps) this.connection.trackUnacked(this.acks?.retransmit);
     // Its credential may have ended just now, and `bye` been said.
-    this.connection.deliver(this, () => (this.#isHeard ? this.#hold(this.#hooks.open()) : undefined));
+    this.connection.deliver(this, () => (this.#isOpen ? this.#hold(this.#hooks.open()) : undefined));
   }
 
   // --- for the service ---
 
-  get isHeard(): boolean {
-    return this.#isHeard;
+  get isOpen(): boolean {
+    return this.#isOpen;
   }
 
   get signal(): AbortSignal {
     if (this.#abort === undefined) {
       this.#abort = new AbortController();
-      if (!this.#isHeard) this.#abort.abort(new SessionClosedError());
+      if (!this.#isOpen) this.#abort.abort(new SessionClosedError());
     }
     return this.#abort.signal;
   }
@@ -167,10 +169,10 @@ export class Dialogue implements Hooked, Receiver {
     }
     if (this.#output === "over") {
       // A hook that nothing else tells: it is not to go on for nobody, for ever.
-      if (this.#isLeft && this.#hooks.atWork !== undefined) throw new SessionClosedError();
+      if (this.#hookAbandoned && this.#hooks.running !== undefined) throw new SessionClosedError();
       return;
     }
-    this.ledger?.retransmit.add(typeof message === "string" ? Buffer.from(message) : message);
+    this.acks?.retransmit.add(typeof message === "string" ? Buffer.from(message) : message);
   }
 
   text(payload: Uint8Array): string {
@@ -178,15 +180,21 @@ export class Dialogue implements Hooked, Receiver {
   }
 
   writable(): Promise<void> | undefined {
-    if (!this.#isHeard) return Promise.reject(new SessionClosedError());
-    const isAway = this.#output === "kept";
-    const mustWait = this.awaitsAck || (isAway && this.ledger?.retransmit.isWindowFull === true);
-    if (!mustWait)
-      return isAway
-        ? undefined
-        : (this.connection.writable() ?? (this.#share ??= new TimeSlice()).yieldIfExpired());
-    this.#listen();
-    return (this.#room ??= new Condition()).wait();
+    if (!this.#isOpen) return Promise.reject(new SessionClosedError());
+    const waiting = this.#whenWritable();
+    return waiting?.then(() => {
+      if (!this.#isOpen) throw new SessionClosedError();
+    });
+  }
+
+  #whenWritable(): Promise<void> | undefined {
+    const isDetached = this.#output === "kept";
+    if (this.awaitsAck || (isDetached && this.acks?.retransmit.isWindowFull === true)) {
+      this.#keepReading();
+      return (this.#room ??= new Condition()).wait();
+    }
+    if (isDetached) return undefined;
+    return this.connection.writable() ?? (this.#share ??= new TimeSlice()).yieldIfExpired();
   }
 
   sendStderr(text: string): boolean {
@@ -207,7 +215,7 @@ export class Dialogue implements Hooked, Receiver {
     this.#events.finish(status, message);
   }
 
-  finishUnasked(): void {
+  finishByDefault(): void {
     this.#events.finish(0, OVER);
   }
 
@@ -215,7 +223,7 @@ export class Dialogue implements Hooked, Receiver {
 
   payload(payload: Uint8Array): void | Promise<void> {
     // The hot path asks one question.
-    if (this.#isOdd) return this.#oddPayload(payload);
+    if (this.#slowPath) return this.#payloadSlow(payload);
     this.received++;
     const hook = this.#hooks.message(payload);
     return hook === undefined ? undefined : this.#hold(hook);
@@ -238,11 +246,11 @@ export class Dialogue implements Hooked, Receiver {
   }
 
   turnEnded(): void {
-    const ledger = this.ledger;
+    const ledger = this.acks;
     if (ledger === undefined) return;
     ledger.turnEnded();
     // Looked at once a turn: what one turn answers is bounded by what the client may leave unconfirmed.
-    if (ledger.retransmit.isWindowFull) this.#isOdd = true;
+    if (ledger.retransmit.isWindowFull) this.#slowPath = true;
   }
 
   end(): void | Promise<void> {
@@ -253,8 +261,8 @@ export class Dialogue implements Hooked, Receiver {
     this.#events.fail(error);
   }
 
-  cut(error: Error | undefined): void {
-    this.#events.cut(error);
+  disconnected(error: Error | undefined): void {
+    this.#events.disconnected(error);
   }
 
   close(error: Error | undefined): void {
@@ -267,8 +275,8 @@ export class Dialogue implements Hooked, Receiver {
   endInput(): void | Promise<void> {
     if (this.#input !== "open") return;
     this.#input = "ended";
-    this.#isOdd = true;
-    if (this.#parked?.isInUse === true) return this.#parked.addEnd();
+    this.#slowPath = true;
+    if (this.#queue?.isInUse === true) return this.#queue.addEnd();
     return this.#hold(this.#endService());
   }
 
@@ -276,87 +284,88 @@ export class Dialogue implements Hooked, Receiver {
   stopInput(): void {
     const isNews = this.#input === "open";
     this.#input = "over";
-    this.#isOdd = true;
+    this.#slowPath = true;
     if (isNews) this.#hooks.stop();
   }
 
   /** Says the last thing there is to say, now or when the client is back. */
-  sayLast(farewell: string): void {
+  sendBye(farewell: string): void {
     const isAway = this.#output === "kept";
     this.#input = this.#output = "over";
-    this.#isOdd = true;
-    this.#farewell = farewell;
-    this.unheard();
+    this.#slowPath = true;
+    this.#byeMessage = farewell;
+    this.markClosed();
     if (isAway) return;
-    this.ledger?.acknowledge();
+    this.acks?.acknowledge();
     if (this.#control) this.connection.sendControl(farewell);
   }
 
   /** There is no connection for now. */
-  sleep(): void {
+  detach(): void {
     this.connection.detach();
     if (this.#output === "open") this.#output = "kept";
     // The client sends again what was not delivered, and its `end` after it.
-    if (this.#parked?.clear() === true && this.#input === "ended") this.#input = "open";
-    this.#listen(); // the connection tells nobody any more if the hook at work fails
+    if (this.#queue?.clear() === true && this.#input === "ended") this.#input = "open";
+    this.#keepReading(); // the connection tells nobody any more if the hook at work fails
   }
 
   /** Goes on over `connection`, with a client that has `received` payloads, which is accepted. */
   resume(connection: Connection, received: number): void {
-    const ledger = this.ledger;
+    const ledger = this.acks;
     if (ledger === undefined) return;
     ledger.retransmit.acknowledge(received);
     ledger.reconnected(this.received);
     this.connection = connection;
     connection.sendAgain(ledger.retransmit);
     if (this.#output === "kept") this.#output = "open";
-    if (this.#farewell !== undefined) connection.sendControl(this.#farewell);
-    this.#listen(); // a hook that is still at work is not joined by another
+    if (this.#byeMessage !== undefined) connection.sendControl(this.#byeMessage);
+    this.#keepReading(); // a hook that is still at work is not joined by another
     connection.deliver(this);
-    this.#madeRoom();
+    this.#onWindowOpen();
   }
 
   /** Nothing is kept for the client any more. */
-  forgetLedger(): void {
-    this.ledger = undefined;
+  stopTracking(): void {
+    this.acks = undefined;
     this.connection.trackUnacked(undefined);
   }
 
   /** Nobody hears any more what the service says: time to tell a hook that is still at work. */
-  unheard(): void {
-    if (!this.#isHeard) return;
-    this.#isHeard = false;
+  markClosed(): void {
+    if (!this.#isOpen) return;
+    this.#isOpen = false;
     this.#abort?.abort(new SessionClosedError());
     this.#room?.notifyAll();
   }
 
   /** The client is gone while a hook is at work. */
-  cutService(): void {
+  notifyDisconnect(): void {
     this.#hooks.cut();
   }
 
   /** It is over for the service. */
   closeService(): void {
     this.#output = "over";
-    this.unheard();
-    if (this.#hooks.atWork !== undefined) setTimeout(() => (this.#isLeft = true), this.#leftHookMs).unref();
+    this.markClosed();
+    if (this.#hooks.running !== undefined)
+      setTimeout(() => (this.#hookAbandoned = true), this.#abandonedHookMs).unref();
     this.#hooks.close();
   }
 
   // --- what waits ---
 
   /** The service waits for acknowledgements, which are not heard behind a hook: what else comes is parked. */
-  #listen(): void {
-    this.#isOdd = true;
-    if (this.#hooks.atWork === undefined) return;
-    void this.#parking().move();
-    this.#hooks.letGo();
+  #keepReading(): void {
+    this.#slowPath = true;
+    if (this.#hooks.running === undefined) return;
+    void this.#inputQueue().pump();
+    this.#hooks.resumeInput();
   }
 
   /** Holds the input back until `hook` is done, unless it has begun to wait for acknowledgements before it returned. */
   #hold(hook: Promise<void> | undefined): Promise<void> | undefined {
-    const held = this.#hooks.hold(hook);
-    if (held !== undefined && this.#room?.hasWaiters === true) this.#listen();
+    const held = this.#hooks.pauseInputUntil(hook);
+    if (held !== undefined && this.#room?.hasWaiters === true) this.#keepReading();
     return held;
   }
 
@@ -364,33 +373,33 @@ export class Dialogue implements Hooked, Receiver {
     return this.#output === "over" ? undefined : this.#hooks.end(); // or it has finished
   }
 
-  #oddPayload(payload: Uint8Array): void | Promise<void> {
+  #payloadSlow(payload: Uint8Array): void | Promise<void> {
     if (this.#input === "over") return undefined;
     if (this.#input === "ended")
       throw new MessageError("bad_message", "a message came after the end", AFTER_END);
-    if (this.#parked?.isInUse === true || this.awaitsAck) return this.#parking().add(payload);
-    this.#isOdd = false;
+    if (this.#queue?.isInUse === true || this.awaitsAck) return this.#inputQueue().add(payload);
+    this.#slowPath = false;
     return this.payload(payload);
   }
 
-  #parking(): Parked {
-    return (this.#parked ??= new Parked({
-      hook: () => this.#hooks.atWork,
+  #inputQueue(): InputQueue {
+    return (this.#queue ??= new InputQueue({
+      runningHook: () => this.#hooks.running,
       hasRoom: () => this.#output !== "over" && !this.awaitsAck,
       message: (payload) => {
         this.received++;
         return this.#hooks.message(payload);
       },
       end: () => this.#endService(),
-      paused: () => this.ledger?.turnEnded(),
+      pumped: () => this.acks?.turnEnded(),
       fail: (error) => this.fail(error),
     }));
   }
 
   #acknowledged(received: number): void {
-    const ledger = this.ledger;
+    const ledger = this.acks;
     if (ledger === undefined) return;
-    this.acknowledges = true;
+    this.peerAcks = true;
     if (!this.connection.tracksUnacked) {
       this.#acknowledgedCount = Math.max(this.#acknowledgedCount, received);
       return; // nothing is kept for it
@@ -398,14 +407,14 @@ export class Dialogue implements Hooked, Receiver {
     if (!ledger.retransmit.acknowledge(received)) {
       throw new MessageError("bad_message", "an acknowledgement of what was never sent", WRONG_ACK);
     }
-    this.#madeRoom();
+    this.#onWindowOpen();
   }
 
   /** Something was acknowledged: what waited for that goes on. */
-  #madeRoom(): void {
+  #onWindowOpen(): void {
     if (this.awaitsAck) return;
     this.#room?.notifyAll();
-    if (this.#parked?.isInUse === true) void this.#parked.move();
+    if (this.#queue?.isInUse === true) void this.#queue.pump();
   }
 }
 

@@ -1,7 +1,7 @@
 // The hooks of one conversation's service: one at work at a time, and what has to wait for it.
 
 import type { Rooms } from "../services/room.ts";
-import { SessionClosedError, type Conversation, type Room, type Service } from "../services/service.ts";
+import { SessionClosedError, type Session, type Room, type Service } from "../services/service.ts";
 
 export interface HooksContext {
   service: Service;
@@ -9,67 +9,67 @@ export interface HooksContext {
 }
 
 /** The conversation, as its hooks see it. */
-export interface Hooked extends Conversation {
+export interface HookTarget extends Session {
   /** Is there somebody, or may there be again, who hears what is said? */
-  readonly isHeard: boolean;
+  readonly isOpen: boolean;
   /** A hook threw that nobody waits for. */
   fail(error: unknown): void;
   /** No more is coming, and the service has no hook to be told so. */
-  finishUnasked(): void;
+  finishByDefault(): void;
 }
 
-export class Hooks {
+export class HookRunner {
   readonly #service: Service;
   readonly #rooms: Rooms;
-  readonly #conversation: Hooked;
-  #atWork: Promise<void> | undefined;
-  #isTaking = false;
-  #letGo: (() => void) | undefined;
+  readonly #conversation: HookTarget;
+  #running: Promise<void> | undefined;
+  #isProcessingMessage = false;
+  #resumeInput: (() => void) | undefined;
   #joined: Set<Room> | undefined;
   #isOpen = false;
   #isClosed = false;
 
-  constructor({ service, rooms }: HooksContext, conversation: Hooked) {
+  constructor({ service, rooms }: HooksContext, conversation: HookTarget) {
     this.#service = service;
     this.#rooms = rooms;
     this.#conversation = conversation;
   }
 
   /** The hook at work, if one is. It stays when that fails. */
-  get atWork(): Promise<void> | undefined {
-    return this.#atWork;
+  get running(): Promise<void> | undefined {
+    return this.#running;
   }
 
   /** Is a hook at work on a message? Until it is done, that is not taken; never, when it fails. */
-  get isTaking(): boolean {
-    return this.#isTaking;
+  get isProcessingMessage(): boolean {
+    return this.#isProcessingMessage;
   }
 
   /** The service finishes: what it is at work on it has, unless it only hands it on. */
   finishing(): void {
-    if (this.#service.acksOnHandOff !== true) this.#isTaking = false;
+    if (this.#service.acksOnHandOff !== true) this.#isProcessingMessage = false;
   }
 
   open(): Promise<void> | undefined {
     this.#isOpen = true;
-    return this.#follow(this.#service.open?.(this.#conversation));
+    return this.#track(this.#service.open?.(this.#conversation));
   }
 
   message(payload: Uint8Array): Promise<void> | undefined {
-    this.#isTaking = true; // and stays so when this throws
+    this.#isProcessingMessage = true; // and stays so when this throws
     const pending = this.#service.message(this.#conversation, payload);
-    if (pending !== undefined) return this.#follow(pending);
-    this.#isTaking = false;
+    if (pending !== undefined) return this.#track(pending);
+    this.#isProcessingMessage = false;
     return undefined;
   }
 
   end(): Promise<void> | undefined {
-    return this.#follow(this.#end());
+    return this.#track(this.#end());
   }
 
   /** Tells the service that there is no more input, for whatever is at work. */
   stop(): void {
-    this.#unwaited(() => this.#end());
+    this.#runDetached(() => this.#end());
   }
 
   /** The client is gone while a hook is at work. */
@@ -82,7 +82,7 @@ export class Hooks {
     if (this.#isClosed) return;
     this.#isClosed = true;
     for (const room of this.#joined ?? []) room.leave(this.#conversation);
-    if (this.#isOpen) this.#unwaited(() => this.#service.close?.(this.#conversation));
+    if (this.#isOpen) this.#runDetached(() => this.#service.close?.(this.#conversation));
   }
 
   /** The room of that name, with the conversation in it until it is over. */
@@ -94,39 +94,39 @@ export class Hooks {
     return room;
   }
 
-  /** For the connection, which delivers nothing until `hook` is done, or {@link letGo}. */
-  hold(hook: Promise<void> | undefined): Promise<void> | undefined {
+  /** For the connection, which delivers nothing until `hook` is done, or {@link resumeInput}. */
+  pauseInputUntil(hook: Promise<void> | undefined): Promise<void> | undefined {
     if (hook === undefined) return undefined;
     const { promise, resolve, reject } = Promise.withResolvers<void>();
-    this.#letGo = resolve;
+    this.#resumeInput = resolve;
     hook.then(resolve, reject);
     return promise;
   }
 
   /** Lets the connection deliver, although a hook is at work. */
-  letGo(): void {
-    this.#letGo?.();
+  resumeInput(): void {
+    this.#resumeInput?.();
   }
 
   #end(): void | Promise<void> {
-    if (this.#service.end === undefined) return this.#conversation.finishUnasked();
+    if (this.#service.end === undefined) return this.#conversation.finishByDefault();
     return this.#service.end(this.#conversation);
   }
 
-  #follow(pending: void | Promise<void>): Promise<void> | undefined {
+  #track(pending: void | Promise<void>): Promise<void> | undefined {
     if (pending === undefined) return undefined;
     const done = () => {
-      this.#atWork = undefined;
-      this.#isTaking = false;
+      this.#running = undefined;
+      this.#isProcessingMessage = false;
     };
-    this.#atWork = pending.then(done, (error: unknown) => {
+    this.#running = pending.then(done, (error: unknown) => {
       if (!this.#isEnd(error)) throw error;
       done();
     });
-    return this.#atWork;
+    return this.#running;
   }
 
-  #unwaited(hook: () => void | Promise<void>): void {
+  #runDetached(hook: () => void | Promise<void>): void {
     try {
       const pending = hook();
       if (pending !== undefined) pending.catch((error: unknown) => this.#fail(error));
@@ -141,6 +141,6 @@ export class Hooks {
 
   /** Did a hook end because its conversation has? */
   #isEnd(error: unknown): boolean {
-    return !this.#conversation.isHeard && SessionClosedError.is(error);
+    return !this.#conversation.isOpen && SessionClosedError.is(error);
   }
 }

@@ -7,35 +7,35 @@ import { MAX_UNACKNOWLEDGED_BYTES } from "../base/limits.ts";
 import { ConnectionError } from "../net/connection-error.ts";
 
 /** Where parked input goes on to. */
-export interface Onward {
+export interface InputSink {
   /** The hook at work, if one is: nothing goes on before it is done. */
-  hook(): Promise<void> | undefined;
+  runningHook(): Promise<void> | undefined;
   hasRoom(): boolean;
   message(payload: Uint8Array): Promise<void> | undefined;
   end(): Promise<void> | undefined;
   /** What can go on now has. */
-  paused(): void;
+  pumped(): void;
   fail(error: unknown): void;
 }
 
 /** What a payload costs beside its bytes, about: many that are empty are much, too. */
 const PAYLOAD_COST_BYTES = 128;
 
-export class Parked {
-  readonly #onward: Onward;
+export class InputQueue {
+  readonly #onward: InputSink;
   #payloads: Uint8Array[] = [];
   #bytes = 0;
   /** Does the end of input wait behind them? */
   #hasEnd = false;
-  #isMoving = false;
+  #isPumping = false;
 
-  constructor(onward: Onward) {
+  constructor(onward: InputSink) {
     this.#onward = onward;
   }
 
   /** Does what comes have to wait behind what came before? */
   get isInUse(): boolean {
-    return this.#payloads.length > 0 || this.#isMoving;
+    return this.#payloads.length > 0 || this.#isPumping;
   }
 
   /**
@@ -65,12 +65,12 @@ export class Parked {
   }
 
   /** Hands on what there is room for: outside of the turn, since what is sent in one is counted at its end only. */
-  async move(): Promise<void> {
-    if (this.#isMoving) return;
-    this.#isMoving = true;
+  async pump(): Promise<void> {
+    if (this.#isPumping) return;
+    this.#isPumping = true;
     const onward = this.#onward;
     try {
-      await onward.hook();
+      await onward.runningHook();
       while (onward.hasRoom()) {
         const payload = this.#payloads.shift();
         if (payload === undefined) break;
@@ -78,14 +78,14 @@ export class Parked {
         const hook = onward.message(payload);
         if (hook !== undefined) await hook;
       }
-      onward.paused();
+      onward.pumped();
       if (this.#payloads.length > 0 || !this.#hasEnd) return;
       this.#hasEnd = false;
       await onward.end();
     } catch (error) {
       onward.fail(error);
     } finally {
-      this.#isMoving = false;
+      this.#isPumping = false;
     }
   }
 }

@@ -1,104 +1,111 @@
-// The life of a conversation after login. What is said in it is dialogue.ts's.
+// The life of a session after the login: which connection it has, and how it ends. Its states are in state.ts; what is said in
+// it is conversation.ts's.
 //
-//     awake ⇄ asleep → over
-//
-// A durable session outlives its connection: lost without a goodbye, it sleeps, and its service with it, until the client
-// comes back over another one. Both then send again what the other has not received. Services do not notice.
+// A durable session outlives its connection: lost without a goodbye, it is detached, and its service goes on, until the
+// client comes back over another connection. Both sides then send again what the other has not received. Services do not
+// notice. The server makes sessions, the registry and the timeouts end them.
 
-import { Dialogue, type DialogueContext, type DialogueEvents } from "./conversation.ts";
+import { Conversation, type ConversationContext, type ConversationEvents } from "./conversation.ts";
 import type { LoginResult } from "../handshake/server.ts";
 import type { Connection } from "../net/connection.ts";
 import { ConnectionError, isLoss } from "../net/connection-error.ts";
 import { encodeMessage, type ByeCode } from "../wire/message.ts";
+import { isAttached, isDetached, transition, type SessionEvent, type SessionState } from "./state.ts";
 
 /**
- * Why it ended, for the log: what was said in `bye`, or would have been. `left`: the client said `bye`. `expired`: it slept
- * until its time was over. `crowded_out`: it slept, and others needed its place.
+ * Why a session ended, for the log: what was said in `bye`, or would have been. `left`: the client said `bye`. `expired`: it was
+ * detached until its time was over. `crowded_out`: it was detached, and others needed its place.
  */
 export type Ending = ByeCode | "left" | "expired" | "crowded_out";
 
 /** What the server wants to know of a session's life. */
-export interface SessionEvents {
+export interface ServerSessionEvents {
   /** The service threw, the peer broke the framing or left too much unread. The server decides what to tell the peer. */
-  failed(session: Session, error: unknown): void;
+  failed(session: ServerSession, error: unknown): void;
   /** Its connection is lost; it waits for another. */
-  lost(session: Session, error: Error | undefined): void;
+  lost(session: ServerSession, error: Error | undefined): void;
   /** It is over. */
-  closed(session: Session, error: Error | undefined): void;
+  closed(session: ServerSession, error: Error | undefined): void;
 }
 
-export class Session implements DialogueEvents {
-  readonly arrival: LoginResult;
+export class ServerSession implements ConversationEvents {
+  readonly login: LoginResult;
   /** When it began, by `performance.now`. */
   readonly since = performance.now();
   /** Number of the connection that it has, or had last, as in the log. */
   conn: number;
 
-  readonly #dialogue: Dialogue;
-  readonly #events: SessionEvents;
-  /** Is its connection's loss not the end of it? Once it is, it stays so. */
-  #mayComeBack: boolean;
-  #isShuttingDown = false;
+  readonly #conversation: Conversation;
+  readonly #events: ServerSessionEvents;
+  #state: SessionState = "attached";
+  /** May the client come back after a loss? Once it may not, that stays so. */
+  #isResumable: boolean;
+  #isStopping = false;
   #detachedSince: number | undefined;
-  #goneSince: number | undefined;
-  #ending: Ending | undefined;
-  #over = false;
+  #disconnectedSince: number | undefined;
+  #reason: Ending | undefined;
+  /** The connection that the present one has taken the place of, while it may still be open. */
+  #replaced: Connection | undefined;
 
   constructor(
     id: number,
     connection: Connection,
     arrival: LoginResult,
-    context: DialogueContext,
-    events: SessionEvents,
+    context: ConversationContext,
+    events: ServerSessionEvents,
   ) {
-    this.arrival = arrival;
+    this.login = arrival;
     this.conn = id;
     this.#events = events;
-    this.#mayComeBack = (arrival.resumption?.forMs ?? 0) > 0;
-    this.#dialogue = new Dialogue(id, connection, arrival, context, this);
+    this.#isResumable = (arrival.resumption?.forMs ?? 0) > 0;
+    this.#conversation = new Conversation(id, connection, arrival, context, this);
   }
 
-  /** Its number, which is that of its first connection. */
+  get state(): SessionState {
+    return this.#state;
+  }
+
+  /** The number of its first connection. */
   get id(): number {
-    return this.#dialogue.id;
+    return this.#conversation.id;
   }
 
   get user(): string | null {
-    return this.arrival.user;
+    return this.login.user;
   }
 
   get peer(): string {
     return this.connection.peer;
   }
 
-  /** The one that it has, or had last. */
+  /** The connection that it has, or had last. */
   get connection(): Connection {
-    return this.#dialogue.connection;
+    return this.#conversation.connection;
   }
 
   /** Payloads received from the client. */
   get received(): number {
-    return this.#dialogue.received;
+    return this.#conversation.received;
   }
 
-  /** Is a hook at work, or input held back? */
-  get busy(): boolean {
-    return this.#dialogue.busy;
+  /** Does a hook run, or is input held back or queued? */
+  get hasWork(): boolean {
+    return this.#conversation.hasWork;
   }
 
   /** Does the client have to acknowledge before it is answered? */
   get awaitsAck(): boolean {
-    return this.#dialogue.awaitsAck;
+    return this.#conversation.awaitsAck;
   }
 
   /** Has the client shown that it acknowledges? */
-  get acknowledges(): boolean {
-    return this.#dialogue.acknowledges;
+  get peerAcks(): boolean {
+    return this.#conversation.peerAcks;
   }
 
   /** Bytes kept for the client. */
   get kept(): number {
-    return this.#dialogue.ledger?.retransmit.bytes ?? 0;
+    return this.#conversation.acks?.retransmit.bytes ?? 0;
   }
 
   /** Since when it has no connection, by `performance.now`; undefined while it has one. */
@@ -106,207 +113,229 @@ export class Session implements DialogueEvents {
     return this.#detachedSince;
   }
 
-  /** Undefined until it ends, and where its client was lost without a word. */
-  get ending(): Ending | undefined {
-    return this.#ending;
+  /** Since when the client is gone for good while a hook still runs, by `performance.now`. */
+  get disconnectedSince(): number | undefined {
+    return this.#disconnectedSince;
   }
 
-  /** Since when the client is gone for good while a hook is still at work, by `performance.now`. */
-  get goneSince(): number | undefined {
-    return this.#goneSince;
+  /** Why it ends or has ended; undefined until then, and where its client was lost without a word. */
+  get reason(): Ending | undefined {
+    return this.#reason;
   }
 
-  get over(): boolean {
-    return this.#over;
-  }
-
-  /** Has `bye` been said, while it is not known yet whether it arrived, and all that was said before it? */
-  get isParting(): boolean {
-    return this.#ending !== undefined && this.arrival.control && !this.connection.finishing && !this.#over;
+  /** Has `bye` been said, while the connection stays open until it is known that everything has arrived? */
+  get isClosing(): boolean {
+    return this.#state === "closing" && this.login.control && !this.connection.finishing;
   }
 
   /** Does the client acknowledge, and has it not yet acknowledged all that was sent? */
-  get awaitsLastAck(): boolean {
-    return this.#dialogue.hasUnacknowledged;
+  get awaitsFinalAck(): boolean {
+    return this.#conversation.awaitsFinalAck;
   }
 
   /** The client has not shown in all its time that it has what was said: where it can, it has to come back for that. */
   giveUp(): void {
-    if (this.#mayComeBack || !this.awaitsLastAck) this.connection.terminate();
-    else this.drop("timeout");
+    if (this.#isResumable || !this.awaitsFinalAck) this.connection.terminate();
+    else this.abort("timeout");
   }
 
   start(): void {
-    // One that will not come back is told what was taken, and nothing is kept for it.
-    this.#dialogue.start(this.#mayComeBack);
+    // For a client that will not come back nothing is kept; it hears what was received all the same.
+    this.#conversation.start(this.#isResumable);
   }
 
   // --- coming back ---
 
-  /** Could a client that has `received` payloads come back to this? */
-  accepts(received: number): boolean {
-    return this.#dialogue.ledger?.retransmit.canResumeFrom(received) === true && !this.#over;
+  /** Could a client that has `received` payloads come back to this session? A `bye` other than `done` is final. */
+  canResume(received: number): boolean {
+    if (this.#state === "closed" || (this.#reason !== undefined && this.#reason !== "done")) return false;
+    return this.#conversation.acks?.retransmit.canResumeFrom(received) === true;
   }
 
-  /** Lets go of the connection it has, since the client has another; how many payloads it has received. */
+  /**
+   * Lets go of the connection that it has, since the client has another one; how many payloads it has received.
+   *
+   * Of replaced connections one may still be open, so that it hears why it ends: a client that comes back in a loop holds no
+   * more. What is queued on it is kept for the next one.
+   */
   release(): number {
     const { connection } = this;
-    if (this.#detachedSince === undefined) {
-      if (!connection.finishing) {
-        connection.sendControl(encodeMessage({ type: "bye", code: "replaced", message: REPLACED }));
+    if (isAttached(this.#state)) {
+      this.#detach();
+      this.#replaced?.terminate();
+      this.#replaced = connection;
+      if (connection.queued > 0) connection.terminate();
+      else {
+        if (!connection.finishing) connection.sendControl(REPLACED);
+        connection.finish();
       }
-      this.#fallAsleep();
-      connection.finish();
     }
     return this.received;
   }
 
   /** Goes on over `connection`, number `conn`; the client has `received` payloads. False when that cannot be. */
   resume(conn: number, connection: Connection, received: number): boolean {
-    if (!this.accepts(received)) return false;
+    if (!isDetached(this.#state) || !this.canResume(received)) return false;
+    this.#to("resume");
     this.conn = conn;
     this.#detachedSince = undefined;
-    this.#dialogue.resume(connection, received);
-    if (this.#ending !== undefined) this.#part();
+    this.#conversation.resume(connection, received);
+    if (this.#state === "closing") this.#closeOutput();
     return true;
   }
 
-  #fallAsleep(): void {
-    this.#dialogue.sleep();
+  #detach(): void {
+    this.#to("loss");
+    this.#conversation.detach();
     this.#detachedSince = performance.now();
   }
 
-  /** It has slept long enough. */
-  expire(why: "expired" | "crowded_out" | "shutting_down"): void {
-    this.#ending = why;
+  /** Ends it while it is detached: there is no client that could hear why. */
+  expire(why: Ending): void {
+    this.#reason = why;
     this.#end(undefined);
   }
 
-  // --- what its dialogue tells ---
+  // --- what its conversation says ---
 
   finish(status: number, message: string): void {
-    if (this.#isShuttingDown) this.sayBye("shutting_down", SHUTTING_DOWN, status);
+    if (this.#isStopping) this.sayBye("shutting_down", SHUTTING_DOWN, status);
     else this.sayBye("done", message, status);
   }
 
   leave(): void {
-    this.#ending ??= "left";
-    this.#mayComeBack = false;
+    this.#reason ??= "left";
+    this.#isResumable = false;
+    if (this.#state === "attached") this.#to("bye");
     this.connection.finish(); // it has all that it wants
   }
 
   /** FIN: no more input, unless `end` has said so before. */
   end(): void | Promise<void> {
-    if (this.isParting) return this.connection.finish("patient");
-    if (this.#dialogue.inputEnded) return this.#probe();
+    if (this.isClosing) return this.connection.finish("patient");
+    if (this.#conversation.inputEnded) return this.#probe();
     // A client with control frames says `end` when it has no more to say: without it, it is gone.
-    if (this.arrival.control) return this.connection.terminate();
-    return this.#dialogue.endInput();
+    if (this.login.control) return this.connection.terminate();
+    return this.#conversation.endInput();
   }
 
   /** It has said all, and now FIN: it has half closed, or is gone, and then the answer to anything is a reset. */
   #probe(): void {
-    if (this.arrival.control) this.connection.sendControl(encodeMessage({ type: "ping", n: 0 }));
+    if (this.login.control) this.connection.sendControl(encodeMessage({ type: "ping", n: 0 }));
   }
 
   fail(error: unknown): void {
-    if (this.#mayComeBack && isLoss(error)) this.connection.terminate();
+    if (this.#isResumable && isLoss(error)) this.connection.terminate();
     else this.#events.failed(this, error);
-    if (this.isParting && !this.connection.canDeliver) this.connection.finish("patient");
+    if (this.isClosing && !this.connection.canDeliver) this.connection.finish("patient");
   }
 
-  /** Nothing is dropped: rather the whole session. */
+  /** No message is dropped: rather the whole session. */
   overflow(): void {
     const error = new ConnectionError("too_slow", "too much was left unacknowledged");
-    if (this.#detachedSince !== undefined) return this.#end(error);
-    this.#mayComeBack = false;
-    this.#dialogue.forgetLedger();
-    if (this.#dialogue.acknowledges) this.connection.fail(error);
+    if (isDetached(this.#state)) return this.#end(error);
+    this.#isResumable = false;
+    this.#conversation.stopTracking();
+    if (this.#conversation.peerAcks) this.connection.fail(error);
   }
 
-  cut(error: Error | undefined): void {
-    if (this.#mayComeBack) return this.close(error); // the hook goes on, and what it sends is kept
-    this.#goneSince ??= performance.now();
-    this.#dialogue.unheard();
-    if (error !== undefined) this.#dialogue.cutService();
+  disconnected(error: Error | undefined): void {
+    if (this.#isResumable) return this.close(error); // the hook goes on, and what it sends is kept
+    this.#disconnectedSince ??= performance.now();
+    this.#conversation.markClosed();
+    if (error !== undefined) this.#conversation.notifyDisconnect();
   }
 
   close(error: Error | undefined): void {
-    if (this.#isSettled || !this.#mayComeBack) return this.#end(error);
-    this.#fallAsleep();
-    if (this.#ending !== undefined) this.#dialogue.closeService();
+    if (!this.#mayReturn) return this.#end(error);
+    this.#detach();
+    if (this.#reason !== undefined) this.#conversation.closeService();
     this.#events.lost(this, error);
   }
 
-  /** Is there nothing that the client could come back for? */
-  get #isSettled(): boolean {
-    if (this.#ending === undefined) return false;
-    // One that promised to come back says `bye` in its turn; of others, acknowledgements must do.
+  /** Is there anything that the client could come back for? */
+  get #mayReturn(): boolean {
+    if (!this.#isResumable) return false;
+    if (this.#reason === undefined) return true;
+    // A client that promised to come back says `bye` in its turn; of others, acknowledgements must do.
     const hasAll =
-      this.arrival.resumption?.isWanted !== true && this.#dialogue.ledger?.retransmit.frames === 0;
-    return this.#ending !== "done" || hasAll;
+      this.login.resumption?.isWanted !== true && this.#conversation.acks?.retransmit.frames === 0;
+    return this.#reason === "done" && !hasAll;
   }
 
   // --- the end ---
 
-  /** The server is stopping: the service is told that no more is coming, and says `bye` when it has said all. */
+  /** The server is stopping: the service hears that no more is coming, and says `bye` when it has said all. */
   shutDown(): void {
-    if (this.#isShuttingDown) return;
-    this.#isShuttingDown = true;
-    this.#mayComeBack = false;
-    this.#dialogue.stopInput();
+    if (this.#isStopping) return;
+    this.#isStopping = true;
+    this.#isResumable = false;
+    this.#conversation.stopInput();
   }
 
-  /** Says `bye`, after every answer, and closes. */
+  /**
+   * Says `bye` behind all that was sent, and closes the session; what a running hook sends afterwards goes nowhere.
+   *
+   * @param code another one than `done` is final: there is no coming back from the moment of it.
+   */
   sayBye(code: ByeCode, message: string, status?: number): void {
-    if (this.#over) return;
-    const isAsleep = this.#detachedSince !== undefined;
-    if (isAsleep && code !== "done") {
-      this.#ending = code;
-      return this.#end(undefined); // there is no coming back
+    if (this.#state === "closed") return;
+    const wasDetached = isDetached(this.#state);
+    if (code !== "done") {
+      if (wasDetached) return this.expire(code);
+      if (this.#reason === "done") this.#reason = code; // it was done, and now it is not to be come back to, either
     }
-    if (this.#ending !== undefined) return;
-    // A connection that is gone, while nobody has been told: what is said now is for when the client comes back.
-    const isLost = isAsleep || (this.connection.closed && this.#mayComeBack);
+    if (this.#reason !== undefined) return;
+    // A connection that is gone without notice so far: what is said now is for when the client comes back.
+    const isLost = wasDetached || (this.connection.closed && this.#isResumable);
     if (this.connection.finishing && !isLost) return;
-    this.#ending = code;
-    this.#dialogue.sayLast(
+    this.#reason = code;
+    this.#to("bye");
+    this.#conversation.sendBye(
       encodeMessage({ type: "bye", code, message: message.slice(0, MAX_BYE_LENGTH), status }),
     );
-    // For the service it is over, once the hook that says so has its turn behind it. What it said is kept until that has
-    // arrived, for a client that is away too.
-    queueMicrotask(() => this.#dialogue.closeService());
-    if (!isAsleep) this.#part();
+    // For the service it is over, once the hook that says so has returned. What it said is kept until that has arrived,
+    // for a detached client too.
+    queueMicrotask(() => this.#conversation.closeService());
+    if (!wasDetached) this.#closeOutput();
   }
 
   /** Says no more, and listens until the client has it all: it acknowledges, says `bye`, or ends its side. */
-  #part(): void {
-    if (this.isParting && this.connection.canDeliver) this.connection.endSending();
+  #closeOutput(): void {
+    if (this.isClosing && this.connection.canDeliver) this.connection.endSending();
     else this.connection.finish("patient");
   }
 
-  /** Its client has been gone for long, and a hook is still at work: it is over all the same. */
-  leaveHook(): void {
+  /** Its client has been gone for long, and a hook still runs: it is over all the same. */
+  abandonHook(): void {
     this.connection.detach();
     this.#end(undefined);
   }
 
   /** Ends it at once, without a word. */
-  drop(code: ByeCode | undefined): void {
-    this.#ending = code;
-    this.#mayComeBack = false;
+  abort(reason: ByeCode | undefined): void {
+    this.#reason = reason;
+    this.#isResumable = false;
     this.connection.terminate();
   }
 
+  #to(event: SessionEvent): void {
+    this.#state = transition(this.#state, event);
+  }
+
   #end(error: Error | undefined): void {
-    if (this.#over) return;
-    this.#over = true;
-    this.#dialogue.closeService();
+    if (this.#state === "closed") return;
+    this.#to("end");
+    this.#conversation.closeService();
     this.#events.closed(this, error);
   }
 }
 
 const SHUTTING_DOWN = "the server is shutting down";
-const REPLACED = "the conversation goes on over another connection";
+const REPLACED = encodeMessage({
+  type: "bye",
+  code: "replaced",
+  message: "the conversation goes on over another connection",
+});
 /** A sentence; it must fit a control frame however it is escaped. */
 const MAX_BYE_LENGTH = 1000;

@@ -11,35 +11,35 @@ import {
 } from "../base/limits.ts";
 import { ConnectionError } from "../net/connection-error.ts";
 import type { Connection } from "../net/connection.ts";
-import type { Session } from "./session.ts";
+import type { ServerSession } from "./session.ts";
 import { encodeMessage } from "../wire/message.ts";
 
 export interface SessionTimeoutOptions {
   frameTimeoutMs: number;
   keepaliveMs: number;
   /** For so long a hook is waited for whose client is gone. */
-  leftHookMs: number;
+  abandonedHookMs: number;
   /** Undefined: silence is no reason to end a conversation. */
   idleTimeoutMs: number | undefined;
   /** Called before each look. */
   beforeScan(): void;
   /** Told of a session that has slept for too long. */
-  expired(session: Session): void;
+  expired(session: ServerSession): void;
   /** Told of one whose client is gone, and whose service is still at work. */
-  left(session: Session): void;
+  hookAbandoned(session: ServerSession): void;
 }
 
 export class SessionTimeouts {
-  readonly #sessions: Iterable<Session>;
+  readonly #sessions: Iterable<ServerSession>;
   readonly #options: SessionTimeoutOptions;
   readonly #timer: Timer;
   /** Of each connection: a session that has come back is seen anew. */
   readonly #activities = new WeakMap<Connection, Activity>();
 
-  constructor(sessions: Iterable<Session>, options: SessionTimeoutOptions) {
+  constructor(sessions: Iterable<ServerSession>, options: SessionTimeoutOptions) {
     this.#sessions = sessions;
     this.#options = options;
-    const { frameTimeoutMs, keepaliveMs, leftHookMs, idleTimeoutMs = Infinity } = options;
+    const { frameTimeoutMs, keepaliveMs, abandonedHookMs: leftHookMs, idleTimeoutMs = Infinity } = options;
     const shortest = Math.min(frameTimeoutMs, keepaliveMs, leftHookMs, idleTimeoutMs);
     this.#timer = setInterval(() => this.#scan(), Math.max(25, Math.min(1000, shortest / 4)));
   }
@@ -52,12 +52,13 @@ export class SessionTimeouts {
     const now = performance.now();
     this.#options.beforeScan();
     for (const session of this.#sessions) {
-      const { detachedSince, goneSince, connection } = session;
+      const { detachedSince, disconnectedSince, connection } = session;
       if (detachedSince !== undefined) {
-        if (now - detachedSince >= (session.arrival.resumption?.forMs ?? 0)) this.#options.expired(session);
+        if (now - detachedSince >= (session.login.resumption?.forMs ?? 0)) this.#options.expired(session);
         continue;
       }
-      if (goneSince !== undefined && now - goneSince >= this.#options.leftHookMs) this.#options.left(session);
+      if (disconnectedSince !== undefined && now - disconnectedSince >= this.#options.abandonedHookMs)
+        this.#options.hookAbandoned(session);
       if (connection.finishing) continue;
       let sighting = this.#activities.get(connection);
       if (sighting === undefined) {
@@ -72,7 +73,7 @@ export class SessionTimeouts {
 
 /** What was seen of one session at the last looks; instants by `performance.now`. */
 class Activity {
-  readonly #session: Session;
+  readonly #session: ServerSession;
   /** Anything was heard of the peer, or could not be. */
   #lastReadAt: number;
   #chunks = 0;
@@ -90,20 +91,20 @@ class Activity {
   #frame = 0;
   #frameAt: number;
 
-  constructor(session: Session, now: number) {
+  constructor(session: ServerSession, now: number) {
     this.#session = session;
     this.#lastReadAt = this.#lastPingAt = this.#lastMessageAt = this.#frameAt = now;
   }
 
   check(now: number, options: SessionTimeoutOptions): void {
-    if (this.#session.isParting) return this.#checkParting(now, options.keepaliveMs);
+    if (this.#session.isClosing) return this.#checkClosing(now, options.keepaliveMs);
     this.#checkFrame(now, options.frameTimeoutMs);
     this.#checkAlive(now, options.keepaliveMs);
     if (options.idleTimeoutMs !== undefined) this.#checkIdle(now, options.idleTimeoutMs);
   }
 
   /** After `bye`: as long as something moves there is no hurry. */
-  #checkParting(now: number, keepaliveMs: number): void {
+  #checkClosing(now: number, keepaliveMs: number): void {
     const session = this.#session;
     const { connection } = session;
     const { written, chunks, unsent } = connection;
@@ -117,10 +118,10 @@ class Activity {
     const silentMs = now - this.#lastReadAt;
     if (connection.queued > 0) {
       if (silentMs >= STALL_TIMEOUT_MS) session.giveUp();
-    } else if (session.awaitsLastAck) {
+    } else if (session.awaitsFinalAck) {
       // It may be printing, and reads no ping meanwhile: it has the time that a silent peer has.
       if (silentMs >= keepaliveMs * (MAX_MISSED_PINGS + 1)) session.giveUp();
-    } else if (silentMs >= (session.acknowledges ? LINGER_MS : FINISH_TIMEOUT_MS)) {
+    } else if (silentMs >= (session.peerAcks ? LINGER_MS : FINISH_TIMEOUT_MS)) {
       connection.finish();
     }
   }
@@ -129,7 +130,7 @@ class Activity {
     const { connection } = this.#session;
     const { partialFrames, partialLength } = connection.decoder;
     // While input is held back, the rest may long be here.
-    if (partialLength === 0 || partialFrames !== this.#frame || connection.busy) {
+    if (partialLength === 0 || partialFrames !== this.#frame || connection.isInputHeld) {
       this.#frame = partialFrames;
       this.#frameAt = now;
       return;
@@ -141,15 +142,15 @@ class Activity {
   }
 
   #checkAlive(now: number, keepaliveMs: number): void {
-    const { connection, arrival } = this.#session;
+    const { connection, login: arrival } = this.#session;
     // Whoever is held back cannot be heard; one who does not read is alive as long as its kernel says so.
-    const isHeldBack = connection.busy || connection.queued > 0;
+    const isHeldBack = connection.isInputHeld || connection.queued > 0;
     if (connection.chunks !== this.#chunks || isHeldBack) {
       this.#chunks = connection.chunks;
       this.#lastReadAt = now;
       this.#pings = 0;
       // Its own pings wait unanswered, behind a long frame or a hook at work: it must see that we are alive.
-      const isDeaf = connection.busy || connection.decoder.partialLength > 0;
+      const isDeaf = connection.isInputHeld || connection.decoder.partialLength > 0;
       if (isDeaf && connection.queued === 0 && now - this.#lastPingAt >= keepaliveMs) this.#ping(now);
       return;
     }
@@ -163,7 +164,7 @@ class Activity {
   }
 
   #ping(now: number): void {
-    const { connection, arrival } = this.#session;
+    const { connection, login: arrival } = this.#session;
     if (!arrival.control) return;
     this.#lastPingAt = now;
     connection.sendControl(encodeMessage({ type: "ping", n: this.#pings }));
@@ -178,7 +179,7 @@ class Activity {
     const isStuck = isStill && connection.isWriteBlocked;
     const isUnheeded = isStill && session.awaitsAck;
     const hasMore = received !== this.#received || partialLength !== this.#partialBytes;
-    if (hasMore || (session.busy && !isStuck && !isUnheeded)) {
+    if (hasMore || (session.hasWork && !isStuck && !isUnheeded)) {
       this.#lastMessageAt = now;
     } else if (now - this.#lastMessageAt >= timeoutMs) {
       // What waits to be read would keep a `bye` from arriving.

@@ -3,7 +3,7 @@
 import { describe, expect, test } from "bun:test";
 import { connectClient } from "../../src/client/connect.ts";
 import { MAX_UNACKNOWLEDGED_FRAMES } from "../../src/base/limits.ts";
-import type { Conversation, Service } from "../../src/services/service.ts";
+import type { Session, Service } from "../../src/services/service.ts";
 import { PATIENCE_MS, until, within } from "../support/attack.ts";
 import { reconnect, DURABLE, payloads, resumeOf } from "../support/durable.ts";
 import { frame } from "../support/peer.ts";
@@ -117,7 +117,7 @@ test("no hook is entered again while one is at work, also behind what waited for
 test("nothing is delivered before open has settled, whatever connection it comes over", async () => {
   const gate = Promise.withResolvers<void>();
   const seen: string[] = [];
-  const opened = Promise.withResolvers<Conversation>();
+  const opened = Promise.withResolvers<Session>();
   await using server = await startServer({
     auth: "none",
     service: {
@@ -148,7 +148,7 @@ test("nothing is delivered before open has settled, whatever connection it comes
 });
 
 test("what a member of a room does not acknowledge is not kept without bound while it is awake", async () => {
-  const members: Conversation[] = [];
+  const members: Session[] = [];
   await using server = await startServer({
     auth: "none",
     service: { open: (session) => void members.push(session), message: () => undefined },
@@ -184,7 +184,7 @@ test("a client that is given more than it may leave unacknowledged is dropped on
 });
 
 /** Answers with as much as there is window, and more, waiting where it should. */
-async function pour(session: Conversation): Promise<void> {
+async function pour(session: Session): Promise<void> {
   for (let n = 0; n < LONG_ANSWER; n++) {
     session.send(String(n));
     await session.writable();
@@ -231,7 +231,7 @@ describe("a hook that waits for the client to acknowledge hears it when it does"
   });
 
   /** Says more than there is window at once, and waits only then. */
-  async function burst(session: Conversation): Promise<void> {
+  async function burst(session: Session): Promise<void> {
     for (let n = 0; n < LONG_ANSWER; n++) session.send("x".repeat(50));
     await session.writable();
     session.send("last");
@@ -286,7 +286,7 @@ describe("a hook that waits for the client to acknowledge hears it when it does"
 });
 
 test("one that never acknowledges is not waited for when it is back, either", async () => {
-  const opened = Promise.withResolvers<Conversation>();
+  const opened = Promise.withResolvers<Session>();
   await using server = await startServer({
     auth: "none",
     service: { open: (session) => opened.resolve(session), message: () => undefined },

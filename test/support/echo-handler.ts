@@ -1,5 +1,5 @@
 // A handler file that gives back what it gets.
 
-import type { Conversation } from "../../src/services/service.ts";
+import type { Session } from "../../src/services/service.ts";
 
-export default (session: Conversation, payload: Uint8Array): void => session.send(payload);
+export default (session: Session, payload: Uint8Array): void => session.send(payload);

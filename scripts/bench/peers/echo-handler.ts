@@ -1,7 +1,7 @@
 // The built-in echo, as anybody would write it.
 
-import type { Conversation } from "../../../src/services/service.ts";
+import type { Session } from "../../../src/services/service.ts";
 
-export default function (session: Conversation, payload: Uint8Array): void {
+export default function (session: Session, payload: Uint8Array): void {
   session.send(payload);
 }

@@ -10,7 +10,7 @@ import { ParleyError, reasonOf, systemCode } from "../../base/errors.ts";
 import { shellQuote } from "../../base/shell-quote.ts";
 import { firstLine, frameOf, placeOf } from "./error-location.ts";
 import { importAnew, inspect, versionsOf, type Versions } from "./modules.ts";
-import { SessionClosedError, type Conversation, type Service } from "../service.ts";
+import { SessionClosedError, type Session, type Service } from "../service.ts";
 
 /** `unusable`: the module does not load, or is none. `threw`: a hook did. `hint` holds the lines of code around it. */
 export class HandlerError extends ParleyError<"unusable" | "threw"> {
@@ -92,7 +92,7 @@ export class Handler implements Service {
     return this.#hooks;
   }
 
-  open(session: Conversation): void | Promise<void> {
+  open(session: Session): void | Promise<void> {
     try {
       return this.#watch(this.#now.open?.(session));
     } catch (error) {
@@ -100,7 +100,7 @@ export class Handler implements Service {
     }
   }
 
-  message(session: Conversation, payload: Uint8Array): void | Promise<void> {
+  message(session: Session, payload: Uint8Array): void | Promise<void> {
     try {
       const pending = this.#now.message(session, payload);
       return pending === undefined ? undefined : this.#watch(pending);
@@ -109,7 +109,7 @@ export class Handler implements Service {
     }
   }
 
-  end(session: Conversation): void | Promise<void> {
+  end(session: Session): void | Promise<void> {
     if (this.#now.end === undefined) return session.finish();
     try {
       return this.#watch(this.#now.end(session));
@@ -118,7 +118,7 @@ export class Handler implements Service {
     }
   }
 
-  close(session: Conversation): void | Promise<void> {
+  close(session: Session): void | Promise<void> {
     try {
       return this.#watch(this.#now.close?.(session));
     } catch (error) {

@@ -13,7 +13,7 @@ import { codecFor, type ProgramIo } from "./codec.ts";
 import { awaitChildren, Run } from "./process.ts";
 import { shellQuote } from "../../base/shell-quote.ts";
 import { nextTurn, TimeSlice } from "../../base/yield.ts";
-import { SessionClosedError, type Conversation, type Service } from "../service.ts";
+import { SessionClosedError, type Session, type Service } from "../service.ts";
 
 export const STDERR_WAYS = ["log", "client", "both"] as const;
 /** Where a program's standard error goes, line by line. */
@@ -60,7 +60,7 @@ class Program implements Service {
   readonly lineBased: boolean;
   readonly acksOnHandOff = true;
   readonly #options: ProgramOptions;
-  readonly #runs = new Map<Conversation, Run>();
+  readonly #runs = new Map<Session, Run>();
   /** Those whose conversation is over, until nothing is left of them. */
   readonly #ending = new Map<Run, Promise<void>>();
 
@@ -70,7 +70,7 @@ class Program implements Service {
     awaitChildren();
   }
 
-  open(session: Conversation): void {
+  open(session: Session): void {
     const { argv, io, pty, maxMessage, log } = this.#options;
     const facts = { conn: session.id, peer: session.peer, user: session.user };
     let run: Run;
@@ -88,20 +88,20 @@ class Program implements Service {
     void this.#follow(session, run, facts);
   }
 
-  message(session: Conversation, payload: Uint8Array): void | Promise<void> {
+  message(session: Session, payload: Uint8Array): void | Promise<void> {
     return this.#runs.get(session)?.write(payload);
   }
 
-  end(session: Conversation): void {
+  end(session: Session): void {
     this.#runs.get(session)?.endInput();
   }
 
   /** A program that does not read would otherwise never learn that nobody writes any more. */
-  disconnected(session: Conversation): void {
+  disconnected(session: Session): void {
     this.close(session);
   }
 
-  close(session: Conversation): void {
+  close(session: Session): void {
     const run = this.#runs.get(session);
     if (run === undefined) return;
     this.#runs.delete(session);
@@ -116,7 +116,7 @@ class Program implements Service {
   }
 
   /** From its first output to its end. */
-  async #follow(session: Conversation, run: Run, facts: LogFields): Promise<void> {
+  async #follow(session: Session, run: Run, facts: LogFields): Promise<void> {
     const { stderr, log } = this.#options;
     const share = new TimeSlice();
     const errors = run.errors((line) => {
@@ -143,7 +143,7 @@ class Program implements Service {
     else session.finish(status, status === 0 ? undefined : `the program ended with status ${status}`);
   }
 
-  #environment(session: Conversation): Record<string, string> {
+  #environment(session: Session): Record<string, string> {
     const { argv, passEnv } = this.#options;
     const environment: Record<string, string> = {};
     for (const name of [...HARMLESS, ...passEnv]) {
@@ -169,8 +169,8 @@ function cutOff(failure: unknown): ParleyError {
   return new ParleyError("failed", message, { peerMessage: message, cause: failure });
 }
 
-/** As {@link Conversation.writable}; what a program says to nobody is read nevertheless, so that it comes to its end. */
-function room(session: Conversation): Promise<void> | undefined {
+/** As {@link Session.writable}; what a program says to nobody is read nevertheless, so that it comes to its end. */
+function room(session: Session): Promise<void> | undefined {
   return session.writable()?.catch((error: unknown) => {
     if (!SessionClosedError.is(error)) throw error;
     return nextTurn();
