@@ -10,6 +10,7 @@ import { MAX_BACKLOG_BYTES, TCP_KEEPALIVE_MS } from "../base/limits.ts";
 import { writeControlHeader, type FrameDecoder } from "../wire/frame.ts";
 import { formatAddress, plainAddress } from "../base/address.ts";
 import { ConnectionError } from "./connection-error.ts";
+import { ConnectionState } from "./connection-state.ts";
 import type { Cork } from "./cork.ts";
 import { unsentBytes } from "../os/sockets.ts";
 import { LingeringClose, type LingeringCloseEvents, type Patience } from "./linger.ts";
@@ -70,8 +71,7 @@ export class Connection implements PausableSocket, FrameWriterEvents, LingeringC
   readonly #tap: ConnectionOptions["tap"];
   readonly #onClose: ConnectionOptions["onClose"];
   #paused = false;
-  #finSent = false;
-  #closed = false;
+  readonly #state = new ConnectionState();
   #lingering: LingeringClose | undefined;
 
   constructor(socket: Socket<Connection>, options: ConnectionOptions) {
@@ -83,8 +83,8 @@ export class Connection implements PausableSocket, FrameWriterEvents, LingeringC
     this.pin = options.pin;
     this.#socket = socket;
     const { cork, tap } = options;
-    this.#writer = new FrameWriter(socket, cork, this, tap && ((bytes) => tap("out", bytes)));
-    this.#reader = new FrameReader(options.maxFrame, this, this.#writer);
+    this.#writer = new FrameWriter(socket, this.#state, cork, this, tap && ((bytes) => tap("out", bytes)));
+    this.#reader = new FrameReader(options.maxFrame, this.#state, this, this.#writer);
     this.#maxBacklog = options.maxBacklog ?? MAX_BACKLOG_BYTES;
     this.#holdInput = options.holdInput ?? false;
     this.#tap = tap;
@@ -103,17 +103,17 @@ export class Connection implements PausableSocket, FrameWriterEvents, LingeringC
 
   /** Is the socket gone? */
   get closed(): boolean {
-    return this.#closed;
+    return this.#state.socket === "closed";
   }
 
   /** Are we ending it, or is it gone? */
   get finishing(): boolean {
-    return this.#lingering !== undefined || this.#closed;
+    return this.#lingering !== undefined || this.closed;
   }
 
   /** Has the peer ended its side, or the connection ended altogether? */
   get inputEnded(): boolean {
-    return this.#reader.ended;
+    return this.#state.inputEnded;
   }
 
   /** Can more of what the peer says be delivered? Not once it has ended its side, or what it said could not be taken. */
@@ -169,13 +169,13 @@ export class Connection implements PausableSocket, FrameWriterEvents, LingeringC
   }
 
   pauseSocket(): void {
-    if (this.#paused || this.#closed) return;
+    if (this.#paused || this.closed) return;
     this.#paused = true;
     this.#socket.pause();
   }
 
   resumeSocket(): void {
-    if (!this.#paused || this.#closed) return;
+    if (!this.#paused || this.closed) return;
     this.#paused = false;
     this.#socket.resume();
   }
@@ -253,7 +253,7 @@ export class Connection implements PausableSocket, FrameWriterEvents, LingeringC
 
   /** From now on the kernel asks, too, whether the peer is there; for one that stays, since it is four system calls. */
   keepAlive(): void {
-    if (!this.#closed) this.#socket.setKeepAlive(true, TCP_KEEPALIVE_MS);
+    if (!this.closed) this.#socket.setKeepAlive(true, TCP_KEEPALIVE_MS);
   }
 
   // --- the end ---
@@ -265,35 +265,35 @@ export class Connection implements PausableSocket, FrameWriterEvents, LingeringC
   finish(patience: Patience = "brief"): void {
     if (this.finishing) return;
     this.#reader.stop();
-    this.#lingering = new LingeringClose(this.#writer, this, patience);
-    if (this.#finSent) return this.ended();
-    if (this.#reader.ended && this.#writer.queued === 0) return this.close(); // nobody has anything to say
+    this.#lingering = new LingeringClose(this.#state, this.#writer, this, patience);
+    const { write, inputEnded } = this.#state;
+    if (write === "fin-sent") return this.ended();
+    if (inputEnded && this.#writer.queued === 0) return this.close(); // neither side has anything to say
     this.#writer.endSending();
-    if (!this.#finSent) this.pauseSocket(); // nothing is read before all is said
+    if (this.#state.write !== "fin-sent") this.pauseSocket(); // nothing is read before all is said
   }
 
   /** Closes at once with a reset: what is queued is lost. */
   terminate(): void {
     this.#reader.stop();
-    if (!this.#closed) this.#socket.terminate();
+    if (!this.closed) this.#socket.terminate();
   }
 
   /** Bytes with the kernel that the peer's has not acknowledged; undefined where the system does not tell. */
   get unsent(): number | undefined {
-    return this.#closed ? 0 : unsentBytes((this.#socket as unknown as { fd: number }).fd);
+    return this.closed ? 0 : unsentBytes((this.#socket as unknown as { fd: number }).fd);
   }
 
   /** The farewell's: close(2). */
   close(): void {
-    if (!this.#closed) this.#socket.end();
+    if (!this.closed) this.#socket.end();
   }
 
   /** The sender's: FIN is on its way. */
   ended(): void {
-    this.#finSent = true;
     if (this.#lingering === undefined) return;
     this.resumeSocket();
-    this.#lingering.finSent(this.#reader.ended);
+    this.#lingering.finSent();
   }
 
   // --- what the socket says ---
@@ -310,6 +310,7 @@ export class Connection implements PausableSocket, FrameWriterEvents, LingeringC
 
   /** The socket's `end`: the peer's FIN. */
   peerEnded(): void {
+    this.#state.peerEnded();
     this.#reader.end();
     this.#lingering?.peerEnded();
   }
@@ -321,8 +322,8 @@ export class Connection implements PausableSocket, FrameWriterEvents, LingeringC
 
   /** The socket's `close`. After our own FIN, Bun reports the peer's as this alone (measured). */
   wasClosed(error: Error | undefined): void {
-    if (this.#closed) return;
-    this.#closed = true;
+    if (this.closed) return;
+    this.#state.closed(error !== undefined);
     this.#lingering?.cancel();
     this.#writer.close();
     this.#onClose?.(this);

@@ -6,6 +6,7 @@
 // 1.4.5 on loopback). So a peer in a conversation is waited for until its own FIN, as long as something moves.
 
 import { FINISH_TIMEOUT_MS, LINGER_BYTES, LINGER_MS, STALL_TIMEOUT_MS } from "../base/limits.ts";
+import type { ConnectionState } from "./connection-state.ts";
 import type { FrameWriter } from "./writer.ts";
 
 /** `brief`: for a few words to a peer that has not logged in. `patient`: for what was said in a conversation. */
@@ -21,39 +22,39 @@ export interface LingeringCloseEvents {
 }
 
 export class LingeringClose {
+  readonly #state: ConnectionState;
   readonly #writer: FrameWriter;
   readonly #events: LingeringCloseEvents;
   readonly #patience: Patience;
   #timer: Timer;
-  #finSent = false;
   #discarded = 0;
 
-  /** Begins with ending `sender`; tell it when that is done with `sent`. */
-  constructor(sender: FrameWriter, events: LingeringCloseEvents, patience: Patience) {
+  /** Begins when the writer is to end; `finSent` is to be called when that is done. */
+  constructor(state: ConnectionState, sender: FrameWriter, events: LingeringCloseEvents, patience: Patience) {
+    this.#state = state;
     this.#writer = sender;
     this.#events = events;
     this.#patience = patience;
     this.#timer = setTimeout(() => this.#checkStall(sender.written), STALL_TIMEOUT_MS);
   }
 
-  /** FIN is on its way; `peerEnded`: so is, or was, the peer's. */
-  finSent(peerEnded: boolean): void {
-    this.#finSent = true;
+  /** FIN is on its way. */
+  finSent(): void {
     clearTimeout(this.#timer);
     // Bun may report the peer's FIN as `close` alone after ours.
-    if (peerEnded) this.#events.close();
+    if (this.#state.inputEnded) this.#events.close();
     else if (this.#patience === "brief") this.#timer = setTimeout(() => this.#events.close(), LINGER_MS);
     else this.#awaitFin(this.#events.unsent, this.#discarded);
   }
 
   /** The peer's FIN has come. */
   peerEnded(): void {
-    if (this.#finSent) this.#events.close();
+    if (this.#state.write === "fin-sent") this.#events.close();
   }
 
   /** More input that nobody wants. It counts once we have said all that we have to say. */
   discard(bytes: number): void {
-    if (!this.#finSent) return;
+    if (this.#state.write !== "fin-sent") return;
     this.#discarded += bytes;
     if (this.#discarded > LINGER_BYTES) this.#events.close();
   }

@@ -9,6 +9,7 @@
 import type { ParleyError } from "../base/errors.ts";
 import { FrameDecoder } from "../wire/frame.ts";
 import { ConnectionError } from "./connection-error.ts";
+import type { ConnectionState } from "./connection-state.ts";
 
 /** Takes what a connection delivers. */
 export interface Receiver {
@@ -57,13 +58,12 @@ const READ_AHEAD_BYTES = 64 * 1024;
 
 export class FrameReader {
   readonly decoder: FrameDecoder;
+  readonly #state: ConnectionState;
   readonly #socket: PausableSocket;
   readonly #batch: WriteBatch;
   #receiver: Receiver | undefined;
   #holds = 0;
-  #ended = false;
   #endDelivered = false;
-  #closed = false;
   #closeError: Error | undefined;
   #closeDelivered = false;
   #delivering = false;
@@ -74,20 +74,16 @@ export class FrameReader {
   #wakeReader: (() => void) | undefined;
 
   /** @param batch brackets each delivery. */
-  constructor(maxFrame: number, socket: PausableSocket, batch: WriteBatch) {
+  constructor(maxFrame: number, state: ConnectionState, socket: PausableSocket, batch: WriteBatch) {
+    this.#state = state;
     this.decoder = new FrameDecoder(maxFrame);
     this.#socket = socket;
     this.#batch = batch;
   }
 
-  /** Has the peer said that no more is coming, or is the connection gone? */
-  get ended(): boolean {
-    return this.#ended || this.#closed;
-  }
-
   /** Can anything more be delivered? */
   get canDeliver(): boolean {
-    return !this.ended && (this.#holds & HOLD_OVER) === 0;
+    return !this.#state.inputEnded && (this.#holds & HOLD_OVER) === 0;
   }
 
   /** Is a frame still with the receiver, or input held back? */
@@ -121,17 +117,14 @@ export class FrameReader {
 
   /** The peer's FIN. */
   end(): void {
-    this.#ended = true;
     this.#wake();
     this.#deliver();
   }
 
   /** The socket is gone; without an error that means the peer's FIN too. */
   close(error: Error | undefined): void {
-    this.#closed = true;
     this.#closeError = error;
     this.#holds &= ~HOLD_OUTPUT; // nothing will drain any more
-    if (error === undefined) this.#ended = true;
     this.#wake();
     if (this.#holds === 0 && !this.#delivering) this.#deliver();
     if (this.#delivering) return; // it happened in the middle of a send: when the turn is over
@@ -153,7 +146,7 @@ export class FrameReader {
       this.check();
       const payload = this.decoder.next();
       if (payload !== undefined) return payload;
-      if (this.ended) {
+      if (this.#state.inputEnded) {
         if (this.#closeError !== undefined) {
           throw new ConnectionError("reset", "the connection was reset", { cause: this.#closeError });
         }
@@ -203,7 +196,7 @@ export class FrameReader {
     }
     // Time to tell of an end that came meanwhile: what was sent before it is on its way.
     if (this.#again && this.#holds === 0) this.#goOn();
-    if (!this.#closed) return;
+    if (this.#state.socket !== "closed") return;
     if (this.isHeld) this.#receiver?.disconnected?.(this.#closeError);
     this.#deliverClose();
   }
@@ -219,7 +212,7 @@ export class FrameReader {
         const payload = decoder.next();
         if (payload === undefined) {
           receiver.turnEnded?.();
-          if (this.#ended) this.#deliverEnd(receiver);
+          if (this.#state.read === "ended") this.#deliverEnd(receiver);
           return;
         }
         const pending = decoder.isControl ? receiver.control(payload) : receiver.payload(payload);
@@ -276,7 +269,8 @@ export class FrameReader {
   /** Tells the receiver that it is over, once it has taken what had arrived. */
   #deliverClose(): void {
     const isBusy = (this.#holds & HOLD_OVER) === 0 && this.#holds !== 0;
-    if (!this.#closed || isBusy || this.#closeDelivered || this.#receiver === undefined) return;
+    if (this.#state.socket !== "closed" || isBusy || this.#closeDelivered || this.#receiver === undefined)
+      return;
     this.#closeDelivered = true;
     this.#holds |= HOLD_OVER;
     this.#receiver.close(this.#closeError);

@@ -7,6 +7,7 @@ import type { Socket } from "bun";
 import { Condition } from "../base/condition.ts";
 import { PAUSE_OUTPUT_BYTES } from "../base/limits.ts";
 import { HEADER_BYTES, writeHeader } from "../wire/frame.ts";
+import type { ConnectionState } from "./connection-state.ts";
 import type { Cork, Flushable } from "./cork.ts";
 import { WriteQueue } from "./write-queue.ts";
 import type { RetransmitBuffer } from "../delivery/retransmit-buffer.ts";
@@ -34,27 +35,31 @@ export class FrameWriter implements Flushable {
   /** Where payloads are kept until the peer has acknowledged them; undefined: nowhere. */
   retransmit: RetransmitBuffer | undefined;
   readonly #socket: Socket<unknown>;
+  readonly #state: ConnectionState;
   readonly #cork: Cork;
   readonly #tap: ((bytes: Uint8Array) => void) | undefined;
   readonly #events: FrameWriterEvents;
   /** Its own once something is queued. */
   #backlog = NOTHING;
-  #ended = false;
-  #shutDown = false;
-  #gone = false;
   /** Made when somebody waits: few ever do. */
   #room: Condition | undefined;
 
   constructor(
     socket: Socket<unknown>,
+    state: ConnectionState,
     cork: Cork,
     events: FrameWriterEvents,
     tap: ((bytes: Uint8Array) => void) | undefined,
   ) {
     this.#socket = socket;
+    this.#state = state;
     this.#cork = cork;
     this.#events = events;
     this.#tap = tap;
+  }
+
+  get #isGone(): boolean {
+    return this.#state.socket !== "open";
   }
 
   /** Bytes waiting for the kernel. */
@@ -77,7 +82,7 @@ export class FrameWriter implements Flushable {
     } finally {
       this.#cork.owner = undefined; // others share it, whatever has happened to this connection
     }
-    if (this.#ended) this.#finishEnd();
+    if (this.#state.write === "flushing") this.#finishEnd();
   }
 
   /**
@@ -86,7 +91,7 @@ export class FrameWriter implements Flushable {
    * @param header writes the frame's header: that of a payload, or of a control frame.
    */
   send(payload: string | Uint8Array, header: HeaderWriter = writeHeader): void {
-    if (this.#ended || this.#gone) return this.#trackUnsent(payload, header);
+    if (!this.#state.canSend) return this.#trackUnsent(payload, header);
     const cork = this.#cork;
     if (cork.owner !== this || this.#backlog.length > 0) return this.#queue(payload, header);
     const { buffer, length } = cork;
@@ -109,45 +114,44 @@ export class FrameWriter implements Flushable {
 
   /** A payload for a socket that is gone: whoever comes back gets it. */
   #trackUnsent(payload: string | Uint8Array, header: HeaderWriter): void {
-    if (this.#ended || header !== writeHeader) return;
+    if (this.#state.write !== "open" || header !== writeHeader) return;
     this.#flushCork(); // what was said before it in this turn comes first
     this.retransmit?.add(typeof payload === "string" ? Buffer.from(payload) : payload);
   }
 
   /** Sends frames as they are, that were sent before: they are kept already. */
   sendAgain(frames: Uint8Array): void {
-    if (this.#ended || this.#gone) return;
+    if (!this.#state.canSend) return;
     this.#queueHere().append(frames);
     this.#cork.flushLater(this);
   }
 
   /** Nothing more: what is queued goes out, then FIN. */
   endSending(): void {
-    if (this.#ended) return;
-    this.#ended = true;
+    if (this.#state.write !== "open") return;
+    this.#state.endSending();
     if (this.#cork.owner !== this) this.#finishEnd();
   }
 
   /** Resolves when little enough is queued to send more, for one that waits; undefined when that is so now. */
   writable(): Promise<void> | undefined {
-    if (this.#backlog.length <= PAUSE_OUTPUT_BYTES || this.#gone) return undefined;
+    if (this.#backlog.length <= PAUSE_OUTPUT_BYTES || this.#isGone) return undefined;
     return (this.#room ??= new Condition()).wait();
   }
 
   /** Hands queued output to the kernel: at the end of a turn, and when it takes more. */
   flush(): void {
-    if (this.#gone) return;
+    if (this.#isGone) return;
     this.#drainOutbox();
-    if (this.#gone) return;
+    if (this.#isGone) return;
     if (this.#backlog.length <= PAUSE_OUTPUT_BYTES) this.#room?.notifyAll();
     if (this.#backlog.length === 0) this.#events.drained();
     else this.#checkBackpressure();
-    if (this.#ended) this.#finishEnd();
+    if (this.#state.write === "flushing") this.#finishEnd();
   }
 
   /** The socket is gone: nothing queued matters any more. */
   close(): void {
-    this.#gone = true;
     this.#backlog.clear();
     this.#room?.notifyAll();
   }
@@ -156,7 +160,7 @@ export class FrameWriter implements Flushable {
   #sendLarge(payload: Uint8Array, header: HeaderWriter): void {
     const { buffer } = this.#cork;
     this.#flushCork();
-    if (this.#gone) return this.#trackUnsent(payload, header);
+    if (this.#isGone) return this.#trackUnsent(payload, header);
     if (this.#backlog.length > 0) return this.#queue(payload, header);
     const frame = header === writeHeader ? frameAround(payload) : undefined;
     if (frame !== undefined) {
@@ -204,9 +208,9 @@ export class FrameWriter implements Flushable {
 
   /** Writes what the kernel takes and keeps a copy of the rest: Bun buffers nothing. */
   #write(bytes: Uint8Array, start: number, end: number): void {
-    if (this.#gone) return;
+    if (this.#isGone) return;
     const taken = this.#backlog.length > 0 ? 0 : this.#writeToSocket(bytes, start, end);
-    if (start + taken === end || this.#gone) return;
+    if (start + taken === end || this.#isGone) return;
     this.#queueHere().append(bytes.subarray(start + taken, end));
     this.#checkBackpressure();
   }
@@ -216,7 +220,7 @@ export class FrameWriter implements Flushable {
     while (this.#backlog.length > 0) {
       const bytes = this.#backlog.first;
       const taken = this.#writeToSocket(bytes, 0, bytes.length);
-      if (this.#gone) return;
+      if (this.#isGone) return;
       this.#backlog.consume(taken);
       if (taken < bytes.length) return;
     }
@@ -227,7 +231,7 @@ export class FrameWriter implements Flushable {
     const taken = this.#socket.write(bytes, start, end - start);
     if (taken < 0) {
       // Reset by the peer while the socket is paused: nobody else would ever notice (measured).
-      this.#gone = true;
+      this.#state.wasReset();
       this.#socket.terminate();
       return 0;
     }
@@ -242,8 +246,8 @@ export class FrameWriter implements Flushable {
   }
 
   #finishEnd(): void {
-    if (this.#shutDown || this.#gone || this.queued > 0) return;
-    this.#shutDown = true;
+    if (this.#state.write !== "flushing" || this.#isGone || this.queued > 0) return;
+    this.#state.finSent();
     this.#socket.shutdown();
     this.#events.ended();
   }
