@@ -25,7 +25,6 @@ export class HookRunner {
   #running: Promise<void> | undefined;
   #isProcessingMessage = false;
   #resumeInput: (() => void) | undefined;
-  #joined: Set<Room> | undefined;
   #isOpen = false;
   #isClosed = false;
 
@@ -81,17 +80,13 @@ export class HookRunner {
   close(): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
-    for (const room of this.#joined ?? []) room.leave(this.#conversation);
+    this.#rooms.leaveAll(this.#conversation);
     if (this.#isOpen) this.#runDetached(() => this.#service.close?.(this.#conversation));
   }
 
   /** The room of that name, with the conversation in it until it is over. */
   room(name: string): Room {
-    if (this.#isClosed) return this.#rooms.find(name);
-    const room = this.#rooms.join(name, this.#conversation);
-    this.#joined ??= new Set();
-    this.#joined.add(room);
-    return room;
+    return this.#isClosed ? this.#rooms.find(name) : this.#rooms.join(name, this.#conversation);
   }
 
   /** For the connection, which delivers nothing until `hook` is done, or {@link resumeInput}. */
