@@ -1,10 +1,12 @@
-// What is said between one client and one service: what the connection delivers goes to the service, what the service
-// sends goes out.
+// The messages between one client and one service, in both directions. This is the object that a service calls a session.
 //
-//     connection ── payload ──→ service.message(dialogue, payload) ──→ dialogue.send ──→ connection, or kept meanwhile
+//     connection ── payload ──→ service.message(session, payload) ──→ session.send ──→ connection, or retransmit buffer
 //                ── end ──────→ service.end, or finish
 //
-// Which connection that is may change, and there may be none for a while: session.ts sees to that, and to the end.
+//     input     open → ended (the client has said `end`) → over (what comes is too late to be answered)
+//     output    open ⇄ kept (there is no connection) → over (`bye` is said)
+//
+// Its ServerSession gives it a connection, takes that away, and ends it.
 
 import { Condition } from "../base/condition.ts";
 import type { LoginResult } from "../handshake/server.ts";
@@ -25,23 +27,23 @@ import {
   readAck,
 } from "../wire/message.ts";
 
-/** What does not concern what is said, but whether it goes on: for the session. */
+/** What a conversation reports to its session: events that may end it, or its connection. */
 export interface ConversationEvents extends Required<
   Pick<Receiver, "end" | "fail" | "disconnected" | "close">
 > {
-  /** The service has said all. */
+  /** The service has finished. */
   finish(status: number, message: string): void;
-  /** The client has left, for good. */
+  /** The client has said `bye`. */
   leave(): void;
-  /** More is unacknowledged than is kept. */
+  /** The retransmit buffer has more in it than it may. */
   overflow(): void;
 }
 
 export interface ConversationContext extends HooksContext {
   ackTimer: DelayedAckTimer;
-  /** Output that may be kept for a client, in bytes; a few windows at least. */
+  /** Most bytes in the retransmit buffer; a few windows at least. */
   maxBacklog: number;
-  /** For so long a hook may talk to nobody. */
+  /** How long a hook may run after the end of its session until `send` throws in it. */
   abandonedHookMs: number;
 }
 
@@ -49,16 +51,16 @@ export class Conversation implements HookTarget, Receiver {
   readonly id: number;
   readonly user: string | null;
   data: unknown = undefined;
-  /** The one that it has, or had last. */
+  /** The present connection, or the last one. */
   connection: Connection;
   /** Payloads received from the client. */
   received = 0;
-  /** Payloads sent to the client, and those that it has acknowledged, where nothing is kept for it. */
+  /** Payloads sent to the client, and those that it has acknowledged; both count only without a retransmit buffer. */
   #sent = 0;
   #acknowledgedCount = 0;
   /** Undefined where nothing is acknowledged. */
   acks: AckTracker | undefined;
-  /** Has the client shown that it acknowledges? One that does not is not waited for. */
+  /** Has the client acknowledged anything, or promised to? No acknowledgement is waited for from another client. */
   peerAcks: boolean;
 
   readonly #hooks: HookRunner;
@@ -66,23 +68,19 @@ export class Conversation implements HookTarget, Receiver {
   readonly #abandonedHookMs: number;
   /** May control frames be sent? */
   readonly #control: boolean;
-  /** Is there anything to ask before a message is delivered? */
+  /** Must the fast path be skipped? Set when the input has ended or is queued, or the send window is full. */
   #slowPath = false;
-  /** `ended`: the client has said that no more is coming. `over`: what comes is too late to be answered. */
   #input: "open" | "ended" | "over" = "open";
-  /** `kept`: until there is a connection. `over`: all has been said. */
   #output: "open" | "kept" | "over" = "open";
-  /** The last thing said: again over each further connection. */
+  /** The `bye` that was said; it is said again over each further connection. */
   #byeMessage: string | undefined;
   #queue: InputQueue | undefined;
-  /** Made when somebody waits. */
+  /** Where hooks wait for room in the send window. */
   #room: Condition | undefined;
-  /** Made when the service asks whether it may go on. */
   #share: TimeSlice | undefined;
   #isOpen = true;
-  /** Has a hook been at work for long after the end? */
+  /** Has a hook run for `abandonedHookMs` after the end? */
   #hookAbandoned = false;
-  /** Made when somebody asks for its signal. */
   #abort: AbortController | undefined;
 
   constructor(
@@ -115,17 +113,17 @@ export class Conversation implements HookTarget, Receiver {
     return this.connection.peer;
   }
 
-  /** Is a hook at work, or input held back? */
+  /** Does a hook run, or is input held back or queued? */
   get hasWork(): boolean {
     return this.connection.isInputHeld || this.#hooks.running !== undefined || this.#queue?.isInUse === true;
   }
 
-  /** Has the client said that no more is coming, or would more be too late? */
+  /** Is no further input delivered to the service? */
   get inputEnded(): boolean {
     return this.#input !== "open";
   }
 
-  /** Has a client that acknowledges not acknowledged all that was sent? */
+  /** Does the client acknowledge, and is something that was sent not acknowledged? */
   get awaitsFinalAck(): boolean {
     if (!this.peerAcks || this.acks === undefined) return false;
     return this.connection.tracksUnacked
@@ -133,12 +131,12 @@ export class Conversation implements HookTarget, Receiver {
       : this.#acknowledgedCount < this.#sent;
   }
 
-  /** Is so much unacknowledged that the client has to acknowledge before it is answered? */
+  /** Is the send window full, so that the client has to acknowledge before it is answered? */
   get awaitsAck(): boolean {
     return this.acks?.retransmit.isWindowFull === true && this.peerAcks;
   }
 
-  /** Opens the service and lets the connection deliver. `keeps`: what is sent, until it is acknowledged. */
+  /** Opens the service, and begins to deliver. @param keeps whether what is sent is kept until it is acknowledged. */
   start(keeps: boolean): void {
     if (keeps) this.connection.trackUnacked(this.acks?.retransmit);
     // Its credential may have ended just now, and `bye` been said.
@@ -168,7 +166,7 @@ export class Conversation implements HookTarget, Receiver {
       return this.connection.send(message);
     }
     if (this.#output === "over") {
-      // A hook that nothing else tells: it is not to go on for nobody, for ever.
+      // The only way to stop a hook that sends in a loop and heeds no signal.
       if (this.#hookAbandoned && this.#hooks.running !== undefined) throw new SessionClosedError();
       return;
     }
@@ -222,7 +220,6 @@ export class Conversation implements HookTarget, Receiver {
   // --- for the connection ---
 
   payload(payload: Uint8Array): void | Promise<void> {
-    // The hot path asks one question.
     if (this.#slowPath) return this.#payloadSlow(payload);
     this.received++;
     const hook = this.#hooks.message(payload);
@@ -249,7 +246,7 @@ export class Conversation implements HookTarget, Receiver {
     const ledger = this.acks;
     if (ledger === undefined) return;
     ledger.turnEnded();
-    // Looked at once a turn: what one turn answers is bounded by what the client may leave unconfirmed.
+    // Once a batch is enough: what one batch answers is bounded by what the client may leave unacknowledged.
     if (ledger.retransmit.isWindowFull) this.#slowPath = true;
   }
 
@@ -271,7 +268,7 @@ export class Conversation implements HookTarget, Receiver {
 
   // --- for the session ---
 
-  /** No more is coming from the client: the service is told, when what came before is delivered. */
+  /** The client has ended its input: the service hears of it behind the messages that are queued. */
   endInput(): void | Promise<void> {
     if (this.#input !== "open") return;
     this.#input = "ended";
@@ -280,7 +277,7 @@ export class Conversation implements HookTarget, Receiver {
     return this.#hold(this.#endService());
   }
 
-  /** What comes from now on is too late: the service is told that there is no more, unless it knows. */
+  /** Ends the input from this side; the service hears of it, unless the client has ended it before. */
   stopInput(): void {
     const isNews = this.#input === "open";
     this.#input = "over";
@@ -288,7 +285,7 @@ export class Conversation implements HookTarget, Receiver {
     if (isNews) this.#hooks.stop();
   }
 
-  /** Says the last thing there is to say, now or when the client is back. */
+  /** Says `bye`, now or when the client is back. Nothing is delivered or sent behind it. */
   sendBye(farewell: string): void {
     const isAway = this.#output === "kept";
     this.#input = this.#output = "over";
@@ -300,16 +297,16 @@ export class Conversation implements HookTarget, Receiver {
     if (this.#control) this.connection.sendControl(farewell);
   }
 
-  /** There is no connection for now. */
+  /** Lets go of the connection; what the service sends from now on is kept. */
   detach(): void {
     this.connection.detach();
     if (this.#output === "open") this.#output = "kept";
     // The client sends again what was not delivered, and its `end` after it.
     if (this.#queue?.clear() === true && this.#input === "ended") this.#input = "open";
-    this.#keepReading(); // the connection tells nobody any more if the hook at work fails
+    this.#keepReading(); // the reader that waited for the running hook is gone
   }
 
-  /** Goes on over `connection`, with a client that has `received` payloads, which is accepted. */
+  /** Goes on over `connection`, whose client has `received` payloads. */
   resume(connection: Connection, received: number): void {
     const ledger = this.acks;
     if (ledger === undefined) return;
@@ -319,18 +316,18 @@ export class Conversation implements HookTarget, Receiver {
     connection.sendAgain(ledger.retransmit);
     if (this.#output === "kept") this.#output = "open";
     if (this.#byeMessage !== undefined) connection.sendControl(this.#byeMessage);
-    this.#keepReading(); // a hook that is still at work is not joined by another
+    this.#keepReading(); // a hook that still runs is not joined by another
     connection.deliver(this);
     this.#onWindowOpen();
   }
 
-  /** Nothing is kept for the client any more. */
+  /** Keeps nothing for the client any more. */
   stopTracking(): void {
     this.acks = undefined;
     this.connection.trackUnacked(undefined);
   }
 
-  /** Nobody hears any more what the service says: time to tell a hook that is still at work. */
+  /** The client hears nothing any more: aborts the signal, and ends the waiting in `writable`. */
   markClosed(): void {
     if (!this.#isOpen) return;
     this.#isOpen = false;
@@ -338,12 +335,12 @@ export class Conversation implements HookTarget, Receiver {
     this.#room?.notifyAll();
   }
 
-  /** The client is gone while a hook is at work. */
+  /** The client is gone while a hook runs: tells the service. */
   notifyDisconnect(): void {
     this.#hooks.cut();
   }
 
-  /** It is over for the service. */
+  /** Closes the session for the service. */
   closeService(): void {
     this.#output = "over";
     this.markClosed();
@@ -352,9 +349,9 @@ export class Conversation implements HookTarget, Receiver {
     this.#hooks.close();
   }
 
-  // --- what waits ---
+  // --- queued input ---
 
-  /** The service waits for acknowledgements, which are not heard behind a hook: what else comes is parked. */
+  /** A hook is blocked in `writable`: reads on, so that acknowledgements arrive, and queues messages meanwhile. */
   #keepReading(): void {
     this.#slowPath = true;
     if (this.#hooks.running === undefined) return;
@@ -362,7 +359,7 @@ export class Conversation implements HookTarget, Receiver {
     this.#hooks.resumeInput();
   }
 
-  /** Holds the input back until `hook` is done, unless it has begun to wait for acknowledgements before it returned. */
+  /** Holds the input back until `hook` is done, unless it waits for acknowledgements. */
   #hold(hook: Promise<void> | undefined): Promise<void> | undefined {
     const held = this.#hooks.pauseInputUntil(hook);
     if (held !== undefined && this.#room?.hasWaiters === true) this.#keepReading();
@@ -410,7 +407,7 @@ export class Conversation implements HookTarget, Receiver {
     this.#onWindowOpen();
   }
 
-  /** Something was acknowledged: what waited for that goes on. */
+  /** Something was acknowledged: what waited for room in the send window goes on. */
   #onWindowOpen(): void {
     if (this.awaitsAck) return;
     this.#room?.notifyAll();
@@ -419,7 +416,7 @@ export class Conversation implements HookTarget, Receiver {
 }
 
 const OVER = "the conversation is over";
-/** In characters; escaped as JSON they fit a control frame. */
+/** In characters; as JSON they fit a control frame, however they are escaped. */
 const MAX_ASIDE_LENGTH = 8000;
 
 const AFTER_END = { peerMessage: "a message came after the end" };

@@ -1,4 +1,6 @@
-// The hooks of one conversation's service: one at work at a time, and what has to wait for it.
+// Runs the service's hooks for one session, one at a time, and holds input back while one runs.
+//
+//     idle → running (a hook has returned a promise) → idle, or failed (the hook rejected, and `fail` was called)
 
 import type { Rooms } from "../services/room.ts";
 import { SessionClosedError, type Session, type Room, type Service } from "../services/service.ts";
@@ -8,13 +10,13 @@ export interface HooksContext {
   rooms: Rooms;
 }
 
-/** The conversation, as its hooks see it. */
+/** The session, as its hooks and this runner see it. */
 export interface HookTarget extends Session {
-  /** Is there somebody, or may there be again, who hears what is said? */
+  /** Does the client hear what is sent, or will it when it is back? */
   readonly isOpen: boolean;
-  /** A hook threw that nobody waits for. */
+  /** A hook failed for whose end no delivery waits. */
   fail(error: unknown): void;
-  /** No more is coming, and the service has no hook to be told so. */
+  /** The input has ended, and the service has no hook for that: it is finished. */
   finishByDefault(): void;
 }
 
@@ -34,17 +36,17 @@ export class HookRunner {
     this.#conversation = conversation;
   }
 
-  /** The hook at work, if one is. It stays when that fails. */
+  /** The running hook; a failed one counts as running. */
   get running(): Promise<void> | undefined {
     return this.#running;
   }
 
-  /** Is a hook at work on a message? Until it is done, that is not taken; never, when it fails. */
+  /** True until the message hook succeeds: a message is acknowledged only after that. */
   get isProcessingMessage(): boolean {
     return this.#isProcessingMessage;
   }
 
-  /** The service finishes: what it is at work on it has, unless it only hands it on. */
+  /** The service finishes: the message in its hook counts as processed, unless the service only hands messages on. */
   finishing(): void {
     if (this.#service.acksOnHandOff !== true) this.#isProcessingMessage = false;
   }
@@ -66,17 +68,17 @@ export class HookRunner {
     return this.#track(this.#end());
   }
 
-  /** Tells the service that there is no more input, for whatever is at work. */
+  /** Tells the service that there is no more input, although a hook may run. */
   stop(): void {
     this.#runDetached(() => this.#end());
   }
 
-  /** The client is gone while a hook is at work. */
+  /** Tells the service that the client is gone while a hook runs. */
   cut(): void {
     this.#service.disconnected?.(this.#conversation);
   }
 
-  /** It is over for the service. */
+  /** Leaves the rooms, and calls the `close` hook once. */
   close(): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
@@ -84,12 +86,12 @@ export class HookRunner {
     if (this.#isOpen) this.#runDetached(() => this.#service.close?.(this.#conversation));
   }
 
-  /** The room of that name, with the conversation in it until it is over. */
+  /** The room of that name, with the session in it until the session is closed. */
   room(name: string): Room {
     return this.#isClosed ? this.#rooms.find(name) : this.#rooms.join(name, this.#conversation);
   }
 
-  /** For the connection, which delivers nothing until `hook` is done, or {@link resumeInput}. */
+  /** What the reader waits for before it delivers again: `hook`, or {@link resumeInput}. */
   pauseInputUntil(hook: Promise<void> | undefined): Promise<void> | undefined {
     if (hook === undefined) return undefined;
     const { promise, resolve, reject } = Promise.withResolvers<void>();
@@ -98,7 +100,7 @@ export class HookRunner {
     return promise;
   }
 
-  /** Lets the connection deliver, although a hook is at work. */
+  /** Lets the reader deliver although a hook runs. */
   resumeInput(): void {
     this.#resumeInput?.();
   }
@@ -134,7 +136,7 @@ export class HookRunner {
     if (!this.#isEnd(error)) this.#conversation.fail(error);
   }
 
-  /** Did a hook end because its conversation has? */
+  /** Did a hook end because its session has? */
   #isEnd(error: unknown): boolean {
     return !this.#conversation.isOpen && SessionClosedError.is(error);
   }

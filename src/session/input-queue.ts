@@ -1,31 +1,31 @@
-// Input that waits: until the client has acknowledged what it was answered before, or behind a hook that waits for that.
-// Its acknowledgements are read on meanwhile.
+// Messages that were received while the send window is full or a hook is blocked in `writable`. The reader goes on, so that
+// acknowledgements arrive.
 //
-//     payload, payload, end → parked → one by one, as there is room for answers → service
+//     payload, payload, end → queue → one by one, as there is room for answers → service
 
 import { MAX_UNACKNOWLEDGED_BYTES } from "../base/limits.ts";
 import { ConnectionError } from "../net/connection-error.ts";
 
-/** Where parked input goes on to. */
+/** Where queued input goes. */
 export interface InputSink {
-  /** The hook at work, if one is: nothing goes on before it is done. */
+  /** The running hook, if there is one: it is waited for. */
   runningHook(): Promise<void> | undefined;
   hasRoom(): boolean;
   message(payload: Uint8Array): Promise<void> | undefined;
   end(): Promise<void> | undefined;
-  /** What can go on now has. */
+  /** Everything that there is room for was delivered. */
   pumped(): void;
   fail(error: unknown): void;
 }
 
-/** What a payload costs beside its bytes, about: many that are empty are much, too. */
+/** What a payload costs beside its bytes, about: many empty ones take memory, too. */
 const PAYLOAD_COST_BYTES = 128;
 
 export class InputQueue {
   readonly #onward: InputSink;
   #payloads: Uint8Array[] = [];
   #bytes = 0;
-  /** Does the end of input wait behind them? */
+  /** Does the end of input stand behind the payloads? */
   #hasEnd = false;
   #isPumping = false;
 
@@ -33,7 +33,7 @@ export class InputQueue {
     this.#onward = onward;
   }
 
-  /** Does what comes have to wait behind what came before? */
+  /** Must further input be queued, so that order holds? */
   get isInUse(): boolean {
     return this.#payloads.length > 0 || this.#isPumping;
   }
@@ -55,7 +55,7 @@ export class InputQueue {
     this.#hasEnd = true;
   }
 
-  /** Forgets what waits, which the client will send again; was the end of input among it? */
+  /** Empties the queue: the client will send it again. True when the end of input was in it. */
   clear(): boolean {
     const hadEnd = this.#hasEnd;
     this.#payloads = [];
@@ -64,7 +64,7 @@ export class InputQueue {
     return hadEnd;
   }
 
-  /** Hands on what there is room for: outside of the turn, since what is sent in one is counted at its end only. */
+  /** Delivers what there is room for. Not inside a write batch: what is sent in one is counted at its end only. */
   async pump(): Promise<void> {
     if (this.#isPumping) return;
     this.#isPumping = true;

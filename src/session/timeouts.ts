@@ -1,5 +1,5 @@
-// What only the passing of time tells of a conversation: a frame that never becomes whole, a peer that is gone without a
-// word, one that says nothing any more. One look at all of them every second or so, nothing for each message.
+// Timeouts of established sessions: a partial frame, keepalive, idleness, and the end of a closing connection. One timer
+// scans all sessions, once a second at most; nothing is done for each message.
 
 import {
   FINISH_TIMEOUT_MS,
@@ -19,13 +19,13 @@ export interface SessionTimeoutOptions {
   keepaliveMs: number;
   /** For so long a hook is waited for whose client is gone. */
   abandonedHookMs: number;
-  /** Undefined: silence is no reason to end a conversation. */
+  /** Undefined: no session ends for being idle. */
   idleTimeoutMs: number | undefined;
-  /** Called before each look. */
+  /** Called before each scan. */
   beforeScan(): void;
-  /** Told of a session that has slept for too long. */
+  /** Called with a session that was detached for too long. */
   expired(session: ServerSession): void;
-  /** Told of one whose client is gone, and whose service is still at work. */
+  /** Called with a session whose client is gone and whose hook has run on for too long. */
   hookAbandoned(session: ServerSession): void;
 }
 
@@ -33,7 +33,7 @@ export class SessionTimeouts {
   readonly #sessions: Iterable<ServerSession>;
   readonly #options: SessionTimeoutOptions;
   readonly #timer: Timer;
-  /** Of each connection: a session that has come back is seen anew. */
+  /** By connection: a session that was resumed begins anew. */
   readonly #activities = new WeakMap<Connection, Activity>();
 
   constructor(sessions: Iterable<ServerSession>, options: SessionTimeoutOptions) {
@@ -71,23 +71,23 @@ export class SessionTimeouts {
   }
 }
 
-/** What was seen of one session at the last looks; instants by `performance.now`. */
+/** What the last scans saw of one connection; instants by `performance.now`. */
 class Activity {
   readonly #session: ServerSession;
-  /** Anything was heard of the peer, or could not be. */
+  /** When something was last read, or could not have been. */
   #lastReadAt: number;
   #chunks = 0;
   #pings = 0;
-  /** When it was shown that we are here although we do not listen. */
+  /** Time of the last ping while reading was paused. */
   #lastPingAt: number;
-  /** A message came, or a part of one. */
+  /** When a message, or a part of one, was last received. */
   #lastMessageAt: number;
   #received = 0;
   #partialBytes = 0;
   #written = 0;
-  /** Bytes on their way, once `bye` was said. */
+  /** Bytes that the peer's kernel has not acknowledged; looked at while closing. */
   #unsent: number | undefined;
-  /** The frame that is not whole, by its number, and since when. */
+  /** The number of the frame that is not whole, and since when it is not. */
   #frame = 0;
   #frameAt: number;
 
@@ -103,7 +103,7 @@ class Activity {
     if (options.idleTimeoutMs !== undefined) this.#checkIdle(now, options.idleTimeoutMs);
   }
 
-  /** After `bye`: as long as something moves there is no hurry. */
+  /** After `bye`: gives the client up when nothing has moved for long. */
   #checkClosing(now: number, keepaliveMs: number): void {
     const session = this.#session;
     const { connection } = session;
@@ -143,13 +143,13 @@ class Activity {
 
   #checkAlive(now: number, keepaliveMs: number): void {
     const { connection, login: arrival } = this.#session;
-    // Whoever is held back cannot be heard; one who does not read is alive as long as its kernel says so.
+    // No reads are expected while input is held back or output is queued: TCP keepalive covers these cases.
     const isHeldBack = connection.isInputHeld || connection.queued > 0;
     if (connection.chunks !== this.#chunks || isHeldBack) {
       this.#chunks = connection.chunks;
       this.#lastReadAt = now;
       this.#pings = 0;
-      // Its own pings wait unanswered, behind a long frame or a hook at work: it must see that we are alive.
+      // The client's own pings stay unanswered behind a long frame or a running hook: ours show that we are alive.
       const isDeaf = connection.isInputHeld || connection.decoder.partialLength > 0;
       if (isDeaf && connection.queued === 0 && now - this.#lastPingAt >= keepaliveMs) this.#ping(now);
       return;
@@ -182,7 +182,7 @@ class Activity {
     if (hasMore || (session.hasWork && !isStuck && !isUnheeded)) {
       this.#lastMessageAt = now;
     } else if (now - this.#lastMessageAt >= timeoutMs) {
-      // What waits to be read would keep a `bye` from arriving.
+      // Output that the client does not read would keep `bye` from arriving.
       if (isStuck) session.fail(new ConnectionError("too_slow", "the peer has read nothing for too long"));
       else session.sayBye("idle", "nothing was said for too long");
     }
