@@ -1,5 +1,5 @@
-// The listening socket and its port. A busy port is one that anybody holds on 127.0.0.1, ::1, 0.0.0.0 or :: — two servers
-// can share a port number on different addresses, and a client of `localhost` would reach whichever comes first.
+// The listening socket and its port. A port counts as busy when a process holds it on 127.0.0.1, ::1, 0.0.0.0 or ::. Two servers
+// can share a port number on different addresses, and a client of `localhost` would reach either of them.
 
 import type { TLSOptions } from "bun";
 import { ParleyError, messageOf, systemCode } from "../base/errors.ts";
@@ -47,14 +47,14 @@ export function bind(options: PortOptions, handlers: Handlers, tls: TLSOptions |
   );
 }
 
-/** Does anybody listen on `port`, at any address that a client of this machine might try? */
+/** Does a process listen on `port`, at any address that a client of this machine might try? */
 function isTaken(port: number): boolean {
   return ["127.0.0.1", "::1", "0.0.0.0", "::"].some((hostname) => {
     try {
       Bun.listen({ hostname, port, socket: { data() {} } }).stop(true);
       return false;
     } catch (error) {
-      return systemCode(error) === "EADDRINUSE"; // anything else: no such address here, so nobody is on it
+      return systemCode(error) === "EADDRINUSE"; // anything else: this machine has no such address
     }
   });
 }

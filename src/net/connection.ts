@@ -1,8 +1,10 @@
-// One peer over one Bun socket: an inbox, a sender, and the end of both.
+// One peer over one Bun socket: a frame reader, a frame writer, and the closing of both. How far each direction has come is in
+// connection-state.ts.
 //
-//     kernel → received → Inbox → read() or deliver()          send() → Sender → one write a turn → kernel
+//     kernel → received → FrameReader → read() or deliver()          send() → FrameWriter → one write a batch → kernel
 //
-// Nothing here knows what a payload means, who the peer is, or when to log.
+// The listener and `dial` make connections; handshakes and sessions use them. Nothing here knows what a payload means, who the
+// peer is, or when to log.
 
 import type { Socket } from "bun";
 import { messageOf, type ParleyError } from "../base/errors.ts";
@@ -22,14 +24,14 @@ export interface ConnectionOptions {
   cork: Cork;
   /** Longest payload accepted, in bytes; changed by the handshake. */
   maxFrame: number;
-  /** Queued output at which the peer is given up, in bytes. */
+  /** Queued output at which the connection fails with `too_slow`, in bytes. */
   maxBacklog?: number;
   /**
-   * Read nothing while much output is queued: for the side that answers. If both sides did it, two that talk at once
-   * would wait for each other for ever.
+   * Read nothing while much output is queued: for the side that answers. If both sides did it, two peers that send at
+   * once would wait for each other without end.
    */
   holdInput?: boolean;
-  /** When it was accepted, by `performance.now`, and from where; now and as the socket says, unless said. */
+  /** When it was accepted, by `performance.now` (default: now), and from where (default: what the socket says). */
   since?: number;
   address?: string;
   port?: number;
@@ -43,23 +45,23 @@ export interface ConnectionOptions {
   onClose?: (connection: Connection) => void;
 }
 
-/** What Bun reads at once from a plain socket, at most (measured). */
+/** The most that Bun reads at once from a plain socket (measured with Bun 1.4.5). */
 const RECEIVE_BUFFER_BYTES = 512 * 1024;
 
 export class Connection implements PausableSocket, FrameWriterEvents, LingeringCloseEvents {
   /** The peer's address without the `::ffff:` of a dual-stack listener. */
   readonly address: string;
-  /** When it came about, by `performance.now`. */
+  /** When it was accepted or dialled, by `performance.now`. */
   readonly since: number;
   /** What binds proofs to this channel: 32 bytes over TLS, none on plain TCP. */
   readonly binding: Uint8Array;
   /** The pin of the peer's key, where it showed one. */
   readonly pin: string | undefined;
-  /** Chunks received, ever: whoever looks for silence compares. */
+  /** Chunks received so far: timeouts compare it. */
   chunks = 0;
-  /** Bytes in them. */
+  /** Bytes received so far. */
   bytes = 0;
-  /** Set when a read found less than it had room for: all that had arrived by then is here. */
+  /** Set when a read found less than it had room for: everything that had arrived by then was read. */
   receiveQueueDrained = false;
 
   readonly #port: number;
@@ -96,7 +98,7 @@ export class Connection implements PausableSocket, FrameWriterEvents, LingeringC
     return formatAddress(this.address, this.#port);
   }
 
-  /** Its limits change when the login is over. */
+  /** The reader's decoder, whose limits change when the login is done. */
   get decoder(): FrameDecoder {
     return this.#reader.decoder;
   }
@@ -106,32 +108,32 @@ export class Connection implements PausableSocket, FrameWriterEvents, LingeringC
     return this.#state.socket === "closed";
   }
 
-  /** Are we ending it, or is it gone? */
+  /** Was {@link finish} called, or is the socket closed? */
   get finishing(): boolean {
     return this.#lingering !== undefined || this.closed;
   }
 
-  /** Has the peer ended its side, or the connection ended altogether? */
+  /** Has the peer sent FIN, or is the socket closed? */
   get inputEnded(): boolean {
     return this.#state.inputEnded;
   }
 
-  /** Can more of what the peer says be delivered? Not once it has ended its side, or what it said could not be taken. */
+  /** Can more input be delivered? Not after the peer's FIN, and not after a failure. */
   get canDeliver(): boolean {
     return this.#reader.canDeliver;
   }
 
-  /** Is somebody waiting for what the peer says next? */
+  /** Is a `read` pending? */
   get isReading(): boolean {
     return this.#reader.isReading;
   }
 
-  /** Does it travel encrypted? */
+  /** Is it a TLS channel? */
   get encrypted(): boolean {
     return this.binding.length > 0;
   }
 
-  /** Is a frame still with the receiver, or input held back? */
+  /** Is a frame still with the receiver, or is input held back? */
   get isInputHeld(): boolean {
     return this.#reader.isHeld;
   }
@@ -141,7 +143,7 @@ export class Connection implements PausableSocket, FrameWriterEvents, LingeringC
     return this.#reader.isWriteBlocked;
   }
 
-  /** Bytes that the kernel has taken, ever. */
+  /** Bytes that the kernel has taken so far. */
   get written(): number {
     return this.#writer.written;
   }
@@ -158,12 +160,12 @@ export class Connection implements PausableSocket, FrameWriterEvents, LingeringC
     this.#reader.abort(error);
   }
 
-  /** @throws {ParleyError} what `abort` was given, if it was: for whoever was busy with something else meanwhile. */
+  /** @throws {ParleyError} what `abort` was given, if it was called: for callers that have waited for something else. */
   check(): void {
     this.#reader.check();
   }
 
-  /** Hands every further frame to `receiver`, beginning with those on the heels of the login: see {@link FrameReader.deliver}. */
+  /** Delivers every further frame to `receiver`, also those that came with the login: see {@link FrameReader.deliver}. */
   deliver(receiver: Receiver, prepare?: () => void | Promise<void>): void {
     this.#reader.deliver(receiver, prepare);
   }
@@ -185,7 +187,7 @@ export class Connection implements PausableSocket, FrameWriterEvents, LingeringC
   /**
    * Sends one payload: text as UTF-8, bytes as they are. They are copied or in the kernel when this returns.
    *
-   * Nothing happens on a connection that is finishing or gone.
+   * Nothing happens on a connection that is finishing or closed.
    */
   send(payload: string | Uint8Array): void {
     this.#writer.send(payload);
@@ -196,28 +198,28 @@ export class Connection implements PausableSocket, FrameWriterEvents, LingeringC
     this.#writer.send(text, writeControlHeader);
   }
 
-  /** Keeps what is sent from now on until it is acknowledged; undefined: no longer. */
+  /** Keeps what is sent from now on in `buffer` until it is acknowledged; undefined: keeps nothing. */
   trackUnacked(retention: RetransmitBuffer | undefined): void {
     this.#writer.retransmit = retention;
   }
 
-  /** Is what is sent kept? */
+  /** Is what is sent kept until it is acknowledged? */
   get tracksUnacked(): boolean {
     return this.#writer.retransmit !== undefined;
   }
 
-  /** Sends everything that `retention` holds once more, and keeps what follows in it. */
+  /** Sends everything in `retention` once more, and keeps what follows in it. */
   sendAgain(retention: RetransmitBuffer): void {
     for (const frame of retention.unacknowledged()) this.#writer.sendAgain(frame);
     this.#writer.retransmit = retention;
   }
 
-  /** Hands nothing on any more; the receiver is told why, unless it was told of a failure before. */
+  /** Delivers nothing any more; the receiver's `fail` is called, unless it was called before. */
   fail(error: unknown): void {
     this.#reader.fail(error);
   }
 
-  /** Hands nothing on any more, to nobody: the conversation goes on elsewhere. */
+  /** Delivers nothing any more and calls no receiver: the session has another connection. */
   detach(): void {
     this.#reader.detach();
   }
@@ -227,17 +229,17 @@ export class Connection implements PausableSocket, FrameWriterEvents, LingeringC
     return this.#writer.queued;
   }
 
-  /** Resolves when little enough output is queued to send more; undefined when that is so already. */
+  /** Resolves when little enough output is queued to send more; undefined when that is the case now. */
   writable(): Promise<void> | undefined {
     return this.#writer.writable();
   }
 
-  /** Says no more but goes on listening: queued output, then FIN. How a client without control frames ends. */
+  /** Half-closes: queued output, then FIN. Input is still delivered. */
   endSending(): void {
     this.#writer.endSending();
   }
 
-  /** The sender's: too much is queued. */
+  /** Called by the writer when much is queued. */
   backedUp(queued: number): void {
     if (queued > this.#maxBacklog && !this.finishing) {
       this.#reader.fail(new ConnectionError("too_slow", `${queued} bytes of output were left unread`));
@@ -246,12 +248,12 @@ export class Connection implements PausableSocket, FrameWriterEvents, LingeringC
     }
   }
 
-  /** The sender's: nothing is queued any more. */
+  /** Called by the writer when nothing is queued any more. */
   drained(): void {
     this.#reader.outputDrained();
   }
 
-  /** From now on the kernel asks, too, whether the peer is there; for one that stays, since it is four system calls. */
+  /** Turns TCP keepalive on. It takes four system calls, so only connections that last have it. */
   keepAlive(): void {
     if (!this.closed) this.#socket.setKeepAlive(true, TCP_KEEPALIVE_MS);
   }
@@ -259,8 +261,8 @@ export class Connection implements PausableSocket, FrameWriterEvents, LingeringC
   // --- the end ---
 
   /**
-   * Says no more: queued output goes out, then FIN. What the peer still sends is discarded for a while, so that a reset
-   * does not destroy our last words; then the socket is closed.
+   * Closes with a lingering close: queued output goes out, then FIN. What the peer still sends is discarded for a while, so
+   * that no reset destroys what we have sent; then the socket is closed.
    */
   finish(patience: Patience = "brief"): void {
     if (this.finishing) return;
@@ -279,17 +281,17 @@ export class Connection implements PausableSocket, FrameWriterEvents, LingeringC
     if (!this.closed) this.#socket.terminate();
   }
 
-  /** Bytes with the kernel that the peer's has not acknowledged; undefined where the system does not tell. */
+  /** Bytes sent that the peer's kernel has not acknowledged; undefined where the system does not tell. */
   get unsent(): number | undefined {
     return this.closed ? 0 : unsentBytes((this.#socket as unknown as { fd: number }).fd);
   }
 
-  /** The farewell's: close(2). */
+  /** Called by the lingering close: close(2). */
   close(): void {
     if (!this.closed) this.#socket.end();
   }
 
-  /** The sender's: FIN is on its way. */
+  /** Called by the writer when FIN is sent. */
   ended(): void {
     if (this.#lingering === undefined) return;
     this.resumeSocket();
@@ -320,7 +322,7 @@ export class Connection implements PausableSocket, FrameWriterEvents, LingeringC
     this.#writer.flush();
   }
 
-  /** The socket's `close`. After our own FIN, Bun reports the peer's as this alone (measured). */
+  /** The socket's `close`. After our own FIN, Bun reports the peer's FIN as this alone (measured with Bun 1.4.5). */
   wasClosed(error: Error | undefined): void {
     if (this.closed) return;
     this.#state.closed(error !== undefined);
@@ -330,7 +332,7 @@ export class Connection implements PausableSocket, FrameWriterEvents, LingeringC
     this.#reader.close(error);
   }
 
-  /** The socket's `error`: one of our own handlers threw what it should have caught. */
+  /** The socket's `error`: a handler of the socket threw. */
   onHandlerError(error: unknown): void {
     this.#reader.abort(new ConnectionError("reset", messageOf(error), { cause: error }));
     this.#reader.fail(error);

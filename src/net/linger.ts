@@ -1,23 +1,23 @@
-// The end of a connection, so that our last words arrive: FIN when all is sent, then listening to nothing for a while
-// (wire protocol, 3.4), then close(2). Closing while the peer still talks is answered with a reset by the kernel at
-// the next thing that it says, and a reset destroys what it has not read yet.
+// The lingering close of a connection, so that what was sent arrives: FIN when all is sent, then discarding input for a while,
+// then close(2). After a close(2) the kernel answers the peer's next bytes with a reset, and a reset destroys what the peer
+// has not read yet.
 //
-// That the kernel has sent all of it proves nothing: 2.5 MB lay in a client's kernel when a server closed (measured with Bun
-// 1.4.5 on loopback). So a peer in a conversation is waited for until its own FIN, as long as something moves.
+// That the kernel has sent everything proves nothing: 2.5 MB lay in a client's kernel when a server closed (measured with Bun
+// 1.4.5 on loopback). So the FIN of a peer that has a session is waited for, as long as something moves.
 
 import { FINISH_TIMEOUT_MS, LINGER_BYTES, LINGER_MS, STALL_TIMEOUT_MS } from "../base/limits.ts";
 import type { ConnectionState } from "./connection-state.ts";
 import type { FrameWriter } from "./writer.ts";
 
-/** `brief`: for a few words to a peer that has not logged in. `patient`: for what was said in a conversation. */
+/** `brief`: for an error to a peer that has not logged in. `patient`: for the output of a session. */
 export type Patience = "brief" | "patient";
 
 export interface LingeringCloseEvents {
   /** Bytes that the peer's kernel has not acknowledged; undefined where the system does not tell. */
   readonly unsent: number | undefined;
-  /** Time to close the socket: the kernel goes on delivering what it holds. */
+  /** Closes the socket; the kernel still sends what it holds. */
   close(): void;
-  /** The peer has taken nothing for {@link STALL_TIMEOUT_MS}: give it up. */
+  /** Resets the connection: the peer has read nothing for {@link STALL_TIMEOUT_MS}. */
   terminate(): void;
 }
 
@@ -52,7 +52,7 @@ export class LingeringClose {
     if (this.#state.write === "fin-sent") this.#events.close();
   }
 
-  /** More input that nobody wants. It counts once we have said all that we have to say. */
+  /** Counts input that is discarded: too much of it after our FIN closes the socket. */
   discard(bytes: number): void {
     if (this.#state.write !== "fin-sent") return;
     this.#discarded += bytes;

@@ -1,10 +1,10 @@
-// One peer's incoming half: chunks → frames → whoever wants them.
+// The incoming half of a connection: chunks → frames → a reader or a receiver.
 //
-//     arrived → FrameDecoder ┬ read()      before login: the handshake pulls, one payload at a time
-//                            └ deliver(r)  after login: every whole frame of a chunk goes to `r` in one turn
+//     arrived → FrameDecoder ┬ read()      before the login: the handshake pulls one payload at a time
+//                            └ deliver(r)  after the login: every whole frame of a chunk goes to `r` in one write batch
 //
-// Order holds: while `r` returned a promise, or too much output is queued, nothing further is delivered. What has
-// arrived before the end is delivered before the end.
+// Order holds: while a promise of `r` is pending, or too much output is queued, nothing further is delivered. What arrived
+// before the end is delivered before the end.
 
 import type { ParleyError } from "../base/errors.ts";
 import { FrameDecoder } from "../wire/frame.ts";
@@ -13,23 +13,23 @@ import type { ConnectionState } from "./connection-state.ts";
 
 /** Takes what a connection delivers. */
 export interface Receiver {
-  /** A payload, the receiver's to keep. A promise, here and below, holds the next frame back until it settles. */
+  /** A payload; the receiver may keep it. A promise, also from `control` and `end`, holds the next frame back. */
   payload(payload: Uint8Array): void | Promise<void>;
   /** The payload of a control frame. */
   control(payload: Uint8Array): void | Promise<void>;
-  /** Everything that came at once has been delivered, or is held back. */
+  /** Everything that was received at once was delivered, or is held back. */
   turnEnded?(): void;
   /** The peer has ended its sending side, between two frames. */
   end(): void | Promise<void>;
-  /** The peer broke the framing or left too much unread, or a receiver threw: nothing more is delivered. */
+  /** The peer broke the framing or left too much unread, or the receiver threw: nothing more is delivered. */
   fail(error: unknown): void;
-  /** The connection is gone while something is still with the receiver; `close` follows when that is done. */
+  /** The socket is closed while a promise of the receiver is pending; `close` follows when that has settled. */
   disconnected?(error: Error | undefined): void;
-  /** The connection is gone; called once, last. `error` when it was reset. */
+  /** The socket is closed; called once, last. `error` when it was reset. */
   close(error: Error | undefined): void;
 }
 
-/** The socket, as far as the reader holds it back. */
+/** What the reader needs of the socket. */
 export interface PausableSocket {
   pauseSocket(): void;
   resumeSocket(): void;
@@ -44,16 +44,16 @@ export interface WriteBatch {
 }
 
 /** Why nothing is delivered at the moment; bits of `#holds`. */
-const HOLD_PROMISE = 1; // the receiver is still busy with the last frame
-const HOLD_OUTPUT = 2; // the peer does not read what it asked for
+const HOLD_PROMISE = 1; // a promise of the receiver is pending
+const HOLD_OUTPUT = 2; // much output is queued, which the peer does not read
 const HOLD_OVER = 4; // failed, finishing or closed: for good
-const HOLD_TURN = 8; // it has had its turn: the others first
+const HOLD_TURN = 8; // it has delivered enough: other connections first
 
-/** What one connection may deliver in a turn of the event loop. A control frame, parsed and answered, counts for many. */
+/** Frames that one connection may deliver in a turn of the event loop. A control frame, parsed and answered, counts for many. */
 const TURN_FRAMES = 16_384;
 const CONTROL_WEIGHT = 64;
 
-/** Input kept for a receiver that is busy before the socket itself is paused, in bytes. */
+/** Input that is read ahead while the receiver is busy, in bytes; beyond it the socket is paused. */
 const READ_AHEAD_BYTES = 64 * 1024;
 
 export class FrameReader {
@@ -67,7 +67,7 @@ export class FrameReader {
   #closeError: Error | undefined;
   #closeDelivered = false;
   #delivering = false;
-  /** Was another turn asked for in the middle of one? */
+  /** Was a delivery asked for while one was going on? */
   #again = false;
   #failed = false;
   #aborted: ParleyError<string> | undefined;
@@ -91,7 +91,7 @@ export class FrameReader {
     return (this.#holds & ~HOLD_OVER) !== 0;
   }
 
-  /** Is it held back because the peer does not read? */
+  /** Is input held back because the peer does not read? */
   get isWriteBlocked(): boolean {
     return this.#holds === HOLD_OUTPUT;
   }
@@ -121,13 +121,13 @@ export class FrameReader {
     this.#deliver();
   }
 
-  /** The socket is gone; without an error that means the peer's FIN too. */
+  /** The socket is closed. */
   close(error: Error | undefined): void {
     this.#closeError = error;
     this.#holds &= ~HOLD_OUTPUT; // nothing will drain any more
     this.#wake();
     if (this.#holds === 0 && !this.#delivering) this.#deliver();
-    if (this.#delivering) return; // it happened in the middle of a send: when the turn is over
+    if (this.#delivering) return; // in the middle of a send: `#deliver` ends with it
     if (this.isHeld) this.#receiver?.disconnected?.(error);
     this.#deliverClose();
   }
@@ -137,7 +137,7 @@ export class FrameReader {
   /**
    * The next payload, or null when the peer has ended its sending side between two frames.
    *
-   * @throws {ParleyError} whatever `abort` was given.
+   * @throws {ParleyError} what `abort` was given.
    * @throws {FrameError} when the peer broke the framing.
    * @throws {ConnectionError} `reset` when the connection was lost.
    */
@@ -167,8 +167,8 @@ export class FrameReader {
   // --- delivering ---
 
   /**
-   * Hands every further frame to `receiver`, beginning with those that are here already, once `prepare` is done. Failures
-   * and the end of the connection reach it from now on.
+   * Delivers every further frame to `receiver`, beginning with those that were received already, once `prepare` is done.
+   * Failures and the end of the connection reach it from now on.
    */
   deliver(receiver: Receiver, prepare?: () => void | Promise<void>): void {
     this.#receiver = receiver;
@@ -182,7 +182,7 @@ export class FrameReader {
     this.#release(HOLD_PROMISE);
   }
 
-  /** Delivers what there is; all that is sent meanwhile leaves in one write. */
+  /** Delivers what was received; everything that is sent meanwhile leaves in one write. */
   #deliver(): void {
     this.#again = this.#delivering;
     if (this.#delivering) return; // hooks are not entered from within themselves
@@ -194,7 +194,7 @@ export class FrameReader {
       if (isBatched) this.#batch.end();
       this.#delivering = false;
     }
-    // Time to tell of an end that came meanwhile: what was sent before it is on its way.
+    // An end that came meanwhile is delivered now: what was sent before it is on its way.
     if (this.#again && this.#holds === 0) this.#goOn();
     if (this.#state.socket !== "closed") return;
     if (this.isHeld) this.#receiver?.disconnected?.(this.#closeError);
@@ -220,14 +220,14 @@ export class FrameReader {
         left -= decoder.isControl ? CONTROL_WEIGHT : 1;
         if (left <= 0) this.#yieldTurn();
       }
-      // Held: what was taken is not to wait for that.
+      // Held back: acknowledging what was delivered does not wait for that.
       if ((this.#holds & HOLD_OVER) === 0) receiver.turnEnded?.();
     } catch (error) {
       this.fail(error);
     }
   }
 
-  /** Nothing more is delivered; the receiver is told why, once. */
+  /** Delivers nothing any more; calls the receiver's `fail` once. */
   fail(error: unknown): void {
     if (this.#failed) return;
     this.#failed = true;
@@ -236,13 +236,13 @@ export class FrameReader {
     this.#deliverClose();
   }
 
-  /** Nothing more is delivered, and nobody is told of anything. */
+  /** Delivers nothing any more, and calls no receiver. */
   detach(): void {
     this.#receiver = undefined;
     this.stop();
   }
 
-  /** Nothing more is delivered: we are the ones who end. */
+  /** Delivers nothing any more: this side closes. */
   stop(): void {
     this.#holds |= HOLD_OVER;
   }
@@ -266,7 +266,7 @@ export class FrameReader {
     if (pending !== undefined) this.#holdUntil(pending);
   }
 
-  /** Tells the receiver that it is over, once it has taken what had arrived. */
+  /** Calls the receiver's `close`, once everything that had arrived was delivered. */
   #deliverClose(): void {
     const isBusy = (this.#holds & HOLD_OVER) === 0 && this.#holds !== 0;
     if (this.#state.socket !== "closed" || isBusy || this.#closeDelivered || this.#receiver === undefined)
@@ -276,7 +276,7 @@ export class FrameReader {
     this.#receiver.close(this.#closeError);
   }
 
-  /** Goes on when the other connections have had theirs. */
+  /** Lets the other connections deliver first. */
   #yieldTurn(): void {
     this.#holds |= HOLD_TURN;
     if (this.decoder.buffered > READ_AHEAD_BYTES) this.#socket.pauseSocket();
@@ -299,7 +299,7 @@ export class FrameReader {
 
   #goOn(): void {
     this.#deliver();
-    // Reading on before this would let a chunk in for each promise, and grow without bound (measured).
+    // Reading on before this would let a chunk in for each promise, and grow without bound (measured with Bun 1.4.5).
     const hasRoom = this.decoder.buffered <= READ_AHEAD_BYTES && (this.#holds & HOLD_OUTPUT) === 0;
     if (this.#holds === 0 || hasRoom) this.#socket.resumeSocket();
     this.#deliverClose();

@@ -1,8 +1,8 @@
 // TLS as parley speaks it: 1.3 only, so that the exporter names exactly one channel; a server known by the pin of its
 // key, or by a certificate authority.
 //
-// Bun's options become plain text when key and certificate are missing (measured): both are demanded here, and nothing
-// is left to defaults or to the environment.
+// Without key and certificate Bun 1.4.5 listens in plain text (measured): both are demanded here, and nothing is left to defaults
+// or to the environment.
 
 import { createHash, X509Certificate, type KeyObject } from "node:crypto";
 import type { Socket, TLSOptions } from "bun";
@@ -16,7 +16,7 @@ export interface TlsIdentity {
 
 /** What a client demands. */
 export interface TlsDemand {
-  /** PEM of the authorities to believe; without it nobody is believed, and the pin must be checked by the caller. */
+  /** PEM of the authorities to believe; without it no certificate is believed, and the caller must check the pin. */
   authorities: string | undefined;
   /** Set where TLS is demanded for this reason alone: the server has spoken it since this day. */
   knownSince?: string | undefined;
@@ -24,7 +24,7 @@ export interface TlsDemand {
 
 const TLS_1_3 = 0x0304;
 
-/** Bun takes the number, and only the number (measured); its types know neither. */
+/** Bun 1.4.5 takes the number, and only the number (measured); its types know neither. */
 type Options = TLSOptions & { minVersion: number };
 
 export function serverOptions({ key, certificate }: TlsIdentity): TLSOptions {
@@ -77,7 +77,7 @@ function dayOf(time: string): string {
   return new Date(time).toISOString().slice(0, 10);
 }
 
-/** The pin of whoever is at the other end of an established channel. */
+/** The pin of the peer at the other end of an established channel. */
 export function peerPin(socket: Socket<unknown>): string | undefined {
   const certificate = peerCertificate(socket);
   return certificate === undefined ? undefined : pinOf(certificate.publicKey);

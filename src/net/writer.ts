@@ -1,7 +1,7 @@
-// One peer's outgoing half: payloads → frames → cork or outbox → the kernel → FIN.
+// The outgoing half of a connection: payloads → frames → cork or backlog → the kernel → FIN.
 //
-// Inside its connection's turn a payload is encoded straight into the cork; otherwise, or behind output that the kernel
-// would not take, into the outbox. Order holds, since nothing passes a non-empty outbox.
+// Inside a write batch of its connection a payload is encoded straight into the cork; otherwise, or behind output that the
+// kernel would not take, into the backlog. Order holds, since nothing passes a backlog that is not empty.
 
 import type { Socket } from "bun";
 import { Condition } from "../base/condition.ts";
@@ -14,34 +14,34 @@ import type { RetransmitBuffer } from "../delivery/retransmit-buffer.ts";
 
 type HeaderWriter = (target: Uint8Array, offset: number, length: number) => void;
 
-/** Most peers read what they are sent: they share an outbox that stays empty. */
+/** Most peers read what they are sent: their writers share a backlog that stays empty. */
 const NOTHING = new WriteQueue();
 
 const SCRATCH = new Uint8Array(HEADER_BYTES);
 
-/** What a sender tells its connection. */
+/** What a writer tells its connection. */
 export interface FrameWriterEvents {
-  /** More is queued than may be: {@link PAUSE_OUTPUT_BYTES}, told at each further write. */
+  /** More than {@link PAUSE_OUTPUT_BYTES} are queued; called at each further write. */
   backedUp(queued: number): void;
   /** Nothing is queued any more. */
   drained(): void;
-  /** The last byte is with the kernel, and FIN after it. */
+  /** The last byte is with the kernel, and FIN behind it. */
   ended(): void;
 }
 
 export class FrameWriter implements Flushable {
-  /** Bytes that the kernel has taken, ever. */
+  /** Bytes that the kernel has taken so far. */
   written = 0;
-  /** Where payloads are kept until the peer has acknowledged them; undefined: nowhere. */
+  /** Keeps payloads until the peer has acknowledged them; undefined: they are not kept. */
   retransmit: RetransmitBuffer | undefined;
   readonly #socket: Socket<unknown>;
   readonly #state: ConnectionState;
   readonly #cork: Cork;
   readonly #tap: ((bytes: Uint8Array) => void) | undefined;
   readonly #events: FrameWriterEvents;
-  /** Its own once something is queued. */
+  /** {@link NOTHING} until something is queued. */
   #backlog = NOTHING;
-  /** Made when somebody waits: few ever do. */
+  /** Made with the first `writable` that has to wait. */
   #room: Condition | undefined;
 
   constructor(
@@ -86,7 +86,7 @@ export class FrameWriter implements Flushable {
   }
 
   /**
-   * Sends one payload; it is copied, or with the kernel, when this returns. Nothing happens after `end`.
+   * Sends one payload; it is copied, or with the kernel, when this returns. Nothing happens after `endSending`.
    *
    * @param header writes the frame's header: that of a payload, or of a control frame.
    */
@@ -112,34 +112,34 @@ export class FrameWriter implements Flushable {
     if (header === writeHeader) cork.payloads++;
   }
 
-  /** A payload for a socket that is gone: whoever comes back gets it. */
+  /** A payload for a socket that is closed: it is kept for the connection that the client comes back on. */
   #trackUnsent(payload: string | Uint8Array, header: HeaderWriter): void {
     if (this.#state.write !== "open" || header !== writeHeader) return;
-    this.#flushCork(); // what was said before it in this turn comes first
+    this.#flushCork(); // what was sent before it in this batch comes first
     this.retransmit?.add(typeof payload === "string" ? Buffer.from(payload) : payload);
   }
 
-  /** Sends frames as they are, that were sent before: they are kept already. */
+  /** Sends frames once more, as they are; they are in the retransmit buffer already. */
   sendAgain(frames: Uint8Array): void {
     if (!this.#state.canSend) return;
     this.#queueHere().append(frames);
     this.#cork.flushLater(this);
   }
 
-  /** Nothing more: what is queued goes out, then FIN. */
+  /** Sends nothing after this: what is queued goes out, then FIN. */
   endSending(): void {
     if (this.#state.write !== "open") return;
     this.#state.endSending();
     if (this.#cork.owner !== this) this.#finishEnd();
   }
 
-  /** Resolves when little enough is queued to send more, for one that waits; undefined when that is so now. */
+  /** Resolves when little enough is queued to send more; undefined when that is the case now. */
   writable(): Promise<void> | undefined {
     if (this.#backlog.length <= PAUSE_OUTPUT_BYTES || this.#isGone) return undefined;
     return (this.#room ??= new Condition()).wait();
   }
 
-  /** Hands queued output to the kernel: at the end of a turn, and when it takes more. */
+  /** Hands queued output to the kernel: at the end of a turn of the event loop, and when the kernel has room. */
   flush(): void {
     if (this.#isGone) return;
     this.#drainOutbox();
@@ -150,13 +150,16 @@ export class FrameWriter implements Flushable {
     if (this.#state.write === "flushing") this.#finishEnd();
   }
 
-  /** The socket is gone: nothing queued matters any more. */
+  /** The socket is closed: what is queued is dropped. */
   close(): void {
     this.#backlog.clear();
     this.#room?.notifyAll();
   }
 
-  /** A payload that the cork cannot hold: its header and beginning in one write, then the rest, uncopied. */
+  /**
+   * A payload that the cork cannot hold. It leaves uncopied with its header when that stands before it; otherwise the header
+   * and the beginning are one write, and the rest is another one.
+   */
   #sendLarge(payload: Uint8Array, header: HeaderWriter): void {
     const { buffer } = this.#cork;
     this.#flushCork();
@@ -173,7 +176,7 @@ export class FrameWriter implements Flushable {
     this.#cork.length = HEADER_BYTES + head;
     if (header === writeHeader) {
       if (head === payload.length) this.#cork.payloads = 1;
-      else this.retransmit?.add(payload); // not with the run, which has only its beginning
+      else this.retransmit?.add(payload); // the cork has only its beginning
     }
     if (head === payload.length) return;
     this.#flushCork();
@@ -187,7 +190,7 @@ export class FrameWriter implements Flushable {
 
   #queue(payload: string | Uint8Array, header: HeaderWriter): void {
     const bytes = typeof payload === "string" ? Buffer.from(payload) : payload;
-    header(SCRATCH, 0, bytes.length); // throws for a length that cannot be, before anything is queued
+    header(SCRATCH, 0, bytes.length); // throws for an impossible length, before anything is queued
     if (header === writeHeader) this.retransmit?.add(bytes);
     const { target, offset } = this.#queueHere().reserve(HEADER_BYTES + bytes.length);
     header(target, offset, bytes.length);
@@ -201,7 +204,7 @@ export class FrameWriter implements Flushable {
     if (cork.owner !== this || cork.length === 0) return;
     const { buffer } = cork;
     this.retransmit?.record(buffer, 0, cork.length, cork.payloads);
-    const { length } = cork; // where that was too much, `bye` has come behind it
+    const { length } = cork; // an overflow of the retransmit buffer has put `bye` behind it
     cork.length = cork.payloads = 0;
     this.#write(buffer, 0, length);
   }
@@ -230,7 +233,7 @@ export class FrameWriter implements Flushable {
   #writeToSocket(bytes: Uint8Array, start: number, end: number): number {
     const taken = this.#socket.write(bytes, start, end - start);
     if (taken < 0) {
-      // Reset by the peer while the socket is paused: nobody else would ever notice (measured).
+      // Reset by the peer while the socket is paused: Bun 1.4.5 reports it nowhere else (measured).
       this.#state.wasReset();
       this.#socket.terminate();
       return 0;
