@@ -1,40 +1,26 @@
-// The messages between one client and one service, in both directions. This is the object that a service calls a session.
+// What a service may call on a session, and the output of that session.
 //
-//     connection ── payload ──→ service.message(session, payload) ──→ session.send ──→ connection, or retransmit buffer
-//                ── end ──────→ service.end, or finish
+//     connection ── payload ──→ Inbound ──→ service.message(session, payload) ──→ session.send ──→ connection
 //
-//     input     open → ended (the client has said `end`) → over (what comes is too late to be answered)
-//     output    open ⇄ kept (there is no connection) → over (`bye` is said)
+//     open ⇄ kept (there is no connection: what is sent goes to the retransmit buffer) → over (`bye` is said)
 //
 // Its ServerSession gives it a connection, takes that away, and ends it.
 
 import { Condition } from "../base/condition.ts";
-import type { LoginResult } from "../handshake/server.ts";
-import { HookRunner, type HookTarget, type HooksContext } from "./hook-runner.ts";
-import { AckTracker, type DelayedAckTimer } from "../delivery/ack-tracker.ts";
 import { MAX_UNACKNOWLEDGED_BYTES } from "../base/limits.ts";
-import type { Connection } from "../net/connection.ts";
-import type { Receiver } from "../net/reader.ts";
-import { InputQueue } from "./input-queue.ts";
-import { SessionClosedError, type Room } from "../services/service.ts";
 import { TimeSlice } from "../base/yield.ts";
-import {
-  decodeControl,
-  decodeText,
-  encodeAck,
-  encodeMessage,
-  MessageError,
-  readAck,
-} from "../wire/message.ts";
+import { AckTracker, type DelayedAckTimer } from "../delivery/ack-tracker.ts";
+import type { LoginResult } from "../handshake/server.ts";
+import type { Connection } from "../net/connection.ts";
+import { SessionClosedError, type Room } from "../services/service.ts";
+import { decodeText, encodeAck, encodeMessage, MessageError } from "../wire/message.ts";
+import { HookRunner, type HookTarget, type HooksContext } from "./hook-runner.ts";
+import { Inbound, type InboundEvents, type Outbound } from "./inbound.ts";
 
-/** What a conversation reports to its session: events that may end it, or its connection. */
-export interface ConversationEvents extends Required<
-  Pick<Receiver, "end" | "fail" | "disconnected" | "close">
-> {
+/** What a conversation reports to its session. */
+export interface ConversationEvents extends InboundEvents {
   /** The service has finished. */
   finish(status: number, message: string): void;
-  /** The client has said `bye`. */
-  leave(): void;
   /** The retransmit buffer has more in it than it may. */
   overflow(): void;
 }
@@ -47,14 +33,13 @@ export interface ConversationContext extends HooksContext {
   abandonedHookMs: number;
 }
 
-export class Conversation implements HookTarget, Receiver {
+export class Conversation implements HookTarget, Outbound {
   readonly id: number;
   readonly user: string | null;
   data: unknown = undefined;
   /** The present connection, or the last one. */
   connection: Connection;
-  /** Payloads received from the client. */
-  received = 0;
+  readonly inbound: Inbound;
   /** Payloads sent to the client, and those that it has acknowledged; both count only without a retransmit buffer. */
   #sent = 0;
   #acknowledgedCount = 0;
@@ -68,13 +53,9 @@ export class Conversation implements HookTarget, Receiver {
   readonly #abandonedHookMs: number;
   /** May control frames be sent? */
   readonly #control: boolean;
-  /** Must the fast path be skipped? Set when the input has ended or is queued, or the send window is full. */
-  #slowPath = false;
-  #input: "open" | "ended" | "over" = "open";
   #output: "open" | "kept" | "over" = "open";
   /** The `bye` that was said; it is said again over each further connection. */
   #byeMessage: string | undefined;
-  #queue: InputQueue | undefined;
   /** Where hooks wait for room in the send window. */
   #room: Condition | undefined;
   #share: TimeSlice | undefined;
@@ -94,13 +75,14 @@ export class Conversation implements HookTarget, Receiver {
     this.user = arrival.user;
     this.connection = connection;
     this.#hooks = new HookRunner(context, this);
+    this.inbound = new Inbound(this.#hooks, this, events);
     this.#events = events;
     this.#abandonedHookMs = context.abandonedHookMs;
     this.#control = arrival.control;
     this.peerAcks = arrival.resumption?.isWanted === true;
     if (arrival.resumption === undefined) return;
     this.acks = new AckTracker(context.ackTimer, {
-      processed: () => (this.#hooks.isProcessingMessage ? this.received - 1 : this.received),
+      processed: () => this.inbound.processed,
       bytesReceived: () => this.connection.bytes,
       sendAck: (received) => this.connection.sendControl(encodeAck(received)),
     });
@@ -113,14 +95,12 @@ export class Conversation implements HookTarget, Receiver {
     return this.connection.peer;
   }
 
-  /** Does a hook run, or is input held back or queued? */
-  get hasWork(): boolean {
-    return this.connection.isInputHeld || this.#hooks.running !== undefined || this.#queue?.isInUse === true;
+  get isOver(): boolean {
+    return this.#output === "over";
   }
 
-  /** Is no further input delivered to the service? */
-  get inputEnded(): boolean {
-    return this.#input !== "open";
+  get hasWaiters(): boolean {
+    return this.#room?.hasWaiters === true;
   }
 
   /** Does the client acknowledge, and is something that was sent not acknowledged? */
@@ -140,7 +120,9 @@ export class Conversation implements HookTarget, Receiver {
   start(keeps: boolean): void {
     if (keeps) this.connection.trackUnacked(this.acks?.retransmit);
     // Its credential may have ended just now, and `bye` been said.
-    this.connection.deliver(this, () => (this.#isOpen ? this.#hold(this.#hooks.open()) : undefined));
+    this.connection.deliver(this.inbound, () =>
+      this.#isOpen ? this.inbound.pauseUntil(this.#hooks.open()) : undefined,
+    );
   }
 
   // --- for the service ---
@@ -188,7 +170,7 @@ export class Conversation implements HookTarget, Receiver {
   #whenWritable(): Promise<void> | undefined {
     const isDetached = this.#output === "kept";
     if (this.awaitsAck || (isDetached && this.acks?.retransmit.isWindowFull === true)) {
-      this.#keepReading();
+      this.inbound.keepReading();
       return (this.#room ??= new Condition()).wait();
     }
     if (isDetached) return undefined;
@@ -197,8 +179,8 @@ export class Conversation implements HookTarget, Receiver {
 
   sendStderr(text: string): boolean {
     if (!this.#control || this.connection.finishing) return false;
-    for (let start = 0; start === 0 || start < text.length; start += MAX_ASIDE_LENGTH) {
-      const piece = text.slice(start, start + MAX_ASIDE_LENGTH);
+    for (let start = 0; start === 0 || start < text.length; start += MAX_STDERR_LENGTH) {
+      const piece = text.slice(start, start + MAX_STDERR_LENGTH);
       this.connection.sendControl(encodeMessage({ type: "stderr", text: piece }));
     }
     return true;
@@ -217,107 +199,43 @@ export class Conversation implements HookTarget, Receiver {
     this.#events.finish(0, OVER);
   }
 
-  // --- for the connection ---
-
-  payload(payload: Uint8Array): void | Promise<void> {
-    if (this.#slowPath) return this.#payloadSlow(payload);
-    this.received++;
-    const hook = this.#hooks.message(payload);
-    return hook === undefined ? undefined : this.#hold(hook);
-  }
-
-  control(payload: Uint8Array): void | Promise<void> {
-    const received = readAck(payload);
-    if (received !== undefined) return this.#acknowledged(received);
-    const message = decodeControl(payload);
-    switch (message?.type) {
-      case "end":
-        return this.endInput();
-      case "ping":
-        return this.connection.sendControl(encodeMessage({ type: "pong", n: message.n }));
-      case "ack":
-        return this.#acknowledged(message.received);
-      case "bye":
-        return this.#events.leave();
-    }
-  }
-
-  turnEnded(): void {
-    const ledger = this.acks;
-    if (ledger === undefined) return;
-    ledger.turnEnded();
-    // Once a batch is enough: what one batch answers is bounded by what the client may leave unacknowledged.
-    if (ledger.retransmit.isWindowFull) this.#slowPath = true;
-  }
-
-  end(): void | Promise<void> {
-    return this.#events.end();
-  }
+  // --- for the session ---
 
   fail(error: unknown): void {
     this.#events.fail(error);
   }
 
-  disconnected(error: Error | undefined): void {
-    this.#events.disconnected(error);
-  }
-
-  close(error: Error | undefined): void {
-    this.#events.close(error);
-  }
-
-  // --- for the session ---
-
-  /** The client has ended its input: the service hears of it behind the messages that are queued. */
-  endInput(): void | Promise<void> {
-    if (this.#input !== "open") return;
-    this.#input = "ended";
-    this.#slowPath = true;
-    if (this.#queue?.isInUse === true) return this.#queue.addEnd();
-    return this.#hold(this.#endService());
-  }
-
-  /** Ends the input from this side; the service hears of it, unless the client has ended it before. */
-  stopInput(): void {
-    const isNews = this.#input === "open";
-    this.#input = "over";
-    this.#slowPath = true;
-    if (isNews) this.#hooks.stop();
-  }
-
   /** Says `bye`, now or when the client is back. Nothing is delivered or sent behind it. */
-  sendBye(farewell: string): void {
-    const isAway = this.#output === "kept";
-    this.#input = this.#output = "over";
-    this.#slowPath = true;
-    this.#byeMessage = farewell;
+  sendBye(bye: string): void {
+    const isDetached = this.#output === "kept";
+    this.#output = "over";
+    this.inbound.discard();
+    this.#byeMessage = bye;
     this.markClosed();
-    if (isAway) return;
+    if (isDetached) return;
     this.acks?.acknowledge();
-    if (this.#control) this.connection.sendControl(farewell);
+    if (this.#control) this.connection.sendControl(bye);
   }
 
   /** Lets go of the connection; what the service sends from now on is kept. */
   detach(): void {
     this.connection.detach();
     if (this.#output === "open") this.#output = "kept";
-    // The client sends again what was not delivered, and its `end` after it.
-    if (this.#queue?.clear() === true && this.#input === "ended") this.#input = "open";
-    this.#keepReading(); // the reader that waited for the running hook is gone
+    this.inbound.detach();
   }
 
   /** Goes on over `connection`, whose client has `received` payloads. */
   resume(connection: Connection, received: number): void {
-    const ledger = this.acks;
-    if (ledger === undefined) return;
-    ledger.retransmit.acknowledge(received);
-    ledger.reconnected(this.received);
+    const { acks } = this;
+    if (acks === undefined) return;
+    acks.retransmit.acknowledge(received);
+    acks.reconnected(this.inbound.received);
     this.connection = connection;
-    connection.sendAgain(ledger.retransmit);
+    connection.sendAgain(acks.retransmit);
     if (this.#output === "kept") this.#output = "open";
     if (this.#byeMessage !== undefined) connection.sendControl(this.#byeMessage);
-    this.#keepReading(); // a hook that still runs is not joined by another
-    connection.deliver(this);
+    this.inbound.keepReading(); // a hook that still runs is not joined by another
+    connection.deliver(this.inbound);
     this.#onWindowOpen();
   }
 
@@ -337,7 +255,7 @@ export class Conversation implements HookTarget, Receiver {
 
   /** The client is gone while a hook runs: tells the service. */
   notifyDisconnect(): void {
-    this.#hooks.cut();
+    this.#hooks.disconnected();
   }
 
   /** Closes the session for the service. */
@@ -349,59 +267,17 @@ export class Conversation implements HookTarget, Receiver {
     this.#hooks.close();
   }
 
-  // --- queued input ---
+  // --- acknowledgements ---
 
-  /** A hook is blocked in `writable`: reads on, so that acknowledgements arrive, and queues messages meanwhile. */
-  #keepReading(): void {
-    this.#slowPath = true;
-    if (this.#hooks.running === undefined) return;
-    void this.#inputQueue().pump();
-    this.#hooks.resumeInput();
-  }
-
-  /** Holds the input back until `hook` is done, unless it waits for acknowledgements. */
-  #hold(hook: Promise<void> | undefined): Promise<void> | undefined {
-    const held = this.#hooks.pauseInputUntil(hook);
-    if (held !== undefined && this.#room?.hasWaiters === true) this.#keepReading();
-    return held;
-  }
-
-  #endService(): Promise<void> | undefined {
-    return this.#output === "over" ? undefined : this.#hooks.end(); // or it has finished
-  }
-
-  #payloadSlow(payload: Uint8Array): void | Promise<void> {
-    if (this.#input === "over") return undefined;
-    if (this.#input === "ended")
-      throw new MessageError("bad_message", "a message came after the end", AFTER_END);
-    if (this.#queue?.isInUse === true || this.awaitsAck) return this.#inputQueue().add(payload);
-    this.#slowPath = false;
-    return this.payload(payload);
-  }
-
-  #inputQueue(): InputQueue {
-    return (this.#queue ??= new InputQueue({
-      runningHook: () => this.#hooks.running,
-      hasRoom: () => this.#output !== "over" && !this.awaitsAck,
-      message: (payload) => {
-        this.received++;
-        return this.#hooks.message(payload);
-      },
-      end: () => this.#endService(),
-      pumped: () => this.acks?.turnEnded(),
-      fail: (error) => this.fail(error),
-    }));
-  }
-
-  #acknowledged(received: number): void {
-    const ledger = this.acks;
-    if (ledger === undefined) return;
+  acknowledged(received: number): void {
+    const { acks } = this;
+    if (acks === undefined) return;
     this.peerAcks = true;
     if (!this.connection.tracksUnacked) {
       this.#acknowledgedCount = Math.max(this.#acknowledgedCount, received);
       return; // nothing is kept for it
     }
-    if (!ledger.retransmit.acknowledge(received)) {
+    if (!acks.retransmit.acknowledge(received)) {
       throw new MessageError("bad_message", "an acknowledgement of what was never sent", WRONG_ACK);
     }
     this.#onWindowOpen();
@@ -411,13 +287,12 @@ export class Conversation implements HookTarget, Receiver {
   #onWindowOpen(): void {
     if (this.awaitsAck) return;
     this.#room?.notifyAll();
-    if (this.#queue?.isInUse === true) void this.#queue.pump();
+    this.inbound.windowOpened();
   }
 }
 
 const OVER = "the conversation is over";
 /** In characters; as JSON they fit a control frame, however they are escaped. */
-const MAX_ASIDE_LENGTH = 8000;
+const MAX_STDERR_LENGTH = 8000;
 
-const AFTER_END = { peerMessage: "a message came after the end" };
 const WRONG_ACK = { peerMessage: "this acknowledges more than was sent" };

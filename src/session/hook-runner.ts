@@ -74,7 +74,7 @@ export class HookRunner {
   }
 
   /** Tells the service that the client is gone while a hook runs. */
-  cut(): void {
+  disconnected(): void {
     this.#service.disconnected?.(this.#conversation);
   }
 

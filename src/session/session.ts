@@ -85,12 +85,12 @@ export class ServerSession implements ConversationEvents {
 
   /** Payloads received from the client. */
   get received(): number {
-    return this.#conversation.received;
+    return this.#conversation.inbound.received;
   }
 
   /** Does a hook run, or is input held back or queued? */
   get hasWork(): boolean {
-    return this.#conversation.hasWork;
+    return this.#conversation.inbound.hasWork;
   }
 
   /** Does the client have to acknowledge before it is answered? */
@@ -213,10 +213,10 @@ export class ServerSession implements ConversationEvents {
   /** FIN: no more input, unless `end` has said so before. */
   end(): void | Promise<void> {
     if (this.isClosing) return this.connection.finish("patient");
-    if (this.#conversation.inputEnded) return this.#probe();
+    if (this.#conversation.inbound.hasEnded) return this.#probe();
     // A client with control frames says `end` when it has no more to say: without it, it is gone.
     if (this.login.control) return this.connection.terminate();
-    return this.#conversation.endInput();
+    return this.#conversation.inbound.endInput();
   }
 
   /** It has said all, and now FIN: it has half closed, or is gone, and then the answer to anything is a reset. */
@@ -270,7 +270,7 @@ export class ServerSession implements ConversationEvents {
     if (this.#isStopping) return;
     this.#isStopping = true;
     this.#isResumable = false;
-    this.#conversation.stopInput();
+    this.#conversation.inbound.stop();
   }
 
   /**

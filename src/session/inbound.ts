@@ -1,0 +1,198 @@
+// What a client sends to its session: messages to the service's hook, acknowledgements, and the end of input.
+//
+//     open → ended (the client has said `end`, or FIN) → over (what comes is too late to be answered)
+//
+// It is the receiver of the session's connection. A message is delivered while the send window has room and no hook runs;
+// otherwise it waits: in the reader, or, when acknowledgements must be read meanwhile, in the input queue.
+
+import type { AckTracker } from "../delivery/ack-tracker.ts";
+import type { Connection } from "../net/connection.ts";
+import type { Receiver } from "../net/reader.ts";
+import { decodeControl, encodeMessage, MessageError, readAck } from "../wire/message.ts";
+import type { HookRunner } from "./hook-runner.ts";
+import { InputQueue } from "./input-queue.ts";
+
+/** What the input of a session depends on: the state of its output. */
+export interface Outbound {
+  readonly connection: Connection;
+  readonly acks: AckTracker | undefined;
+  /** Is the send window full? */
+  readonly awaitsAck: boolean;
+  /** Is `bye` said? */
+  readonly isOver: boolean;
+  /** Does a hook wait for room in the send window? */
+  readonly hasWaiters: boolean;
+  /** The client has `received` payloads. @throws {MessageError} when more than were sent. */
+  acknowledged(received: number): void;
+}
+
+/** What the input of a session reports: events that may end it, or its connection. */
+export interface InboundEvents extends Required<Pick<Receiver, "end" | "fail" | "disconnected" | "close">> {
+  /** The client has said `bye`. */
+  leave(): void;
+}
+
+export class Inbound implements Receiver {
+  /** Payloads received from the client. */
+  received = 0;
+  readonly #hooks: HookRunner;
+  readonly #outbound: Outbound;
+  readonly #events: InboundEvents;
+  #state: "open" | "ended" | "over" = "open";
+  /** Must the fast path be skipped? Set when the input has ended or is queued, or the send window is full. */
+  #slowPath = false;
+  #queue: InputQueue | undefined;
+
+  constructor(hooks: HookRunner, outbound: Outbound, events: InboundEvents) {
+    this.#hooks = hooks;
+    this.#outbound = outbound;
+    this.#events = events;
+  }
+
+  /** Is no further input delivered to the service? */
+  get hasEnded(): boolean {
+    return this.#state !== "open";
+  }
+
+  /** Payloads that the service has processed. */
+  get processed(): number {
+    return this.#hooks.isProcessingMessage ? this.received - 1 : this.received;
+  }
+
+  /** Does a hook run, or is input held back or queued? */
+  get hasWork(): boolean {
+    const { connection } = this.#outbound;
+    return connection.isInputHeld || this.#hooks.running !== undefined || this.#queue?.isInUse === true;
+  }
+
+  // --- for the connection ---
+
+  payload(payload: Uint8Array): void | Promise<void> {
+    if (this.#slowPath) return this.#payloadSlow(payload);
+    this.received++;
+    const hook = this.#hooks.message(payload);
+    return hook === undefined ? undefined : this.pauseUntil(hook);
+  }
+
+  control(payload: Uint8Array): void | Promise<void> {
+    const received = readAck(payload);
+    if (received !== undefined) return this.#outbound.acknowledged(received);
+    const message = decodeControl(payload);
+    switch (message?.type) {
+      case "end":
+        return this.endInput();
+      case "ping":
+        return this.#outbound.connection.sendControl(encodeMessage({ type: "pong", n: message.n }));
+      case "ack":
+        return this.#outbound.acknowledged(message.received);
+      case "bye":
+        return this.#events.leave();
+    }
+  }
+
+  turnEnded(): void {
+    const { acks } = this.#outbound;
+    if (acks === undefined) return;
+    acks.turnEnded();
+    // Once a batch is enough: what one batch answers is bounded by what the client may leave unacknowledged.
+    if (acks.retransmit.isWindowFull) this.#slowPath = true;
+  }
+
+  end(): void | Promise<void> {
+    return this.#events.end();
+  }
+
+  fail(error: unknown): void {
+    this.#events.fail(error);
+  }
+
+  disconnected(error: Error | undefined): void {
+    this.#events.disconnected(error);
+  }
+
+  close(error: Error | undefined): void {
+    this.#events.close(error);
+  }
+
+  // --- for the session ---
+
+  /** The client has ended its input: the service hears of it behind the messages that are queued. */
+  endInput(): void | Promise<void> {
+    if (this.#state !== "open") return;
+    this.#state = "ended";
+    this.#slowPath = true;
+    if (this.#queue?.isInUse === true) return this.#queue.addEnd();
+    return this.pauseUntil(this.#endService());
+  }
+
+  /** Ends the input from this side; the service hears of it, unless the client has ended it before. */
+  stop(): void {
+    const isNews = this.#state === "open";
+    this.discard();
+    if (isNews) this.#hooks.stop();
+  }
+
+  /** Delivers nothing any more: `bye` is said. */
+  discard(): void {
+    this.#state = "over";
+    this.#slowPath = true;
+  }
+
+  /** The connection is let go: the client sends again what was not delivered, and its `end` after it. */
+  detach(): void {
+    if (this.#queue?.clear() === true && this.#state === "ended") this.#state = "open";
+    this.keepReading(); // the reader that waited for the running hook is gone
+  }
+
+  // --- holding back ---
+
+  /** Holds the input back until `hook` is done, unless it waits for acknowledgements. */
+  pauseUntil(hook: Promise<void> | undefined): Promise<void> | undefined {
+    const held = this.#hooks.pauseInputUntil(hook);
+    if (held !== undefined && this.#outbound.hasWaiters) this.keepReading();
+    return held;
+  }
+
+  /** A hook is blocked in `writable`: reads on, so that acknowledgements arrive, and queues messages meanwhile. */
+  keepReading(): void {
+    this.#slowPath = true;
+    if (this.#hooks.running === undefined) return;
+    void this.#inputQueue().pump();
+    this.#hooks.resumeInput();
+  }
+
+  /** The send window has room: delivers what is queued. */
+  windowOpened(): void {
+    if (this.#queue?.isInUse === true) void this.#queue.pump();
+  }
+
+  #payloadSlow(payload: Uint8Array): void | Promise<void> {
+    if (this.#state === "over") return undefined;
+    if (this.#state === "ended") {
+      throw new MessageError("bad_message", "a message came after the end", AFTER_END);
+    }
+    if (this.#queue?.isInUse === true || this.#outbound.awaitsAck) return this.#inputQueue().add(payload);
+    this.#slowPath = false;
+    return this.payload(payload);
+  }
+
+  #endService(): Promise<void> | undefined {
+    return this.#outbound.isOver ? undefined : this.#hooks.end(); // or the service has finished
+  }
+
+  #inputQueue(): InputQueue {
+    return (this.#queue ??= new InputQueue({
+      runningHook: () => this.#hooks.running,
+      hasRoom: () => !this.#outbound.isOver && !this.#outbound.awaitsAck,
+      message: (payload) => {
+        this.received++;
+        return this.#hooks.message(payload);
+      },
+      end: () => this.#endService(),
+      pumped: () => this.#outbound.acks?.turnEnded(),
+      fail: (error) => this.fail(error),
+    }));
+  }
+}
+
+const AFTER_END = { peerMessage: "a message came after the end" };
