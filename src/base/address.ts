@@ -15,22 +15,15 @@ export class Cidr {
 
   /** Undefined when `text` is no network. */
   static parse(text: string): Cidr | undefined {
-    // Stricter than the library, which reads 10.1, 0x0a000001 and the octal 010.0.0.1 as addresses too.
-    if (
-      !/^(?:(?:0|[1-9]\d*)(?:\.(?!$|\/)|(?=$|\/))){4}(?:\/\d{1,3})?$|^[\da-f:.]*:[\da-f:.]*(?:\/\d{1,3})?$/i.test(
-        text,
-      )
-    ) {
-      return undefined;
-    }
-    try {
-      const [base, bits] = ipaddr.parseCIDR(text.includes("/") ? text : `${text}/${widthOf(text)}`);
-      if (!(base instanceof ipaddr.IPv6) || !base.isIPv4MappedAddress()) return new Cidr(base, bits);
-      // Peers are known by their plain addresses.
-      return bits < 96 ? undefined : new Cidr(base.toIPv4Address(), bits - 96);
-    } catch {
-      return undefined; // the library's only way to say no
-    }
+    const range = text.includes("/") ? text : `${text}/${text.includes(":") ? 128 : 32}`;
+    // The library's other checks take 10.1, 0x0a000001 and the octal 010.0.0.1 for addresses, too.
+    const isIpv4 = ipaddr.IPv4.isValidCIDRFourPartDecimal(range);
+    const isIpv6 = ipaddr.IPv6.isValidCIDR(range) && zoneOf(range) === undefined;
+    if (!isIpv4 && !isIpv6) return undefined;
+    const [base, bits] = ipaddr.parseCIDR(range);
+    if (!(base instanceof ipaddr.IPv6) || !base.isIPv4MappedAddress()) return new Cidr(base, bits);
+    // Peers are known by their plain addresses.
+    return bits < 96 ? undefined : new Cidr(base.toIPv4Address(), bits - 96);
   }
 
   has(address: string): boolean {
@@ -122,8 +115,4 @@ function parseHostAddress(host: string): ipaddr.IPv4 | ipaddr.IPv6 | undefined {
 function parse(address: string): ipaddr.IPv4 | ipaddr.IPv6 | undefined {
   const bare = address.split("%", 1)[0] ?? "";
   return ipaddr.isValid(bare) ? ipaddr.parse(bare) : undefined;
-}
-
-function widthOf(address: string): number {
-  return address.includes(":") ? 128 : 32;
 }
