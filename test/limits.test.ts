@@ -1,7 +1,7 @@
 // Durations and sizes as people write them.
 
 import { expect, test } from "bun:test";
-import { parseDuration, parseSize, sayDuration } from "../src/base/limits.ts";
+import { parseDuration, parseSize, sayDuration } from "../src/base/units.ts";
 
 test.each([
   ["0ms", 0],

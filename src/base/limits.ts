@@ -1,4 +1,4 @@
-// Every default number, with its unit, its reason and its source, and the two notations people write them in.
+// Every default number, with its unit, its reason and its source.
 //
 // Sizes are bytes, lengths of time are milliseconds. What a flag can change has the flag's name beside it.
 
@@ -205,46 +205,4 @@ export const STATUS_FILE_MS = 500;
 /** How often a watched file is looked at even when no event came. */
 export const WATCH_INTERVAL_MS = 500;
 
-const DURATION_UNITS: ReadonlyMap<string, number> = new Map([
-  ["ms", 1],
-  ["s", SECOND],
-  ["m", 60 * SECOND],
-  ["h", 60 * 60 * SECOND],
-  ["d", DAY],
-]);
-const SIZE_UNITS: ReadonlyMap<string, number> = new Map([
-  ["b", 1],
-  ["kb", KIB],
-  ["mb", MIB],
-  ["gb", 1024 * MIB],
-]);
-
-/** `500ms 30s 5m 2h 7d` in milliseconds, or undefined when `text` is nothing of the kind. */
-export function parseDuration(text: string): number | undefined {
-  return parseWithUnit(text, DURATION_UNITS, undefined);
-}
-
-/** `4096 64kb 1mb` in bytes (1 kb = 1024 bytes), or undefined when `text` is nothing of the kind. */
-export function parseSize(text: string): number | undefined {
-  return parseWithUnit(text, SIZE_UNITS, 1);
-}
-
-function parseWithUnit(
-  text: string,
-  units: ReadonlyMap<string, number>,
-  bare: number | undefined,
-): number | undefined {
-  const match = /^(\d{1,12}(?:\.\d{1,3})?)([a-z]*)$/.exec(text.toLowerCase());
-  if (match === null) return undefined;
-  const unit = match[2] === "" ? bare : units.get(match[2] ?? "");
-  if (unit === undefined) return undefined;
-  const value = Math.round(Number(match[1]) * unit);
-  return Number.isSafeInteger(value) ? value : undefined;
-}
-
-/** Milliseconds as a person says them: `3 s`, `250 ms`, `2 min`. */
-export function sayDuration(ms: number): string {
-  if (ms < SECOND) return `${Math.round(ms)} ms`;
-  if (ms < 120 * SECOND) return `${Math.round(ms / 100) / 10} s`;
-  return `${Math.round(ms / (60 * SECOND))} min`;
-}
+export { sayDuration } from "./units.ts";

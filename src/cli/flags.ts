@@ -4,7 +4,7 @@ import { isAddress, lacksZone } from "../base/address.ts";
 import { SharedKey } from "../auth/shared-key.ts";
 import { usageError } from "../base/errors.ts";
 import { readKeyFile } from "../auth/shared-key-file.ts";
-import { parseDuration, parseSize } from "../base/limits.ts";
+import { parseDuration, parseSize } from "../base/units.ts";
 import { Terminal, type ColorChoice, type SecretFlags } from "../terminal/terminal.ts";
 import type { Arguments } from "./parse.ts";
 

@@ -18,8 +18,8 @@ import {
   MAX_LOGIN_FRAME_BYTES,
   BUSY_RETRY_MS,
   SILENT_RESET_RETRY_MS,
-  sayDuration,
 } from "../base/limits.ts";
+import { sayDuration } from "../base/units.ts";
 import type { Connection } from "../net/connection.ts";
 import { Cork } from "../net/cork.ts";
 import { DialError, dial } from "../net/dial.ts";

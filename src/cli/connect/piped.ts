@@ -7,7 +7,8 @@ import { setTimeout as delay } from "node:timers/promises";
 import type { Client, Outcome } from "../../client/client.ts";
 import { LineSplitter, NEWLINE, NUL, pieces } from "../../base/line-splitter.ts";
 import { ParleyError } from "../../base/errors.ts";
-import { LINGER_MS, sayDuration } from "../../base/limits.ts";
+import { LINGER_MS } from "../../base/limits.ts";
+import { sayDuration } from "../../base/units.ts";
 import { readInput } from "../../terminal/stdio.ts";
 import type { Printer } from "./printer.ts";
 

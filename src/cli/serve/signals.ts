@@ -1,7 +1,7 @@
 // What signals ask of a server, and the faults that nobody else has caught.
 
 import { messageOf } from "../../base/errors.ts";
-import { sayDuration } from "../../base/limits.ts";
+import { sayDuration } from "../../base/units.ts";
 import type { LogFile, Logger } from "../../log/log.ts";
 import { plural } from "../../base/plural.ts";
 import type { Server } from "../../server/server.ts";
