@@ -62,15 +62,7 @@ function table(rows: readonly [string, string][], width: number): string {
     .join("");
 }
 
-/** `text` in lines of at most `width` columns, each indented. */
+/** `text` in lines of at most `width` columns, each indented; a longer word has a line of its own. */
 function wrap(text: string, width: number, indent: number): string {
-  const lines: string[] = [];
-  let line = "";
-  for (const word of text.split(" ")) {
-    if (line !== "" && indent + line.length + 1 + word.length > width) {
-      lines.push(line);
-      line = word;
-    } else line = line === "" ? word : `${line} ${word}`;
-  }
-  return [...lines, line].map((one) => " ".repeat(indent) + one).join("\n");
+  return Bun.wrapAnsi(text, width - indent).replace(/^/gm, " ".repeat(indent));
 }
