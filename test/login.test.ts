@@ -12,7 +12,7 @@ import { attack, until } from "./support/attack.ts";
 import { holdLock } from "./support/lock.ts";
 import { BCRYPT, BCRYPT_FLAW, FOREIGN } from "./support/hashes.ts";
 import { frame, type Peer } from "./support/peer.ts";
-import { CHEAP, PASSWORD, startServer } from "./support/server.ts";
+import { CHEAP, hashOptions, PASSWORD, startServer } from "./support/server.ts";
 
 const LOGIN = {
   type: "login",
@@ -124,7 +124,7 @@ describe("password", () => {
   ])(
     "a wrong one is as much work for whoever is unknown, the server being asked for %s",
     async (_, hashCost) => {
-      await using server = await startServer({ penalties: false, hashCost }); // ann's hash is of CHEAP
+      await using server = await startServer({ penalties: false, ...hashOptions(hashCost) }); // ann's hash is of CHEAP
       using verify = spyOn(Bun.password, "verify");
       const work = async (user: string, password: string) => {
         verify.mockClear();
@@ -145,7 +145,7 @@ describe("password", () => {
 
   test("whose hash has another cost than is asked for now, less or more, is hashed anew once it was right", async () => {
     const asked = { memoryKib: 32, time: 2 };
-    await using server = await startServer({ hashCost: asked });
+    await using server = await startServer(hashOptions(asked));
     const add = async (name: string, cost: typeof asked) => {
       const hash = await new PasswordHasher(cost).hash(PASSWORD);
       await server.store?.change((draft) => addUser(draft, name, hash, new Date()));

@@ -4,9 +4,9 @@ import { isAddress, lacksZone } from "../base/address.ts";
 import { SharedKey } from "../auth/shared-key.ts";
 import { usageError } from "../base/errors.ts";
 import { readKeyFile } from "../auth/shared-key-file.ts";
-import { parseDuration, parseSize } from "../base/units.ts";
+import type { Kind } from "../base/option-kinds.ts";
 import { Terminal, type ColorChoice, type SecretFlags } from "../terminal/terminal.ts";
-import type { Arguments } from "./parse.ts";
+import type { Arguments, FlagsDef } from "./parse.ts";
 
 /** The arguments of one invocation; `Name` is a name of the command's own definitions. */
 export class Flags<Name extends string> {
@@ -29,47 +29,29 @@ export class Flags<Name extends string> {
     return typeof value === "string" ? value : undefined;
   }
 
+  /** What was given, once or more often. */
   texts(name: Name): string[] {
     const value = this.#args[name];
-    return Array.isArray(value) ? value : [];
+    if (Array.isArray(value)) return value;
+    return typeof value === "string" ? [value] : [];
   }
 
-  /** A whole number from `min` to `max`. */
-  count(name: Name, min: number, max: number): number | undefined {
-    const text = this.text(name);
-    if (text === undefined) return undefined;
-    const value = Number(text);
-    if (/^\d+$/.test(text) && value >= min && value <= max) return value;
-    throw usageError(`--${name}: ${JSON.stringify(text)} is no whole number from ${min} to ${max}`);
-  }
-
-  /** Milliseconds, at least `min`. */
-  duration(name: Name, min = 1): number | undefined {
-    const text = this.text(name);
-    if (text === undefined) return undefined;
-    const value = parseDuration(text);
-    // setTimeout counts in 31 bits.
-    if (value !== undefined && value >= min && value < 2 ** 31) return value;
-    if (value === 0) throw usageError(`--${name}: ${text} is too short`);
-    throw usageError(`--${name}: ${JSON.stringify(text)} is no duration`, "write 500ms, 30s, 5m, 2h or 7d");
-  }
-
-  /** Bytes, from `min` to `max`. */
-  size(name: Name, min: number, max: number): number | undefined {
-    const text = this.text(name);
-    if (text === undefined) return undefined;
-    const value = parseSize(text);
-    if (value === undefined) {
-      throw usageError(`--${name}: ${JSON.stringify(text)} is no size`, "write bytes, 64kb or 1mb");
-    }
-    if (value >= min && value <= max) return value;
-    throw usageError(`--${name}: ${text} is not within ${min} and ${max} bytes`);
+  /** What the flag says, as a value of `kind`; undefined where it is not given. @throws {ParleyError} `usage`. */
+  read<Value>(name: Name, kind: Kind<Value>): Value | undefined {
+    return this.isGiven(name) ? kind.read(name, ...this.texts(name)) : undefined;
   }
 
   /** One of `choices`; parsing has seen to that. */
   choice<C extends string>(name: Name, choices: readonly C[], byDefault: C): C {
     return choices.find((choice) => choice === this.text(name)) ?? byDefault;
   }
+}
+
+/** A flag that takes a value of `kind`. */
+export function definitionOf({ kind, help }: { kind: Kind<unknown>; help: string }): FlagsDef[string] {
+  const { hint = "", choices, isList = false } = kind;
+  if (choices !== undefined) return { type: "enum", options: [...choices], description: help };
+  return { type: "string", valueHint: hint, multiple: isList, description: help };
 }
 
 type CommonName = "no-input" | "color";

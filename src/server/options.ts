@@ -1,126 +1,73 @@
-// What a server can be told, and what it does when it is not.
+// What a server is given, and what holds where it is given nothing.
 
-import type { Cidr } from "../base/address.ts";
 import type { AuthMode } from "../auth/identity.ts";
-import type { SharedKey } from "../auth/shared-key.ts";
 import type { NewHashCost } from "../auth/password.ts";
+import type { SharedKey } from "../auth/shared-key.ts";
 import type { Store } from "../auth/store.ts";
-import {
-  FRAME_TIMEOUT_MS,
-  KEEPALIVE_MS,
-  ABANDONED_HOOK_MS,
-  LOG_BURST,
-  LOGIN_TIMEOUT_MS,
-  MAX_ATTEMPTS,
-  MAX_BACKLOG_BYTES,
-  MAX_CONNECTIONS,
-  MAX_FRAME_BYTES,
-  MAX_PENDING,
-  MAX_PENDING_PER_ADDRESS,
-  MAX_PER_USER,
-  RESUME_FOR_MS,
-  TOKEN_TOUCH_MS,
-} from "../base/limits.ts";
+import { ABANDONED_HOOK_MS, LOG_BURST, TLS_TIMEOUT_MS, TOKEN_TOUCH_MS } from "../base/limits.ts";
 import type { Logger } from "../log/log.ts";
-import type { PendingLimit } from "../net/admission.ts";
 import type { TlsIdentity } from "../net/tls.ts";
 import type { Service } from "../services/service.ts";
+import { completeOptions, type OptionValues } from "./option-table.ts";
 
-export interface ServerOptions {
+/** The options of {@link SERVER_OPTIONS}, which flags set, and what is beside them. */
+export interface ServerOptions extends Partial<OptionValues> {
   host: string;
   port: number;
+  /** A busy port is an error; otherwise the next free one is taken. */
   strictPort?: boolean;
-  /** A descriptor that listens already, there. */
+  /** A descriptor that already listens at `host` and `port`. */
   fd?: number;
   auth: AuthMode;
   /** Frames only: no hello, no login, no control frames. */
   bare?: boolean;
+  /** Clients may create their own account. */
   register?: boolean;
   service: Service;
   /** The service's name in `hello`. */
   serviceName: string;
-  /** Needed for every mode but `none` and bare. */
+  /** The accounts; needed for every mode but `none` and bare. */
   store?: Store;
   log: Logger;
-  /** Told when a session begins, ends, is lost or resumed. */
+  /** Called when a session begins, ends, is lost or resumed. */
   sessionsChanged?: () => void;
-  /** Told what a person at the server's terminal should see at once. */
+  /** Called with what a person at the server's terminal should see at once. */
   tell?: (...lines: string[]) => void;
-  /** What the server shows who speaks TLS; undefined: plain text. */
+  /** The server's key and certificate; undefined: plain text. */
   tls?: TlsIdentity;
   /** What clients must prove before they log in. */
   key?: SharedKey;
-  maxFrame?: number;
-  maxConnections?: number;
-  maxPending?: PendingLimit;
-  maxPendingPerAddress?: number;
-  /** Conversations of one user at once. */
-  maxPerUser?: number;
-  maxBacklog?: number;
-  maxAttempts?: number;
-  minPassword?: number;
   tlsTimeoutMs?: number;
-  loginTimeoutMs?: number;
-  frameTimeoutMs?: number;
-  keepaliveMs?: number;
-  /** How long the session of a lost connection is kept; 0: not at all. */
-  resumeForMs?: number;
-  /** How often it is written down that the tokens of conversations are in use. */
+  /** How often the tokens of conversations are written down as used. */
   tokenTouchMs?: number;
-  /** For so long a hook is waited for whose client is gone. */
+  /** How long a hook may go on whose client is gone, before its session ends without it. */
   abandonedHookMs?: number;
-  /** Do failures cost their source time? On, unless false. */
-  penalties?: boolean;
-  penaltyExempt?: readonly Cidr[];
-  /** When not empty: nobody else may connect. */
-  allow?: readonly Cidr[];
-  deny?: readonly Cidr[];
-  /** Conversations in which nothing was received for so long end; undefined: never. */
-  idleTimeoutMs?: number;
-  hashCost?: NewHashCost;
   /** Equal refusals that are logged one by one in a minute; the others are summed up. */
   logBurst?: number;
 }
 
-const NOBODY: readonly Cidr[] = [];
-
-/** `options` with what goes without saying. */
+/** `options` with every default. */
 export function withDefaults(options: ServerOptions) {
   const {
+    strictPort = false,
     bare = false,
-    maxFrame = MAX_FRAME_BYTES,
-    maxConnections = MAX_CONNECTIONS,
-    maxPending = MAX_PENDING,
-    maxPendingPerAddress = MAX_PENDING_PER_ADDRESS,
-    maxPerUser = MAX_PER_USER,
-    maxBacklog = MAX_BACKLOG_BYTES,
-    maxAttempts = MAX_ATTEMPTS,
-    loginTimeoutMs = LOGIN_TIMEOUT_MS,
-    frameTimeoutMs = FRAME_TIMEOUT_MS,
-    keepaliveMs = KEEPALIVE_MS,
-    resumeForMs = RESUME_FOR_MS,
-    abandonedHookMs: leftHookMs = ABANDONED_HOOK_MS,
+    register = false,
+    tlsTimeoutMs = TLS_TIMEOUT_MS,
     tokenTouchMs = TOKEN_TOUCH_MS,
-    penalties = true,
-    penaltyExempt = NOBODY,
-    allow = NOBODY,
-    deny = NOBODY,
+    abandonedHookMs = ABANDONED_HOOK_MS,
     logBurst = LOG_BURST,
     ...given
   } = options;
-  const limits = {
-    maxFrame,
-    maxConnections,
-    maxPending,
-    maxPendingPerAddress,
-    maxPerUser,
-    // The answer to the longest message is never too much: in capital letters it may be three times as long.
-    maxBacklog: Math.max(maxBacklog, 4 * maxFrame),
-    maxAttempts,
-  };
-  const times = { loginTimeoutMs, frameTimeoutMs, keepaliveMs, resumeForMs, leftHookMs, tokenTouchMs };
-  const sources = { penalties, penaltyExempt, allow, deny };
-  return { ...given, ...limits, ...times, ...sources, bare, logBurst };
+  const values = completeOptions(given);
+  // The answer to the longest message is never too much: in capital letters it may be three times as long.
+  const maxBacklog = Math.max(values.maxBacklog, 4 * values.maxFrame);
+  const own = { strictPort, bare, register, tlsTimeoutMs, tokenTouchMs, abandonedHookMs, logBurst };
+  return { ...given, ...values, ...own, maxBacklog };
+}
+
+/** The cost of new hashes, from bytes and passes. */
+export function hashCostOf(hashMemory: number, hashTime: number): NewHashCost {
+  return { memoryKib: Math.floor(hashMemory / 1024), time: hashTime };
 }
 
 export type ServerSettings = ReturnType<typeof withDefaults>;

@@ -13,7 +13,6 @@ import { describeFault, messageOf, ParleyError } from "../base/errors.ts";
 import { HandshakeError } from "../handshake/errors.ts";
 import type { LoginResult, ResumedLogin } from "../handshake/server.ts";
 import { DelayedAckTimer } from "../delivery/ack-tracker.ts";
-import { DRAIN_TIMEOUT_MS } from "../base/limits.ts";
 import type { SessionStatus } from "./session-status-file.ts";
 import type { LogFields, Logger } from "../log/log.ts";
 import type { Refusal } from "../net/admission.ts";
@@ -22,7 +21,7 @@ import { ConnectionError } from "../net/connection-error.ts";
 import { Listener } from "../net/listener.ts";
 import { Penalties } from "../net/penalties.ts";
 import { LoginHandler } from "./login-handler.ts";
-import { withDefaults, type ServerOptions, type ServerSettings } from "./options.ts";
+import { hashCostOf, withDefaults, type ServerOptions, type ServerSettings } from "./options.ts";
 import { HandlerError } from "../services/handler/handler.ts";
 import { Rooms } from "../services/room.ts";
 import { ServerSession, type ServerSessionEvents } from "../session/session.ts";
@@ -96,7 +95,7 @@ export class Server {
       mode: auth,
       key: options.key,
       store,
-      hasher: new PasswordHasher(options.hashCost),
+      hasher: new PasswordHasher(hashCostOf(options.hashMemory, options.hashTime)),
       warn: (error) => this.#log.warn("users-failed", { reason: messageOf(error) }),
       takesLines: options.service.lineBased === true,
       keepalive: keepaliveMs / 1000,
@@ -129,7 +128,7 @@ export class Server {
     this.#timeouts = new SessionTimeouts(this.#sessions, {
       ...options,
       idleTimeoutMs: options.idleTimeoutMs,
-      abandonedHookMs: options.leftHookMs,
+      abandonedHookMs: options.abandonedHookMs,
       beforeScan: () => this.#sessions.enforceMemoryLimit(),
       expired: (session) => this.#sessions.expire(session),
       hookAbandoned: (session) => this.#abandonHook(session),
@@ -213,7 +212,7 @@ export class Server {
     const arrival = await this.#logins.login(id, connection, refusal, this.#listener);
     if (arrival === undefined) return;
     if (arrival.received !== undefined) return this.#resume(id, connection, arrival, arrival.received);
-    const { service, maxBacklog, leftHookMs: abandonedHookMs } = this.#options;
+    const { service, maxBacklog, abandonedHookMs } = this.#options;
     const context = { service, rooms: this.#rooms, ackTimer: this.#acks, maxBacklog, abandonedHookMs };
     const session = new ServerSession(id, connection, arrival, context, this.#events);
     this.#sessions.add(session);
@@ -327,7 +326,7 @@ export class Server {
    * Accepts nobody any more and ends every conversation, each once what was sent before is answered; resolves when all
    * are gone, or after `drainMs`, when those left are reset. Says how many those were.
    */
-  async stop(drainMs: number = DRAIN_TIMEOUT_MS): Promise<number> {
+  async stop(drainMs: number = this.#options.drainMs): Promise<number> {
     const cutBefore = this.#cut;
     this.#isStopping = true;
     this.#log.info("stopping", { connections: this.connections, sessions: this.sessions });

@@ -3,6 +3,7 @@
 
 import { describe, expect, test } from "bun:test";
 import { ParleyError } from "../../src/base/errors.ts";
+import { count, duration, size } from "../../src/base/option-kinds.ts";
 import { Flags, parseHost, parsePort } from "../../src/cli/flags.ts";
 import { commonFlags, parseCommand, type Command, type FlagsDef } from "../../src/cli/parse.ts";
 
@@ -187,40 +188,45 @@ describe("a flag's value", () => {
     ["0", 0],
     ["65535", 65535],
     ["0080", 80],
-  ])("%j is a count", (text, count) => expect(of(text).count("x", 0, 65535)).toBe(count));
+  ])("%j is a count", (text, value) => expect(of(text).read("x", count(0, 65535))).toBe(value));
 
   test.each(["-1", "65536", "1.5", "1e3", "0x10", " 1", "", "one", "9".repeat(400)])(
     "%j is no count",
     async (text) => {
       const said = `--x: ${JSON.stringify(text)} is no whole number from 0 to 65535`;
-      expect(await usageError(() => of(text).count("x", 0, 65535))).toEqual([said, undefined]);
+      expect(await usageError(() => of(text).read("x", count(0, 65535)))).toEqual([said, undefined]);
     },
   );
 
   test("is a duration that a timer can count, or the error shows how to write one", async () => {
-    expect(of("1.5s").duration("x")).toBe(1500);
-    expect(of("2147483647ms").duration("x")).toBe(2 ** 31 - 1);
+    expect(of("1.5s").read("x", duration())).toBe(1500);
+    expect(of("2147483647ms").read("x", duration())).toBe(2 ** 31 - 1);
     for (const text of ["2147483648ms", "25d", "30", "soon", "-1s"]) {
-      const [message, hint] = await usageError(() => of(text).duration("x"));
+      const [message, hint] = await usageError(() => of(text).read("x", duration()));
       expect(message).toBe(`--x: "${text}" is no duration`);
       expect(hint).toBe("write 500ms, 30s, 5m, 2h or 7d");
     }
   });
 
   test("is a size within its bounds, or the error shows how to write one", async () => {
-    expect(of("1kb").size("x", 1024, 2048)).toBe(1024);
-    expect(of("2048").size("x", 1024, 2048)).toBe(2048);
+    expect(of("1kb").read("x", size(1024, 2048))).toBe(1024);
+    expect(of("2048").read("x", size(1024, 2048))).toBe(2048);
     const wrong = [`--x: "1k" is no size`, "write bytes, 64kb or 1mb"] as const;
-    expect(await usageError(() => of("1k").size("x", 1024, 2048))).toEqual([...wrong]);
+    expect(await usageError(() => of("1k").read("x", size(1024, 2048)))).toEqual([...wrong]);
     for (const text of ["1023", "2049", "0"]) {
-      const [message] = await usageError(() => of(text).size("x", 1024, 2048));
+      const [message] = await usageError(() => of(text).read("x", size(1024, 2048)));
       expect(message).toBe(`--x: ${text} is not within 1024 and 2048 bytes`);
     }
   });
 
   test("is undefined, empty or the default when the flag is not given", () => {
     const none = of(undefined);
-    const read = [none.text("x"), none.count("x", 0, 1), none.duration("x"), none.size("x", 0, 1)];
+    const read = [
+      none.text("x"),
+      none.read("x", count(0, 1)),
+      none.read("x", duration()),
+      none.read("x", size(0, 1)),
+    ];
     expect(read).toEqual(Array.from(read, () => undefined));
     expect([none.has("x"), none.texts("x"), none.choice("x", ["a", "b"], "b")]).toEqual([false, [], "b"]);
     expect([of(true).has("x"), of(["a"]).texts("x"), of("a").choice("x", ["a", "b"], "b")]).toEqual([

@@ -15,6 +15,12 @@ import { Peer } from "./peer.ts";
 export const CHEAP: NewHashCost = { memoryKib: 1024, time: 1 };
 export const PASSWORD = "correct horse";
 
+/** The options of a server whose new hashes cost that. */
+export const hashOptions = ({ memoryKib, time }: NewHashCost) => ({
+  hashMemory: memoryKib * 1024,
+  hashTime: time,
+});
+
 export interface LoggedEvent {
   level: keyof Logger;
   event: LogEvent;
@@ -58,7 +64,7 @@ export async function startServer(options: Partial<ServerOptions> = {}): Promise
     port: 0,
     service: echo,
     serviceName: "echo",
-    hashCost: CHEAP,
+    ...hashOptions(CHEAP),
     log: { debug: note("debug"), info: note("info"), warn: note("warn"), error: note("error") },
     ...options,
     auth,

@@ -8,6 +8,7 @@ import { connectClient, type Step } from "../../client/connect.ts";
 import { messageOf, ParleyError } from "../../base/errors.ts";
 import { escapeJson, escapeLine } from "../../base/escape.ts";
 import { HELLO_TIMEOUT_MS, LINGER_MS } from "../../base/limits.ts";
+import { duration } from "../../base/option-kinds.ts";
 import type { Terminal } from "../../terminal/terminal.ts";
 import { stdout } from "../../terminal/stdio.ts";
 import type { ChannelPlan, ConnectFlags, Target } from "./flags.ts";
@@ -47,8 +48,8 @@ export async function check(flags: ConnectFlags, target: Target, context: CheckC
       ...channel,
       bare,
       key,
-      waitMs: flags.duration("wait", 0),
-      timeoutMs: flags.duration("timeout"),
+      waitMs: flags.read("wait", duration(0)),
+      timeoutMs: flags.read("timeout", duration()),
       wantsToken: false,
       credential: async (hello, refused) => {
         const credential = await login.credential(hello, refused);
@@ -58,7 +59,7 @@ export async function check(flags: ConnectFlags, target: Target, context: CheckC
       onDial: () => show.restart(),
       onStep: (step) => show.done(step),
     }).finally(() => terminal.restoreEcho());
-    await checkEcho(client, bare, flags.duration("timeout") ?? HELLO_TIMEOUT_MS, show);
+    await checkEcho(client, bare, flags.read("timeout", duration()) ?? HELLO_TIMEOUT_MS, show);
   } catch (error) {
     show.failed(messageOf(error));
     throw error;

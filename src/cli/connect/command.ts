@@ -10,6 +10,7 @@ import { DataFolder } from "../../files/data-folder.ts";
 import { ParleyError, usageError } from "../../base/errors.ts";
 import { escapeJson, escapeLine } from "../../base/escape.ts";
 import { LINGER_MS, RETRY_FOR_MS } from "../../base/limits.ts";
+import { count, duration } from "../../base/option-kinds.ts";
 import { sayDuration } from "../../base/units.ts";
 import { plural } from "../../base/plural.ts";
 import { talkInteractively } from "./interactive.ts";
@@ -166,7 +167,8 @@ function planRetry(
     if (flags.has("resend")) throw usageError("--resend needs --retry");
     return undefined;
   }
-  const times = text === undefined || text === "forever" ? Infinity : flags.count("retry", 0, 1_000_000);
+  const times =
+    text === undefined || text === "forever" ? Infinity : flags.read("retry", count(0, 1_000_000));
   if (times === 0) return undefined;
   return {
     times: times ?? Infinity,
@@ -205,8 +207,8 @@ function open(
     bare,
     ...channel,
     key,
-    waitMs: flags.duration("wait", 0),
-    timeoutMs: flags.duration("timeout"),
+    waitMs: flags.read("wait", duration(0)),
+    timeoutMs: flags.read("timeout", duration()),
     wantsToken: !flags.has("no-token"),
     retry,
     tap: flags.has("trace") ? (direction, bytes) => trace.see(direction, bytes) : undefined,
@@ -244,7 +246,12 @@ function readPipedOptions(flags: ConnectFlags): PipedOptions {
   if (flags.has("password-stdin") && messages.length === 0 && !flags.has("logout")) {
     throw usageError("--password-stdin leaves nothing to read messages from", "say them with --send TEXT");
   }
-  return { messages, count: flags.count("count", 1, 2 ** 31), timeoutMs: flags.duration("timeout"), framing };
+  return {
+    messages,
+    count: flags.read("count", count(1, 2 ** 31)),
+    timeoutMs: flags.read("timeout", duration()),
+    framing,
+  };
 }
 
 async function forgetServer(

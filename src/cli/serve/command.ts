@@ -10,12 +10,13 @@ import { Store } from "../../auth/store.ts";
 import { DataFolder } from "../../files/data-folder.ts";
 import { messageOf, ParleyError } from "../../base/errors.ts";
 import { FileError } from "../../files/file-error.ts";
-import { DEFAULT_PORT, DRAIN_TIMEOUT_MS, MIN_PASSWORD_LENGTH } from "../../base/limits.ts";
+import { DEFAULT_PORT } from "../../base/limits.ts";
 import { SessionStatusFile, tokensInUse } from "../../server/session-status-file.ts";
 import { LOG_FORMATS, LOG_LEVELS, openLog, type Logger } from "../../log/log.ts";
 import { checkFolders } from "../../files/strict-modes.ts";
 import { Rights } from "../../os/rights.ts";
 import { MetricsEndpoint, type StatsSource } from "../../server/metrics.ts";
+import { hashCostOf } from "../../server/options.ts";
 import { Server } from "../../server/server.ts";
 import { listServices } from "../../services/catalogue.ts";
 import { takeSocket } from "../../os/systemd.ts";
@@ -28,7 +29,8 @@ import { announce, tryPortFile } from "./ready.ts";
 import { outdatedCertificate, planKey, planTls } from "./keys.ts";
 import { handleSignals } from "./signals.ts";
 import { chooseService, reloadHandler, watchHandler, writeFirstHandler } from "./service.ts";
-import { planMetrics, planServer, serveFlags, type ServeFlags, type ServerPlan } from "./flags.ts";
+import { serveFlags, type ServeFlags } from "./flags.ts";
+import { planMetrics, planServer, type ServerPlan } from "./plan.ts";
 
 export default defineCommand({
   meta: { name: "serve", description: "listen, log clients in, and answer their messages" },
@@ -47,7 +49,6 @@ async function serve(flags: ServeFlags): Promise<void> {
   const socket = takeSocket(process.env, process.pid);
   const options = planServer(flags, socket);
   const metricsAt = planMetrics(flags, options.port);
-  const drainMs = flags.duration("drain", 0) ?? DRAIN_TIMEOUT_MS;
   // Whatever is wrong with the flags is told before anything is asked or made.
   const choose = await chooseService(flags, options.maxFrame);
   const folder = new DataFolder(flags.text("data")).make();
@@ -116,7 +117,7 @@ async function serve(flags: ServeFlags): Promise<void> {
     }
     const reload = handler && (() => reloadHandler(handler, log, terminal));
     const unwatch = handler && reload && flags.has("watch") ? watchHandler(handler, reload) : undefined;
-    const stopped = handleSignals(server, { log, file, terminal, drainMs, reload });
+    const stopped = handleSignals(server, { log, file, terminal, drainMs: options.drainMs, reload });
     if (metrics !== undefined) log.info("metrics-listening", { host: metrics.host, port: metrics.port });
     await announce(
       server,
@@ -177,8 +178,8 @@ async function offerFirstUser(store: Store, options: ServerPlan, terminal: Termi
   if (!(await terminal.confirm("create the first one?", true))) return;
   const check = (answer: string) => (normalizeName(answer) === undefined ? NAME_RULE : undefined);
   const name = normalizeName(await terminal.ask("user:", { check })) ?? "";
-  const minimum = options.minPassword ?? MIN_PASSWORD_LENGTH;
-  const password = await terminal.askNewSecret("password:", (answer) => passwordFlaw(answer, name, minimum));
-  const hash = await new PasswordHasher(options.hashCost).hash(password);
+  const flaw = (password: string) => passwordFlaw(password, name, options.minPassword);
+  const password = await terminal.askNewSecret("password:", flaw);
+  const hash = await new PasswordHasher(hashCostOf(options.hashMemory, options.hashTime)).hash(password);
   await store.change((draft) => addUser(draft, name, hash, new Date()));
 }

@@ -18,7 +18,8 @@ import { notify } from "../../os/systemd.ts";
 import type { Terminal } from "../../terminal/terminal.ts";
 import { stdout } from "../../terminal/stdio.ts";
 import { programName } from "../program-name.ts";
-import type { ServeFlags, ServerPlan } from "./flags.ts";
+import type { ServeFlags } from "./flags.ts";
+import type { ServerPlan } from "./plan.ts";
 
 export interface ServerFacts {
   options: ServerPlan;

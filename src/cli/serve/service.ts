@@ -7,7 +7,7 @@ import { removeIfThere, writeFully } from "../../files/atomic-write.ts";
 import { createFile } from "../../files/create.ts";
 import { whyRefused } from "../../files/file-error.ts";
 import { readPublicFile } from "../../files/private-file.ts";
-import { MAX_FRAME_BYTES, RELOAD_QUIET_MS } from "../../base/limits.ts";
+import { RELOAD_QUIET_MS } from "../../base/limits.ts";
 import type { Logger } from "../../log/log.ts";
 import { findService } from "../../services/catalogue.ts";
 import { HANDLER_TEMPLATE, HANDLER_TYPES } from "../../services/handler/template.ts";
@@ -33,10 +33,7 @@ export interface Chosen {
  *
  * @throws {ParleyError} `usage`. @throws {HandlerError} `unusable`.
  */
-export async function chooseService(
-  flags: ServeFlags,
-  maxMessage: number | undefined,
-): Promise<(log: Logger) => Chosen> {
+export async function chooseService(flags: ServeFlags, maxMessage: number): Promise<(log: Logger) => Chosen> {
   const [name, ...rest] = flags.texts("program");
   const file = flags.text("handler");
   const given = [flags.text("service") && "--service", file && "--handler", name && "-- PROGRAM"].filter(
@@ -44,8 +41,8 @@ export async function chooseService(
   );
   if (given.length > 1) throw usageError(`${given.join(" and ")} exclude each other`);
   if (name === undefined) {
-    const other = (["program-io", "program-stderr", "pass-env", "pty"] as const).find(
-      (flag) => flags.has(flag) || flags.text(flag) !== undefined || flags.texts(flag).length > 0,
+    const other = (["program-io", "program-stderr", "pass-env", "pty"] as const).find((flag) =>
+      flags.isGiven(flag),
     );
     if (other !== undefined) throw usageError(`--${other} needs a program`, "for example: serve -- wc -l");
   }
@@ -62,7 +59,7 @@ export async function chooseService(
       stderr: flags.choice("program-stderr", STDERR_WAYS, "log"),
       pty: flags.has("pty"),
       passEnv: flags.texts("pass-env"),
-      maxMessage: maxMessage ?? MAX_FRAME_BYTES,
+      maxMessage,
     };
     return (log) => ({ service: program({ ...options, log }), name: basename(name), handler: undefined });
   }

@@ -39,7 +39,7 @@ export async function handleSignals(server: Server, context: SignalContext): Pro
       terminal.say(`stopping: ${count} ${sayDuration(drainMs)} to end; Ctrl-C again ends at once`);
     }
     if (again) server.terminate();
-    else void server.stop(drainMs).then(resolve, reject);
+    else void server.stop().then(resolve, reject);
   };
   const hangUp = () => {
     if (terminal.hasHungUp) return stop();

@@ -4,9 +4,9 @@ import { randomBytes } from "node:crypto";
 import { passwordFlaw } from "../../auth/password.ts";
 import { ParleyError, usageError } from "../../base/errors.ts";
 import { escapeJson } from "../../base/escape.ts";
-import { MIN_PASSWORD_LENGTH } from "../../base/limits.ts";
 import { stdout } from "../../terminal/stdio.ts";
-import { secretFlags } from "../flags.ts";
+import { SERVER_OPTIONS } from "../../server/option-table.ts";
+import { definitionOf, secretFlags } from "../flags.ts";
 import type { FlagsDef } from "../parse.ts";
 import type { UsersContext } from "./context.ts";
 
@@ -14,11 +14,7 @@ export const PASSWORD = {
   "password-file": { type: "string", valueHint: "FILE", description: "read the password from a file" },
   "password-stdin": { type: "boolean", description: "read the password from standard input" },
   generate: { type: "boolean", description: "make a password and print it" },
-  "min-password": {
-    type: "string",
-    valueHint: "N",
-    description: `shortest password (${MIN_PASSWORD_LENGTH})`,
-  },
+  "min-password": definitionOf(SERVER_OPTIONS.minPassword),
 } satisfies FlagsDef;
 
 /** @throws {ParleyError} `usage` when there is nowhere to get one from, `failed` when it will not do. */
@@ -27,7 +23,8 @@ export async function newPassword(
   name: string,
 ): Promise<{ password: string; generated: boolean }> {
   const { flags, terminal } = desk;
-  const minimum = flags.count("min-password", 8, 256) ?? MIN_PASSWORD_LENGTH;
+  const minimum =
+    flags.read("min-password", SERVER_OPTIONS.minPassword.kind) ?? SERVER_OPTIONS.minPassword.default;
   const flaw = (password: string) => passwordFlaw(password, name, minimum);
   const secrets = secretFlags(flags);
   if (flags.has("generate") && (secrets.stdin || secrets.file !== undefined)) {

@@ -1,0 +1,78 @@
+// What the value of a flag can be: a duration, a size, a number, networks. A kind reads the text of its flag, or says which
+// text would have been right.
+
+import { Cidr } from "./address.ts";
+import { usageError } from "./errors.ts";
+import { parseDuration, parseSize } from "./units.ts";
+
+export interface Kind<Value> {
+  /** What `--help` calls the value. */
+  readonly hint?: string;
+  /** The only texts that are taken; `--help` shows them, and parsing the arguments checks them. */
+  readonly choices?: readonly string[];
+  /** The flag may be given more than once. `read` gets all its texts, and those of any other flag are one. */
+  readonly isList?: boolean;
+  /** @throws {ParleyError} `usage`, which names `flag`. */
+  read(flag: string, ...texts: string[]): Value;
+}
+
+/** A timer counts in 31 bits. */
+const MAX_DURATION_MS = 2 ** 31 - 1;
+
+/** Milliseconds, at least `min`. */
+export function duration(min = 1): Kind<number> {
+  return {
+    hint: "TIME",
+    read(flag, text) {
+      const value = parseDuration(text);
+      if (value !== undefined && value >= min && value <= MAX_DURATION_MS) return value;
+      if (value === 0) throw usageError(`--${flag}: ${text} is too short`);
+      throw wrong(flag, text, "no duration", "write 500ms, 30s, 5m, 2h or 7d");
+    },
+  };
+}
+
+/** Bytes, from `min` to `max`. */
+export function size(min: number, max: number): Kind<number> {
+  return {
+    hint: "SIZE",
+    read(flag, text) {
+      const value = parseSize(text);
+      if (value === undefined) throw wrong(flag, text, "no size", "write bytes, 64kb or 1mb");
+      if (value >= min && value <= max) return value;
+      throw usageError(`--${flag}: ${text} is not within ${min} and ${max} bytes`);
+    },
+  };
+}
+
+/** A whole number from `min` to `max`. */
+export function count(min: number, max: number): Kind<number> {
+  return {
+    hint: "N",
+    read(flag, text) {
+      const value = Number(text);
+      if (/^\d+$/.test(text) && value >= min && value <= max) return value;
+      throw wrong(flag, text, `no whole number from ${min} to ${max}`);
+    },
+  };
+}
+
+/** `on` or `off`. */
+export const onOff: Kind<boolean> = { choices: ["on", "off"], read: (_, text) => text === "on" };
+
+/** Networks, one for each time that the flag is given. */
+export const networks: Kind<readonly Cidr[]> = {
+  hint: "CIDR",
+  isList: true,
+  read: (flag, ...texts) =>
+    texts.map((text) => {
+      const network = Cidr.parse(text);
+      if (network !== undefined) return network;
+      throw wrong(flag, text, "no network", "an address, or a network such as 10.0.0.0/8");
+    }),
+};
+
+/** The error for a text that is not what the flag takes. */
+export function wrong(flag: string, text: string, what: string, hint?: string): Error {
+  return usageError(`--${flag}: ${JSON.stringify(text)} is ${what}`, hint);
+}

@@ -1,0 +1,101 @@
+// What the flags of parley serve ask of a server.
+
+import { formatAddress, isAddress, isLoopback } from "../../base/address.ts";
+import { AUTH_MODES, type AuthMode } from "../../auth/identity.ts";
+import { usageError } from "../../base/errors.ts";
+import { DEFAULT_PORT } from "../../base/limits.ts";
+import type { ListeningSocket } from "../../os/systemd.ts";
+import { completeOptions, optionEntries, type OptionValues } from "../../server/option-table.ts";
+import type { ServerOptions } from "../../server/options.ts";
+import { checkZone, parseHost, parsePort, type Flags } from "../flags.ts";
+import type { ServeFlags } from "./flags.ts";
+
+/** A server as the flags want it, but for what it needs at run time. */
+export type ServerPlan = Omit<ServerOptions, "log" | "store" | "tls" | "key" | "service" | "serviceName"> &
+  OptionValues;
+
+/**
+ * @param socket one that listens already, if it was handed over.
+ * @throws {ParleyError} `usage` when flags exclude each other or one is out of range.
+ */
+export function planServer(flags: ServeFlags, socket: ListeningSocket | undefined): ServerPlan {
+  const { host, port, fd } = planAddress(flags, socket);
+  const bare = flags.has("bare");
+  const auth = flags.choice<AuthMode>("auth", AUTH_MODES, "password");
+  if (bare && flags.text("auth") !== undefined) throw usageError("--bare and --auth exclude each other");
+  if (flags.has("register") && (bare || auth !== "password"))
+    throw usageError("--register needs --auth password");
+  if (!isLoopback(host) && bare && !flags.has("open") && flags.text("key-file") === undefined) {
+    throw usageError(
+      `--bare lets anybody in: not on ${host}`,
+      "say --key-file FILE, or --open if that is meant",
+    );
+  }
+  if (flags.has("allow-md5") && flags.text("key-file") === undefined)
+    throw usageError("--allow-md5 needs --key-file");
+  checkTls(flags);
+  return {
+    host,
+    port,
+    fd,
+    // A check that takes another port would find everything in order and be wrong.
+    strictPort: flags.has("strict-port") || flags.has("check"),
+    auth,
+    bare,
+    register: flags.has("register"),
+    ...readOptions(flags),
+  };
+}
+
+/** What the flags of {@link SERVER_OPTIONS} say, and the defaults of those that are not given. */
+function readOptions(flags: Flags<string>): OptionValues {
+  return completeOptions(
+    Object.fromEntries(optionEntries.map(([name, { flag, kind }]) => [name, flags.read(flag, kind)])),
+  );
+}
+
+function checkTls(flags: ServeFlags): void {
+  const certificate = flags.text("tls-cert");
+  if ((certificate === undefined) !== (flags.text("tls-key") === undefined))
+    throw usageError("--tls-cert and --tls-key belong together");
+  const other = flags.has("tls") ? "tls" : certificate === undefined ? undefined : "tls-cert";
+  if (flags.has("no-tls") && other !== undefined)
+    throw usageError(`--no-tls and --${other} exclude each other`);
+}
+
+function planAddress(
+  flags: ServeFlags,
+  socket: ListeningSocket | undefined,
+): { host: string; port: number; fd?: number } {
+  const hostText = flags.text("host") ?? "127.0.0.1";
+  const host = parseHost(hostText);
+  if (host === undefined) throw usageError(`--host: ${JSON.stringify(hostText)} is no address`);
+  checkZone(host);
+  const portText = flags.text("port") ?? String(DEFAULT_PORT);
+  const port = parsePort(portText, 0);
+  if (port === undefined)
+    throw usageError(`--port: ${JSON.stringify(portText)} is no port`, "a number from 0 to 65535");
+  if (socket === undefined) return { host, port };
+  const other = (["host", "port"] as const).find((flag) => flags.text(flag) !== undefined);
+  if (other === undefined) return socket;
+  const address = formatAddress(socket.host, socket.port);
+  throw usageError(`--${other}: LISTEN_FDS has handed over a socket, which listens on ${address}`);
+}
+
+/** Where `--metrics` wants them; undefined: nowhere. @param port that of the server. @throws {ParleyError} `usage`. */
+export function planMetrics(flags: ServeFlags, port: number): { host: string; port: number } | undefined {
+  const text = flags.text("metrics");
+  if (text === undefined) return undefined;
+  const [, bracketed, plain, portText = ""] = /^(?:\[(.+)\]|([^:]+)):(\d+)$/.exec(text) ?? [];
+  const host = bracketed ?? plain ?? "";
+  const own = parsePort(portText, 0);
+  if ((!isAddress(host) && !isLoopback(host)) || own === undefined)
+    throw usageError(
+      `--metrics: ${JSON.stringify(text)} is no ADDRESS:PORT`,
+      "for example 127.0.0.1:9113, or [::1]:9113",
+    );
+  checkZone(host);
+  if (own !== 0 && own === port)
+    throw usageError(`--metrics: port ${own} is the one of the conversations`, "choose another one");
+  return { host, port: own };
+}

@@ -1,0 +1,104 @@
+// What the flags of parley serve ask of a server: each option reaches it, from its flag or as its default.
+
+import { describe, expect, test } from "bun:test";
+import { Flags } from "../../../src/cli/flags.ts";
+import type { Arguments } from "../../../src/cli/parse.ts";
+import { planMetrics, planServer, type ServerPlan } from "../../../src/cli/serve/plan.ts";
+import { SERVER_OPTIONS } from "../../../src/server/option-table.ts";
+
+const plan = (args: Arguments): ServerPlan => planServer(new Flags(args), undefined);
+
+/** A text for each flag of the table, none of them the default. */
+const GIVEN = {
+  "max-frame": "9mb",
+  "max-connections": "9",
+  "max-pending": "9:8:10",
+  "max-pending-per-address": "9",
+  "max-per-user": "9",
+  "max-backlog": "9mb",
+  "max-attempts": "9",
+  "login-timeout": "9s",
+  "frame-timeout": "9s",
+  keepalive: "9s",
+  "resume-for": "0s",
+  "idle-timeout": "9s",
+  drain: "0s",
+  "hash-memory": "9mb",
+  "hash-time": "9",
+  "min-password": "9",
+  allow: ["10.0.0.0/8", "::1"],
+  deny: ["10.0.0.0/8"],
+  penalties: "off",
+  "penalty-exempt": ["10.0.0.0/8"],
+};
+
+describe("a server gets", () => {
+  const options = Object.entries(SERVER_OPTIONS) as [
+    keyof typeof SERVER_OPTIONS,
+    { flag: keyof typeof GIVEN },
+  ][];
+
+  test.each(options)("%s from its flag, or its default", (name, { flag }) => {
+    const { kind, default: byDefault } = SERVER_OPTIONS[name];
+    const given = GIVEN[flag];
+    const wanted = kind.read(flag, ...[given].flat());
+    expect(wanted).not.toEqual(byDefault);
+    expect(plan({ [flag]: given })[name]).toEqual(wanted);
+    expect(plan({})[name]).toEqual(byDefault);
+  });
+
+  test("no other port where it only checks, or must not", () => {
+    expect(
+      [plan({}), plan({ check: true }), plan({ "strict-port": true })].map((one) => one.strictPort),
+    ).toEqual([false, true, true]);
+  });
+
+  test("the socket that was handed over, and then no host and port", () => {
+    const socket = { host: "127.0.0.1", port: 7, fd: 3 };
+    expect(planServer(new Flags({}), socket)).toMatchObject(socket);
+    for (const flag of ["host", "port"]) {
+      const words = `--${flag}: LISTEN_FDS has handed over a socket, which listens on 127.0.0.1:7`;
+      expect(() => planServer(new Flags({ [flag]: flag === "host" ? "::1" : "8" }), socket)).toThrow(words);
+    }
+  });
+});
+
+describe("it is a usage error", () => {
+  test.each<[Arguments, string]>([
+    [{ bare: true, auth: "none" }, "--bare and --auth exclude each other"],
+    [{ register: true, auth: "ip" }, "--register needs --auth password"],
+    [{ register: true, bare: true }, "--register needs --auth password"],
+    [{ bare: true, host: "0.0.0.0" }, "--bare lets anybody in: not on 0.0.0.0"],
+    [{ "allow-md5": true }, "--allow-md5 needs --key-file"],
+    [{ "tls-cert": "x" }, "--tls-cert and --tls-key belong together"],
+    [{ tls: true, "no-tls": true }, "--no-tls and --tls exclude each other"],
+    [{ "tls-cert": "x", "tls-key": "y", "no-tls": true }, "--no-tls and --tls-cert exclude each other"],
+    [{ host: "a b" }, '--host: "a b" is no address'],
+    [{ host: "fe80::1" }, "fe80::1 is a link-local address and needs a zone"],
+    [{ port: "65536" }, '--port: "65536" is no port'],
+    [{ allow: ["::1", "x"] }, '--allow: "x" is no network'],
+    [{ "resume-for": "-1s" }, '--resume-for: "-1s" is no duration'],
+    [{ keepalive: "0s" }, "--keepalive: 0s is too short"],
+    [{ "max-frame": "63" }, "--max-frame: 63 is not within 64 and 1073741824 bytes"],
+    [{ "hash-time": "11" }, '--hash-time: "11" is no whole number from 1 to 10'],
+  ])("that %j", (args, message) => expect(() => plan(args)).toThrow(message));
+});
+
+describe("--metrics", () => {
+  const metrics = (text: string) => planMetrics(new Flags({ metrics: text }), 13131);
+
+  test.each([
+    ["127.0.0.1:9113", { host: "127.0.0.1", port: 9113 }],
+    ["[::1]:0", { host: "::1", port: 0 }],
+    ["localhost:1", { host: "localhost", port: 1 }],
+  ])("%s is a place", (text, place) => expect(metrics(text)).toEqual(place));
+
+  test.each(["9113", "127.0.0.1", "::1:9113", "example.org:1", "127.0.0.1:65536", ""])("%j is none", (text) =>
+    expect(() => metrics(text)).toThrow(`--metrics: ${JSON.stringify(text)} is no ADDRESS:PORT`),
+  );
+
+  test("is not the port of the server", () => {
+    expect(() => metrics("127.0.0.1:13131")).toThrow("--metrics: port 13131 is the one of the conversations");
+    expect(planMetrics(new Flags({}), 13131)).toBeUndefined();
+  });
+});
