@@ -79,33 +79,55 @@ export class Server {
   /** @throws {ParleyError} `failed` when the port cannot be had. */
   constructor(given: ServerOptions) {
     const options = withDefaults(given);
-    const { store, auth, bare, keepaliveMs } = options;
+    const { store, auth, bare, log } = options;
     this.#options = options;
     this.#flaws = new Flaws(auth);
-    this.#log = options.log;
+    this.#log = log;
     this.#sessions = new SessionRegistry({
-      ...options,
       store,
+      maxPerUser: options.maxPerUser,
+      maxConnections: options.maxConnections,
       changed: () => options.sessionsChanged?.(),
       expiring: (session, code) =>
         this.#log.info("session-expired", { ...factsOf(session), detached_ms: detachedMs(session), code }),
     });
     this.#logins = new LoginHandler({
-      ...options,
       mode: auth,
+      bare,
+      register: options.register,
       key: options.key,
       store,
       hasher: new PasswordHasher(hashCostOf(options.hashMemory, options.hashTime)),
-      warn: (error) => this.#log.warn("users-failed", { reason: messageOf(error) }),
+      minPassword: options.minPassword,
+      maxAttempts: options.maxAttempts,
+      maxPerUser: options.maxPerUser,
+      maxFrame: options.maxFrame,
+      loginTimeoutMs: options.loginTimeoutMs,
+      resumeForMs: options.resumeForMs,
+      keepalive: options.keepaliveMs / 1000,
+      serviceName: options.serviceName,
       takesLines: options.service.lineBased === true,
-      keepalive: keepaliveMs / 1000,
+      log,
+      logBurst: options.logBurst,
+      warn: (error) => this.#log.warn("users-failed", { reason: messageOf(error) }),
       resume: (name, received, proves) => this.#takeOver(name, received, proves),
     });
     this.#listener = new Listener({
-      ...options,
+      host: options.host,
+      port: options.port,
+      strictPort: options.strictPort,
+      fd: options.fd,
+      tls: options.tls,
+      tlsTimeoutMs: options.tlsTimeoutMs,
+      maxBacklog: options.maxBacklog,
       admission: {
-        ...options,
+        maxConnections: options.maxConnections,
+        maxPending: options.maxPending,
+        maxPendingPerAddress: options.maxPendingPerAddress,
+        allow: options.allow,
+        deny: options.deny,
         penalties: options.penalties ? new Penalties() : undefined,
+        penaltyExempt: options.penaltyExempt,
         isKnownSource: (address) => this.#logins.isKnownSource(address),
       },
       accept: (connection, refusal) => void this.#converse(connection, refusal),
@@ -126,7 +148,8 @@ export class Server {
       unreadable: (error) => this.#log.error("users-failed", { reason: messageOf(error) }),
     });
     this.#timeouts = new SessionTimeouts(this.#sessions, {
-      ...options,
+      frameTimeoutMs: options.frameTimeoutMs,
+      keepaliveMs: options.keepaliveMs,
       idleTimeoutMs: options.idleTimeoutMs,
       abandonedHookMs: options.abandonedHookMs,
       beforeScan: () => this.#sessions.enforceMemoryLimit(),

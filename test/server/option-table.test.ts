@@ -39,6 +39,12 @@ describe("each option", () => {
     },
   );
 
+  test("is passed on by the server, by its name", () => {
+    const server = read("src/server/server.ts");
+    const names = optionEntries.map(([name]) => name);
+    expect(names.filter((name) => !new RegExp(`options\\.${name}\\b`).test(server))).toEqual([]);
+  });
+
   test("has its row in docs/security.md, and no other flag has one", () => {
     const rows = optionEntries.map(([, { flag, row }]) => [
       row.what,
