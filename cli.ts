@@ -2,6 +2,7 @@
 // argv → command; anything thrown → one line on stderr and an exit code. Nothing else.
 
 import { defineCommand } from "citty";
+import { exitCodeOf, isBySignal } from "./src/cli/exit-codes.ts";
 import { Flags, terminalOf } from "./src/cli/flags.ts";
 import { helpPage } from "./src/cli/help.ts";
 import { parseCommand, type Command, type Invocation } from "./src/cli/parse.ts";
@@ -26,22 +27,6 @@ const parley = defineCommand({
     users: () => import("./src/cli/users/command.ts").then((module) => module.default),
   },
 }) as Command;
-
-/** A signal ended it: 128 and its number. Nothing is said: its sender knows. */
-const SIGNAL_CODES: ReadonlyMap<string, number> = new Map([
-  ["hung_up", 129],
-  ["interrupted", 130],
-  ["terminated", 143],
-]);
-/** Codes of every error class → exit codes; whatever is not listed is 1. */
-const EXIT_CODES: ReadonlyMap<string, number> = new Map([
-  ["usage", 2],
-  ["login_refused", 3],
-  ["timeout", 4],
-  ["turned_away", 5],
-  ["unconfirmed", 6],
-  ...SIGNAL_CODES,
-]);
 
 async function main(argv: string[]): Promise<number> {
   keepFilesPrivate();
@@ -81,9 +66,8 @@ async function flush(): Promise<void> {
 function report(error: unknown, terminal: Terminal, debug: boolean): number {
   if (debug && error instanceof Error) void stderr.write(`${Bun.inspect(error)}\n`);
   if (error instanceof ParleyError) {
-    const code: string = error.code;
-    if (!SIGNAL_CODES.has(code)) terminal.error(error.message, error.hint);
-    return EXIT_CODES.get(code) ?? 1;
+    if (!isBySignal(error)) terminal.error(error.message, error.hint);
+    return exitCodeOf(error);
   }
   terminal.error(
     error instanceof Error ? `${error.name}: ${error.message}` : String(error),

@@ -2,14 +2,13 @@
 
 import { defineCommand } from "citty";
 import type { SharedKey } from "../../auth/shared-key.ts";
-import { parseToken } from "../../auth/token.ts";
-import type { Client, Outcome } from "../../client/client.ts";
+import type { Client } from "../../client/client.ts";
 import { connectClient, type Retry } from "../../client/connect.ts";
 import { ClientState } from "../../client/client-state.ts";
 import { DataFolder } from "../../files/data-folder.ts";
 import { ParleyError, usageError } from "../../base/errors.ts";
-import { escapeJson, escapeLine } from "../../base/escape.ts";
-import { LINGER_MS, RETRY_FOR_MS } from "../../base/limits.ts";
+import { escapeLine } from "../../base/escape.ts";
+import { RETRY_FOR_MS } from "../../base/limits.ts";
 import { count, duration } from "../../base/option-kinds.ts";
 import { sayDuration } from "../../base/units.ts";
 import { plural } from "../../base/plural.ts";
@@ -18,6 +17,8 @@ import { BufferedStdout } from "../../terminal/stdout.ts";
 import { talkPiped, type PipedOptions } from "./piped.ts";
 import { LeavingSignals } from "./signals.ts";
 import { Printer } from "./printer.ts";
+import { conclude, concludeLogout, nameUnconfirmed, sayLoss } from "./outcome.ts";
+import { forgetServer, listTokens } from "./remembered.ts";
 import { ChatNames } from "./chat-names.ts";
 import { Trace } from "./frame-trace.ts";
 import type { Terminal } from "../../terminal/terminal.ts";
@@ -92,7 +93,10 @@ async function connect(flags: ConnectFlags): Promise<void> {
     return output.flush();
   }
   void report.event("logged-in", { user: client.welcome?.user ?? null });
-  if (flags.has("logout")) return concludeLogout(await client.converse(() => undefined), terminal);
+  if (flags.has("logout")) {
+    concludeLogout(await client.converse(() => undefined));
+    return terminal.say("logged out");
+  }
   using signals = new LeavingSignals(client, terminal);
   const talk = byHand
     ? talkInteractively(client, {
@@ -113,38 +117,15 @@ async function connect(flags: ConnectFlags): Promise<void> {
     );
   });
   if (signals.error !== undefined) {
-    nameMessages(client.unacknowledgedMessages(), terminal);
+    terminal.say(...nameUnconfirmed(client.unacknowledgedMessages()));
     throw signals.error;
   }
   if (outcome.kind === "bye") void report.event("bye", { ...outcome, kind: undefined, early: undefined });
   if (outcome.kind === "lost") void report.event("lost", { reason: sayLoss(outcome) });
   await output.flush();
-  nameMessages(client.unacknowledgedMessages(), terminal);
-  if (
-    flags.has("exit-status") &&
-    outcome.kind === "bye" &&
-    outcome.code === "done" &&
-    outcome.status !== undefined
-  ) {
-    process.exitCode = exitCodeOf(outcome.status);
-    if (outcome.status !== 0) return; // its own end, whatever it left unread
-  }
-  conclude(outcome, client, { byHand, count: options.count, wantsStatus: flags.has("exit-status") });
-}
-
-/** Messages that are named, and how much of each. */
-const MAX_NAMED = 10;
-const MAX_NAMED_LENGTH = 60;
-
-/** Says which messages were never confirmed, the first of them, so that they can be said again. */
-function nameMessages(messages: readonly Uint8Array[], terminal: Terminal): void {
-  for (const message of messages.slice(0, MAX_NAMED)) {
-    const text = Buffer.from(message.subarray(0, 4 * MAX_NAMED_LENGTH)).toString();
-    const shown = text.length > MAX_NAMED_LENGTH ? `${text.slice(0, MAX_NAMED_LENGTH)}…` : text;
-    terminal.say(`not confirmed: ${shown}`);
-  }
-  const more = messages.length - MAX_NAMED;
-  if (more > 0) terminal.say(`not confirmed: ${plural(more, "further message")}`);
+  terminal.say(...nameUnconfirmed(client.unacknowledgedMessages()));
+  const wishes = { byHand, count: options.count, wantsStatus: flags.has("exit-status") };
+  process.exitCode = conclude(outcome, client, wishes);
 }
 
 interface OpenContext {
@@ -186,7 +167,7 @@ function planRetry(
       if (unconfirmed > 0) {
         const what = plural(unconfirmed, "message", ["was", "were"]);
         terminal.say(`${after}, but the session was gone: ${what} never confirmed`);
-        nameMessages(lost, terminal);
+        terminal.say(...nameUnconfirmed(lost));
       } else {
         terminal.note(`${after},${sent} ${isNew ? "in a new session" : "none lost"}`);
       }
@@ -254,114 +235,9 @@ function readPipedOptions(flags: ConnectFlags): PipedOptions {
   };
 }
 
-async function forgetServer(
-  { server, user }: Target,
-  state: ClientState,
-  path: string,
-  terminal: Terminal,
-): Promise<void> {
-  if (user !== undefined)
-    throw usageError("--forget takes no user", `the key is the server's: --forget ${server}`);
-  if (await state.forgetPin(server)) {
-    return terminal.say(`the key of ${server} is forgotten; session tokens are kept`);
-  }
-  throw new ParleyError("failed", `no key of ${server} is known`, { hint: `those that are: ${path}` });
-}
-
-function listTokens(state: ClientState, terminal: Terminal, json: boolean): void {
-  const tokens = state.tokens();
-  if (tokens.length === 0 && terminal.isWatched) terminal.note("no session token is stored");
-  for (const { server, user, token, expires } of tokens) {
-    const id = parseToken(token)?.id ?? "?";
-    const line = json
-      ? escapeJson({ server, user, id, expires })
-      : escapeLine(`${id}  ${user}@${server}  until ${expires}`);
-    void stdout.write(`${line}\n`);
-  }
-}
-
 function greeting({ welcome, hello }: Client, { server }: Target): string {
   if (welcome === undefined) return `connected to ${server}, bare frames; Ctrl-D leaves`;
   const back = welcome.last_login === undefined ? "" : " back";
   const who = welcome.user === null ? "" : `, welcome${back}, ${welcome.user}`;
   return `${hello?.service ?? "a service"} at ${server}${who}; /help helps, Ctrl-D leaves`;
-}
-
-// --- how it ended ---
-
-/** A status that does not fit an exit code is no success either. */
-function exitCodeOf(status: number): number {
-  return status === 0 ? 0 : status & 0xff || 1;
-}
-
-/** @throws {ParleyError} whose code says what is missing, unless nothing is. */
-function conclude(
-  outcome: Outcome,
-  client: Client,
-  { byHand, count = 0, wantsStatus }: { byHand: boolean; count?: number; wantsStatus: boolean },
-): void {
-  const { sent, received, unacknowledged: awaited } = client;
-  const never = client.unconfirmed + (awaited ?? 0);
-  const confirmed = awaited === undefined ? "" : `, ${sent - never} of them confirmed`;
-  const tally = `${plural(sent, "message")} sent${confirmed}, ${plural(received, "answer")} received`;
-  const enough = count > 0 && received >= count;
-  switch (outcome.kind) {
-    case "left":
-      if (byHand && never === 0) return;
-      if (never > 0 || awaited === undefined) {
-        const message = `the server did not confirm that it took everything: ${tally}`;
-        throw new ParleyError("unconfirmed", message);
-      }
-      if (!wantsStatus) return; // who has heard enough is not concerned with what else there is to say
-      throw new ParleyError("failed", LATE, { hint: "leave --exit-status out, or --count" });
-    case "lost": {
-      const code = sent > 0 ? "unconfirmed" : "failed";
-      const unknown = awaited === undefined ? "; whether all arrived is not known" : "";
-      const loss = sayLoss(outcome, " before the conversation was over");
-      const { hint } = outcome.noReturn ?? {};
-      throw new ParleyError(code, `${loss}: ${tally}${unknown}`, { hint });
-    }
-    case "misfit":
-      throw new ParleyError("failed", outcome.reason);
-    case "bye":
-      if (outcome.code !== "done") {
-        const failed = ["service_failed", "bad_length", "bad_message"].includes(outcome.code);
-        const message = `the server ended the conversation: ${outcome.message} (${tally})`;
-        throw new ParleyError(failed ? "failed" : "turned_away", message);
-      }
-  }
-  if (never > 0) {
-    throw new ParleyError(
-      "unconfirmed",
-      `${plural(never, "message", ["was", "were"])} never confirmed: ${tally}`,
-    );
-  }
-  if (client.answersMayBeMissing && !byHand && !enough) {
-    throw new ParleyError(
-      "unconfirmed",
-      `the session was gone before the server had said that it was done: answers may be missing: ${tally}`,
-    );
-  }
-  if (!client.inputEnded && !byHand && !enough) {
-    throw new ParleyError(
-      "unconfirmed",
-      `the server ended the conversation before the input ended: ${tally}`,
-    );
-  }
-  if (received < count)
-    throw new ParleyError("failed", `only ${plural(received, "answer")} came, not ${count}`);
-}
-
-const LATE = `the program there had not ended ${sayDuration(LINGER_MS)} after the last answer that was wanted`;
-
-/** What was lost, and `when`; and why there is no coming back, where that was tried. */
-function sayLoss({ reason, noReturn }: Extract<Outcome, { kind: "lost" }>, when = ""): string {
-  return `${reason}${when}${noReturn?.why === undefined ? "" : `, and ${noReturn.why}`}`;
-}
-
-function concludeLogout(outcome: Outcome, terminal: Terminal): void {
-  if (outcome.kind === "bye" && outcome.code === "revoked") return terminal.say("logged out");
-  throw new ParleyError("failed", "the server did not confirm the logout", {
-    hint: "the token is forgotten here; its operator can end it with: parley users revoke ID",
-  });
 }

@@ -1,0 +1,36 @@
+// What the client remembers of servers: `--sessions` lists its tokens, `--forget` forgets a key.
+
+import { parseToken } from "../../auth/token.ts";
+import { ParleyError, usageError } from "../../base/errors.ts";
+import { escapeJson, escapeLine } from "../../base/escape.ts";
+import type { ClientState } from "../../client/client-state.ts";
+import { stdout } from "../../terminal/stdio.ts";
+import type { Terminal } from "../../terminal/terminal.ts";
+import type { Target } from "./flags.ts";
+
+export function listTokens(state: ClientState, terminal: Terminal, json: boolean): void {
+  const tokens = state.tokens();
+  if (tokens.length === 0 && terminal.isWatched) terminal.note("no session token is stored");
+  for (const { server, user, token, expires } of tokens) {
+    const id = parseToken(token)?.id ?? "?";
+    const line = json
+      ? escapeJson({ server, user, id, expires })
+      : escapeLine(`${id}  ${user}@${server}  until ${expires}`);
+    void stdout.write(`${line}\n`);
+  }
+}
+
+/** @param path where the keys of servers are kept. @throws {ParleyError} `usage`, or `failed` when no key is known. */
+export async function forgetServer(
+  { server, user }: Target,
+  state: ClientState,
+  path: string,
+  terminal: Terminal,
+): Promise<void> {
+  if (user !== undefined)
+    throw usageError("--forget takes no user", `the key is the server's: --forget ${server}`);
+  if (await state.forgetPin(server)) {
+    return terminal.say(`the key of ${server} is forgotten; session tokens are kept`);
+  }
+  throw new ParleyError("failed", `no key of ${server} is known`, { hint: `those that are: ${path}` });
+}
