@@ -209,6 +209,9 @@ export const DEAD_TOKEN_MS = 60 * 60 * SECOND;
 /** How often at most `used` of a token is written, so that not every login costs an fsync. */
 export const TOKEN_TOUCH_MS = 60 * 60 * SECOND;
 
+/** A signal that comes again so soon is the same one: `bun run` passes Ctrl-C on twice (measured with Bun 1.4.5). */
+export const SAME_SIGNAL_MS = 500;
+
 /** How long a change of a file waits for the lock. */
 export const LOCK_TIMEOUT_MS = 10 * SECOND;
 /** Pause between two commits of one process, so that other processes get the lock. */

@@ -1,4 +1,4 @@
-// Flags as typed values: each reader names the flag in its error and says what would have been right.
+// The arguments of a command, as typed values.
 
 import { isAddress, lacksZone } from "../base/address.ts";
 import { SharedKey } from "../auth/shared-key.ts";
@@ -41,7 +41,7 @@ export class Flags<Name extends string> {
     return this.isGiven(name) ? kind.read(name, ...this.texts(name)) : undefined;
   }
 
-  /** One of `choices`; parsing has seen to that. */
+  /** One of `choices`; the parser has refused any other text. */
   choice<C extends string>(name: Name, choices: readonly C[], byDefault: C): C {
     return choices.find((choice) => choice === this.text(name)) ?? byDefault;
   }
@@ -56,7 +56,7 @@ export function definitionOf({ kind, help }: { kind: Kind<unknown>; help: string
 
 type CommonName = "no-input" | "color";
 
-/** The terminal as the common flags and the environment want it. */
+/** The terminal, with the colours and questions that the flags and the environment allow. */
 export function terminalOf(flags: Flags<CommonName>): Terminal {
   const env = process.env["PARLEY_NO_INPUT"];
   return new Terminal({
@@ -83,12 +83,12 @@ export function parsePort(text: string, min = 1): number | undefined {
   return /^\d{1,5}$/.test(text) && port >= min && port <= 65535 ? port : undefined;
 }
 
-/** What is wrong with a port somebody typed. */
+/** What is wrong with `text` as a port; undefined: nothing. */
 export function portFlaw(text: string): string | undefined {
   return parsePort(text) === undefined ? "a port is a number from 1 to 65535" : undefined;
 }
 
-/** A host without the brackets of an IPv6 address, or undefined when `text` can be none. */
+/** A host without the brackets of an IPv6 address, or undefined when `text` is no host. */
 export function parseHost(text: string): string | undefined {
   const host = /^\[(.*)\]$/.exec(text)?.[1] ?? text;
   if (isAddress(host)) return host;
@@ -97,14 +97,14 @@ export function parseHost(text: string): string | undefined {
     : undefined;
 }
 
-/** What is wrong with a host somebody typed. */
+/** What is wrong with `text` as a host; undefined: nothing. */
 export function hostFlaw(text: string): string | undefined {
   const host = parseHost(text);
   if (host === undefined) return "a host is a name or an address, such as 127.0.0.1 or example.org";
   return lacksZone(host) ? `a link-local address needs its zone, as in ${host}%eth0` : undefined;
 }
 
-/** @throws {ParleyError} `usage` for a link-local address without its zone: the system would only call it invalid. */
+/** @throws {ParleyError} `usage` for a link-local address without its zone; the system would only say that it is invalid. */
 export function checkZone(host: string): void {
   if (!lacksZone(host)) return;
   const hint = `add the interface that leads there, for example ${host}%eth0`;

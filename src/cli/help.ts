@@ -1,10 +1,10 @@
-// `--help`: a command's definition as a page, left-aligned and no wider than the terminal. citty's own page pads every
-// line to the longest and is wider than 80 columns.
+// `--help`: a command's definition as a page, left-aligned and no wider than the terminal. The page that citty makes pads
+// every line to the longest, and is wider than 80 columns.
 
 import type { ArgsDef } from "citty";
 import { metaOf, resolve, type Command, type Invocation } from "./parse.ts";
 
-/** Widest line where nothing says how wide the terminal is, and wherever it is wider. */
+/** The longest line, also where the terminal is wider, or its width is not known. */
 const MAX_COLUMNS = 100;
 const GAP = 2;
 
@@ -48,7 +48,7 @@ function flagName(name: string, flag: ArgsDef[string]): string {
   return `${alias}--${name}${flag.type === "boolean" || value === undefined ? "" : ` ${value}`}`;
 }
 
-/** Two columns; where the terminal is narrow, or a name long, the second begins on a line of its own. */
+/** Two columns. Where the terminal is narrow or a name long, the second begins on a line of its own. */
 function table(rows: readonly [string, string][], width: number): string {
   const longest = Math.max(...rows.map(([name]) => name.length));
   const indent = Math.min(longest + 2 * GAP, Math.floor(width / 2), 30);

@@ -1,6 +1,6 @@
-// argv → a command and its flags, strictly: whatever is unknown, twice, without its value or one too many is a usage
-// error that names it and, where something is close, what was meant. citty holds the definitions;
-// its own parser lets all of these pass (measured).
+// argv → a command and its flags. An argument that is unknown, given twice, without its value or one too many is a usage
+// error, which names it and, where a name is close, the one that was probably meant. citty holds the definitions; its own
+// parser lets all of these pass (measured with citty 0.2.2).
 
 import { parseArgs } from "node:util";
 import type { ArgsDef, CommandDef, CommandMeta } from "citty";
@@ -19,7 +19,7 @@ export interface Invocation {
   command: Command;
   /** `parley users add`, for help and errors. */
   path: string;
-  /** What was asked for instead of running it. */
+  /** What the arguments ask for: to run the command, or a page about it. */
   wants: "run" | "help" | "version";
   args: Arguments;
 }
@@ -163,21 +163,21 @@ function checkKnown(word: string, options: Readonly<Record<string, unknown>>, he
   );
 }
 
-/** Flags that people expect, and what does it here. */
+/** Flags that people expect, and what to use instead. */
 const INSTEAD: ReadonlyMap<string, string> = new Map([
   ["password", "a secret is no argument: --password-file FILE, --password-stdin or $PARLEY_PASSWORD"],
   ["host", "say it as [USER@]HOST[:PORT]"],
   ["port", "say it as [USER@]HOST:PORT"],
 ]);
 
-/** A guess at what was meant, where one is close; otherwise where to look. */
+/** The known name that is close to `given`, as a question; otherwise `help`. */
 function meant(given: string, known: string[], help: string): string {
   if (known.length === 0) return help;
   const guess = closest(given, known);
   return distance(given, guess) <= Math.max(2, given.length / 3) ? `did you mean ${guess}?` : help;
 }
 
-/** What is wrong with the flags, and what to do: in place of Node's own words, which name one letter of several. */
+/** What is wrong with the flags, and what to do. The error of Node's parser names only one letter of several. */
 function sayParseError(
   error: unknown,
   words: readonly string[],
@@ -206,14 +206,14 @@ function isRest(definition: object): boolean {
   return "rest" in definition && definition.rest === true;
 }
 
-/** The command's meta data, whether given at once or later. */
+/** The name and description of a command. */
 export async function metaOf(command: Command): Promise<CommandMeta> {
   return (await resolve(command.meta)) ?? {};
 }
 
 type Later<T> = T | Promise<T> | (() => T) | (() => Promise<T>);
 
-/** A part of a definition that may be given at once or later. */
+/** A part of a definition, which may be a function or a promise. */
 export async function resolve<T>(value: Later<T>): Promise<T> {
   return typeof value === "function" ? await (value as () => T | Promise<T>)() : await value;
 }

@@ -1,9 +1,9 @@
-// How to call this program again, for a command that can be copied.
+// How the user calls this program, for commands that can be copied from its output.
 
 import { relative } from "node:path";
 import { shellQuote } from "../base/shell-quote.ts";
 
-/** `parley` when that is what the shell would find, otherwise the way to the executable from here. */
+/** `parley` where the shell finds this executable by that name, otherwise its path. */
 export function programName(): string {
   const { execPath } = process;
   // In a checkout the executable is bun itself.

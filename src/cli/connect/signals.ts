@@ -1,14 +1,11 @@
-// Signals during a conversation: it is left as with Ctrl-D, so that the others see who leaves, and what was sent is
-// confirmed.
+// Signals during a conversation. The client leaves as with Ctrl-D: what was sent is confirmed, and the others in a chat see
+// who leaves.
 
 import type { Client } from "../../client/client.ts";
 import { ParleyError } from "../../base/errors.ts";
-import { LINGER_MS } from "../../base/limits.ts";
+import { LINGER_MS, SAME_SIGNAL_MS } from "../../base/limits.ts";
 import { onEndingSignal, type EndingSignal } from "../../os/signals.ts";
 import type { Terminal } from "../../terminal/terminal.ts";
-
-/** A second signal within this is the same one: `bun run` passes each on twice (measured). In milliseconds. */
-const SAME_SIGNAL_MS = 500;
 
 const CODES = { SIGINT: "interrupted", SIGTERM: "terminated", SIGHUP: "hung_up" } as const;
 
@@ -25,7 +22,7 @@ export class LeavingSignals implements Disposable {
     this.#unlisten = onEndingSignal((signal) => this.#leave(signal));
   }
 
-  /** What to end the process with, when a signal has ended the conversation, or its terminal was closed. */
+  /** The error that a signal ends the process with; undefined: no signal came, and the terminal was not closed. */
   get error(): ParleyError | undefined {
     const signal = this.#first?.signal ?? (this.#terminal.hasHungUp ? "SIGHUP" : undefined);
     return signal && new ParleyError(CODES[signal], `ended by ${signal}`);
@@ -36,7 +33,7 @@ export class LeavingSignals implements Disposable {
     this.#unlisten();
   }
 
-  /** The first one asks; the second one, or a server that takes too long, ends the conversation at once. */
+  /** The first signal asks the server to end; the second one leaves at once, and so does a server that takes too long. */
   #leave(signal: EndingSignal): void {
     const now = performance.now();
     if (this.#first !== undefined) {

@@ -49,7 +49,7 @@ async function serve(flags: ServeFlags): Promise<void> {
   const socket = takeSocket(process.env, process.pid);
   const options = planServer(flags, socket);
   const metricsAt = planMetrics(flags, options.port);
-  // Whatever is wrong with the flags is told before anything is asked or made.
+  // Every error in the flags comes before the first question and the first file.
   const choose = await chooseService(flags, options.maxFrame);
   const folder = new DataFolder(flags.text("data")).make();
   const store =
@@ -57,9 +57,9 @@ async function serve(flags: ServeFlags): Promise<void> {
       ? undefined
       : new Store(folder.users, () => tokensInUse(folder.path));
   const logPath = flags.text("log") ?? folder.log;
-  // A link in its place would have the server write to any file of its user.
+  // In a folder that others can write to, a link could lead the log to any file of this user.
   if (flags.text("log") === undefined) checkFolders(logPath, Rights.own.person);
-  /** What keeps the server up all the same, but not everything in order. */
+  /** Faults that do not stop a server, but do fail a check. */
   const flaws: string[] = [];
   const file = openLog({
     path: logPath,
@@ -79,7 +79,7 @@ async function serve(flags: ServeFlags): Promise<void> {
     else if (outdated !== undefined) terminal.say(outdated);
     const key = await planKey(flags, terminal);
     if (terminal.canAsk && !flags.has("check")) await askForMissing(flags, options, store, terminal);
-    planMetrics(flags, options.port); // not the port that was just answered
+    planMetrics(flags, options.port); // checks again, with the port of the answer
     const wanted = options.port;
     const { service, name: serviceName, handler } = choose(log);
     let vitals: StatsSource | undefined;
@@ -94,7 +94,7 @@ async function serve(flags: ServeFlags): Promise<void> {
       key,
       store,
       log,
-      // What a check finds is its error.
+      // A check reports what it finds as its error.
       tell: (...lines) => terminal.isWatched && !flags.has("check") && terminal.say(...lines),
     });
     vitals = server;
@@ -125,21 +125,21 @@ async function serve(flags: ServeFlags): Promise<void> {
       flags,
       terminal,
     );
-    // Beside the first connections: it waits for the disk.
+    // The try waits for the disk, while the first connections are served.
     await Promise.all([stopped.finally(unwatch), store && trySilently(store, log, terminal)]);
   } finally {
     file.close();
   }
 }
 
-/** Tries to write what is written later. @throws {FileError} that says what cannot be. */
+/** Tries whether the files that the server writes later can be written. @throws {FileError} */
 async function tryFiles(store: Store | undefined, flags: ServeFlags): Promise<void> {
   await store?.tryToWrite();
   const portFile = flags.text("port-file");
   if (portFile !== undefined) await tryPortFile(portFile);
 }
 
-/** @throws {ParleyError} for the first entry of the user file that cannot be used; the others are said before. */
+/** @throws {ParleyError} for the first entry of the user file that cannot be used, once it has printed the others. */
 function checkEntries(store: Store, auth: AuthMode, terminal: Terminal): void {
   const [first, ...others] = new Flaws(auth).news(store.document);
   if (first === undefined) return;
@@ -147,7 +147,7 @@ function checkEntries(store: Store, auth: AuthMode, terminal: Terminal): void {
   throw new ParleyError("failed", first.message, { hint: first.hint });
 }
 
-/** Says what stands in the way of changes of the user file; the server goes on without them. */
+/** Tries to write the user file, and says why that fails; the server goes on without changes of it. */
 async function trySilently(store: Store, log: Logger, terminal: Terminal): Promise<void> {
   try {
     await store.tryToWrite();

@@ -75,7 +75,7 @@ const firstFlags = {
   },
 } satisfies FlagsDef;
 
-/** What is in {@link SERVER_OPTIONS}: limits, times, and who may connect. */
+/** The flags of {@link SERVER_OPTIONS}: limits, times, and who may connect. */
 const optionFlags: FlagsDef = Object.fromEntries(
   optionEntries.map(([, option]) => [option.flag, definitionOf(option)]),
 );
@@ -101,5 +101,5 @@ const lastFlags = {
 
 export const serveFlags: FlagsDef = { ...firstFlags, ...optionFlags, ...lastFlags };
 
-/** The flags that are read by name; those of the options are read together, by `planServer`. */
+/** The flags that are read by their names; `planServer` reads those of the options all together. */
 export type ServeFlags = Flags<keyof typeof firstFlags | keyof typeof lastFlags>;

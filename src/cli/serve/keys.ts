@@ -1,5 +1,5 @@
-// What a server is known by: its key and certificate, and the key that it shares with its clients. Either is made where it
-// is missing; with --check it is only said that it would be.
+// A server's certificate with its key, and the key that it shares with its clients. Each is made where it is missing; with
+// --check, parley only says that it would be.
 
 import { resolve } from "node:path";
 import { isLoopback } from "../../base/address.ts";
@@ -14,8 +14,8 @@ import { sharedKey } from "../flags.ts";
 import type { ServeFlags } from "./flags.ts";
 
 /**
- * What the server shows who speaks TLS: by itself wherever another machine could listen in; undefined: plain text, or not
- * made yet.
+ * The key and certificate for TLS, which is the default wherever another machine could listen in. Undefined: plain text, or
+ * a check, and there is none yet.
  *
  * @throws {ParleyError} `failed` for a file. @throws {FileError} when it is not safe.
  */
@@ -42,10 +42,10 @@ export async function planTls(
   return loadOrCreateIdentity(folder.tlsKey, folder.tlsCertificate);
 }
 
-/** Before a certificate expires: so long it is said at each start. */
+/** For so long before a certificate expires, each start says so. */
 const NOTICE_MS = 7 * 24 * 60 * 60 * 1000;
 
-/** Why clients would refuse the certificate for its time; one that will expire soon is only spoken of. */
+/** Why clients refuse a certificate that has expired or is not valid yet; prints that one will expire soon. */
 export function outdatedCertificate(tls: TlsIdentity, terminal: Terminal): string | undefined {
   const flaw = certificateFlaw(tls);
   if (flaw !== undefined) return `the certificate ${flaw}: clients with --tls-ca refuse it`;
@@ -54,7 +54,7 @@ export function outdatedCertificate(tls: TlsIdentity, terminal: Terminal): strin
   return undefined;
 }
 
-/** The key of `--key-file`; undefined: none is wanted, or not made yet. @throws as {@link sharedKey}, and `unwritable`. */
+/** The key of `--key-file`. Undefined: no such flag, or a check, and there is none yet. @throws as {@link sharedKey}. */
 export async function planKey(flags: ServeFlags, terminal: Terminal): Promise<SharedKey | undefined> {
   const path = flags.text("key-file");
   if (path === undefined) return undefined;

@@ -10,12 +10,14 @@ import type { ServerOptions } from "../../server/options.ts";
 import { checkZone, parseHost, parsePort, type Flags } from "../flags.ts";
 import type { ServeFlags } from "./flags.ts";
 
-/** A server as the flags want it, but for what it needs at run time. */
+/** What the flags say of a server; its files, its service and its log are added when it starts. */
 export type ServerPlan = Omit<ServerOptions, "log" | "store" | "tls" | "key" | "service" | "serviceName"> &
   OptionValues;
 
 /**
- * @param socket one that listens already, if it was handed over.
+ * What all flags together ask for.
+ *
+ * @param socket a socket that already listens, where the service manager has handed one over.
  * @throws {ParleyError} `usage` when flags exclude each other or one is out of range.
  */
 export function planServer(flags: ServeFlags, socket: ListeningSocket | undefined): ServerPlan {
@@ -38,7 +40,7 @@ export function planServer(flags: ServeFlags, socket: ListeningSocket | undefine
     host,
     port,
     fd,
-    // A check that takes another port would find everything in order and be wrong.
+    // A check that took the next free port would say that all is in order, and be wrong.
     strictPort: flags.has("strict-port") || flags.has("check"),
     auth,
     bare,
@@ -47,7 +49,7 @@ export function planServer(flags: ServeFlags, socket: ListeningSocket | undefine
   };
 }
 
-/** What the flags of {@link SERVER_OPTIONS} say, and the defaults of those that are not given. */
+/** The values of {@link SERVER_OPTIONS}: from their flags, or their defaults. */
 function readOptions(flags: Flags<string>): OptionValues {
   return completeOptions(
     Object.fromEntries(optionEntries.map(([name, { flag, kind }]) => [name, flags.read(flag, kind)])),
@@ -82,7 +84,7 @@ function planAddress(
   throw usageError(`--${other}: LISTEN_FDS has handed over a socket, which listens on ${address}`);
 }
 
-/** Where `--metrics` wants them; undefined: nowhere. @param port that of the server. @throws {ParleyError} `usage`. */
+/** The address of `--metrics`; undefined: none. @param port the server's own port. @throws {ParleyError} `usage`. */
 export function planMetrics(flags: ServeFlags, port: number): { host: string; port: number } | undefined {
   const text = flags.text("metrics");
   if (text === undefined) return undefined;

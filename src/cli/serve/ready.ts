@@ -1,4 +1,4 @@
-// What a server says of itself once it accepts connections: to a script, to a person, and to whoever started it.
+// What a server reports once it accepts connections: to a script, to a person, and to the service manager.
 
 import { closeSync, constants, fstatSync, openSync, statSync } from "node:fs";
 import { hostname, networkInterfaces } from "node:os";
@@ -23,16 +23,16 @@ import type { ServerPlan } from "./plan.ts";
 
 export interface ServerFacts {
   options: ServerPlan;
-  /** The port asked for. */
+  /** The port that was asked for; 0: any. */
   wanted: number;
   logPath: string;
   serviceName: string;
-  /** Of its key; undefined: plain text. */
+  /** The pin of the server's key; undefined: plain text. */
   pin: string | undefined;
   metrics: MetricsEndpoint | undefined;
 }
 
-/** The ready line on stdout; on stderr what a person must know, or wants to. */
+/** Prints the ready line on stdout, and for a person what else there is to know, on stderr. */
 export async function announce(
   server: Server,
   context: ServerFacts,
@@ -58,7 +58,7 @@ export async function announce(
   const portFile = flags.text("port-file");
   if (portFile !== undefined) await writePortFile(portFile, port);
   void stdout.write(`${ready}\n`);
-  await stdout.flush(); // who waits for it would wait for ever
+  await stdout.flush(); // a script waits for this line
   void tellReady(address, terminal);
   const talk = `talk to it: ${programName()} ${connectCommand(server, context, flags)}`;
   if (terminal.isWatched) {
@@ -75,7 +75,7 @@ export async function announce(
     if (metrics !== undefined) terminal.noteUnwrapped(`metrics: http://${metrics.address}/metrics`);
     terminal.noteUnwrapped(talk);
   } else if (pin !== undefined && !flags.has("json")) {
-    terminal.say(talk); // the pin, which clients need and --json has
+    terminal.say(talk); // clients need the pin, which only --json prints otherwise
   }
   if (metrics !== undefined && !isLoopback(metrics.host)) {
     terminal.say(`whoever reaches ${metrics.address} can read the metrics: there is no login`);
@@ -90,7 +90,7 @@ export async function announce(
   }
 }
 
-/** What to type on a client's side. */
+/** The command that connects to this server, without the program's name. */
 function connectCommand({ host, port }: Server, { options, pin }: ServerFacts, flags: ServeFlags): string {
   const keyFile = flags.text("key-file");
   return [
@@ -101,7 +101,7 @@ function connectCommand({ host, port }: Server, { options, pin }: ServerFacts, f
   ].join("");
 }
 
-/** An address that others can use: all addresses of this machine are none. */
+/** An address that a client can use for `host`: 0.0.0.0 and :: are none. */
 function reachableAs(host: string): string {
   if (host !== "0.0.0.0" && host !== "::") return host;
   const all = Object.values(networkInterfaces()).flatMap((addresses) => addresses ?? []);
@@ -114,7 +114,7 @@ function dataFlag(flags: ServeFlags): string {
   return data === undefined ? "" : ` --data ${shellQuote(data)}`;
 }
 
-/** Whole or not at all: a script that finds the file finds the port in it. To a pipe or a device it is said. */
+/** Writes the port file whole or not at all, so that a script which finds it finds the port in it; or to a pipe or device. */
 async function writePortFile(path: string, port: number): Promise<void> {
   try {
     if (isPlain(path)) return await new LockedFile(path).replace(`${port}\n`);
@@ -129,11 +129,11 @@ async function writePortFile(path: string, port: number): Promise<void> {
   }
 }
 
-/** Could the port file be written? @throws {ParleyError} `failed`. */
+/** Tries whether the port file can be written. @throws {ParleyError} `failed`. */
 export async function tryPortFile(path: string): Promise<void> {
   try {
     if (isPlain(path)) await new LockedFile(path).tryToWrite("65535\n");
-    // Whoever reads a pipe would take the opening for all that there is to come.
+    // A pipe is not opened: its reader would see an end without a port.
     else if (statSync(path).isDirectory()) throw Object.assign(new Error(), { code: "EISDIR" });
   } catch (error) {
     throw portFileError(path, error);
@@ -150,14 +150,14 @@ function portFileError(path: string, error: unknown): ParleyError {
   });
 }
 
-/** Is it a plain file, or nothing yet? */
+/** Is `path` a plain file, or free? */
 function isPlain(path: string): boolean {
   return !isSpecial(path) && statSync(path, { throwIfNoEntry: false })?.isFile() !== false;
 }
 
-/** What is no plain file, for writing: its own standard streams as they are, and no waiting for the reader of a pipe. */
+/** Opens a pipe or device for writing, without waiting for a reader; a standard stream of this process as it is. */
 function openOther(name: string): number {
-  const path = resolve(name); // as it is looked at and as it is used is the same
+  const path = resolve(name); // the same path for the check and for the opening
   const own = ["/dev/stdin", "/dev/stdout", "/dev/stderr"].indexOf(path);
   if (own > 0) return own;
   const { O_WRONLY, O_APPEND, O_NONBLOCK } = constants;
@@ -167,11 +167,12 @@ function openOther(name: string): number {
   throw new FileError("unwritable", `${path} has become a file just now: try again`);
 }
 
-/** Between two tries to reach the service manager, and the most of them: a busy one's queue may be full for a moment. */
+/** Pause between two tries to reach the service manager, whose queue may be full for a moment. */
 const READY_PAUSE_MS = 100;
+/** Tries to reach the service manager. */
 const READY_TRIES = 50;
 
-/** Tells the service manager that the server is ready; without that it would end it again. */
+/** Reports to the service manager that the server is ready; otherwise the manager would end it. */
 async function tellReady(address: string, terminal: Terminal): Promise<void> {
   const state = `READY=1\nSTATUS=listening on ${address}`;
   for (let tries = 1; tries < READY_TRIES; tries++) {
@@ -181,7 +182,7 @@ async function tellReady(address: string, terminal: Terminal): Promise<void> {
   notifySystemd(state, terminal);
 }
 
-/** Tells the service manager, where there is one. */
+/** Reports `state` to the service manager, where there is one. */
 export function notifySystemd(state: string, terminal: Terminal): void {
   if (!notify(state, process.env))
     terminal.say("$NOTIFY_SOCKET cannot be reached: the service manager was not told");

@@ -1,4 +1,4 @@
-// What answers: a built-in service, a handler file, or a program. Exactly one of them.
+// What answers the clients: a built-in service, a handler file, or a program.
 
 import { closeSync, constants } from "node:fs";
 import { basename, dirname, extname, join, resolve } from "node:path";
@@ -22,14 +22,14 @@ import type { ServeFlags } from "./flags.ts";
 
 export interface Chosen {
   service: Service;
-  /** In `hello`. */
+  /** The service's name in `hello`. */
   name: string;
-  /** Set for a handler file. */
+  /** The handler, where the service is a handler file. */
   handler: Handler | undefined;
 }
 
 /**
- * Checks what the flags say of the service, and loads a handler; the service itself is made once there is a log.
+ * Checks the flags of the service, and loads a handler. The service is made by what is returned, once there is a log.
  *
  * @throws {ParleyError} `usage`. @throws {HandlerError} `unusable`.
  */
@@ -68,7 +68,7 @@ export async function chooseService(flags: ServeFlags, maxMessage: number): Prom
   return () => ({ service, name: builtIn, handler: undefined });
 }
 
-/** Loads a handler again, and says how that went; where it cannot, the old code goes on. */
+/** Loads a handler again and reports how that went; where it fails, the code before goes on. */
 export async function reloadHandler(handler: Handler, log: Logger, terminal: Terminal): Promise<void> {
   try {
     await handler.reload();
@@ -81,10 +81,10 @@ export async function reloadHandler(handler: Handler, log: Logger, terminal: Ter
   }
 }
 
-/** Calls `reload` once the files of `handler` have changed and rested; returns how to stop that. */
+/** Calls `reload` whenever the files of `handler` have changed and then rested; returns a function that ends this. */
 export function watchHandler(handler: Handler, reload: () => Promise<void>): () => void {
-  // Looked at, not watched: a watch is lost with its folder, and there may be none left. Whoever saves writes more than
-  // once, hence only what has been the same twice is loaded.
+  // The files are polled: a watch is lost with its folder, and the system may have none left. An editor writes more than
+  // once, so that only what was the same twice is loaded.
   let last = handler.versions;
   const timer = setInterval(() => {
     const now = handler.versions;
@@ -95,7 +95,7 @@ export function watchHandler(handler: Handler, reload: () => Promise<void>): () 
   return () => clearInterval(timer);
 }
 
-/** `--init`: a handler to begin with, and the types for an editor, beside each other. @throws {ParleyError} `failed`. */
+/** `--init`: writes a first handler, and beside it the types for an editor. @throws {ParleyError} `failed`. */
 export function writeFirstHandler(file: string, terminal: Terminal): void {
   const path = resolve(file);
   const types = join(dirname(path), "parley.d.ts");
@@ -105,7 +105,7 @@ export function writeFirstHandler(file: string, terminal: Terminal): void {
       path,
       HANDLER_TEMPLATE.replace("NAME", () => shellQuote(basename(path))),
     );
-    // One that is there may be of another version of parley.
+    // Types that are there already may be those of another version of parley.
     if (!isOf(types, HANDLER_TYPES)) {
       Rights.over(types).use(() => removeIfThere(types));
       make(types, HANDLER_TYPES);
@@ -119,7 +119,7 @@ export function writeFirstHandler(file: string, terminal: Terminal): void {
   terminal.say(`run it: parley serve --handler ${shellQuote(file)} --watch`);
 }
 
-/** Makes a source file, whole or not at all. */
+/** Writes a new source file, whole or not at all. */
 function make(path: string, text: string): void {
   const rights = Rights.over(path);
   const fd = rights.use(() => createFile(path, constants.O_WRONLY, 0o644));

@@ -1,6 +1,7 @@
-// What signals ask of a server, and the faults that nobody else has caught.
+// What a server does on signals, and with errors that no other code has caught.
 
 import { messageOf } from "../../base/errors.ts";
+import { SAME_SIGNAL_MS } from "../../base/limits.ts";
 import { sayDuration } from "../../base/units.ts";
 import type { LogFile, Logger } from "../../log/log.ts";
 import { plural } from "../../base/plural.ts";
@@ -8,21 +9,18 @@ import type { Server } from "../../server/server.ts";
 import type { Terminal } from "../../terminal/terminal.ts";
 import { notifySystemd } from "./ready.ts";
 
-/** A second Ctrl-C within this is the same one: `bun run` passes each on twice (measured). In milliseconds. */
-const SAME_SIGNAL_MS = 500;
-
 export interface SignalContext {
   log: Logger;
   file: LogFile;
   terminal: Terminal;
   drainMs: number;
-  /** Loads what HUP asks to load again, beside users and log. */
+  /** What HUP loads again beside the user file and the log; undefined: nothing. */
   reload: (() => Promise<void>) | undefined;
 }
 
 /**
- * INT and TERM: drain, and again: at once. HUP: reload and reopen; when the terminal was closed, as TERM. Resolves when
- * the server has stopped.
+ * Handles signals until the server has stopped. The first INT or TERM drains, the second one ends at once. HUP reloads users
+ * and handler and reopens the log; where the terminal was closed, it is as TERM.
  */
 export async function handleSignals(server: Server, context: SignalContext): Promise<void> {
   const { log, file, terminal, drainMs } = context;
@@ -51,7 +49,7 @@ export async function handleSignals(server: Server, context: SignalContext): Pro
       terminal.say(`the log cannot be reopened: ${messageOf(error)}`);
     }
   };
-  // The net below everything: a fault costs a log line, not everybody's conversation.
+  // A fault of parley costs a line in the log, not every conversation.
   const fault = (error: unknown) => log.error("internal-error", { reason: Bun.inspect(error) });
   process.on("uncaughtException", fault).on("unhandledRejection", fault);
   process.on("SIGINT", stop).on("SIGTERM", stop).on("SIGHUP", hangUp);
@@ -60,6 +58,6 @@ export async function handleSignals(server: Server, context: SignalContext): Pro
     if (cut > 0 && !terminal.hasHungUp) terminal.say(`${plural(cut, "connection")} had to be cut off`);
   } finally {
     process.off("uncaughtException", fault).off("unhandledRejection", fault);
-    // Signals are listened to until the process is gone: one more would end it before its log is closed.
+    // The handlers of signals stay: without them another signal would end the process before its log is closed.
   }
 }

@@ -1,4 +1,4 @@
-// parley users add, passwd, remove, disable, enable, list
+// parley users add, passwd, remove, disable, enable, list.
 
 import { defineCommand } from "citty";
 import {
@@ -16,7 +16,7 @@ import type { FlagsDef } from "../parse.ts";
 import { UsersContext, expectUser, NAME, usersFlags } from "./context.ts";
 import { announce, newPassword, PASSWORD, printPassword } from "./new-password.ts";
 
-/** It is told to the user in one line. */
+/** The reason is one line of the message that the user gets. */
 const MAX_REASON_LENGTH = 200;
 
 export const add = defineCommand({

@@ -1,6 +1,6 @@
 // parley users: the accounts, tokens and known addresses of a server, whether it runs or not.
 //
-// Each command is one change of users.json or one look at it; a running server notices within a second.
+// Each command reads users.json or changes it once; a running server notices within a second.
 
 import { defineCommand } from "citty";
 import { add, disable, enable, list, passwd, remove } from "./accounts.ts";

@@ -1,4 +1,4 @@
-// What the commands of `parley users` share: the store, the user that is meant, and how a result is shown.
+// What the commands of `parley users` share: the store, the name of a user, and how a result is printed.
 
 import { AccountError } from "../../auth/accounts.ts";
 import { NAME_RULE, normalizeName } from "../../auth/username.ts";
@@ -11,7 +11,7 @@ import { stdout } from "../../terminal/stdio.ts";
 import { Flags, terminalOf } from "../flags.ts";
 import { commonFlags, type Arguments, type FlagsDef } from "../parse.ts";
 
-/** Flags of every one of these commands. */
+/** Flags of every command of `parley users`. */
 export const usersFlags = {
   ...commonFlags,
   json: { type: "boolean", description: "one JSON object a line" },
@@ -23,7 +23,7 @@ export const NAME = {
 
 type Cell = string | number | null;
 
-/** What every one of these commands works with. */
+/** The flags, the terminal and the store of one command of `parley users`. */
 export class UsersContext<Name extends string> {
   readonly flags: Flags<Name | keyof typeof usersFlags>;
   readonly terminal;
@@ -31,7 +31,7 @@ export class UsersContext<Name extends string> {
   readonly #makes: boolean;
   #store: Store | undefined;
 
-  /** @param makes whether there need be nothing yet: the command makes the first entry, and the folder for it. */
+  /** @param makes the command may make the first entry, and the folder for it; otherwise the folder must exist. */
   constructor(args: unknown, { makes = false } = {}) {
     this.flags = new Flags(args as Arguments);
     this.terminal = terminalOf(this.flags);
@@ -39,7 +39,7 @@ export class UsersContext<Name extends string> {
     this.#makes = makes;
   }
 
-  /** Where the store is. @throws {FileError} when it is not there. */
+  /** The path of the data folder. @throws {FileError} when it does not exist. */
   get folder(): string {
     return this.#data.expect().path;
   }
@@ -52,19 +52,19 @@ export class UsersContext<Name extends string> {
     return this.#store;
   }
 
-  /** The user named on the command line. @throws {ParleyError} `usage` when that can be no user. */
+  /** `text` as a user's name. @throws {ParleyError} `usage` when it can be none. */
   name(text: string | undefined): string {
     const name = normalizeName(text ?? "");
     if (name === undefined) throw usageError(`${JSON.stringify(text)} is no user name`, NAME_RULE);
     return name;
   }
 
-  /** One thing done: an object with `--json`, otherwise a sentence. */
+  /** Prints what was done: `event` with `--json`, otherwise `sentence`. */
   printResult(event: Readonly<Record<string, unknown>>, sentence: string): void {
     void stdout.write(this.flags.has("json") ? `${escapeJson(event)}\n` : `${escapeLine(sentence)}\n`);
   }
 
-  /** A table: objects with `--json`, otherwise columns under a heading; nothing but a notice when it is empty. */
+  /** Prints objects with `--json`, otherwise columns under a heading; on a terminal, `empty` where there are no rows. */
   async printTable(rows: Readonly<Record<string, Cell>>[], empty: string): Promise<void> {
     if (this.flags.has("json")) {
       for (const row of rows) await stdout.write(`${escapeJson(row)}\n`);
@@ -93,7 +93,7 @@ function cell(value: Cell | undefined): string {
   return escapeLine(typeof value === "string" ? value.replace(/\.\d{3}Z$/, "Z") : String(value));
 }
 
-/** Fails now for an unknown user, rather than after a password was typed twice. */
+/** Checks that a user exists before a password is typed twice. @throws {AccountError} `unknown`. */
 export function expectUser(desk: UsersContext<string>, name: string): void {
   const { users } = desk.store.document;
   if (!users.has(name)) {

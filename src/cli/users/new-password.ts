@@ -1,4 +1,4 @@
-// A new password for a user: typed twice, read from somewhere, or made here.
+// A new password for a user: typed twice, read from a file or standard input, or generated.
 
 import { randomBytes } from "node:crypto";
 import { passwordFlaw } from "../../auth/password.ts";
@@ -17,7 +17,7 @@ export const PASSWORD = {
   "min-password": definitionOf(SERVER_OPTIONS.minPassword),
 } satisfies FlagsDef;
 
-/** @throws {ParleyError} `usage` when there is nowhere to get one from, `failed` when it will not do. */
+/** @throws {ParleyError} `usage` where no password can be had, `failed` where it is not good enough. */
 export async function newPassword(
   desk: UsersContext<keyof typeof PASSWORD>,
   name: string,
@@ -31,7 +31,7 @@ export async function newPassword(
     const other = secrets.stdin ? "--password-stdin" : "--password-file";
     throw usageError(`--generate and ${other} exclude each other`);
   }
-  // 120 bits, in letters and digits that survive being copied.
+  // 120 bits, in characters that no shell or editor changes.
   if (flags.has("generate")) return { password: randomBytes(15).toString("base64url"), generated: true };
   const given = await terminal.secret(secrets);
   if (given === undefined && !terminal.canAsk) {
@@ -48,8 +48,8 @@ export async function newPassword(
 }
 
 /**
- * Prints a password that was made here, before it counts: the change that calls this is not made when it cannot be printed,
- * since no other copy of it exists.
+ * Prints a generated password. It is called from within the change that sets it: where the password, of which there is no
+ * other copy, cannot be printed, the change is not made.
  *
  * @param event what `--json` prints, with the password; otherwise standard output has the password alone.
  * @throws {ParleyError} `failed`.
@@ -58,7 +58,7 @@ export function printPassword(desk: UsersContext<string>, event: object, passwor
   stdout.writeNow(desk.flags.has("json") ? `${escapeJson({ ...event, password })}\n` : `${password}\n`);
 }
 
-/** Says that it is done, where {@link printPassword} has not. */
+/** Prints that the change was made, unless {@link printPassword} has printed it as an object. */
 export function announce(
   desk: UsersContext<string>,
   event: object,

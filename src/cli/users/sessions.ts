@@ -1,4 +1,4 @@
-// parley users sessions, revoke, hosts
+// parley users sessions, revoke, hosts.
 
 import { defineCommand } from "citty";
 import { AccountError, aliveUntil, forgetHost, isAlive, revokeTokens } from "../../auth/accounts.ts";
@@ -23,10 +23,10 @@ export const sessions = defineCommand({
     const { sessions: all, failures } = readSessionStatuses(desk.folder);
     for (const { message } of failures) desk.terminal.say(`not every session is known: ${message}`);
     const live = all.filter(({ user }) => isWanted(user));
-    // Of known addresses, users are nowhere but in their conversations.
+    // A user of `--auth ip` has no entry, only conversations.
     if (name !== undefined && live.length === 0) expectUser(desk, name);
     const now = Date.now();
-    // One that is dead of age may still be in a conversation, which ends when it is revoked.
+    // A dead token may still be in a conversation, which ends when the token is revoked.
     const inUse = new Set(live.map(({ token }) => token));
     const tokens = [...desk.store.document.tokens].filter(
       ([id, token]) => (isAlive(token, now) || inUse.has(id)) && isWanted(token.user),
@@ -58,7 +58,7 @@ export const sessions = defineCommand({
   },
 });
 
-/** How many conversations there are, since when the longest goes on, and since when one of them sleeps. */
+/** How many conversations are attached, since when the first one goes on, and since when one of them is detached. */
 function stateOf(own: readonly SessionStatus[]) {
   const [since] = own.map((one) => one.since).toSorted((a, b) => a - b);
   const detached = own.flatMap(({ detached_since }) => detached_since ?? []);
