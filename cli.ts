@@ -12,7 +12,7 @@ import { keepFilesPrivate } from "./src/os/process-limits.ts";
 import { Terminal } from "./src/terminal/terminal.ts";
 import { stderr, stdout } from "./src/terminal/stdio.ts";
 
-/** Stamped by scripts/build.ts; in a checkout there is nothing to stamp. */
+/** Set by scripts/build.ts; undefined in a checkout. */
 declare const BUILD_VERSION: string | undefined;
 declare const BUILD_COMMIT: string | undefined;
 
@@ -31,7 +31,7 @@ const parley = defineCommand({
 async function main(argv: string[]): Promise<number> {
   keepFilesPrivate();
   let terminal = new Terminal({ color: "auto", noInput: true });
-  // What a command waits for is gone, and nothing is left that could end the wait.
+  // The event loop is empty although the command still waits.
   process.once("beforeExit", () => {
     terminal.error("the command came to nothing: what it waited for never happened");
     void exit(1);
@@ -44,7 +44,7 @@ async function main(argv: string[]): Promise<number> {
     else if (invocation.wants === "help") void stdout.write(await helpPage(invocation, stdout.columns));
     else await run(invocation);
     await flush();
-    return Number(process.exitCode ?? 0); // a program's own, where it was asked for
+    return Number(process.exitCode ?? 0); // that of a program, with --exit-status
   } catch (error) {
     return report(error, terminal, argv.includes("--debug"));
   }
@@ -54,7 +54,7 @@ async function run({ command, args }: Invocation): Promise<void> {
   await command.run?.({ args: { _: [], ...args } as never, rawArgs: [], cmd: command });
 }
 
-/** Waits until everything is printed. A reader that has left (`| head -1`) has what it wanted. */
+/** Waits until everything is printed. A reader that has left (`| head -1`) is no error. */
 async function flush(): Promise<void> {
   try {
     await stdout.flush();
@@ -82,11 +82,11 @@ function versionLine(): string {
   return `parley ${version}${commit}`;
 }
 
-/** Ends the process once everything is said: a pending dial or a read of stdin would keep it (measured). */
+/** Ends the process once everything is printed; a pending dial would keep it up (measured with Bun 1.4.5). */
 async function exit(code: number): Promise<void> {
-  await stderr.flush().catch(() => undefined); // there is nobody left to tell
+  await stderr.flush().catch(() => undefined); // stderr was the last place to report an error
   process.exit(code);
 }
 
-// Not awaited at the top level: there a throw elsewhere would only be printed, and the process would live on (measured).
+// Not awaited at the top level: Bun 1.4.5 would print an uncaught error of a timer twice, and keep the process up (measured).
 void main(process.argv.slice(2)).then(exit);

@@ -1,5 +1,5 @@
-// Addresses: of peers, and what counts as one source (whoever has one IPv6 address has the other 2^64 of its network); of
-// servers, and which spellings are one server.
+// Addresses: of peers, and what counts as one source (a peer with one IPv6 address has the 2^64 of its network); of servers,
+// and which spellings are one server.
 
 import ipaddr from "ipaddr.js";
 

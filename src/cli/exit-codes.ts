@@ -1,15 +1,15 @@
-// The exit code of an error: the product's promise, with those of src/cli/connect/outcome.ts.
+// The exit code of every error. Those of a conversation's end are decided in connect/outcome.ts.
 
 import type { ParleyError } from "../base/errors.ts";
 
-/** What a signal has ended: 128 and the signal's number. */
+/** The codes of errors for a signal: 128 and the signal's number. */
 const SIGNAL_CODES: ReadonlyMap<string, number> = new Map([
   ["hung_up", 129],
   ["interrupted", 130],
   ["terminated", 143],
 ]);
 
-/** The codes of every error class that are not 1. */
+/** The exit codes of error codes; any other is 1. */
 const EXIT_CODES: ReadonlyMap<string, number> = new Map([
   ["usage", 2],
   ["login_refused", 3],
@@ -23,7 +23,7 @@ export function exitCodeOf({ code }: ParleyError<string>): number {
   return EXIT_CODES.get(code) ?? 1;
 }
 
-/** Has a signal ended the command? Its sender knows, so that nothing need be printed. */
+/** Has a signal ended the command? Then its sender knows, and nothing is printed. */
 export function isBySignal({ code }: ParleyError<string>): boolean {
   return SIGNAL_CODES.has(code);
 }

@@ -1,6 +1,5 @@
-// parley connect --bench: how many messages a second a server answers, and how long each answer takes, one row for one
-// message at a time and one for many on their way. For any service that answers each message with one, which is
-// seen before there are many.
+// parley connect --bench: how many messages a second a server answers, and how long the answers take; a row for each
+// workload. The service must answer each message with one, which is checked first with single messages.
 
 import { setTimeout as delay } from "node:timers/promises";
 import type { Client } from "../../client/client.ts";
@@ -12,7 +11,7 @@ import { stdout } from "../../terminal/stdio.ts";
 
 export interface BenchOptions {
   json: boolean;
-  /** Messages of each row; undefined: as many as two seconds hold. */
+  /** Messages of each workload; undefined: as many as are answered in two seconds. */
   count: number | undefined;
   timeoutMs: number | undefined;
   report: Printer;
@@ -24,21 +23,21 @@ interface Workload {
   inFlight: number;
 }
 
-/** What a person types, a pipe sends, a file is cut into. */
+/** The messages of a person, of a pipe, and of a file. */
 const WORKLOADS: readonly Workload[] = [
   { bytes: 64, inFlight: 1 },
   { bytes: 64, inFlight: 32 },
   { bytes: 16 * 1024, inFlight: 4 },
 ];
 const ROW_MS = 2000;
-/** Of a row, before anything counts: the peer's code gets warm. */
+/** The share of a workload's time in which answers do not count: the peer's code gets warm. */
 const WARM_UP = 0.2;
 const PROGRESS_MS = 250;
-/** In which all that one message is answered with has come. */
+/** How long further answers to one message are waited for, in milliseconds. */
 const MOMENT_MS = 250;
 const WORDS = Buffer.from("parley --bench ");
 
-/** @throws {ParleyError} `timeout` when no answer comes, `failed` when it is another than was due, or not one for each. */
+/** @throws {ParleyError} `timeout` when no answer comes, `failed` when an answer is wrong, or a message has several. */
 export async function bench(client: Client, options: BenchOptions): Promise<void> {
   const { report, terminal, json } = options;
   if (client.hello?.service === "chat") {
@@ -62,7 +61,7 @@ export async function bench(client: Client, options: BenchOptions): Promise<void
   }
 }
 
-/** Of one workload; latencies in microseconds. */
+/** The result of one workload; latencies are microseconds. */
 type Row = {
   bytes: number;
   in_flight: number;
@@ -107,7 +106,7 @@ class Run {
       });
   }
 
-  /** Does what is sent come back as it was? Whatever the service says unasked at the beginning is dropped. */
+  /** Says whether the service is an echo. A greeting at the beginning is dropped. */
   async warmUp(): Promise<boolean> {
     await this.#ask();
     const [answer, ...more] = await this.#ask();
@@ -116,7 +115,7 @@ class Run {
     throw new ParleyError("failed", tooMany, HINT);
   }
 
-  /** Sends one message: what comes then, until a moment after the first answer. */
+  /** Sends one message; its answers are those that come until a moment after the first. */
   #ask(): Promise<Uint8Array[]> {
     const { promise, resolve, reject } = Promise.withResolvers<Uint8Array[]>();
     const answers: Uint8Array[] = [];
@@ -132,7 +131,7 @@ class Run {
     return promise.finally(() => clearTimeout(timer));
   }
 
-  /** Keeps `inFlight` messages on their way until there were enough, and all have been answered. */
+  /** Keeps `inFlight` messages on their way until enough were sent and all are answered. */
   async measure({ bytes, inFlight }: Workload, isEcho: boolean): Promise<Row> {
     const { count, terminal, timeoutMs = HELLO_TIMEOUT_MS } = this.#options;
     const client = this.#client;
@@ -200,19 +199,19 @@ class Run {
 const NO_ANSWER = "no answer came: does the service answer each message with one?";
 const HINT = { hint: "measure a service that answers each message with one: parley serve --service echo" };
 
-/** Lengths of time in buckets 2 % wide: millions of them in a few kilobytes. */
+/** Durations in buckets 2 % wide: millions of them in a few kilobytes. */
 class Histogram {
   count = 0;
   readonly #buckets = new Uint32Array(32 * STEPS);
 
-  /** @param ms below an hour. */
+  /** @param ms less than an hour. */
   add(ms: number): void {
     this.count++;
     const bucket = Math.round(Math.log2(Math.max(ms * 1000, 1)) * STEPS);
     this.#buckets[Math.min(bucket, this.#buckets.length - 1)]!++;
   }
 
-  /** In microseconds: so many of all (0 to 1) took no longer. */
+  /** The duration that the given share of all (0 to 1) did not exceed, in microseconds. */
   percentile(share: number): number {
     let left = Math.max(1, Math.ceil(share * this.count));
     const bucket = this.#buckets.findIndex((count) => (left -= count) <= 0);
@@ -220,5 +219,5 @@ class Histogram {
   }
 }
 
-/** Buckets to each doubling. */
+/** Buckets between a duration and its double. */
 const STEPS = 36;

@@ -1,4 +1,4 @@
-// Who speaks in a conversation of many: names seen in what arrives, each in a colour of its own, completed with Tab.
+// The names in a chat, as its messages have them: each has a colour, and Tab completes it.
 //
 //     ann: hello        * ann joined        * here: ann, bob        ann → bob: hello
 
@@ -10,7 +10,7 @@ const NOTICE = new RegExp(
   `^\\* (?:here: (${NAME}(?:, ${NAME})*)|(${NAME}) (joined|left|is now (${NAME})))$`,
   "u",
 );
-/** Readable on black and on white; red is for errors. */
+/** Colours that can be read on black and on white; red is for errors. */
 const COLORS = [
   "cyan",
   "green",
@@ -30,7 +30,7 @@ export class ChatNames {
     this.#hasColor = hasColor;
   }
 
-  /** A line as it is to be shown, and remembered for its names. It must be harmless already. */
+  /** Colours a line, and remembers the names in it. The line must be escaped already. */
   show(line: string): string {
     const [start, speaker, listener] = SPEECH.exec(line) ?? [];
     if (start !== undefined && speaker !== undefined) {
@@ -43,7 +43,7 @@ export class ChatNames {
     return this.#paint("dim", line);
   }
 
-  /** How a half-typed line may go on, as readline asks: the candidates, and the piece that they complete. */
+  /** Completions of a half-typed line for readline: the candidates, and the word that they complete. */
   complete(line: string): [string[], string] {
     const word = /\S*$/u.exec(line)?.[0] ?? "";
     if (word === "") return [[], word];
@@ -75,10 +75,10 @@ export class ChatNames {
   }
 }
 
-/** Commands of the chat, and of every conversation. */
+/** Commands of the chat and of the client. */
 const COMMANDS = ["/who", "/msg", "/name", "/help", "/quit"];
 
-/** The same one for a name everywhere, whoever came first. */
+/** A name has the same colour in every client. */
 function colorOf(name: string): (typeof COLORS)[number] {
   let hash = 0;
   for (const character of name) hash = (31 * hash + (character.codePointAt(0) ?? 0)) >>> 0;

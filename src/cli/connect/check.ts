@@ -1,5 +1,5 @@
 // parley connect --check: each step from TCP to a first answer, with its time and a tick; for a person, or as JSON for a
-// health check. Whatever fails is thrown as ever, so that the exit code says what it was.
+// health check. An error of a step is thrown on, so that the exit code is that of any other connect.
 
 import { setTimeout as delay } from "node:timers/promises";
 import type { SharedKey } from "../../auth/shared-key.ts";
@@ -23,14 +23,14 @@ interface CheckContext {
 
 type CheckStep = Step | "echo";
 
-/** Services of which it is known what they answer. */
+/** The answers of the services whose answers are known. */
 const ANSWERS: ReadonlyMap<string, (text: string) => string> = new Map([
   ["echo", (text: string) => text],
   ["upper", (text: string) => text.toUpperCase()],
 ]);
 const PROBE = "parley --check";
 
-/** @throws {ParleyError} what the first step that failed failed with. */
+/** @throws {ParleyError} the error of the step that failed. */
 export async function check(flags: ConnectFlags, target: Target, context: CheckContext): Promise<void> {
   const { channel, key, login, terminal } = context;
   const bare = flags.has("bare");
@@ -53,7 +53,7 @@ export async function check(flags: ConnectFlags, target: Target, context: CheckC
       wantsToken: false,
       credential: async (hello, refused) => {
         const credential = await login.credential(hello, refused);
-        show.restart(); // a person was asked
+        show.restart(); // the time in which a person typed does not count
         return credential;
       },
       onDial: () => show.restart(),
@@ -86,14 +86,14 @@ async function checkEcho(client: Client, bare: boolean, timeoutMs: number, show:
     show.done("echo");
   } finally {
     clearTimeout(timer);
-    answer.promise.catch(() => undefined); // when nobody asked for it
+    answer.promise.catch(() => undefined); // a skipped echo does not wait for the answer
     client.end();
     await Promise.race([outcome, delay(LINGER_MS)]);
     client.leave();
   }
 }
 
-/** The steps as they are shown. */
+/** Prints each step once it is done, has failed, or is skipped. */
 class Steps {
   readonly #json: boolean;
   readonly #left: CheckStep[];
@@ -104,7 +104,7 @@ class Steps {
     this.#left = [...steps];
   }
 
-  /** The time that counts begins now. */
+  /** The time of the next step begins now. */
   restart(): void {
     this.#since = performance.now();
   }
@@ -121,7 +121,7 @@ class Steps {
     this.#show({ step, ok: null, reason: why });
   }
 
-  /** The first step that is left is the one that failed. */
+  /** Marks the first step that is not done yet as failed. */
   failed(reason: string): void {
     const [step] = this.#left;
     if (step !== undefined)

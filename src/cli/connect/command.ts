@@ -110,8 +110,8 @@ async function connect(flags: ConnectFlags): Promise<void> {
     : talkPiped(client, report, options);
   const printing = stdout.failed.then((error) => Promise.reject(error));
   const outcome = await Promise.race([talk, printing]).catch((error: unknown) => {
-    client.leave(); // or the server would keep the session, and the others would see nobody leave
-    // Nowhere to print is what a terminal is that was closed.
+    client.leave(); // otherwise the server would keep the session, and the others in a chat would not see that we left
+    // Printing fails also on a terminal that was closed.
     throw (
       signals.error ?? (terminal.hasHungUp ? new ParleyError("hung_up", "the terminal was closed") : error)
     );
@@ -137,7 +137,7 @@ interface OpenContext {
   terminal: Terminal;
 }
 
-/** How often to come back after a loss, and what to say of it. */
+/** How often to come back after a loss, and what to print about it; undefined: a loss is the end. */
 function planRetry(
   flags: ConnectFlags,
   byHand: boolean,
@@ -210,7 +210,7 @@ function open(
   });
 }
 
-/** Does any of these ask for something that a line editor does not do? */
+/** Do the flags ask for something that a line editor does not do? */
 function isForPipes({ messages, count, timeoutMs, framing }: PipedOptions): boolean {
   return messages.length > 0 || count !== undefined || timeoutMs !== undefined || framing !== "lines";
 }

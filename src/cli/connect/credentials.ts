@@ -1,4 +1,4 @@
-// Who to log in as, and with what: a stored token, a secret from a file or the environment, or questions.
+// The user and the credential of a login: a stored token, a password from a file or the environment, or a person's answers.
 
 import { displayName, NAME_RULE } from "../../auth/username.ts";
 import { parseToken } from "../../auth/token.ts";
@@ -13,20 +13,20 @@ import type { Hello, Refused, Welcome } from "../../wire/message.ts";
 import type { ConnectFlags, Target } from "./flags.ts";
 import { secretFlags } from "../flags.ts";
 
-/** Finds something to log in with, asks where it may, and remembers what worked. */
+/** Finds the credential of a login, asks a person where one is there, and stores what worked. */
 export class CredentialPrompt {
   readonly #flags: ConnectFlags;
   readonly #target: Target;
   readonly #state: ClientState;
   readonly #terminal: Terminal;
   readonly #encrypted: boolean;
-  /** Tokens that may be shown to whatever server is at the target. */
+  /** The stored tokens that may be shown to the server at the target. */
   readonly #stored: readonly StoredToken[];
-  /** The one that was shown. */
+  /** The token that was shown. */
   #shown: StoredToken | undefined;
   #isShownRefused = false;
   #user: string | undefined;
-  /** Read once: standard input has it only once. */
+  /** The password of a flag or the environment; it is read once, since standard input has it once. */
   #given: Promise<string | undefined> | undefined;
 
   /** @param encrypted whether the conversation goes over TLS. */
@@ -47,7 +47,7 @@ export class CredentialPrompt {
     this.#stored = isUnwanted ? [] : this.#storedTokens();
   }
 
-  /** Is there a token that might be good for the server at the target? */
+  /** Is there a stored token for the server at the target? */
   get hasToken(): boolean {
     return this.#stored.length > 0;
   }
@@ -56,7 +56,7 @@ export class CredentialPrompt {
     if (refused !== undefined) await this.#wasRefused(refused);
     const byItself = hello.auth.find((method) => method === "none" || method === "ip");
     if (byItself !== undefined && refused !== undefined) {
-      throw new ServerError("login_refused", refused.code, refused.message); // asking again would say the same
+      throw new ServerError("login_refused", refused.code, refused.message); // the same login would be refused again
     }
     if (byItself === "none" || byItself === "ip") return { method: byItself };
     if (hello.auth.includes("name"))
@@ -72,7 +72,7 @@ export class CredentialPrompt {
     );
   }
 
-  /** A password that was given with a flag or in the environment, as what to log in with once more. */
+  /** The credential for another login without a question: a password of a flag or the environment. */
   async givenCredential(): Promise<Credential | undefined> {
     const password = await this.#secret();
     const user = this.#user;
@@ -81,7 +81,7 @@ export class CredentialPrompt {
 
   // --- tokens ---
 
-  /** Those of the user, or of the one who was there last, if several have some. */
+  /** The tokens of the user; where none is named and several have tokens, those of the last one. */
   #storedTokens(): StoredToken[] {
     const here = this.#state.tokens().filter(({ server, encrypted }) => {
       return server === this.#target.server && (encrypted !== true || this.#encrypted);
@@ -91,7 +91,7 @@ export class CredentialPrompt {
     return here.filter(({ user }) => user === name);
   }
 
-  /** The token that this very server has issued, or one of which that is not known. */
+  /** The token that this server has issued, or one whose issuer is not known. */
   #showToken(hello: Hello): Credential | undefined {
     const own = this.#stored.find(({ issuer }) => issuer !== undefined && issuer === hello.server);
     const shown = own ?? this.#stored.find(({ issuer }) => issuer === undefined);
@@ -106,7 +106,7 @@ export class CredentialPrompt {
     return { method: "token", token, logout: this.#flags.has("logout") ? true : undefined };
   }
 
-  /** A token is forgotten only when the server has refused it that has issued it: another one knows nothing of it. */
+  /** Forgets a refused token, unless its issuer is not known: another server refuses it although it is good. */
   async #tokenWasRefused(token: StoredToken): Promise<void> {
     this.#isShownRefused = true;
     const isOwn = token.issuer !== undefined;
@@ -114,7 +114,7 @@ export class CredentialPrompt {
     this.#sessionEnded(isOwn ? "the stored session has ended" : "the stored session was refused");
   }
 
-  /** What is done without a token. @throws {ParleyError} where nothing can be. */
+  /** Says that the login goes on without the token. @throws {ParleyError} `failed` where that makes no sense. */
   #sessionEnded(why: string): void {
     if (this.#flags.has("logout")) throw new ParleyError("failed", `${why}: there is nothing to log out of`);
     if (this.#terminal.isWatched) this.#terminal.note(`${why}: log in again`);
@@ -126,7 +126,7 @@ export class CredentialPrompt {
     if (refused.code === "token_refused" && this.#shown !== undefined && !this.#isShownRefused) {
       return this.#tokenWasRefused(this.#shown);
     }
-    // A password from a file does not get better by trying again, nor does what this server does not allow.
+    // The same password, or a login that this server does not allow, would be refused again.
     const isGiven = (await this.#secret()) !== undefined;
     if (!this.#terminal.canAsk || isGiven || refused.code === "not_allowed") {
       throw new ServerError("login_refused", refused.code, refused.message);
@@ -147,7 +147,7 @@ export class CredentialPrompt {
         hint: "its operator does: parley users add NAME",
       });
     }
-    // Whoever mistyped a password types the next one at once: it must not land in a question for the name.
+    // After a wrong password only the password is asked for: a person types it at once, and it must not be taken for the name.
     const wrongName = refused?.code === "bad_name" || refused?.code === "name_taken";
     const user = await this.#askUser("user:", wrongName ? refused : undefined);
     const given = await this.#secret();
@@ -181,7 +181,7 @@ export class CredentialPrompt {
 
   // --- what is remembered ---
 
-  /** Remembers host, port, user and token for the next time; where it cannot, the conversation goes on. */
+  /** Stores host, port, user and token for the next time; where that fails, the conversation goes on. */
   keep({ hello, welcome }: Pick<Client, "hello" | "welcome">): Promise<void> {
     return this.#tryToKeep("remembered for the next time", () => this.#keep(hello, welcome));
   }
@@ -208,12 +208,12 @@ export class CredentialPrompt {
     if (token !== undefined && expires !== undefined && parseToken(token) !== undefined) {
       return this.#state.saveToken({ server, user, token, expires, encrypted: this.#encrypted, issuer });
     }
-    // It was not known whose it is, and now it is.
+    // The issuer of the token was not known until now.
     const shown = this.#isShownRefused ? undefined : this.#shown;
     if (shown !== undefined && shown.issuer !== issuer) await this.#state.saveToken({ ...shown, issuer });
   }
 
-  /** Does without what cannot be written, and says so. */
+  /** Where `work` cannot write a file, says that it is not `done`, and goes on. */
   async #tryToKeep(done: string, work: () => Promise<void>): Promise<void> {
     try {
       await work();
@@ -224,7 +224,7 @@ export class CredentialPrompt {
   }
 }
 
-/** The last user, unless what a server called it could act on the terminal. */
+/** The last user, unless the name could act on the terminal: it came from a server. */
 function lastUser(state: ClientState): string | undefined {
   const { user } = state.last();
   return user === undefined ? undefined : displayName(user);

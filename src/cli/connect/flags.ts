@@ -1,4 +1,4 @@
-// The flags of parley connect, and where they say it should go.
+// The flags of parley connect, and the target and channel that they ask for.
 
 import { formatServer, isLoopback } from "../../base/address.ts";
 import type { Trust } from "../../client/connect.ts";
@@ -12,7 +12,7 @@ import { checkZone, hostFlaw, parseHost, parsePort, portFlaw, type Flags } from 
 import { commonFlags, type FlagsDef } from "../parse.ts";
 import { KnownServers } from "./known-servers.ts";
 
-/** Flags of `parley connect`, beside its target. */
+/** The arguments of `parley connect`. */
 export const connectFlags = {
   target: { type: "positional", required: false, valueHint: "[USER@]HOST[:PORT]", description: "where to" },
   user: { type: "string", valueHint: "NAME", description: "who you are" },
@@ -72,7 +72,7 @@ export const connectFlags = {
 
 export type ConnectFlags = Flags<keyof typeof connectFlags>;
 
-/** @throws {ParleyError} `usage` when `--forget` stands beside a flag that it has no use for. */
+/** @throws {ParleyError} `usage` when a flag stands beside `--forget` that has no meaning there. */
 export function checkForget(flags: ConnectFlags): void {
   const names = Object.keys(connectFlags) as (keyof typeof connectFlags)[];
   const other = names.find(
@@ -82,16 +82,16 @@ export function checkForget(flags: ConnectFlags): void {
   if (other !== undefined) throw usageError(`--forget and --${other} exclude each other`);
 }
 
-/** Where to. */
+/** The server, and the user to log in as. */
 export interface Target {
   host: string;
   port: number;
   user: string | undefined;
-  /** `host:port`, as {@link formatServer} has it: what tokens and keys are remembered by. */
+  /** `host:port` as {@link formatServer} spells it, the name under which tokens and keys are stored. */
   server: string;
 }
 
-/** The target as given, or asked for where it may be. @throws {ParleyError} `usage`. */
+/** The target of the arguments; a person at a terminal is asked for what is missing. @throws {ParleyError} `usage`. */
 export async function findTarget(
   flags: ConnectFlags,
   state: ClientState,
@@ -136,14 +136,14 @@ async function askPort(terminal: Terminal, last: number | undefined): Promise<nu
   return parsePort(answer) ?? DEFAULT_PORT;
 }
 
-/** How the channel to a server is to be. */
+/** TLS to a server, and how its key is trusted. */
 export interface ChannelPlan {
   tls: TlsDemand;
-  /** Undefined: the authority alone decides. */
+  /** The stored pins; undefined where the authority of `--tls-ca` alone decides. */
   trust: Trust | undefined;
 }
 
-/** Encrypted or not, and whom to trust; undefined: plain text. @throws {ParleyError} `usage`, or `failed` for a file. */
+/** The channel that the flags ask for; undefined: plain text. @throws {ParleyError} `usage`, or `failed` for a file. */
 export function planChannel(
   flags: ConnectFlags,
   target: Target,

@@ -3,8 +3,7 @@
 //     → 00000004                    message       4 bytes  "ping"
 //     ← 00000004                    message       4 bytes  "ping"
 //
-// It looks at the bytes as they pass the socket, with decoders of its own, so that the conversation itself knows nothing
-// of it. Secrets are never shown.
+// The bytes are read as they pass the socket, with decoders of its own, apart from the conversation. Secrets are never shown.
 
 import { escapeLine } from "../../base/escape.ts";
 import { plural } from "../../base/plural.ts";
@@ -19,24 +18,24 @@ export class Trace {
   readonly #streams = { in: newDecoder(), out: newDecoder() };
   #conversation: boolean;
 
-  /** `bare`: every frame belongs to the conversation. */
+  /** @param bare every frame belongs to the conversation; otherwise those after `welcome` do. */
   constructor(bare: boolean, write: (line: string) => void) {
     this.#bare = this.#conversation = bare;
     this.#write = write;
   }
 
-  /** Another connection: both directions begin anew. */
+  /** Begins anew, for another connection. */
   restart(): void {
     this.#conversation = this.#bare;
     this.#streams.in = newDecoder();
     this.#streams.out = newDecoder();
   }
 
-  /** The next bytes in one direction. */
+  /** Shows the frames that are whole with the next bytes in one direction. */
   see(direction: "in" | "out", bytes: Uint8Array): void {
     const decoder = this.#streams[direction];
     const arrow = direction === "in" ? "←" : "→";
-    decoder.push(Uint8Array.from(bytes)); // the sender's buffer is used again
+    decoder.push(Uint8Array.from(bytes)); // a copy: the buffer will be overwritten
     try {
       for (let payload = decoder.next(); payload !== undefined; payload = decoder.next()) {
         this.#show(arrow, payload, decoder.isControl);
@@ -74,7 +73,7 @@ function parse(payload: Uint8Array): Record<string, unknown> | undefined {
     const value: unknown = JSON.parse(Buffer.from(payload).toString());
     return typeof value === "object" && value !== null ? { ...value } : undefined;
   } catch {
-    return undefined; // shown as it is
+    return undefined; // no JSON: the payload is shown as it is
   }
 }
 

@@ -1,5 +1,5 @@
-// The lines that were typed in earlier conversations, in a file of the user's own. Several conversations may go on at once:
-// each adds its lines to what the others have added.
+// The lines that were typed in earlier conversations, in a file. Several conversations may go on at once: each adds its lines
+// to those of the others.
 
 import { messageOf } from "../../base/errors.ts";
 import { FileError } from "../../files/file-error.ts";
@@ -11,11 +11,11 @@ export const MAX_HISTORY_LINES = 500;
 export class History {
   readonly #path: string;
   readonly #failed: (message: string) => void;
-  /** Typed, and not written yet. */
+  /** Lines that are not written yet. */
   #added: string[] = [];
   #writing: Promise<void> | undefined;
 
-  /** @param failed called when the file cannot be read or written, with why: the conversation goes on without it. */
+  /** @param failed called with the reason when the file cannot be read or written; the conversation goes on without it. */
   constructor(path: string, failed: (message: string) => void) {
     this.#path = path;
     this.#failed = failed;

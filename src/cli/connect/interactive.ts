@@ -1,5 +1,5 @@
-// A conversation with a person at a terminal: what a line means, and what is said of it. Messages go to stdout, the
-// line that is typed too, notices to stderr; an arriving message never tears the half-typed line.
+// A conversation with a person at a terminal. Messages and the line that is typed go to stdout, notices to stderr; a message
+// that arrives is printed above the half-typed line.
 
 import type { Client, Outcome } from "../../client/client.ts";
 import { ParleyError } from "../../base/errors.ts";
@@ -10,7 +10,7 @@ import { LineEditor } from "../../terminal/line-editor.ts";
 import type { Printer } from "./printer.ts";
 import type { ChatNames } from "./chat-names.ts";
 
-/** Each within 80 columns. */
+/** What /help prints, each line within 80 columns. */
 const HELP = [
   "A line is a message, and //x sends /x. Ctrl-D or /quit leaves.",
   "Up and down bring back earlier lines. Ctrl-C drops the line; twice, it leaves.",
@@ -19,18 +19,18 @@ const CHAT_HELP = [
   "/who: who is here. /msg NAME TEXT: to one person. Tab completes names.",
   "/name NAME gives a guest another name.",
 ];
-/** What goes to a chat as it is. */
+/** Commands that a chat understands itself. */
 const CHAT_COMMAND = /^\/(?:who|msg|name)(?: |$)/;
 
 export interface InteractiveOptions {
-  /** The first thing to see, once keys are listened to. */
+  /** The first line, printed once keys are read. */
   greeting: string;
-  /** Where earlier lines are kept; mode 0600. Undefined: nowhere. */
+  /** The file of earlier lines; undefined: none are kept. */
   historyFile: string | undefined;
   prompt: string;
   report: Printer;
   terminal: Terminal;
-  /** Who is in the conversation, when it is a chat: it says to everybody what one says, the speaker too. */
+  /** The names in a chat, which sends a message also back to its sender; undefined: the service is no chat. */
   chat: ChatNames | undefined;
 }
 
@@ -40,18 +40,18 @@ export interface InteractiveOptions {
  * @throws {ParleyError} `interrupted` when the person left with Ctrl-C.
  */
 export async function talkInteractively(client: Client, options: InteractiveOptions): Promise<Outcome> {
-  // Answers go to stdout; the line being typed needs a terminal.
+  // The line that is typed needs a terminal, also where the answers go to a file.
   const screen = (stdout.isTerminal ? stdout : stderr).terminal;
   let interrupted = false;
   const { chat, terminal } = options;
   const { historyFile } = options;
   const history =
     historyFile === undefined ? undefined : new History(historyFile, (message) => terminal.note(message));
-  // A chat has commands of its own, and takes a slash away itself.
+  // A chat has commands of its own, and removes the slash from //x itself.
   const asTyped = (line: string) => (chat === undefined && line.startsWith("//") ? line.slice(1) : line);
   const asText = (line: string) => (chat !== undefined && line.startsWith("/") ? `/${line}` : line);
-  /** Carries out what is a command; false when it is none of ours. */
-  const obey = (line: string): boolean => {
+  /** Runs a command of the client; false where the line is none. */
+  const runCommand = (line: string): boolean => {
     if (!/^\/[^/]/.test(line) || (chat !== undefined && CHAT_COMMAND.test(line))) return false;
     if (line === "/help") for (const help of chat ? [...HELP, ...CHAT_HELP] : HELP) terminal.note(help);
     else
@@ -66,7 +66,7 @@ export async function talkInteractively(client: Client, options: InteractiveOpti
       );
     }
     if (client.inputEnded) return terminal.note("not sent: the conversation is ending");
-    // A chat says it again; not yet, and perhaps never, when nobody hears it now.
+    // A chat sends the message back, and it is printed then; without a connection that may never be.
     if (chat !== undefined && !client.isReconnecting) editor.takeBack(line);
     client.send(message);
     options.report.sent(message);
@@ -76,7 +76,7 @@ export async function talkInteractively(client: Client, options: InteractiveOpti
     if (isPasted) say(line, asText(line));
     else if (line === "/quit")
       return client.end(); // what was sent is answered before `bye`
-    else if (!obey(line)) say(line, asTyped(line));
+    else if (!runCommand(line)) say(line, asTyped(line));
     editor.prompt();
   };
   const editor: LineEditor = new LineEditor({

@@ -1,4 +1,4 @@
-// Which server is this? Pins as ssh's known hosts: the first meeting is asked about, a changed key is refused.
+// The pins of servers, as ssh's known hosts: a person is asked about a new server, and a changed key is refused.
 
 import type { Trust } from "../../client/connect.ts";
 import type { ClientState } from "../../client/client-state.ts";
@@ -7,9 +7,9 @@ import { FileError } from "../../files/file-error.ts";
 import type { Terminal } from "../../terminal/terminal.ts";
 
 export interface TrustOptions {
-  /** `--pin`: this one, whatever was known before. */
+  /** The pin of `--pin`, which counts more than the one that is stored. */
   pin: string | undefined;
-  /** `--accept-new`. */
+  /** `--accept-new`: no question about a new server. */
   acceptNew: boolean;
 }
 
@@ -20,7 +20,7 @@ export class KnownServers implements Trust {
   readonly #options: TrustOptions;
   #known: string | undefined;
 
-  /** @param server `host:port`, as it is remembered by. */
+  /** @param server `host:port`, the name under which its pin is stored. */
   constructor(server: string, state: ClientState, terminal: Terminal, options: TrustOptions) {
     this.#server = server;
     this.#state = state;
@@ -37,7 +37,7 @@ export class KnownServers implements Trust {
       });
     }
     if (pin === this.#known) return true;
-    // Another process may have come to trust it meanwhile.
+    // Another process may have stored the pin meanwhile.
     this.#known = this.#state.findPin(this.#server);
     if (pin === this.#known) return true;
     if (this.#known === undefined || named !== undefined) return false;

@@ -1,4 +1,4 @@
-// How a conversation ended, and what that means for the exit code and the sentence on stderr.
+// The end of a conversation as an exit code, and as the sentence on stderr.
 //
 //     nothing is missing                              0
 //     answers, or the service's success, are missing  failed        1
@@ -13,23 +13,23 @@ import { LINGER_MS } from "../../base/limits.ts";
 import { plural } from "../../base/plural.ts";
 import { sayDuration } from "../../base/units.ts";
 
-/** What a client has counted until the end. */
+/** The counts of a client at the end of its conversation. */
 export type Counts = Pick<
   Client,
   "sent" | "received" | "unacknowledged" | "unconfirmed" | "answersMayBeMissing" | "inputEnded"
 >;
 
-/** What was asked for. */
+/** What the flags ask for. */
 export interface Wishes {
-  /** A person at a terminal sees what is missing, and leaves whenever that is enough. */
+  /** A person at a terminal sees which answers came, and may leave at any time. */
   byHand: boolean;
-  /** `--count`: so many answers. */
+  /** `--count`: how many answers are wanted. */
   count: number | undefined;
-  /** `--exit-status`. */
+  /** `--exit-status`: the exit code is that of the program there. */
   wantsStatus: boolean;
 }
 
-/** Codes of `bye` that are faults, of the service or of what it was sent; the server ends with any other for reasons of its own. */
+/** Codes of `bye` for a fault of the service or of a message; with any other the server turns the client away. */
 const FAULTS: readonly string[] = ["service_failed", "bad_length", "bad_message"];
 
 /**
@@ -39,16 +39,16 @@ const FAULTS: readonly string[] = ["service_failed", "bad_length", "bad_message"
  */
 export function conclude(outcome: Outcome, counts: Counts, wishes: Wishes): number {
   const status = wishes.wantsStatus ? statusOf(outcome) : undefined;
-  if (status !== undefined && status !== 0) return status; // the program's own end, whatever it left unread
+  if (status !== undefined && status !== 0) return status; // even where the program left messages unread
   const flaw = flawOf(outcome, counts, wishes);
   if (flaw !== undefined) throw flaw;
   return 0;
 }
 
-/** The exit code for the status of a program that came to its end; undefined: it did not, or has none. */
+/** The exit code for the status of a program that came to its end; undefined where it did not. */
 function statusOf(outcome: Outcome): number | undefined {
   if (outcome.kind !== "bye" || outcome.code !== "done" || outcome.status === undefined) return undefined;
-  // A status that does not fit an exit code is no success either.
+  // 256 and its multiples are no success, and no exit code either.
   return outcome.status === 0 ? 0 : outcome.status & 0xff || 1;
 }
 
@@ -74,7 +74,7 @@ function flawOfLoss(outcome: Extract<Outcome, { kind: "lost" }>, counts: Counts)
   return new ParleyError(code, `${loss}: ${sayCounts(counts)}${unknown}`, { hint: outcome.noReturn?.hint });
 }
 
-/** We left: with Ctrl-D, or because `--count` answers had come. */
+/** The client left: after Ctrl-D, or after `--count` answers. */
 function flawOfLeaving(counts: Counts, { byHand, wantsStatus }: Wishes): ParleyError | undefined {
   const never = neverConfirmed(counts);
   if (byHand && never === 0) return undefined;
@@ -82,7 +82,7 @@ function flawOfLeaving(counts: Counts, { byHand, wantsStatus }: Wishes): ParleyE
     const message = `the server did not confirm that it took everything: ${sayCounts(counts)}`;
     return new ParleyError("unconfirmed", message);
   }
-  if (!wantsStatus) return undefined; // the answers that were wanted have come, and any other is not
+  if (!wantsStatus) return undefined; // every answer that was wanted has come
   const late = `the program there had not ended ${sayDuration(LINGER_MS)} after the last answer that was wanted`;
   return new ParleyError("failed", late, { hint: "leave --exit-status out, or --count" });
 }
@@ -92,7 +92,7 @@ function flawOfBye({ code, message }: Extract<Outcome, { kind: "bye" }>, counts:
   return new ParleyError(FAULTS.includes(code) ? "failed" : "turned_away", sentence);
 }
 
-/** The conversation came to its end. */
+/** The conversation came to its end, on the server's word or with its FIN. */
 function flawOfEnd(counts: Counts, { byHand, count = 0 }: Wishes): ParleyError | undefined {
   const { received, inputEnded, answersMayBeMissing } = counts;
   const never = neverConfirmed(counts);
@@ -121,7 +121,7 @@ function sayCounts(counts: Counts): string {
   return `${plural(sent, "message")} sent${confirmed}, ${plural(received, "answer")} received`;
 }
 
-/** What was lost, and `when`; and why the client did not come back, where that was tried. */
+/** The reason of a loss, followed by `when`, and why the client could not come back, where it tried to. */
 export function sayLoss({ reason, noReturn }: Extract<Outcome, { kind: "lost" }>, when = ""): string {
   return `${reason}${when}${noReturn?.why === undefined ? "" : `, and ${noReturn.why}`}`;
 }
@@ -134,11 +134,12 @@ export function concludeLogout(outcome: Outcome): void {
   });
 }
 
-/** Messages that are named, and how much of each. */
+/** How many messages are named. */
 const MAX_NAMED = 10;
+/** How many characters of a message are shown. */
 const MAX_NAMED_LENGTH = 60;
 
-/** Lines that name messages which were never confirmed, the first ones, so that they can be sent again. */
+/** Lines that name the first of the messages that were never confirmed, so that a person can send them again. */
 export function nameUnconfirmed(messages: readonly Uint8Array[]): string[] {
   const lines = messages.slice(0, MAX_NAMED).map((message) => {
     const text = Buffer.from(message.subarray(0, 4 * MAX_NAMED_LENGTH)).toString();

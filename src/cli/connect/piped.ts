@@ -13,26 +13,26 @@ import { readInput } from "../../terminal/stdio.ts";
 import type { Printer } from "./printer.ts";
 
 export interface PipedOptions {
-  /** Messages to send instead of reading stdin. */
+  /** Messages to send; none: those on stdin. */
   messages: string[];
   /** Leave after so many answers. */
   count: number | undefined;
   /** Give up when nothing was received for so long, in milliseconds. */
   timeoutMs: number | undefined;
-  /** What ends a message on stdin; `raw`: nothing does, bytes are sent as they come. */
+  /** What ends a message on stdin: a newline, NUL, or nothing, so that bytes are sent as they come. */
   framing: "lines" | "nul" | "raw";
 }
 
-/** How long the end of an input that is there takes to be read, in milliseconds. */
+/** How long stdin may take to report its end, when the server is done first, in milliseconds. */
 const INPUT_END_MS = 100;
-/** Largest message made of raw bytes. */
+/** Longest message that raw bytes are sent in. */
 const RAW_CHUNK_BYTES = 64 * 1024;
 
 /**
  * Holds the conversation and says how it ended.
  *
- * @throws {ParleyError} `timeout` when nothing was received for too long; whatever made the input unusable, once what
- *   was sent before is answered.
+ * @throws {ParleyError} `timeout` when nothing was received for too long; an error of the input, once what was sent before
+ *   is answered.
  */
 export async function talkPiped(client: Client, report: Printer, options: PipedOptions): Promise<Outcome> {
   const { count, timeoutMs } = options;
@@ -44,8 +44,8 @@ export async function talkPiped(client: Client, report: Printer, options: PipedO
     if (client.received !== count) silence.heard(printed);
     else {
       silence.stop();
-      // No more is wanted, but what was given to be sent is sent, also where a greeting came first, and is to arrive:
-      // until the server says so, or has had its time.
+      // The answers that were wanted are here. The messages of --send are sent all the same, since a greeting may have been
+      // among the answers, and the server has a while to confirm them.
       if (options.messages.length === 0) client.end();
       const leave = () => (left = setTimeout(() => client.leave(), LINGER_MS));
       if (printed === undefined) leave();
@@ -60,7 +60,7 @@ export async function talkPiped(client: Client, report: Printer, options: PipedO
   });
   try {
     const ended = await Promise.race([outcome, silence.tooLong]);
-    // A server that is done before us, and our input is at its end as well: give that the moment it takes to show.
+    // The server is done first. If the input is at its end, too, stdin takes a moment to report that.
     if (ended.kind === "bye" && !client.inputEnded) await Promise.race([sending, delay(INPUT_END_MS)]);
     if (inputFailed !== undefined) throw inputFailed;
     return ended;
@@ -70,7 +70,7 @@ export async function talkPiped(client: Client, report: Printer, options: PipedO
   }
 }
 
-/** `--timeout`: watches for a time in which nothing is received, but for that in which we ourselves are busy. */
+/** `--timeout`: ends the wait for answers; the time in which an answer is printed does not count. */
 class ReceiveTimeout {
   readonly #timeoutMs: number | undefined;
   readonly #late = Promise.withResolvers<never>();
@@ -81,12 +81,12 @@ class ReceiveTimeout {
     this.#start();
   }
 
-  /** Rejects with `timeout`. */
+  /** Rejects with `timeout` when nothing was received for too long. */
   get tooLong(): Promise<never> {
     return this.#late.promise;
   }
 
-  /** Something was received, and is dealt with once `printed` has settled. */
+  /** An answer came; the time runs again once `printed` has settled. */
   heard(printed: Promise<void> | undefined): void {
     if (this.#timeoutMs === undefined) return;
     this.stop();
@@ -108,14 +108,14 @@ class ReceiveTimeout {
 async function sendAll(client: Client, report: Printer, options: PipedOptions): Promise<void> {
   const { messages } = options;
   const batches = messages.length > 0 ? [messages.map((text) => Buffer.from(text))] : read(client, options);
-  // What one read of stdin brought is sent in one turn, and so in one write.
+  // All messages of one read of stdin are sent in one turn, and so in one write.
   for await (const batch of batches) {
     for (const message of batch) {
       if (client.over || client.inputEnded) return;
       if (message.length > client.maxFrame) throw tooLong(message, client);
       client.send(message);
       report.sent(message);
-      const isFull = client.writable(); // undefined, but for the moments in which too much is unconfirmed or queued
+      const isFull = client.writable(); // undefined unless too much is unconfirmed or queued
       if (isFull !== undefined) await isFull;
     }
   }

@@ -1,4 +1,4 @@
-// How answers and events are shown: plain, raw, or as NDJSON (`--json`), one object an event.
+// Prints answers and events: as lines, as bytes, or with `--json` one object an event.
 
 import { escapeJson, escapeText } from "../../base/escape.ts";
 import { decodeText } from "../../wire/message.ts";
@@ -9,11 +9,11 @@ export type ReportEvent =
 
 export interface ReportOptions {
   json: boolean;
-  /** What follows each answer: a newline, NUL, or nothing with `--raw`. */
+  /** The end of each answer: a newline, NUL, or nothing with `--raw`. */
   delimiter: string;
-  /** Is standard output a terminal? Then nothing a peer says may act on it. */
+  /** Standard output is a terminal: answers are escaped, so that they cannot act on it. */
   toTerminal: boolean;
-  /** How a line is shown on a terminal, once it is harmless. */
+  /** Adds colour to an escaped line for a terminal. */
   decorate?: (line: string) => string;
 }
 
@@ -26,7 +26,7 @@ export class Printer {
     this.#options = options;
   }
 
-  /** An answer. A promise asks to wait before the next. */
+  /** Prints an answer. A promise asks the caller to wait before the next one. */
   received(payload: Uint8Array): Promise<void> | undefined {
     const { json, delimiter, toTerminal, decorate = (line: string) => line } = this.#options;
     if (json) return this.event("received", content(payload));
@@ -41,7 +41,7 @@ export class Printer {
     if (this.#options.json) void this.event("sent", content(payload));
   }
 
-  /** An event of the conversation; shown with `--json` only. */
+  /** Prints an event of the conversation, with `--json` only. */
   event(event: ReportEvent, fields: Readonly<Record<string, unknown>> = {}): Promise<void> | undefined {
     if (!this.#options.json) return undefined;
     return this.#output.print(`${escapeJson({ time: new Date().toISOString(), event, ...fields })}\n`);

@@ -1,4 +1,4 @@
-// What the client remembers of servers: `--sessions` lists its tokens, `--forget` forgets a key.
+// What the client has stored about servers: `--sessions` lists tokens, `--forget` removes the key of a server.
 
 import { parseToken } from "../../auth/token.ts";
 import { ParleyError, usageError } from "../../base/errors.ts";
@@ -20,7 +20,7 @@ export function listTokens(state: ClientState, terminal: Terminal, json: boolean
   }
 }
 
-/** @param path where the keys of servers are kept. @throws {ParleyError} `usage`, or `failed` when no key is known. */
+/** @param path the file of the servers' keys. @throws {ParleyError} `usage`, or `failed` when no key is known. */
 export async function forgetServer(
   { server, user }: Target,
   state: ClientState,

@@ -33,7 +33,7 @@ export class LeavingSignals implements Disposable {
     this.#unlisten();
   }
 
-  /** The first signal asks the server to end; the second one leaves at once, and so does a server that takes too long. */
+  /** Asks the server to end; on the second signal, or where the server takes too long, the client leaves at once. */
   #leave(signal: EndingSignal): void {
     const now = performance.now();
     if (this.#first !== undefined) {
