@@ -14,7 +14,7 @@ export interface BenchOptions {
   /** Messages of each workload; undefined: as many as are answered in two seconds. */
   count: number | undefined;
   timeoutMs: number | undefined;
-  report: Printer;
+  printer: Printer;
   terminal: Terminal;
 }
 
@@ -39,7 +39,7 @@ const WORDS = Buffer.from("parley --bench ");
 
 /** @throws {ParleyError} `timeout` when no answer comes, `failed` when an answer is wrong, or a message has several. */
 export async function bench(client: Client, options: BenchOptions): Promise<void> {
-  const { report, terminal, json } = options;
+  const { printer, terminal, json } = options;
   if (client.hello?.service === "chat") {
     client.leave();
     throw new ParleyError("failed", "everybody in the chat would have to read what --bench sends", HINT);
@@ -52,7 +52,7 @@ export async function bench(client: Client, options: BenchOptions): Promise<void
       if (workload.bytes > client.maxFrame) continue;
       const row = await run.measure(workload, isEcho);
       terminal.status("");
-      if (json) void report.event("bench", row);
+      if (json) void printer.event("bench", row);
       else void stdout.write(`${cells(row).join("")}\n`);
     }
   } finally {

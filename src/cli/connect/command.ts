@@ -64,16 +64,16 @@ async function connect(flags: ConnectFlags): Promise<void> {
   if (flags.has("check")) return check(flags, target, { channel, key, login, terminal });
   const byHand = isInputTerminal() && stderr.isTerminal && !isForPipes(options);
   const output = new BufferedStdout(!byHand);
-  const speakers = new ChatNames(terminal.hasColor(stdout));
+  const chatNames = new ChatNames(terminal.hasColor(stdout));
   let isChat = false;
-  const report = new Printer(output, {
+  const printer = new Printer(output, {
     json: flags.has("json"),
     delimiter: { raw: "", nul: "\0", lines: "\n" }[options.framing],
     toTerminal: stdout.isTerminal && options.framing !== "raw",
-    decorate: (line) => (isChat ? speakers.show(line) : line),
+    decorate: (line) => (isChat ? chatNames.show(line) : line),
   });
-  const retry = flags.has("bench") ? undefined : planRetry(flags, byHand, { report, terminal });
-  const opening = open(flags, target, { channel, key, login, report, retry, terminal });
+  const retry = flags.has("bench") ? undefined : planRetry(flags, byHand, { printer, terminal });
+  const opening = open(flags, target, { channel, key, login, printer, retry, terminal });
   const client = await opening.finally(() => terminal.restoreEcho());
   if (options.framing === "raw" && client.hello?.messages === "lines") {
     client.leave();
@@ -89,10 +89,10 @@ async function connect(flags: ConnectFlags): Promise<void> {
   await login.keep(client);
   if (flags.has("bench")) {
     const { count, timeoutMs } = options;
-    await bench(client, { json: flags.has("json"), count, timeoutMs, report, terminal });
+    await bench(client, { json: flags.has("json"), count, timeoutMs, printer, terminal });
     return output.flush();
   }
-  void report.event("logged-in", { user: client.welcome?.user ?? null });
+  void printer.event("logged-in", { user: client.welcome?.user ?? null });
   if (flags.has("logout")) {
     concludeLogout(await client.converse(() => undefined));
     return terminal.say("logged out");
@@ -103,11 +103,11 @@ async function connect(flags: ConnectFlags): Promise<void> {
         greeting: greeting(client, target),
         historyFile: folder.exists ? folder.history : undefined,
         prompt: `${escapeLine(client.welcome?.user ?? "")}> `,
-        report,
+        printer,
         terminal,
-        chat: isChat ? speakers : undefined,
+        chat: isChat ? chatNames : undefined,
       })
-    : talkPiped(client, report, options);
+    : talkPiped(client, printer, options);
   const printing = stdout.failed.then((error) => Promise.reject(error));
   const outcome = await Promise.race([talk, printing]).catch((error: unknown) => {
     client.leave(); // otherwise the server would keep the session, and the others in a chat would not see that we left
@@ -120,8 +120,8 @@ async function connect(flags: ConnectFlags): Promise<void> {
     terminal.say(...nameUnconfirmed(client.unacknowledgedMessages()));
     throw signals.error;
   }
-  if (outcome.kind === "bye") void report.event("bye", { ...outcome, kind: undefined, early: undefined });
-  if (outcome.kind === "lost") void report.event("lost", { reason: sayLoss(outcome) });
+  if (outcome.kind === "bye") void printer.event("bye", { ...outcome, kind: undefined, early: undefined });
+  if (outcome.kind === "lost") void printer.event("lost", { reason: sayLoss(outcome) });
   await output.flush();
   terminal.say(...nameUnconfirmed(client.unacknowledgedMessages()));
   const wishes = { byHand, count: options.count, wantsStatus: flags.has("exit-status") };
@@ -132,7 +132,7 @@ interface OpenContext {
   channel: ChannelPlan | undefined;
   key: SharedKey | undefined;
   login: CredentialPrompt;
-  report: Printer;
+  printer: Printer;
   retry: Retry | undefined;
   terminal: Terminal;
 }
@@ -141,7 +141,7 @@ interface OpenContext {
 function planRetry(
   flags: ConnectFlags,
   byHand: boolean,
-  { report, terminal }: { report: Printer; terminal: Terminal },
+  { printer, terminal }: { printer: Printer; terminal: Terminal },
 ): Retry | undefined {
   const text = flags.text("retry");
   if (flags.has("bare") || (text === undefined && !byHand)) {
@@ -156,12 +156,12 @@ function planRetry(
     forMs: text === undefined ? RETRY_FOR_MS : Infinity,
     resend: flags.has("resend"),
     onLost(reason) {
-      void report.event("lost", { reason });
+      void printer.event("lost", { reason });
       if (terminal.isWatched) terminal.note(`${reason}: coming back${byHand ? ", Ctrl-C leaves" : ""}`);
     },
     onResumed({ afterMs, again, lost, isNew }) {
       const unconfirmed = lost.length;
-      void report.event("resumed", { after: Math.round(afterMs), again, unconfirmed, new: isNew });
+      void printer.event("resumed", { after: Math.round(afterMs), again, unconfirmed, new: isNew });
       const after = `reconnected after ${sayDuration(afterMs)}`;
       const sent = again === 0 ? "" : ` ${plural(again, "message")} sent again,`;
       if (unconfirmed > 0) {
@@ -178,7 +178,7 @@ function planRetry(
 function open(
   flags: ConnectFlags,
   target: Target,
-  { channel, key, login, report, retry, terminal }: OpenContext,
+  { channel, key, login, printer, retry, terminal }: OpenContext,
 ): Promise<Client> {
   const bare = flags.has("bare");
   const trace = new Trace(bare, (line) => terminal.noteUnwrapped(line));
@@ -205,7 +205,7 @@ function open(
       terminal.say("the server has not asked for the shared key: has it one (--key-file)?"),
     onWait: () => terminal.isWatched && terminal.note(`waiting for ${target.server}`),
     onConnected(hello) {
-      void report.event("connected", { server: target.server, service: hello?.service, auth: hello?.auth });
+      void printer.event("connected", { server: target.server, service: hello?.service, auth: hello?.auth });
     },
   });
 }

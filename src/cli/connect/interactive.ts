@@ -28,7 +28,7 @@ export interface InteractiveOptions {
   /** The file of earlier lines; undefined: none are kept. */
   historyFile: string | undefined;
   prompt: string;
-  report: Printer;
+  printer: Printer;
   terminal: Terminal;
   /** The names in a chat, which sends a message also back to its sender; undefined: the service is no chat. */
   chat: ChatNames | undefined;
@@ -69,7 +69,7 @@ export async function talkInteractively(client: Client, options: InteractiveOpti
     // A chat sends the message back, and it is printed then; without a connection that may never be.
     if (chat !== undefined && !client.isReconnecting) editor.takeBack(line);
     client.send(message);
-    options.report.sent(message);
+    options.printer.sent(message);
     if (line !== "") history?.add(line);
   };
   const onLine = (line: string, isPasted: boolean) => {
@@ -100,8 +100,8 @@ export async function talkInteractively(client: Client, options: InteractiveOpti
   editor.prompt();
   options.terminal.aboveLine = (print) => editor.printAbove(print);
   const outcome = await client.converse((payload) => {
-    if (!stdout.isTerminal) return options.report.received(payload);
-    const print = () => void options.report.received(payload);
+    if (!stdout.isTerminal) return options.printer.received(payload);
+    const print = () => void options.printer.received(payload);
     if (options.terminal.aboveLine === undefined) print();
     else options.terminal.aboveLine(print);
     return undefined;

@@ -34,13 +34,13 @@ const RAW_CHUNK_BYTES = 64 * 1024;
  * @throws {ParleyError} `timeout` when nothing was received for too long; an error of the input, once what was sent before
  *   is answered.
  */
-export async function talkPiped(client: Client, report: Printer, options: PipedOptions): Promise<Outcome> {
+export async function talkPiped(client: Client, printer: Printer, options: PipedOptions): Promise<Outcome> {
   const { count, timeoutMs } = options;
   const silence = new ReceiveTimeout(timeoutMs);
   let left: Timer | undefined;
   const outcome = client.converse((payload) => {
     if (client.received > (count ?? Infinity)) return undefined;
-    const printed = report.received(payload);
+    const printed = printer.received(payload);
     if (client.received !== count) silence.heard(printed);
     else {
       silence.stop();
@@ -54,7 +54,7 @@ export async function talkPiped(client: Client, report: Printer, options: PipedO
     return printed;
   });
   let inputFailed: unknown;
-  const sending = sendAll(client, report, options).catch((error: unknown) => {
+  const sending = sendAll(client, printer, options).catch((error: unknown) => {
     inputFailed = error;
     client.end();
   });
@@ -105,7 +105,7 @@ class ReceiveTimeout {
   }
 }
 
-async function sendAll(client: Client, report: Printer, options: PipedOptions): Promise<void> {
+async function sendAll(client: Client, printer: Printer, options: PipedOptions): Promise<void> {
   const { messages } = options;
   const batches = messages.length > 0 ? [messages.map((text) => Buffer.from(text))] : read(client, options);
   // All messages of one read of stdin are sent in one turn, and so in one write.
@@ -114,7 +114,7 @@ async function sendAll(client: Client, report: Printer, options: PipedOptions): 
       if (client.over || client.inputEnded) return;
       if (message.length > client.maxFrame) throw tooLong(message, client);
       client.send(message);
-      report.sent(message);
+      printer.sent(message);
       const isFull = client.writable(); // undefined unless too much is unconfirmed or queued
       if (isFull !== undefined) await isFull;
     }

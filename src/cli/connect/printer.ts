@@ -4,10 +4,10 @@ import { escapeJson, escapeText } from "../../base/escape.ts";
 import { decodeText } from "../../wire/message.ts";
 import type { BufferedStdout } from "../../terminal/stdout.ts";
 
-export type ReportEvent =
+export type PrinterEvent =
   "connected" | "logged-in" | "sent" | "received" | "lost" | "resumed" | "bye" | "bench";
 
-export interface ReportOptions {
+export interface PrinterOptions {
   json: boolean;
   /** The end of each answer: a newline, NUL, or nothing with `--raw`. */
   delimiter: string;
@@ -19,9 +19,9 @@ export interface ReportOptions {
 
 export class Printer {
   readonly #output: BufferedStdout;
-  readonly #options: ReportOptions;
+  readonly #options: PrinterOptions;
 
-  constructor(output: BufferedStdout, options: ReportOptions) {
+  constructor(output: BufferedStdout, options: PrinterOptions) {
     this.#output = output;
     this.#options = options;
   }
@@ -42,7 +42,7 @@ export class Printer {
   }
 
   /** Prints an event of the conversation, with `--json` only. */
-  event(event: ReportEvent, fields: Readonly<Record<string, unknown>> = {}): Promise<void> | undefined {
+  event(event: PrinterEvent, fields: Readonly<Record<string, unknown>> = {}): Promise<void> | undefined {
     if (!this.#options.json) return undefined;
     return this.#output.print(`${escapeJson({ time: new Date().toISOString(), event, ...fields })}\n`);
   }

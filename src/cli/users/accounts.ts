@@ -28,24 +28,24 @@ export const add = defineCommand({
     ...usersFlags,
   } satisfies FlagsDef,
   async run({ args }) {
-    const desk = new UsersContext<"name" | keyof typeof PASSWORD | "if-missing">(args, { makes: true });
-    const name = desk.name(desk.flags.text("name"));
-    const ifMissing = desk.flags.has("if-missing");
-    if (desk.store.document.users.has(name)) {
+    const context = new UsersContext<"name" | keyof typeof PASSWORD | "if-missing">(args, { makes: true });
+    const name = context.name(context.flags.text("name"));
+    const ifMissing = context.flags.has("if-missing");
+    if (context.store.document.users.has(name)) {
       if (!ifMissing) throw userExists(name);
-      return desk.printResult({ event: "exists", user: name }, `user ${name} is there already`);
+      return context.printResult({ event: "exists", user: name }, `user ${name} is there already`);
     }
-    const { password, generated } = await newPassword(desk, name);
+    const { password, generated } = await newPassword(context, name);
     const hash = await new PasswordHasher().hash(password);
     const event = { event: "added", user: name };
-    const added = await desk.store.change((draft) => {
+    const added = await context.store.change((draft) => {
       if (ifMissing && draft.users.has(name)) return false;
       addUser(draft, name, hash, new Date());
-      if (generated) printPassword(desk, event, password);
+      if (generated) printPassword(context, event, password);
       return true;
     });
-    if (!added) return desk.printResult({ event: "exists", user: name }, `user ${name} is there already`);
-    announce(desk, event, `user ${name} added`, generated);
+    if (!added) return context.printResult({ event: "exists", user: name }, `user ${name} is there already`);
+    announce(context, event, `user ${name} added`, generated);
   },
 });
 
@@ -58,19 +58,19 @@ export const passwd = defineCommand({
     ...usersFlags,
   } satisfies FlagsDef,
   async run({ args }) {
-    const desk = new UsersContext<"name" | keyof typeof PASSWORD | "keep-sessions">(args);
-    const name = desk.name(desk.flags.text("name"));
-    expectUser(desk, name);
-    const { password, generated } = await newPassword(desk, name);
+    const context = new UsersContext<"name" | keyof typeof PASSWORD | "keep-sessions">(args);
+    const name = context.name(context.flags.text("name"));
+    expectUser(context, name);
+    const { password, generated } = await newPassword(context, name);
     const hash = await new PasswordHasher().hash(password);
-    const keep = desk.flags.has("keep-sessions");
+    const keep = context.flags.has("keep-sessions");
     const event = { event: "password-changed", user: name };
-    await desk.store.change((draft) => {
+    await context.store.change((draft) => {
       setPassword(draft, name, hash, keep, new Date());
-      if (generated) printPassword(desk, event, password);
+      if (generated) printPassword(context, event, password);
     });
     const sentence = `user ${name} has a new password${keep ? "" : ", and its sessions have ended"}`;
-    announce(desk, event, sentence, generated);
+    announce(context, event, sentence, generated);
   },
 });
 
@@ -83,20 +83,20 @@ export const remove = defineCommand({
     ...usersFlags,
   } satisfies FlagsDef,
   async run({ args }) {
-    const desk = new UsersContext<"name" | "if-exists" | "yes">(args);
-    const name = desk.name(desk.flags.text("name"));
-    const ifExists = desk.flags.has("if-exists");
-    const known = desk.store.document.users.has(name);
-    if (known && !desk.flags.has("yes") && desk.terminal.canAsk) {
-      if (!(await desk.terminal.confirm(`remove ${name} for good?`, false))) return;
+    const context = new UsersContext<"name" | "if-exists" | "yes">(args);
+    const name = context.name(context.flags.text("name"));
+    const ifExists = context.flags.has("if-exists");
+    const known = context.store.document.users.has(name);
+    if (known && !context.flags.has("yes") && context.terminal.canAsk) {
+      if (!(await context.terminal.confirm(`remove ${name} for good?`, false))) return;
     }
-    const removed = await desk.store.change((draft) => {
+    const removed = await context.store.change((draft) => {
       if (ifExists && !draft.users.has(name)) return false;
       removeUser(draft, name);
       return true;
     });
-    if (removed) desk.printResult({ event: "removed", user: name }, `user ${name} removed`);
-    else desk.printResult({ event: "missing", user: name }, `there is no user ${name}`);
+    if (removed) context.printResult({ event: "removed", user: name }, `user ${name} removed`);
+    else context.printResult({ event: "missing", user: name }, `there is no user ${name}`);
   },
 });
 
@@ -108,14 +108,14 @@ export const disable = defineCommand({
     ...usersFlags,
   } satisfies FlagsDef,
   async run({ args }) {
-    const desk = new UsersContext<"name" | "reason">(args);
-    const name = desk.name(desk.flags.text("name"));
-    const reason = desk.flags.text("reason");
+    const context = new UsersContext<"name" | "reason">(args);
+    const name = context.name(context.flags.text("name"));
+    const reason = context.flags.text("reason");
     if (reason !== undefined && reason.length > MAX_REASON_LENGTH) {
       throw usageError(`--reason: ${reason.length} characters are over the limit of ${MAX_REASON_LENGTH}`);
     }
-    await desk.store.change((draft) => disableUser(draft, name, reason, new Date()));
-    desk.printResult({ event: "disabled", user: name }, `user ${name} disabled`);
+    await context.store.change((draft) => disableUser(draft, name, reason, new Date()));
+    context.printResult({ event: "disabled", user: name }, `user ${name} disabled`);
   },
 });
 
@@ -123,10 +123,10 @@ export const enable = defineCommand({
   meta: { name: "enable", description: "let a disabled user in again" },
   args: { ...NAME, ...usersFlags },
   async run({ args }) {
-    const desk = new UsersContext<"name">(args);
-    const name = desk.name(desk.flags.text("name"));
-    await desk.store.change((draft) => enableUser(draft, name));
-    desk.printResult({ event: "enabled", user: name }, `user ${name} enabled`);
+    const context = new UsersContext<"name">(args);
+    const name = context.name(context.flags.text("name"));
+    await context.store.change((draft) => enableUser(draft, name));
+    context.printResult({ event: "enabled", user: name }, `user ${name} enabled`);
   },
 });
 
@@ -134,8 +134,8 @@ export const list = defineCommand({
   meta: { name: "list", description: "list the users" },
   args: usersFlags,
   async run({ args }) {
-    const desk = new UsersContext<never>(args);
-    const { users, tokens } = desk.store.document;
+    const context = new UsersContext<never>(args);
+    const { users, tokens } = context.store.document;
     const now = Date.now();
     const sessions = new Map<string, number>();
     for (const token of tokens.values()) {
@@ -149,6 +149,6 @@ export const list = defineCommand({
       hash_flaw: hashFlaw(password) ?? null,
       disabled: disabled === null ? null : (disabled.reason ?? disabled.since),
     }));
-    await desk.printTable(rows, "there are no users: parley users add NAME");
+    await context.printTable(rows, "there are no users: parley users add NAME");
   },
 });

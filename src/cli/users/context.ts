@@ -94,8 +94,8 @@ function cell(value: Cell | undefined): string {
 }
 
 /** Checks that a user exists before a password is typed twice. @throws {AccountError} `unknown`. */
-export function expectUser(desk: UsersContext<string>, name: string): void {
-  const { users } = desk.store.document;
+export function expectUser(context: UsersContext<string>, name: string): void {
+  const { users } = context.store.document;
   if (!users.has(name)) {
     throw new AccountError("unknown", `there is no user ${name}`, {
       hint: `to create it: parley users add ${name}`,

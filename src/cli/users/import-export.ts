@@ -17,8 +17,8 @@ export const exportUsers = defineCommand({
   meta: { name: "export", description: "print every user with its hash, one JSON object a line" },
   args: usersFlags,
   async run({ args }) {
-    const desk = new UsersContext<never>(args);
-    for (const [name, user] of desk.store.document.users) {
+    const context = new UsersContext<never>(args);
+    for (const [name, user] of context.store.document.users) {
       await stdout.write(`${escapeJson({ name, ...user })}\n`);
     }
   },
@@ -31,8 +31,8 @@ export const importUsers = defineCommand({
     ...usersFlags,
   } satisfies FlagsDef,
   async run({ args }) {
-    const desk = new UsersContext<"file">(args, { makes: true });
-    const path = desk.flags.text("file") ?? "-";
+    const context = new UsersContext<"file">(args, { makes: true });
+    const path = context.flags.text("file") ?? "-";
     const text =
       path === "-" ? decodeGiven(await readWholeInput(), "standard input") : readGivenFile(path, "import");
     const users = text
@@ -44,13 +44,16 @@ export const importUsers = defineCommand({
         throw new AccountError("exists", `user ${name} is there twice: nothing was imported`);
       names.add(name);
     }
-    await desk.store.change((draft) => {
+    await context.store.change((draft) => {
       const taken = users.find(({ name }) => draft.users.has(name));
       if (taken !== undefined)
         throw new AccountError("exists", `user ${taken.name} already exists: nothing was imported`);
       for (const { name, user } of users) putUser(draft, name, user);
     });
-    desk.printResult({ event: "imported", count: users.length }, `${plural(users.length, "user")} imported`);
+    context.printResult(
+      { event: "imported", count: users.length },
+      `${plural(users.length, "user")} imported`,
+    );
   },
 });
 

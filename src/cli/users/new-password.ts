@@ -19,10 +19,10 @@ export const PASSWORD = {
 
 /** @throws {ParleyError} `usage` where no password can be had, `failed` where it is not good enough. */
 export async function newPassword(
-  desk: UsersContext<keyof typeof PASSWORD>,
+  context: UsersContext<keyof typeof PASSWORD>,
   name: string,
 ): Promise<{ password: string; generated: boolean }> {
-  const { flags, terminal } = desk;
+  const { flags, terminal } = context;
   const minimum =
     flags.read("min-password", SERVER_OPTIONS.minPassword.kind) ?? SERVER_OPTIONS.minPassword.default;
   const flaw = (password: string) => passwordFlaw(password, name, minimum);
@@ -54,17 +54,17 @@ export async function newPassword(
  * @param event what `--json` prints, with the password; otherwise standard output has the password alone.
  * @throws {ParleyError} `failed`.
  */
-export function printPassword(desk: UsersContext<string>, event: object, password: string): void {
-  stdout.writeNow(desk.flags.has("json") ? `${escapeJson({ ...event, password })}\n` : `${password}\n`);
+export function printPassword(context: UsersContext<string>, event: object, password: string): void {
+  stdout.writeNow(context.flags.has("json") ? `${escapeJson({ ...event, password })}\n` : `${password}\n`);
 }
 
 /** Prints that the change was made, unless {@link printPassword} has printed it as an object. */
 export function announce(
-  desk: UsersContext<string>,
+  context: UsersContext<string>,
   event: object,
   sentence: string,
   generated: boolean,
 ): void {
-  if (!generated) desk.printResult({ ...event }, sentence);
-  else if (!desk.flags.has("json")) desk.terminal.say(sentence);
+  if (!generated) context.printResult({ ...event }, sentence);
+  else if (!context.flags.has("json")) context.terminal.say(sentence);
 }

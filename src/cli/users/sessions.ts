@@ -16,19 +16,19 @@ export const sessions = defineCommand({
     ...usersFlags,
   } satisfies FlagsDef,
   async run({ args }) {
-    const desk = new UsersContext<"name">(args);
-    const given = desk.flags.text("name");
-    const name = given === undefined ? undefined : desk.name(given);
+    const context = new UsersContext<"name">(args);
+    const given = context.flags.text("name");
+    const name = given === undefined ? undefined : context.name(given);
     const isWanted = (user: string | null) => name === undefined || normalizeName(user ?? "") === name;
-    const { sessions: all, failures } = readSessionStatuses(desk.folder);
-    for (const { message } of failures) desk.terminal.say(`not every session is known: ${message}`);
+    const { sessions: all, failures } = readSessionStatuses(context.folder);
+    for (const { message } of failures) context.terminal.say(`not every session is known: ${message}`);
     const live = all.filter(({ user }) => isWanted(user));
     // A user of `--auth ip` has no entry, only conversations.
-    if (name !== undefined && live.length === 0) expectUser(desk, name);
+    if (name !== undefined && live.length === 0) expectUser(context, name);
     const now = Date.now();
     // A dead token may still be in a conversation, which ends when the token is revoked.
     const inUse = new Set(live.map(({ token }) => token));
-    const tokens = [...desk.store.document.tokens].filter(
+    const tokens = [...context.store.document.tokens].filter(
       ([id, token]) => (isAlive(token, now) || inUse.has(id)) && isWanted(token.user),
     );
     const listed = new Set(tokens.map(([id]) => id));
@@ -54,7 +54,7 @@ export const sessions = defineCommand({
           ...stateOf([one]),
         })),
     ];
-    await desk.printTable(rows, "there are no sessions");
+    await context.printTable(rows, "there are no sessions");
   },
 });
 
@@ -80,15 +80,15 @@ export const revoke = defineCommand({
     ...usersFlags,
   } satisfies FlagsDef,
   async run({ args }) {
-    const desk = new UsersContext<"id" | "user" | "all">(args);
-    const id = desk.flags.text("id");
-    const given = desk.flags.text("user");
-    const all = desk.flags.has("all");
+    const context = new UsersContext<"id" | "user" | "all">(args);
+    const id = context.flags.text("id");
+    const given = context.flags.text("user");
+    const all = context.flags.has("all");
     if ([id !== undefined, given !== undefined, all].filter(Boolean).length !== 1) {
       throw usageError("say which: ID, --user NAME or --all");
     }
-    const name = given === undefined ? undefined : desk.name(given);
-    const count = await desk.store.change((draft) => {
+    const name = given === undefined ? undefined : context.name(given);
+    const count = await context.store.change((draft) => {
       if (id !== undefined && !draft.tokens.has(id)) {
         throw new AccountError("unknown", `there is no session ${id}`, {
           hint: "see them: parley users sessions",
@@ -98,7 +98,7 @@ export const revoke = defineCommand({
         throw new AccountError("unknown", `there is no user ${name}`);
       return revokeTokens(draft, (token, key) => all || key === id || token.user === name);
     });
-    desk.printResult({ event: "revoked", count }, `${plural(count, "session")} revoked`);
+    context.printResult({ event: "revoked", count }, `${plural(count, "session")} revoked`);
   },
 });
 
@@ -106,14 +106,14 @@ const listHosts = defineCommand({
   meta: { name: "list", description: "list the known addresses" },
   args: usersFlags,
   async run({ args }) {
-    const desk = new UsersContext<never>(args);
-    const rows = [...desk.store.document.hosts].map(([address, { name, first, last }]) => ({
+    const context = new UsersContext<never>(args);
+    const rows = [...context.store.document.hosts].map(([address, { name, first, last }]) => ({
       address,
       name,
       first,
       last,
     }));
-    await desk.printTable(rows, "no address is known");
+    await context.printTable(rows, "no address is known");
   },
 });
 
@@ -124,10 +124,10 @@ const forget = defineCommand({
     ...usersFlags,
   } satisfies FlagsDef,
   async run({ args }) {
-    const desk = new UsersContext<"address">(args);
-    const address = desk.flags.text("address") ?? "";
-    await desk.store.change((draft) => forgetHost(draft, address));
-    desk.printResult({ event: "forgotten", address }, `${address} forgotten`);
+    const context = new UsersContext<"address">(args);
+    const address = context.flags.text("address") ?? "";
+    await context.store.change((draft) => forgetHost(draft, address));
+    context.printResult({ event: "forgotten", address }, `${address} forgotten`);
   },
 });
 
