@@ -29,7 +29,7 @@ describe("each option", () => {
     expect([...new Set(flags)]).toEqual(flags);
   });
 
-  test.each(optionEntries.map(([name, option]) => [name, option] as const))(
+  test.each([...optionEntries])(
     "names its default in --help as its flag takes it: %s",
     (_, { flag, kind, default: byDefault, help }) => {
       const [, text] = /\(([^ ,)]+)[^(]*\)$/.exec(help) ?? [];

@@ -4,48 +4,25 @@ import { describe, expect, test } from "bun:test";
 import { Flags } from "../../../src/cli/flags.ts";
 import type { Arguments } from "../../../src/cli/parse.ts";
 import { planMetrics, planServer, type ServerPlan } from "../../../src/cli/serve/plan.ts";
-import { SERVER_OPTIONS } from "../../../src/server/option-table.ts";
+import { optionEntries } from "../../../src/server/option-table.ts";
 
 const plan = (args: Arguments): ServerPlan => planServer(new Flags(args), undefined);
 
-/** A text for each flag of the table, none of them the default. */
-const GIVEN = {
-  "max-frame": "9mb",
-  "max-connections": "9",
-  "max-pending": "9:8:10",
-  "max-pending-per-address": "9",
-  "max-per-user": "9",
-  "max-backlog": "9mb",
-  "max-attempts": "9",
-  "login-timeout": "9s",
-  "frame-timeout": "9s",
-  keepalive: "9s",
-  "resume-for": "0s",
-  "idle-timeout": "9s",
-  drain: "0s",
-  "hash-memory": "9mb",
-  "hash-time": "9",
-  "min-password": "9",
-  allow: ["10.0.0.0/8", "::1"],
-  deny: ["10.0.0.0/8"],
-  penalties: "off",
-  "penalty-exempt": ["10.0.0.0/8"],
-};
+/** What a flag is given, by the hint of its kind: never its default. */
+const GIVEN = { TIME: "9s", SIZE: "9mb", N: "9", CIDR: ["10.0.0.0/8", "::1"], "on|off": "off" };
 
 describe("a server gets", () => {
-  const options = Object.entries(SERVER_OPTIONS) as [
-    keyof typeof SERVER_OPTIONS,
-    { flag: keyof typeof GIVEN },
-  ][];
-
-  test.each(options)("%s from its flag, or its default", (name, { flag }) => {
-    const { kind, default: byDefault } = SERVER_OPTIONS[name];
-    const given = GIVEN[flag];
-    const wanted = kind.read(flag, ...[given].flat());
-    expect(wanted).not.toEqual(byDefault);
-    expect(plan({ [flag]: given })[name]).toEqual(wanted);
-    expect(plan({})[name]).toEqual(byDefault);
-  });
+  test.each([...optionEntries])(
+    "%s from its flag, or its default",
+    (name, { flag, kind, default: byDefault }) => {
+      const given = GIVEN[(kind.choices?.join("|") ?? kind.hint) as keyof typeof GIVEN];
+      const wanted = kind.read(flag, ...[given].flat());
+      expect(wanted).not.toEqual(byDefault);
+      const valueIn = (options: ServerPlan) => new Map<string, unknown>(Object.entries(options)).get(name);
+      expect(valueIn(plan({ [flag]: given }))).toEqual(wanted);
+      expect(valueIn(plan({}))).toEqual(byDefault);
+    },
+  );
 
   test("no other port where it only checks, or must not", () => {
     expect(
