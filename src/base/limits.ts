@@ -220,5 +220,3 @@ export const COMMIT_PAUSE_MS = 2;
 export const STATUS_FILE_MS = 500;
 /** How often a watched file is checked even when no event came. */
 export const WATCH_INTERVAL_MS = 500;
-
-export { sayDuration } from "./units.ts";

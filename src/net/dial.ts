@@ -6,7 +6,8 @@
 import type { X509Certificate } from "node:crypto";
 import type { Socket } from "bun";
 import { ParleyError, messageOf, systemCode, type ErrorDetails } from "../base/errors.ts";
-import { DIAL_TIMEOUT_MS, sayDuration } from "../base/limits.ts";
+import { DIAL_TIMEOUT_MS } from "../base/limits.ts";
+import { sayDuration } from "../base/units.ts";
 import { formatAddress, lookupName, spellHost, zoneOf } from "../base/address.ts";
 import { Connection, type ConnectionOptions } from "./connection.ts";
 import { explainDistrust } from "./certificate-errors.ts";

@@ -11,9 +11,9 @@ import {
   MIN_REFUSING,
   REFUSING_PAUSE_MS,
   RESERVED_DESCRIPTORS,
-  sayDuration,
   TLS_TIMEOUT_MS,
 } from "../base/limits.ts";
+import { sayDuration } from "../base/units.ts";
 import { formatAddress, plainAddress } from "../base/address.ts";
 import { Admission, type AdmissionOptions, type PendingPeer, type Refusal } from "./admission.ts";
 import { Connection } from "./connection.ts";

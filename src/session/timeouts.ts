@@ -6,9 +6,9 @@ import {
   FRAME_MIN_RATE_BYTES,
   LINGER_MS,
   MAX_MISSED_PINGS,
-  sayDuration,
   STALL_TIMEOUT_MS,
 } from "../base/limits.ts";
+import { sayDuration } from "../base/units.ts";
 import { ConnectionError } from "../net/connection-error.ts";
 import type { Connection } from "../net/connection.ts";
 import type { ServerSession } from "./session.ts";
