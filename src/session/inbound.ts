@@ -69,9 +69,14 @@ export class Inbound implements Receiver {
 
   payload(payload: Uint8Array): void | Promise<void> {
     if (this.#slowPath) return this.#payloadSlow(payload);
-    this.received++;
-    const hook = this.#hooks.message(payload);
+    const hook = this.#deliver(payload);
     return hook === undefined ? undefined : this.pauseUntil(hook);
+  }
+
+  /** The one place where a message reaches the service: at once, or from the queue. */
+  #deliver(payload: Uint8Array): Promise<void> | undefined {
+    this.received++;
+    return this.#hooks.message(payload);
   }
 
   control(payload: Uint8Array): void | Promise<void> {
@@ -184,10 +189,7 @@ export class Inbound implements Receiver {
     return (this.#queue ??= new InputQueue({
       runningHook: () => this.#hooks.running,
       hasRoom: () => !this.#outbound.isOver && !this.#outbound.awaitsAck,
-      message: (payload) => {
-        this.received++;
-        return this.#hooks.message(payload);
-      },
+      message: (payload) => this.#deliver(payload),
       end: () => this.#endService(),
       pumped: () => this.#outbound.acks?.turnEnded(),
       fail: (error) => this.fail(error),
