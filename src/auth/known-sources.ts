@@ -1,10 +1,12 @@
-// Sources from which somebody has logged in before. When very many others guess at once, their logins come first, so that
-// a flood from everywhere costs strangers and not those who belong. One wrong password, and a source is a stranger again.
+// Sources with a successful login. When many others guess passwords at once, the logins of these are hashed first, so that
+// the flood delays strangers and not users. After one wrong password a source is a stranger again.
+
+import { BoundedMap } from "../base/bounded-map.ts";
 
 const MAX_SOURCES = 4096;
 
 export class KnownSources {
-  readonly #sources = new Set<string>();
+  readonly #sources = new BoundedMap<string, true>(MAX_SOURCES);
 
   constructor(sources: Iterable<string>) {
     for (const source of sources) this.add(source);
@@ -14,12 +16,9 @@ export class KnownSources {
     return this.#sources.has(source);
   }
 
+  /** Remembers `source`; of too many, the one that was added longest ago is forgotten. */
   add(source: string): void {
-    // To the end: the first one is the one that was seen longest ago.
-    this.#sources.delete(source);
-    this.#sources.add(source);
-    const [oldest] = this.#sources;
-    if (this.#sources.size > MAX_SOURCES && oldest !== undefined) this.#sources.delete(oldest);
+    this.#sources.set(source, true);
   }
 
   remove(source: string): void {

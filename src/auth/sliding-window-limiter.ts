@@ -1,59 +1,55 @@
-// So many in so long from each source, and no more. Bounded in the sources it remembers.
+// At most so many events of each source in any window of time. The number of sources that are remembered is bounded, too.
 
+import { BoundedMap } from "../base/bounded-map.ts";
 import { MAX_PENALISED_SOURCES } from "../base/limits.ts";
 
 export class SlidingWindowLimiter {
   readonly #max: number;
   readonly #windowMs: number;
-  /** When each source had its last ones, oldest first. */
-  readonly #taken = new Map<string, number[]>();
+  /** The times of each source's last events, oldest first. */
+  readonly #times = new BoundedMap<string, number[]>(MAX_PENALISED_SOURCES);
 
   constructor(max: number, windowMs: number) {
     this.#max = max;
     this.#windowMs = windowMs;
   }
 
-  /**
-   * Takes one for `source`, at `now`; undefined, or how long it has to wait for the next one, in milliseconds, and then
-   * none is taken. What came to nothing is given back.
-   */
+  /** How long `source` has to wait for its next event, in milliseconds; undefined when that may be now. */
+  retryAfter(source: string, now: number): number | undefined {
+    const times = this.#recent(source, now);
+    return times.length < this.#max ? undefined : (times[0] ?? now) + this.#windowMs - now;
+  }
+
+  /** Records an event of `source`, unless it has to wait: see {@link retryAfter}, which this returns. */
   take(source: string, now: number): number | undefined {
-    const taken = this.#recent(source, now);
-    if (taken.length >= this.#max) return (taken[0] ?? now) + this.#windowMs - now;
-    this.record(source, now);
-    return undefined;
+    const wait = this.retryAfter(source, now);
+    if (wait === undefined) this.record(source, now);
+    return wait;
   }
 
-  /** Gives back what `source` took at `now`. */
+  /** Removes the event that {@link take} recorded at `now`: it came to nothing. */
   giveBack(source: string, now: number): void {
-    const taken = this.#taken.get(source);
-    const index = taken?.indexOf(now) ?? -1;
-    if (index >= 0) taken?.splice(index, 1);
+    const times = this.#times.get(source);
+    const index = times?.indexOf(now) ?? -1;
+    if (index >= 0) times?.splice(index, 1);
   }
 
-  /** `source` has had one more, however many it has had. */
+  /** Records an event of `source`, however many it has had. */
   record(source: string, now: number): void {
-    const taken = this.#recent(source, now);
-    // To the end of the map: the first one is always the one that was counted longest ago.
-    this.#taken.delete(source);
-    if (this.#taken.size >= MAX_PENALISED_SOURCES) {
-      const [oldest] = this.#taken.keys();
-      if (oldest !== undefined) this.#taken.delete(oldest);
-    }
-    this.#taken.set(source, [...taken, now].slice(-this.#max));
+    this.#times.set(source, [...this.#recent(source, now), now].slice(-this.#max));
   }
 
-  /** A source that is forgiven may have all again. */
+  /** Forgets all events of `source`. */
   reset(source: string): void {
-    this.#taken.delete(source);
+    this.#times.delete(source);
   }
 
-  /** How many `source` has had lately. */
+  /** How many events `source` has had within the window. */
   count(source: string, now: number): number {
     return this.#recent(source, now).length;
   }
 
   #recent(source: string, now: number): number[] {
-    return (this.#taken.get(source) ?? []).filter((at) => now - at < this.#windowMs);
+    return (this.#times.get(source) ?? []).filter((at) => now - at < this.#windowMs);
   }
 }

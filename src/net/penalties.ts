@@ -1,9 +1,10 @@
-// Sources that misbehave wait, as sshd's PerSourcePenalties: each offence adds its time, nothing happens below a
-// threshold, and then nobody from there is let in until the time is over.
+// Sources that misbehave wait, as with sshd's PerSourcePenalties: each offence adds its time, nothing happens below a
+// threshold, and above it no connection of that source is accepted until its time is over.
 //
-// Bounded: in a full table the source that was penalised longest ago makes room, so that a flood of sources can at most
-// let some of itself off.
+// The number of sources is bounded. In a full table the one that offended longest ago makes room, so that a flood from many
+// sources can at most free some of its own.
 
+import { BoundedMap } from "../base/bounded-map.ts";
 import {
   MAX_PENALISED_SOURCES,
   PENALTY_MAX_MS,
@@ -13,14 +14,14 @@ import {
 } from "../base/limits.ts";
 
 interface Penalty {
-  /** When it is over, in the caller's milliseconds. */
+  /** When it is over, by the caller's clock, in milliseconds. */
   until: number;
-  /** Has it passed the threshold? Then it holds until it is over. */
+  /** True once it has passed the threshold; it then holds until it is over. */
   active: boolean;
 }
 
 export class Penalties {
-  readonly #entries = new Map<string, Penalty>();
+  readonly #entries = new BoundedMap<string, Penalty>(MAX_PENALISED_SOURCES);
 
   get size(): number {
     return this.#entries.size;
@@ -31,16 +32,10 @@ export class Penalties {
     const isOver = entry === undefined || entry.until <= now;
     const until = Math.min((isOver ? now : entry.until) + PENALTY_MS[offence], now + PENALTY_MAX_MS);
     const active = (!isOver && entry.active) || until - now >= PENALTY_THRESHOLD_MS;
-    // To the end of the map: the first one is always the one that was touched longest ago.
-    this.#entries.delete(source);
-    if (this.#entries.size >= MAX_PENALISED_SOURCES) {
-      const [oldest] = this.#entries.keys();
-      if (oldest !== undefined) this.#entries.delete(oldest);
-    }
     this.#entries.set(source, { until, active });
   }
 
-  /** How long `source` has still to wait, in milliseconds; undefined when it may come in. */
+  /** How long `source` has still to wait, in milliseconds; undefined when it may connect. */
   remaining(source: string, now: number): number | undefined {
     const entry = this.#entries.get(source);
     if (entry === undefined) return undefined;
@@ -49,7 +44,7 @@ export class Penalties {
     return undefined;
   }
 
-  /** A successful login: everything is forgiven. */
+  /** Removes all penalties of `source`: after a login that succeeded. */
   forgive(source: string): void {
     this.#entries.delete(source);
   }

@@ -1,0 +1,16 @@
+// Waiting that ends early, because its result is of no use any more: an AbortSignal's reason is what is thrown then.
+
+import { setTimeout as delay } from "node:timers/promises";
+
+/** Calls `callback` with the reason when `signal` is aborted, or at once when it has been; disposing of the result ends that. */
+export function onAbort(signal: AbortSignal | undefined, callback: (reason: unknown) => void): Disposable {
+  const listener = () => callback(signal?.reason);
+  if (signal?.aborted === true) listener();
+  else signal?.addEventListener("abort", listener, { once: true });
+  return { [Symbol.dispose]: () => signal?.removeEventListener("abort", listener) };
+}
+
+/** Waits for `ms`. @throws the reason of `signal` as soon as that is aborted. */
+export async function pause(ms: number, signal: AbortSignal): Promise<void> {
+  await delay(ms, undefined, { signal }).catch(() => signal.throwIfAborted());
+}
