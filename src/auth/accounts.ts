@@ -1,9 +1,10 @@
-// What can be done to the store's content, each as one small change: all of them check first and then change, so that
-// one that throws has done nothing.
+// Each change of the store's content as one small function. All of them check first and change then: one that throws has
+// changed nothing.
 
 import { ParleyError } from "../base/errors.ts";
 import { TOKEN_IDLE_MS, TOKEN_MAX_MS } from "../base/limits.ts";
 import type { Document, Host, Token, User } from "./document.ts";
+import { mintUserId } from "./token.ts";
 
 /** `unknown`: no such entry. `exists`: there is one already. `known`: the address has a name. */
 export class AccountError extends ParleyError<"unknown" | "exists" | "known"> {
@@ -13,7 +14,7 @@ export class AccountError extends ParleyError<"unknown" | "exists" | "known"> {
 /** Adds a user, and returns it. @throws {AccountError} `exists`. */
 export function addUser(draft: Document, name: string, hash: string, now: Date): User {
   if (draft.users.has(name)) throw userExists(name);
-  const user = { password: hash, created: now.toISOString(), disabled: null };
+  const user = { id: mintUserId(), password: hash, created: now.toISOString(), disabled: null };
   putUser(draft, name, user);
   return user;
 }
@@ -75,7 +76,7 @@ export function enableUser(draft: Document, name: string): void {
 /**
  * Stores a token for a user who has just logged in, if that login still holds.
  *
- * No other token makes room for it: which of them are in a conversation is found out later, by `TokenPruner`.
+ * No other token is removed to make room: `TokenPruner` does that, which knows those that are in a conversation.
  *
  * @param stamp the user's {@link credentialStamp} that was checked.
  * @throws {AccountError} `unknown` when the user is gone, disabled, or has another password by now.
@@ -89,14 +90,14 @@ export function addToken(draft: Document, id: string, token: Token, stamp: strin
   draft.users.set(token.user, { ...user, last_login: token.created });
 }
 
-/** Writes down that a user has logged in, unless the login does not hold any more. @param stamp as with {@link addToken}. */
+/** Records that a user has logged in, unless the login does not hold any more. @param stamp as with {@link addToken}. */
 export function touchUser(draft: Document, name: string, stamp: string, now: Date): void {
   const user = draft.users.get(name);
   if (user === undefined || credentialStamp(user) !== stamp) return;
   draft.users.set(name, { ...user, last_login: now.toISOString() });
 }
 
-/** Writes down that tokens are in use, without a new login; those that are gone are left out. */
+/** Records that tokens are in use, without a new login; those that are gone are left out. */
 export function keepTokens(draft: Document, ids: readonly string[], now: Date): void {
   for (const id of ids) {
     const token = draft.tokens.get(id);
@@ -104,7 +105,7 @@ export function keepTokens(draft: Document, ids: readonly string[], now: Date): 
   }
 }
 
-/** Writes down that a token was used for a login; false when it is gone. */
+/** Records that a token was used for a login; false when it is gone. */
 export function touchToken(draft: Document, id: string, now: Date): boolean {
   const token = draft.tokens.get(id);
   if (token === undefined) return false;
@@ -124,7 +125,7 @@ export function revokeTokens(draft: Document, match: (token: Token, id: string) 
 }
 
 /**
- * Remembers a new address by a name.
+ * Adds an address with the name that it is known by.
  *
  * @throws {AccountError} `known` when the address has a name already, `exists` when another address has this one.
  */
@@ -134,15 +135,15 @@ export function addHost(draft: Document, address: string, name: string, now: Dat
     throw new AccountError("known", `this address has the name ${known.name} already: connect again`);
   }
   const folded = name.toLowerCase();
-  for (const { name: taken } of draft.hosts.values()) {
-    if (taken.toLowerCase() === folded) {
+  for (const host of draft.hosts.values()) {
+    if (host.name.toLowerCase() === folded) {
       throw new AccountError("exists", `${name} is the name of another address`);
     }
   }
   draft.hosts.set(address, { name, first: now.toISOString(), last: now.toISOString() });
 }
 
-/** Writes down that a client has come from `address`; the address as it is known then, undefined when it is not. */
+/** Records that a client has connected from `address`; the address's entry after that, undefined when it has none. */
 export function touchHost(draft: Document, address: string, now: Date): Host | undefined {
   const host = draft.hosts.get(address);
   if (host === undefined) return undefined;
@@ -156,20 +157,25 @@ export function forgetHost(draft: Document, address: string): void {
   if (!draft.hosts.delete(address)) throw new AccountError("unknown", `no address ${address} is known`);
 }
 
-/** May this token still log in, at `now` (milliseconds)? */
+/** Is this token young enough, and used lately enough, to log in at `now` (in milliseconds)? */
 export function isAlive(token: Token, now: number): boolean {
   return now < aliveUntil(token);
 }
 
-/** When a token dies of itself, in milliseconds: idle or at its age. */
+/** The end of a token that is not revoked, in milliseconds: when it was idle for too long, or at its age. */
 export function aliveUntil(token: Token): number {
   const idle = Date.parse(token.used) + TOKEN_IDLE_MS;
   return Math.min(Date.parse(token.expires), Date.parse(token.created) + TOKEN_MAX_MS, idle);
 }
 
-/** What a login stands on: it holds as long as this is the same. */
+/** Tells one account from another, also from one that had the same name before it. */
+export function accountStamp(user: User): string {
+  return `${user.id ?? ""} ${user.created}`;
+}
+
+/** What a login stands on, beginning with the {@link accountStamp}: it holds as long as this is the same. */
 export function credentialStamp(user: User): string {
-  return `${user.created} ${user.changed ?? ""}`;
+  return `${accountStamp(user)} ${user.changed ?? ""}`;
 }
 
 function findUser(draft: Document, name: string): User {

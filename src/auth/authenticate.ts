@@ -1,18 +1,18 @@
-// Who is it? A credential as presented → an identity, or a LoginError. Never sees a socket or a frame.
+// Who is it? A credential as presented → a candidate → an identity, or a LoginError. Never sees a socket or a frame.
+//
+//     by…        checks the credential: whose login it is                  nothing is written
+//     (the caller finds a place for that user)
+//     complete   writes the login down, in one change of the store         from here on the login holds
+//
+// A login that has failed leaves nothing behind. So the client's signal ends each wait, for a hash and for the store's lock,
+// with its reason; and the change of `complete` is decided under that lock: see Store.change. Whichever comes first holds:
+// the abort, and nothing is changed; or the change, and the login succeeds although it is late.
 
 import { sourceOf } from "../base/address.ts";
-import {
-  MAX_REGISTRATIONS,
-  MIN_PASSWORD_LENGTH,
-  REGISTRATION_WINDOW_MS,
-  TOKEN_MAX_MS,
-  TOKEN_TOUCH_MS,
-} from "../base/limits.ts";
-import { FileError } from "../files/file-error.ts";
+import { MIN_PASSWORD_LENGTH, TOKEN_TOUCH_MS } from "../base/limits.ts";
 import {
   AccountError,
   addHost,
-  addToken,
   addUser,
   credentialStamp,
   isAlive,
@@ -24,24 +24,24 @@ import {
 } from "./accounts.ts";
 import { DummyHashes } from "./dummy-hash.ts";
 import { emptyDocument, type Document, type User } from "./document.ts";
-import { disabled, LoginError, rateLimited, refusal, type AuthMode, type Identity } from "./identity.ts";
+import {
+  disabled,
+  LoginError,
+  refusal,
+  type AuthMode,
+  type Candidate,
+  type Identity,
+  type LoginClient,
+} from "./identity.ts";
+import { newToken, putToken, withToken } from "./issued-token.ts";
+import { LoginChanges } from "./login-changes.ts";
 import { displayName, NAME_RULE, normalizeName } from "./username.ts";
 import { KnownSources } from "./known-sources.ts";
 import { userFlaw } from "./flaws.ts";
-import { HashQueueError, passwordFlaw, type PasswordHasher } from "./password.ts";
-import { SlidingWindowLimiter } from "./sliding-window-limiter.ts";
-import type { Mutation, Store } from "./store.ts";
+import { HashQueueError, passwordFlaw, type HashRequest, type PasswordHasher } from "./password.ts";
+import type { Store } from "./store.ts";
 import { crowdedUsers } from "./token-pruner.ts";
-import { mintServerName, mintToken, TOKEN_LABEL, tokenKey, verifyProof } from "./token.ts";
-
-/** Who is asking. */
-export interface LoginClient {
-  address: string;
-  /** Does what they say travel over TLS? */
-  encrypted: boolean;
-  /** Is somebody still waiting for the answer? */
-  isConnected(this: void): boolean;
-}
+import { TOKEN_LABEL, verifyProof } from "./token.ts";
 
 export interface AuthenticatorOptions {
   mode: AuthMode;
@@ -51,7 +51,7 @@ export interface AuthenticatorOptions {
   /** Needed unless the mode is `none`. */
   store?: Store;
   hasher: PasswordHasher;
-  /** Told when something worked but could not be written down. */
+  /** Called when a login succeeded and something about it could not be written. */
   warn(error: unknown): void;
 }
 
@@ -60,15 +60,15 @@ export class Authenticator {
   readonly #options: AuthenticatorOptions;
   readonly #knownSources: KnownSources;
   readonly #dummyHashes: DummyHashes;
-  /** Each is an entry in the user file, which nobody takes out again. */
-  readonly #registrations = new SlidingWindowLimiter(MAX_REGISTRATIONS, REGISTRATION_WINDOW_MS);
-  /** The users who have too many tokens, worked out once for each version of the store. */
+  readonly #changes: LoginChanges;
+  /** The users with too many tokens, computed once for each version of the store. */
   #crowded: { document?: Readonly<Document>; users: ReadonlySet<string> } = { users: new Set() };
 
   constructor(options: AuthenticatorOptions) {
     this.mode = options.mode;
     this.#options = options;
     this.#dummyHashes = new DummyHashes(options.hasher.cost);
+    this.#changes = new LoginChanges(options);
     const { hosts, tokens } = options.store?.document ?? emptyDocument();
     const addresses = this.mode === "ip" ? [...hosts.keys()] : [...tokens.values()].map(({ peer }) => peer);
     this.#knownSources = new KnownSources(
@@ -76,7 +76,7 @@ export class Authenticator {
     );
   }
 
-  /** What a client at `address` may log in with, in order of preference, and its name where the address tells it. */
+  /** The methods that a client at `address` may log in with, the preferred one first, and its name where it is known by that. */
   offer(address: string): { auth: string[]; user?: string; server?: string } {
     if (this.mode === "none") return { auth: ["none"] };
     if (this.mode === "password") {
@@ -88,76 +88,83 @@ export class Authenticator {
     return host === undefined ? { auth: ["name"] } : { auth: ["ip"], user: host.name };
   }
 
-  /** Has somebody logged in from there before, and given no wrong password since? */
+  /** Was there a login from that address before, and no wrong password since? */
   isKnownSource(address: string): boolean {
     return this.#knownSources.has(sourceOf(address));
   }
 
-  none(): Identity {
+  none(): Candidate {
     this.#expect("none");
-    return { user: null, method: "none", known: false };
+    const identity = { user: null, method: "none", known: false };
+    return { identity, complete: () => Promise.resolve(identity) };
   }
 
-  /** The client's address is its name. */
-  async byAddress({ address }: LoginClient): Promise<Identity> {
+  /** A client that is known by its address. */
+  async byAddress(client: LoginClient): Promise<Candidate> {
     this.#expect("ip");
-    const before = this.#store.document.hosts.get(address);
-    if (before === undefined) throw unknownAddress();
-    await this.#tryToChange((draft) => touchHost(draft, address, new Date()));
-    // The name as it is now: an operator may have changed it, or taken the address out, meanwhile.
+    const { address } = client;
     const host = this.#store.document.hosts.get(address);
     if (host === undefined) throw unknownAddress();
-    this.#knownSources.add(sourceOf(address));
-    return { user: host.name, method: "ip", known: true, lastLogin: before.last, address };
+    const identity = { user: host.name, method: "ip", known: true, lastLogin: host.last, address };
+    return this.#candidate(client, identity, async () => {
+      await this.#changes.attempt((draft) => touchHost(draft, address, new Date()), client.signal);
+      // The name as it is now: an operator may have changed it, or removed the address, meanwhile.
+      const now = this.#store.document.hosts.get(address);
+      if (now === undefined) throw unknownAddress();
+      return { ...identity, user: now.name };
+    });
   }
 
-  /** An unknown address says its name, to be remembered by. */
-  async byName({ address }: LoginClient, given: string): Promise<Identity> {
+  /** A client at an unknown address, which says the name that it is to be known by. */
+  async byName(client: LoginClient, given: string): Promise<Candidate> {
     this.#expect("ip");
+    const { address, signal } = client;
     const name = displayName(given);
     if (name === undefined) throw refusal("bad_name", `this is no name: ${NAME_RULE}`);
-    await this.#asRegistration(address, () =>
-      this.#change((draft) => addHost(draft, address, name, new Date())),
-    );
-    this.#knownSources.add(sourceOf(address));
-    return { user: name, method: "name", known: false, address };
+    const identity = { user: name, method: "name", known: false, address };
+    return this.#candidate(client, identity, async () => {
+      await this.#changes.register(address, (draft) => addHost(draft, address, name, new Date()), signal);
+      return identity;
+    });
   }
 
-  async byPassword(who: LoginClient, given: string, password: string): Promise<Identity> {
+  async byPassword(client: LoginClient, given: string, password: string): Promise<Candidate> {
     this.#expect("password");
     const { hasher } = this.#options;
     const name = normalizeName(given);
-    const source = sourceOf(who.address);
+    const request = this.#hashRequest(client);
     for (;;) {
       const user = this.#find(name);
-      const decoy = this.#dummyHashes.costFor(name ?? given, this.#store.document); // for known users, too: it takes time
-      const asker = { source, familiar: this.#knownSources.has(source), isThere: who.isConnected };
-      const matches = await this.#hashing(() => hasher.verify(password, user?.password, asker, decoy));
+      // Known users, too: it takes time.
+      const dummyCost = this.#dummyHashes.costFor(name ?? given, this.#store.document);
+      const matches = await hashing(hasher.verify(password, user?.password, request, dummyCost));
       // While it was hashed the user may have been given another password, or have been disabled or removed.
       const current = this.#find(name);
       if (current !== undefined && current.password !== user?.password) continue;
-      if (matches) this.#knownSources.add(source);
-      else this.#knownSources.remove(source);
+      if (!matches) this.#knownSources.remove(request.source);
       if (name === undefined || current === undefined || !matches) {
         throw new LoginError("bad_credentials", whyWrong(name, current), { peerMessage: "login refused" });
       }
-      assertConnected(who);
       if (current.disabled !== null) throw disabled(name, current.disabled.reason);
-      if (hasher.isOutdated(current.password))
-        void this.#rehash(name, current.password, password, who.address);
+      if (hasher.isOutdated(current.password)) {
+        void this.#rehash(name, current.password, password, request.source);
+      }
       const stamp = credentialStamp(current);
-      return { user: name, method: "password", known: true, lastLogin: current.last_login, stamp };
+      const identity = { user: name, method: "password", known: true, lastLogin: current.last_login, stamp };
+      return this.#candidate(client, identity, (wantsToken) =>
+        wantsToken ? this.#issueToken(client, identity) : this.#touchUser(identity),
+      );
     }
   }
 
-  /** The user of that name, as the file has it now: one stat. */
+  /** The user of that name, as the file has it now; costs one stat(2). */
   #find(name: string | undefined): User | undefined {
     this.#store.reload();
     return name === undefined ? undefined : this.#store.document.users.get(name);
   }
 
-  /** Creates an account. */
-  async register(who: LoginClient, given: string, password: string): Promise<Identity> {
+  /** A client that makes an account for itself. */
+  async byRegistration(client: LoginClient, given: string, password: string): Promise<Candidate> {
     this.#expect("password");
     const { hasher, register, minPassword = MIN_PASSWORD_LENGTH } = this.#options;
     if (register !== true) throw refusal("not_allowed", "this server creates no accounts for clients");
@@ -166,23 +173,32 @@ export class Authenticator {
     const flaw = passwordFlaw(password, name, minPassword);
     if (flaw !== undefined) throw refusal("bad_password", flaw);
     if (this.#find(name) !== undefined) throw refusal("name_taken", "that name is taken"); // costs no hash
-    const created = await this.#asRegistration(who.address, async () => {
-      const source = sourceOf(who.address);
-      const hash = await this.#hashing(() => hasher.hash(password, { source, isConnected: who.isConnected }));
-      assertConnected(who);
-      return this.#change((draft) => addUser(draft, name, hash, new Date()));
+    this.#changes.expectRegistration(client.address); // neither does this
+    const hash = await hashing(hasher.hash(password, this.#hashRequest(client)));
+    const identity = { user: name, method: "register", known: false };
+    return this.#candidate(client, identity, async (wantsToken) => {
+      const issued = wantsToken ? newToken(name, client) : undefined;
+      const now = new Date();
+      const create = (draft: Document) => {
+        const stamp = credentialStamp(addUser(draft, name, hash, now));
+        if (issued === undefined) touchUser(draft, name, stamp, now);
+        else putToken(draft, issued, stamp);
+        return stamp;
+      };
+      const stamp = await this.#changes.register(client.address, create, client.signal);
+      const created = { ...identity, stamp };
+      return issued === undefined ? created : withToken(created, issued, this.#store.document);
     });
-    return { user: name, method: "register", known: false, stamp: credentialStamp(created) };
   }
 
-  /** A session token, shown by its proof. `binding` is empty on plain TCP. */
+  /** A client that has a session token, and shows that by its proof. `binding` is empty on plain TCP. */
   async byToken(
-    who: LoginClient,
+    client: LoginClient,
     id: string,
     proof: Uint8Array,
     nonce: Uint8Array,
     binding: Uint8Array,
-  ): Promise<Identity> {
+  ): Promise<Candidate> {
     this.#expect("password");
     this.#store.reload(); // a token revoked a moment ago is not let in
     const { users, tokens } = this.#store.document;
@@ -190,22 +206,13 @@ export class Authenticator {
     const key = token === undefined ? new Uint8Array(32) : Buffer.from(token.key, "base64");
     const proven = verifyProof(key, proof, TOKEN_LABEL, nonce, binding);
     const user = token === undefined ? undefined : users.get(token.user);
-    const now = Date.now();
-    // A token that began its life encrypted is not to be lured into plain text.
-    const isExposed = token?.via === "tls" && !who.encrypted;
-    if (!proven || token === undefined || user === undefined || isExposed || !isAlive(token, now)) {
+    // A token that was issued over TLS is not accepted in plain text, where it could be watched.
+    const isExposed = token?.via === "tls" && !client.encrypted;
+    if (!proven || token === undefined || user === undefined || isExposed || !isAlive(token, Date.now())) {
       throw tokenRefused();
     }
     if (user.disabled !== null) throw disabled(token.user, user.disabled.reason);
-    const touch = (draft: Document) => touchToken(draft, id, new Date(now));
-    if (this.#isCrowded(token.user)) {
-      // Its user has too many, and it might be the one that is taken away: that is decided under the lock.
-      if ((await this.#tryToChange(touch)) === false) throw tokenRefused();
-    } else if (now - Date.parse(token.used) > TOKEN_TOUCH_MS) {
-      void this.#tryToChange(touch);
-    }
-    this.#knownSources.add(sourceOf(who.address));
-    return {
+    const identity = {
       user: token.user,
       method: "token",
       known: true,
@@ -213,20 +220,31 @@ export class Authenticator {
       stamp: credentialStamp(user),
       tokenId: id,
     };
+    return this.#candidate(client, identity, async () => {
+      const now = new Date();
+      const touch = (draft: Document) => touchToken(draft, id, now);
+      if (this.#isCrowded(identity.user)) {
+        // Its user has too many, and this one might be removed: that is decided under the lock.
+        if ((await this.#changes.attempt(touch, client.signal)) === false) throw tokenRefused();
+      } else if (now.getTime() - Date.parse(token.used) > TOKEN_TOUCH_MS) {
+        void this.#changes.attempt(touch);
+      }
+      return identity;
+    });
   }
 
-  /** Ends a token, and with it its conversations. */
-  async logout(id: string): Promise<void> {
-    await this.#change((draft) => draft.tokens.delete(id));
+  /** Revokes a token, and with it the conversations that began with it. */
+  async logout(id: string, signal: AbortSignal): Promise<void> {
+    await this.#changes.require((draft) => draft.tokens.delete(id), signal);
   }
 
   /**
-   * Hashes a password that was right at the cost that is asked for today; the login does not wait for it. Also where it
-   * cost more: the operator has asked for less, and users who cost the same cannot be told apart.
+   * Hashes a password that was right at the cost that is asked for today; the login does not wait for that. Also where it
+   * cost more: the operator has asked for less, and users whose hashes cost the same cannot be told apart.
    */
-  async #rehash(name: string, outdated: string, password: string, address: string): Promise<void> {
+  async #rehash(name: string, outdated: string, password: string, source: string): Promise<void> {
     try {
-      const remade = await this.#options.hasher.hash(password, { source: sourceOf(address) });
+      const remade = await this.#options.hasher.hash(password, { source });
       await this.#store.change((draft) => replaceHash(draft, name, outdated, remade));
     } catch (error) {
       // A full queue: the next login is another chance.
@@ -235,8 +253,8 @@ export class Authenticator {
   }
 
   /**
-   * Writes down that the tokens of conversations are in use, once that was not written for `olderThanMs`: one that is in
-   * use all the time does not die of idleness.
+   * Records that the tokens of conversations are in use, where that was not recorded for `olderThanMs`: a token that is in
+   * use all the time does not become idle.
    */
   async keepTokens(ids: Iterable<string>, olderThanMs: number): Promise<void> {
     if (this.mode !== "password") return;
@@ -244,58 +262,58 @@ export class Authenticator {
     const { tokens } = this.#store.document;
     const isDue = (id: string) => now.getTime() - Date.parse(tokens.get(id)?.used ?? "") >= olderThanMs;
     const due = [...ids].filter(isDue);
-    if (due.length > 0) await this.#tryToChange((draft) => keepTokens(draft, due, now));
+    if (due.length > 0) await this.#changes.attempt((draft) => keepTokens(draft, due, now));
   }
 
-  /** A login that wants no token is written down all the same; the login does not wait for it. */
-  withoutToken(identity: Identity): Identity {
-    const { user, stamp, method } = identity;
-    if (user !== null && stamp !== undefined && method !== "token") {
-      void this.#tryToChange((draft) => touchUser(draft, user, stamp, new Date()));
-    }
+  // --- completing a login ---
+
+  #candidate(
+    client: LoginClient,
+    identity: Identity,
+    record: (wantsToken: boolean) => Promise<Identity> | Identity,
+  ): Candidate {
+    return {
+      identity,
+      complete: async (wantsToken) => {
+        client.signal.throwIfAborted();
+        const completed = await record(wantsToken);
+        this.#knownSources.add(sourceOf(client.address));
+        return completed;
+      },
+    };
+  }
+
+  /** The login does not wait for this. */
+  #touchUser(identity: UserIdentity): Identity {
+    const { user, stamp } = identity;
+    void this.#changes.attempt((draft) => touchUser(draft, user, stamp, new Date()));
     return identity;
   }
 
-  /** Issues a token to whoever has just logged in with a password; other identities are returned as they are. */
-  async withToken(identity: Identity, who: LoginClient): Promise<Identity> {
-    const { user, method, stamp } = identity;
-    if (user === null || stamp === undefined || method === "token") return identity;
-    const { id, secret, text } = mintToken();
-    const created = new Date();
-    const expires = new Date(created.getTime() + TOKEN_MAX_MS).toISOString();
-    const token = {
-      user,
-      key: tokenKey(secret).toString("base64"),
-      created: created.toISOString(),
-      used: created.toISOString(),
-      expires,
-      peer: who.address,
-      via: who.encrypted ? ("tls" as const) : ("plain" as const),
-    };
+  /** Where no token can be stored the login succeeds all the same: the next one needs the password again. */
+  async #issueToken(client: LoginClient, identity: UserIdentity): Promise<Identity> {
+    const { user, stamp } = identity;
+    const issued = newToken(user, client);
     try {
-      await this.#store.change((draft) => {
-        addToken(draft, id, token, stamp);
-        draft.server ??= mintServerName();
-      });
+      await this.#store.change((draft) => putToken(draft, issued, stamp), client.signal);
     } catch (error) {
       if (error instanceof AccountError) throw this.#changedMeanwhile(user, error);
+      client.signal.throwIfAborted();
       this.#options.warn(error);
-      return identity; // logged in all the same; next time with the password again
+      return identity;
     }
-    return { ...identity, tokenId: id, newToken: { text, expires, server: this.#store.document.server } };
+    return withToken(identity, issued, this.#store.document);
   }
 
   get #store(): Store {
-    const { store } = this.#options;
-    if (store === undefined) throw new TypeError(`auth mode ${this.mode} needs a store`);
-    return store;
+    return this.#changes.store;
   }
 
   #expect(mode: AuthMode): void {
     if (this.mode !== mode) throw refusal("not_allowed", `this server does not accept that way to log in`);
   }
 
-  /** Why a login that was right does not hold any more. */
+  /** The refusal of a login whose user has changed while it was completed. */
   #changedMeanwhile(name: string, cause: AccountError): LoginError {
     const { disabled: ended } = this.#store.document.users.get(name) ?? { disabled: null };
     return ended === null ? refusal("bad_credentials", "login refused", cause) : disabled(name, ended.reason);
@@ -307,70 +325,31 @@ export class Authenticator {
     return this.#crowded.users.has(user);
   }
 
-  /** Makes a newcomer of a client at `address`, if it may have one more; what comes to nothing does not count. */
-  async #asRegistration<T>(address: string, work: () => Promise<T>): Promise<T> {
+  #hashRequest({ address, signal }: LoginClient): HashRequest & { signal: AbortSignal } {
     const source = sourceOf(address);
-    const now = performance.now();
-    const wait = this.#registrations.take(source, now);
-    if (wait !== undefined) throw rateLimited(address, wait);
-    try {
-      return await work();
-    } catch (error) {
-      this.#registrations.giveBack(source, now);
-      throw error;
-    }
-  }
-
-  async #hashing<T>(work: () => Promise<T>): Promise<T> {
-    try {
-      return await work();
-    } catch (error) {
-      if (error instanceof HashQueueError) {
-        throw new LoginError(error.code, error.message, {
-          peerMessage: "too many logins are waiting: try again in a moment",
-        });
-      }
-      throw error;
-    }
-  }
-
-  /** A change that the login depends on. */
-  async #change<T>(mutation: Mutation<T>): Promise<T> {
-    try {
-      return await this.#store.change(mutation);
-    } catch (error) {
-      if (error instanceof AccountError) {
-        throw refusal(error.code === "known" ? "not_allowed" : "name_taken", error.message, error);
-      }
-      if (!(error instanceof FileError)) throw error;
-      this.#options.warn(error);
-      throw new LoginError("unavailable", error.message, {
-        peerMessage: "the server cannot write its user file at the moment",
-        cause: error,
-      });
-    }
-  }
-
-  /** A change that the login can do without; undefined when it could not be made. */
-  async #tryToChange<T>(mutation: Mutation<T>): Promise<T | undefined> {
-    try {
-      return await this.#store.change(mutation);
-    } catch (error) {
-      this.#options.warn(error);
-      return undefined;
-    }
+    return { source, isKnown: this.#knownSources.has(source), signal };
   }
 }
 
-/** For the operator alone. What is no user's name may be a password that was typed in its place. */
+/** An identity with an account behind it. */
+type UserIdentity = Identity & { user: string; stamp: string };
+
+/** What `work` comes to; a full queue as a LoginError. */
+async function hashing<T>(work: Promise<T>): Promise<T> {
+  try {
+    return await work;
+  } catch (error) {
+    if (!(error instanceof HashQueueError)) throw error;
+    throw new LoginError("busy", error.message, {
+      peerMessage: "too many logins are waiting: try again in a moment",
+    });
+  }
+}
+
+/** The reason for the log. It names no unknown user: a password may have been typed in place of a name. */
 function whyWrong(name: string | undefined, user: User | undefined): string {
   if (name === undefined || user === undefined) return "wrong password or user";
   return userFlaw(name, user)?.message ?? `wrong password or user for ${name}`;
-}
-
-/** Nothing is done for a client that has left while its password was hashed. */
-function assertConnected(who: LoginClient): void {
-  if (!who.isConnected()) throw new LoginError("gone", "the client left while its password was checked");
 }
 
 function unknownAddress(): LoginError {

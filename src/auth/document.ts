@@ -1,15 +1,16 @@
 // What users.json says, as values: read strictly, written readably, nothing unknown lost.
 //
 //     {"version":1,"rev":7,"server":"<random>",
-//      "users":  {"ann":{"password":"$argon2id$…","created":"…","changed":"…","disabled":null}},
+//      "users":  {"ann":{"id":"<random>","password":"$argon2id$…","created":"…","changed":"…","disabled":null}},
 //      "tokens": {"<id>":{"user":"ann","key":"<base64 SHA-256>","created":"…","used":"…","expires":"…"}},
 //      "hosts":  {"127.0.0.1":{"name":"Ann","first":"…","last":"…"}}}
 //
-// Names become keys of a Map, never of an object: `constructor` and `__proto__` are nobody here.
+// Names become keys of a Map, never of an object: `constructor` and `__proto__` are names like any other.
 
 import * as v from "valibot";
 import { FileError } from "../files/file-error.ts";
 import { messageOf } from "../base/errors.ts";
+import { mintUserId } from "./token.ts";
 import { normalizeName } from "./username.ts";
 
 const VERSION = 1;
@@ -22,7 +23,12 @@ const Table = v.custom<Record<string, unknown>>(isObject, "an object");
 
 const User = v.looseObject(
   {
-    /** PHC string of argon2id; what is none is kept, and matches nothing. */
+    /**
+     * Made with the account: another account of the same name has another one. Absent where a parley wrote the account that
+     * did not know it.
+     */
+    id: v.optional(Text),
+    /** PHC string of argon2id; another text is kept, and no password matches it. */
     password: Text,
     created: Instant,
     /** When the password last changed in a way that ends conversations; absent: never. */
@@ -71,7 +77,7 @@ export interface Document {
   server: string | undefined;
   /** By normalised name. */
   users: Map<string, User>;
-  /** Another object once somebody's hash is another: what is worked out from all of them need not be each login anew. */
+  /** Replaced by another object when a user's hash changes: what was computed from all hashes holds until then. */
   hashes: object;
   /** By public id. */
   tokens: Map<string, Token>;
@@ -164,15 +170,20 @@ export function jsonFlaw(error: unknown): string {
 }
 
 /**
- * One user's record, from elsewhere, or what is wrong with it. Its dates default to now; `disabled` may also be true or
- * false.
+ * A user's record that comes from elsewhere, or what is wrong with it. It makes a new account, with an id of its own. Its
+ * dates default to now; `disabled` may also be true or false.
  */
 export function parseUser(value: object, now: Date): User | string {
   const at = now.toISOString();
-  const user: Record<string, unknown> = { created: at, disabled: null, ...value };
+  const user: Record<string, unknown> = { created: at, disabled: null, ...value, id: mintUserId() };
   if (user["disabled"] === true) user["disabled"] = { since: at };
   if (user["disabled"] === false) user["disabled"] = null;
   return v.is(User, user) ? user : issueText("", firstIssue(User, user));
+}
+
+/** A user's record for another store: without the id, since it makes another account there. */
+export function exportedUser({ id: _, ...user }: User): Omit<User, "id"> {
+  return user;
 }
 
 /** The file's text, indented so that a person can read and mend it. */

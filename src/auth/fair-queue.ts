@@ -1,58 +1,63 @@
-// Who waits for a hash: few in all, fewer of one source, and sources take turns.
+// Jobs that wait for a hash: few in all, fewer of one source, and the sources take turns.
 
 import { MAX_HASH_QUEUE, MAX_HASH_QUEUE_PER_ADDRESS } from "../base/limits.ts";
 import { plural } from "../base/plural.ts";
 
 export interface Job {
   run(): Promise<void>;
-  /** It will not be run. */
-  drop(code: "busy" | "gone", message: string): void;
-  /** Is somebody still waiting for it? */
-  isWanted(): boolean;
+  /** There is no room for it, so it will not be run. */
+  drop(message: string): void;
 }
 
 export class FairQueue {
-  /** By source; the first one's turn is next. */
+  /** Jobs by source; the first source is the next one to have its turn. */
   readonly #waiting = new Map<string, Job[]>();
   #length = 0;
 
-  /** Puts a job in, or drops it as `busy`; in a full queue, one of the source that has most waiting. */
+  /** Adds a job. Where there is no room, drops it, or the last job of the source that has most of them. */
   push(source: string, job: Job): void {
     const jobs = this.#waiting.get(source) ?? [];
     if (jobs.length >= MAX_HASH_QUEUE_PER_ADDRESS || !this.#hasRoom(jobs.length)) {
-      return job.drop(
-        "busy",
-        `${plural(this.#length, "login", ["is", "are"])} waiting, ${jobs.length} of ${source}`,
-      );
+      return job.drop(`${plural(this.#length, "login", ["is", "are"])} waiting, ${jobs.length} of ${source}`);
     }
     jobs.push(job);
     this.#waiting.set(source, jobs);
     this.#length++;
   }
 
-  /** The next job that is still wanted, one source after the other. */
+  /** Takes out the next job, one source after the other. */
   take(): Job | undefined {
-    for (;;) {
-      const [first] = this.#waiting;
-      if (first === undefined) return undefined;
-      const [source, jobs] = first;
-      const job = jobs.shift();
-      this.#length--;
+    for (const [source, jobs] of this.#waiting) {
+      const [job] = jobs;
+      if (job === undefined) continue;
       this.#waiting.delete(source);
-      if (jobs.length > 0) this.#waiting.set(source, jobs); // to the end of the line
-      if (job?.isWanted() === true) return job;
-      job?.drop("gone", "the client left before its turn");
+      this.#waiting.set(source, jobs); // the others first
+      this.remove(source, job);
+      return job;
     }
+    return undefined;
   }
 
-  /** Is there room for one more of a source with `count` waiting? */
+  /** Takes out a job that is not wanted any more, if it still waits. */
+  remove(source: string, job: Job): void {
+    const jobs = this.#waiting.get(source) ?? [];
+    const index = jobs.indexOf(job);
+    if (index === -1) return;
+    jobs.splice(index, 1);
+    this.#length--;
+    if (jobs.length === 0) this.#waiting.delete(source);
+  }
+
+  /** Is there room for one more job of a source that has `count`? */
   #hasRoom(count: number): boolean {
     if (this.#length < MAX_HASH_QUEUE) return true;
-    let longest: Job[] = [];
-    for (const jobs of this.#waiting.values()) if (jobs.length > longest.length) longest = jobs;
-    if (longest.length <= count + 1) return false;
-    longest.pop()?.drop("busy", "others were waiting who had not had a turn");
-    this.#length--;
+    let [longest, most]: [string, Job[]] = ["", []];
+    for (const [source, jobs] of this.#waiting)
+      if (jobs.length > most.length) [longest, most] = [source, jobs];
+    const last = most.at(-1);
+    if (last === undefined || most.length <= count + 1) return false;
+    this.remove(longest, last);
+    last.drop("others were waiting that had not had a turn");
     return true;
   }
 }

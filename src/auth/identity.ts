@@ -1,14 +1,17 @@
 // What a login comes to: an identity, or a LoginError; and how long an identity holds.
 
 import { ParleyError } from "../base/errors.ts";
-import { credentialStamp } from "./accounts.ts";
+import { accountStamp, credentialStamp } from "./accounts.ts";
 import type { Document } from "./document.ts";
 
 export const AUTH_MODES = ["password", "ip", "none"] as const;
-/** `password`: accounts and tokens. `ip`: who you are is where you come from. `none`: anybody. */
+/** `password`: accounts and tokens. `ip`: a client is known by its address. `none`: no login at all. */
 export type AuthMode = (typeof AUTH_MODES)[number];
 
-/** Codes that cost an attempt (`session_gone` does not), and five that end the connection: `busy`, `rationed`, `unavailable`, `disabled`, `gone`. */
+/**
+ * `busy`, `rate_limited`, `unavailable` and `disabled` end the connection. The others cost one of its attempts, except for
+ * `session_gone`.
+ */
 export type LoginErrorCode =
   | "bad_credentials"
   | "bad_name"
@@ -18,10 +21,9 @@ export type LoginErrorCode =
   | "not_allowed"
   | "session_gone"
   | "busy"
-  | "rationed"
+  | "rate_limited"
   | "unavailable"
-  | "disabled"
-  | "gone";
+  | "disabled";
 
 /** A login that did not succeed. `peerMessage` is the same for every way of being wrong about a password. */
 export class LoginError extends ParleyError<LoginErrorCode> {
@@ -31,14 +33,14 @@ export class LoginError extends ParleyError<LoginErrorCode> {
 }
 
 export interface Identity {
-  /** Null when nobody needs to log in. */
+  /** Null where clients do not log in. */
   user: string | null;
-  /** How: the login's method. */
+  /** The login's method. */
   method: string;
   /** Was there an account, a token or a known address before? */
   known: boolean;
   lastLogin?: string;
-  /** What the login stands on; the conversation ends when it changes. */
+  /** The user's `credentialStamp` that was checked; the conversation ends when it changes. */
   stamp?: string;
   /** The address that the name belongs to (`--auth ip`). */
   address?: string;
@@ -46,6 +48,26 @@ export interface Identity {
   tokenId?: string;
   /** A new token, to be sent to the client. */
   newToken?: { text: string; expires: string; server: string | undefined };
+}
+
+/** The client that logs in. */
+export interface LoginClient {
+  address: string;
+  /** Does its connection travel over TLS? */
+  encrypted: boolean;
+  /** Aborted once the login has failed for another reason, such as its deadline or a lost connection: see authenticate.ts. */
+  signal: AbortSignal;
+}
+
+/** A client whose credential was right. */
+export interface Candidate {
+  readonly identity: Identity;
+  /**
+   * Writes down that it has logged in, and issues a token if it `wantsToken` and has logged in with a password.
+   *
+   * @throws {LoginError} when the credential holds no more, or the change cannot be written.
+   */
+  complete(wantsToken: boolean): Promise<Identity>;
 }
 
 /**
@@ -62,10 +84,12 @@ export function whyEnded(
   }
   if (name === null || stamp === undefined) return undefined; // no account is behind it
   const user = document.users.get(name);
-  if (user === undefined) return { code: "revoked", message: "this account was removed" };
+  if (user === undefined || !stamp.startsWith(`${accountStamp(user)} `)) {
+    return { code: "revoked", message: "this account was removed" }; // one of the same name may have been made since
+  }
   if (user.disabled !== null) return { code: "disabled", message: disabledMessage(user.disabled.reason) };
   if (credentialStamp(user) !== stamp) return { code: "revoked", message: "the password was changed" };
-  // One that is in a conversation is taken out by a revocation alone: see TokenPruner.
+  // TokenPruner removes no token that is in a conversation: this one was revoked.
   if (tokenId === undefined || document.tokens.has(tokenId)) return undefined;
   return { code: "revoked", message: "this login was revoked" };
 }
@@ -75,16 +99,16 @@ export function refusal(code: LoginErrorCode, message: string, cause?: unknown):
   return new LoginError(code, message, { peerMessage: message, cause });
 }
 
-/** An address has had all that is given out for a while: `wait` in milliseconds. */
+/** The refusal of one new user too many from `address`; the next one may come after `waitMs`. */
 export function rateLimited(address: string, waitMs: number): LoginError {
-  const error = new LoginError("rationed", `too many new users have come from ${address}`, {
+  const error = new LoginError("rate_limited", `too many new users have come from ${address}`, {
     peerMessage: "too many new users have come from your address",
   });
   error.retryAfter = Math.ceil(waitMs / 1000);
   return error;
 }
 
-/** The account is there, and its password was right. */
+/** The refusal of a login to a disabled account. It says so, and is for clients whose credential was right. */
 export function disabled(name: string, reason: string | undefined): LoginError {
   return new LoginError("disabled", `user ${name} is disabled`, {
     peerMessage: disabledMessage(reason),

@@ -9,6 +9,7 @@
 import { watch, type FSWatcher } from "node:fs";
 import { basename, dirname } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
+import { onAbort } from "../base/abort.ts";
 import { messageOf, systemCode } from "../base/errors.ts";
 import { FileError } from "../files/file-error.ts";
 import { LockedFile } from "../files/locked-file.ts";
@@ -79,29 +80,35 @@ export class Store {
    *
    * Resolves with what it returned once that is durable. Rejects with what it threw, or with a FileError when the file
    * could not be locked, read or written: then nothing has changed.
+   *
+   * The change is decided under the lock. When `signal` is aborted before that, this rejects with its reason at once, and
+   * nothing will be changed. When it is aborted later, it comes too late: what was decided is done, and said.
    */
-  change<T>(mutation: Mutation<T>): Promise<T> {
-    const changed = new Promise<T>((resolve, reject) => {
-      let result: { value: T } | { error: unknown } | undefined;
-      this.#waiting.push({
-        run(draft) {
-          try {
-            result = { value: mutation(draft) };
-            return true;
-          } catch (error) {
-            result = { error };
-            return false;
-          }
-        },
-        settle(error, failed) {
-          if (failed || result === undefined) reject(error);
-          else if ("error" in result) reject(result.error);
-          else resolve(result.value);
-        },
-      });
+  change<T>(mutation: Mutation<T>, signal?: AbortSignal): Promise<T> {
+    const { promise, resolve, reject } = Promise.withResolvers<T>();
+    const undecided = onAbort(signal, reject);
+    let result: { value: T } | { error: unknown } | undefined;
+    this.#waiting.push({
+      run(draft) {
+        undecided[Symbol.dispose]();
+        try {
+          signal?.throwIfAborted();
+          result = { value: mutation(draft) };
+          return true;
+        } catch (error) {
+          result = { error };
+          return false;
+        }
+      },
+      settle(error, failed) {
+        undecided[Symbol.dispose]();
+        if (failed || result === undefined) reject(error);
+        else if ("error" in result) reject(result.error);
+        else resolve(result.value);
+      },
     });
     this.#committing ??= this.#commitAll();
-    return changed;
+    return promise;
   }
 
   /** Waits until every change so far has settled. */

@@ -40,6 +40,11 @@ export function mintServerName(): string {
   return randomBytes(12).toString("base64url");
 }
 
+/** A fresh id for a user's account: public, 96 random bits. */
+export function mintUserId(): string {
+  return randomBytes(12).toString("base64url");
+}
+
 /** The text of a token, with its check digits. */
 export function formatToken({ id, secret }: TokenParts): string {
   const body = `${id}_${encode(BigInt(`0x${Buffer.from(secret).toString("hex")}`), SECRET_LENGTH)}`;

@@ -1,4 +1,4 @@
-// From a fresh connection to a conversation: the server's half, straight down. These files join wire, net and auth.
+// The server's half of the handshake, from a fresh connection to `welcome`, straight down.
 //
 //     server                                 client
 //     (challenge and response of the shared key, both ways, where there is one)
@@ -8,59 +8,56 @@
 //                                        ←   login
 //     welcome                            →
 //
-// Frames on the heels of a login wait in the decoder while the password is checked: nothing reads them until somebody
-// asks. Errors travel up; the server alone turns them into an `error` message and closes.
+// Frames that follow a login at once wait in the decoder while the password is checked. Errors travel up to the login handler,
+// which has them told by reject.ts.
+//
+// A handshake may end early: at its deadline, when the server stops, when the client is gone. Its AbortController says so to
+// whatever it waits for: a frame, a hash, the store's lock, a delay.
 
 import { randomBytes } from "node:crypto";
-import { setTimeout as delay } from "node:timers/promises";
-import type { LoginClient, Authenticator } from "../auth/authenticate.ts";
-import { LoginError, type Identity } from "../auth/identity.ts";
-import { KeyError, type SharedKey } from "../auth/shared-key.ts";
-import { BUSY_PAUSE_MS, BUSY_RETRY_SECONDS, MAX_LOGIN_FRAME_BYTES } from "../base/limits.ts";
+import type { Authenticator } from "../auth/authenticate.ts";
+import { LoginError, type Candidate, type Identity, type LoginClient } from "../auth/identity.ts";
+import type { SharedKey } from "../auth/shared-key.ts";
+import { onAbort } from "../base/abort.ts";
+import { MAX_LOGIN_FRAME_BYTES } from "../base/limits.ts";
 import { sayDuration } from "../base/units.ts";
 import type { Connection } from "../net/connection.ts";
-import { ConnectionError } from "../net/connection-error.ts";
-import { plural } from "../base/plural.ts";
-import { FrameError, tlsRecord } from "../wire/frame.ts";
 import {
   decodeLogin,
   encodeMessage,
-  MessageError,
   NONCE_BYTES,
   PROTOCOL,
-  type FromServer,
   type Login,
   type Welcome,
 } from "../wire/message.ts";
 import { HandshakeError } from "./errors.ts";
+import { asHandshakeError, rejectLogin, type RefusalOptions } from "./reject.ts";
 import { exchangeKeyAsServer, isKeyMissing } from "./shared-key.ts";
 
-export interface ServerHandshakeOptions {
+export interface ServerHandshakeOptions extends RefusalOptions {
   authenticator: Authenticator;
-  /** What a client must prove before anything else. */
+  /** The key that a client must have before anything else. */
   key?: SharedKey;
   /** No hello and no login: frames are the conversation. */
   bare: boolean;
   /** Name of the service, for `hello`. */
   service: string;
-  /** Does it take and give lines? */
+  /** Set where the service's messages are lines. */
   takesLines: boolean;
   /** Longest payload after welcome, in bytes. */
   maxFrame: number;
-  /** Refusals until the connection is closed. */
-  maxAttempts: number;
   /** From accept to the end of the login, whatever the peer sends meanwhile. */
   timeoutMs: number;
-  /** Seconds of silence after which the peer is asked whether it is there. */
+  /** Seconds of silence after which the server sends a ping. */
   keepalive: number;
-  /** Told of each refusal; says how long the client shall wait for it, in milliseconds. */
-  onRefused(error: LoginError): number;
-  /** Takes a place for the user. @throws {HandshakeError} `full` when all are taken. */
+  /** Takes a place for the user. @throws {HandshakeError} `full` when the user has no more. */
   reserveSlot(identity: Identity): void;
-  /** What a client may come back with that would like its session kept for so long (undefined: it did not say). */
+  /** Called once the login holds: it is written down, and the client, if it is still there, is told so. */
+  onCompleted(identity: Identity): void;
+  /** Makes a session that can be resumed. @param wishMs how long the client wishes it to be kept; undefined: it did not say. */
   newResumption(wishMs: number | undefined): Resumption;
   /**
-   * The session that a client comes back to, taken from whatever connection it has.
+   * The session that a client resumes, without the connection that it had.
    *
    * @throws {LoginError} `session_gone`.
    */
@@ -69,56 +66,60 @@ export interface ServerHandshakeOptions {
 
 export type ResumeLogin = Login & { method: "resume" };
 
-/** How a session can be come back to. */
+/** How a client resumes its session. */
 export interface Resumption {
-  /** Public. */
+  /** The session's name, public. */
   name: string;
-  /** Secret, 32 bytes. */
+  /** The secret that the client proves: 32 bytes. */
   key: Uint8Array;
-  /** How long it is kept; 0: not at all. */
+  /** How long the session is kept without a connection; 0: not at all. */
   forMs: number;
-  /** Did the client ask for it, and so promise to acknowledge? */
+  /** Set where the client asked for it, and so promised to acknowledge. */
   isWanted: boolean;
 }
 
 export interface ResumedLogin {
   login: LoginResult;
-  /** Payloads of the client that were delivered. */
+  /** Payloads of the client that were delivered to the service. */
   delivered: number;
 }
 
 export interface LoginResult extends Identity {
-  /** May control frames be sent? */
+  /** Set where both sides speak control frames. */
   control: boolean;
-  /** Does it travel encrypted? */
+  /** Did the login travel over TLS? */
   encrypted: boolean;
-  /** With control frames. */
+  /** Present with control frames. */
   resumption?: Resumption;
-  /** This is no new session: the client has come back, and has received so many payloads. */
+  /** Present where a session is resumed: how many of its payloads the client has received. */
   received?: number;
 }
 
 /**
  * Logs a client in.
  *
- * @throws {HandshakeError} when it did not come to that; the caller tells the peer and closes.
+ * @throws {HandshakeError} when it fails; the caller tells the peer and closes.
  */
 export async function serverHandshake(
   connection: Connection,
   options: ServerHandshakeOptions,
 ): Promise<LoginResult> {
-  const { key, bare, maxFrame, timeoutMs } = options;
-  const left = timeoutMs - (performance.now() - connection.since);
-  // Somebody with the key, or with a login that was refused, may only be slow to think: many share an address.
-  const progress = { isOurs: false };
-  const deadline = setTimeout(() => {
-    const offence = progress.isOurs ? "no-login" : "timeout";
-    connection.abort(new HandshakeError("timeout", `no login within ${sayDuration(timeoutMs)}`, { offence }));
-  }, left);
+  const { attempt, key, bare, maxFrame, timeoutMs } = options;
+  // A client with the key, or one that has sent a login, may only be slow: it costs its address less, which many may share.
+  const progress = { hasSpoken: false };
+  const deadline = setTimeout(
+    () => {
+      const offence = progress.hasSpoken ? "no-login" : "timeout";
+      attempt.abort(new HandshakeError("timeout", `no login within ${sayDuration(timeoutMs)}`, { offence }));
+    },
+    timeoutMs - (performance.now() - connection.since),
+  );
   try {
     if (key !== undefined) {
-      await exchangeKeyAsServer(connection, key.on(connection.binding));
-      progress.isOurs = true;
+      await exchangeKeyAsServer(connection, key.on(connection.binding), () =>
+        read(connection, attempt.signal),
+      );
+      progress.hasSpoken = true;
     }
     if (!bare) {
       connection.decoder.limit = MAX_LOGIN_FRAME_BYTES;
@@ -134,27 +135,37 @@ export async function serverHandshake(
   }
 }
 
+/** The next payload, or null when the client has ended its side. @throws the reason of `signal`. */
+async function read(connection: Connection, signal: AbortSignal): Promise<Uint8Array | null> {
+  using _ = onAbort(signal, (reason) => {
+    // The read itself notices that the connection is gone, and knows how it ended.
+    if (!connection.closed) connection.abort(reason as HandshakeError);
+  });
+  return await connection.read();
+}
+
 async function logIn(
   connection: Connection,
   options: ServerHandshakeOptions,
-  progress: { isOurs: boolean },
+  progress: { hasSpoken: boolean },
 ): Promise<LoginResult> {
-  const { authenticator, service, maxFrame, maxAttempts } = options;
+  const { attempt, authenticator, service, maxFrame, maxAttempts } = options;
   const nonce = randomBytes(NONCE_BYTES);
-  send(connection, {
-    type: "hello",
+  const hello = {
+    type: "hello" as const,
     protocol: PROTOCOL,
     service,
     ...authenticator.offer(connection.address),
     nonce: nonce.toString("base64"),
     max_frame: maxFrame,
-    messages: options.takesLines ? "lines" : undefined,
-  });
+    messages: options.takesLines ? ("lines" as const) : undefined,
+  };
+  connection.send(encodeMessage(hello));
   let gone = 0;
   for (let attemptsLeft = maxAttempts - 1; ; attemptsLeft--) {
-    const payload = await connection.read();
+    const payload = await read(connection, attempt.signal);
     if (payload === null) {
-      // One that came for a session that is no more, and only for that, has done nothing.
+      // A client that asked for a session that is gone, and for nothing else, has done nothing wrong.
       const offence = gone > 0 && attemptsLeft === maxAttempts - 1 ? "none" : undefined;
       throw new HandshakeError("gone", "the client left before logging in", { offence });
     }
@@ -162,25 +173,25 @@ async function logIn(
       throw new HandshakeError("key_refused", "the client has a shared key, and this server asks for none");
     }
     const login = decodeLogin(payload);
-    progress.isOurs = true;
+    progress.hasSpoken = true;
     try {
-      const { welcome, login: arrival } =
+      const reply =
         login.method === "resume"
           ? handleResume(login, options, nonce)
           : await handleLogin(login, connection, options, nonce);
       connection.decoder.limit = maxFrame;
-      connection.decoder.control = arrival.control;
-      send(connection, welcome);
-      return arrival;
+      connection.decoder.control = reply.login.control;
+      connection.send(encodeMessage(reply.welcome));
+      return reply.login;
     } catch (error) {
       if (!(error instanceof LoginError)) throw error;
-      if (error.code === "session_gone" && ++gone <= MAX_GONE) attemptsLeft++; // nobody's fault
+      if (error.code === "session_gone" && ++gone <= MAX_GONE) attemptsLeft++; // costs no attempt
       await rejectLogin(connection, error, attemptsLeft, options);
     }
   }
 }
 
-/** Sessions that may be asked for in vain on one connection before it costs attempts. */
+/** Sessions that are gone, and may be asked for on one connection before that costs attempts. */
 const MAX_GONE = 3;
 
 interface LoginReply {
@@ -195,8 +206,8 @@ async function handleLogin(
   nonce: Uint8Array,
 ): Promise<LoginReply> {
   const identity = await identify(login, connection, options, nonce);
-  // The deadline may have passed, or the client have left, while the disk was waited for.
-  connection.check();
+  options.onCompleted(identity);
+  // The login holds, but its client has left meanwhile: there is no session to begin.
   if (connection.closed) throw new HandshakeError("gone", "the client left during its login");
   const control = login.control === true;
   const wish = login.resume_for === undefined ? undefined : login.resume_for * 1000;
@@ -238,112 +249,46 @@ function handleResume(login: ResumeLogin, options: ServerHandshakeOptions, nonce
   };
 }
 
+/** Checks a login's credential, takes a place for its user, and writes the login down. */
 async function identify(
   login: Exclude<Login, ResumeLogin>,
   connection: Connection,
   options: ServerHandshakeOptions,
   nonce: Uint8Array,
 ): Promise<Identity> {
-  const { authenticator } = options;
-  const { address, encrypted, binding } = connection;
-  const who: LoginClient = { address, encrypted, isConnected: () => !connection.closed };
-  const identity = await authenticate(login, who, authenticator, { nonce, binding });
-  connection.check(); // the deadline may have passed while a password was checked
-  if (login.method !== "token" || login.logout !== true) options.reserveSlot(identity);
-  return login.token === false
-    ? authenticator.withoutToken(identity)
-    : authenticator.withToken(identity, who);
+  const { authenticator, attempt } = options;
+  const { address, encrypted } = connection;
+  const client = { address, encrypted, signal: attempt.signal };
+  const candidate = await check(login, client, authenticator, { nonce, binding: connection.binding });
+  if (login.method === "token" && login.logout === true) {
+    // Its conversation begins and ends as the others of this token do: with `bye`, code `revoked`. It needs no place.
+    await authenticator.logout(login.id, attempt.signal);
+    return candidate.identity;
+  }
+  options.reserveSlot(candidate.identity);
+  return candidate.complete(login.token !== false);
 }
 
-async function authenticate(
+async function check(
   login: Exclude<Login, ResumeLogin>,
-  who: LoginClient,
+  client: LoginClient,
   authenticator: Authenticator,
   { nonce, binding }: { nonce: Uint8Array; binding: Uint8Array },
-): Promise<Identity> {
+): Promise<Candidate> {
   switch (login.method) {
     case "none":
       return authenticator.none();
     case "ip":
-      return authenticator.byAddress(who);
+      return authenticator.byAddress(client);
     case "name":
-      return authenticator.byName(who, login.user);
+      return authenticator.byName(client, login.user);
     case "password":
-      return authenticator.byPassword(who, login.user, login.password);
+      return authenticator.byPassword(client, login.user, login.password);
     case "register":
-      return authenticator.register(who, login.user, login.password);
+      return authenticator.byRegistration(client, login.user, login.password);
     case "token": {
       const proof = Buffer.from(login.proof, "base64");
-      const identity = await authenticator.byToken(who, login.id, proof, nonce, binding);
-      // The conversation of a token that is gone ends like any other: with `bye`, code `revoked`.
-      if (login.logout === true) await authenticator.logout(login.id);
-      return identity;
+      return authenticator.byToken(client, login.id, proof, nonce, binding);
     }
   }
-}
-
-/** Tells the client that it may try again, or throws what ends the connection. */
-async function rejectLogin(
-  connection: Connection,
-  error: LoginError,
-  attemptsLeft: number,
-  options: ServerHandshakeOptions,
-): Promise<void> {
-  const pause = options.onRefused(error);
-  const message = error.peerMessage ?? "login refused";
-  switch (error.code) {
-    case "gone":
-      throw new HandshakeError("gone", error.message);
-    case "disabled":
-      throw new HandshakeError("disabled", message);
-    case "busy":
-      await delay(BUSY_PAUSE_MS);
-      throw new HandshakeError("busy", message, { retryAfter: BUSY_RETRY_SECONDS });
-    case "rationed":
-      throw new HandshakeError("too_many_from_address", message, { retryAfter: error.retryAfter });
-    case "unavailable":
-      throw new HandshakeError("busy", message); // nobody knows for how long
-    default:
-      if (pause > 0) await delay(pause);
-      send(connection, { type: "refused", code: error.code, message, attempts_left: attemptsLeft });
-      if (attemptsLeft > 0) return;
-      throw new HandshakeError(
-        "too_many_attempts",
-        `${plural(options.maxAttempts, "login", ["was", "were"])} refused`,
-      );
-  }
-}
-
-function asHandshakeError(error: unknown): unknown {
-  if (error instanceof MessageError)
-    return new HandshakeError("bad_message", error.message, { cause: error });
-  if (error instanceof KeyError) return new HandshakeError("key_refused", error.message, { cause: error });
-  if (error instanceof ConnectionError && error.code === "crowded_out") {
-    return new HandshakeError("busy", error.message, { retryAfter: 1, cause: error });
-  }
-  if (!(error instanceof FrameError)) return error;
-  if (error.code === "frame_cut") return new HandshakeError("gone", error.message, { cause: error });
-  if (tlsRecord(error) === "hello") {
-    // A mistake, like plain text on a port with TLS; not more, or a client that remembers TLS would be shut out.
-    const details = { cause: error, offence: "no-login" } as const;
-    return new HandshakeError("bad_length", "a TLS client on a port without TLS", details);
-  }
-  return new HandshakeError("bad_length", error.message, { cause: error });
-}
-
-function send(connection: Connection, message: FromServer): void {
-  connection.send(encodeMessage(message));
-}
-
-/** Tells a peer why it is turned away, so that it arrives, and closes. */
-export function reject(connection: Connection, error: HandshakeError): void {
-  if (error.code !== "gone" && error.code !== "key_refused") {
-    send(connection, {
-      type: "error",
-      code: error.code,
-      message: error.peerMessage ?? error.message,
-      retry_after: error.retryAfter,
-    });
-  }
-  connection.finish();
 }

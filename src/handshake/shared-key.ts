@@ -18,31 +18,36 @@ const WELCOME = Buffer.from("#WELCOME#");
 const FAILURE = Buffer.from("#FAILURE#");
 
 /**
- * Proves the key to the client and has it proven; the server's half.
+ * The server's half: challenges the client, then answers its challenge.
  *
- * @throws {KeyError} when the client has not the key, or asks for what nobody who has it would; it has been told.
+ * @param readNext the next payload; null when the client has ended its side.
+ * @throws {KeyError} when the client has another key or none, or sends a challenge that is not to be answered; it was told so.
  * @throws {HandshakeError} `key_refused` when it has left.
  */
-export async function exchangeKeyAsServer(connection: Connection, key: ConnectionKey): Promise<void> {
+export async function exchangeKeyAsServer(
+  connection: Connection,
+  key: ConnectionKey,
+  readNext: () => Promise<Uint8Array | null>,
+): Promise<void> {
   connection.decoder.limit = MAX_KEY_FRAME_BYTES;
   const read = async () => {
-    const payload = await connection.read();
+    const payload = await readNext();
     if (payload !== null) return payload;
-    // It may have been cut off: that is no guess at the key.
+    // Its connection may have been cut off: that is no guess at the key.
     throw new HandshakeError("key_refused", "the peer left during the key exchange: has it no key?", {
       offence: "no-login",
     });
   };
   const exchange: Exchange = { connection, key, side: "server", read };
-  await demand(exchange);
-  await answer(exchange, await receive(exchange));
+  await challengePeer(exchange);
+  await answerChallenge(exchange, await receive(exchange));
 }
 
 /**
- * The client's half.
+ * The client's half: answers the server's challenge, then challenges the server.
  *
  * @param first the server's first payload, which {@link isChallenge}.
- * @param read the next payload; throws when the connection is over, or the payload says that the server has no time.
+ * @param read the next payload; throws when the connection has ended, or the payload is an `error` message.
  * @throws {KeyError} as {@link exchangeKeyAsServer}.
  */
 export async function exchangeKeyAsClient(
@@ -52,8 +57,8 @@ export async function exchangeKeyAsClient(
   read: () => Promise<Uint8Array>,
 ): Promise<void> {
   const exchange: Exchange = { connection, key, side: "client", read };
-  await answer(exchange, first);
-  await demand(exchange);
+  await answerChallenge(exchange, first);
+  await challengePeer(exchange);
 }
 
 /** Is this the first thing that a server with a shared key says? */
@@ -61,7 +66,7 @@ export function isChallenge(payload: Uint8Array): boolean {
   return startsWith(payload, CHALLENGE);
 }
 
-/** Says that a key was expected and none was asked for, in the words of the exchange. */
+/** Tells a server that asked for no key that this client expected it to. */
 export function sayKeyMissing(connection: Connection): void {
   connection.send(FAILURE);
 }
@@ -79,7 +84,7 @@ interface Exchange {
   read(): Promise<Uint8Array>;
 }
 
-async function demand(exchange: Exchange): Promise<void> {
+async function challengePeer(exchange: Exchange): Promise<void> {
   const { connection, key, side } = exchange;
   const challenge = key.challenge(side);
   try {
@@ -94,7 +99,7 @@ async function demand(exchange: Exchange): Promise<void> {
   }
 }
 
-async function answer(exchange: Exchange, payload: Uint8Array): Promise<void> {
+async function answerChallenge(exchange: Exchange, payload: Uint8Array): Promise<void> {
   const { connection, key, side } = exchange;
   if (!isChallenge(payload)) {
     throw new KeyError("bad_challenge", "the peer did not ask for the key in its turn");

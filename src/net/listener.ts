@@ -31,6 +31,8 @@ export interface ListenOptions extends PortOptions {
   maxBacklog?: number;
   /** A peer has connected; when it is refused, say why and finish it. */
   accept(connection: Connection, refusal: Refusal | undefined): void;
+  /** A connection's socket is closed. */
+  closed(connection: Connection): void;
   /** Too many are being told why they may not come in: this one was reset without a word. */
   reset(peer: string, refusal: Refusal): void;
   /** A peer did not come to speak TLS. `spoke`: it said something else. */
@@ -104,6 +106,7 @@ export class Listener {
     this.#carried.sent += connection.written;
     this.connections.delete(connection);
     this.loggedIn(connection);
+    this.#options.closed(connection);
   };
 
   /** Listens. @throws {ParleyError} `failed` as {@link bind}. */

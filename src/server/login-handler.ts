@@ -1,9 +1,8 @@
-// From accept to a conversation, or to the door: one connection's handshake with its deadline, its place, its penalty and
-// its lines in the log.
+// Logs each connection in: its handshake, its user's slot, its penalty and its lines in the log.
 //
-//     refused at accept → told why, gone
-//     welcome           → an Arrival, with a seat
-//     anything else     → told why, penalised where it deserves it, gone
+//     refused by admission → told why, closed
+//     login succeeds       → a LoginResult, and a slot until the connection is closed
+//     anything else        → told why, penalised where it is the client's fault, closed
 
 import { randomBytes } from "node:crypto";
 import { Authenticator, type AuthenticatorOptions } from "../auth/authenticate.ts";
@@ -14,8 +13,8 @@ import { RESUME_LABEL, tokenKey, verifyProof } from "../auth/token.ts";
 import { sourceOf } from "../base/address.ts";
 import { describeFault } from "../base/errors.ts";
 import { HandshakeError } from "../handshake/errors.ts";
+import { reject } from "../handshake/reject.ts";
 import {
-  reject,
   serverHandshake,
   type LoginResult,
   type ResumeLogin,
@@ -29,6 +28,7 @@ import type { Admission, Refusal } from "../net/admission.ts";
 import type { Connection } from "../net/connection.ts";
 import { ConnectionError } from "../net/connection-error.ts";
 import type { Listener } from "../net/listener.ts";
+import { UserSlots } from "./user-slots.ts";
 
 export interface LoginHandlerOptions extends AuthenticatorOptions {
   key: SharedKey | undefined;
@@ -37,17 +37,17 @@ export interface LoginHandlerOptions extends AuthenticatorOptions {
   takesLines: boolean;
   maxFrame: number;
   maxAttempts: number;
-  /** Conversations of one user at once. */
+  /** Connections of one user at once; those that resume a session may be more. */
   maxPerUser: number;
   loginTimeoutMs: number;
   /** In seconds, for `welcome`. */
   keepalive: number;
   /** How long the session of a lost connection is kept, at most. */
   resumeForMs: number;
-  /** The session of that name, let go by its connection, if it is there and `proves` is content with it. */
+  /** The session of that name without its connection, if there is one and `proves` returns true for its login. */
   resume(name: string, received: number, proves: (arrival: LoginResult) => boolean): ResumedLogin | undefined;
   log: Logger;
-  /** Equal refusals that are logged one by one in a minute. */
+  /** Equal refusals that are logged one by one in a minute; see RateLimitedLog. */
   logBurst: number;
 }
 
@@ -55,10 +55,11 @@ export class LoginHandler {
   readonly #options: LoginHandlerOptions;
   readonly #authenticator: Authenticator;
   readonly #flood: RateLimitedLog;
-  /** Who sits where, and how many seats each has. */
-  readonly #slots = new Map<Connection, string>();
-  readonly #slotsOf = new Map<string, number>();
-  /** In a row, of each source. */
+  readonly #slots = new UserSlots();
+  /** Handshakes that have not ended. */
+  readonly #attempts = new Map<Connection, AbortController>();
+  #isStopping = false;
+  /** Of each source, since its last login that succeeded. */
   readonly #failedLogins = new SlidingWindowLimiter(REFUSAL_DELAYS_MS.length, REFUSAL_MEMORY_MS);
 
   constructor(options: LoginHandlerOptions) {
@@ -67,33 +68,45 @@ export class LoginHandler {
     this.#flood = new RateLimitedLog(options.log, options.logBurst);
   }
 
-  /** Undefined when it did not come to a conversation; all that there was to say and to log is said then. */
+  /** Logs a connection in. Undefined when that failed: the client was told why, and it is logged. */
   async login(
     conn: number,
     connection: Connection,
     refusal: Refusal | undefined,
     listener: Listener,
   ): Promise<LoginResult | undefined> {
-    const { peer } = connection;
+    const attempt = new AbortController();
+    this.#attempts.set(connection, attempt);
+    if (this.#isStopping) attempt.abort(shuttingDown());
     try {
       if (refusal !== undefined) {
         throw new HandshakeError(refusal.code, refusal.message, { retryAfter: refusal.retryAfter });
       }
-      const cameToSomething = this.#flood.logIfQuiet("connected", { conn, peer });
-      const arrival = await this.#welcome(conn, connection, listener.admission);
-      cameToSomething();
-      this.#logArrival(conn, peer, arrival);
+      const result = await this.#handshake(conn, connection, attempt, listener.admission);
       listener.loggedIn(connection);
       listener.admission.forgive(connection.address);
       this.#failedLogins.reset(sourceOf(connection.address));
-      return arrival;
+      return result;
     } catch (error) {
       const offence = refusal === undefined ? offenceOf(error, connection) : undefined;
       if (offence !== undefined) listener.admission.penalise(connection.address, offence);
-      this.releaseSlot(connection);
       this.#reject(conn, connection, error);
       return undefined;
+    } finally {
+      this.#attempts.delete(connection);
     }
+  }
+
+  /** The connection's socket is closed: its login, if it is still going on, is of no use, and its user's slot is free. */
+  closed(connection: Connection): void {
+    this.#attempts.get(connection)?.abort(new HandshakeError("gone", "the client left during its login"));
+    this.#slots.free(connection);
+  }
+
+  /** Ends all logins that are going on, and each further one, since the server stops. */
+  stop(): void {
+    this.#isStopping = true;
+    for (const attempt of this.#attempts.values()) attempt.abort(shuttingDown());
   }
 
   /** See {@link Authenticator.keepTokens}. */
@@ -101,22 +114,12 @@ export class LoginHandler {
     return this.#authenticator.keepTokens(ids, olderThanMs);
   }
 
-  /** Has somebody logged in from there before? */
+  /** See {@link Authenticator.isKnownSource}. */
   isKnownSource(address: string): boolean {
     return this.#authenticator.isKnownSource(address);
   }
 
-  /** The user's seat is free again. */
-  releaseSlot(connection: Connection): void {
-    const user = this.#slots.get(connection);
-    if (user === undefined) return;
-    this.#slots.delete(connection);
-    const left = (this.#slotsOf.get(user) ?? 1) - 1;
-    if (left > 0) this.#slotsOf.set(user, left);
-    else this.#slotsOf.delete(user);
-  }
-
-  /** A peer that did not come to speak TLS. */
+  /** Logs a peer with which TLS was not established. */
   tlsFailed(peer: string, reason: string): void {
     this.#flood.log({
       level: "warn",
@@ -127,20 +130,28 @@ export class LoginHandler {
     });
   }
 
-  /** One that was reset without a word, since too many are being told. */
+  /** Logs a refused peer whose connection was reset: too many others were being told why they are refused. */
   reset(peer: string, { code, message }: Refusal): void {
     this.#noteRefused(peer, code, { peer, reason: `${message} (it was not told)` });
   }
 
-  /** Logs what was summed up so far. */
+  /** Logs the summaries of what was not logged one by one. */
   close(): void {
     this.#flood.flush();
   }
 
-  async #welcome(conn: number, connection: Connection, admission: Admission): Promise<LoginResult> {
+  async #handshake(
+    conn: number,
+    connection: Connection,
+    attempt: AbortController,
+    admission: Admission,
+  ): Promise<LoginResult> {
     const { key, bare, serviceName, takesLines, maxFrame, maxAttempts, loginTimeoutMs, keepalive } =
       this.#options;
-    return serverHandshake(connection, {
+    const { peer } = connection;
+    const logConnected = this.#flood.logIfQuiet("connected", { conn, peer });
+    const result = await serverHandshake(connection, {
+      attempt,
       authenticator: this.#authenticator,
       key,
       bare,
@@ -151,13 +162,19 @@ export class LoginHandler {
       timeoutMs: loginTimeoutMs,
       keepalive,
       onRefused: (error) => this.#refused(conn, connection, error, admission),
-      reserveSlot: (identity) => this.#seat(connection, identity),
-      newResumption: (wishMs) => this.#grant(wishMs),
-      resume: (login, nonce) => this.#revive(connection, login, nonce),
+      reserveSlot: (identity) => this.#reserveSlot(connection, identity),
+      onCompleted: (identity) => {
+        logConnected();
+        this.#logLogin(conn, peer, identity);
+      },
+      newResumption: (wishMs) => this.#newResumption(wishMs),
+      resume: (login, nonce) => this.#resume(connection, login, nonce),
     });
+    if (result.method === "bare" || result.received !== undefined) logConnected(); // there was no login to complete
+    return result;
   }
 
-  #grant(wishMs: number | undefined): Resumption {
+  #newResumption(wishMs: number | undefined): Resumption {
     return {
       name: randomBytes(9).toString("base64url"),
       key: randomBytes(32),
@@ -166,7 +183,7 @@ export class LoginHandler {
     };
   }
 
-  #revive(connection: Connection, login: ResumeLogin, nonce: Uint8Array): ResumedLogin {
+  #resume(connection: Connection, login: ResumeLogin, nonce: Uint8Array): ResumedLogin {
     const proves = ({ resumption, encrypted }: LoginResult) => {
       const proof = Buffer.from(login.proof, "base64");
       const isRight = verifyProof(
@@ -178,27 +195,22 @@ export class LoginHandler {
       );
       return isRight && resumption !== undefined && encrypted === connection.encrypted;
     };
-    const revived = this.#options.resume(login.session, login.received, proves);
-    if (revived === undefined) throw refusal("session_gone", "that session is gone: log in anew");
-    if (revived.login.user !== null) this.#take(connection, revived.login.user);
-    return revived;
+    const resumed = this.#options.resume(login.session, login.received, proves);
+    if (resumed === undefined) throw refusal("session_gone", "that session is gone: log in anew");
+    // Beyond the limit, too: a client that resumes its session always may.
+    if (resumed.login.user !== null) this.#slots.take(connection, resumed.login.user);
+    return resumed;
   }
 
-  #seat(connection: Connection, { user }: Identity): void {
+  #reserveSlot(connection: Connection, { user }: Identity): void {
     if (user === null) return;
-    this.releaseSlot(connection); // of a login before this one, which came to nothing
+    this.#slots.free(connection); // that of an earlier login on this connection, which failed then
     const { maxPerUser } = this.#options;
-    if ((this.#slotsOf.get(user) ?? 0) >= maxPerUser) {
+    if (this.#slots.count(user) >= maxPerUser) {
       const have = maxPerUser === 1 ? "a conversation" : `${maxPerUser} conversations`;
       throw new HandshakeError("full", `${user} has ${have} already: end one first`);
     }
-    this.#take(connection, user);
-  }
-
-  #take(connection: Connection, user: string): void {
-    this.releaseSlot(connection); // a second login, after one that came to nothing
-    this.#slots.set(connection, user);
-    this.#slotsOf.set(user, (this.#slotsOf.get(user) ?? 0) + 1);
+    this.#slots.take(connection, user);
   }
 
   /** Logs a refused login; how long its answer waits, in milliseconds. */
@@ -217,10 +229,8 @@ export class LoginHandler {
     return REFUSAL_DELAYS_MS[this.#failedLogins.count(source, now) - 1] ?? 0;
   }
 
-  #logArrival(conn: number, peer: string, arrival: LoginResult): void {
-    const { log, mode, bare } = this.#options;
-    if (bare || arrival.received !== undefined) return; // one that comes back is logged as `resumed`
-    const { user, method, known, tokenId } = arrival;
+  #logLogin(conn: number, peer: string, { user, method, known, tokenId }: Identity): void {
+    const { log, mode } = this.#options;
     if (method === "register") log.info("registered", { conn, peer, user });
     if (mode === "ip") log.info("greeted", { conn, peer, user, known });
     else log.info("logged-in", { conn, peer, user, method, token: tokenId });
@@ -237,7 +247,7 @@ export class LoginHandler {
         const kind = { reason: error.message };
         this.#flood.log({ level: "warn", event: "key-refused", kind, source, fields: { conn, peer } });
       }
-      // To whom frames are the conversation, a message would be an answer.
+      // Where frames are the conversation, a message would look like an answer of the service.
       if (this.#options.bare && this.#options.key === undefined) connection.finish();
       else reject(connection, error);
     } else if (error instanceof ConnectionError) {
@@ -262,7 +272,7 @@ function hostOf(peer: string): string {
   return peer.slice(0, peer.lastIndexOf(":"));
 }
 
-/** What a handshake that failed costs its source. Whoever sent nothing has done nothing. */
+/** What a handshake that failed costs its source; nothing where the client has sent nothing. */
 function offenceOf(error: unknown, { chunks }: Connection): PenaltyReason | undefined {
   if (chunks === 0) return undefined;
   if (error instanceof ConnectionError) return "no-login";
@@ -281,6 +291,10 @@ function offenceOf(error: unknown, { chunks }: Connection): PenaltyReason | unde
     case "gone":
       return "no-login";
     default:
-      return undefined; // full, busy, disabled, shutting down: ours, or the operator's
+      return undefined; // full, busy, disabled, shutting down: not the client's fault
   }
+}
+
+function shuttingDown(): HandshakeError {
+  return new HandshakeError("shutting_down", "the server is shutting down");
 }

@@ -10,7 +10,6 @@ import { flawLines, Flaws } from "../auth/flaws.ts";
 import { PasswordHasher } from "../auth/password.ts";
 import { drain } from "./drain.ts";
 import { describeFault, messageOf, ParleyError } from "../base/errors.ts";
-import { HandshakeError } from "../handshake/errors.ts";
 import type { LoginResult, ResumedLogin } from "../handshake/server.ts";
 import { DelayedAckTimer } from "../delivery/ack-tracker.ts";
 import type { SessionStatus } from "./session-status-file.ts";
@@ -131,6 +130,7 @@ export class Server {
         isKnownSource: (address) => this.#logins.isKnownSource(address),
       },
       accept: (connection, refusal) => void this.#converse(connection, refusal),
+      closed: (connection) => this.#logins.closed(connection),
       reset: (peer, refusal) => this.#logins.reset(peer, refusal),
       tlsFailed: ({ address, peer }, reason, spoke) => {
         this.#logins.tlsFailed(peer, reason);
@@ -242,7 +242,12 @@ export class Server {
     session.start();
   }
 
-  /** Lets a session that somebody wants back go of its connection, if it can be had. */
+  /**
+   * Takes a session that a client resumes from its connection, if the client may have it.
+   *
+   * The connection is only told that it is replaced; what it has not read is sent again over the new one. One with unread
+   * output is reset, and so is one that was replaced before and is still open: a session has two connections at most.
+   */
   #takeOver(
     name: string,
     received: number,
@@ -250,7 +255,6 @@ export class Server {
   ): ResumedLogin | undefined {
     const session = this.#sessions.claim(name, received, proves);
     if (session === undefined) return undefined;
-    this.#logins.releaseSlot(session.connection);
     return { login: session.login, delivered: session.release() };
   }
 
@@ -258,7 +262,6 @@ export class Server {
     const session = this.#sessions.get(resumption?.name ?? "");
     const detached_ms = detachedMs(session);
     if (session?.resume(conn, connection, received) !== true) {
-      this.#logins.releaseSlot(connection);
       return connection.terminate(); // it ended just now: the next try is told so
     }
     this.#log.info("resumed", { ...factsOf(session), detached_ms });
@@ -269,8 +272,7 @@ export class Server {
   // --- how it fares ---
 
   #lost(session: ServerSession, error: Error | undefined): void {
-    const { received, connection } = session;
-    this.#logins.releaseSlot(connection);
+    const { received } = session;
     this.#log.info("lost", { ...factsOf(session), received, error: error && messageOf(error) });
     this.#sessions.detached(session);
   }
@@ -305,10 +307,9 @@ export class Server {
   }
 
   #closed(session: ServerSession, error: Error | undefined): void {
-    const { received, reason: ending, connection } = session;
+    const { received, reason: ending } = session;
     this.#received += received;
     this.#sessions.remove(session);
-    this.#logins.releaseSlot(connection);
     // Whoever leaves with a reset, once all is said, has left all the same.
     const reason = error && ending === undefined ? messageOf(error) : undefined;
     const bye = ending ?? "none";
@@ -354,11 +355,7 @@ export class Server {
     this.#isStopping = true;
     this.#log.info("stopping", { connections: this.connections, sessions: this.sessions });
     this.#listener.stop();
-    const talking = new Set([...this.#sessions].map(({ connection }) => connection));
-    for (const connection of this.#listener.connections) {
-      if (talking.has(connection)) continue;
-      connection.abort(new HandshakeError("shutting_down", "the server is shutting down"));
-    }
+    this.#logins.stop();
     await drain(this.#sessions, () => this.connections, drainMs);
     const hurried = this.#hurried; // somebody asked again
     this.#timeouts.stop();

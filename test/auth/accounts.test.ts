@@ -93,7 +93,7 @@ describe("a user", () => {
     const draft = emptyDocument();
     accounts.addUser(draft, "constructor", "hash", at(1));
     expect([...draft.users]).toEqual([
-      ["constructor", { password: "hash", created: iso(1), disabled: null }],
+      ["constructor", { id: expect.any(String), password: "hash", created: iso(1), disabled: null }],
     ]);
   });
 

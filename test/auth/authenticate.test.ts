@@ -11,7 +11,8 @@ import {
   touchToken,
 } from "../../src/auth/accounts.ts";
 import { Authenticator } from "../../src/auth/authenticate.ts";
-import type { AuthMode } from "../../src/auth/identity.ts";
+import type { AuthMode, Candidate, Identity, LoginClient } from "../../src/auth/identity.ts";
+import { newToken } from "../../src/auth/issued-token.ts";
 import { PasswordHasher } from "../../src/auth/password.ts";
 import type { Document } from "../../src/auth/document.ts";
 import { Store } from "../../src/auth/store.ts";
@@ -34,23 +35,28 @@ function authenticate(mode: AuthMode, store: Store, hasher = new PasswordHasher(
 /** For `catch`: what was thrown, to be looked at. */
 const thrown = (error: unknown) => error;
 
-const from = (address: string) => ({ address, encrypted: false, isConnected: () => true });
+const NEVER = new AbortController().signal;
+const from = (address: string, signal = NEVER): LoginClient => ({ address, encrypted: false, signal });
+
+/** The whole login of a candidate, with a token where that is wanted. */
+const complete = async (candidate: Promise<Candidate>, wantsToken = false): Promise<Identity> =>
+  (await candidate).complete(wantsToken);
 
 test.each<
   [AuthMode, string, (authenticator: Authenticator, address: string, name: string) => Promise<unknown>]
 >([
-  ["ip", "names", (authenticator, address, name) => authenticator.byName(from(address), name)],
+  ["ip", "names", (authenticator, address, name) => complete(authenticator.byName(from(address), name))],
   [
     "password",
     "accounts",
-    (authenticator, address, name) => authenticator.register(from(address), name, PASSWORD),
+    (authenticator, address, name) => complete(authenticator.byRegistration(from(address), name, PASSWORD)),
   ],
 ])("--auth %s: one IPv6 network cannot fill the user file with %s", async (mode, _, enter) => {
   using folder = tempFolder();
   const authenticator = authenticate(mode, new Store(`${folder.path}/users.json`));
   for (let n = 0; n < MAX_REGISTRATIONS; n++) await enter(authenticator, `2001:db8::${n}`, `guest${n}`);
   const refused = enter(authenticator, "2001:db8::ffff", "one-more").catch((error: unknown) => error);
-  expect(await refused).toMatchObject({ code: "rationed", retryAfter: expect.any(Number) });
+  expect(await refused).toMatchObject({ code: "rate_limited", retryAfter: expect.any(Number) });
   expect(await enter(authenticator, "2001:db8:0:1::1", "neighbour")).toMatchObject({ user: "neighbour" });
 });
 
@@ -59,7 +65,7 @@ test("--auth ip: a known address is familiar, also to the next server", async ()
   const path = `${folder.path}/users.json`;
   const first = authenticate("ip", new Store(path));
   expect(first.isKnownSource("192.0.2.1")).toBe(false);
-  await first.byName(from("192.0.2.1"), "Ann");
+  await complete(first.byName(from("192.0.2.1"), "Ann"));
   expect(first.isKnownSource("192.0.2.1")).toBe(true);
   expect(authenticate("ip", new Store(path)).isKnownSource("192.0.2.1")).toBe(true);
   // Where it takes a password, a name that was said proves nothing.
@@ -86,7 +92,7 @@ test("--auth ip: a name that an operator changes during a login stays changed", 
     const host = draft.hosts.get("192.0.2.1");
     if (host !== undefined) draft.hosts.set("192.0.2.1", { ...host, name: "Anna" });
   });
-  const login = authenticate("ip", store).byAddress(from("192.0.2.1"));
+  const login = complete(authenticate("ip", store).byAddress(from("192.0.2.1")));
   lock[Symbol.dispose]();
   const [identity] = await Promise.all([login, renamed]);
   expect(new Store(store.path).document.hosts.get("192.0.2.1")?.name).toBe("Anna");
@@ -99,7 +105,7 @@ test("--auth ip: an address that is forgotten during a login is not let in, and 
   const store = await knownAddress(folder.path);
   const lock = holdLock(store.path);
   const forgotten = store.change((draft) => forgetHost(draft, "192.0.2.1"));
-  const login = authenticate("ip", store).byAddress(from("192.0.2.1")).catch(thrown);
+  const login = complete(authenticate("ip", store).byAddress(from("192.0.2.1"))).catch(thrown);
   lock[Symbol.dispose]();
   await forgotten;
   expect(await login).toMatchObject({ name: "LoginError", code: "bad_name" });
@@ -110,7 +116,7 @@ test("--auth ip: of two first names of one address at once one is taken", async 
   using folder = tempFolder();
   const store = new Store(`${folder.path}/users.json`);
   const authenticator = authenticate("ip", store);
-  const names = ["Ann", "Bob"].map((name) => authenticator.byName(from("192.0.2.1"), name));
+  const names = ["Ann", "Bob"].map((name) => complete(authenticator.byName(from("192.0.2.1"), name)));
   const [first, second] = await Promise.allSettled(names);
   expect(first).toMatchObject({ status: "fulfilled", value: { user: "Ann" } });
   expect(second).toMatchObject({ status: "rejected", reason: { code: "not_allowed" } });
@@ -118,11 +124,15 @@ test("--auth ip: of two first names of one address at once one is taken", async 
 });
 
 test.each([
-  ["ip", (authenticator: Authenticator, n: number) => authenticator.byName(from(`2001:db8::${n}`), `g${n}`)],
+  [
+    "ip",
+    (authenticator: Authenticator, n: number) =>
+      complete(authenticator.byName(from(`2001:db8::${n}`), `g${n}`)),
+  ],
   [
     "password",
     (authenticator: Authenticator, n: number) =>
-      authenticator.register(from(`2001:db8::${n}`), `guest${n}`, PASSWORD),
+      complete(authenticator.byRegistration(from(`2001:db8::${n}`), `guest${n}`, PASSWORD)),
   ],
 ] as const)("--auth %s: no more newcomers than there may be, when all come at once", async (mode, enter) => {
   using folder = tempFolder();
@@ -136,7 +146,7 @@ test.each([
       const result = await enter(authenticator, n).catch(thrown);
       const { code } = result as { code?: string };
       if (code === undefined) entered++;
-      if (code === "rationed" && ++rationed === MAX_REGISTRATIONS) allAsked.resolve();
+      if (code === "rate_limited" && ++rationed === MAX_REGISTRATIONS) allAsked.resolve();
       if (code !== "busy") return;
       await new Promise((resolve) => setImmediate(resolve)); // the hash queue has few places
     }
@@ -154,11 +164,11 @@ test("a newcomer who comes to nothing does not count", async () => {
   const store = await knownAddress(folder.path);
   const authenticator = authenticate("ip", store);
   for (let n = 0; n < 2 * MAX_REGISTRATIONS; n++) {
-    expect(await authenticator.byName(from("192.0.2.2"), "ann").catch(thrown)).toMatchObject({
+    expect(await complete(authenticator.byName(from("192.0.2.2"), "ann")).catch(thrown)).toMatchObject({
       code: "name_taken",
     });
   }
-  expect(await authenticator.byName(from("192.0.2.2"), "Bob")).toMatchObject({ user: "Bob" });
+  expect(await complete(authenticator.byName(from("192.0.2.2"), "Bob"))).toMatchObject({ user: "Bob" });
 });
 
 /** A hasher that says what it found once `gate` is open. */
@@ -192,8 +202,8 @@ describe("while a right password is hashed", () => {
     const store = new Store(`${folder.path}/users.json`);
     const hasher = new GatedHasher(CHEAP);
     const authenticator = authenticate("password", store, hasher);
-    await authenticator.register(from("192.0.2.1"), "ann", PASSWORD);
-    const login = authenticator.byPassword(from("192.0.2.1"), "ann", PASSWORD).catch(thrown);
+    await complete(authenticator.byRegistration(from("192.0.2.1"), "ann", PASSWORD));
+    const login = complete(authenticator.byPassword(from("192.0.2.1"), "ann", PASSWORD)).catch(thrown);
     await new Store(store.path).change(change);
     hasher.gate.resolve();
     expect(await login).toMatchObject({ name: "LoginError", ...outcome });
@@ -204,9 +214,9 @@ describe("while a right password is hashed", () => {
     const store = new Store(`${folder.path}/users.json`);
     const hasher = new GatedHasher(CHEAP);
     const authenticator = authenticate("password", store, hasher);
-    await authenticator.register(from("192.0.2.1"), "ann", PASSWORD);
+    await complete(authenticator.byRegistration(from("192.0.2.1"), "ann", PASSWORD));
     const remade = await new PasswordHasher(CHEAP).hash(PASSWORD);
-    const login = authenticator.byPassword(from("192.0.2.1"), "ann", PASSWORD);
+    const login = complete(authenticator.byPassword(from("192.0.2.1"), "ann", PASSWORD));
     await store.change((draft) => replaceHash(draft, "ann", draft.users.get("ann")?.password ?? "", remade));
     hasher.gate.resolve();
     expect(await login).toMatchObject({ user: "ann" });
@@ -218,16 +228,17 @@ describe("a token of a user who has too many", () => {
   async function crowded(folder: string) {
     const store = new Store(`${folder}/users.json`);
     const authenticator = authenticate("password", store);
-    const ann = await authenticator.register(from("192.0.2.1"), "ann", PASSWORD);
-    const tokens = Array.from({ length: MAX_TOKENS_PER_USER + 1 }, () =>
-      authenticator.withToken(ann, from("192.0.2.1")),
-    );
-    const [first] = await Promise.all(tokens);
-    const parts = parseToken(first?.newToken?.text ?? "");
+    const first = await complete(authenticator.byRegistration(from("192.0.2.1"), "ann", PASSWORD), true);
+    const { token } = newToken("ann", from("192.0.2.1"));
+    await store.change((draft) => {
+      for (let n = 0; n < MAX_TOKENS_PER_USER; n++) draft.tokens.set(`token00${n}`, token);
+    });
+    const parts = parseToken(first.newToken?.text ?? "");
     if (parts === undefined) throw new Error("no token");
     const nonce = new Uint8Array(24);
     const proof = proveToken(parts.secret, TOKEN_LABEL, nonce, new Uint8Array());
-    const logIn = () => authenticator.byToken(from("192.0.2.1"), parts.id, proof, nonce, new Uint8Array());
+    const logIn = () =>
+      complete(authenticator.byToken(from("192.0.2.1"), parts.id, proof, nonce, new Uint8Array()));
     return { store, id: parts.id, logIn };
   }
 

@@ -4,9 +4,11 @@ import { describe, expect, test } from "bun:test";
 import {
   copyDocument,
   emptyDocument,
+  exportedUser,
   formatDocument,
   parseDocument,
   parseUser,
+  type User,
 } from "../../src/auth/document.ts";
 
 const PATH = "/data/users.json";
@@ -200,16 +202,25 @@ test("a copy has tables of its own", () => {
 
 describe("a user from elsewhere", () => {
   const now = new Date(AT);
+  const NEW = { ...USER, id: expect.any(String) };
+
+  test("has an id of its own, which another one does not share, whatever it came with", () => {
+    const [one, other] = [parseUser({ ...USER, id: "given" }, now), parseUser({ ...USER, id: "given" }, now)];
+    expect(one).toEqual(NEW);
+    expect(one).not.toMatchObject({ id: "given" });
+    expect(one).not.toEqual(other);
+    expect(exportedUser(one as User)).toEqual(USER);
+  });
 
   test("dates from now and is enabled, unless it says otherwise", () => {
-    expect(parseUser({ password: "$argon2id$x" }, now)).toEqual(USER);
+    expect(parseUser({ password: "$argon2id$x" }, now)).toEqual(NEW);
     const other = { ...USER, created: "2020-01-01T00:00:00.000Z", disabled: { since: AT }, extra: 1 };
-    expect(parseUser(other, now)).toEqual(other);
+    expect(parseUser(other, now)).toEqual({ ...other, id: expect.any(String) });
   });
 
   test("may be disabled by a mere true, since now, and enabled by a mere false", () => {
-    expect(parseUser({ ...USER, disabled: true }, now)).toEqual({ ...USER, disabled: { since: AT } });
-    expect(parseUser({ ...USER, disabled: false }, now)).toEqual(USER);
+    expect(parseUser({ ...USER, disabled: true }, now)).toEqual({ ...NEW, disabled: { since: AT } });
+    expect(parseUser({ ...USER, disabled: false }, now)).toEqual(NEW);
   });
 
   test.each(["constructor", "prototype"])("keeps an unknown member called %s", (name) => {

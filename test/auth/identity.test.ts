@@ -38,6 +38,12 @@ const CASES: [string, Document, Identity, string | undefined][] = [
     "the password was changed",
   ],
   ["the hash was made stronger", store({ ...ANN, password: "$argon2id$stronger" }, true), ARRIVAL, undefined],
+  [
+    "the user was removed, and one of the same name was made at the same time",
+    store({ ...ANN, id: "another" }, true),
+    ARRIVAL,
+    "this account was removed",
+  ],
   ["the token was revoked", store(ANN, false), ARRIVAL, "this login was revoked"],
   ["no token was wanted", store(ANN, false), { ...ARRIVAL, tokenId: undefined }, undefined],
   ["nobody logged in", store(undefined, false), { user: null, method: "none", known: false }, undefined],

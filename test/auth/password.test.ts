@@ -1,10 +1,17 @@
 // Passwords: which hashes are acceptable, which passwords are, and that neither a flood nor a strange hash stops the
-// hasher. Whose turn it is shows in the order in which jobs are asked whether they are still wanted.
+// hasher. Whose turn it is shows in the passwords that Bun is given.
 
 import { readdirSync } from "node:fs";
 import { describe, expect, spyOn, test } from "bun:test";
 import fc from "fast-check";
-import { HashQueueError, PasswordHasher, hashCost, hashFlaw, passwordFlaw } from "../../src/auth/password.ts";
+import {
+  HashQueueError,
+  PasswordHasher,
+  hashCost,
+  hashFlaw,
+  passwordFlaw,
+  type HashRequest,
+} from "../../src/auth/password.ts";
 import {
   HASH_MEMORY_KIB,
   HASH_TIME,
@@ -255,7 +262,7 @@ function outcome(job: Promise<unknown>): Promise<string> {
     () => "done",
     (error: unknown) => {
       if (error instanceof HashQueueError) return error.code;
-      throw error;
+      return error as string; // the reason of its signal
     },
   );
 }
@@ -263,76 +270,104 @@ function outcome(job: Promise<unknown>): Promise<string> {
 const count = (all: string[], one: string): number => all.filter((each) => each === one).length;
 
 describe("the queue", () => {
-  /** `ask` begins a job at an address; `turns` tells whose turn came, in order. */
+  /** `ask` begins a job for a source; `turns` says whose turn came, in order. */
   function queue() {
     const hasher = new PasswordHasher(CHEAP);
-    const turns: string[] = [];
-    const ask = (address: string): Promise<string> =>
-      outcome(hasher.verify("x", undefined, { source: address, isConnected: () => turns.push(address) > 0 }));
-    return { hasher, turns, ask };
+    const verify = spyOn(Bun.password, "verify");
+    const ask = (source: string, request: Partial<HashRequest> = {}): Promise<string> =>
+      outcome(hasher.verify(source, undefined, { source, ...request })); // the password says whose it is
+    return {
+      hasher,
+      ask,
+      verify,
+      turns: () => verify.mock.calls.map(([password]) => password as string),
+      [Symbol.dispose]: () => verify.mockRestore(),
+    };
   }
 
   test("lets those in first who have been here before", async () => {
-    const { hasher, turns, ask } = queue();
-    const strangers = Array.from({ length: 8 }, (_, index) => ask(`stranger ${index}`));
-    const running = turns.length;
-    const isConnected = () => turns.push("familiar") > 0;
-    await outcome(hasher.verify("x", undefined, { source: "x", isKnown: true, isConnected: isConnected }));
-    expect(turns.indexOf("familiar")).toBe(running);
+    using jobs = queue();
+    const strangers = Array.from({ length: 8 }, (_, index) => jobs.ask(`stranger ${index}`));
+    const running = jobs.turns().length;
+    await jobs.ask("known", { isKnown: true });
+    expect(jobs.turns().indexOf("known")).toBe(running);
     await Promise.all(strangers);
   });
 
   test("lets a few of one address wait, the rest is busy, and another address has its turn among the few", async () => {
-    const { turns, ask } = queue();
-    const flood = Array.from({ length: 100 }, () => ask("flood"));
-    const running = turns.length;
-    expect(await ask("quiet")).toBe("done");
+    using jobs = queue();
+    const flood = Array.from({ length: 100 }, () => jobs.ask("flood"));
+    const running = jobs.turns().length;
+    expect(await jobs.ask("quiet")).toBe("done");
     const flooded = await Promise.all(flood);
     expect(flooded).toEqual([
       ...Array.from({ length: running + MAX_HASH_QUEUE_PER_ADDRESS }, () => "done"),
       ...Array.from({ length: 100 - running - MAX_HASH_QUEUE_PER_ADDRESS }, () => "busy"),
     ]);
-    expect(turns.indexOf("quiet")).toBe(running + 1);
+    expect(jobs.turns().indexOf("quiet")).toBe(running + 1);
   });
 
   test("holds so many in all, and those who have waited keep their place", async () => {
-    const { turns, ask } = queue();
-    const jobs = Array.from({ length: 100 }, (_, index) => ask(`${index}`));
-    const running = turns.length;
-    const ended = await Promise.all(jobs);
+    using jobs = queue();
+    const all = Array.from({ length: 100 }, (_, index) => jobs.ask(`${index}`));
+    const running = jobs.turns().length;
+    const ended = await Promise.all(all);
     expect(ended.lastIndexOf("done")).toBe(running + MAX_HASH_QUEUE - 1);
     expect(count(ended, "done")).toBe(running + MAX_HASH_QUEUE);
     expect(count(ended, "busy")).toBe(100 - running - MAX_HASH_QUEUE);
   });
 
   test("when full, gives a newcomer the last place of whoever has most", async () => {
-    const { turns, ask } = queue();
-    const crowd = Array.from({ length: 100 }, (_, index) => ask(`${index % 9}`));
-    const running = turns.length;
-    const newcomer = ask("newcomer");
+    using jobs = queue();
+    const crowd = Array.from({ length: 100 }, (_, index) => jobs.ask(`${index % 9}`));
+    const running = jobs.turns().length;
+    const newcomer = jobs.ask("newcomer");
     expect(await newcomer).toBe("done");
     expect(count(await Promise.all(crowd), "done")).toBe(running + MAX_HASH_QUEUE - 1);
-    expect(turns.indexOf("newcomer")).toBeLessThan(running + 10); // each of the others has one turn before
+    expect(jobs.turns().indexOf("newcomer")).toBeLessThan(running + 10); // each of the others has one turn before
   });
 
-  test("drops a job that nobody waits for any more, without hashing it, and goes on", async () => {
-    const { hasher, ask } = queue();
-    let isConnected = true;
-    const first = Array.from({ length: 4 }, (_, index) => ask(`${index}`)); // the others wait behind these
-    const left = outcome(hasher.verify("x", undefined, { source: "left", isConnected: () => isConnected }));
-    const after = ask("after");
-    isConnected = false;
-    const never = outcome(hasher.hash("x", { source: "never", isConnected: () => false }));
-    expect(await Promise.all([left, never])).toEqual(["gone", "gone"]);
-    expect(await Promise.all([...first, after])).toEqual(["done", "done", "done", "done", "done"]);
+  test("answers a job that is not wanted any more at once: it is never hashed, and its place is free", async () => {
+    using jobs = queue();
+    const controller = new AbortController();
+    const { signal } = controller;
+    const flood = Array.from({ length: 100 }, () => jobs.ask("one address")); // some run, the queue is full
+    const running = jobs.turns().length;
+    const unwanted = Array.from({ length: MAX_HASH_QUEUE_PER_ADDRESS }, () => jobs.ask("a", { signal }));
+    expect(await jobs.ask("a")).toBe("busy");
+    const never = jobs.ask("b", { signal: AbortSignal.abort("late") });
+    controller.abort("late");
+    const wanted = jobs.ask("a");
+    const late = await Promise.all([...unwanted, never]);
+    expect(new Set(late)).toEqual(new Set(["late"]));
+    expect(jobs.turns()).toHaveLength(running); // no hash had to end for that
+    expect(await wanted).toBe("done");
+    await Promise.all(flood);
+    expect(jobs.turns().filter((source) => source === "a")).toHaveLength(1);
+  });
+
+  test("answers at once, too, while it is hashed; the hash keeps its place until it ends", async () => {
+    using jobs = queue();
+    const controller = new AbortController();
+    const hashed = Promise.withResolvers<boolean>();
+    jobs.verify.mockImplementation(() => hashed.promise);
+    const unwanted = Array.from({ length: 4 }, (_, n) => jobs.ask(`${n}`, { signal: controller.signal }));
+    const running = jobs.turns().length;
+    controller.abort("late");
+    expect(await Promise.all(unwanted)).toEqual(["late", "late", "late", "late"]);
+    const next = jobs.ask("next");
+    await new Promise(setImmediate);
+    expect(jobs.turns()).toHaveLength(running); // as many run as may
+    hashed.resolve(false);
+    expect(await next).toBe("done");
   });
 
   test("goes on after passwords that cannot be hashed", async () => {
-    const { hasher, turns, ask } = queue();
+    using jobs = queue();
     // The hash of nothing is refused; what it says is not the point.
-    for (let index = 0; index < 4; index++) hasher.hash("", { source: `${index}` }).catch(() => {});
+    for (let index = 0; index < 4; index++) jobs.hasher.hash("", { source: `${index}` }).catch(() => {});
     await new Promise(setImmediate);
-    void ask("after");
-    expect(turns).toEqual(["after"]);
+    void jobs.ask("after");
+    expect(jobs.turns()).toEqual(["after"]);
   });
 });

@@ -2,7 +2,7 @@
 
 import { defineCommand } from "citty";
 import { AccountError, putUser } from "../../auth/accounts.ts";
-import { jsonFlaw, parseUser, type User } from "../../auth/document.ts";
+import { exportedUser, jsonFlaw, parseUser, type User } from "../../auth/document.ts";
 import { userFlaw } from "../../auth/flaws.ts";
 import { NAME_RULE, normalizeName } from "../../auth/username.ts";
 import { ParleyError } from "../../base/errors.ts";
@@ -19,7 +19,7 @@ export const exportUsers = defineCommand({
   async run({ args }) {
     const context = new UsersContext<never>(args);
     for (const [name, user] of context.store.document.users) {
-      await stdout.write(`${escapeJson({ name, ...user })}\n`);
+      await stdout.write(`${escapeJson({ name, ...exportedUser(user) })}\n`);
     }
   },
 });

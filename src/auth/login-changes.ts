@@ -1,0 +1,85 @@
+// The changes of the store that logins make, and how many of them may make a new user.
+
+import { sourceOf } from "../base/address.ts";
+import { MAX_REGISTRATIONS, REGISTRATION_WINDOW_MS } from "../base/limits.ts";
+import { FileError } from "../files/file-error.ts";
+import { AccountError } from "./accounts.ts";
+import { LoginError, rateLimited, refusal } from "./identity.ts";
+import { SlidingWindowLimiter } from "./sliding-window-limiter.ts";
+import type { Mutation, Store } from "./store.ts";
+
+export interface LoginChangesOptions {
+  /** Needed where clients log in. */
+  store?: Store;
+  /** Called when a change could not be written to the user file. */
+  warn(error: unknown): void;
+}
+
+export class LoginChanges {
+  readonly #options: LoginChangesOptions;
+  /** New users of each source: their entries stay in the user file until an operator removes them. */
+  readonly #registrations = new SlidingWindowLimiter(MAX_REGISTRATIONS, REGISTRATION_WINDOW_MS);
+
+  constructor(options: LoginChangesOptions) {
+    this.#options = options;
+  }
+
+  /** @throws {TypeError} when there is none. */
+  get store(): Store {
+    const { store } = this.#options;
+    if (store === undefined) throw new TypeError("this way to log in needs a store");
+    return store;
+  }
+
+  /**
+   * Makes a change that the login depends on.
+   *
+   * @throws {LoginError} when it cannot be made; and the reason of `signal`, as `Store.change`.
+   */
+  async require<T>(mutation: Mutation<T>, signal: AbortSignal): Promise<T> {
+    try {
+      return await this.store.change(mutation, signal);
+    } catch (error) {
+      if (error instanceof AccountError) {
+        throw refusal(error.code === "known" ? "not_allowed" : "name_taken", error.message, error);
+      }
+      if (!(error instanceof FileError)) throw error;
+      this.#options.warn(error);
+      throw new LoginError("unavailable", error.message, {
+        peerMessage: "the server cannot write its user file at the moment",
+        cause: error,
+      });
+    }
+  }
+
+  /** Makes a change that the login can do without; undefined when it cannot be made. @throws the reason of `signal`. */
+  async attempt<T>(mutation: Mutation<T>, signal?: AbortSignal): Promise<T | undefined> {
+    try {
+      return await this.store.change(mutation, signal);
+    } catch (error) {
+      signal?.throwIfAborted();
+      this.#options.warn(error);
+      return undefined;
+    }
+  }
+
+  /** Makes a change that adds a new user at `address`, as {@link require}; a change that fails does not count. */
+  async register<T>(address: string, mutation: Mutation<T>, signal: AbortSignal): Promise<T> {
+    this.expectRegistration(address);
+    const source = sourceOf(address);
+    const now = performance.now();
+    this.#registrations.record(source, now);
+    try {
+      return await this.require(mutation, signal);
+    } catch (error) {
+      this.#registrations.giveBack(source, now);
+      throw error;
+    }
+  }
+
+  /** @throws {LoginError} `rate_limited` when too many new users have come from `address`. */
+  expectRegistration(address: string): void {
+    const wait = this.#registrations.retryAfter(sourceOf(address), performance.now());
+    if (wait !== undefined) throw rateLimited(address, wait);
+  }
+}

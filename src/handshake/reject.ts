@@ -1,0 +1,82 @@
+// How a login is refused, and how a client is rejected: what each error is told as, after which delay.
+
+import type { LoginError } from "../auth/identity.ts";
+import { KeyError } from "../auth/shared-key.ts";
+import { pause } from "../base/abort.ts";
+import { BUSY_PAUSE_MS, BUSY_RETRY_SECONDS } from "../base/limits.ts";
+import { plural } from "../base/plural.ts";
+import type { Connection } from "../net/connection.ts";
+import { ConnectionError } from "../net/connection-error.ts";
+import { FrameError, tlsRecord } from "../wire/frame.ts";
+import { encodeMessage, MessageError } from "../wire/message.ts";
+import { HandshakeError } from "./errors.ts";
+
+export interface RefusalOptions {
+  /** Aborted to end the handshake early, with the HandshakeError that it is to throw. The handshake aborts it at its deadline. */
+  attempt: AbortController;
+  /** Refused logins until the connection is closed. */
+  maxAttempts: number;
+  /** Called for each refused login; returns how long its answer is delayed, in milliseconds. */
+  onRefused(error: LoginError): number;
+}
+
+/** Tells the client that its login is refused and that it may try again, or throws what ends the connection. */
+export async function rejectLogin(
+  connection: Connection,
+  error: LoginError,
+  attemptsLeft: number,
+  options: RefusalOptions,
+): Promise<void> {
+  const { signal } = options.attempt;
+  const delayMs = options.onRefused(error);
+  const message = error.peerMessage ?? "login refused";
+  switch (error.code) {
+    case "disabled":
+      throw new HandshakeError("disabled", message);
+    case "busy":
+      await pause(BUSY_PAUSE_MS, signal);
+      throw new HandshakeError("busy", message, { retryAfter: BUSY_RETRY_SECONDS });
+    case "rate_limited":
+      throw new HandshakeError("too_many_from_address", message, { retryAfter: error.retryAfter });
+    case "unavailable":
+      throw new HandshakeError("busy", message); // for how long is not known
+    default:
+      if (delayMs > 0) await pause(delayMs, signal);
+      connection.send(
+        encodeMessage({ type: "refused", code: error.code, message, attempts_left: attemptsLeft }),
+      );
+      if (attemptsLeft > 0) return;
+      throw new HandshakeError(
+        "too_many_attempts",
+        `${plural(options.maxAttempts, "login", ["was", "were"])} refused`,
+      );
+  }
+}
+
+/** What went wrong below the handshake, as a HandshakeError; anything else as it is. */
+export function asHandshakeError(error: unknown): unknown {
+  if (error instanceof MessageError)
+    return new HandshakeError("bad_message", error.message, { cause: error });
+  if (error instanceof KeyError) return new HandshakeError("key_refused", error.message, { cause: error });
+  if (error instanceof ConnectionError && error.code === "crowded_out") {
+    return new HandshakeError("busy", error.message, { retryAfter: 1, cause: error });
+  }
+  if (!(error instanceof FrameError)) return error;
+  if (error.code === "frame_cut") return new HandshakeError("gone", error.message, { cause: error });
+  if (tlsRecord(error) === "hello") {
+    // A mistake, like plain text on a port with TLS: a higher penalty would shut out a client that remembers TLS.
+    const details = { cause: error, offence: "no-login" } as const;
+    return new HandshakeError("bad_length", "a TLS client on a port without TLS", details);
+  }
+  return new HandshakeError("bad_length", error.message, { cause: error });
+}
+
+/** Tells a client why it is rejected, and closes once that has arrived. */
+export function reject(connection: Connection, error: HandshakeError): void {
+  if (error.code !== "gone" && error.code !== "key_refused") {
+    const message = error.peerMessage ?? error.message;
+    const { code, retryAfter } = error;
+    connection.send(encodeMessage({ type: "error", code, message, retry_after: retryAfter }));
+  }
+  connection.finish();
+}
