@@ -164,7 +164,8 @@ async function logIn(
   let gone = 0;
   for (let attemptsLeft = maxAttempts - 1; ; attemptsLeft--) {
     const payload = await read(connection, attempt.signal);
-    if (payload === null) {
+    // A login that had arrived before its client left is not begun.
+    if (payload === null || connection.closed) {
       // A client that asked for a session that is gone, and for nothing else, has done nothing wrong.
       const offence = gone > 0 && attemptsLeft === maxAttempts - 1 ? "none" : undefined;
       throw new HandshakeError("gone", "the client left before logging in", { offence });

@@ -120,7 +120,7 @@ export const SERVER_OPTIONS = {
     default: MAX_PER_USER,
     help: `conversations of one user (${MAX_PER_USER})`,
     row: {
-      what: "conversations of one user; one that comes back always may",
+      what: "connections of one user; one that resumes a session always may",
       byDefault: `${MAX_PER_USER}`,
       asIn: "Dovecot 10",
     },

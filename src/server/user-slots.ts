@@ -13,9 +13,10 @@ export class UserSlots {
     return this.#counts.get(user) ?? 0;
   }
 
-  /** Takes a slot for `user`, in place of the one that `connection` may have from an earlier login. */
+  /** Takes a slot for `user`, in place of the one that `connection` may have from an earlier login; none if it is closed. */
   take(connection: Connection, user: string): void {
     this.free(connection);
+    if (connection.closed) return; // nothing would free it
     this.#users.set(connection, user);
     this.#counts.set(user, this.count(user) + 1);
   }
