@@ -115,32 +115,39 @@ class Program implements Service {
     await Promise.all(this.#ending.values());
   }
 
-  /** From its first output to its end. */
+  /** Passes on what a program says, until its end; a failure of that ends the program, and then its conversation. */
   async #follow(session: Session, run: Run, facts: LogFields): Promise<void> {
+    let failure: unknown;
+    const fail = (error: unknown) => {
+      failure ??= error;
+      run.kill();
+    };
+    const output = this.#followOutput(session, run).catch(fail);
+    await Promise.all([output, this.#followErrors(session, run, facts).catch(fail)]);
+    const status = await run.status;
+    this.#options.log.info("program-ended", { ...facts, pid: run.pid, status });
+    if (failure !== undefined) session.fail(cutOff(failure));
+    else session.finish(status, status === 0 ? undefined : `the program ended with status ${status}`);
+  }
+
+  async #followOutput(session: Session, run: Run): Promise<void> {
+    for await (const messages of run.output()) {
+      for (const message of messages) {
+        session.send(message);
+        const full = room(session);
+        if (full !== undefined) await full; // no turn for each message: that would be a write for each, too
+      }
+    }
+  }
+
+  async #followErrors(session: Session, run: Run, facts: LogFields): Promise<void> {
     const { stderr, log } = this.#options;
     const share = new TimeSlice();
-    const errors = run.errors((line) => {
+    await run.errors((line) => {
       const isTold = stderr !== "log" && session.sendStderr(line);
       if (stderr !== "client" || !isTold) log.info("program-stderr", { ...facts, text: line });
       return isTold ? room(session) : share.yieldIfExpired();
     });
-    let failure: unknown;
-    try {
-      for await (const messages of run.output()) {
-        for (const message of messages) {
-          session.send(message);
-          const full = room(session);
-          if (full !== undefined) await full; // no turn for each message: that would be a write for each, too
-        }
-      }
-    } catch (error) {
-      failure = error;
-      run.kill();
-    }
-    const [status] = await Promise.all([run.status, errors]);
-    log.info("program-ended", { ...facts, pid: run.pid, status });
-    if (failure !== undefined) session.fail(cutOff(failure));
-    else session.finish(status, status === 0 ? undefined : `the program ended with status ${status}`);
   }
 
   #environment(session: Session): Record<string, string> {
