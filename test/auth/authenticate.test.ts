@@ -1,6 +1,6 @@
 // What a credential comes to, where a real socket cannot show it: all of a test's come from one address.
 
-import { describe, expect, test } from "bun:test";
+import { describe, expect, spyOn, test } from "bun:test";
 import {
   addHost,
   disableUser,
@@ -169,6 +169,21 @@ test("a newcomer who comes to nothing does not count", async () => {
     });
   }
   expect(await complete(authenticator.byName(from("192.0.2.2"), "Bob"))).toMatchObject({ user: "Bob" });
+});
+
+test("a login from a source with an earlier login is hashed before those of strangers", async () => {
+  using folder = tempFolder();
+  const authenticator = authenticate("password", new Store(`${folder.path}/users.json`));
+  await complete(authenticator.byRegistration(from("192.0.2.1"), "ann", PASSWORD));
+  using verify = spyOn(Bun.password, "verify");
+  const strangers = Array.from({ length: 8 }, (_, n) =>
+    authenticator.byPassword(from(`198.51.100.${n}`), "ann", `guess ${n}`).catch(thrown),
+  );
+  const running = verify.mock.calls.length;
+  await authenticator.byPassword(from("192.0.2.1"), "ann", PASSWORD);
+  const order = verify.mock.calls.map(([password]) => password);
+  expect(order.indexOf(PASSWORD)).toBe(running);
+  await Promise.all(strangers);
 });
 
 /** A hasher that says what it found once `gate` is open. */
