@@ -182,8 +182,9 @@ export function parseUser(value: object, now: Date): User | string {
 }
 
 /** A user's record for another store: without the id, since it makes another account there. */
-export function exportedUser({ id: _, ...user }: User): Omit<User, "id"> {
-  return user;
+export function exportedUser(user: User): Omit<User, "id"> {
+  const { id: _, ...rest } = user;
+  return rest;
 }
 
 /** The file's text, indented so that a person can read and mend it. */

@@ -1,8 +1,9 @@
-// What checking the password of an unknown user costs: as much as those in the user file, so that time tells nothing.
+// The cost of verifying the password of an unknown user: that of the hashes in the user file, so that the time of an answer
+// does not show which users exist.
 //
-// Not what the server is asked for now: a hash keeps the cost that it was made with until its user logs in. While costs
-// differ among users, each unknown name is given one of them, drawn in their proportions, and always the same one: a
-// name that took another time at each try would be known for unknown.
+// It is not the cost that new hashes have: a hash keeps the cost that it was made with until its user logs in. While costs
+// differ among users, each unknown name is given one of them, drawn in their proportions, and always the same one: a name
+// that took another time at each try would be seen to be unknown.
 
 import { createHmac, randomBytes } from "node:crypto";
 import type { Document } from "./document.ts";
@@ -11,18 +12,21 @@ import type { HashCost } from "./phc.ts";
 
 export class DummyHashes {
   readonly #own: HashCost;
-  /** Of this process: who cannot compute what a name draws cannot see that it was drawn. */
+  /** Random, so that clients cannot compute which cost an unknown name draws. */
   readonly #key = randomBytes(32);
   #hashes: object | undefined;
-  /** One for each user, in order, so that a change of one moves few names to another. */
+  /** The cost of each user's hash, sorted, so that a change of one hash changes the draw of few names. */
   #costs: HashCost[] = [];
 
-  /** @param own what is paid where no user has a hash. */
+  /** @param own the cost where no user has a hash. */
   constructor(own: HashCost) {
     this.#own = own;
   }
 
-  /** What `name`, which is not among the users, has to cost. Takes 0.02 ms; after a change of a hash, 0.3 µs a user. */
+  /**
+   * The cost for `name`. Takes 0.002 ms, and after a change of a hash 1 µs for each user (measured with Bun 1.4.5 and 10,000
+   * users).
+   */
   costFor(name: string, { users, hashes }: Pick<Document, "users" | "hashes">): HashCost {
     if (this.#hashes !== hashes) {
       this.#hashes = hashes;

@@ -1,4 +1,4 @@
-// What users.json says that can never come true, though nothing is damaged: the server runs on, and says it once.
+// Entries of users.json that cannot be used, although the file is not damaged: the server runs on, and reports each once.
 
 import { peerNotation } from "../base/address.ts";
 import { MAX_FLAWS_SHOWN } from "../base/limits.ts";
@@ -7,9 +7,9 @@ import type { Document, User } from "./document.ts";
 import { hashFlaw } from "./password.ts";
 
 export interface Flaw {
-  /** Whose entry it is … */
+  /** The user that has the entry, or undefined. */
   user?: string;
-  /** … or which address's. */
+  /** The address that has the entry, or undefined. */
   address?: string;
   /** A sentence for the operator, without the hash. */
   message: string;
@@ -41,18 +41,18 @@ function addressFlaw(address: string): Flaw | undefined {
 
 export class Flaws {
   readonly #mode: AuthMode;
-  /** Entries that were told: users with their hashes, or addresses. */
-  #told = new Set<string>();
+  /** Entries that were reported: users with their hashes, or addresses. */
+  #reported = new Set<string>();
 
   constructor(mode: AuthMode) {
     this.#mode = mode;
   }
 
-  /** The flaws that have come up since this was asked last: in what logins need. */
+  /** The flaws that are new since the last call, of entries that logins need. */
   news(document: Readonly<Document>): Flaw[] {
     const flaws = this.#find(document);
-    const news = [...flaws].filter(([entry]) => !this.#told.has(entry)).map(([, flaw]) => flaw);
-    this.#told = new Set(flaws.keys());
+    const news = [...flaws].filter(([entry]) => !this.#reported.has(entry)).map(([, flaw]) => flaw);
+    this.#reported = new Set(flaws.keys());
     return news;
   }
 

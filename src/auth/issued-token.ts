@@ -1,4 +1,4 @@
-// A session token as a login issues it: minted, stored as a digest, told to its client once.
+// A session token that a login issues: minted, stored as a digest, sent to its client once.
 
 import { TOKEN_MAX_MS } from "../base/limits.ts";
 import { addToken } from "./accounts.ts";

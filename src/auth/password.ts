@@ -8,8 +8,8 @@
 // guesses from one delays another only a little. An unknown user's password is verified against a dummy hash: see
 // dummy-hash.ts.
 //
-// A hash cannot be cancelled. When its result is not wanted any more, whoever asked is answered at once; the hash keeps its
-// place among those that run until it ends, since it keeps its thread and its memory.
+// A hash cannot be cancelled. When its result is not wanted any more, the caller gets its answer at once; the hash still counts
+// as running until it ends, since it has its thread and its memory until then.
 
 import { argon2, randomBytes, timingSafeEqual } from "node:crypto";
 import { availableParallelism } from "node:os";
@@ -35,7 +35,7 @@ export const DEFAULT_HASH_COST: NewHashCost = { memoryKib: HASH_MEMORY_KIB, time
 export interface HashRequest {
   /** The source among those that take turns. */
   source: string;
-  /** Set for a source with a successful login: its hashes come before those of strangers. */
+  /** Set for a source with a successful login: its hashes come before those of other sources. */
   isKnown?: boolean;
   /** Aborted when the result is not wanted any more; its reason is what is thrown then. */
   signal?: AbortSignal;
@@ -47,7 +47,7 @@ export class PasswordHasher {
   readonly #dummy = { salt: randomBase64(32), tag: randomBase64(32) };
   readonly #concurrency: number;
   readonly #known = new FairQueue();
-  readonly #strangers = new FairQueue();
+  readonly #others = new FairQueue();
   #running = 0;
 
   constructor(cost: NewHashCost = DEFAULT_HASH_COST) {
@@ -107,7 +107,7 @@ export class PasswordHasher {
       run: () => work().then(resolve, reject),
       drop: (message) => reject(new HashQueueError("busy", message)),
     };
-    const queue = isKnown === true ? this.#known : this.#strangers;
+    const queue = isKnown === true ? this.#known : this.#others;
     using _ = onAbort(signal, (reason) => {
       queue.remove(source, job);
       reject(reason);
@@ -119,7 +119,7 @@ export class PasswordHasher {
 
   #next(): void {
     while (this.#running < this.#concurrency) {
-      const job = this.#known.take() ?? this.#strangers.take();
+      const job = this.#known.take() ?? this.#others.take();
       if (job === undefined) return;
       this.#running++;
       void job.run().finally(() => {

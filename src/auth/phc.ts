@@ -6,7 +6,7 @@
 
 import { MAX_HASH_LANES, MAX_HASH_MEMORY_KIB, MAX_HASH_TIME } from "../base/limits.ts";
 
-/** What a hash costs to make, and to check. */
+/** The cost of making a hash, and of verifying a password against it. */
 export interface HashCost {
   /** argon2id memory, in KiB. */
   memoryKib: number;
@@ -18,17 +18,17 @@ export interface HashCost {
 
 export interface PhcHash {
   cost: HashCost;
-  /** In base64. */
+  /** The salt, in base64. */
   salt: string;
-  /** What password and salt come to, in base64. */
+  /** The digest of password and salt, in base64. */
   tag: string;
 }
 
-/** For each lane, RFC 9106 §3.1. */
+/** The least memory for each lane: RFC 9106 §3.1. */
 const MIN_LANE_MEMORY_KIB = 8;
-/** As the reference implementation; `argon2 somesalt` of its manual has 8. */
+/** The least salt, as in the reference implementation; `argon2 somesalt` in its manual has 8. */
 const MIN_SALT_BYTES = 8;
-/** 128 bits, RFC 9106 §4. */
+/** The least digest: 128 bits, RFC 9106 §4. */
 const MIN_TAG_BYTES = 16;
 
 const ARGON2ID =

@@ -1,4 +1,4 @@
-// The file of a shared key: random bytes in hex, on one line, nobody else's to read.
+// The file of a shared key: random bytes in hex, on one line, readable for its owner alone.
 
 import { keyFlaw, generateKey } from "./shared-key.ts";
 import { ParleyError } from "../base/errors.ts";

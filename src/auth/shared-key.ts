@@ -1,7 +1,7 @@
-// The shared key: who has it can answer a random challenge with a keyed hash of it, and nobody else can.
+// The shared key: only a peer that has it can answer a random challenge, with a keyed hash of that.
 //
-//     challenge  M = {sha256} ‖ label ‖ 40 random bytes       label: who asks, parley-s or parley-c
-//     response   {d} ‖ HMAC-d(key, M), d chosen by whoever answers
+//     challenge  M = {sha256} ‖ label ‖ 40 random bytes       label: the side that challenges, parley-s or parley-c
+//     response   {d} ‖ HMAC-d(key, M), d chosen by the side that answers
 //
 // Wire-compatible with CPython's multiprocessing.connection: 3.12 and later challenge with {sha256} ‖ 40 bytes and no
 // label; 3.11 and older with 20 bytes and no prefix, and they answer with HMAC-MD5, which is refused unless allowed.
@@ -10,7 +10,7 @@ import { createHmac, randomBytes, timingSafeEqual } from "node:crypto";
 import { ParleyError } from "../base/errors.ts";
 import { plural } from "../base/plural.ts";
 
-/** `bad_challenge`: not to be answered, whoever asks. `bad_response`: the peer has not the same key. */
+/** `bad_challenge`: a challenge that is not to be answered. `bad_response`: the peer has not the same key. */
 export class KeyError extends ParleyError<"bad_challenge" | "bad_response"> {
   override name = "KeyError";
 }
@@ -56,7 +56,8 @@ export class SharedKey {
   }
 
   /**
-   * The key as used on one connection: over TLS bound to it, so that whoever sits in the middle has two different ones.
+   * The key as used on one connection. Over TLS it is bound to the channel: a machine in the middle has two channels, and so
+   * two different keys.
    *
    * @param exporter 32 bytes of the TLS exporter (RFC 9266), or nothing on plain TCP.
    */
@@ -79,7 +80,7 @@ export class ConnectionKey {
     this.#outstanding = outstanding;
   }
 
-  /** A challenge for the peer; close it with {@link settle} whatever comes of it. */
+  /** A challenge for the peer; pass it to {@link settle} when the exchange ends, however it does. */
   challenge(side: KeySide, random: Uint8Array = randomBytes(RANDOM_BYTES)): Buffer {
     const message = Buffer.concat([Buffer.from(`{sha256}${LABELS[side]}`), random]);
     this.#outstanding.add(message.toString("latin1"));
@@ -94,8 +95,8 @@ export class ConnectionKey {
    * The response to a peer's challenge.
    *
    * @param side which end answers.
-   * @throws {KeyError} `bad_challenge` for one that nobody who has the key would ask: ours come back (reflection), an
-   *   unknown digest, MD5 when it is not allowed.
+   * @throws {KeyError} `bad_challenge` for one that a peer with the key would not send: one of ours (reflection), one with an
+   *   unknown digest, or with MD5 where that is not allowed.
    */
   respond(side: KeySide, challenge: Buffer): Buffer {
     if (challenge.length < MIN_CHALLENGE_BYTES) {
@@ -126,7 +127,7 @@ export class ConnectionKey {
   /**
    * Checks the response to `challenge`, in constant time.
    *
-   * @throws {KeyError} `bad_response`; its message says what may be the matter.
+   * @throws {KeyError} `bad_response`; its message says what may be wrong.
    */
   verify(challenge: Buffer, response: Buffer): void {
     if (response[0] === JSON_OBJECT && response.includes('"type"')) {

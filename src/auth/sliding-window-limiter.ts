@@ -27,7 +27,7 @@ export class SlidingWindowLimiter {
     return wait;
   }
 
-  /** Removes the event that {@link take} recorded at `now`: it came to nothing. */
+  /** Removes the event that was recorded at `now`: what it was for has failed. */
   giveBack(source: string, now: number): void {
     const times = this.#times.get(source);
     const index = times?.indexOf(now) ?? -1;

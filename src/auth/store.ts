@@ -3,8 +3,8 @@
 //     change(m) ─┐
 //     change(m) ─┴→ one commit: lock, re-read, every m in turn, write, fsync, rename → each resolves or rejects alone
 //
-// Reads never touch the disk. A file that cannot be read is never overwritten and never taken for an empty one: the
-// last good content stays, and changes fail until somebody mends it.
+// Reads never touch the disk. A file that cannot be read is never overwritten, and never treated as an empty one: the last
+// good content stays, and changes fail until the file is mended.
 
 import { watch, type FSWatcher } from "node:fs";
 import { basename, dirname } from "node:path";
@@ -18,22 +18,23 @@ import { COMMIT_PAUSE_MS, WATCH_INTERVAL_MS } from "../base/limits.ts";
 import { copyDocument, emptyDocument, formatDocument, parseDocument, type Document } from "./document.ts";
 import { TokenPruner, type TokensInUse } from "./token-pruner.ts";
 
-/** After an event, so that an editor that moves the old file away first is not taken by half. In milliseconds. */
+/** Between an event and the look at the file, since an editor may move the old file away first. In milliseconds. */
 const SETTLE_MS = 20;
 
-/** Changes a draft, or throws before it changed anything; what it returns reaches the caller once it is on the disk. */
+/** Changes a draft, or throws before it has changed anything; what it returns reaches the caller once that is on the disk. */
 export type Mutation<T> = (draft: Document) => T;
 
 interface Waiting {
-  /** Applies it; false when it threw. */
+  /** Applies the mutation; false when it threw. */
   run(draft: Document): boolean;
+  /** Settles the caller's promise: with `error` when the commit has failed, else with what the mutation returned or threw. */
   settle(error: unknown, failed: boolean): void;
 }
 
 export interface StoreWatcher {
-  /** The content is another now; `byOthers`: another process had a hand in it. */
+  /** The content has changed; `byOthers`: another process has changed it, perhaps besides this one. */
   changed(byOthers: boolean): void;
-  /** The file cannot be read; told once for each state of the file. */
+  /** The file cannot be read; called once for each reason. */
   unreadable(error: unknown): void;
 }
 
@@ -41,15 +42,15 @@ export class Store {
   readonly #file: LockedFile;
   readonly #pruner: TokenPruner;
   #document: Document;
-  /** Of the content in memory; empty when there was no file. */
+  /** The stamp of the content in memory; empty when there was no file. */
   #stamp = "";
-  /** Of a content that is damaged: reading it again would say the same. No other failure is remembered. */
+  /** The stamp of a damaged content, which need not be read again. Other failures are tried again. */
   #damagedStamp: string | undefined;
-  /** What was last found wrong with the file, told once. */
+  /** Why the file could not be read when it was last tried, so that it is reported once. */
   #complaint: string | undefined;
   #waiting: Waiting[] = [];
   #committing: Promise<void> | undefined;
-  /** Does a commit hold the lock, and not yet have its content here? */
+  /** Set while a commit holds the lock and its content is not yet in memory. */
   #updating = false;
   #watcher: StoreWatcher | undefined;
 
@@ -128,8 +129,8 @@ export class Store {
   }
 
   /**
-   * Commits all that waits, settles it, and tells the watcher. What it is decided from is read under the lock: while the
-   * lock is waited for, `reload` may take up what another process has written.
+   * Commits all that waits, settles it, and calls the watcher. It is decided by what is read under the lock: while the lock is
+   * waited for, `reload` may read what another process has written.
    */
   async #commit(): Promise<void> {
     let batch = this.#waiting;
@@ -169,7 +170,7 @@ export class Store {
   /**
    * Reads the file again if it is another than the one known, and not one that was found to be damaged.
    *
-   * @param always whatever is known of it.
+   * @param always also when it looks unchanged.
    */
   reload(always = false): void {
     // A commit reads it again itself; between its rename and its end our own change would look like another's.

@@ -1,15 +1,15 @@
-// Which tokens are taken out of the store, beside those that are revoked:
+// Which tokens are removed from the store, beside those that are revoked:
 //
 //     its user is gone          at once
-//     it is dead of age         once it has been so for an hour of this process's own time: a clock that jumps ahead for
-//                               a moment takes no token away
+//     it is too old, or idle    once it has been so for an hour of this process's own time: a clock that jumps ahead for
+//                               a moment removes no token
 //     its user has too many     the least recently used
 //
 // But none that a server has in a conversation: a login never ends one, and a revocation finds it, however old it is. Three
 // things hold that, also with several servers on one file:
 //   - each server lists its conversations within LIVE_FILE_MS, and a token that is listed stays;
 //   - a token that was made or used within TOKEN_SETTLE_MS stays, since it may not be listed yet;
-//   - a login with a token of a user who has too many writes down that it was used before it is let in (`crowdedUsers`).
+//   - a login with a token of a user who has too many (`crowdedUsers`) succeeds only after that use is recorded.
 
 import { DEAD_TOKEN_MS, MAX_TOKENS_PER_USER, TOKEN_SETTLE_MS } from "../base/limits.ts";
 import { isAlive, revokeTokens } from "./accounts.ts";
@@ -27,7 +27,7 @@ export class TokenPruner {
     this.#inUse = inUse;
   }
 
-  /** Takes out of `draft` what can go. @param now by the wall clock. @param monotonic by `performance.now`. */
+  /** Removes from `draft` what can go. @param now by the wall clock. @param monotonic by `performance.now`. */
   prune(draft: Document, now: number, monotonic: number): void {
     revokeTokens(draft, (token) => !draft.users.has(token.user));
     const dead = this.#longDead(draft, now, monotonic);
@@ -70,7 +70,7 @@ function pruneCrowded(
   }
 }
 
-/** The users of whom a token may be taken away, since they have more than {@link MAX_TOKENS_PER_USER}. */
+/** The users with more than {@link MAX_TOKENS_PER_USER} tokens, some of which may be removed. */
 export function crowdedUsers(document: Readonly<Document>): ReadonlySet<string> {
   const counts = new Map<string, number>();
   const crowded = new Set<string>();

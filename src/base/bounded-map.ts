@@ -1,4 +1,4 @@
-// A map of limited size, for what is remembered of strangers: in a full one the entry that was set longest ago makes room.
+// A map of limited size, for what is remembered of peers: in a full one the entry that was set longest ago makes room.
 
 export class BoundedMap<K, V> extends Map<K, V> {
   readonly #max: number;

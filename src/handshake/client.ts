@@ -25,7 +25,7 @@ import { ServerError } from "./errors.ts";
 import { exchangeKeyAsClient, isChallenge, sayKeyMissing } from "./shared-key.ts";
 
 /**
- * Passes the key exchange with a server that must begin with a challenge.
+ * Does the key exchange with a server that must begin with a challenge.
  *
  * @throws {ServerError} when it does not, or has another key.
  */
@@ -55,7 +55,7 @@ export async function proveKey(connection: Connection, key: SharedKey): Promise<
   }
 }
 
-/** A server may have no room for a client at any time. @throws {ServerError} when that is what it says. */
+/** A server may reject a client at any time. @throws {ServerError} when `payload` says so. */
 function throwIfTurnedAway(payload: Uint8Array): void {
   if (Buffer.from(payload.subarray(0, ERROR_START.length)).toString() !== ERROR_START) return;
   throw unexpected(decodeFromServer(payload));
@@ -71,7 +71,7 @@ export async function readHello(connection: Connection): Promise<Hello> {
   throw new ServerError("failed", "protocol", `the server speaks ${message.protocol}, this is ${PROTOCOL}`);
 }
 
-/** One try. @throws {ServerError} when the server ended it there. */
+/** Sends one login and reads its answer. @throws {ServerError} when the server ends the connection. */
 export async function logIn(connection: Connection, hello: Hello, login: Login): Promise<Welcome | Refused> {
   send(connection, login);
   const answer = await receive(connection);
@@ -116,7 +116,7 @@ async function receive(connection: Connection): Promise<FromServer> {
   }
 }
 
-/** @param suspicion what else than a loss the end of the connection may mean. */
+/** The next payload. @param suspicion the hint for a connection that ends here. @throws {ServerError} when it does. */
 async function read(connection: Connection, suspicion?: string): Promise<Uint8Array> {
   let how = "closed";
   try {
@@ -127,17 +127,17 @@ async function read(connection: Connection, suspicion?: string): Promise<Uint8Ar
     how = "reset";
   }
   const saidNothing = connection.chunks === 0;
-  // So a server resets those for whom it has not even a word left.
-  const isCrowded = saidNothing && how === "reset" && performance.now() - connection.since < CROWDED_MS;
+  // An overloaded server resets connections without an error: a quick reset counts as `busy`.
+  const isBusy = saidNothing && how === "reset" && performance.now() - connection.since < QUICK_RESET_MS;
   const words = saidNothing ? " without a word" : "";
   throw new ServerError("failed", how, `the server ${how} the connection${words}`, {
     hint: saidNothing && !connection.encrypted ? "if it speaks TLS: --tls" : suspicion,
-    retryAfter: isCrowded ? 1 : undefined,
+    retryAfter: isBusy ? 1 : undefined,
   });
 }
 
-/** A server with a crowd at its door resets sooner than this; one that waits for TLS, later. In milliseconds. */
-const CROWDED_MS = 2000;
+/** An overloaded server resets sooner than this; one that waits for TLS, later. In milliseconds. */
+const QUICK_RESET_MS = 2000;
 
 function asServerError(error: unknown): unknown {
   if (!(error instanceof FrameError || error instanceof MessageError)) return error;

@@ -1,4 +1,4 @@
-// Why there was no login, on either side.
+// Why a login failed, on either side.
 
 import { ParleyError, type ErrorDetails } from "../base/errors.ts";
 import type { PenaltyReason } from "../base/limits.ts";
@@ -7,13 +7,13 @@ import type { FailureCode } from "../wire/message.ts";
 export interface FailureDetails extends ErrorDetails {
   /** Seconds after which trying again makes sense. */
   retryAfter?: number;
-  /** What it costs the peer's source, when that is not what its code usually costs. */
+  /** The penalty for the peer's source, where it is not the usual one of the code. */
   offence?: PenaltyReason | "none";
 }
 
 /**
- * The server's: `peerMessage` goes to the peer in an `error` message with this code. `gone` and `key_refused` need none:
- * the peer has left, or speaks no JSON and has been told.
+ * The server's: `peerMessage` goes to the peer in an `error` message with this code. For `gone` and `key_refused` none is
+ * sent: the peer has left, or has got its answer in the key exchange.
  */
 export class HandshakeError extends ParleyError<FailureCode | "gone" | "key_refused"> {
   override name = "HandshakeError";
@@ -27,10 +27,10 @@ export class HandshakeError extends ParleyError<FailureCode | "gone" | "key_refu
   }
 }
 
-/** The client's: what a server said, or did, instead of `welcome`; the connection is over. */
+/** The client's: what a server said, or did, instead of `welcome`; the connection has ended. */
 export class ServerError extends ParleyError<"turned_away" | "login_refused" | "failed" | "timeout"> {
   override name = "ServerError";
-  /** The code of the `error` message, or of what went wrong with it. */
+  /** The code of the server's `error` message, or of what was wrong with what it sent. */
   readonly serverCode: string;
   readonly retryAfter: number | undefined;
 

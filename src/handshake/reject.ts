@@ -1,4 +1,4 @@
-// How a login is refused, and how a client is rejected: what each error is told as, after which delay.
+// How a login is refused and a connection rejected: which message a client gets for each error, and after which delay.
 
 import type { LoginError } from "../auth/identity.ts";
 import { KeyError } from "../auth/shared-key.ts";

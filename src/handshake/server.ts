@@ -9,7 +9,7 @@
 //     welcome                            →
 //
 // Frames that follow a login at once wait in the decoder while the password is checked. Errors travel up to the login handler,
-// which has them told by reject.ts.
+// which sends them with `reject`.
 //
 // A handshake may end early: at its deadline, when the server stops, when the client is gone. Its AbortController says so to
 // whatever it waits for: a frame, a hash, the store's lock, a delay.
@@ -52,7 +52,7 @@ export interface ServerHandshakeOptions extends RefusalOptions {
   keepalive: number;
   /** Takes a place for the user. @throws {HandshakeError} `full` when the user has no more. */
   reserveSlot(identity: Identity): void;
-  /** Called once the login holds: it is written down, and the client, if it is still there, is told so. */
+  /** Called once the login holds, before `welcome` is sent. */
   onCompleted(identity: Identity): void;
   /** Makes a session that can be resumed. @param wishMs how long the client wishes it to be kept; undefined: it did not say. */
   newResumption(wishMs: number | undefined): Resumption;
@@ -233,17 +233,17 @@ async function handleLogin(
 }
 
 function handleResume(login: ResumeLogin, options: ServerHandshakeOptions, nonce: Uint8Array): LoginReply {
-  const { login: arrival, delivered } = options.resume(login, nonce);
+  const { login: first, delivered } = options.resume(login, nonce);
   return {
-    login: { ...arrival, received: login.received },
+    login: { ...first, received: login.received },
     welcome: {
       type: "welcome",
-      user: arrival.user,
+      user: first.user,
       known: true,
       control: true,
       keepalive: options.keepalive,
       session: login.session,
-      resume_for: (arrival.resumption?.forMs ?? 0) / 1000,
+      resume_for: (first.resumption?.forMs ?? 0) / 1000,
       resumed: true,
       received: delivered,
     },

@@ -1,12 +1,12 @@
-// Who may come in: the policy at accept, before a byte is read. Knows addresses and numbers, no sockets.
+// Which connections are admitted: the policy at accept, before a byte is read. Knows addresses and numbers, no sockets.
 //
-//     denied → penalised → full → too many of this address → too many pending     → a Refusal, or a guest of the house
+//     denied → penalised → full → too many of this address → too many pending     → refuse or admit
 //
-// Pending is whoever has not logged in yet. Those who only sit there never keep a newcomer out: where there is no room,
-// one that has been silent for a while makes way, of the source that has most of them. Where all are busy the newcomer
-// is held for a moment, since a login takes less: many clients that come at once all get in. Only then is it refused:
-// from half of the limit on early and at random, as sshd's MaxStartups, so that a flood cannot count on anything. A few
-// places more are there for sources that somebody has logged in from before: a flood of strangers does not take them.
+// A connection is pending until it has logged in. Where there is no room for another one, a pending one that has been silent
+// for a while is evicted, of the source that has most of them. Where all are busy the new one waits for a moment, since a
+// login takes less: many clients that connect at once are all admitted. Only then is it refused: from half of the limit on at
+// random, as with sshd's MaxStartups, so that a flood cannot predict it. Sources with an earlier login have some places of
+// their own, which a flood from other sources cannot fill.
 
 import { sourceOf, type Cidr } from "../base/address.ts";
 import { PENDING_GRACE_MS, PENDING_HOLD_MS, type PenaltyReason } from "../base/limits.ts";
@@ -15,14 +15,17 @@ import type { Penalties } from "./penalties.ts";
 
 export type RefusalCode = "denied" | "penalised" | "full" | "too_many_from_address";
 
-/** Why a peer is not let in. `retryAfter` in seconds; undefined where waiting does not help. */
+/** Why a peer is refused. `retryAfter` in seconds; undefined where waiting does not help. */
 export interface Refusal {
   code: RefusalCode;
   message: string;
   retryAfter: number | undefined;
 }
 
-/** When the server begins to refuse, with which chance in percent, and from when on always: sshd's start:rate:full. */
+/**
+ * From `start` pending connections on another one is refused with a chance of `rate` percent, which rises to certainty at
+ * `full`: sshd's MaxStartups.
+ */
 export interface PendingLimit {
   start: number;
   rate: number;
@@ -33,16 +36,16 @@ export interface AdmissionOptions {
   maxConnections: number;
   maxPending: PendingLimit;
   maxPendingPerAddress: number;
-  /** Undefined: nobody is penalised. */
+  /** Undefined: failures have no penalty. */
   penalties: Penalties | undefined;
   penaltyExempt: readonly Cidr[];
-  /** When not empty, only these may come in. */
+  /** When not empty, only these are admitted. */
   allow: readonly Cidr[];
-  /** These may not. */
+  /** These are never admitted. */
   deny: readonly Cidr[];
-  /** Has somebody logged in from there before? As many as `maxPending.start` of those have a place in any crowd. */
+  /** Was there a login from that address before? `maxPending.start` places are for such sources alone. */
   isKnownSource?(this: void, address: string): boolean;
-  /** From 0 to 1. */
+  /** A number from 0 to 1, as Math.random, which is the default. */
   random?: () => number;
 }
 
@@ -51,13 +54,13 @@ export interface PendingPeer {
   readonly address: string;
   /** When it was accepted, by `performance.now`. */
   readonly since: number;
-  /** Is it we who wait for it, rather than it for us? */
+  /** True while the server waits for what the peer sends next; then it may be evicted. */
   isIdle(): boolean;
-  /** Asks it to leave: somebody else needs the place. */
+  /** Closes it: another one needs its place. */
   evict(): void;
 }
 
-/** Told once: undefined when the guest may come in. */
+/** Called once: with undefined when the peer is admitted. */
 type AdmitCallback = (refusal: Refusal | undefined) => void;
 
 interface Waiting {
@@ -69,7 +72,7 @@ export class Admission {
   readonly #options: AdmissionOptions;
   readonly #pending = new Map<string, Set<PendingPeer>>();
   readonly #waiting = new Map<PendingPeer, Waiting>();
-  /** Those of the pending that have one of the places for the familiar. */
+  /** Pending ones in the places for known sources. */
   readonly #reserved = new Set<PendingPeer>();
   #pendingCount = 0;
 
@@ -82,42 +85,42 @@ export class Admission {
     return this.#pendingCount;
   }
 
-  /** Do failures cost this address time? */
+  /** Do failures of this address have penalties? */
   penalises(address: string): boolean {
     const { penalties, penaltyExempt } = this.#options;
     return penalties !== undefined && !penaltyExempt.some((network) => network.has(address));
   }
 
   /**
-   * Lets `guest` in as pending, or says why not: at once, or after {@link PENDING_HOLD_MS} at most. A guest that leaves
-   * before is not told.
+   * Admits `peer` as pending, or refuses it: at once, or after {@link PENDING_HOLD_MS} at most. `decide` is not called for
+   * one that leaves before that.
    *
-   * @param connections how many there are already, those being refused left out.
+   * @param connections how many there are already, without those that are refused.
    */
-  admit(guest: PendingPeer, connections: number, decide: AdmitCallback): void {
-    const forbidden = this.#checkRules(guest, connections);
+  admit(peer: PendingPeer, connections: number, decide: AdmitCallback): void {
+    const forbidden = this.#checkRules(peer, connections);
     if (forbidden !== undefined) return decide(forbidden);
-    const obstacle = this.#makeRoom(guest);
+    const obstacle = this.#makeRoom(peer);
     if (obstacle === undefined) {
-      this.#enter(guest);
+      this.#enter(peer);
       return decide(undefined);
     }
-    // Whoever waits has a socket too: half of all at most.
+    // Each one that waits has a socket, too: they may be half of all.
     if (this.#waiting.size >= this.#options.maxConnections / 2) return decide(obstacle);
     const timer = setTimeout(() => {
-      this.#waiting.delete(guest);
+      this.#waiting.delete(peer);
       decide(obstacle);
     }, PENDING_HOLD_MS);
-    this.#waiting.set(guest, { decide, timer });
+    this.#waiting.set(peer, { decide, timer });
   }
 
-  /** No longer pending: logged in, or gone. Once is enough. */
-  leave(guest: PendingPeer): void {
-    const held = this.#waiting.get(guest);
+  /** `peer` is not pending any more: it has logged in, or is closed. May be called again. */
+  leave(peer: PendingPeer): void {
+    const held = this.#waiting.get(peer);
     if (held !== undefined) {
       clearTimeout(held.timer);
-      this.#waiting.delete(guest);
-    } else if (this.#remove(guest)) {
+      this.#waiting.delete(peer);
+    } else if (this.#remove(peer)) {
       this.#admitWaiting();
     }
   }
@@ -131,41 +134,41 @@ export class Admission {
     this.#options.penalties?.forgive(sourceOf(address));
   }
 
-  #enter(guest: PendingPeer): void {
-    const source = sourceOf(guest.address);
-    const guests = this.#pending.get(source) ?? new Set();
-    this.#pending.set(source, guests.add(guest));
+  #enter(peer: PendingPeer): void {
+    const source = sourceOf(peer.address);
+    const peers = this.#pending.get(source) ?? new Set();
+    this.#pending.set(source, peers.add(peer));
     this.#pendingCount++;
   }
 
-  #remove(guest: PendingPeer): boolean {
-    const source = sourceOf(guest.address);
-    const guests = this.#pending.get(source);
-    if (guests?.delete(guest) !== true) return false;
+  #remove(peer: PendingPeer): boolean {
+    const source = sourceOf(peer.address);
+    const peers = this.#pending.get(source);
+    if (peers?.delete(peer) !== true) return false;
     this.#pendingCount--;
-    this.#reserved.delete(guest);
-    if (guests.size === 0) this.#pending.delete(source);
+    this.#reserved.delete(peer);
+    if (peers.size === 0) this.#pending.delete(source);
     return true;
   }
 
-  /** There is a place: for the one that came last, since in a flood the line is the flood's. */
+  /** Gives a free place to one that waits, the newest first: in a flood the oldest ones are the flood's. */
   #admitWaiting(): void {
     const { maxPending, maxPendingPerAddress } = this.#options;
     if (this.#waiting.size === 0) return;
-    for (const [guest, { decide, timer }] of [...this.#waiting].reverse()) {
-      const own = this.#pending.get(sourceOf(guest.address))?.size ?? 0;
+    for (const [peer, { decide, timer }] of [...this.#waiting].reverse()) {
+      const own = this.#pending.get(sourceOf(peer.address))?.size ?? 0;
       if (own >= maxPendingPerAddress) continue;
-      const penalty = this.#penalty(guest.address, performance.now());
+      const penalty = this.#penalty(peer.address, performance.now());
       if (penalty !== undefined) {
         clearTimeout(timer);
-        this.#waiting.delete(guest);
+        this.#waiting.delete(peer);
         decide(penalty);
         continue;
       }
-      if (this.#unreserved >= maxPending.full && !this.#reserve(guest)) continue;
+      if (this.#unreserved >= maxPending.full && !this.#reserve(peer)) continue;
       clearTimeout(timer);
-      this.#waiting.delete(guest);
-      this.#enter(guest);
+      this.#waiting.delete(peer);
+      this.#enter(peer);
       return decide(undefined);
     }
   }
@@ -198,23 +201,23 @@ export class Admission {
     return { code: "penalised", message, retryAfter };
   }
 
-  #makeRoom(guest: PendingPeer): Refusal | undefined {
+  #makeRoom(peer: PendingPeer): Refusal | undefined {
     const { maxPendingPerAddress } = this.#options;
-    const own = this.#pending.get(sourceOf(guest.address)) ?? new Set();
-    if (own.size >= maxPendingPerAddress && !this.#evict(own, guest.since)) {
-      const message = `${plural(own.size, "connection")} from ${guest.address} ${own.size === 1 ? "has" : "have"} not logged in yet: try again in a moment`;
+    const own = this.#pending.get(sourceOf(peer.address)) ?? new Set();
+    if (own.size >= maxPendingPerAddress && !this.#evict(own, peer.since)) {
+      const message = `${plural(own.size, "connection")} from ${peer.address} ${own.size === 1 ? "has" : "have"} not logged in yet: try again in a moment`;
       return { code: "too_many_from_address", message, retryAfter: 1 };
     }
-    if (!this.#dropEarly() || this.#reserve(guest) || this.#evictAnywhere(guest.since)) return undefined;
+    if (!this.#dropEarly() || this.#reserve(peer) || this.#evictAnywhere(peer.since)) return undefined;
     const message = `${plural(this.#pendingCount, "connection", ["has", "have"])} not logged in yet: try again in a moment`;
     return { code: "full", message, retryAfter: 1 };
   }
 
-  /** Gives `guest` one of the places for the familiar, if it is and there is one. */
-  #reserve(guest: PendingPeer): boolean {
-    const { isKnownSource: isFamiliar, maxPending } = this.#options;
-    if (isFamiliar?.(guest.address) !== true || this.#reserved.size >= maxPending.start) return false;
-    this.#reserved.add(guest);
+  /** Gives `peer` one of the places for known sources, if its source is known and there is one. */
+  #reserve(peer: PendingPeer): boolean {
+    const { isKnownSource, maxPending } = this.#options;
+    if (isKnownSource?.(peer.address) !== true || this.#reserved.size >= maxPending.start) return false;
+    this.#reserved.add(peer);
     return true;
   }
 
@@ -223,7 +226,7 @@ export class Admission {
     return this.#pendingCount - this.#reserved.size;
   }
 
-  /** sshd's rule: from `start` on with chance `rate`, rising to certainty at `full`. */
+  /** Is it time to refuse another one? See {@link PendingLimit}. */
   #dropEarly(): boolean {
     const { start, rate, full } = this.#options.maxPending;
     const count = this.#unreserved;
@@ -233,19 +236,22 @@ export class Admission {
     return (this.#options.random ?? Math.random)() < chance;
   }
 
-  /** Makes one leave of the source that has most who could; a reserved place would be no room for anybody else. */
+  /** Evicts one of the source with most pending ones. One in a reserved place would make no room for others. */
   #evictAnywhere(now: number): boolean {
     const bySize = [...this.#pending.values()].sort((a, b) => b.size - a.size);
-    const isOfCrowd = (guest: PendingPeer) => !this.#reserved.has(guest);
-    return bySize.some((guests) => this.#evict([...guests].filter(isOfCrowd), now));
+    const isUnreserved = (peer: PendingPeer) => !this.#reserved.has(peer);
+    return bySize.some((peers) => this.#evict([...peers].filter(isUnreserved), now));
   }
 
-  /** Makes the one leave that has been here longest and says nothing. */
-  #evict(guests: Iterable<PendingPeer>, now: number): boolean {
-    for (const guest of guests) {
-      if (now - guest.since < PENDING_GRACE_MS || !guest.isIdle()) continue;
-      this.#remove(guest);
-      guest.evict();
+  /**
+   * Evicts the oldest idle one. It frees its place at once, and is closed within LINGER_MS: until then its socket counts
+   * among all connections.
+   */
+  #evict(peers: Iterable<PendingPeer>, now: number): boolean {
+    for (const peer of peers) {
+      if (now - peer.since < PENDING_GRACE_MS || !peer.isIdle()) continue;
+      this.#remove(peer);
+      peer.evict();
       return true;
     }
     return false;

@@ -1,6 +1,7 @@
-// Accepting: who may come in, TLS where it is spoken, and the end of listening. Knows nothing of what peers say.
+// Accepts connections: asks admission, establishes TLS where it is spoken, and stops listening. Knows nothing of what peers
+// say.
 //
-//     accept → admission → (TLS, within its deadline) → a Connection, or one that is only told why not
+//     accept → admission → (TLS, within its deadline) → a Connection, admitted or to be refused
 
 import type { Socket } from "bun";
 import { maxDescriptors } from "../os/descriptors.ts";
@@ -29,17 +30,17 @@ export interface ListenOptions extends PortOptions {
   /** `maxConnections` is clamped to the descriptor limit less {@link RESERVED_DESCRIPTORS}. */
   admission: AdmissionOptions;
   maxBacklog?: number;
-  /** A peer has connected; when it is refused, say why and finish it. */
+  /** A peer has connected. With a refusal it is to be told why, and its connection to be closed. */
   accept(connection: Connection, refusal: Refusal | undefined): void;
   /** A connection's socket is closed. */
   closed(connection: Connection): void;
-  /** Too many are being told why they may not come in: this one was reset without a word. */
+  /** A refused peer was reset, since too many others are being told why they are refused. */
   reset(peer: string, refusal: Refusal): void;
-  /** A peer did not come to speak TLS. `spoke`: it said something else. */
+  /** TLS was not established with a peer. `spoke`: it sent something that is not TLS. */
   tlsFailed(peer: { address: string; peer: string }, reason: string, spoke: boolean): void;
 }
 
-/** A socket that has been accepted: pending until it is settled or gone. */
+/** A socket that was accepted, until its peer has logged in or it is closed. */
 class PendingConnection implements PendingPeer {
   readonly address: string;
   readonly port: number;
@@ -48,12 +49,12 @@ class PendingConnection implements PendingPeer {
   connection: Connection | undefined;
   /** `held` until admission has decided. */
   state: "held" | "admitted" | "reset" | Refusal = "held";
-  /** Of TLS. */
-  deadline: Timer | undefined;
-  /** Was it asked to leave, for somebody else to have its place? */
+  /** Ends it when TLS is not established in time. */
+  tlsDeadline: Timer | undefined;
+  /** Set when it had to make room for another one. */
   evicted = false;
-  /** How long it waits for what it is told. */
-  quietUntil = 0;
+  /** The earliest time at which it is told that it is refused, by `performance.now`. */
+  replyAfter = 0;
   readonly #socket: Socket<Connection>;
 
   constructor(socket: Socket<Connection>) {
@@ -92,14 +93,14 @@ export class Listener {
   readonly #options: ListenOptions;
   readonly #server: Bun.TCPSocketListener<Connection>;
   readonly #cork = new Cork();
-  /** Sockets that have not come to be a connection: TLS is being established. */
+  /** Sockets with which TLS is being established. */
   readonly #tlsPending = new Map<Socket<Connection>, PendingConnection>();
-  /** Connections that have not been settled. */
+  /** Connections that have not logged in. */
   readonly #pending = new Map<Connection, PendingConnection>();
-  /** How many are only being told why they may not come in, and may be. */
+  /** Connections that are refused and still open. */
   #rejecting = 0;
   readonly #maxRejecting: number;
-  /** Of connections that are gone. */
+  /** Bytes of connections that are closed. */
   readonly #carried = { received: 0, sent: 0 };
   readonly #onClose = (connection: Connection) => {
     this.#carried.received += connection.bytes;
@@ -122,12 +123,12 @@ export class Listener {
       data: (socket: Socket<Connection>, chunk: Uint8Array) => socket.data?.received(chunk),
       drain: (socket: Socket<Connection>) => socket.data?.flush(),
       end: (socket: Socket<Connection>) => socket.data?.peerEnded(),
-      // Without this handler a throw would end the whole process (measured); with it, it is one connection's matter.
+      // Without it a throw in another handler ends the process (measured with Bun 1.4.5): with it, one connection.
       error: (socket: Socket<Connection>, error: Error) => socket.data?.onHandlerError(error),
     };
     if (tls === undefined) {
       const open = (socket: Socket<Connection>) =>
-        this.#onOpen(socket, (visit) => this.#connect(socket, visit));
+        this.#onOpen(socket, (pending) => this.#connect(socket, pending));
       const close = (socket: Socket<Connection>, error?: Error) => socket.data?.wasClosed(error);
       this.#server = bind(options, { ...events, open, close }, undefined);
     } else {
@@ -135,7 +136,7 @@ export class Listener {
         options,
         {
           ...events,
-          open: (socket) => this.#onOpen(socket, (visit) => this.#awaitTls(socket, visit)),
+          open: (socket) => this.#onOpen(socket, (pending) => this.#awaitTls(socket, pending)),
           handshake: (socket, success, error) => this.#tlsDone(socket, success, error),
           close: (socket, error) => this.#closed(socket, error),
         },
@@ -144,9 +145,10 @@ export class Listener {
     }
   }
 
-  /** The port taken. */
+  /** The port that it listens on. */
   get port(): number {
-    return this.#options.fd === undefined ? this.#server.port : this.#options.port; // one handed over has none (measured)
+    // For a descriptor that was passed in, Bun 1.4.5 knows no port.
+    return this.#options.fd === undefined ? this.#server.port : this.#options.port;
   }
 
   /** Sockets that are open, also those that are still establishing TLS. */
@@ -164,15 +166,15 @@ export class Listener {
     return { received, sent };
   }
 
-  /** `connection` has logged in, or never will: it is not pending any more. */
+  /** `connection` is not pending any more: it has logged in, or is closed. */
   loggedIn(connection: Connection): void {
-    const visit = this.#pending.get(connection);
-    if (visit === undefined) return;
+    const pending = this.#pending.get(connection);
+    if (pending === undefined) return;
     this.#pending.delete(connection);
-    this.#forget(visit);
+    this.#forget(pending);
   }
 
-  /** Accepts nobody any more; the connections there are live on. */
+  /** Accepts no more connections; those there are stay. */
   stop(): void {
     this.#server.stop(false);
     for (const [socket] of this.#tlsPending) socket.terminate();
@@ -184,64 +186,67 @@ export class Listener {
     for (const connection of this.connections) connection.terminate();
   }
 
-  #onOpen(socket: Socket<Connection>, proceed: (visit: PendingConnection) => void): void {
-    const visit = new PendingConnection(socket);
-    this.admission.admit(visit, this.sockets - this.#rejecting, (refusal) => {
-      if (refusal !== undefined) return this.#reject(visit, refusal);
-      visit.state = "admitted";
-      this.#dispatch(visit);
+  #onOpen(socket: Socket<Connection>, proceed: (pending: PendingConnection) => void): void {
+    const pending = new PendingConnection(socket);
+    this.admission.admit(pending, this.sockets - this.#rejecting, (refusal) => {
+      if (refusal !== undefined) return this.#reject(pending, refusal);
+      pending.state = "admitted";
+      this.#dispatch(pending);
     });
-    if (visit.state === "reset") return;
-    proceed(visit);
+    if (pending.state === "reset") return;
+    proceed(pending);
   }
 
-  /** Words cost a descriptor for a while: there are so many at once, half of them for those who have heard them before. */
-  #reject(visit: PendingConnection, refusal: Refusal): void {
-    const isOldNews = refusal.code === "penalised" || refusal.code === "denied";
-    if (this.#rejecting >= (isOldNews ? this.#maxRejecting / 2 : this.#maxRejecting)) {
-      visit.reset();
-      return this.#options.reset(visit.peer, refusal);
+  /**
+   * A refused connection stays open until its peer has been told: at most `#maxRejecting` at once, half of them for peers
+   * that were told before. The rest are reset.
+   */
+  #reject(pending: PendingConnection, refusal: Refusal): void {
+    const isRepeated = refusal.code === "penalised" || refusal.code === "denied";
+    if (this.#rejecting >= (isRepeated ? this.#maxRejecting / 2 : this.#maxRejecting)) {
+      pending.reset();
+      return this.#options.reset(pending.peer, refusal);
     }
     this.#rejecting++;
-    visit.state = refusal;
-    if (refusal.code === "penalised") visit.quietUntil = performance.now() + REFUSING_PAUSE_MS;
-    this.#dispatch(visit);
+    pending.state = refusal;
+    if (refusal.code === "penalised") pending.replyAfter = performance.now() + REFUSING_PAUSE_MS;
+    this.#dispatch(pending);
   }
 
-  /** Hands a connection on, once it is there and it is decided whether it may come in. */
-  #dispatch(visit: PendingConnection): void {
-    const { connection, state } = visit;
+  /** Passes a connection on, once TLS is established and admission has decided. */
+  #dispatch(pending: PendingConnection): void {
+    const { connection, state } = pending;
     if (connection === undefined || connection.closed || state === "held" || state === "reset") return;
-    const left = visit.quietUntil - performance.now();
-    if (left > 0) return void setTimeout(() => this.#dispatch(visit), left);
+    const left = pending.replyAfter - performance.now();
+    if (left > 0) return void setTimeout(() => this.#dispatch(pending), left);
     this.#options.accept(connection, state === "admitted" ? undefined : state);
   }
 
-  #connect(socket: Socket<Connection>, visit: PendingConnection): void {
+  #connect(socket: Socket<Connection>, pending: PendingConnection): void {
     const connection = new Connection(socket, {
       cork: this.#cork,
       maxFrame: MAX_LOGIN_FRAME_BYTES,
       maxBacklog: this.#options.maxBacklog,
       holdInput: true,
-      since: visit.since,
-      address: visit.address, // a system call each
-      port: visit.port,
+      since: pending.since,
+      address: pending.address, // a system call each
+      port: pending.port,
       exporter: this.#options.tls === undefined ? undefined : exporterOf(socket),
       onClose: this.#onClose,
     });
-    visit.connection = connection;
+    pending.connection = connection;
     socket.data = connection;
     this.connections.add(connection);
-    this.#pending.set(connection, visit);
-    this.#dispatch(visit);
+    this.#pending.set(connection, pending);
+    this.#dispatch(pending);
   }
 
   // --- TLS ---
 
-  #awaitTls(socket: Socket<Connection>, visit: PendingConnection): void {
-    this.#tlsPending.set(socket, visit);
+  #awaitTls(socket: Socket<Connection>, pending: PendingConnection): void {
+    this.#tlsPending.set(socket, pending);
     const timeout = this.#options.tlsTimeoutMs ?? TLS_TIMEOUT_MS;
-    visit.deadline = setTimeout(() => {
+    pending.tlsDeadline = setTimeout(() => {
       const reason = `no TLS within ${sayDuration(timeout)}: a peer in plain text waits for us to speak first`;
       this.#tlsFailed(socket, reason, false);
       socket.end();
@@ -249,11 +254,11 @@ export class Listener {
   }
 
   #tlsDone(socket: Socket<Connection>, success: boolean, error: Error | null): void {
-    const visit = this.#tlsPending.get(socket);
+    const pending = this.#tlsPending.get(socket);
     try {
-      if (success && visit !== undefined) {
-        this.#connect(socket, visit); // throws where the channel has no exporter
-        clearTimeout(visit.deadline);
+      if (success && pending !== undefined) {
+        this.#connect(socket, pending); // throws where the channel has no exporter
+        clearTimeout(pending.tlsDeadline);
         this.#tlsPending.delete(socket);
         return;
       }
@@ -272,24 +277,24 @@ export class Listener {
   }
 
   #tlsFailed(socket: Socket<Connection>, reason: string, spoke: boolean): void {
-    const visit = this.#tlsPending.get(socket);
-    if (visit === undefined) return;
-    clearTimeout(visit.deadline);
+    const pending = this.#tlsPending.get(socket);
+    if (pending === undefined) return;
+    clearTimeout(pending.tlsDeadline);
     this.#tlsPending.delete(socket);
-    this.#forget(visit);
-    this.#options.tlsFailed(visit, visit.evicted ? EVICTED : reason, spoke && !visit.evicted);
+    this.#forget(pending);
+    this.#options.tlsFailed(pending, pending.evicted ? EVICTED : reason, spoke && !pending.evicted);
   }
 
-  #forget(visit: PendingConnection): void {
-    const { state } = visit;
-    if (state === "held" || state === "admitted") this.admission.leave(visit);
+  #forget(pending: PendingConnection): void {
+    const { state } = pending;
+    if (state === "held" || state === "admitted") this.admission.leave(pending);
     else if (state !== "reset") this.#rejecting--;
   }
 }
 
 const LEFT = "the peer left before TLS was established";
 
-/** How many connections the descriptor limit allows; at the limit itself Bun spins in accept (measured). */
+/** How many connections the descriptor limit allows. At the limit itself accept takes a whole core (measured with Bun 1.4.5). */
 function descriptorLimit(): number {
   return (maxDescriptors() ?? Infinity) - RESERVED_DESCRIPTORS;
 }

@@ -1,8 +1,8 @@
 // Logs each connection in: its handshake, its user's slot, its penalty and its lines in the log.
 //
-//     refused by admission → told why, closed
 //     login succeeds       → a LoginResult, and a slot until the connection is closed
-//     anything else        → told why, penalised where it is the client's fault, closed
+//     refused by admission → rejected
+//     anything else        → rejected, and penalised where it is the client's fault
 
 import { randomBytes } from "node:crypto";
 import { Authenticator, type AuthenticatorOptions } from "../auth/authenticate.ts";
@@ -45,7 +45,7 @@ export interface LoginHandlerOptions extends AuthenticatorOptions {
   /** How long the session of a lost connection is kept, at most. */
   resumeForMs: number;
   /** The session of that name without its connection, if there is one and `proves` returns true for its login. */
-  resume(name: string, received: number, proves: (arrival: LoginResult) => boolean): ResumedLogin | undefined;
+  resume(name: string, received: number, proves: (login: LoginResult) => boolean): ResumedLogin | undefined;
   log: Logger;
   /** Equal refusals that are logged one by one in a minute; see RateLimitedLog. */
   logBurst: number;
@@ -68,7 +68,7 @@ export class LoginHandler {
     this.#flood = new RateLimitedLog(options.log, options.logBurst);
   }
 
-  /** Logs a connection in. Undefined when that failed: the client was told why, and it is logged. */
+  /** Logs a connection in. Undefined when that failed: then the client is rejected, and that is logged. */
   async login(
     conn: number,
     connection: Connection,
@@ -130,7 +130,7 @@ export class LoginHandler {
     });
   }
 
-  /** Logs a refused peer whose connection was reset: too many others were being told why they are refused. */
+  /** Logs a refused peer whose connection was reset. */
   reset(peer: string, { code, message }: Refusal): void {
     this.#noteRefused(peer, code, { peer, reason: `${message} (it was not told)` });
   }

@@ -34,7 +34,6 @@ async function contentOf({ store }: TestServer): Promise<Pick<Document, "users" 
 /** Holds every hash back until it is disposed of; `asked` counts them. */
 function holdHashes() {
   const released = Promise.withResolvers<void>();
-  const { verify, hash } = Bun.password;
   let asked = 0;
   const held = <A extends unknown[], T>(work: (...given: A) => Promise<T>) => {
     return async (...given: A): Promise<T> => {
@@ -44,8 +43,8 @@ function holdHashes() {
     };
   };
   const spies = [
-    spyOn(Bun.password, "verify").mockImplementation(held(verify)),
-    spyOn(Bun.password, "hash").mockImplementation(held(hash)),
+    spyOn(Bun.password, "verify").mockImplementation(held(Bun.password.verify.bind(Bun.password))),
+    spyOn(Bun.password, "hash").mockImplementation(held(Bun.password.hash.bind(Bun.password))),
   ];
   return {
     asked: () => asked,
