@@ -2,7 +2,7 @@
 
 import { expect, test } from "bun:test";
 import { program } from "../../src/services/program/program.ts";
-import type { Conversation } from "../../src/services/service.ts";
+import type { Session } from "../../src/services/service.ts";
 import { within } from "../support/attack.ts";
 import { remember } from "../support/program.ts";
 
@@ -27,7 +27,7 @@ test.each([
     [broken]: () => {
       throw new Error("no way");
     },
-  } as unknown as Conversation;
+  } as unknown as Session;
   const service = program({
     argv: ["sh", "-c", script],
     io: "lines",
