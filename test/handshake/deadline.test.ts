@@ -42,9 +42,12 @@ function holdHashes() {
       return work(...given);
     };
   };
+  // Before the spies take their place.
+  const verify = Bun.password.verify.bind(Bun.password);
+  const hash = Bun.password.hash.bind(Bun.password);
   const spies = [
-    spyOn(Bun.password, "verify").mockImplementation(held(Bun.password.verify.bind(Bun.password))),
-    spyOn(Bun.password, "hash").mockImplementation(held(Bun.password.hash.bind(Bun.password))),
+    spyOn(Bun.password, "verify").mockImplementation(held(verify)),
+    spyOn(Bun.password, "hash").mockImplementation(held(hash)),
   ];
   return {
     asked: () => asked,
