@@ -1,26 +1,27 @@
-// File descriptors: each connection is one, and there are only so many.
+// Counts this process's file descriptors: those that are open, and those that it may have. Each connection is one. The listener
+// derives its own limit from them, metrics show both, and process-limits.ts asks before it lowers the limit.
 
 import { readdirSync, readFileSync, statSync } from "node:fs";
 import { systemCode } from "../base/errors.ts";
 
-/** What a process may have at least, on any Linux that serves: assumed where there is none left to look with. */
-const FEWEST_DESCRIPTORS = 1024;
+/** Assumed soft limit when the real one cannot be read, since no descriptor is left to read it with: Linux's default. */
+const DEFAULT_LIMIT = 1024;
 
-/** How many this process may have, by its soft limit; undefined where that cannot be known. */
+/** The soft limit of descriptors of this process; undefined on a system without `/proc`. */
 export function maxDescriptors(): number | undefined {
   try {
     const soft = /^Max open files\s+(\d+)/m.exec(readFileSync("/proc/self/limits", "utf8"))?.[1];
     return soft === undefined ? undefined : Number(soft);
   } catch (error) {
     if (systemCode(error) === "ENOENT") return undefined; // no /proc: not Linux
-    return FEWEST_DESCRIPTORS; // none is left to look with
+    return DEFAULT_LIMIT;
   }
 }
 
-/** How many it has; undefined where that cannot be known. */
+/** The number of descriptors that this process has open; undefined on a system without `/proc`. */
 export function openDescriptors(): number | undefined {
   try {
-    // The folder's size is their number since Linux 6.2, and was 0 before.
+    // Since Linux 6.2 the size of this folder is the number of descriptors; before it was 0.
     return statSync("/proc/self/fd").size || readdirSync("/proc/self/fd").length;
   } catch (error) {
     return systemCode(error) === "EMFILE" ? maxDescriptors() : undefined;

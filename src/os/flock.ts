@@ -1,4 +1,5 @@
-// flock(2): the kernel's lock on an open file.
+// flock(2): the kernel's lock on an open file. files/file-lock.ts locks changes with it; server/session-status-file.ts marks
+// with it that a server is running.
 
 import { call, errnoLocation, errorAt } from "./libc.ts";
 
@@ -8,17 +9,16 @@ export const LOCK_EXCLUSIVE_NONBLOCKING = 2 | 4;
 export const LOCK_SHARED_NONBLOCKING = 1 | 4;
 
 /**
- * Takes flock(2) on `fd`: the kernel's lock, which it releases when its holder dies or closes it. False when another
- * process holds it.
+ * Locks the open file `fd`. The kernel releases the lock when the descriptor is closed or the process dies.
  *
- * @throws {SystemError} for any other reason: `ENOLCK` from a network file system without locks, for one.
+ * @returns false when another process holds the lock.
+ * @throws {SystemError} for any other failure, such as `ENOLCK` on a network file system without locks.
  */
 export function flock(fd: number, operation: number): boolean {
   const lock = call("flock", ["i32", "i32"]);
   const errno = errnoLocation();
   for (;;) {
     if (lock(fd, operation) === 0) return true;
-    // At once: the next system call of this thread may set it anew.
     const error = errorAt(errno, "flock");
     if (error.code === "EAGAIN" || error.code === "EWOULDBLOCK") return false;
     if (error.code !== "EINTR") throw error;

@@ -1,10 +1,11 @@
-// Calls of the system's C library that neither Bun nor Node has.
+// Finds functions of the system's C library that neither Bun nor Node offers, and reads `errno`. The other files of this folder
+// call them; nothing else does.
 
 import { dlopen, read, type FFITypeOrString, type Pointer } from "bun:ffi";
 import { constants } from "node:os";
 import { messageOf, ParleyError } from "../base/errors.ts";
 
-/** A failed call of the C library, with its code as Node's errors have it. */
+/** A failed call of the C library, with a code like those of Node's errors. */
 export class SystemError extends Error {
   override name = "SystemError";
   /** `ENOLCK`, `EBADF`, …; a number where this system has no name for it. */
@@ -17,19 +18,17 @@ export class SystemError extends Error {
   }
 }
 
-/** Where this thread's `errno` is. To be had before the call that may fail: finding it calls the system. */
+/** The address of this thread's `errno`. Get it before the call that may fail: finding it calls the system. */
 export function errnoLocation(): Pointer {
   const location = pointerCall(process.platform === "darwin" ? "__error" : "__errno_location", [])();
   if (location === null) throw new ParleyError("failed", "this system's C library has no errno");
   return location;
 }
 
-/** What `errno`, at `location`, says of the call that has just failed: the next system call may set it anew. */
+/** The error of the call `name` that has just failed. Read it at once: the next system call may overwrite `errno`. */
 export function errorAt(location: Pointer, name: string): SystemError {
   return new SystemError(name, read.i32(location, 0));
 }
-
-// --- finding them ---
 
 const LIBRARIES =
   process.platform === "darwin"
@@ -40,17 +39,17 @@ type Arguments = (number | NodeJS.TypedArray)[];
 
 const found = new Map<string, unknown>();
 
-/** A call that answers with an `int`, or with less than one holds. */
+/** The C function `name`, which returns an `int` or a shorter integer. @throws {ParleyError} `failed` when there is none. */
 export function call(name: string, args: FFITypeOrString[]): (...args: Arguments) => number {
   return find(name, args, "i32") as (...args: Arguments) => number;
 }
 
-/** A call that answers with a pointer. */
+/** The C function `name`, which returns a pointer. @throws {ParleyError} `failed` when there is none. */
 export function pointerCall(name: string, args: FFITypeOrString[]): (...args: Arguments) => Pointer | null {
   return find(name, args, "ptr") as (...args: Arguments) => Pointer | null;
 }
 
-/** Any system call of this thread, by its number: for those that the C library makes for all threads at once. */
+/** Makes a system call by its number, for this thread alone: the C library would make some of them for all threads. */
 export function syscall(number: bigint, first: bigint, second: NodeJS.TypedArray): bigint {
   const make = find("syscall", ["i64", "i64", "ptr"], "i64") as (...args: unknown[]) => bigint;
   return make(number, first, second);

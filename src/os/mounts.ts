@@ -1,10 +1,11 @@
-// What is mounted where, by Linux's own list. Other systems have none, and no mounts of single files either.
+// Reads Linux's list of mounts, for files/: a file that is mounted by itself cannot be replaced. Other systems have neither the
+// list nor mounts of single files.
 
 import { readFileSync } from "node:fs";
 
 /**
- * Where the mount at `path` comes from, as its root and its source, `/srv/users.json on /dev/sda1`; undefined when
- * nothing is mounted at exactly that path.
+ * The origin of the mount at `path`, as its root and its source: `/srv/users.json on /dev/sda1`. Undefined when nothing is
+ * mounted at exactly that path.
  *
  * @param path absolute, without symbolic links.
  */
@@ -25,7 +26,7 @@ export function mountAt(path: string): string | undefined {
   return undefined;
 }
 
-/** Spaces, tabs, newlines and backslashes stand in octal. */
+/** Reads the octal escapes that mountinfo has for spaces, tabs, newlines and backslashes. */
 function unescape(text: string): string {
   return text.replace(/\\([0-7]{3})/g, (_, digits: string) =>
     String.fromCharCode(Number.parseInt(digits, 8)),

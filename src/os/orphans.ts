@@ -1,23 +1,23 @@
-// What process 1 owes to the others: it becomes the parent of each process that has lost its own, and one that has ended
-// stays a zombie until its parent has waited for it.
+// Reaps orphans, for parley as process 1 of a container. Process 1 becomes the parent of each process that has lost its own, and
+// a process that has ended stays a zombie until its parent waits for it. services/program calls this at each SIGCHLD.
 
 import { call } from "./libc.ts";
 
-// Linux's numbers, as in waitid(2): only there are process 1 and its namespaces.
+// Linux's numbers, as in waitid(2).
 
 const P_ALL = 0;
 const P_PID = 1;
 const WNOHANG = 1;
 const WEXITED = 4;
-/** The process stays as it is, for another one to wait for it. */
+/** Leave the child waitable, so that another call can wait for it. */
 const WNOWAIT = 0x0100_0000;
-/** `sizeof (siginfo_t)` and the place of `si_pid`, in numbers of 32 bits. */
+/** `sizeof (siginfo_t)` and the offset of `si_pid`, both in 32-bit integers. */
 const SIGINFO_LENGTH = 32;
 const SI_PID = 4;
 
 /**
- * Waits for the children of this process that have ended, up to the first for which `isAwaited` says that something else
- * waits: it is to be called again after that.
+ * Waits for children of this process that have ended. Stops at the first for which `isAwaited` is true: other code waits for
+ * that child, and then calls this again.
  */
 export function reapOrphans(isAwaited: (pid: number) => boolean): void {
   const waitid = call("waitid", ["u32", "u32", "ptr", "i32"]);

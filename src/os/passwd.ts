@@ -1,22 +1,22 @@
-// Users and groups by their numbers, as the system's name services know them.
+// Looks up users and groups by their numbers in the system's name services, which may include a directory (LDAP). The checks of
+// files/ and rights.ts use it.
 
 import { CString, read, type Pointer } from "bun:ffi";
 import { call, errnoLocation, errorAt, pointerCall } from "./libc.ts";
 
-/** A group as the system's name services know it, those of a directory (LDAP) too. */
 export interface Group {
   name: string;
-  /** The users whom the group itself lists; it lists none for whom it is the primary group. */
+  /** Names of the users that the group lists. Users whose primary group it is are not listed. */
   members: string[];
 }
 
-/** The group of that number; undefined when it has no name. @throws {SystemError} when that cannot be found out now. */
+/** The group `gid`; undefined when the system has no such group. @throws {SystemError} when the lookup fails. */
 export function groupOf(gid: number): Group | undefined {
   const find = pointerCall("getgrgid", ["u32"]);
   const errno = errnoLocation();
   const entry = find(gid); // struct group: gr_name, gr_passwd, gr_gid, gr_mem
   if (entry === null) {
-    const error = errorAt(errno, "getgrgid"); // of one that is not there it says nothing
+    const error = errorAt(errno, "getgrgid"); // a group that does not exist sets none of these
     if (["EMFILE", "ENFILE", "ENOMEM", "EIO"].includes(error.code)) throw error;
     return undefined;
   }
@@ -29,7 +29,7 @@ export function groupOf(gid: number): Group | undefined {
   }
 }
 
-/** The groups of a user: the primary one, and all. Undefined when there is no such user. */
+/** The primary group (`gid`) and all groups of the user `uid`; undefined when the system has no such user. */
 export function groupsOf(uid: number): { gid: number; groups: number[] } | undefined {
   const entry = pointerCall("getpwuid", ["u32"])(uid); // struct passwd: pw_name, pw_passwd, pw_uid, pw_gid, …
   if (entry === null) return undefined;
@@ -41,10 +41,10 @@ export function groupsOf(uid: number): { gid: number; groups: number[] } | undef
   return { gid, groups: [...groups.subarray(0, Math.max(0, count[0] ?? 0))] };
 }
 
-/** More than any user has; Linux's own limit is 65,536. */
+/** Room for a user's groups. Linux allows 65,536; users have far fewer. */
 const MAX_GROUPS = 1024;
 
-/** The name of the user of that number; undefined when there is none. */
+/** The name of the user `uid`; undefined when the system has no such user. */
 export function userNameOf(uid: number): string | undefined {
   const entry = pointerCall("getpwuid", ["u32"])(uid); // struct passwd: pw_name, …
   return entry === null ? undefined : textAt(entry, 0);
@@ -52,7 +52,7 @@ export function userNameOf(uid: number): string | undefined {
 
 const POINTER_BYTES = 8;
 
-/** The text that the pointer at `offset` of `structure` points to; undefined for a null pointer. */
+/** The C string whose pointer is at `offset` of `structure`; undefined for a null pointer. */
 function textAt(structure: Pointer, offset: number): string | undefined {
   const pointer = read.ptr(structure, offset) as Pointer | 0;
   return pointer === 0 ? undefined : new CString(pointer).toString();

@@ -1,23 +1,25 @@
-// What this process was started with and has changed for itself alone: the programs that it starts get it as it was.
+// The umask and the limit of descriptors. parley changes both for itself; programs that it starts get the usual ones. cli.ts
+// sets the umask, and services/program starts programs through `asInherited`.
 
 import { openDescriptors } from "./descriptors.ts";
 import { call } from "./libc.ts";
 
-let givenUmask: number | undefined;
+/** The umask that this process was started with, once `keepFilesPrivate` has changed it. */
+let inheritedUmask: number | undefined;
 
-/** From now on each file that this process makes is its user's alone. */
+/** Sets the umask so that files of this process can be used by its own user alone. */
 export function keepFilesPrivate(): void {
   const before = process.umask(0o077);
-  givenUmask ??= before;
+  inheritedUmask ??= before;
 }
 
 /**
- * Runs `spawn`, which must not wait, with the umask that this process was started with, and with the usual soft limit of
- * descriptors: Bun has raised the one that this process was started with, and does not say what it was.
+ * Runs the synchronous `spawn` with the umask that this process was started with and with the usual soft limit of descriptors.
+ * Bun has raised the limit that this process was started with, and does not keep the old value.
  */
 export function asInherited<T>(spawn: () => T): T {
   const umask = process.umask();
-  process.umask(givenUmask ?? umask);
+  process.umask(inheritedUmask ?? umask);
   try {
     return withUsualLimit(spawn);
   } finally {
@@ -25,26 +27,26 @@ export function asInherited<T>(spawn: () => T): T {
   }
 }
 
-/** Linux's number; elsewhere it is not asked for, since nothing tells how many descriptors are open. */
+/** Linux's number. Other systems do not say how many descriptors are open, and their limit is left alone. */
 const RLIMIT_NOFILE = 7;
-/** Linux's and systemd's soft limit, for programs that use select(2), or close all that there may be. */
+/** The soft limit of Linux and systemd. It suits programs that use select(2) or close every possible descriptor. */
 const USUAL_DESCRIPTORS = 1024;
-/** For what `spawn` and other threads open meanwhile. */
+/** Room for the descriptors that `spawn` and other threads open meanwhile. */
 const SPARE_DESCRIPTORS = 64;
 
 function withUsualLimit<T>(work: () => T): T {
   const open = openDescriptors();
-  const given = new BigUint64Array(2); // struct rlimit: rlim_cur, rlim_max
-  if (open === undefined || call("getrlimit", ["i32", "ptr"])(RLIMIT_NOFILE, given) !== 0) return work();
-  // With more of its own open this process could not make the program's pipes.
+  const before = new BigUint64Array(2); // struct rlimit: rlim_cur, rlim_max
+  if (open === undefined || call("getrlimit", ["i32", "ptr"])(RLIMIT_NOFILE, before) !== 0) return work();
+  // The limit must stay above what is open here, or the program's pipes could not be made.
   const usual = Math.ceil((open + SPARE_DESCRIPTORS) / USUAL_DESCRIPTORS) * USUAL_DESCRIPTORS;
-  const [soft = 0n, hard = 0n] = given;
+  const [soft = 0n, hard = 0n] = before;
   if (soft <= usual) return work();
   const setrlimit = call("setrlimit", ["i32", "ptr"]);
   setrlimit(RLIMIT_NOFILE, BigUint64Array.of(BigInt(usual), hard));
   try {
     return work();
   } finally {
-    setrlimit(RLIMIT_NOFILE, given);
+    setrlimit(RLIMIT_NOFILE, before);
   }
 }

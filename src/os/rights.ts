@@ -1,5 +1,6 @@
-// With whose rights root uses files. A user to whom a folder belongs can put links and other users' files there: what root
-// does in it, it does with the rights of that user, and what it makes belongs to that user.
+// Chooses with which user's rights a file is used. The owner of a folder can put links and files of other users there. So root
+// works in such a folder with the rights of its owner, and the files that root makes there belong to the owner. files/, the log
+// and cli/serve use files through this.
 
 import { lstatSync, readFileSync, readlinkSync, type Stats } from "node:fs";
 import { join, resolve } from "node:path";
@@ -15,7 +16,7 @@ export interface Person {
   groups: readonly number[];
 }
 
-/** The rights to use files with: this process's own, or those of another user, for whom root works. */
+/** The rights with which files are used: this process's own, or those of another user on whose files root works. */
 export class Rights {
   readonly #person: Person | undefined;
 
@@ -23,19 +24,19 @@ export class Rights {
     this.#person = person;
   }
 
-  /** This process's own. */
+  /** This process's own rights. */
   static readonly own = new Rights(undefined);
 
   /**
-   * Those to use `path` with: root has those of the user who controls it, and any other user its own.
+   * The rights for the file at `path`: for root those of the user who controls the path, for any other user its own.
    *
-   * @throws the system's error, when a folder on the way is not there or cannot be looked at.
+   * @throws the system's error when a folder on the way does not exist or cannot be inspected.
    */
   static over(path: string): Rights {
     return Rights.#of(process.geteuid?.() === 0 ? controllerOf(path) : undefined);
   }
 
-  /** Those to use what is in `folder` with, whosever it is. @throws as {@link Rights.over}. */
+  /** The rights for files in `folder`, which must exist: chosen by the folder alone. @throws as {@link Rights.over}. */
   static within(folder: string): Rights {
     return Rights.#of(process.geteuid?.() === 0 ? controllerOf(folder, true) : undefined);
   }
@@ -44,7 +45,7 @@ export class Rights {
     return person === undefined ? Rights.own : new Rights(person);
   }
 
-  /** Whose they are; undefined where the system has no users. */
+  /** The user whose rights these are; undefined where the system has no users. */
   get person(): Person | undefined {
     if (this.#person !== undefined) return this.#person;
     const uid = process.geteuid?.();
@@ -52,12 +53,12 @@ export class Rights {
     return { uid, gid: process.getegid?.() ?? 0, groups: process.getgroups?.() ?? [] };
   }
 
-  /** Are they another user's? */
+  /** True when these are the rights of a user other than this process's. */
   get isAnothers(): boolean {
     return this.#person !== undefined;
   }
 
-  /** Runs `work` with these rights. It must not wait: what it goes on with later has this process's own. */
+  /** Runs `work` with these rights. `work` must be synchronous: a later callback would have this process's own rights. */
   use<T>(work: () => T): T {
     return this.#person === undefined ? work() : withRightsOf(this.#person, work);
   }
@@ -66,21 +67,22 @@ export class Rights {
 const MAX_LINKS = 40;
 
 /**
- * The user, other than root, who decides what `path` leads to: to whom the first folder or link on the way belongs that is
- * not root's, or in a folder where all may write (`/tmp`) the file itself. `mustExist`: it is a folder, and there.
+ * The user other than root who decides which file `path` leads to: the owner of the first folder or link on the way that is not
+ * root's. In a folder where all users may write (`/tmp`) it is the owner of the file itself. `mustExist`: a missing last part is
+ * an error.
  */
 function controllerOf(path: string, mustExist = false): Person | undefined {
-  const left = resolve(path).split("/").filter(Boolean);
+  const parts = resolve(path).split("/").filter(Boolean);
   let at = "/";
   let isOpen = false;
-  for (let links = 0, name = left.shift(); name !== undefined; name = left.shift()) {
-    const next = join(at, name); // `..` too: what is left of a link is as the link has it
+  for (let links = 0, name = parts.shift(); name !== undefined; name = parts.shift()) {
+    const next = join(at, name); // also for the `..` of a link's target
     let stats: Stats;
     try {
       stats = lstatSync(next);
     } catch (error) {
-      // The last one may be made yet. Of a folder that comes and goes nothing can be said.
-      if (systemCode(error) === "ENOENT" && left.length === 0 && !mustExist) return undefined;
+      // The last part may be a file that is still to be made. A missing folder is an error.
+      if (systemCode(error) === "ENOENT" && parts.length === 0 && !mustExist) return undefined;
       throw error;
     }
     if (stats.uid !== 0 && isMapped(stats.uid) && (stats.isDirectory() || stats.isSymbolicLink() || isOpen)) {
@@ -93,7 +95,7 @@ function controllerOf(path: string, mustExist = false): Person | undefined {
       if (++links > MAX_LINKS) return undefined; // opening it will say so
       const target = readlinkSync(next);
       if (target.startsWith("/")) at = "/";
-      left.unshift(...target.split("/").filter(Boolean));
+      parts.unshift(...target.split("/").filter(Boolean));
     }
   }
   return undefined;
@@ -102,20 +104,20 @@ function controllerOf(path: string, mustExist = false): Person | undefined {
 function personOf({ uid, gid }: Stats): Person {
   const groups = groupsOf(uid);
   if (groups !== undefined) return { uid, ...groups };
-  // Of a user who is in no list, as in many containers, the folder's group, but never root's: it may read much.
+  // A user without an entry, as in many containers, gets the folder's group. Root's group may read too much to be given.
   return { uid, gid: gid === 0 ? uid : gid, groups: [] };
 }
 
 /**
- * Does this process's user namespace know that user? As its root one has no powers over the files of others, which all seem
- * to belong to one user (user_namespaces(7)).
+ * True when the user is part of this process's user namespace. Files of other users all seem to belong to one overflow user
+ * there, and the namespace's root has no powers over them (user_namespaces(7)).
  */
 function isMapped(uid: number): boolean {
   let map: string;
   try {
     map = readFileSync("/proc/self/uid_map", "utf8");
   } catch {
-    return true; // not Linux, or no /proc: there are no such namespaces, or nothing that tells
+    return true; // not Linux, or no /proc
   }
   return map.split("\n").some((line) => {
     const [first = NaN, , count = NaN] = line.trim().split(/\s+/).map(Number);
@@ -123,14 +125,14 @@ function isMapped(uid: number): boolean {
   });
 }
 
-/** `setgroups` by its number: the C library's own changes all threads. */
+/** The number of the system call `setgroups`: the C library's function would change all threads. */
 const SYS_SETGROUPS: Readonly<Record<string, bigint>> = { x64: 116n, arm64: 159n };
 
 /**
- * On Linux this thread's user, group and groups for files (setfsuid(2)), without root's powers over files; elsewhere the
- * whole process's.
+ * Runs `work` as `person`. On Linux this changes the user and groups of this thread for files (setfsuid(2)), which drops root's
+ * powers over files; on other systems it changes the effective user of the process.
  *
- * @throws {ParleyError} `failed` when this process may not change them, as root of some containers.
+ * @throws {ParleyError} `failed` when this process may not change its rights, as root of some containers.
  */
 function withRightsOf<T>(person: Person, work: () => T): T {
   const own = { uid: 0, gid: process.getegid?.() ?? 0, groups: process.getgroups?.() ?? [] };
@@ -138,14 +140,14 @@ function withRightsOf<T>(person: Person, work: () => T): T {
   try {
     if (setRights(person)) return work();
   } finally {
-    setRights(own); // root may
+    setRights(own);
   }
   throw new ParleyError("failed", `files of uid ${person.uid} cannot be used with the rights of that user`, {
     hint: "this process has root's name and not its powers: run it as that user",
   });
 }
 
-/** False when this process may not do that. */
+/** Gives this thread, or process, the rights of that person; false when the system refuses. */
 function setRights({ uid, gid, groups }: Person): boolean {
   const setgroups = SYS_SETGROUPS[process.arch];
   if (process.platform !== "linux" || setgroups === undefined) {
@@ -154,7 +156,7 @@ function setRights({ uid, gid, groups }: Person): boolean {
     if (uid !== 0) process.seteuid?.(uid);
     return true;
   }
-  // An empty array has no address: one of which nothing is read.
+  // An empty array has no address to pass; the count says that nothing is read of this one.
   const list = Uint32Array.from(groups.length === 0 ? [0] : groups);
   const hasGroups = syscall(setgroups, BigInt(groups.length), list) === 0n;
   call("setfsgid", ["u32"])(gid);
@@ -162,15 +164,15 @@ function setRights({ uid, gid, groups }: Person): boolean {
   return hasGroups && fileUser() === uid && fileGroup() === gid;
 }
 
-/** The user of this thread for files. setfsuid says who it was before: asked for one that there cannot be, who it is. */
+/** The user of this thread for files: setfsuid(2) returns the one before, and does not change it for an invalid number. */
 function fileUser(): number {
   return call("setfsuid", ["u32"])(0xffff_ffff);
 }
 
-/** Has this thread other rights already? */
+/** True while this thread has the rights of another user. */
 function isChanged(): boolean {
   const user = process.platform === "linux" ? fileUser() : (process.geteuid?.() ?? 0);
-  return user > 0; // less than nought: the system says nothing of it, and will not change it either
+  return user > 0; // below 0: the system does not support the call, and setRights fails as well
 }
 
 function fileGroup(): number {

@@ -1,4 +1,5 @@
-// Signals that end a process, listened to only where they would have ended it.
+// Listens to the signals that end a process: SIGINT, SIGTERM and SIGHUP. A signal that the process was started to ignore stays
+// ignored. The commands of cli/ and raw mode (terminal/) listen.
 
 import { constants } from "node:os";
 import { pointerCall } from "./libc.ts";
@@ -9,11 +10,14 @@ const ENDING_SIGNALS: readonly EndingSignal[] = ["SIGINT", "SIGTERM", "SIGHUP"];
 /** SIG_IGN, the same on Linux and macOS. */
 const IGNORE = 1;
 
+/** Whether each signal was ignored before anything listened to it. */
 const ignored = new Map<EndingSignal, boolean>();
 
 /**
- * Calls `listener` at each signal that ends a process, but for those that the process was started to ignore: SIGHUP by
- * nohup(1), SIGINT by a script's `&`. Returns the end of that.
+ * Calls `listener` for each signal that ends a process, except those that the process was started to ignore: SIGHUP under
+ * nohup(1), SIGINT after `&` in a script.
+ *
+ * @returns a function that stops listening.
  */
 export function onEndingSignal(listener: (signal: EndingSignal) => void): () => void {
   const signals = ENDING_SIGNALS.filter((signal) => !isIgnored(signal));
@@ -23,7 +27,7 @@ export function onEndingSignal(listener: (signal: EndingSignal) => void): () => 
   };
 }
 
-/** As it was before anything listened: the end of listening sets a signal to its default. */
+/** True when the process was started to ignore `signal`. Asked once: removing a listener sets a signal to its default. */
 function isIgnored(signal: EndingSignal): boolean {
   const known = ignored.get(signal);
   if (known !== undefined) return known;

@@ -1,10 +1,10 @@
-// What neither Bun nor Node can do with sockets: where a listening one is bound, what of a connection is still on its way,
-// and a datagram to a Unix socket.
+// What neither Bun nor Node can do with sockets: the address of an inherited listening socket, the unacknowledged bytes of a
+// connection, and a datagram to a Unix socket. systemd.ts and net/connection.ts call it.
 
 import ipaddr from "ipaddr.js";
 import { call } from "./libc.ts";
 
-// Linux's numbers: only systemd asks for any of this.
+// Linux's numbers.
 
 const AF_UNIX = 1;
 const AF_INET = 2;
@@ -12,16 +12,19 @@ const AF_INET6 = 10;
 const SOCK_DGRAM_CLOEXEC = 2 | 0o2000000;
 const SOL_SOCKET = 1;
 const SO_ACCEPTCONN = 30;
-/** tcp(7). */
+/** Bytes in the send queue of a TCP socket: tcp(7). */
 const SIOCOUTQ = 0x5411;
 const MSG_DONTWAIT = 0x40;
 const MSG_NOSIGNAL = 0x4000;
-/** `sizeof (struct sockaddr_in6)`; that of IPv4 is shorter. */
+/** `sizeof (struct sockaddr_in6)`; the structure for IPv4 is shorter. */
 const SOCKADDR_BYTES = 28;
 /** `sizeof sun_path`, unix(7). */
 const MAX_SOCKET_PATH_BYTES = 108;
 
-/** Where the listening TCP socket `fd` is bound; undefined when it is none. What Bun spawns does not inherit it (measured). */
+/**
+ * The address of the listening TCP socket `fd`; undefined when `fd` is something else. Processes that Bun spawns do not inherit
+ * `fd` (measured with Bun 1.4.5).
+ */
 export function listenerAddress(fd: number): { host: string; port: number } | undefined {
   const length = Int32Array.of(4);
   const isListening = new Int32Array(1);
@@ -36,7 +39,7 @@ export function listenerAddress(fd: number): { host: string; port: number } | un
   return { host, port: address.readUInt16BE(2) };
 }
 
-/** The address in a `sockaddr_in` or `sockaddr_in6`. */
+/** The host in a `sockaddr_in` or `sockaddr_in6`; undefined for another address family. */
 function hostIn(address: Buffer): string | undefined {
   switch (address.readUInt16LE(0)) {
     case AF_INET:
@@ -48,14 +51,14 @@ function hostIn(address: Buffer): string | undefined {
   }
 }
 
-/** Bytes that were handed to the kernel for the TCP socket `fd` and that the peer's has not acknowledged; Linux alone tells. */
+/** Bytes that the kernel has for the TCP socket `fd` and that the peer's kernel has not acknowledged; undefined except on Linux. */
 export function unsentBytes(fd: number): number | undefined {
   if (process.platform !== "linux") return undefined;
   const count = new Int32Array(1);
   return call("ioctl", ["i32", "u64", "ptr"])(fd, SIOCOUTQ, count) === 0 ? count[0] : undefined;
 }
 
-/** Sends one datagram to the Unix socket `path`, an abstract one with `@` in front; false when it cannot be. */
+/** Sends one datagram to the Unix socket `path`; `@` in front means an abstract socket. False when it cannot be sent. */
 export function sendDatagram(path: string, text: string): boolean {
   const name = Buffer.from(path.replace(/^@/, "\0"));
   if (name.length >= MAX_SOCKET_PATH_BYTES) return false;

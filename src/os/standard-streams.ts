@@ -1,25 +1,25 @@
-// How the standard streams were given to this process.
+// Says how the standard streams were given to this process, for terminal/stdio.ts.
 
 import { constants, fstatSync } from "node:fs";
 import { isatty } from "node:tty";
 import { call } from "./libc.ts";
 
-// Of fcntl(2), the same on Linux and macOS.
+// The numbers of fcntl(2) are the same on Linux and macOS.
 const F_GETFD = 1;
 const FD_CLOEXEC = 1;
 const F_GETFL = 3;
 const O_ACCMODE = 3;
 
 /**
- * Was `fd` closed? Bun opens /dev/null in the place of a standard stream that was (measured with 1.4.5), and only such a one
- * is marked to be closed by exec(2): what came through exec(2) is not.
+ * True when the process was started with `fd` closed. Bun then opens /dev/null in its place (measured with Bun 1.4.5) with
+ * FD_CLOEXEC, which no descriptor has that came through exec(2).
  */
 export function wasClosed(fd: 0 | 1 | 2): boolean {
   if (!fstatSync(fd).isCharacterDevice() || isatty(fd)) return false;
   return (fcntl(fd, F_GETFD) & FD_CLOEXEC) !== 0;
 }
 
-/** Is `fd` open for writing alone? */
+/** True when `fd` is open for writing only. */
 export function isWriteOnly(fd: 0 | 1 | 2): boolean {
   return (fcntl(fd, F_GETFL) & O_ACCMODE) === constants.O_WRONLY;
 }

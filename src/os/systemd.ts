@@ -1,10 +1,11 @@
-// What systemd, or whoever acts as it, gives to a service that it starts: a socket that listens already, so that nobody is
-// turned away while the service starts again, and an ear for how it is.
+// The two protocols between systemd, or a program that acts as systemd does, and a service: a listening socket that the service
+// inherits, so that no connection is refused during a restart (sd_listen_fds(3)), and messages about the service's state
+// (sd_notify(3)). cli/serve calls both.
 
 import { ParleyError } from "../base/errors.ts";
 import { sendDatagram, listenerAddress } from "./sockets.ts";
 
-/** A socket that listens already, and where. */
+/** An inherited listening socket and its address. */
 export interface ListeningSocket {
   fd: number;
   host: string;
@@ -15,9 +16,9 @@ export interface ListeningSocket {
 const FIRST_FD = 3;
 
 /**
- * The socket that was handed over, as sd_listen_fds(3) says; undefined when none was, or it was meant for another process.
+ * The inherited listening socket; undefined when there is none, or it is meant for another process.
  *
- * @throws {ParleyError} `failed` when there are several, or it does not listen for TCP.
+ * @throws {ParleyError} `failed` when there are several, or the one does not listen for TCP.
  */
 export function takeSocket(env: NodeJS.ProcessEnv, pid: number): ListeningSocket | undefined {
   const count = env["LISTEN_FDS"];
@@ -35,9 +36,9 @@ export function takeSocket(env: NodeJS.ProcessEnv, pid: number): ListeningSocket
 }
 
 /**
- * Says how the service is, in the words of sd_notify(3), to whoever wants to know.
+ * Sends `state`, in the words of sd_notify(3), to the socket that `$NOTIFY_SOCKET` names, if it names one.
  *
- * @returns false when that one cannot be reached.
+ * @returns false when that socket cannot be reached.
  */
 export function notify(state: string, env: NodeJS.ProcessEnv): boolean {
   const path = env["NOTIFY_SOCKET"];
