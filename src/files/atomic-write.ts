@@ -1,9 +1,9 @@
-// Replacing a file whole: a process that is killed at any point leaves the old file or the new one, and at most one
+// Replaces a file atomically: a process that is killed at any point leaves the old file or the new one, and at most one
 // temporary file, which the next change of the same file removes.
 //
 //     create .NAME.PID.RANDOM.tmp → write → fsync → rename → fsync of the folder
 //
-// Only files/locked-file.ts calls this, and holds the file's lock meanwhile.
+// Only locked-file.ts replaces files, and it holds the file's lock meanwhile. Other files use the two helpers at the end.
 
 import { randomBytes } from "node:crypto";
 import {
@@ -28,26 +28,31 @@ import { createFile } from "./create.ts";
 import { FileError, unwritable, whyRefused } from "./file-error.ts";
 import { stampOf } from "./private-file.ts";
 
-/** What follows the name in that of a temporary file: process id and random digits. */
+/** The end of a temporary file's name: process id and random digits. */
 const TEMPORARY = /^\d+\.[0-9a-f]{12}\.tmp$/;
-/** The slow part of a change, off the event loop. */
+/** fsync off the event loop, since it is the slow part of a change. */
 const sync = promisify(fsync);
 
-/** What a replacement is made with. */
-export interface Hand {
+/** How a file may be changed. */
+export interface ChangeContext {
   rights: Rights;
-  /** Called right before the file is put in its place; throws when it must not be. */
+  /** Called right before the new file gets its name. @throws when the change must not be made any more. */
   confirm(this: void): void;
 }
 
 /**
- * Puts a file of mode 0600 that holds `text` in the place of `path`; its stamp. Durable when this resolves.
+ * Replaces the file at `path` by one of mode 0600 that holds `text`. The change is durable when this resolves.
  *
- * @param path absolute, no symbolic link.
+ * @param path absolute, not a symbolic link.
+ * @returns the stamp of the new file.
  * @throws {FileError} `unwritable`: the old file is untouched, unless the message says that only the disk's confirmation
  *   is missing.
  */
-export async function replaceFile(path: string, text: string, { rights, confirm }: Hand): Promise<string> {
+export async function replaceFile(
+  path: string,
+  text: string,
+  { rights, confirm }: ChangeContext,
+): Promise<string> {
   const temporary = temporaryFor(path);
   let fd: number | undefined;
   let folder: number | undefined;
@@ -62,7 +67,7 @@ export async function replaceFile(path: string, text: string, { rights, confirm 
       throw error instanceof FileError ? error : unwritable(path, error);
     }
     try {
-      // Of this very file, not of what may have taken its place by now; a rename changes a file's times.
+      // By descriptor, since another process may have replaced the file already; after the rename, which changes the times.
       const stamp = stampOf(fstatSync(fd, { bigint: true }));
       await syncFolder(folder);
       return stamp;
@@ -77,7 +82,7 @@ export async function replaceFile(path: string, text: string, { rights, confirm 
 }
 
 /**
- * Writes `text` to the disk beside `path`, and removes it again: is there room, and permission?
+ * Finds out whether there is room and permission: writes `text` to the disk beside `path`, and removes it again.
  *
  * @throws {FileError} `unwritable`.
  */
@@ -92,8 +97,8 @@ export async function tryToWrite(path: string, text: string, rights: Rights): Pr
 }
 
 /**
- * Removes temporary files of killed processes. Under the lock of `path` every one is an orphan. One that cannot be removed,
- * another user's perhaps, stays, and stands in no change's way.
+ * Removes the temporary files of killed processes. The caller holds the lock of `path`, so each temporary file of it is an
+ * orphan. An orphan that cannot be removed, such as another user's, stays; it does not prevent a change.
  */
 export function removeOrphans(path: string): void {
   const prefix = `.${basename(path)}.`;
@@ -112,7 +117,7 @@ function temporaryFor(path: string): string {
   return join(dirname(path), `.${basename(path)}.${process.pid}.${random}.tmp`);
 }
 
-/** The descriptor of a whole, durable file at `temporary`; removed again when anything fails. */
+/** Writes `text` durably to a new file at `temporary`, and returns its descriptor. The file is removed when anything fails. */
 async function createTemporary(
   temporary: string,
   path: string,
@@ -133,8 +138,8 @@ async function createTemporary(
 }
 
 /**
- * Lets what root puts in the place of a file in root's own folder be used by those who could use that: its owner, and the
- * group of a service that may read root's.
+ * Keeps a file of root's folder usable after root has replaced it: the new file gets the owner and the group of the old one, and
+ * the group may read it if it could before, as a service's group may.
  */
 function keepAccess(path: string, fd: number): void {
   const stats = lstatSync(path, { throwIfNoEntry: false });
@@ -143,7 +148,7 @@ function keepAccess(path: string, fd: number): void {
   fchmodSync(fd, 0o600 | (stats.uid === 0 ? stats.mode & 0o040 : 0));
 }
 
-/** Some file systems cannot sync a folder, and say so: their renames are as durable as they get. */
+/** Syncs a folder. Some file systems refuse to, and their renames cannot be made more durable. */
 async function syncFolder(fd: number): Promise<void> {
   try {
     await sync(fd);
@@ -162,7 +167,7 @@ export function removeIfThere(path: string): void {
   }
 }
 
-/** Writes all of `bytes`. A write may take only a part, on a pipe or a nearly full disk. */
+/** Writes all of `bytes`. A single write may be partial, on a pipe or a nearly full disk. */
 export function writeFully(fd: number, bytes: Uint8Array): void {
   for (let offset = 0; offset < bytes.length;) {
     const written = writeSync(fd, bytes, offset, bytes.length - offset);

@@ -1,4 +1,5 @@
-// Making files and folders, with exactly the mode that is asked for, whatever the umask.
+// Creates files and folders with exactly the given mode, independently of the umask. The log, the data folder, atomic-write.ts,
+// file-lock.ts and cli/serve create with this.
 
 import { closeSync, constants, fchmodSync, mkdirSync, openSync, statSync } from "node:fs";
 import { dirname } from "node:path";
@@ -9,9 +10,9 @@ import { FileError, whyRefused } from "./file-error.ts";
 const { O_CREAT, O_DIRECTORY, O_EXCL, O_NOFOLLOW, O_RDONLY } = constants;
 
 /**
- * Makes the file at `path` and opens it with `flags`.
+ * Creates the file at `path` and opens it with `flags`.
  *
- * @throws the system's error: `EEXIST` when there is anything at `path`, a link too.
+ * @throws the system's error: `EEXIST` when `path` exists, even as a symbolic link.
  */
 export function createFile(path: string, flags: number, mode: number): number {
   const fd = openSync(path, flags | O_CREAT | O_EXCL | O_NOFOLLOW, mode);
@@ -24,7 +25,7 @@ export function createFile(path: string, flags: number, mode: number): number {
   }
 }
 
-/** Opens the file at `path` with `flags`, made with `mode` when there is none. Links are not followed. */
+/** Opens the file at `path` with `flags`, and creates it with `mode` when there is none. Does not follow symbolic links. */
 export function openOrCreate(path: string, flags: number, mode: number): number {
   for (;;) {
     try {
@@ -35,16 +36,16 @@ export function openOrCreate(path: string, flags: number, mode: number): number 
     try {
       return createFile(path, flags, mode);
     } catch (error) {
-      if (systemCode(error) !== "EEXIST") throw error; // another process was first: its file is opened
+      if (systemCode(error) !== "EEXIST") throw error; // another process was first: open its file
     }
   }
 }
 
 /**
- * Makes `folder`, and those above it, private to their user: root makes them for the user to whom the folder belongs that
- * is there already.
+ * Creates `folder` and the missing folders above it, with mode 0700. Root creates them for the owner of the folder that exists
+ * already.
  *
- * @throws {FileError} `unwritable` when it cannot be made.
+ * @throws {FileError} `unwritable` when a folder cannot be made.
  */
 export function makePrivateFolder(folder: string): void {
   try {

@@ -1,5 +1,6 @@
-// Where parley keeps what it remembers: `--data DIR`, else $PARLEY_DATA, else $XDG_STATE_HOME/parley or
-// ~/.local/state/parley; made with mode 0700 by what writes into it.
+// Names the files that parley keeps, and the folder of them: `--data DIR`, else $PARLEY_DATA, else $XDG_STATE_HOME/parley or
+// ~/.local/state/parley. The folder is created with mode 0700 by the first command that writes. The commands of cli/ make one
+// DataFolder each; client/client-state.ts uses it.
 
 import { statSync } from "node:fs";
 import { homedir } from "node:os";
@@ -17,7 +18,7 @@ export class DataFolder {
     this.#path = named === undefined ? state && join(state, "parley") : resolve(named);
   }
 
-  /** @throws {FileError} `unreadable` when no folder is named, and there is no home to have one in. */
+  /** The folder, absolute. @throws {FileError} `unreadable` when no folder is named and the user has no home. */
   get path(): string {
     if (this.#path !== undefined) return this.#path;
     throw new FileError("unreadable", "there is no home folder to keep anything in", {
@@ -25,7 +26,7 @@ export class DataFolder {
     });
   }
 
-  /** Is there anything there? A folder that cannot be looked at is there: what reads it says why it cannot. */
+  /** True when the folder exists, or cannot be inspected: the code that reads it then says why it cannot. */
   get exists(): boolean {
     if (this.#path === undefined) return false;
     try {
@@ -36,7 +37,7 @@ export class DataFolder {
     }
   }
 
-  /** For what reads. @throws {FileError} `unreadable` when the folder is not there. */
+  /** This folder, for a command that reads it. @throws {FileError} `unreadable` when the folder does not exist. */
   expect(): this {
     if (this.exists) return this;
     throw new FileError("unreadable", `there is no folder ${this.path}`, {
@@ -44,7 +45,7 @@ export class DataFolder {
     });
   }
 
-  /** For what writes. @throws {FileError} `unwritable` when the folder does not exist and cannot be made. */
+  /** This folder, created if it is missing. @throws {FileError} `unwritable` when it cannot be created. */
   make(): this {
     makePrivateFolder(this.path);
     return this;
@@ -59,11 +60,12 @@ export class DataFolder {
     return join(this.path, "parley.log");
   }
 
-  /** A server's own key and certificate. */
+  /** The key that a server made for itself. */
   get tlsKey(): string {
     return join(this.path, "tls-key.pem");
   }
 
+  /** The certificate that a server made for itself. */
   get tlsCertificate(): string {
     return join(this.path, "tls-cert.pem");
   }
@@ -78,18 +80,21 @@ export class DataFolder {
     return join(this.path, "tokens.json");
   }
 
-  /** Host, port and user of the last conversation. */
+  /** Host, port and user of a client's last login. */
   get last(): string {
     return join(this.path, "last.json");
   }
 
-  /** What was typed in conversations. */
+  /** The lines that a person typed in `parley connect`. */
   get history(): string {
     return join(this.path, "history");
   }
 }
 
-/** Undefined for a user without a home. A path that is relative is to be ignored, says the XDG Base Directory Specification. */
+/**
+ * The folder for the state of programs; undefined for a user without a home. A relative $XDG_STATE_HOME is ignored, as the XDG
+ * Base Directory Specification demands.
+ */
 function stateFolder(): string | undefined {
   const { XDG_STATE_HOME } = process.env;
   if (XDG_STATE_HOME !== undefined && isAbsolute(XDG_STATE_HOME)) return XDG_STATE_HOME;

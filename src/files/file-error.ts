@@ -1,11 +1,11 @@
-// What can be wrong with a file, in words that say what to do.
+// The errors of files, with a hint that says what to do. The other files of this folder throw them.
 
 import { ParleyError, reasonOf, systemCode } from "../base/errors.ts";
 import { mountAt } from "../os/mounts.ts";
 
 /**
- * `corrupt`: the content is not what it should be; it was left as it is. `unsafe`: another user could read or change the
- * file. `locked`: another process holds its lock. `unwritable`, `unreadable`: the system refused.
+ * `corrupt`: the content is invalid, and was not changed. `unsafe`: another user could read or change the file. `locked`: another
+ * process holds its lock. `unwritable`, `unreadable`: the system refused.
  */
 export type FileErrorCode = "corrupt" | "unsafe" | "locked" | "unwritable" | "unreadable";
 
@@ -23,7 +23,12 @@ const REASONS: Readonly<Record<string, string>> = {
   ENFILE: "the system has no file descriptor left (ENFILE)",
 };
 
-/** Why the system refused, in words where there are some, else by its code. */
+/** True for an error of the system, which has yet to be put into words; false for those of parley. */
+export function isSystemError(error: unknown): boolean {
+  return systemCode(error) !== undefined && !(error instanceof ParleyError);
+}
+
+/** The reason of a refusal: in words for common codes, otherwise the system's code. */
 export function whyRefused(error: unknown): string {
   if (error instanceof ParleyError) return error.message;
   return REASONS[systemCode(error) ?? ""] ?? reasonOf(error);
@@ -44,7 +49,7 @@ export function unwritable(path: string, error: unknown): FileError {
   });
 }
 
-/** A file that is mounted as such can be read and never replaced. @param source where the mount comes from. */
+/** The failure to replace a file that is mounted by itself. @param source the origin of the mount, see {@link mountAt}. */
 export function mountedAlone(path: string, source: string): FileError {
   return new FileError("unwritable", `cannot write ${path}: it is mounted as a single file, from ${source}`, {
     hint: "parley replaces its files whole, and a mount cannot be replaced: mount the folder instead",

@@ -1,5 +1,5 @@
-// The lock of a file that many processes change: flock(2) on a file of its own beside it. The kernel releases it when its
-// holder dies, so that a killed process holds up no other.
+// The lock of a file that several processes change: flock(2) on a lock file beside it. The kernel releases the lock when its
+// holder dies, so a killed process does not block the others. locked-file.ts takes it for each change.
 
 import { closeSync, constants, existsSync, fchmodSync, fstatSync, lstatSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
@@ -21,7 +21,7 @@ export class FileLock implements Disposable {
   readonly #fd: number;
   readonly #path: string;
   readonly #rights: Rights;
-  /** Was there no lock file before? */
+  /** True when the lock file did not exist before. */
   readonly isNew: boolean;
 
   private constructor(fd: number, path: string, isNew: boolean, rights: Rights) {
@@ -32,12 +32,13 @@ export class FileLock implements Disposable {
   }
 
   /**
-   * Waits for the lock of the file at `path`, with `rights` to what is beside it.
+   * Waits for the lock of the file at `path`.
    *
-   * @throws {FileError} `locked` when another process holds it for {@link LOCK_TIMEOUT_MS}; `unwritable` when there can be
-   *   no lock.
+   * @param rights those with which the lock file is used.
+   * @throws {FileError} `locked` when another process holds it for {@link LOCK_TIMEOUT_MS}; `unwritable` when the lock file
+   *   cannot be used.
    */
-  static async of(path: string, rights: Rights): Promise<FileLock> {
+  static async acquire(path: string, rights: Rights): Promise<FileLock> {
     const lock = join(dirname(path), `.${basename(path)}.lock`);
     const deadline = performance.now() + LOCK_TIMEOUT_MS;
     const isNew = rights.use(() => !existsSync(lock));
@@ -53,7 +54,7 @@ export class FileLock implements Disposable {
     }
   }
 
-  /** @throws {FileError} `locked` when the lock file was taken away: another process may have a new one by now. */
+  /** Checks that the lock still holds. @throws {FileError} `locked` when the lock file was removed or replaced. */
   confirm(): void {
     if (this.#rights.use(() => isAt(this.#fd, this.#path))) return;
     throw new FileError("locked", `the lock ${this.#path} was removed while it was held`, {
@@ -61,22 +62,21 @@ export class FileLock implements Disposable {
     });
   }
 
-  /** Removes the lock file, while it is held: for files that are written once. The next holder sees that it is gone. */
+  /** Removes the lock file, for a file that is written once. A process that waits for the removed file makes a new one. */
   remove(): void {
     this.#rights.use(() => removeIfThere(this.#path));
   }
 
-  /** Releases the lock. */
   [Symbol.dispose](): void {
     closeSync(this.#fd);
   }
 }
 
-/** A descriptor that holds the lock file at `lock`; undefined while another process does. */
+/** Locks the file at `lock`, and returns its descriptor; undefined while another process holds the lock. */
 function tryLock(lock: string, path: string, person: Person | undefined): number | undefined {
   let fd: number | undefined;
   try {
-    // Private, since a process that can open it can hold it.
+    // Private, since any process that can open the file can hold the lock.
     fd = openOrCreate(lock, constants.O_RDWR, 0o600);
     const { mode, uid, nlink } = fstatSync(fd);
     if ((mode & 0o077) !== 0 && uid === person?.uid && nlink === 1) fchmodSync(fd, 0o600);
@@ -89,7 +89,7 @@ function tryLock(lock: string, path: string, person: Person | undefined): number
   return undefined;
 }
 
-/** Is the open file still the one at `path`? One that was removed meanwhile locks nothing. */
+/** True when the open file is still the one at `path`. A lock on a removed file excludes no other process. */
 function isAt(fd: number, path: string): boolean {
   try {
     const [held, there] = [fstatSync(fd), lstatSync(path)];
@@ -120,7 +120,7 @@ function noLock(lock: string, path: string, error: unknown, person: Person | und
   });
 }
 
-/** The owner of the lock file; undefined when there is none, or it cannot be seen: the folder is what refuses. */
+/** The owner of the lock file; undefined when there is none, or the folder cannot be searched. */
 function ownerOf(lock: string): number | undefined {
   try {
     return lstatSync(lock).uid;

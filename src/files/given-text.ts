@@ -1,6 +1,7 @@
-// Text that a person or a script gives: a file that is named, standard input, arguments, the environment. Strictly UTF-8: of
-// bytes that are none, two different passwords would become the same one.
+// Text from the user: a named file, standard input, arguments, the environment. It must be UTF-8: a lax decoder would turn two
+// different passwords into the same text. cli.ts, the commands and terminal/ read through this.
 
+import { isUtf8 } from "node:buffer";
 import { readFileSync } from "node:fs";
 import { ParleyError, systemCode, usageError } from "../base/errors.ts";
 import { Rights } from "../os/rights.ts";
@@ -8,9 +9,9 @@ import { whyRefused } from "./file-error.ts";
 import { isSpecial } from "./private-file.ts";
 
 /**
- * `bytes` as text, without the byte order mark that some editors put in front.
+ * Decodes `bytes`, and drops the byte order mark that some editors write.
  *
- * @param name what they are, as the beginning of a sentence.
+ * @param name the source of the bytes, as the beginning of a sentence.
  * @throws {ParleyError} `failed` when they are not UTF-8.
  */
 export function decodeGiven(bytes: Uint8Array, name: string): string {
@@ -25,14 +26,13 @@ export function decodeGiven(bytes: Uint8Array, name: string): string {
 }
 
 /**
- * The text of the file that `flag` names, or of a pipe.
+ * Reads the text of the file or pipe that `flag` names.
  *
  * @throws {ParleyError} `usage` when it cannot be read, `failed` when it is not UTF-8.
  */
 export function readGivenFile(path: string, flag: string): string {
   let bytes: Uint8Array;
   try {
-    // What is in another user's folder root reads with the rights of that user.
     const rights = isSpecial(path) ? Rights.own : Rights.over(path);
     bytes = rights.use(() => readFileSync(path));
   } catch (error) {
@@ -42,18 +42,18 @@ export function readGivenFile(path: string, flag: string): string {
   return decodeGiven(bytes, path);
 }
 
-/** What of the environment is used as text. */
+/** The variables that parley uses. */
 const OWN_VARIABLES = /^(?:PARLEY_\w+|XDG_STATE_HOME|HOME)=/;
 
 /**
- * Looks at the arguments and at the variables that parley uses as the system has them: Bun puts U+FFFD in the place of what
- * is not UTF-8, and says nothing (measured with 1.4.5).
+ * Checks the bytes of the arguments and of the variables that parley uses. Bun silently replaces invalid UTF-8 by U+FFFD
+ * (measured with Bun 1.4.5).
  *
- * @throws {ParleyError} `usage`, naming the one that is not UTF-8.
+ * @throws {ParleyError} `usage`, naming the first that is not UTF-8.
  */
 export function checkGivenWords(): void {
   for (const word of wordsOf("/proc/self/cmdline")) {
-    if (isText(word)) continue;
+    if (isUtf8(word)) continue;
     const shown = JSON.stringify(new TextDecoder().decode(word));
     throw usageError(
       `an argument is not UTF-8 text: ${shown}`,
@@ -62,12 +62,12 @@ export function checkGivenWords(): void {
   }
   for (const variable of wordsOf("/proc/self/environ")) {
     const name = /^\w+/.exec(variable.toString("latin1"))?.[0];
-    if (isText(variable) || !OWN_VARIABLES.test(variable.toString("latin1"))) continue;
+    if (isUtf8(variable) || !OWN_VARIABLES.test(variable.toString("latin1"))) continue;
     throw usageError(`the value of $${name} is not UTF-8 text`, "set it to UTF-8 text, or unset it");
   }
 }
 
-/** Words that end in NUL; none where the system does not tell. */
+/** Reads a file of words that each end in NUL; none on a system without `/proc`. */
 function wordsOf(path: string): Buffer[] {
   let bytes: Buffer;
   try {
@@ -83,13 +83,4 @@ function wordsOf(path: string): Buffer[] {
     start = end === -1 ? bytes.length : end + 1;
   }
   return words;
-}
-
-function isText(bytes: Uint8Array): boolean {
-  try {
-    new TextDecoder("utf-8", { fatal: true }).decode(bytes);
-    return true;
-  } catch {
-    return false;
-  }
 }

@@ -1,23 +1,24 @@
-// One file that many processes change: replaced whole, never torn, no change lost.
+// A file that several processes read and change. No change is lost, and no reader sees half of one.
 //
 //     find → lock → find again → remove orphans → read → change → find again → replace → unlock
 //
-// A change is decided from what is read under the lock, and is said to be made when it is durable. Symbolic links are
-// followed anew for each read and each change: a link that was turned to another file leads every process there. What is
-// locked, read and replaced is the one file that was found. Root has the rights of the user who controls the path.
+// A change is decided from the content that was read under the lock, and is reported when it is durable. Symbolic links are
+// followed anew for each read and each change, so a link that was changed leads every process to its new target. Locking, reading
+// and replacing use the one file that was found. Root has the rights of the user who controls the path (os/rights.ts). The user
+// file, the shared key, TLS identities, the history and a client's state are such files.
 
 import { realpathSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
-import { ParleyError, systemCode } from "../base/errors.ts";
+import { systemCode } from "../base/errors.ts";
 import { mountAt } from "../os/mounts.ts";
 import { Rights } from "../os/rights.ts";
-import { removeOrphans, replaceFile, tryToWrite, type Hand } from "./atomic-write.ts";
-import { FileError, mountedAlone, unreadable, unwritable, whyRefused } from "./file-error.ts";
+import { removeOrphans, replaceFile, tryToWrite, type ChangeContext } from "./atomic-write.ts";
+import { FileError, isSystemError, mountedAlone, unreadable, unwritable, whyRefused } from "./file-error.ts";
 import { FileLock } from "./file-lock.ts";
 import { linksFrom, readAt, stampAt, type FileVersion } from "./private-file.ts";
 
 export class LockedFile {
-  /** As it was named, absolute. */
+  /** The path that was given, made absolute; it may be a symbolic link. */
   readonly path: string;
   #rights: Rights;
 
@@ -28,49 +29,50 @@ export class LockedFile {
     this.#find(this.#rights);
   }
 
-  /** The file itself, after symbolic links, as they are now. @throws {FileError} `unreadable`. */
+  /** The path after following the present symbolic links. @throws {FileError} `unreadable`. */
   get target(): string {
     return this.#find(this.#rights).target;
   }
 
-  /** The stamp of the file as it is now, without reading it. @throws {FileError} `unreadable`. */
+  /** The present stamp of the file, without reading it. @throws {FileError} `unreadable`. */
   stamp(): string {
     return this.#rights.use(() => stampAt(this.path, this.#rights.person));
   }
 
-  /** @throws {FileError} `unsafe`, `unreadable`, or `corrupt` when it is not UTF-8. */
+  /** The present content. @throws {FileError} `unsafe`, `unreadable`, or `corrupt` when it is not UTF-8. */
   read(): FileVersion {
     this.#rights = this.#rightsNow();
     return this.#read(this.#find(this.#rights), this.#rights);
   }
 
   /**
-   * Replaces the file by what `change` makes of its present content; its stamp. Durable when this resolves.
+   * Changes the file. The change is durable when this resolves.
    *
-   * `change` runs under the lock; it returns the new text, or null to leave the file as it is, or throws, and then
-   * nothing has happened.
+   * `change` runs under the lock. It returns the new text, or null to leave the file as it is. When it throws, the file is
+   * unchanged.
    *
-   * @throws {FileError} `locked` after {@link LOCK_TIMEOUT_MS}, `unwritable` when the disk would not take it: the old
-   *   file is untouched.
+   * @returns the stamp of the file.
+   * @throws {FileError} `locked` after {@link LOCK_TIMEOUT_MS}; `unwritable` when the system refuses: the old file is untouched.
    */
   update(change: (current: FileVersion) => string | null): Promise<string> {
-    return this.#locked(async (place, hand) => {
-      const current = this.#read(place, hand.rights);
+    return this.#locked(async (place, context) => {
+      const current = this.#read(place, context.rights);
       const text = change(current);
-      return text === null ? current.stamp : replaceFile(place.target, text, hand);
+      return text === null ? current.stamp : replaceFile(place.target, text, context);
     });
   }
 
   /**
-   * Makes the file, of what `content` gives, unless there is one; true when it did. Leaves no lock file behind.
+   * Creates the file with the text that `content` returns, unless it exists. Leaves no lock file behind.
    *
+   * @returns true when the file is new.
    * @throws {FileError} as {@link update}.
    */
   create(content: () => string): Promise<boolean> {
-    return this.#locked(async (place, hand, lock) => {
+    return this.#locked(async (place, context, lock) => {
       try {
-        if (this.#read(place, hand.rights).text !== null) return false;
-        await replaceFile(place.target, content(), hand);
+        if (this.#read(place, context.rights).text !== null) return false;
+        await replaceFile(place.target, content(), context);
         return true;
       } finally {
         lock.remove();
@@ -79,14 +81,14 @@ export class LockedFile {
   }
 
   /**
-   * Replaces the file by `text`, whatever it holds. Leaves no lock file behind.
+   * Replaces the content by `text`, without reading it. Leaves no lock file behind.
    *
    * @throws {FileError} as {@link update}.
    */
   async replace(text: string): Promise<void> {
-    await this.#locked(async ({ target }, hand, lock) => {
+    await this.#locked(async ({ target }, context, lock) => {
       try {
-        await replaceFile(target, text, hand);
+        await replaceFile(target, text, context);
       } finally {
         lock.remove();
       }
@@ -94,10 +96,10 @@ export class LockedFile {
   }
 
   /**
-   * Could a change be written? Writes the present content, or `text`, to the disk beside the file, and leaves no trace of
-   * that.
+   * Finds out whether a change could be written: writes the present content, or `text`, to the disk beside the file, and removes
+   * it again.
    *
-   * @throws {FileError} as {@link update}; `unwritable` for a file that is mounted as such, too.
+   * @throws {FileError} as {@link update}; also `unwritable` for a file that is mounted by itself.
    */
   tryToWrite(text?: string): Promise<void> {
     return this.#locked(async (place, { rights }, lock) => {
@@ -111,23 +113,22 @@ export class LockedFile {
     });
   }
 
-  async #locked<T>(work: (place: Place, hand: Hand, lock: FileLock) => Promise<T>): Promise<T> {
+  async #locked<T>(work: (place: Place, context: ChangeContext, lock: FileLock) => Promise<T>): Promise<T> {
     const rights = (this.#rights = this.#rightsNow());
     for (;;) {
       const place = this.#find(rights);
       const { target } = place;
-      using lock = await FileLock.of(target, rights);
-      if (this.#find(rights).target !== target) continue; // a link was turned while the lock was waited for
+      using lock = await FileLock.acquire(target, rights);
+      if (this.#find(rights).target !== target) continue; // a symbolic link was changed meanwhile
       const confirm = () => {
         lock.confirm();
-        if (this.#find(rights).target !== target) throw turned(this.path);
+        if (this.#find(rights).target !== target) throw linkChanged(this.path);
       };
       try {
         rights.use(() => removeOrphans(target));
         return await work(place, { rights, confirm }, lock);
       } catch (error) {
-        // What a change itself throws is its own; what the system says is about the file.
-        throw isOfSystem(error) ? unwritable(target, error) : error;
+        throw isSystemError(error) ? unwritable(target, error) : error;
       }
     }
   }
@@ -136,7 +137,7 @@ export class LockedFile {
     try {
       return rights.use(() => readAt(place.hops, rights.person));
     } catch (error) {
-      throw isOfSystem(error) ? unreadable(this.path, error) : error;
+      throw isSystemError(error) ? unreadable(this.path, error) : error;
     }
   }
 
@@ -144,7 +145,7 @@ export class LockedFile {
     try {
       return Rights.within(dirname(this.path));
     } catch (error) {
-      throw isOfSystem(error) ? noFolder(dirname(this.path), error, Rights.own) : error;
+      throw isSystemError(error) ? noFolder(dirname(this.path), error, Rights.own) : error;
     }
   }
 
@@ -153,7 +154,7 @@ export class LockedFile {
       try {
         return linksFrom(this.path, rights.person);
       } catch (error) {
-        throw isOfSystem(error) ? unreadable(this.path, error) : error;
+        throw isSystemError(error) ? unreadable(this.path, error) : error;
       }
     });
     const last = hops.pop() ?? this.path;
@@ -164,7 +165,7 @@ export class LockedFile {
       );
       return { target, hops: [...hops, target] };
     } catch (error) {
-      throw isOfSystem(error) ? noFolder(dirname(last), error, rights) : error;
+      throw isSystemError(error) ? noFolder(dirname(last), error, rights) : error;
     }
   }
 }
@@ -180,19 +181,14 @@ function noFolder(folder: string, error: unknown, rights: Rights): FileError {
   return new FileError("unreadable", why, { hint, cause: error });
 }
 
-/** Where a file is. */
 interface Place {
-  /** Without links. */
+  /** The path of the file itself, without symbolic links. */
   target: string;
-  /** The places that lead there, the last one is the target: see {@link linksFrom}. */
+  /** Every path on the way to the target, which is the last one: see {@link linksFrom}. */
   hops: readonly string[];
 }
 
-function isOfSystem(error: unknown): boolean {
-  return systemCode(error) !== undefined && !(error instanceof ParleyError);
-}
-
-function turned(path: string): FileError {
+function linkChanged(path: string): FileError {
   return new FileError("locked", `the symbolic link ${path} was turned to another file during the change`, {
     hint: "nothing was changed: try again",
   });

@@ -1,4 +1,5 @@
-// Reading files: of secrets, which must be plain files that no other user could read or replace, and public ones.
+// Reads files. A private file holds secrets: it must be a plain file that no other user could read or replace. A public file,
+// such as a certificate, need only be a plain file. LockedFile, keys, TLS identities and the status files read through this.
 
 import {
   closeSync,
@@ -14,27 +15,27 @@ import {
   type Stats,
 } from "node:fs";
 import { dirname, resolve } from "node:path";
-import { ParleyError, systemCode } from "../base/errors.ts";
+import { systemCode } from "../base/errors.ts";
 import { userNameOf } from "../os/passwd.ts";
 import { Rights, type Person } from "../os/rights.ts";
 import { shellQuote } from "../base/shell-quote.ts";
-import { FileError, unreadable } from "./file-error.ts";
+import { FileError, isSystemError, unreadable } from "./file-error.ts";
 import { checkFolders, checkLink, checkPrivate } from "./strict-modes.ts";
 
-/** The file's text and what tells one version from the next. */
+/** The content of a file at one moment. */
 export interface FileVersion {
   /** Null when there is no file. */
   text: string | null;
-  /** Device, inode, size and times; equal stamps mean the same content. Empty when there is no file. */
+  /** Device, inode, size and times. Equal stamps mean the same content. Empty when there is no file. */
   stamp: string;
 }
 
 const MAX_LINKS = 8;
-/** A user file of 100,000 users has 44 MB; what is far above is none, and would stall a server that reads it. */
+/** In bytes. A user file of 100,000 users has 44 MB; reading a far longer file would stall the server. */
 const MAX_FILE_BYTES = 512 * 1024 * 1024;
 
 /**
- * Reads the file at `path`, through symbolic links; one that does not exist has a null text.
+ * Reads the private file at `path`, through symbolic links. The text is null when there is no file.
  *
  * @throws {FileError} `unreadable`, `unsafe`, or `corrupt` when it is not UTF-8.
  */
@@ -43,11 +44,11 @@ export function readPrivateFile(path: string): FileVersion {
     const rights = rightsTo(path);
     return rights.use(() => readAt(linksFrom(path, rights.person), rights.person));
   } catch (error) {
-    throw isOfSystem(error) ? unreadable(path, error) : error;
+    throw isSystemError(error) ? unreadable(path, error) : error;
   }
 }
 
-/** Those to read `path` with; where its folder is not there, there is nothing to read. */
+/** The rights to read `path` with. Without its folder there is no file to read, and any rights will do. */
 function rightsTo(path: string): Rights {
   try {
     return Rights.within(dirname(resolve(path)));
@@ -58,9 +59,9 @@ function rightsTo(path: string): Rights {
 }
 
 /**
- * As {@link readPrivateFile}, but at the places that {@link linksFrom} found, whatever is a link by now.
+ * Reads the private file at the end of `hops`, as {@link linksFrom} returned them, and follows no further links.
  *
- * @throws {FileError} or the system's error.
+ * @throws {FileError} as {@link readPrivateFile}, or the system's error.
  */
 export function readAt(hops: readonly string[], reader: Person | undefined): FileVersion {
   const target = hops.at(-1) ?? "";
@@ -68,8 +69,8 @@ export function readAt(hops: readonly string[], reader: Person | undefined): Fil
   try {
     fd = openForReading(target);
   } catch (error) {
-    if (systemCode(error) !== "ENOENT") throw withOwner(target, error, reader);
-    // What could not be read again must not be written: the folders are checked before anything is made there.
+    if (systemCode(error) !== "ENOENT") throw withOwnerHint(target, error, reader);
+    // A file that is made here must be readable later, so its folders are checked now.
     if (existsSync(dirname(target))) for (const hop of hops) checkFolders(hop, reader);
     return { text: null, stamp: "" };
   }
@@ -84,8 +85,8 @@ export function readAt(hops: readonly string[], reader: Person | undefined): Fil
   }
 }
 
-/** A file that this user may not read, since it is another's: with the command that changes that. */
-function withOwner(path: string, error: unknown, reader: Person | undefined): unknown {
+/** For a file of another user: an error whose hint has the command that changes the owner. Otherwise `error`. */
+function withOwnerHint(path: string, error: unknown, reader: Person | undefined): unknown {
   if (systemCode(error) !== "EACCES" || reader === undefined) return error;
   const stats = lstatSync(path, { throwIfNoEntry: false });
   if (stats === undefined || stats.uid === reader.uid) return error;
@@ -96,12 +97,8 @@ function withOwner(path: string, error: unknown, reader: Person | undefined): un
   });
 }
 
-function isOfSystem(error: unknown): boolean {
-  return systemCode(error) !== undefined && !(error instanceof ParleyError);
-}
-
 /**
- * Reads a plain file that is no secret, a certificate for one; undefined when there is none.
+ * Reads a public file as text; undefined when there is none.
  *
  * @throws {FileError} `unreadable`, or `corrupt` when it is not UTF-8.
  */
@@ -110,7 +107,7 @@ export function readPublicFile(path: string): string | undefined {
   return bytes && decode(path, bytes);
 }
 
-/** As {@link readPublicFile}, whatever the bytes are. @throws {FileError} `unreadable`. */
+/** Reads a public file; undefined when there is none. @throws {FileError} `unreadable`. */
 export function readPublicBytes(path: string): Uint8Array | undefined {
   let fd: number | undefined;
   try {
@@ -128,7 +125,7 @@ export function readPublicBytes(path: string): Uint8Array | undefined {
   }
 }
 
-/** Opening a FIFO must not hang. */
+/** Opens a file for reading. O_NONBLOCK, since opening a FIFO would wait for a writer. */
 function openForReading(path: string): number {
   return openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
 }
@@ -140,23 +137,23 @@ function checkPlain(path: string, stats: Stats | BigIntStats): void {
   });
 }
 
-/** Is it a device, or a link that stands for an open file of a process? Those are no files to be replaced. */
+/** True for a device, and for a path below `/proc` that stands for an open file: neither can be replaced. */
 export function isSpecial(path: string): boolean {
   return /^\/(?:dev\/(?!shm\/)|proc\/)/.test(resolve(path));
 }
 
-/** Where the file at `path` really is, or would be made. @throws {FileError} `unreadable`, `unsafe`. */
-export function followLinks(path: string, reader: Person | undefined): string {
+/** The path of the file at `path` after following symbolic links; it need not exist. @throws {FileError} `unreadable`, `unsafe`. */
+export function resolveSymlinks(path: string, reader: Person | undefined): string {
   try {
     return linksFrom(path, reader).at(-1) ?? path;
   } catch (error) {
-    throw isOfSystem(error) ? unreadable(path, error) : error;
+    throw isSystemError(error) ? unreadable(path, error) : error;
   }
 }
 
 /**
- * `path`, and every place to which symbolic links of its last part lead from there; the last one is no link. Followed by
- * hand, since `realpath` of a file fails while another process renames it (measured with Bun 1.4.5: 5,358 of 275,447).
+ * Follows the symbolic links of the last part of `path`. Returns each path on the way, `path` first; the last is no link.
+ * `realpath` is not used, since it fails while another process renames the file (measured with Bun 1.4.5: 5,358 of 275,447).
  *
  * @throws {FileError} `unreadable` for a circle, `unsafe` for a link of another user; or the system's error.
  */
@@ -167,13 +164,13 @@ export function linksFrom(path: string, reader: Person | undefined): string[] {
     try {
       stats = lstatSync(at);
     } catch (error) {
-      if (systemCode(error) === "ENOENT") return hops; // not there yet: it will be made here
+      if (systemCode(error) === "ENOENT") return hops; // no file yet
       throw error;
     }
     if (!stats.isSymbolicLink()) return hops;
     if (hops.length > MAX_LINKS) throw new FileError("unreadable", `too many symbolic links at ${path}`);
     checkLink(at, stats, reader);
-    // From where the link really is: `..` in it is the folder above that.
+    // Relative to the link's real folder: `..` in a target is the folder above that.
     at = resolve(realpathSync(dirname(at)), readlinkSync(at));
   }
 }
@@ -203,18 +200,20 @@ function decode(path: string, bytes: Uint8Array): string {
   }
 }
 
-/** The stamp of the file at `path` as it is now, through symbolic links; empty when there is none. */
+/** The present stamp of the file at `path`, through symbolic links; empty when there is no file. */
 export function stampAt(path: string, reader: Person | undefined): string {
   try {
     const stats = lstatSync(path, { bigint: true });
-    return stampOf(stats.isSymbolicLink() ? lstatSync(followLinks(path, reader), { bigint: true }) : stats);
+    return stampOf(
+      stats.isSymbolicLink() ? lstatSync(resolveSymlinks(path, reader), { bigint: true }) : stats,
+    );
   } catch (error) {
     if (systemCode(error) === "ENOENT") return "";
     throw error;
   }
 }
 
-/** Tells one version of a file from the next: device, inode, size and times to the nanosecond. */
+/** The stamp of one version of a file: device, inode, size and times in nanoseconds. */
 export function stampOf({ dev, ino, size, mtimeNs, ctimeNs }: BigIntStats): string {
   return `${dev}:${ino}:${size}:${mtimeNs}:${ctimeNs}`;
 }

@@ -12,7 +12,7 @@ import { ParleyError, reasonOf, systemCode } from "../base/errors.ts";
 import { escapeLine } from "../base/escape.ts";
 import { openOrCreate } from "../files/create.ts";
 import { whyRefused } from "../files/file-error.ts";
-import { followLinks, isSpecial } from "../files/private-file.ts";
+import { resolveSymlinks, isSpecial } from "../files/private-file.ts";
 import { Rights } from "../os/rights.ts";
 
 export const LOG_LEVELS = ["error", "warn", "info", "debug"] as const;
@@ -161,7 +161,7 @@ function openForAppending(path: string): number {
 function openOrMake(path: string, flags: number): number {
   if (isSpecial(path)) return openSync(path, flags);
   const rights = Rights.over(path);
-  return rights.use(() => openOrCreate(followLinks(path, rights.person), flags, 0o600));
+  return rights.use(() => openOrCreate(resolveSymlinks(path, rights.person), flags, 0o600));
 }
 
 const NEWLINE = 0x0a;
