@@ -6,7 +6,7 @@ import { chmodSync, existsSync, lstatSync, mkdirSync, symlinkSync, writeFileSync
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { FileError } from "../../src/files/file-error.ts";
-import { followLinks, readPrivateFile } from "../../src/files/private-file.ts";
+import { resolveSymlinks, readPrivateFile } from "../../src/files/private-file.ts";
 import { tempFolder, type TempFolder } from "../support/folder.ts";
 
 let folder: TempFolder;
@@ -119,14 +119,14 @@ describe("links", () => {
     symlinkSync("secret", join(inner, "a"));
     symlinkSync("a", join(inner, "b"));
     symlinkSync("not yet", join(inner, "c"));
-    expect(followLinks(join(inner, "b"), undefined)).toBe(path);
-    expect(followLinks(join(inner, "c"), undefined)).toBe(join(inner, "not yet"));
+    expect(resolveSymlinks(join(inner, "b"), undefined)).toBe(path);
+    expect(resolveSymlinks(join(inner, "c"), undefined)).toBe(join(inner, "not yet"));
     expect(existsSync(join(inner, "not yet"))).toBe(false);
   });
 
   test("in a circle are refused", () => {
     symlinkSync("b", join(inner, "a"));
     symlinkSync("a", join(inner, "b"));
-    expect(() => followLinks(join(inner, "a"), undefined)).toThrow("too many symbolic links");
+    expect(() => resolveSymlinks(join(inner, "a"), undefined)).toThrow("too many symbolic links");
   });
 });
