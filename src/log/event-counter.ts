@@ -1,8 +1,8 @@
-// How often each event of the log has happened, written or not: what `--metrics` tells.
+// Counts the events of the log, written or not. `parley serve` wraps the log with it; server/metrics.ts shows the counts.
 
 import type { LogEvent, LogFields, Logger } from "./log.ts";
 
-/** The fields that tell kinds of an event apart, the first that there is; each has few values. */
+/** The fields by which an event is counted separately: the first one that is present. Each has few values. */
 const KINDS: Readonly<Partial<Record<LogEvent, readonly string[]>>> = {
   "logged-in": ["method"],
   "login-refused": ["code"],
@@ -13,20 +13,19 @@ const KINDS: Readonly<Partial<Record<LogEvent, readonly string[]>>> = {
 
 export interface Count {
   event: LogEvent;
-  /** "" where there is one kind. */
+  /** The value of the field that tells kinds of this event apart; "" for an event without kinds. */
   kind: string;
   count: number;
 }
 
 export class EventCounter implements Iterable<Count> {
-  /** By event, and by its kind. */
   readonly #counts = new Map<LogEvent, Map<string, Count>>();
 
   *[Symbol.iterator](): Iterator<Count> {
     for (const kinds of this.#counts.values()) yield* kinds.values();
   }
 
-  /** `log`, with all that goes to it counted. */
+  /** A logger that counts each event and passes it to `log`. */
   countingLogger(log: Logger): Logger {
     const counted = (level: "debug" | "info" | "warn" | "error") => (event: LogEvent, fields?: LogFields) => {
       this.#add(event, fields);
@@ -42,7 +41,7 @@ export class EventCounter implements Iterable<Count> {
   }
 
   #add(event: LogEvent, fields: LogFields = {}): void {
-    if (fields["similar"] !== undefined) return; // a sum of what was counted one by one
+    if (fields["similar"] !== undefined) return; // a summary of events that were counted one by one
     const field = KINDS[event]?.find((name) => fields[name] !== undefined);
     const kind = field === undefined ? "" : String(fields[field]);
     const kinds = this.#counts.get(event) ?? new Map<string, Count>();

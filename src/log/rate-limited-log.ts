@@ -1,5 +1,5 @@
-// Floods of equal events, summed up: the first few of a minute are logged one by one, the rest as one line that says how
-// many there were, and from how many places. A log that fills the disk is an attack too.
+// Limits the lines of equal events: the first few of a minute are logged one by one, the rest as one line with their number and
+// the number of their sources. Otherwise a flood of connections would fill the disk. server/login-handler.ts logs through it.
 
 import { LOG_SUMMARY_MS } from "../base/limits.ts";
 import type { LogEvent, LogFields, Logger } from "./log.ts";
@@ -7,94 +7,95 @@ import type { LogEvent, LogFields, Logger } from "./log.ts";
 export interface Entry {
   level: "info" | "warn";
   event: LogEvent;
-  /** What makes it equal to others. */
+  /** Entries with equal events and kinds are equal. */
   kind: LogFields;
-  /** Where it came from; counted in the sum. */
+  /** The address that caused it. A summary has their number. */
   source: string;
-  /** What else is told of one that is logged. */
+  /** Further fields of a line of its own. */
   fields: LogFields;
 }
 
 interface Summary {
   entry: Entry;
   seen: number;
-  /** Of those that were not logged. */
+  /** The sources of those that got no line of their own. */
   sources: Set<string>;
 }
 
 const MAX_SOURCES = 1000;
-/** Kinds told apart until the next summary: a kind may name its source, and a flood comes from very many. */
+/** Kinds that are counted separately until the next summary. A kind may name its source, and a flood has very many. */
 const MAX_KINDS = 256;
 
 export class RateLimitedLog {
   readonly #log: Logger;
   readonly #burst: number;
   readonly #summaries = new Map<string, Summary>();
-  /** What was begun since the last summary, less what has come to something. */
-  #open = 0;
+  /** Calls of `logIfQuiet` since the last summary whose result was not called. */
+  #unfinished = 0;
   #timer: Timer | undefined;
 
-  /** @param burst equal events that are logged one by one until the next summary. */
+  /** @param burst the number of equal events that are logged one by one until the next summary. */
   constructor(log: Logger, burst: number) {
     this.#log = log;
     this.#burst = burst;
   }
 
-  log(note: Entry): void {
-    const { level, event, kind, source, fields } = note;
-    const sum = this.#summaryOf(note);
+  log(entry: Entry): void {
+    const { level, event, kind, source, fields } = entry;
+    const summary = this.#summaryOf(entry);
     this.#start();
-    if (++sum.seen <= this.#burst) this.#log[level](event, { ...fields, ...kind });
+    if (++summary.seen <= this.#burst) this.#log[level](event, { ...fields, ...kind });
     else {
       this.#log.suppressed?.(event, { ...fields, ...kind });
-      if (sum.sources.size < MAX_SOURCES) sum.sources.add(source);
+      if (summary.sources.size < MAX_SOURCES) summary.sources.add(source);
     }
   }
 
   /**
-   * Logs something that is worth its line only when it comes to something: at once, or in a flood not before that.
+   * Logs the begin of something that may come to nothing, such as a connection without a login: at once, or during a flood only
+   * when it succeeds.
    *
-   * @returns what to call when it did.
+   * @returns a function to call on success.
    */
   logIfQuiet(event: LogEvent, fields: LogFields): () => void {
     this.#start();
-    const isFlooded = this.#open >= 2 * this.#burst;
+    const isFlooded = this.#unfinished >= 2 * this.#burst;
     if (!isFlooded) this.#log.info(event, fields);
-    this.#open++;
+    this.#unfinished++;
     return () => {
-      if (this.#open > 0) this.#open--;
+      if (this.#unfinished > 0) this.#unfinished--;
       if (isFlooded) this.#log.info(event, fields);
     };
   }
 
-  /** Says what was left out, and begins anew. */
+  /** Logs the summaries, and begins a new period. */
   flush(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;
-    this.#open = 0;
-    for (const { entry: note, seen, sources } of this.#summaries.values()) {
+    this.#unfinished = 0;
+    for (const { entry, seen, sources } of this.#summaries.values()) {
       const similar = seen - this.#burst;
       if (similar <= 0) continue;
       const [source] = sources;
       const from = sources.size === 1 ? { source } : { sources: sources.size };
-      this.#log[note.level](note.event, { similar, ...note.kind, ...from });
+      this.#log[entry.level](entry.event, { similar, ...entry.kind, ...from });
     }
     this.#summaries.clear();
   }
 
-  /** The sum of those that are equal to `note`; behind {@link MAX_KINDS} of them, of all of its event. */
-  #summaryOf(note: Entry): Summary {
-    const { event, kind } = note;
+  /** The summary of entries equal to `entry`. Beyond {@link MAX_KINDS} it is one for all kinds of the event. */
+  #summaryOf(entry: Entry): Summary {
+    const { event, kind } = entry;
     const exact = `${event} ${Object.values(kind).join(" ")}`;
     const isCrowded = this.#summaries.size >= MAX_KINDS && !this.#summaries.has(exact);
     const key = isCrowded ? event : exact;
-    const sum = this.#summaries.get(key) ?? {
-      entry: isCrowded ? { ...note, kind: {} } : note,
+    const summary = this.#summaries.get(key) ?? {
+      entry: isCrowded ? { ...entry, kind: {} } : entry,
       seen: 0,
       sources: new Set(),
     };
-    this.#summaries.set(key, sum);
-    return sum;
+    this.#summaries.set(key, summary);
+    return summary;
   }
 
   #start(): void {
