@@ -12,7 +12,7 @@ function flooded() {
   const write = (event: LogEvent, fields: LogFields = {}) => {
     lines.push([event, ...Object.entries(fields).map(([name, value]) => `${name}=${value}`)].join(" "));
   };
-  const log = { debug: write, info: write, warn: write, error: write, unwritten: () => void unwritten++ };
+  const log = { debug: write, info: write, warn: write, error: write, suppressed: () => void unwritten++ };
   return { flood: new RateLimitedLog(log, BURST), lines, unwritten: () => unwritten };
 }
 
