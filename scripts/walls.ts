@@ -60,7 +60,7 @@ export const WALLS: readonly Wall[] = [
   },
   { name: "bun:ffi", pattern: /from "bun:ffi"/, rooms: ["src/os/"] },
   { name: "consola", pattern: /from "consola/, rooms: ["src/log/log.ts"] },
-  { name: "@inquirer", pattern: /(?:from |import\()"@inquirer/, rooms: ["src/terminal/terminal.ts"] },
+  { name: "@inquirer", pattern: /(?:from |import\()"@inquirer/, rooms: ["src/terminal/prompts.ts"] },
   { name: "node:readline", pattern: /from "node:readline/, rooms: ["src/terminal/line-editor.ts"] },
   { name: "citty", pattern: /from "citty"/, rooms: ["cli.ts", "src/cli/"] },
   { name: "process.argv", pattern: /\bprocess\.argv\b/, rooms: ["cli.ts", "src/cli/"] },

@@ -1,20 +1,20 @@
-// The line that a person types: readline, and what it leaves undone. Whatever is printed meanwhile comes above it.
+// The line that a person types in `parley connect`, by node:readline. Messages that arrive meanwhile are printed above the line.
 //
-//     ann: hello                    print, then the line anew
-//     > half of a line that takes   ← up to here, clear to the end of the screen
+//     ann: hello                    1. go up to the line's first row, clear to the end of the screen, print
+//     > half of a line that takes   2. draw the line again
 //     two rows▁
 //
-// readline keeps a private count of the rows above its cursor (`prevRows`), up which it goes to redraw. It must be right
-// before every redraw, or messages are erased and pieces of the line stay (measured); it is wrong after something was
-// printed, after several keys that came in one read, and once the terminal has another width: a terminal wraps anew
-// what it shows, so that the line takes other rows than it was given.
+// To redraw, readline goes up as many rows as its private member `prevRows` says. A wrong number erases messages or leaves pieces
+// of the line behind (measured with Bun 1.4.5: test/cli/editor.test.ts and line-editor.test.ts). readline's own number is wrong
+// after something was printed, after several keys that came in one read, and after a change of the terminal's width, since the
+// terminal wraps the line again. So this class sets it before each redraw. cli/connect/interactive.ts makes one.
 
 import { writeSync } from "node:fs";
 import { clearScreenDown, createInterface, cursorTo, moveCursor, type Interface } from "node:readline";
 import { guardRawMode, suspend } from "./raw-mode.ts";
 import { cellAfter } from "./wrapped-text.ts";
 
-/** Asks the terminal to say where pasted text begins and ends: xterm's mode 2004, which nearly all have by now. */
+/** Asks the terminal to mark the begin and the end of pasted text: xterm's mode 2004, which nearly all terminals have. */
 const MARK_PASTES = "\x1b[?2004h";
 const MARK_NO_PASTES = "\x1b[?2004l";
 
@@ -24,13 +24,13 @@ export interface LineEditorOptions {
   /** Earlier lines, the latest first; at most `historySize` of them. */
   history: string[];
   historySize: number;
-  /** What Tab completes: candidates, and the piece of the line that they complete. Without it a tab is text. */
+  /** Completes a line after Tab: candidates, and the piece of the line that they replace. Without it a tab is text. */
   complete: ((line: string) => [string[], string]) | undefined;
-  /** `isPasted`: it was ended by what was pasted, so that nobody has looked at it: text, and no command. */
+  /** Called for each line. `isPasted`: pasted text ended the line, so the person has not read it, and it is no command. */
   onLine: (line: string, isPasted: boolean) => void;
-  /** Ctrl-C on an empty line; otherwise it drops the line. */
+  /** Called at Ctrl-C on an empty line. On any other line Ctrl-C drops the line. */
   onInterrupt: () => void;
-  /** Ctrl-D, or the end of input; also when {@link LineEditor.close} is called. */
+  /** Called at Ctrl-D, at the end of input, and by {@link LineEditor.close}. */
   onClose: () => void;
 }
 
@@ -38,18 +38,19 @@ interface Key {
   name?: string;
 }
 
-/** What readline does not say of itself. */
-interface Inside {
+/** Members of readline's Interface that its types lack. */
+interface ReadlineInternals {
+  /** Rows between the line's first row and the cursor. */
   prevRows: number;
-  /** Off: what is typed is text, shown without a redraw. */
+  /** False: what is typed is text, and is shown without a redraw. */
   isCompletionEnabled: boolean;
 }
 
 export class LineEditor {
   readonly #options: LineEditorOptions;
   readonly #screen: LineEditorOptions["screen"];
-  readonly #editor: Interface & Inside;
-  /** The width for which the line was drawn. */
+  readonly #editor: Interface & ReadlineInternals;
+  /** The terminal's width when the line was drawn. */
   #columns: number;
   #isPasting = false;
   readonly #unguard: () => void;
@@ -68,28 +69,28 @@ export class LineEditor {
       historySize,
       removeHistoryDuplicates: true,
       ...(complete === undefined ? {} : { completer: complete }),
-    }) as Interface & Inside;
+    }) as Interface & ReadlineInternals;
     this.#editor.on("line", (line) => options.onLine(line, this.#isPasting));
     this.#editor.on("SIGINT", () => (this.#editor.line === "" ? options.onInterrupt() : this.#drop()));
     this.#editor.on("SIGTSTP", () => this.#suspend());
     this.#unguard = guardRawMode({ redraw: () => this.#showAgain(), endsBySignal: false });
-    // A terminal that is gone: its raw mode cannot be ended any more, or it cannot be read.
+    // The terminal was closed: it cannot be read, or its raw mode cannot be ended.
     this.#editor.on("error", () => setImmediate(() => this.#editor.close()));
-    this.#editor.on("close", this.#leave).on("close", options.onClose);
+    this.#editor.on("close", this.#onClose).on("close", options.onClose);
     process.stdin.prependListener("keypress", this.#beforeKey);
     screen.prependListener("resize", this.#beforeResize);
-    process.on("exit", this.#markNoPastes); // nobody closed it: what failed is elsewhere
+    process.on("exit", this.#markNoPastes); // when the process ends without `finish`
     this.#markPastes();
   }
 
-  /** Shows the prompt, and an empty line. */
+  /** Shows the prompt and an empty line. */
   prompt(): void {
     this.#editor.prompt();
   }
 
-  /** Prints something above the line. */
+  /** Runs `print` with the cursor above the line, then draws the line again. */
   printAbove(print: () => void): void {
-    this.#settle();
+    this.#wrapCursor();
     moveCursor(this.#screen, 0, -this.#editor.getCursorPos().rows);
     cursorTo(this.#screen, 0);
     clearScreenDown(this.#screen);
@@ -98,21 +99,21 @@ export class LineEditor {
     this.#editor.prompt(true);
   }
 
-  /** Takes back the line that was ended last, when nothing was printed since. */
+  /** Erases `line` from the screen: the last line that was ended, with nothing printed since. */
   takeBack(line: string): void {
     const rows = cellAfter(this.#options.prompt + line, this.#columns).row + 1;
-    if (rows >= this.#screen.rows) return; // scrolled away: what is gone cannot be taken back
+    if (rows >= this.#screen.rows) return; // its begin has scrolled off the screen
     moveCursor(this.#screen, 0, -rows);
     cursorTo(this.#screen, 0);
     clearScreenDown(this.#screen);
   }
 
-  /** As Ctrl-D does. */
+  /** Ends the editor as Ctrl-D does. */
   close(): void {
     this.#editor.close();
   }
 
-  /** No more lines. */
+  /** Ends the editor without calling `onClose`, and removes all listeners. */
   finish(): void {
     this.#editor.off("close", this.#options.onClose).close();
     process.stdin.off("keypress", this.#beforeKey);
@@ -121,8 +122,8 @@ export class LineEditor {
     this.#unguard();
   }
 
-  /** An empty line is wiped away, since nobody answers it: what follows takes its place. */
-  readonly #leave = () => {
+  /** Erases an empty line, so that the next output takes its place; ends any other with a newline. */
+  readonly #onClose = () => {
     this.#markNoPastes();
     if (this.#editor.line === "") {
       cursorTo(this.#screen, 0);
@@ -130,7 +131,7 @@ export class LineEditor {
     } else this.#screen.write("\n");
   };
 
-  /** As a shell does: the line is dropped, and stays to be read. */
+  /** Drops the line as a shell does: it stays on the screen, with `^C` behind it. */
   #drop(): void {
     this.#editor.write(null, { ctrl: true, name: "e" });
     this.#screen.write("^C\n");
@@ -142,27 +143,28 @@ export class LineEditor {
     if (process.env["TERM"] !== "dumb") this.#screen.write(MARK_PASTES);
   }
 
-  /** Past the stream, which may be over by then. */
+  /** Writes to the descriptor, since the stream may be closed at the end of the process. */
   readonly #markNoPastes = () => {
     if (process.env["TERM"] === "dumb") return;
     try {
       writeSync(this.#screen.fd, MARK_NO_PASTES);
     } catch {
-      // There is no terminal any more.
+      // The terminal was closed.
     }
   };
 
+  /** Sets what readline is about to use for the next key. */
   readonly #beforeKey = (_: unknown, { name }: Key = {}) => {
     const editor = this.#editor;
     if (name === "paste-start") this.#isPasting = true;
     if (this.#isPasting) editor.isCompletionEnabled = name === "paste-end";
     else if (editor.isCompletionEnabled) editor.prevRows = editor.getCursorPos().rows;
-    if (name === "return" && editor.cursor === editor.line.length) this.#settle();
+    if (name === "return" && editor.cursor === editor.line.length) this.#wrapCursor();
     else if (this.#isPasting && (name === "return" || name === "paste-end")) this.#redraw();
     if (name === "paste-end") this.#isPasting = false;
   };
 
-  /** Before a shell takes the terminal: it goes on below the line. */
+  /** Stops the process at Ctrl-Z, with the cursor below the line for the shell. */
   #suspend(): void {
     const { row } = cellAfter(this.#options.prompt + this.#editor.line, this.#columns);
     moveCursor(this.#screen, 0, row - this.#editor.getCursorPos().rows);
@@ -172,23 +174,26 @@ export class LineEditor {
 
   #showAgain(): void {
     this.#markPastes();
-    this.#editor.prevRows = 0; // what stands above is a shell's
+    this.#editor.prevRows = 0; // the rows above were written by a shell
     this.#editor.prompt(true);
   }
 
-  /** What was pasted was shown as it came, over what stands behind it. */
+  /** Draws the line again after a paste, whose text was shown over the rest of the line. */
   #redraw(): void {
-    this.#settle();
+    this.#wrapCursor();
     this.#editor.prevRows = this.#editor.getCursorPos().rows;
     this.#editor.prompt(true);
   }
 
-  /** Where the text fills its row, a terminal stays there until something follows: then it is where readline thinks. */
-  #settle(): void {
+  /**
+   * Moves the cursor to where readline expects it. After a text that fills its row, a terminal goes to the next row only with the
+   * next character.
+   */
+  #wrapCursor(): void {
     if (this.#editor.getCursorPos().cols === 0) this.#screen.write(" \r");
   }
 
-  /** Before readline draws its line for the new width. */
+  /** Computes the rows above the cursor at the new width, before readline redraws. */
   readonly #beforeResize = () => {
     const before = this.#columns;
     this.#columns = columnsOf(this.#screen);
@@ -196,19 +201,19 @@ export class LineEditor {
     const { line, cursor } = this.#editor;
     const { prompt } = this.#options;
     const { row, column } = cellAfter(prompt + line.slice(0, cursor), this.#columns);
-    // Behind a line that filled its row readline wrote a space, and stood on that. Nothing follows another: at the edge
-    // the terminal stays in the row that is full (measured with tmux).
+    // After a line that filled its row readline has written a space, and the cursor is on it. After another line nothing was
+    // written: at the edge the cursor stays in the full row (measured with tmux and Bun 1.4.5).
     const isLast = cursor === line.length && cellAfter(prompt + line, before).column > 0;
     this.#editor.prevRows = isLast && column === 0 ? Math.max(0, row - 1) : row;
   };
 }
 
-/** Does the terminal wrap anew what it shows, when its width changes? xterm cuts it off instead. */
+/** True when the terminal wraps its rows again after a change of width. xterm cuts them off instead. */
 function rewraps({ TMUX, XTERM_VERSION }: NodeJS.ProcessEnv): boolean {
   return TMUX !== undefined || XTERM_VERSION === undefined;
 }
 
-/** None is known: everything is one row. */
+/** The width of the terminal; Infinity when it is unknown, so that every text has one row. */
 function columnsOf(screen: NodeJS.WriteStream): number {
   return screen.columns || Infinity;
 }

@@ -1,31 +1,33 @@
-// While the terminal shows no key that is pressed: what signals do then.
+// What signals do while the terminal is in raw mode, in which it neither echoes keys nor turns Ctrl-C into a signal.
 //
-//     a signal that ends the process   the terminal is put back first
-//     SIGCONT                          raw mode, input and picture are made anew: a shell had the terminal meanwhile
+//     a signal that ends the process   raw mode is ended first
+//     SIGCONT                          raw mode and input are restored and the screen is redrawn: a shell had the terminal
+//
+// The questions (prompts.ts) and the line editor call this.
 
 import { onEndingSignal } from "../os/signals.ts";
 
-/** Ctrl-Z, as a terminal in raw mode sends it. */
+/** The character that a terminal in raw mode sends for Ctrl-Z. */
 export const SUSPEND = "\u001a";
 
-/** Ctrl-C, likewise. */
+/** The character that a terminal in raw mode sends for Ctrl-C. */
 export const INTERRUPT = "\u0003";
 
 export interface RawMode {
-  /** Shows again what the terminal has lost; called some time after the process went on. */
+  /** Draws the screen again. Called after SIGCONT. */
   redraw: () => void;
-  /** The signals that end a process end it here; otherwise whatever holds raw mode listens to them. */
+  /** True: a signal that ends the process ends it here. False: the caller listens to those signals. */
   endsBySignal: boolean;
 }
 
-/** Watches over raw mode, which is on. Returns the end of that. */
+/** Handles signals while raw mode is on. @returns a function that ends this. */
 export function guardRawMode({ redraw, endsBySignal }: RawMode): () => void {
   let isOver = false;
-  const goOn = () => {
-    // After readline, which pauses its input.
+  const onContinue = () => {
+    // After readline's own listener, which pauses the input.
     setImmediate(() => {
       if (isOver) return;
-      process.stdin.setRawMode(false); // on alone does nothing after SIGCONT (measured with Bun 1.4.5)
+      process.stdin.setRawMode(false); // true alone has no effect after SIGCONT (measured with Bun 1.4.5)
       process.stdin.setRawMode(true);
       process.stdin.resume();
       redraw();
@@ -40,19 +42,19 @@ export function guardRawMode({ redraw, endsBySignal }: RawMode): () => void {
     : undefined;
   const unguard = () => {
     isOver = true;
-    process.off("SIGCONT", goOn);
+    process.off("SIGCONT", onContinue);
     unlisten?.();
   };
-  process.on("SIGCONT", goOn);
+  process.on("SIGCONT", onContinue);
   return unguard;
 }
 
-/** Interrupts the process, as Ctrl-C does where a terminal is not in raw mode. */
+/** Interrupts the process, as Ctrl-C does on a terminal that is not in raw mode. */
 export function interrupt(): void {
   process.kill(process.pid, "SIGINT");
 }
 
-/** Stops the process, as Ctrl-Z does where a terminal is not in raw mode. */
+/** Stops the process, as Ctrl-Z does on a terminal that is not in raw mode. */
 export function suspend(): void {
   process.stdin.setRawMode(false);
   process.kill(process.pid, "SIGTSTP");

@@ -1,8 +1,10 @@
-// The three standard streams, used so that other programs that share them do not notice.
+// The three standard streams. Other programs that share them must not be disturbed:
 //
-// Bun's `process.stdout` and `process.stderr` make a pipe, a socket or a file non-blocking for every process that has it
-// open (measured with Bun 1.4.5: `(parley --version; seq 300000) | …` ended seq with EAGAIN), and reading files through
-// `process.stdin` begins at their start. So only terminals are used through Bun's streams; anything else by its number.
+// - Bun's `process.stdout` and `process.stderr` make a pipe, a socket or a file non-blocking for every process that has it open
+//   (measured with Bun 1.4.5: `(parley --version; seq 300000) | …` ended seq with EAGAIN).
+// - Bun's `process.stdin` reads a file from its start, and not from the present position.
+//
+// So Bun's streams are used for terminals only, and anything else by its descriptor. All commands read and write through this.
 
 import { fstatSync, read, write, writeSync } from "node:fs";
 import { constants } from "node:os";
@@ -17,9 +19,9 @@ import { SystemError } from "../os/libc.ts";
 const readDescriptor = promisify(read);
 const writeDescriptor = promisify(write);
 
-/** Output that may wait to be taken before whoever writes is asked to wait, in bytes: what a pipe holds. */
+/** Queued bytes from which on the caller is asked to wait: as many as a pipe holds. */
 const MAX_QUEUED_BYTES = 64 * 1024;
-/** Between two tries where another program has made a full pipe non-blocking, in milliseconds. */
+/** Milliseconds between two tries to write to a full pipe that another program has made non-blocking. */
 const RETRY_MS = 5;
 const READ_BYTES = 64 * 1024;
 
@@ -40,22 +42,26 @@ export class StandardOutput {
     this.isTerminal = isatty(fd);
   }
 
-  /** Its width in columns, where it is a terminal that has one. */
+  /** The width of the terminal; undefined when this is no terminal, or its width is unknown. */
   get columns(): number | undefined {
     if (!this.isTerminal) return undefined;
     const { columns } = this.terminal;
     return columns > 0 ? columns : undefined;
   }
 
-  /** Resolves, once, when it takes no more. */
+  /** Resolves when a write has failed; nothing is written after that. */
   get failed(): Promise<ParleyError> {
     return this.#failed.promise;
   }
 
-  /** Writes `data` after all that came before. A promise asks to wait before the next; it never rejects. */
+  /**
+   * Writes `data` after all earlier data.
+   *
+   * @returns a promise when the caller should wait before the next write; it never rejects.
+   */
   write(data: string | Uint8Array): Promise<void> | undefined {
     if (this.#failure !== undefined) return undefined;
-    if (this.isTerminal) return this.#show(data);
+    if (this.isTerminal) return this.#writeToTerminal(data);
     const bytes = typeof data === "string" ? Buffer.from(data) : data;
     this.#queue.push(bytes);
     this.#queued += bytes.length;
@@ -64,7 +70,7 @@ export class StandardOutput {
   }
 
   /**
-   * Writes `data` now, and waits for it: for what must be out before something else is done.
+   * Writes `data` synchronously.
    *
    * @throws {ParleyError} `failed` when it cannot be written.
    */
@@ -81,14 +87,14 @@ export class StandardOutput {
     }
   }
 
-  /** Resolves when everything is written. @throws {ParleyError} `failed` when it could not be. */
+  /** Resolves when everything is written. @throws {ParleyError} `failed` when a write has failed. */
   async flush(): Promise<void> {
     await this.#writing;
     if (this.#failure !== undefined) throw this.#failure;
   }
 
-  /** At once: the line that is being edited, and questions, go to the terminal through the same stream. */
-  #show(data: string | Uint8Array): Promise<void> | undefined {
+  /** Writes through Bun's stream, as the line editor and the questions do: all output keeps its order. */
+  #writeToTerminal(data: string | Uint8Array): Promise<void> | undefined {
     const { promise, resolve } = Promise.withResolvers<void>();
     const hasRoom = this.terminal.write(data, (error) => {
       if (error !== null && error !== undefined) this.#fail(error);
@@ -98,10 +104,10 @@ export class StandardOutput {
     return hasRoom ? undefined : promise;
   }
 
-  /** Where it is one: for what draws on it, and must not be torn by what is written here. */
+  /** Bun's stream, for what draws on a terminal. Only for a stream that is a terminal. */
   get terminal(): NodeJS.WriteStream & { fd: number } {
     const stream = this.#fd === 1 ? process.stdout : process.stderr;
-    // A terminal that is gone says so in an event, too; without a listener that would end the process.
+    // A closed terminal also emits `error`, which would end the process without a listener.
     if (stream.listenerCount("error") === 0) stream.on("error", (error) => this.#fail(error));
     return stream;
   }
@@ -133,10 +139,10 @@ export class StandardOutput {
   }
 
   #fail(error: unknown): ParleyError {
-    const isLeft = systemCode(error) === "EPIPE";
-    const why = isLeft ? "its reader has left" : whyRefused(error);
+    const hasNoReader = systemCode(error) === "EPIPE";
+    const why = hasNoReader ? "its reader has left" : whyRefused(error);
     this.#failure ??= new ParleyError("failed", `${this.#name} could not be written: ${why}`, {
-      hint: isLeft ? undefined : "what was printed is not complete",
+      hint: hasNoReader ? undefined : "what was printed is not complete",
       cause: error,
     });
     this.#queue = [];
@@ -153,21 +159,20 @@ function notOpen(call: string): SystemError {
 export const stdout = new StandardOutput(1);
 export const stderr = new StandardOutput(2);
 
-/** Is standard input a terminal? */
 export function isInputTerminal(): boolean {
   return isatty(0);
 }
 
 /**
- * Standard input, chunk by chunk, from where it stands: a file is read on, and left where it was read to, as every other
- * program does.
+ * Reads standard input, chunk by chunk. A file is read from its present position, and its position advances, as with any other
+ * program.
  *
- * @throws {ParleyError} `failed` when it cannot be read: it is a folder, closed, open for writing only, or fails in the middle.
+ * @throws {ParleyError} `failed` when it cannot be read: it is a folder, closed, or open for writing only, or a read fails.
  */
 export async function* readInput(): AsyncGenerator<Uint8Array> {
   try {
     if (!isFile()) {
-      // No event would ever come from it.
+      // Bun's stream would wait for ever.
       if (wasClosed(0) || isWriteOnly(0)) throw notOpen("read");
       yield* Bun.stdin.stream() as ReadableStream<Uint8Array>;
       return;
@@ -184,13 +189,13 @@ export async function* readInput(): AsyncGenerator<Uint8Array> {
   }
 }
 
-/** A file, or a folder or whatever else no event will ever come from. */
+/** True for a file, and for a folder, whose read fails with a reason. */
 function isFile(): boolean {
   const stats = fstatSync(0);
   return stats.isFile() || stats.isDirectory();
 }
 
-/** All of standard input. @throws as {@link readInput}. */
+/** Reads all of standard input. @throws as {@link readInput}. */
 export async function readWholeInput(): Promise<Uint8Array> {
   const chunks: Uint8Array[] = [];
   for await (const chunk of readInput()) chunks.push(chunk);

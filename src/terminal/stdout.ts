@@ -1,27 +1,28 @@
-// Answers on standard output: what comes in one turn is written together, and a reader that is slow is waited for.
+// Messages on standard output. Messages of one turn of the event loop are written together, and a slow reader makes the caller
+// wait. `parley connect` prints through it.
 
 import { stdout } from "./stdio.ts";
 
 export class BufferedStdout {
   readonly #batch: boolean;
   #chunks: Uint8Array[] = [];
-  /** Until what was printed last is taken. */
-  #full: Promise<void> | undefined;
+  /** Resolves when the reader has caught up; undefined when it has. */
+  #caughtUp: Promise<void> | undefined;
 
-  /** `batch`: collect what one turn prints. Without it every answer is printed at once, as a line editor needs. */
+  /** @param batch write the messages of one turn together. False: write each at once, as a line editor needs. */
   constructor(batch: boolean) {
     this.#batch = batch;
   }
 
-  /** Prints `parts`, one after the other. A promise asks the caller to wait before the next. */
+  /** Prints `parts`, one after the other. @returns a promise when the caller should wait before the next message. */
   print(...parts: (string | Uint8Array)[]): Promise<void> | undefined {
     if (this.#batch && this.#chunks.length === 0) queueMicrotask(() => this.#write());
     for (const part of parts) this.#chunks.push(typeof part === "string" ? Buffer.from(part) : part);
     if (!this.#batch) this.#write();
-    return this.#full;
+    return this.#caughtUp;
   }
 
-  /** Resolves when everything is written. @throws {ParleyError} `failed` when it cannot be. */
+  /** Resolves when everything is written. @throws {ParleyError} `failed` when a write has failed. */
   async flush(): Promise<void> {
     this.#write();
     await stdout.flush();
@@ -31,11 +32,11 @@ export class BufferedStdout {
     if (this.#chunks.length === 0) return;
     const bytes = Buffer.concat(this.#chunks);
     this.#chunks = [];
-    const full = stdout.write(bytes);
-    if (full === undefined) return;
-    const waiting = full.then(() => {
-      if (this.#full === waiting) this.#full = undefined;
+    const written = stdout.write(bytes);
+    if (written === undefined) return;
+    const caughtUp = written.then(() => {
+      if (this.#caughtUp === caughtUp) this.#caughtUp = undefined;
     });
-    this.#full = waiting;
+    this.#caughtUp = caughtUp;
   }
 }
