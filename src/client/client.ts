@@ -17,14 +17,8 @@ import type { Receiver } from "../net/reader.ts";
 import type { RetransmitBuffer } from "../delivery/retransmit-buffer.ts";
 import { Keepalive } from "./keepalive.ts";
 import { FrameError, HEADER_BYTES, tlsRecord } from "../wire/frame.ts";
-import {
-  decodeControl,
-  encodeAck,
-  encodeMessage,
-  readAck,
-  type Hello,
-  type Welcome,
-} from "../wire/message.ts";
+import { decodeControl, encodeAck, encodeMessage, readAck } from "../wire/codec.ts";
+import type { Hello, Welcome } from "../wire/message.ts";
 
 /** How a conversation ended. */
 export type Outcome =

@@ -2,7 +2,7 @@
 
 import { MAX_MISSED_PINGS } from "../base/limits.ts";
 import type { Connection } from "../net/connection.ts";
-import { encodeMessage } from "../wire/message.ts";
+import { encodeMessage } from "../wire/codec.ts";
 
 /** Pings are not sent more often than this, in milliseconds, whatever the server asks for. */
 const MIN_PING_MS = 1000;

@@ -10,10 +10,8 @@ import { MAX_ANSWER_BYTES } from "../base/limits.ts";
 import type { Connection } from "../net/connection.ts";
 import { ConnectionError } from "../net/connection-error.ts";
 import { FrameError, tlsRecord } from "../wire/frame.ts";
+import { decodeFromServer, encodeMessage, MessageError } from "../wire/codec.ts";
 import {
-  decodeFromServer,
-  encodeMessage,
-  MessageError,
   PROTOCOL,
   type FromServer,
   type Hello,

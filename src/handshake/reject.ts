@@ -8,7 +8,7 @@ import { plural } from "../base/plural.ts";
 import type { Connection } from "../net/connection.ts";
 import { ConnectionError } from "../net/connection-error.ts";
 import { FrameError, tlsRecord } from "../wire/frame.ts";
-import { encodeMessage, MessageError } from "../wire/message.ts";
+import { encodeMessage, MessageError } from "../wire/codec.ts";
 import { HandshakeError } from "./errors.ts";
 
 export interface RefusalOptions {

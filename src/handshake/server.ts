@@ -22,14 +22,8 @@ import { onAbort } from "../base/abort.ts";
 import { MAX_LOGIN_FRAME_BYTES } from "../base/limits.ts";
 import { sayDuration } from "../base/units.ts";
 import type { Connection } from "../net/connection.ts";
-import {
-  decodeLogin,
-  encodeMessage,
-  NONCE_BYTES,
-  PROTOCOL,
-  type Login,
-  type Welcome,
-} from "../wire/message.ts";
+import { decodeLogin, encodeMessage } from "../wire/codec.ts";
+import { NONCE_BYTES, PROTOCOL, type Login, type Welcome } from "../wire/message.ts";
 import { HandshakeError } from "./errors.ts";
 import { asHandshakeError, rejectLogin, type RefusalOptions } from "./reject.ts";
 import { exchangeKeyAsServer, isKeyMissing } from "./shared-key.ts";

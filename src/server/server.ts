@@ -27,7 +27,7 @@ import { ServerSession, type ServerSessionEvents } from "../session/session.ts";
 import { SessionRegistry } from "./session-registry.ts";
 import { SessionTimeouts } from "../session/timeouts.ts";
 import { FrameError } from "../wire/frame.ts";
-import { MessageError } from "../wire/message.ts";
+import { MessageError } from "../wire/codec.ts";
 
 export interface ServerStats {
   /** Connections ever, also those that were told why they may not come in. */

@@ -13,7 +13,7 @@ import { AckTracker, type DelayedAckTimer } from "../delivery/ack-tracker.ts";
 import type { LoginResult } from "../handshake/server.ts";
 import type { Connection } from "../net/connection.ts";
 import { SessionClosedError, type Room } from "../services/service.ts";
-import { decodeText, encodeAck, encodeMessage, MessageError } from "../wire/message.ts";
+import { decodeText, encodeAck, encodeMessage, MessageError } from "../wire/codec.ts";
 import { HookRunner, type HookTarget, type HooksContext } from "./hook-runner.ts";
 import { Inbound, type InboundEvents, type Outbound } from "./inbound.ts";
 

@@ -8,7 +8,7 @@
 import type { AckTracker } from "../delivery/ack-tracker.ts";
 import type { Connection } from "../net/connection.ts";
 import type { Receiver } from "../net/reader.ts";
-import { decodeControl, encodeMessage, MessageError, readAck } from "../wire/message.ts";
+import { decodeControl, encodeMessage, MessageError, readAck } from "../wire/codec.ts";
 import type { HookRunner } from "./hook-runner.ts";
 import { InputQueue } from "./input-queue.ts";
 

@@ -9,7 +9,8 @@ import { Conversation, type ConversationContext, type ConversationEvents } from 
 import type { LoginResult } from "../handshake/server.ts";
 import type { Connection } from "../net/connection.ts";
 import { ConnectionError, isLoss } from "../net/connection-error.ts";
-import { encodeMessage, type ByeCode } from "../wire/message.ts";
+import { encodeMessage } from "../wire/codec.ts";
+import type { ByeCode } from "../wire/message.ts";
 import { isAttached, isDetached, transition, type SessionEvent, type SessionState } from "./state.ts";
 
 /**

@@ -12,7 +12,7 @@ import { sayDuration } from "../base/units.ts";
 import { ConnectionError } from "../net/connection-error.ts";
 import type { Connection } from "../net/connection.ts";
 import type { ServerSession } from "./session.ts";
-import { encodeMessage } from "../wire/message.ts";
+import { encodeMessage } from "../wire/codec.ts";
 
 export interface SessionTimeoutOptions {
   frameTimeoutMs: number;

@@ -1,26 +1,17 @@
-// Payloads that parley itself understands: the session's JSON messages, encoded and decoded strictly, both directions.
+// The JSON messages of parley's own: their members, their types and their codes. docs/protocol.md describes them, and codec.ts
+// encodes and decodes them.
 //
 //     server → client   hello, welcome, refused, error          client → server   login
 //     either            control: end, bye, ping, pong, ack, stderr   (in control frames, after welcome)
 //
-// `type` is written first and without white space, so that a peer without a JSON library can match a prefix. Unknown
-// members are ignored, so that later versions can add some. Pure: no I/O, no clock, no randomness.
+// Unknown members are ignored, so that later versions can add some.
 
 import * as v from "valibot";
-import { ParleyError } from "../base/errors.ts";
 
-/** What `hello.protocol` says in version 1. */
+/** The value of `hello.protocol` in version 1. */
 export const PROTOCOL = "parley/1";
 /** Bytes of `hello.nonce` before base64. */
 export const NONCE_BYTES = 24;
-
-/** The peer sent a payload that is no message of this protocol. The connection cannot go on. */
-export class MessageError extends ParleyError<"bad_message"> {
-  override name = "MessageError";
-}
-
-/** A byte order mark is part of a message. */
-const STRICT_UTF8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 const Text = v.string();
 const Count = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
@@ -31,31 +22,31 @@ const Hello = v.object({
   type: v.literal("hello"),
   protocol: Text,
   service: Text,
-  /** What this server accepts from this client, in order of preference. */
+  /** The login methods that the server accepts from this client, the preferred one first. */
   auth: v.pipe(v.array(Text), v.minLength(1)),
-  /** The name this address is known by (`--auth ip`). */
+  /** The name that belongs to the client's address (`--auth ip`). */
   user: v.optional(Text),
-  /** Which server it is: a token is good for the one that says the same as when it was issued. */
+  /** The server's identity. A token is valid for the server that had this identity when it issued the token. */
   server: v.optional(Text),
   /** base64 of {@link NONCE_BYTES} random bytes, fresh for each connection. */
   nonce: v.pipe(Text, v.base64()),
-  /** Longest payload the server reads after welcome, in bytes. */
+  /** Longest payload that the server reads after `welcome`, in bytes. */
   max_frame: v.pipe(Count, v.minValue(1)),
-  /** `lines`: the service takes and gives lines, and a message cannot be cut elsewhere. */
+  /** `lines`: each message of the service is a line, so a client may not cut its input elsewhere. */
   messages: v.optional(Text),
 });
 
-/** Members that every login may carry. */
+/** Members that every login may have. */
 const loginOptions = {
-  /** The client understands control frames. */
+  /** True: the client understands control frames. */
   control: v.optional(v.boolean()),
-  /** `false`: the client will not keep a session token, do not issue one. */
+  /** False: the server should issue no token, since the client would not keep it. */
   token: v.optional(v.boolean()),
-  /** How long the client would like to have its session kept after a loss, in seconds; 0: it will not come back. */
+  /** Seconds for which the server should keep the session after a loss of the connection. 0: the client will not reconnect. */
   resume_for: v.optional(Seconds),
 };
 
-const Login = v.variant("method", [
+export const Login = v.variant("method", [
   v.object({ type: v.literal("login"), method: v.literal("none"), ...loginOptions }),
   v.object({ type: v.literal("login"), method: v.literal("ip"), ...loginOptions }),
   v.object({ type: v.literal("login"), method: v.literal("name"), user: Text, ...loginOptions }),
@@ -72,17 +63,17 @@ const Login = v.variant("method", [
     id: Text,
     /** base64 of the token's 32 proof bytes. */
     proof: v.pipe(Text, v.base64()),
-    /** `true`: end this token and every conversation of it, this one included. */
+    /** True: end this token and every session that was begun with it, including this one. */
     logout: v.optional(v.boolean()),
     ...loginOptions,
   }),
   v.object({
     type: v.literal("login"),
     method: v.literal("resume"),
-    /** As in the `welcome` that began the session. */
+    /** `session` of the `welcome` that began the session. */
     session: Text,
     proof: v.pipe(Text, v.base64()),
-    /** Payloads received of the server in this session, in all. */
+    /** The number of payloads that the client has received in this session. */
     received: Count,
     ...loginOptions,
   }),
@@ -90,25 +81,29 @@ const Login = v.variant("method", [
 
 const Welcome = v.object({
   type: v.literal("welcome"),
-  /** Who the server took the client for; null when nobody needs to log in. */
+  /** The user that has logged in; null on a server without logins. */
   user: v.nullable(Text),
-  /** Was this client known before? */
+  /** True when the server knew this client before. */
   known: v.boolean(),
-  /** A new session token, when one was issued. */
+  /** A new token, when the server has issued one. */
   token: v.optional(Text),
+  /** When the new token expires. */
   expires: v.optional(v.pipe(Text, v.isoTimestamp())),
-  /** With a token: as in `hello`, which could not say it before the first token was issued. */
+  /** The server's identity, with a token: `hello` lacks it until the first token was issued. */
   server: v.optional(Text),
   last_login: v.optional(Text),
   control: v.optional(v.boolean()),
-  /** Seconds of silence after which the server asks with `ping`; a client that pings as often is never asked. */
+  /** Seconds of silence after which the server sends `ping`. A client that pings as often gets none. */
   keepalive: v.optional(Seconds),
-  /** What to come back with after a loss, within `resume_for` seconds: the session's name, and base64 of a 32-byte secret. */
+  /** The name of the session, to resume it with. */
   session: v.optional(Text),
+  /** base64 of the 32-byte secret to resume the session with. */
   resume_key: v.optional(v.pipe(Text, v.base64())),
+  /** Seconds for which the session can be resumed after a loss of the connection. */
   resume_for: v.optional(Seconds),
-  /** The session goes on, and the server has received so many payloads of it. */
+  /** True when the session was resumed, and is not a new one. */
   resumed: v.optional(v.boolean()),
+  /** The number of payloads that the server has received in the resumed session. */
   received: v.optional(Count),
 });
 
@@ -123,11 +118,11 @@ const Failure = v.object({
   type: v.literal("error"),
   code: Text,
   message: Text,
-  /** Seconds after which trying again makes sense. */
+  /** Seconds after which another attempt may succeed. */
   retry_after: v.optional(Seconds),
 });
 
-const Control = v.variant("type", [
+export const Control = v.variant("type", [
   v.object({ type: v.literal("end") }),
   v.object({
     type: v.literal("bye"),
@@ -141,21 +136,18 @@ const Control = v.variant("type", [
   v.object({ type: v.literal("ack"), received: Count }),
 ]);
 
-const CONTROL_TYPES: ReadonlySet<string> = new Set(["end", "bye", "ping", "pong", "stderr", "ack"]);
-const Typed = v.object({ type: Text });
-
-const FromServer = v.variant("type", [Hello, Welcome, Refused, Failure]);
+export const FromServer = v.variant("type", [Hello, Welcome, Refused, Failure]);
 
 export type Hello = v.InferOutput<typeof Hello>;
 export type Login = v.InferOutput<typeof Login>;
 export type Welcome = v.InferOutput<typeof Welcome>;
 export type Refused = v.InferOutput<typeof Refused>;
-/** An `error` message: the connection ends after it. */
+/** An `error` message. The connection ends after it. */
 export type Failure = v.InferOutput<typeof Failure>;
 export type FromServer = v.InferOutput<typeof FromServer>;
 export type Control = v.InferOutput<typeof Control>;
 
-/** Codes of `error` before welcome (wire protocol, 3.3). */
+/** Codes of `error`, before `welcome` (docs/protocol.md). */
 export type FailureCode =
   | "bad_message"
   | "bad_length"
@@ -170,7 +162,7 @@ export type FailureCode =
   | "login_required"
   | "shutting_down";
 
-/** Codes of `bye` (wire protocol, section 4). */
+/** Codes of `bye` (docs/protocol.md). */
 export type ByeCode =
   | "done"
   | "shutting_down"
@@ -183,102 +175,3 @@ export type ByeCode =
   | "bad_length"
   | "bad_message"
   | "service_failed";
-
-/** The JSON text of a message, `type` first. */
-export function encodeMessage(message: FromServer | Login | Control): string {
-  const { type, ...rest } = message;
-  return JSON.stringify({ type, ...rest });
-}
-
-/** @throws {MessageError} when `payload` is no login. */
-export function decodeLogin(payload: Uint8Array): Login {
-  return decode(Login, payload, "a login");
-}
-
-/** @throws {MessageError} when `payload` is nothing a server says before the conversation. */
-export function decodeFromServer(payload: Uint8Array): FromServer {
-  return decode(FromServer, payload, "a message of a parley server");
-}
-
-/** @throws {MessageError} when `payload` is no control message; undefined for a type of a later version. */
-export function decodeControl(payload: Uint8Array): Control | undefined {
-  const value = parse(payload);
-  if (v.is(Typed, value) && !CONTROL_TYPES.has(value.type)) return undefined;
-  return check(Control, value, "a control message");
-}
-
-/** An `ack`, without the detour over an object: they come often. */
-export function encodeAck(received: number): string {
-  return `${ACK_START}${received}}`;
-}
-
-/** What an `ack` as {@link encodeAck} writes it says; undefined for any other control message. */
-export function readAck(payload: Uint8Array): number | undefined {
-  const end = payload.length - 1;
-  if (end <= ACK_START.length || end > ACK_START.length + 15 || payload[end] !== 0x7d) return undefined;
-  for (let index = 0; index < ACK_START.length; index++) {
-    if (payload[index] !== ACK_PREFIX[index]) return undefined;
-  }
-  let received = 0;
-  for (let index = ACK_START.length; index < end; index++) {
-    const digit = payload[index]! - 0x30;
-    if (digit < 0 || digit > 9) return undefined;
-    received = 10 * received + digit;
-  }
-  return received;
-}
-
-const ACK_START = '{"type":"ack","received":';
-const ACK_PREFIX = Buffer.from(ACK_START);
-
-/**
- * The text of a payload, decoded as strict UTF-8.
- *
- * @throws {MessageError} when the bytes are not UTF-8.
- */
-export function decodeText(payload: Uint8Array): string {
-  try {
-    return STRICT_UTF8.decode(payload);
-  } catch {
-    throw badMessage("the message is not UTF-8 text");
-  }
-}
-
-function decode<S extends v.GenericSchema>(
-  schema: S,
-  payload: Uint8Array,
-  expected: string,
-): v.InferOutput<S> {
-  return check(schema, parse(payload), expected);
-}
-
-function parse(payload: Uint8Array): unknown {
-  if (payload[0] === 0x80) {
-    throw badMessage("this is a Python pickle: use send_bytes() and recv_bytes(), not send() and recv()");
-  }
-  const text = decodeText(payload);
-  try {
-    return JSON.parse(text);
-  } catch {
-    throw badMessage("expected one JSON object in a frame");
-  }
-}
-
-function check<S extends v.GenericSchema>(schema: S, value: unknown, expected: string): v.InferOutput<S> {
-  const result = v.safeParse(schema, value, { abortEarly: true });
-  if (result.success) return result.output;
-  const issue = result.issues[0];
-  const path = v.getDotPath(issue);
-  // The issue's own message would quote what the peer sent, perhaps a password.
-  throw badMessage(
-    path === null
-      ? `expected ${expected}`
-      : issue.received === "undefined"
-        ? `expected ${expected}, with ${path}`
-        : `expected ${expected}, with ${path} as ${issue.expected ?? "documented"}`,
-  );
-}
-
-function badMessage(message: string): MessageError {
-  return new MessageError("bad_message", message, { peerMessage: message });
-}

@@ -1,7 +1,7 @@
 // Prints answers and events: as lines, as bytes, or with `--json` one object an event.
 
 import { escapeJson, escapeText } from "../../base/escape.ts";
-import { decodeText } from "../../wire/message.ts";
+import { decodeText } from "../../wire/codec.ts";
 import type { BufferedStdout } from "../../terminal/stdout.ts";
 
 export type PrinterEvent =
