@@ -10,7 +10,7 @@ import {
   encodeMessage,
   MessageError,
 } from "../../src/wire/codec.ts";
-import { type Control, type FromServer, type Login } from "../../src/wire/message.ts";
+import type { Control, FromServer, Login } from "../../src/wire/message.ts";
 
 const NONCE = "ZGVmZ2hpamtsbW5vcHFyc3R1dnd4eXp7";
 const PROOF = "B4bAIJyKvvju9rM9sXckDDucIYtOwi+TqOyXocXh9Aw=";
