@@ -1,16 +1,20 @@
-// The books of a durable conversation, on either side: what was sent and is not acknowledged, what was taken and is not
-// told yet. It outlives connections; whoever has one sees to it that it is fed and asked.
+// The acknowledgements of one session, on either side: the retransmit buffer of what was sent, and when to acknowledge what was
+// received. An AckTracker survives the loss of a connection. Its owner (a Conversation or a Client) calls `turnEnded` after each
+// batch of received frames.
+//
+//     received → due (the timer waits) → acknowledged; at once after ACK_FRAMES payloads or ACK_BYTES bytes
 
 import { ACK_BYTES, ACK_FRAMES, ACK_MS } from "../base/limits.ts";
 import { RetransmitBuffer } from "./retransmit-buffer.ts";
 
-/** Tells what is due every {@link ACK_MS}, for all ledgers of a process: a timer for each would cost more than its acks. */
+/** Sends due acknowledgements within {@link ACK_MS}. All sessions share it: a timer for each costs more than its ack. */
 export class DelayedAckTimer {
   readonly #due = new Set<AckTracker>();
   #timer: Timer | undefined;
 
-  add(ledger: AckTracker): void {
-    this.#due.add(ledger);
+  /** Calls `acknowledge` of `tracker` at the next tick. */
+  add(tracker: AckTracker): void {
+    this.#due.add(tracker);
     this.#timer ??= setTimeout(() => this.#tick(), ACK_MS / 2);
   }
 
@@ -23,13 +27,13 @@ export class DelayedAckTimer {
     this.#timer = undefined;
     const due = [...this.#due];
     this.#due.clear();
-    for (const ledger of due) ledger.acknowledge();
+    for (const tracker of due) tracker.acknowledge();
   }
 }
 
-/** What a ledger asks of whoever keeps it; nothing is done for each message. */
+/** Callbacks into the owner, called at most once a batch. */
 export interface AckSource {
-  /** Payloads of the peer that are done with, in all. */
+  /** The number of the session's payloads that were received and processed. */
   processed(): number;
   /** Bytes received over the present connection. */
   bytesReceived(): number;
@@ -38,7 +42,7 @@ export interface AckSource {
 }
 
 export class AckTracker {
-  /** What was sent. */
+  /** The payloads that were sent and that the peer has not acknowledged. */
   readonly retransmit = new RetransmitBuffer();
   readonly #timer: DelayedAckTimer;
   readonly #source: AckSource;
@@ -46,36 +50,36 @@ export class AckTracker {
   #bytesAtLastAck = 0;
   #isDue = false;
 
-  constructor(clock: DelayedAckTimer, books: AckSource) {
-    this.#timer = clock;
-    this.#source = books;
+  constructor(timer: DelayedAckTimer, source: AckSource) {
+    this.#timer = timer;
+    this.#source = source;
   }
 
-  /** Everything that came at once has been seen to: time to think of acknowledging. */
+  /** Acknowledges now or soon, after a batch of received frames. */
   turnEnded(): void {
-    const news = this.#source.processed() - this.#lastAcked;
+    const pending = this.#source.processed() - this.#lastAcked;
     if (
-      news >= ACK_FRAMES ||
-      (news > 0 && this.#source.bytesReceived() - this.#bytesAtLastAck >= ACK_BYTES)
+      pending >= ACK_FRAMES ||
+      (pending > 0 && this.#source.bytesReceived() - this.#bytesAtLastAck >= ACK_BYTES)
     ) {
       return this.acknowledge();
     }
-    if (news === 0 || this.#isDue) return;
+    if (pending === 0 || this.#isDue) return;
     this.#isDue = true;
     this.#timer.add(this);
   }
 
-  /** Tells the peer what was taken, if that is news. */
+  /** Acknowledges all processed payloads, unless the last `ack` has their number already. */
   acknowledge(): void {
     this.#isDue = false;
-    const taken = this.#source.processed();
-    if (taken === this.#lastAcked) return;
-    this.#lastAcked = taken;
+    const processed = this.#source.processed();
+    if (processed === this.#lastAcked) return;
+    this.#lastAcked = processed;
     this.#bytesAtLastAck = this.#source.bytesReceived();
-    this.#source.sendAck(taken);
+    this.#source.sendAck(processed);
   }
 
-  /** There is another connection, over which the peer was told `received`. */
+  /** Continues over a new connection. @param received the number that the handshake has acknowledged to the peer. */
   reconnected(received: number): void {
     this.#lastAcked = received;
     this.#bytesAtLastAck = 0;
