@@ -1,4 +1,5 @@
-// What a client remembers between conversations: where it was last, its session tokens, and the servers it trusts.
+// The files that a client keeps between two runs: its last login, its tokens, and the servers that it trusts. cli/connect reads and
+// changes them.
 //
 //     last.json           {"host":"127.0.0.1","port":13131,"user":"ann"}                       the prompts' defaults
 //     tokens.json         {"version":1,"tokens":[{"server":"127.0.0.1:13131","user":"ann","token":"prly_…","expires":"…"}]}
@@ -19,7 +20,7 @@ const Last = v.object({
 });
 export type Last = v.InferOutput<typeof Last>;
 
-/** `host:port`, in whichever spelling it was written. */
+/** `host:port`. A file may have another spelling of the same address. */
 const ServerName = v.pipe(v.string(), v.transform(respellServer));
 
 const Stored = v.object({
@@ -27,9 +28,9 @@ const Stored = v.object({
   user: v.string(),
   token: v.string(),
   expires: v.pipe(v.string(), v.isoTimestamp()),
-  /** Issued over TLS: it is not shown in plain text. */
+  /** True when the token was issued over TLS: then it is not used without TLS. */
   encrypted: v.optional(v.boolean()),
-  /** Which server issued it, as `hello.server` says; absent: it did not say. */
+  /** `hello.server` of the server that issued the token, if it had one. */
   issuer: v.optional(v.string()),
 });
 export type StoredToken = v.InferOutput<typeof Stored>;
@@ -49,12 +50,15 @@ export class ClientState {
     this.#folder = folder;
   }
 
-  /** Is there a place for it already? */
+  /** True when the data folder exists. */
   get exists(): boolean {
     return this.#folder.exists;
   }
 
-  /** Nothing when the file is damaged or cannot be read: these are defaults of questions, and are written anew with the next login. */
+  /**
+   * The last login, for the defaults of questions. Empty when there was none, and also when the file is damaged or cannot be
+   * read: the next login writes it again.
+   */
   last(): Last {
     try {
       return parseLast(this.#read("last")?.text);
@@ -64,7 +68,7 @@ export class ClientState {
     }
   }
 
-  /** Remembers host and port, and the user where there is one: else the one before stays. */
+  /** Writes the last login. Without a user in `last` the file keeps the user that it has. */
   async remember(last: Last): Promise<void> {
     await this.#file("last").update(({ text }) => {
       const updated = `${JSON.stringify({ ...last, user: last.user ?? parseLast(text).user })}\n`;
@@ -72,40 +76,42 @@ export class ClientState {
     });
   }
 
-  /** Every token, those past their time left out. */
+  /** All tokens that have not expired. @throws {FileError} `corrupt`. */
   tokens(): StoredToken[] {
     const text = this.#read("tokens")?.text ?? null;
     if (text === null) return [];
     return parseTokens(text, this.#path("tokens")).filter(({ expires }) => Date.parse(expires) > Date.now());
   }
 
+  /** Adds a token, and removes the one that it replaces. @throws {FileError} as LockedFile. */
   async saveToken(added: StoredToken): Promise<void> {
-    await this.#changeTokens((tokens) => [...tokens.filter((stored) => !isReplaced(stored, added)), added]);
+    await this.#changeTokens((tokens) => [...tokens.filter((stored) => !replaces(added, stored)), added]);
   }
 
-  async forgetToken(gone: StoredToken): Promise<void> {
-    await this.#changeTokens((tokens) => tokens.filter((stored) => stored.token !== gone.token));
+  /** Removes a token. @throws {FileError} as LockedFile. */
+  async forgetToken({ token }: StoredToken): Promise<void> {
+    await this.#changeTokens((tokens) => tokens.filter((stored) => stored.token !== token));
   }
 
-  /** The pin that `server` is trusted by. @throws {FileError} `corrupt`: then nobody is trusted. */
+  /** The pin of `server`; undefined for an unknown server. @throws {FileError} `corrupt`: then no server is trusted. */
   findPin(server: string): string | undefined {
     return this.findServer(server)?.pin;
   }
 
-  /** What `server` is trusted by, and since when. @throws {FileError} `corrupt`. */
+  /** The pin of `server` and when it was accepted; undefined for an unknown server. @throws {FileError} `corrupt`. */
   findServer(server: string): KnownServer | undefined {
-    return latest(this.#known(this.#read("knownServers")?.text ?? null), server);
+    return latest(this.#parseServers(this.#read("knownServers")?.text ?? null), server);
   }
 
   /**
-   * Trusts `server` by `pin` from now on, and by no other.
+   * Makes `pin` the only pin of `server`.
    *
-   * @param expected the pin that it was trusted by when that was decided; undefined: by none.
-   * @throws {ParleyError} `failed` when another process has trusted another key meanwhile.
+   * @param expected the pin of the server when the user decided; undefined for an unknown server.
+   * @throws {ParleyError} `failed` when another process has changed that pin meanwhile.
    */
   async savePin(server: string, pin: string, expected: string | undefined): Promise<void> {
     await this.#file("knownServers").update(({ text }) => {
-      const all = this.#known(text);
+      const all = this.#parseServers(text);
       const present = latest(all, server)?.pin;
       if (present === pin) return null;
       if (present !== expected) throw pinChanged(server, pin, present);
@@ -114,12 +120,12 @@ export class ClientState {
     });
   }
 
-  /** Trusts `server` by no key any more; false when it was trusted by none. @throws {FileError} as {@link savePin}. */
+  /** Removes the pin of `server`; false when there is none. @throws {FileError} `corrupt`, or as LockedFile. */
   async forgetPin(server: string): Promise<boolean> {
     let wasKnown = false;
     if (!this.#folder.exists) return false;
     await this.#file("knownServers").update(({ text }) => {
-      const all = this.#known(text);
+      const all = this.#parseServers(text);
       const others = all.filter((known) => known.server !== server);
       wasKnown = others.length < all.length;
       return wasKnown ? formatServers(others) : null;
@@ -127,7 +133,7 @@ export class ClientState {
     return wasKnown;
   }
 
-  #known(text: string | null): KnownServer[] {
+  #parseServers(text: string | null): KnownServer[] {
     if (text === null) return [];
     const hint = "mend it by hand; without it every server would be met as for the first time";
     return parse(Servers, text, this.#path("knownServers"), hint).servers;
@@ -138,12 +144,12 @@ export class ClientState {
     await file.update(({ text }) => formatTokens(change(parseTokens(text, file.path))));
   }
 
-  /** Undefined where nothing was ever kept. */
+  /** The content of a file; undefined without a data folder. */
   #read(name: FileName): FileVersion | undefined {
     return this.#folder.exists ? new LockedFile(this.#path(name)).read() : undefined;
   }
 
-  /** To be written. @throws {FileError} when there is no folder for it, and none can be made. */
+  /** A file to be changed, in a data folder that is created if needed. @throws {FileError} when it cannot be created. */
   #file(name: FileName): LockedFile {
     this.#folder.make();
     return new LockedFile(this.#path(name));
@@ -168,7 +174,7 @@ function pinChanged(server: string, pin: string, present: string | undefined): P
   });
 }
 
-/** One server may stand there in several spellings, from before they were one: the key accepted last counts. */
+/** The entry of `server`. An older file may have several, under different spellings: the one accepted last counts. */
 function latest(all: readonly KnownServer[], server: string): KnownServer | undefined {
   return all.findLast((known) => known.server === server);
 }
@@ -177,9 +183,9 @@ function formatServers(servers: readonly KnownServer[]): string {
   return `${JSON.stringify({ version: 1, servers }, null, 2)}\n`;
 }
 
-/** Each server that was ever at an address has its own; the same token is kept once. */
-function isReplaced(a: StoredToken, b: StoredToken): boolean {
-  return a.token === b.token || (a.server === b.server && a.user === b.user && a.issuer === b.issuer);
+/** True when `added` replaces `stored`. Several servers may have had the same address: each issuer's token is kept. */
+function replaces(added: StoredToken, { token, server, user, issuer }: StoredToken): boolean {
+  return added.token === token || (added.server === server && added.user === user && added.issuer === issuer);
 }
 
 function parseTokens(text: string | null, path: string): StoredToken[] {

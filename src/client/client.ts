@@ -1,9 +1,15 @@
-// A conversation, from the client's side: what is sent, what comes, and how it ended. client-connect.ts begins it.
+// The client's side of a session: sends and receives messages, and says how it ended. connect.ts makes one after the login;
+// cli/connect sends, receives and waits for the outcome.
 //
-//     send … end → bye
+//     connected     ── loss ─────────────────────────────────→ reconnecting
+//     reconnecting  ── in the same session, or a new one ────→ connected
+//     connected     ── bye, leave, or a loss for good ───────→ over
+//     reconnecting  ── leave, or no attempt succeeded ───────→ over
 //
-// Where the server keeps sessions, the conversation outlives its connection: lost without a `bye`, the client comes back,
-// and both send again what the other has not received.
+// After a loss both sides send again what the other has not received. Where the server has the session no more, the client begins
+// a new one; its messages in the old session that were never confirmed are then lost or sent again, as the user wants.
+//
+// Independent of that, the client's own input is open until `end`.
 
 import { Reconnector, type ReconnectOptions, type ReconnectFailed, type Reconnected } from "./reconnect.ts";
 import { messageOf } from "../base/errors.ts";
@@ -20,63 +26,65 @@ import { FrameError, HEADER_BYTES, tlsRecord } from "../wire/frame.ts";
 import { decodeControl, encodeAck, encodeMessage, readAck } from "../wire/codec.ts";
 import type { Hello, Welcome } from "../wire/message.ts";
 
-/** How a conversation ended. */
+/** How a client ended. `early`: before the client had ended its input. */
 export type Outcome =
-  /** `early`: before we had said that no more is coming. */
+  /** The server ended the session. */
   | { kind: "bye"; code: string; message: string; status: number | undefined; early: boolean }
-  /** The peer ended its side between two frames; without control frames that is all there is to say. */
+  /** Without control frames: the server closed the connection between two frames. */
   | { kind: "ended"; early: boolean }
-  /** `noReturn`: where coming back was tried, why it could not be. */
+  /** The connection was lost. `noReturn`: why the client could not reconnect, where it tried to. */
   | { kind: "lost"; reason: string; noReturn?: ReconnectFailed }
-  /** It never began: the server speaks otherwise than we do. */
+  /** With bare frames: the server wants a login, a shared key or TLS. */
   | { kind: "misfit"; reason: string }
-  /** We left. */
+  /** The client left. */
   | { kind: "left" };
 
 export interface ClientParts {
   connection: Connection;
-  /** Undefined for bare frames, and so is `welcome`. */
+  /** Undefined with bare frames, as is `welcome`. */
   hello?: Hello;
   welcome?: Welcome;
-  /** Undefined: a lost connection is the end. */
-  durability?: ReconnectOptions;
+  /** Undefined: the client does not reconnect. */
+  reconnect?: ReconnectOptions;
   onAside?(text: string): void;
 }
 
 export class Client {
   readonly hello: Hello | undefined;
-  /** Of the session that is going on. */
+  /** The `welcome` of the present session. */
   welcome: Welcome | undefined;
-  /** Messages sent and received in the conversation. */
+  /** Messages sent, in all sessions of this client. */
   sent = 0;
+  /** Messages received, in all sessions of this client. */
   received = 0;
-  /** Messages of sessions that were gone, which nobody ever confirmed. */
+  /** Messages of earlier sessions that were neither confirmed nor sent again. */
   unconfirmed = 0;
-  /** Was a session gone, before it was done, that had confirmed messages? What it had to answer, nobody knows. */
+  /** True when an earlier session was lost unfinished after it had confirmed messages: their answers may be lost. */
   answersMayBeMissing = false;
   readonly #parts: ClientParts;
   readonly #ackTimer = new DelayedAckTimer();
   readonly #outcome = Promise.withResolvers<Outcome>();
   #connection: Connection;
   readonly #reconnector = new Reconnector();
-  /** Undefined where nothing is acknowledged. */
+  /** Undefined in a session without acknowledgements. */
   #acks: AckTracker | undefined;
   #receive: (payload: Uint8Array) => void | Promise<void> = () => undefined;
-  /** What was received last, while it is dealt with. */
+  /** The promise of `#receive` for the last message, until it settles. */
   #receiving: Promise<void> | undefined;
-  /** Those of sessions that were gone. */
+  /** Messages received in earlier sessions. */
   #receivedBefore = 0;
   #isReconnecting = false;
-  /** The last ones of those that are kept: said while there was no connection, so that they never reached anybody. */
+  /** The number of messages at the end of the retransmit buffer that were never written to a connection. */
   #unsent = 0;
-  /** Was the session brought to its end, all that there was to answer said? */
-  #isComplete = false;
+  /** True when the service has finished: its `bye` had a status. */
+  #hasFinished = false;
   #over = false;
   #inputEnded = false;
   #keepalive: Keepalive | undefined;
+  /** Notified when `writable` may have changed. */
   readonly #writable = new Condition();
 
-  /** Takes over a connection that has been welcomed, or is bare. See {@link connectClient}. */
+  /** @param parts a connection after the login, or with bare frames. See {@link connectClient}. */
   constructor(parts: ClientParts) {
     this.#parts = parts;
     this.hello = parts.hello;
@@ -85,37 +93,37 @@ export class Client {
     this.#startAckTracking();
   }
 
-  /** Longest message the server takes, in bytes. */
+  /** The longest message that the server accepts, in bytes. */
   get maxFrame(): number {
     return this.hello?.max_frame ?? Number.MAX_SAFE_INTEGER;
   }
 
-  /** Has the conversation ended? */
+  /** True when the client has ended. */
   get over(): boolean {
     return this.#over;
   }
 
-  /** Is the connection lost, and not back yet? What is sent meanwhile waits. */
+  /** True after a loss, until the client is connected again. Messages that are sent meanwhile wait. */
   get isReconnecting(): boolean {
     return this.#isReconnecting;
   }
 
-  /** Was it said that no more is coming? */
+  /** True after {@link end}. */
   get inputEnded(): boolean {
     return this.#inputEnded;
   }
 
-  /** Messages sent that the server has not confirmed; undefined where it confirms none. */
+  /** The number of sent messages that the server has not acknowledged; undefined in a session without acknowledgements. */
   get unacknowledged(): number | undefined {
     return this.#acks?.retransmit.frames;
   }
 
-  /** Those messages. */
+  /** The sent messages that the server has not acknowledged. */
   unacknowledgedMessages(): Uint8Array[] {
     return messagesIn(this.#acks?.retransmit);
   }
 
-  /** Sends one message; wait for `writable` before the next when there is much to send. */
+  /** Sends one message. Callers with many messages wait for {@link writable} before the next. */
   send(message: string | Uint8Array): void {
     this.sent++;
     if (!this.#isReconnecting) return this.#connection.send(message);
@@ -123,7 +131,7 @@ export class Client {
     this.#acks?.retransmit.add(typeof message === "string" ? Buffer.from(message) : message);
   }
 
-  /** Resolves when more can be sent without piling up; undefined when it can be now. */
+  /** Resolves when queue and window have room for more messages; undefined when they have room now. */
   writable(): Promise<void> | undefined {
     if (this.#over) return undefined;
     const isFull = this.#acks?.retransmit.isWindowFull === true;
@@ -131,29 +139,30 @@ export class Client {
     return this.#writable.wait();
   }
 
-  /** Says that no more is coming: the server answers what it has, and the conversation ends. */
+  /** Ends the input: the server answers what it has received, then ends the session. */
   end(): void {
     if (this.#inputEnded) return;
     this.#inputEnded = true;
-    this.#sayEnd();
+    this.#sendEnd();
   }
 
-  /** Leaves at once, for good: what is still on its way, in either direction, may be lost. */
+  /** Leaves at once. Messages that are on their way, in either direction, may be lost. */
   leave(): void {
     if (this.#over) return;
-    this.#sayBye();
-    this.#settle({ kind: "left" });
+    this.#sendBye();
+    this.#endWith({ kind: "left" });
   }
 
-  /** We will not come back: the server need keep nothing for us. */
-  #sayBye(): void {
+  /** Sends `bye`, so that the server does not keep the session. */
+  #sendBye(): void {
     if (this.#acks === undefined || this.#isReconnecting) return;
-    this.#connection.sendControl(GOODBYE);
+    this.#connection.sendControl(BYE);
   }
 
   /**
-   * Hands each message to `receive` until the conversation is over, and says how that came about. A promise from
-   * `receive` holds the next message back.
+   * Calls `receive` for each message until the client has ended. The next message waits for a promise that `receive` returns.
+   *
+   * @returns how the client ended.
    */
   converse(receive: (payload: Uint8Array) => void | Promise<void>): Promise<Outcome> {
     this.#receive = receive;
@@ -162,44 +171,39 @@ export class Client {
       this.#keepalive = new Keepalive(
         keepalive * 1000,
         () => (this.#isReconnecting ? undefined : this.#connection),
-        () => this.#lost(`the server did not answer ${MAX_MISSED_PINGS} pings`),
+        () => this.#onLoss(`the server did not answer ${MAX_MISSED_PINGS} pings`),
       );
     }
     this.#connection.deliver(this.#receiver());
     return this.#outcome.promise;
   }
 
-  // --- what comes ---
-
   #receiver(): Receiver {
-    const ledger = this.#acks;
+    const acks = this.#acks;
     return {
       payload: (payload) => this.#payload(payload),
       control: (payload) => this.#control(payload),
-      turnEnded: ledger && (() => ledger.turnEnded()),
+      turnEnded: acks && (() => acks.turnEnded()),
       disconnected: () => {
-        // What waits in the old connection is sent again over the new one.
-        if (this.#parts.durability !== undefined && ledger !== undefined)
-          this.#lost("the connection was lost");
+        // At once, although received messages may wait: the server sends them again over the new connection.
+        if (this.#parts.reconnect !== undefined && acks !== undefined)
+          this.#onLoss("the connection was lost");
       },
-      end: () => this.#closed("the server closed the connection"),
-      fail: (error) => this.#failed(error),
-      close: (error) => this.#lost(`the connection was ${error === undefined ? "closed" : "reset"}`),
+      end: () => this.#onEnd("the server closed the connection"),
+      fail: (error) => this.#onError(error),
+      close: (error) => this.#onLoss(`the connection was ${error === undefined ? "closed" : "reset"}`),
     };
   }
 
   #payload(payload: Uint8Array): void | Promise<void> {
     if (this.received === 0 && this.hello === undefined) {
-      const demand = demandOf(payload);
-      if (demand !== undefined) return this.#settle({ kind: "misfit", reason: demand });
+      const reason = mismatchOf(payload);
+      if (reason !== undefined) return this.#endWith({ kind: "misfit", reason });
     }
     this.received++;
     const pending = this.#receive(payload);
     if (pending === undefined) return undefined;
-    const dealing = pending.then(() => {
-      this.#receiving = undefined;
-    });
-    return (this.#receiving = dealing);
+    return (this.#receiving = pending.then(() => void (this.#receiving = undefined)));
   }
 
   #control(payload: Uint8Array): void {
@@ -216,112 +220,109 @@ export class Client {
       case "bye": {
         const { code, message: text, status } = message;
         this.#acks?.acknowledge();
-        this.#isComplete = status !== undefined; // a service that was cut short has none
-        // Somebody restarts it: it will be back, if not with this session.
-        if (code === "shutting_down" && this.#parts.durability !== undefined) return this.#lost(text);
-        this.#sayBye();
-        return this.#settle({ kind: "bye", code, message: text, status, early: !this.#inputEnded });
+        this.#hasFinished = status !== undefined;
+        // The server is probably restarted: reconnect, perhaps for a new session.
+        if (code === "shutting_down" && this.#parts.reconnect !== undefined) return this.#onLoss(text);
+        this.#sendBye();
+        return this.#endWith({ kind: "bye", code, message: text, status, early: !this.#inputEnded });
       }
     }
   }
 
   #acknowledged(received: number): void {
-    const retention = this.#acks?.retransmit;
-    if (retention === undefined) return;
-    if (!retention.acknowledge(received)) return this.#lost("the server acknowledged what was never sent");
-    if (!retention.isWindowFull) this.#writable.notifyAll();
+    const retransmit = this.#acks?.retransmit;
+    if (retransmit === undefined) return;
+    if (!retransmit.acknowledge(received)) return this.#onLoss("the server acknowledged what was never sent");
+    if (!retransmit.isWindowFull) this.#writable.notifyAll();
   }
 
-  /** The peer said no more, between two frames. With control frames it should have said `bye`. */
-  #closed(reason: string): void {
-    if (this.welcome?.control === true) this.#lost(reason);
-    else this.#settle({ kind: "ended", early: !this.#inputEnded });
+  /** Called when the server has closed its side between two frames. With control frames it should have sent `bye` first. */
+  #onEnd(reason: string): void {
+    if (this.welcome?.control === true) this.#onLoss(reason);
+    else this.#endWith({ kind: "ended", early: !this.#inputEnded });
   }
 
-  /** What the server says cannot be taken, or dealt with: over another connection it would be the same again. */
-  #failed(error: unknown): void {
-    if (isLoss(error)) return this.#lost(messageOf(error));
+  /** Called when the connection, or a callback of this client, has failed. Another connection helps only after a loss. */
+  #onError(error: unknown): void {
+    if (isLoss(error)) return this.#onLoss(messageOf(error));
     const isBareAndNew = this.received === 0 && this.hello === undefined;
     if (isBareAndNew && error instanceof FrameError && tlsRecord(error) !== undefined) {
-      return this.#settle({ kind: "misfit", reason: "the server speaks TLS: say --tls" });
+      return this.#endWith({ kind: "misfit", reason: "the server speaks TLS: say --tls" });
     }
-    if (!this.#over) this.#sayBye();
-    this.#settle({ kind: "lost", reason: messageOf(error) });
+    if (!this.#over) this.#sendBye();
+    this.#endWith({ kind: "lost", reason: messageOf(error) });
   }
 
-  // --- coming back ---
-
-  #lost(reason: string): void {
-    const { durability } = this.#parts;
+  #onLoss(reason: string): void {
+    const { reconnect } = this.#parts;
     if (this.#over || this.#isReconnecting) return;
-    if (durability === undefined || durability.times === 0 || this.welcome?.session === undefined) {
-      return this.#settle({ kind: "lost", reason });
+    if (reconnect === undefined || reconnect.times === 0 || this.welcome?.session === undefined) {
+      return this.#endWith({ kind: "lost", reason });
     }
     this.#isReconnecting = true;
     this.#connection.detach();
     this.#connection.terminate();
-    durability.onLost(reason);
-    void this.#reconnect(durability, this.welcome, reason);
+    reconnect.onLost(reason);
+    void this.#reconnect(reconnect, this.welcome, reason);
   }
 
-  async #reconnect(durability: ReconnectOptions, welcome: Welcome, reason: string): Promise<void> {
+  async #reconnect(options: ReconnectOptions, welcome: Welcome, reason: string): Promise<void> {
     const lostAt = performance.now();
-    const found = await this.#reconnector.find(durability, {
+    const result = await this.#reconnector.reconnect(options, {
       progress: this.received + (this.#acks?.retransmit.acknowledged ?? 0),
       welcome,
       received: this.received - this.#receivedBefore,
       isOver: () => this.#over,
     });
-    if ("connection" in found) this.#resumeOver(found, performance.now() - lostAt, durability);
-    else this.#settle({ kind: "lost", reason, noReturn: found });
+    if ("connection" in result) this.#resumeOver(result, performance.now() - lostAt, options);
+    else this.#endWith({ kind: "lost", reason, noReturn: result });
   }
 
-  #resumeOver({ connection, welcome }: Reconnected, afterMs: number, durability: ReconnectOptions): void {
-    const { resend } = durability;
+  #resumeOver({ connection, welcome }: Reconnected, afterMs: number, options: ReconnectOptions): void {
     if (this.#over) {
-      connection.sendControl(GOODBYE); // or the server would keep the session for somebody who has left
+      connection.sendControl(BYE); // otherwise the server would keep the session
       return connection.finish();
     }
-    const kept = this.#acks?.retransmit;
+    const unacked = this.#acks?.retransmit;
     const isSame = welcome.resumed === true;
     const received = welcome.received ?? 0;
-    if (isSame && (kept?.canResumeFrom(received) !== true || !kept.acknowledge(received))) {
+    if (isSame && (unacked?.canResumeFrom(received) !== true || !unacked.acknowledge(received))) {
       connection.finish();
-      return this.#settle({ kind: "lost", reason: "the server has received more than was sent" });
+      return this.#endWith({ kind: "lost", reason: "the server has received more than was sent" });
     }
-    // A new session gets what never reached the old one, and the rest where the user wants that twice rather than not at all.
-    const all = isSame ? [] : messagesIn(kept);
-    const lost = isSame || resend ? [] : all.slice(0, all.length - this.#unsent);
-    const again = (isSame ? (kept?.frames ?? 0) : all.length - lost.length) - this.#unsent;
+    // A new session gets the messages that were never written, and with `resend` also those that may have arrived before.
+    const all = isSame ? [] : messagesIn(unacked);
+    const lost = isSame || options.resend ? [] : all.slice(0, all.length - this.#unsent);
+    const again = (isSame ? (unacked?.frames ?? 0) : all.length - lost.length) - this.#unsent;
     this.unconfirmed += lost.length;
     this.#unsent = 0;
-    this.answersMayBeMissing ||= !isSame && !this.#isComplete && kept !== undefined && kept.acknowledged > 0;
-    this.#isComplete = false;
+    this.answersMayBeMissing ||= !isSame && !this.#hasFinished && (unacked?.acknowledged ?? 0) > 0;
+    this.#hasFinished = false;
     this.#connection = connection;
     this.#isReconnecting = false;
     const { resume_key } = this.welcome ?? {};
     this.welcome = { resume_key, ...welcome };
     if (!isSame) this.#startAckTracking();
-    const ledger = this.#acks;
-    if (isSame && ledger !== undefined) {
-      ledger.reconnected(this.received - this.#receivedBefore);
-      connection.sendAgain(ledger.retransmit);
+    const acks = this.#acks;
+    if (isSame && acks !== undefined) {
+      acks.reconnected(this.received - this.#receivedBefore);
+      connection.sendAgain(acks.retransmit);
     } else {
       for (const message of all.slice(lost.length)) connection.send(message);
     }
-    if (this.#inputEnded) this.#sayEnd();
-    durability.onResumed({ afterMs, again, lost, isNew: !isSame });
+    if (this.#inputEnded) this.#sendEnd();
+    options.onResumed({ afterMs, again, lost, isNew: !isSame });
     connection.deliver(this.#receiver(), () => this.#receiving);
-    if (ledger?.retransmit.isWindowFull !== true) this.#writable.notifyAll();
+    if (acks?.retransmit.isWindowFull !== true) this.#writable.notifyAll();
   }
 
-  /** A session begins: nothing is owed by anybody. */
+  /** Begins the acknowledgements of a new session, if it has any. */
   #startAckTracking(): void {
     this.#acks = undefined;
     if (this.welcome?.session === undefined) return;
     this.#receivedBefore = this.received;
     this.#acks = new AckTracker(this.#ackTimer, {
-      // What is dealt with may still be the last answer of the session before.
+      // At least 0: the message that is being processed may belong to the session before.
       processed: () =>
         Math.max(0, this.received - this.#receivedBefore - (this.#receiving === undefined ? 0 : 1)),
       bytesReceived: () => this.#connection.bytes,
@@ -330,13 +331,13 @@ export class Client {
     this.#connection.trackUnacked(this.#acks.retransmit);
   }
 
-  #sayEnd(): void {
-    if (this.#isReconnecting) return; // it is said when we are back
+  #sendEnd(): void {
+    if (this.#isReconnecting) return; // sent after reconnecting
     if (this.welcome?.control === true) this.#connection.sendControl(encodeMessage({ type: "end" }));
     else this.#connection.endSending();
   }
 
-  #settle(outcome: Outcome): void {
+  #endWith(outcome: Outcome): void {
     if (this.#over) return;
     this.#over = true;
     this.#keepalive?.stop();
@@ -347,15 +348,15 @@ export class Client {
   }
 }
 
-/** What is kept, without headers; copies, since it changes with the next acknowledgement. */
-function messagesIn(retention: RetransmitBuffer | undefined): Uint8Array[] {
-  return [...(retention?.unacknowledged() ?? [])].map((frame) => Buffer.from(frame.subarray(HEADER_BYTES)));
+/** Copies of the unacknowledged messages, without headers. */
+function messagesIn(buffer: RetransmitBuffer | undefined): Uint8Array[] {
+  return [...(buffer?.unacknowledged() ?? [])].map((frame) => Buffer.from(frame.subarray(HEADER_BYTES)));
 }
 
-const GOODBYE = encodeMessage({ type: "bye", code: "left", message: "the client has left" });
+const BYE = encodeMessage({ type: "bye", code: "left", message: "the client has left" });
 
-/** What a server wants that begins bare talk with something other than the conversation; undefined when it does not. */
-function demandOf(payload: Uint8Array): string | undefined {
+/** Why the first payload of a bare connection is no message of the service; undefined when it may be one. */
+function mismatchOf(payload: Uint8Array): string | undefined {
   if (isChallenge(payload)) return "the server requires a shared key: say --key-file FILE";
   const start = Buffer.from(payload.subarray(0, HELLO_START.length)).toString();
   return start === HELLO_START ? "the server wants a login: leave --bare out" : undefined;

@@ -1,10 +1,11 @@
-// Shows the server that the client is here, and looks whether the server is.
+// The client's keepalive: sends pings, and notices when the server has stopped answering. client.ts starts one for a session that
+// asks for pings.
 
 import { MAX_MISSED_PINGS } from "../base/limits.ts";
 import type { Connection } from "../net/connection.ts";
 import { encodeMessage } from "../wire/codec.ts";
 
-/** Pings are not sent more often than this, in milliseconds, whatever the server asks for. */
+/** The shortest time between two pings, in milliseconds, whatever the server asks for. */
 const MIN_PING_MS = 1000;
 
 export class Keepalive {
@@ -12,20 +13,21 @@ export class Keepalive {
   readonly #onTimeout: () => void;
   readonly #timer: Timer;
   #pings = 0;
+  /** Ticks in a row without a sign of the server. */
   #missed = 0;
-  // What was heard of the server, and taken by it, when it was last looked for.
-  #last: Connection | undefined;
+  // The connection and its counters at the last tick.
+  #lastConnection: Connection | undefined;
   #chunks = 0;
   #written = 0;
   #wasQueued = false;
 
   /**
-   * @param connection the present one, if there is any.
-   * @param silent told when the server has answered none of the last pings.
+   * @param connection returns the present connection; undefined while there is none.
+   * @param onTimeout called when the server has answered none of the last {@link MAX_MISSED_PINGS} pings.
    */
-  constructor(periodMs: number, connection: () => Connection | undefined, silent: () => void) {
+  constructor(periodMs: number, connection: () => Connection | undefined, onTimeout: () => void) {
     this.#connection = connection;
-    this.#onTimeout = silent;
+    this.#onTimeout = onTimeout;
     this.#timer = setInterval(() => this.#tick(), Math.min(Math.max(periodMs, MIN_PING_MS), 2 ** 31 - 1));
   }
 
@@ -36,16 +38,17 @@ export class Keepalive {
   #tick(): void {
     const connection = this.#connection();
     if (connection === undefined) return;
-    // One that still takes what we have to say is there, even if its answers wait behind that; and while an answer waits
-    // to be printed nothing is read, so that it cannot be heard.
-    const isNew = connection !== this.#last;
-    const isTaking = this.#wasQueued && connection.written !== this.#written;
-    const isHeard = connection.chunks !== this.#chunks;
-    this.#last = connection;
+    // A server that accepts queued output is alive, even if its answers are queued behind other data. While input is paused the
+    // client reads no answer, and no ping is missed.
+    const isNew = connection !== this.#lastConnection;
+    const hasAccepted = this.#wasQueued && connection.written !== this.#written;
+    const hasReceived = connection.chunks !== this.#chunks;
+    this.#lastConnection = connection;
     this.#chunks = connection.chunks;
     this.#written = connection.written;
     this.#wasQueued = connection.queued > 0;
-    this.#missed = isNew || isHeard || isTaking || connection.isInputHeld ? 0 : this.#missed + 1;
+    const isAlive = isNew || hasReceived || hasAccepted || connection.isInputHeld;
+    this.#missed = isAlive ? 0 : this.#missed + 1;
     if (this.#missed > MAX_MISSED_PINGS) return this.#onTimeout();
     connection.sendControl(encodeMessage({ type: "ping", n: ++this.#pings }));
   }

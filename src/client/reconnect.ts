@@ -1,4 +1,5 @@
-// Coming back after a loss: how soon it is tried, how often, and for how long.
+// Decides when to reconnect after a loss, how often, and for how long. client.ts keeps one Reconnector; resume.ts makes the
+// function that dials and logs in.
 
 import { setTimeout as delay } from "node:timers/promises";
 import { messageOf, ParleyError } from "../base/errors.ts";
@@ -8,75 +9,83 @@ import type { Connection } from "../net/connection.ts";
 import { DialError } from "../net/dial.ts";
 import type { Welcome } from "../wire/message.ts";
 
-/** A connection on which the conversation can go on. */
+/** A new connection of a client. */
 export interface Reconnected {
   connection: Connection;
-  /** `resumed`, or of a new session because the old one was gone. */
+  /** Its `resumed` says whether the session was resumed. Otherwise the session was gone, and this is a new one. */
   welcome: Welcome;
 }
 
-/** There is no coming back. */
+/** The reason why a client could not reconnect. */
 export interface ReconnectFailed {
-  /** As the end of a sentence that began with the loss; undefined when nobody wanted it back any more. */
+  /** The second half of a sentence whose first half is the loss; undefined when the client was ended meanwhile. */
   why: string | undefined;
   hint?: string;
 }
 
-/** How a conversation is come back to. */
 export interface ReconnectOptions {
-  /** How often it is tried, at most, and for how long after a loss, in milliseconds. */
+  /** The largest number of attempts after a loss. */
   times: number;
+  /** Milliseconds after a loss in which attempts may begin. */
   forMs: number;
-  /** Sends what was never confirmed again when the old session was gone: at least once, for services where that is right. */
+  /** True: when the session is gone, send its unconfirmed messages again in the new one. The service may get them twice. */
   resend: boolean;
-  /** Dials and logs in: with what `welcome` gave to come back with, and how many payloads were received. */
+  /**
+   * Dials and logs in.
+   *
+   * @param welcome the one of the lost session.
+   * @param received the number of payloads received in that session.
+   */
   reconnect(welcome: Welcome, received: number): Promise<Reconnected>;
+  /** Called for each loss, before the first attempt. */
   onLost(reason: string): void;
-  /** `again`: messages sent once more; `isNew`: the session was gone; `lost`: what of that was never confirmed. */
+  /**
+   * Called after each reconnection. `again`: the number of messages that were sent again; `isNew`: the session was gone; `lost`:
+   * messages of that session that were neither confirmed nor sent again.
+   */
   onResumed(event: { afterMs: number; again: number; lost: readonly Uint8Array[]; isNew: boolean }): void;
 }
 
-/** A timer cannot wait for longer, and is over at once if it is asked to. */
+/** The longest delay of a timer. A longer one would end at once. */
 const MAX_TIMER_MS = 2 ** 31 - 1;
 
-/** What was lost. */
 export interface LostConnection {
-  /** How far the conversation had come, in messages of either side. */
+  /** The number of messages received and of messages acknowledged, together. */
   progress: number;
   welcome: Welcome;
   /** Payloads received in the session. */
   received: number;
-  /** Does nobody want it back any more? */
+  /** True when the client was ended, and need not reconnect. */
   isOver: () => boolean;
 }
 
-/** One client's way back. */
+/** Reconnects one client, again and again. */
 export class Reconnector {
-  /** Since when there was a connection, by `performance.now`. */
+  /** The time of the last connection, by `performance.now`. */
   #since = performance.now();
-  /** How far the conversation was at the last loss. */
-  #progressBefore = 0;
+  /** `progress` at the last loss. */
+  #lastProgress = 0;
 
-  /** Comes back, if that can be; otherwise says why not. */
-  async find(durability: ReconnectOptions, loss: LostConnection): Promise<Reconnected | ReconnectFailed> {
+  /** Reconnects. Never rejects: returns the reason when that is impossible, or the attempts are used up. */
+  async reconnect(options: ReconnectOptions, loss: LostConnection): Promise<Reconnected | ReconnectFailed> {
     const { progress, welcome, received, isOver } = loss;
     const lostAt = performance.now();
-    // A way that worked will work again, most likely; one that only ever breaks is not tried in a loop.
-    const hasWorked = progress !== this.#progressBefore || lostAt - this.#since >= RETRY_HELD_MS;
-    this.#progressBefore = progress;
-    let pause = Math.random() * (hasWorked ? RETRY_AT_ONCE_MS : RETRY_FIRST_MS);
-    for (let tries = 0; tries < durability.times && !isOver(); tries++) {
-      const left = lostAt + durability.forMs - performance.now();
+    // At once when the lost connection made progress or lasted RETRY_HELD_MS; otherwise after a pause, to prevent a busy loop.
+    const wasHealthy = progress !== this.#lastProgress || lostAt - this.#since >= RETRY_HELD_MS;
+    this.#lastProgress = progress;
+    let pause = Math.random() * (wasHealthy ? RETRY_AT_ONCE_MS : RETRY_FIRST_MS);
+    for (let tries = 0; tries < options.times && !isOver(); tries++) {
+      const left = lostAt + options.forMs - performance.now();
       if (left <= 0) break;
       await delay(Math.min(pause, left));
       if (isOver()) return { why: undefined };
       try {
-        const found = await durability.reconnect(welcome, received);
+        const reconnected = await options.reconnect(welcome, received);
         this.#since = performance.now();
-        return found;
+        return reconnected;
       } catch (error) {
         const wait = waitAfter(error);
-        if (wait === undefined) return noReturn(error);
+        if (wait === undefined) return failure(error);
         const longer = Math.min(RETRY_MAX_MS, RETRY_FIRST_MS * 2 ** tries) * (0.5 + Math.random() / 2);
         pause = Math.min(Math.max(wait, longer), MAX_TIMER_MS);
       }
@@ -85,15 +94,15 @@ export class Reconnector {
   }
 }
 
-function noReturn(error: unknown): ReconnectFailed {
+function failure(error: unknown): ReconnectFailed {
   return { why: messageOf(error), hint: error instanceof ParleyError ? error.hint : undefined };
 }
 
-/** How long to wait at least before the next try, in milliseconds; undefined when there should be none. */
+/** Milliseconds to wait at least before the next attempt; undefined when another attempt would fail in the same way. */
 function waitAfter(error: unknown): number | undefined {
   if (error instanceof DialError) return error.code === "tls" ? undefined : 0;
   if (!(error instanceof ServerError)) return undefined;
   if (error.retryAfter !== undefined) return error.retryAfter * 1000;
-  // One that is shutting down may come up again; one that was cut off is the loss over again.
+  // A server that shuts down may be started again, and a busy one may have room soon. The other codes are further losses.
   return ["shutting_down", "busy", "reset", "closed", "timeout"].includes(error.serverCode) ? 0 : undefined;
 }

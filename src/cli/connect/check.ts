@@ -4,7 +4,8 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { SharedKey } from "../../auth/shared-key.ts";
 import type { Client } from "../../client/client.ts";
-import { connectClient, type Step } from "../../client/connect.ts";
+import { connectClient } from "../../client/connect.ts";
+import type { Step } from "../../client/options.ts";
 import { messageOf, ParleyError } from "../../base/errors.ts";
 import { escapeJson, escapeLine } from "../../base/escape.ts";
 import { HELLO_TIMEOUT_MS, LINGER_MS } from "../../base/limits.ts";

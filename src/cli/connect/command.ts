@@ -3,7 +3,8 @@
 import { defineCommand } from "citty";
 import type { SharedKey } from "../../auth/shared-key.ts";
 import type { Client } from "../../client/client.ts";
-import { connectClient, type Retry } from "../../client/connect.ts";
+import { connectClient } from "../../client/connect.ts";
+import type { Retry } from "../../client/options.ts";
 import { ClientState } from "../../client/client-state.ts";
 import { DataFolder } from "../../files/data-folder.ts";
 import { ParleyError, usageError } from "../../base/errors.ts";

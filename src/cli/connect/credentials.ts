@@ -3,7 +3,7 @@
 import { displayName, NAME_RULE } from "../../auth/username.ts";
 import { parseToken } from "../../auth/token.ts";
 import type { Client } from "../../client/client.ts";
-import type { Credential } from "../../client/connect.ts";
+import type { Credential } from "../../client/options.ts";
 import type { ClientState, StoredToken } from "../../client/client-state.ts";
 import { ParleyError, usageError } from "../../base/errors.ts";
 import { FileError } from "../../files/file-error.ts";

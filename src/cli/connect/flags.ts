@@ -1,7 +1,7 @@
 // The flags of parley connect, and the target and channel that they ask for.
 
 import { formatServer, isLoopback } from "../../base/address.ts";
-import type { Trust } from "../../client/connect.ts";
+import type { Trust } from "../../client/options.ts";
 import type { ClientState } from "../../client/client-state.ts";
 import { usageError } from "../../base/errors.ts";
 import { DEFAULT_PORT } from "../../base/limits.ts";

@@ -1,6 +1,6 @@
 // The pins of servers, as ssh's known hosts: a person is asked about a new server, and a changed key is refused.
 
-import type { Trust } from "../../client/connect.ts";
+import type { Trust } from "../../client/options.ts";
 import type { ClientState } from "../../client/client-state.ts";
 import { ParleyError } from "../../base/errors.ts";
 import { FileError } from "../../files/file-error.ts";

@@ -1,0 +1,51 @@
+// Opens a connection to the server. connect.ts waits for a server that is not up yet; resume.ts dials once for each attempt.
+
+import { setTimeout as delay } from "node:timers/promises";
+import { DIAL_TIMEOUT_MS, MAX_LOGIN_FRAME_BYTES } from "../base/limits.ts";
+import type { Connection } from "../net/connection.ts";
+import { Cork } from "../net/cork.ts";
+import { DialError, dial } from "../net/dial.ts";
+import type { ClientOptions } from "./options.ts";
+
+/** Codes of DialError after which the server, or its network, may still come up. */
+const RETRYABLE: readonly string[] = ["refused", "unreachable", "timeout"];
+/** Milliseconds between two attempts. */
+const RETRY_STEP_MS = 100;
+
+/**
+ * Connects to the server, and tries again while it is not up.
+ *
+ * @param giveUpAt the time of the last attempt, by `performance.now`.
+ * @throws {DialError} as {@link dialOnce}.
+ */
+export async function dialWithRetry(options: ClientOptions, giveUpAt: number): Promise<Connection> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await dialOnce(options);
+    } catch (error) {
+      const isRetryable = error instanceof DialError && RETRYABLE.includes(error.code);
+      if (!isRetryable || performance.now() >= giveUpAt) throw error;
+    }
+    if (attempt === 1) options.onWait?.();
+    await delay(RETRY_STEP_MS);
+  }
+}
+
+/** Connects to the server once. @throws {DialError} when it cannot be reached, or TLS fails. */
+export async function dialOnce(options: ClientOptions): Promise<Connection> {
+  const { host, port, tls, tap, timeoutMs = Infinity } = options;
+  options.onDial?.();
+  const connection = await dial({
+    host,
+    port,
+    tls,
+    tap,
+    onTcp: () => options.onStep?.("tcp"),
+    timeoutMs: Math.min(DIAL_TIMEOUT_MS, timeoutMs),
+    cork: new Cork(),
+    maxFrame: MAX_LOGIN_FRAME_BYTES,
+    maxBacklog: Infinity,
+  });
+  if (tls !== undefined) options.onStep?.("tls");
+  return connection;
+}

@@ -1,0 +1,96 @@
+// The steps of a login over one connection: trust and shared key, then hello, then login. Each waits for its answer for a limited
+// time. connect.ts and resume.ts take these steps.
+
+import { HELLO_TIMEOUT_MS, LOGIN_ANSWER_TIMEOUT_MS } from "../base/limits.ts";
+import { sayDuration } from "../base/units.ts";
+import { logIn, proveKey, readHello, tokenLogin } from "../handshake/client.ts";
+import { ServerError } from "../handshake/errors.ts";
+import type { Connection } from "../net/connection.ts";
+import { DialError } from "../net/dial.ts";
+import type { Hello, Login, Refused, Welcome } from "../wire/message.ts";
+import type { ClientOptions, Credential } from "./options.ts";
+
+/** Milliseconds without a challenge after which the user learns that the server may have no shared key. */
+const CHALLENGE_DUE_MS = 900;
+
+/**
+ * Decides whether the server's key is trusted, and proves the shared key; each where it is asked for.
+ *
+ * @returns false when the connection was lost during a question.
+ * @throws {DialError} `tls` when a server that is to be trusted has no certificate; or what `Trust` and `proveKey` throw.
+ */
+export async function secureChannel(connection: Connection, options: ClientOptions): Promise<boolean> {
+  const { key, trust } = options;
+  const { pin } = connection;
+  if (trust !== undefined && pin === undefined)
+    throw new DialError("tls", `${connection.peer} showed no certificate`);
+  const isKnown = trust === undefined || pin === undefined || trust.check(pin);
+  if (key !== undefined) {
+    const notice = setTimeout(() => options.onNoChallenge?.(), CHALLENGE_DUE_MS);
+    try {
+      await within(connection, answerMs(options), () => proveKey(connection, key));
+      options.onStep?.("key");
+    } finally {
+      clearTimeout(notice);
+    }
+  }
+  if (isKnown) return true;
+  await trust.confirmNew(pin, key !== undefined);
+  return !connection.inputEnded;
+}
+
+/** Waits for `hello`. @throws {ServerError} when the server sends something else, or nothing. */
+export async function receiveHello(connection: Connection, options: ClientOptions): Promise<Hello> {
+  const hello = await within(connection, answerMs(options), () => readHello(connection));
+  options.onStep?.("hello");
+  return hello;
+}
+
+/** Logs in with a credential. @throws {ServerError} as {@link sendLogin}. */
+export function logInWith(
+  connection: Connection,
+  options: ClientOptions,
+  hello: Hello,
+  credential: Credential,
+): Promise<Welcome | Refused> {
+  if (credential.method !== "token") {
+    return sendLogin(connection, options, hello, { type: "login", ...credential });
+  }
+  const login = tokenLogin(hello, credential.token, connection.binding);
+  if (credential.logout === true) login.logout = true;
+  return sendLogin(connection, options, hello, login);
+}
+
+/** Sends `login` with the options that every login has, and waits for the answer. @throws {ServerError} when there is none. */
+export function sendLogin(
+  connection: Connection,
+  options: ClientOptions,
+  hello: Hello,
+  login: Login,
+): Promise<Welcome | Refused> {
+  const { wantsToken, retry, timeoutMs = Infinity } = options;
+  const forSeconds = Math.ceil(Math.min(retry?.forMs ?? 0, 2 ** 31) / 1000);
+  const message: Login = { ...login, control: true, resume_for: forSeconds };
+  if (wantsToken === false) message.token = false;
+  return within(connection, Math.min(LOGIN_ANSWER_TIMEOUT_MS, timeoutMs), () =>
+    logIn(connection, hello, message),
+  );
+}
+
+function answerMs({ timeoutMs = Infinity }: ClientOptions): number {
+  return Math.min(HELLO_TIMEOUT_MS, timeoutMs);
+}
+
+/** Does `work`, and aborts the connection when it takes longer than `timeoutMs`. */
+async function within<T>(connection: Connection, timeoutMs: number, work: () => Promise<T>): Promise<T> {
+  const message = `${connection.peer} said nothing for ${sayDuration(timeoutMs)}`;
+  const hint = "is it a parley server? one that runs with --bare says nothing first: use --bare here too";
+  const timer = setTimeout(() => {
+    connection.abort(new ServerError("timeout", "timeout", message, { hint }));
+  }, timeoutMs);
+  try {
+    return await work();
+  } finally {
+    clearTimeout(timer);
+  }
+}
