@@ -4,7 +4,8 @@
 import { createHmac } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { SharedKey } from "../../src/auth/shared-key.ts";
-import { connectClient, type ClientOptions } from "../../src/client/connect.ts";
+import { connectClient } from "../../src/client/connect.ts";
+import type { ClientOptions } from "../../src/client/options.ts";
 import { ServerError } from "../../src/handshake/errors.ts";
 import { CROWD, within } from "../support/attack.ts";
 import { fakeServer, HELLO } from "../support/fake-server.ts";

@@ -4,7 +4,8 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { SharedKey } from "../../src/auth/shared-key.ts";
 import { parseToken, type TokenParts } from "../../src/auth/token.ts";
-import { connectClient, type ClientOptions, type Credential } from "../../src/client/connect.ts";
+import { connectClient } from "../../src/client/connect.ts";
+import type { ClientOptions, Credential } from "../../src/client/options.ts";
 import { ServerError } from "../../src/handshake/errors.ts";
 import { proveToken, TOKEN_LABEL } from "../../src/auth/token.ts";
 import type { TlsIdentity } from "../../src/net/tls.ts";

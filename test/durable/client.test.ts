@@ -221,7 +221,7 @@ test("a server that asks for more patience than a timer has is not asked again a
       return Promise.reject(new ServerError("turned_away", "busy", "busy", { retryAfter }));
     };
     const durability = { times: 2, forMs: Infinity, resend: false, reconnect, onLost: none, onResumed: none };
-    way.end = new Reconnector().find(durability, loss);
+    way.end = new Reconnector().reconnect(durability, loss);
     return way;
   }
   const patient = comingBack(1e8);
