@@ -56,7 +56,7 @@ export const WALLS: readonly Wall[] = [
   {
     name: "Bun.spawn",
     pattern: /\bBun\.spawn|node:child_process/,
-    rooms: ["src/services/program/process.ts"],
+    rooms: ["src/services/program/pipes.ts", "src/services/program/pty.ts"],
   },
   { name: "bun:ffi", pattern: /from "bun:ffi"/, rooms: ["src/os/"] },
   { name: "consola", pattern: /from "consola/, rooms: ["src/log/log.ts"] },

@@ -1,4 +1,4 @@
-// Flags → service.
+// The built-in services by name. `parley serve --service NAME` finds its service here.
 
 import { usageError } from "../base/errors.ts";
 import { chat } from "./chat.ts";
@@ -12,7 +12,7 @@ const SERVICES: ReadonlyMap<string, { make(): Service; summary: string }> = new 
   ["chat", { make: chat, summary: "what one says, all hear" }],
 ]);
 
-/** A built-in service. @throws {ParleyError} `usage` when there is none of that name. */
+/** Makes the built-in service `name`. @throws {ParleyError} `usage` when there is none. */
 export function findService(name: string): Service {
   const entry = SERVICES.get(name);
   if (entry !== undefined) return entry.make();
@@ -22,7 +22,7 @@ export function findService(name: string): Service {
   );
 }
 
-/** Name and one line about each built-in service. */
+/** The name and a short description of each built-in service. */
 export function listServices(): { name: string; summary: string }[] {
   return [...SERVICES].map(([name, { summary }]) => ({ name, summary }));
 }

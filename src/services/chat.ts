@@ -1,20 +1,19 @@
-// A chat: what one says, all hear, the speaker too, so that the order is the same for everybody.
+// The service of a chat with one room. Each line goes to all members, also to its speaker, so that all see the same order. It uses
+// only what a handler file has, too.
 //
 //     ann: hello        * ann joined        * here: ann, bob        ann → bob: hello
 //
-// A line that begins with a slash is a command; one that begins with two is said, with one of them.
-//
-// Written with nothing that a handler file lacks.
+// A line that begins with one slash is a command. Of two slashes the first is removed, and the line is said.
 
 import type { Session, Room, Service } from "./service.ts";
 
-/** What a newcomer hears of what was said before. */
+/** Earlier lines that a new member gets. */
 const MAX_HISTORY = 50;
-/** In characters: more is no chat, and the history stays small. */
+/** Characters of a message. Keeps the history small. */
 const MAX_LENGTH = 4000;
-/** Something to see in each character. */
+/** A guest's name: no character of it is invisible. */
 const NAME = /^(?!.*\p{DI})[\p{L}\p{N}][\p{L}\p{M}\p{N}._-]{0,31}$/u;
-/** In one message: whoever pastes a book is not chatting. */
+/** Lines of a message. */
 const MAX_LINES = 50;
 
 export function chat(): Service {
@@ -82,7 +81,7 @@ export function chat(): Service {
     message(session, payload) {
       const text = session.text(payload);
       if (text.length > MAX_LENGTH) return session.send(`* not said: over ${MAX_LENGTH} characters`);
-      // A line each, so that nobody speaks in another's name.
+      // Each line gets the speaker's name: otherwise a second line could begin with another name.
       const lines = text.split(/[\r\n\u2028\u2029\v\f\u0085]+/);
       if (lines.length > MAX_LINES) return session.send(`* not said: over ${MAX_LINES} lines at once`);
       for (const line of lines) {

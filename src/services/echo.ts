@@ -1,6 +1,7 @@
+// The service that sends every message back as it was.
+
 import type { Service } from "./service.ts";
 
-/** Every message comes back as it was. */
 export const echo: Service = {
   message(session, payload) {
     session.send(payload);

@@ -1,19 +1,19 @@
-// Rooms: conversations that hear each other. What is said in one goes to all its members, encoded once, and waits for
-// none: a member that does not read is dropped by its own limit, and the others never notice.
+// Rooms: a message to a room goes to all its members, and is encoded once. It waits for no member: one that does not read is closed
+// by its own limit, and does not slow down the others. server/server.ts has the rooms of a server; sessions join and leave.
 
 import type { Session, Room } from "./service.ts";
 
-/** The rooms of one server, by name, and who is in which. An empty one is forgotten. */
+/** The rooms of one server, by name, and the rooms of each member. An empty room is removed. */
 export class Rooms {
   readonly #rooms = new Map<string, MemberRoom>();
   readonly #joined = new Map<Session, Set<MemberRoom>>();
 
-  /** The room `name`, as it is for a session that is not in it. */
+  /** The room `name`, without joining it. */
   find(name: string): Room {
     return this.#rooms.get(name) ?? this.#make(name);
   }
 
-  /** The room `name`, with `member` in it. */
+  /** Adds `member` to the room `name`. */
   join(name: string, member: Session): Room {
     const room = this.#rooms.get(name) ?? this.#make(name);
     this.#rooms.set(name, room);
@@ -23,16 +23,16 @@ export class Rooms {
     return room;
   }
 
-  /** Takes `member` out of every room that it is in. */
+  /** Removes `member` from all its rooms. */
   leaveAll(member: Session): void {
     for (const room of this.#joined.get(member) ?? []) room.leave(member);
   }
 
   #make(name: string): MemberRoom {
-    return new MemberRoom(name, (room, member) => this.#left(room, member));
+    return new MemberRoom(name, (room, member) => this.#onLeave(room, member));
   }
 
-  #left(room: MemberRoom, member: Session): void {
+  #onLeave(room: MemberRoom, member: Session): void {
     if (room.members.size === 0) this.#rooms.delete(room.name);
     const joined = this.#joined.get(member);
     joined?.delete(room);
@@ -43,11 +43,11 @@ export class Rooms {
 class MemberRoom implements Room {
   readonly name: string;
   readonly members = new Set<Session>();
-  readonly #left: (room: MemberRoom, member: Session) => void;
+  readonly #onLeave: (room: MemberRoom, member: Session) => void;
 
-  constructor(name: string, left: (room: MemberRoom, member: Session) => void) {
+  constructor(name: string, onLeave: (room: MemberRoom, member: Session) => void) {
     this.name = name;
-    this.#left = left;
+    this.#onLeave = onLeave;
   }
 
   broadcast(message: string | Uint8Array, except?: Session): void {
@@ -56,6 +56,6 @@ class MemberRoom implements Room {
   }
 
   leave(member: Session): void {
-    if (this.members.delete(member)) this.#left(this, member);
+    if (this.members.delete(member)) this.#onLeave(this, member);
   }
 }

@@ -1,18 +1,19 @@
-// What a service is, and what it sees of a conversation. The hooks are those of Bun's and crossws' sockets. The same words
-// stand in handler-template.ts, for whoever writes a handler file.
+// The contract between a session and a service: what a service may call (Session, Room), and what it implements (Service). The
+// hooks are those of Bun's and crossws' sockets. session/ calls the hooks; the files of this folder implement them. The types
+// that a handler file sees are in handler/template.ts.
 
 /**
- * Nobody hears any more what is said: the client is gone for good, or the conversation over. What {@link
- * Conversation.writable} rejects with, and the reason of its `signal`; a hook that ends with it, or because of it, is done.
+ * The session is closed: its client is gone for good, or it was ended. {@link Session.writable} rejects with this error, and it is
+ * the reason of {@link Session.signal}. A hook that ends with it has not failed.
  */
 export class SessionClosedError extends Error {
-  override name = "ConversationOver";
+  override name = "SessionClosedError";
 
   constructor() {
     super("the conversation is over");
   }
 
-  /** Is it the reason, or the reason of the reason, as `fetch` and timers have it? */
+  /** True for this error, and for one whose cause it is: `fetch` and timers wrap the reason of a signal. */
   static is(error: unknown): boolean {
     return (
       error instanceof SessionClosedError ||
@@ -21,73 +22,73 @@ export class SessionClosedError extends Error {
   }
 }
 
-/** A conversation after login, as a service sees it. */
+/** One client after its login. */
 export interface Session {
-  /** Number of the connection, as in the log. */
+  /** The number of the connection, as in the log. */
   readonly id: number;
-  /** Who has logged in; null when nobody needs to. */
+  /** The user that has logged in; null on a server without logins. */
   readonly user: string | null;
-  /** Where from, as `address:port`. */
+  /** The client's address, as `address:port`. */
   readonly peer: string;
-  /** The service's own, undefined at first. */
+  /** Free for the service; undefined at first. */
   data: unknown;
-  /** Aborted once nobody hears any more what is said: for a hook that goes on for long. */
+  /** Aborted when the session is closed. For a hook that takes long. */
   readonly signal: AbortSignal;
   /**
-   * Sends one message: text as UTF-8, bytes as they are; they may be changed afterwards. Silent once it is over, but
-   * for a hook that is still at work ten seconds later: there it throws.
+   * Sends one message: text as UTF-8, bytes as they are. The caller may change the bytes afterwards. After the session was closed
+   * it does nothing; in a hook that still runs ten seconds later it throws.
    */
   send(message: string | Uint8Array): void;
   /**
-   * Resolves when the client has read enough for more to be sent, and others had a turn; undefined when more can be sent at
-   * once. Rejects once nobody hears any more. For whoever sends without end.
+   * Resolves when the client has read enough for more to be sent, and other sessions had their turn; undefined when more can be
+   * sent at once. Rejects when the session is closed. A hook that sends very much waits for it.
    */
   writable(): Promise<void> | undefined;
-  /** The text of a payload. @throws {MessageError} when it is not UTF-8: let it end the conversation. */
+  /** The text of a payload. @throws {MessageError} when it is not UTF-8. A hook that does not catch it ends the session. */
   text(payload: Uint8Array): string;
   /**
-   * Says something beside the conversation, as a program on its standard error, in pieces when it is long, and keeps nothing
-   * of it: false when there is nobody who could hear it, as a client that is away or has no control frames.
+   * Sends text beside the messages, as a program does on its standard error; a long text in pieces. It is not sent again after a
+   * loss. False when the client cannot receive it now: it is detached, or has no control frames.
    */
   sendStderr(text: string): boolean;
-  /** No more from the service: what was sent is delivered, then the conversation ends. `status` is 0, unless said. */
+  /** Ends the session after all sent messages were delivered. `status` is 0 by default. */
   finish(status?: number, message?: string): void;
-  /** Ends it as a hook that throws `error` does: for what goes wrong outside of a hook. */
+  /** Ends the session as a hook does that throws `error`. For an error outside of a hook. */
   fail(error: unknown): void;
-  /** The room of that name. From now on the conversation is in it, until it is over. */
+  /** Joins the room `name`, until the session is closed. */
   room(name: string): Room;
 }
 
-/** Conversations that hear each other. */
+/** A set of sessions. A message to a room goes to all of them. */
 export interface Room {
   readonly name: string;
   readonly members: ReadonlySet<Session>;
-  /** Sends one message to every member, or every other one. Waits for nobody. */
+  /** Sends one message to every member except `except`. Does not wait for members that read slowly. */
   broadcast(message: string | Uint8Array, except?: Session): void;
   leave(member: Session): void;
 }
 
 /**
- * What answers. All hooks but `message` may be left out.
+ * The hooks of a service. All except `message` are optional.
  *
- * A hook may return a promise; nothing further of this conversation is delivered until it settles, but for `close` when
- * the conversation was ended from this side, or the client has been gone for ten seconds. A hook that throws ends its own
- * conversation, and no other.
+ * A hook may return a promise. The next hook of the session waits until it settles; only `close` does not when the server has
+ * ended the session, or the client has been gone for ten seconds. A hook that throws ends its own session, and no other.
  */
 export interface Service {
-  /** Set where messages are lines, so that a stream of bytes cut into messages would not stay what it was. */
+  /** True when each message is a line: a client must not cut its input elsewhere. */
   readonly lineBased?: boolean;
-  /** Set where a message is handed on to somebody who may not have read it when the service finishes. */
+  /** True when `message` passes messages on to a receiver that may not have read them when the service finishes. */
   readonly acksOnHandOff?: boolean;
+  /** Called first, after the login. */
   open?(session: Session): void | Promise<void>;
-  /** One whole message. `payload` may be kept; it is a view of a larger chunk. */
+  /** Called for each message. `payload` may be kept; it is a view of a larger chunk. */
   message(session: Session, payload: Uint8Array): void | Promise<void>;
-  /** No more input. A service without this hook is finished then; one with it calls `session.finish` itself. */
+  /** Called when the client has ended its input. The hook calls `session.finish`; without this hook the session ends then. */
   end?(session: Session): void | Promise<void>;
-  /** Gone, for whatever reason. Called once, if `open` was. */
+  /** Called once when the session is closed, for any reason, if `open` was called. */
   close?(session: Session): void | Promise<void>;
-  /** The client is gone while a hook is still at work; `close` follows when that is done. */
+  /** Called when the client is gone while a hook is running; `close` follows after that hook. */
   disconnected?(session: Session): void;
-  /** The server has ended: resolves when nothing is left of what the service began. `now`: at once. */
+  /** Called when the server stops. Resolves when everything that the service has started is ended. `now`: do not wait. */
   stop?(now: boolean): Promise<void>;
 }

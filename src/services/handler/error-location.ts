@@ -1,64 +1,65 @@
-// What went wrong in a user's module, in words: what Bun throws as it loads and what a hook throws, with the place in the
-// user's own files.
+// Puts the errors of a user's module into words: those that Bun throws when it loads the module, and those that a hook throws.
+// Finds the place in the user's own files. handler.ts and modules.ts call it.
 
 import { readFileSync } from "node:fs";
 import { dirname, resolve, sep } from "node:path";
 import { messageOf } from "../../base/errors.ts";
 
-/** Is it a file of the user's, and no module of the executable? */
-export function isOwn(file: string): boolean {
+/** True for a file of the user's, false for a module of the executable. */
+export function isUserFile(file: string): boolean {
   return file.startsWith(sep) && !file.startsWith("/$bunfs");
 }
 
-/** What went wrong, on one line. */
+/** The message of an error, on one line. */
 export function firstLine(error: unknown): string {
-  const first = firstOf(error);
-  const missing = missingOf(first);
+  const first = firstError(error);
+  const missing = missingImport(first);
   if (missing !== undefined) return `there is no ${missing.isFile ? "module" : "package"} ${missing.name}`;
   const name = first instanceof Error && first.name !== "BuildMessage" ? `${first.name}: ` : "";
   return `${name}${messageOf(first).split("\n", 1)[0] ?? ""}`;
 }
 
-/** `file:line:column` in the user's own code, where it can be told. */
+/** The place of an error in the user's own code, as `file:line:column`; undefined when it is unknown. */
 export function placeOf(error: unknown, path: string): string | undefined {
-  const first = firstOf(error);
+  const first = firstError(error);
   if (typeof first !== "object" || first === null) return undefined;
-  const missing = missingOf(first);
+  const missing = missingImport(first);
   if (missing !== undefined) return missing.place;
   if ("position" in first && typeof first.position === "object" && first.position !== null) {
     const { file, line, column } = first.position as Record<string, unknown>;
     if (typeof file === "string") return `${file}:${String(line)}:${String(column)}`;
   }
   if (!("stack" in first)) return undefined;
-  const places = withoutLoad(String(first.stack)).matchAll(/(?:\(|^\s*at )(\/.*?:\d+:\d+)\)?$/gm);
+  const places = withoutLoadNumber(String(first.stack)).matchAll(/(?:\(|^\s*at )(\/.*?:\d+:\d+)\)?$/gm);
   return [...places].map(([, place = ""]) => place).find((place) => place.startsWith(dirname(path)));
 }
 
-/** The lines of code around an error, with file and line, as Bun shows them; where there are none, undefined. */
+/** The lines of code around an error, with file and line, as Bun shows them; undefined when there are none. */
 export function frameOf(error: unknown): string | undefined {
-  const first = firstOf(error);
-  const missing = missingOf(first);
+  const first = firstError(error);
+  const missing = missingImport(first);
   if (missing !== undefined) return missing.hint;
-  // Our own calls say nothing to whoever wrote the handler.
-  const lines = withoutLoad(Bun.inspect(first, { colors: false }).trim())
+  // Without parley's own calls.
+  const lines = withoutLoadNumber(Bun.inspect(first, { colors: false }).trim())
     .split("\n")
     .filter((line) => !/^\s+at .*\(src\//.test(line));
   return lines.length > 1 ? lines.join("\n") : undefined;
 }
 
-interface Missing {
+interface MissingImport {
   name: string;
+  /** True for a file, false for a package. */
   isFile: boolean;
   place: string;
   hint: string;
 }
 
-/** What is imported and not there. Of such an error Bun tells the file, and not the line. */
-function missingOf(error: unknown): Missing | undefined {
+/** The import that could not be found; undefined for another error. Bun reports the importing file, but not the line. */
+function missingImport(error: unknown): MissingImport | undefined {
   if (!(error instanceof Error) || error.name !== "ResolveMessage") return undefined;
   const { specifier: name, referrer } = error as Error & { specifier: string; referrer: string };
-  const file = withoutLoad(referrer);
-  if (!isOwn(file)) return undefined;
+  const file = withoutLoadNumber(referrer);
+  if (!isUserFile(file)) return undefined;
   const isFile = /^[./]/.test(name);
   return {
     name,
@@ -70,7 +71,7 @@ function missingOf(error: unknown): Missing | undefined {
   };
 }
 
-/** `:line` of the first that has `name` in quotes. */
+/** `:line` of the first line that has `name` in quotes; empty when there is none. */
 function lineOf(file: string, name: string): string {
   try {
     const lines = readFileSync(file, "utf8").split("\n");
@@ -81,12 +82,12 @@ function lineOf(file: string, name: string): string {
   }
 }
 
-/** Without what makes the name of a module new each time it is loaded. */
-function withoutLoad(text: string): string {
+/** Removes the number that makes the name of a module new each time it is loaded. */
+function withoutLoadNumber(text: string): string {
   return text.replaceAll(/\?load=\d+/g, "");
 }
 
-/** A file with several mistakes is told by its first one. */
-function firstOf(error: unknown): unknown {
+/** The first of several errors, which Bun throws for a file with several mistakes. */
+function firstError(error: unknown): unknown {
   return error instanceof AggregateError ? (error.errors as unknown[])[0] : error;
 }

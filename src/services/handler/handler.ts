@@ -1,8 +1,10 @@
-// A user's module as a service: TypeScript or JavaScript, loaded at run time with what it imports, loaded again when it
-// changes. Conversations stay; the next message goes to the new code.
+// The service of a user's module, in TypeScript or JavaScript, which is loaded at run time. `parley serve --handler FILE` makes
+// one. It reloads the file on SIGHUP, and with --watch when the file changes. Sessions continue: their next message goes to the
+// new code.
 //
-// A module that does not load leaves the old code at work. What its hooks throw ends their own conversation, and the log
-// says where in the user's file it happened.
+//     loaded ── reload ──→ loaded with the new code; with the old code when the file does not load
+//
+// An error of a hook ends its session, and the log has the place in the user's file.
 
 import { realpathSync, statSync, type Stats } from "node:fs";
 import { resolve } from "node:path";
@@ -12,26 +14,27 @@ import { firstLine, frameOf, placeOf } from "./error-location.ts";
 import { importAnew, inspect, versionsOf, type Versions } from "./modules.ts";
 import { SessionClosedError, type Session, type Service } from "../service.ts";
 
-/** `unusable`: the module does not load, or is none. `threw`: a hook did. `hint` holds the lines of code around it. */
+/** `unusable`: the file does not load as a handler. `threw`: a hook has thrown. `hint` has the lines of code around the error. */
 export class HandlerError extends ParleyError<"unusable" | "threw"> {
   override name = "HandlerError";
 }
 
 export class Handler implements Service {
-  /** Absolute. */
+  /** The file, absolute. */
   readonly path: string;
   #hooks: Service | undefined;
-  /** Loads that were begun, and the number of the one whose hooks are at work. */
-  #begun = 0;
-  #adopted = 0;
-  /** The files that it is made of, or would be, as they were before the last load began. */
+  /** The number of the load that began last. */
+  #lastLoad = 0;
+  /** The number of the load that `#hooks` came from. */
+  #currentLoad = 0;
+  /** The versions before the last load of the files that it consists of, or that keep it from loading. */
   #files: Versions = new Map();
 
   private constructor(path: string) {
     this.path = path;
   }
 
-  /** @throws {HandlerError} `unusable`. */
+  /** Loads a handler file. @throws {HandlerError} `unusable`. */
   static async load(file: string): Promise<Handler> {
     const handler = new Handler(resolve(file));
     await handler.reload();
@@ -39,28 +42,28 @@ export class Handler implements Service {
   }
 
   /**
-   * Takes up what the file says now; one that takes longer to load than a later one is not taken up any more.
+   * Loads the file again and uses its new code. A load that takes longer than a later one has no effect.
    *
-   * @throws {HandlerError} `unusable`; then everything is as before.
+   * @throws {HandlerError} `unusable`: the old code stays in use.
    */
   async reload(): Promise<void> {
-    const number = ++this.#begun;
+    const number = ++this.#lastLoad;
     const known = this.versions;
     this.#files = known;
     checkFile(this.path);
     const { files, flaw } = await inspect(this.path);
-    // Of one that is whole, files that it is no longer made of are forgotten.
-    const isOfNow = (file: string) => files.length === 0 || flaw !== undefined || files.includes(file);
-    this.#note(
+    // Forget files that it does not import any more, once it compiles.
+    const isInUse = (file: string) => files.length === 0 || flaw !== undefined || files.includes(file);
+    this.#setFiles(
       number,
-      [...known].filter(([file]) => isOfNow(file)),
+      [...known].filter(([file]) => isInUse(file)),
       files,
     );
     const loaded =
       flaw === undefined ? await importAnew(this.path, this.#files.keys()) : { failure: flaw, files };
-    if (number < this.#adopted) return;
+    if (number < this.#currentLoad) return;
     if ("failure" in loaded) {
-      this.#note(number, this.#files, loaded.files);
+      this.#setFiles(number, this.#files, loaded.files);
       throw unusable(this.path, loaded.failure);
     }
     const hooks = hooksOf(loaded.module["default"]);
@@ -69,65 +72,62 @@ export class Handler implements Service {
         hint: "export default { message(session, payload) { session.send(payload) } }, or the function alone",
       });
     }
-    this.#adopted = number;
+    this.#currentLoad = number;
     this.#hooks = hooks;
   }
 
-  #note(number: number, known: Iterable<[string, string]>, more: Iterable<string>): void {
-    if (number === this.#begun) this.#files = new Map([...versionsOf(more), ...known]);
+  #setFiles(number: number, known: Iterable<[string, string]>, more: Iterable<string>): void {
+    if (number === this.#lastLoad) this.#files = new Map([...versionsOf(more), ...known]);
   }
 
-  /** The files that it is made of, or would be, as they are now. */
+  /** The present versions of the files that it consists of, or that keep it from loading. */
   get versions(): Versions {
     return versionsOf(new Set([this.path, ...this.#files.keys()]));
   }
 
-  /** Those files as they were when it was loaded last, or could not be. */
+  /** The versions of those files at the last load. */
   get loaded(): Versions {
     return this.#files;
   }
 
-  get #now(): Service {
+  get #current(): Service {
     if (this.#hooks === undefined) throw new TypeError("the handler was not loaded");
     return this.#hooks;
   }
 
   open(session: Session): void | Promise<void> {
-    try {
-      return this.#watch(this.#now.open?.(session));
-    } catch (error) {
-      throw asHandlerError(error, this.path);
-    }
+    return this.#call(() => this.#current.open?.(session));
   }
 
   message(session: Session, payload: Uint8Array): void | Promise<void> {
     try {
-      const pending = this.#now.message(session, payload);
-      return pending === undefined ? undefined : this.#watch(pending);
+      const pending = this.#current.message(session, payload);
+      return pending === undefined ? undefined : this.#explain(pending);
     } catch (error) {
       throw asHandlerError(error, this.path);
     }
   }
 
   end(session: Session): void | Promise<void> {
-    if (this.#now.end === undefined) return session.finish();
-    try {
-      return this.#watch(this.#now.end(session));
-    } catch (error) {
-      throw asHandlerError(error, this.path);
-    }
+    if (this.#current.end === undefined) return session.finish();
+    return this.#call(() => this.#current.end?.(session));
   }
 
   close(session: Session): void | Promise<void> {
+    return this.#call(() => this.#current.close?.(session));
+  }
+
+  /** Calls a hook. `message` does without, since it is called often. @throws {HandlerError} `threw`. */
+  #call(hook: () => unknown): Promise<void> | undefined {
     try {
-      return this.#watch(this.#now.close?.(session));
+      return this.#explain(hook());
     } catch (error) {
       throw asHandlerError(error, this.path);
     }
   }
 
-  /** What a hook returned, when it is worth waiting for. A hook may return anything: it is not ours. */
-  #watch(pending: unknown): Promise<void> | undefined {
+  /** A promise that a hook returned, with its error in words; undefined for any other value, which a user's hook may return. */
+  #explain(pending: unknown): Promise<void> | undefined {
     if (!(pending instanceof Promise)) return undefined;
     return pending.then(
       () => undefined,
@@ -138,7 +138,7 @@ export class Handler implements Service {
   }
 }
 
-/** Of what is no file Bun only says that it cannot find it, under a name that means nothing to anybody. */
+/** Checks that `path` is a plain file. Bun's own error would be unclear. @throws {HandlerError} `unusable`. */
 function checkFile(path: string): void {
   let stats: Stats;
   let target: string;
@@ -160,8 +160,8 @@ function checkFile(path: string): void {
 }
 
 /**
- * Can a module be loaded from `paths`: where it is named, and where it is? Bun cuts a path at a question mark and reads a
- * backslash as a slash, for what the module imports too: it would run another file, or none (measured with 1.4.5).
+ * Checks that Bun can load a module from `paths`: the path that was given, and the one after symbolic links. Bun cuts a path at a
+ * question mark and reads a backslash as a slash, also for imports, and would run another file (measured with Bun 1.4.5).
  *
  * @throws {HandlerError} `unusable`.
  */
@@ -193,7 +193,7 @@ function hooksOf(exported: unknown): Service | undefined {
 }
 
 function asHandlerError(error: unknown, path: string): Error {
-  // Ours go their own way: text that is none, for one, is the peer's fault; and that nobody hears it is nobody's.
+  // Errors of parley are no faults of the handler: text that is not UTF-8, or a session that is closed.
   if (error instanceof ParleyError || (error instanceof Error && SessionClosedError.is(error))) return error;
   const place = placeOf(error, path);
   const where = place === undefined ? "" : `, at ${place}`;

@@ -1,17 +1,17 @@
-// The user's modules: which files a handler is made of, and loading them anew.
+// Loads the user's modules again and again, and finds the files that a handler consists of. handler.ts calls it.
 //
-// Bun keeps a module that failed, under its name, until the process ends. So the files are looked at by Bun's bundler
-// first, which runs nothing: what cannot be compiled or linked is never imported. What throws as it runs is taken out of
-// Bun's registry by name before the next try, and with it every file that the handler is made of.
+// Bun keeps a module that has failed, under its name, until the process ends. So Bun's bundler inspects the files first, which
+// runs no code: a file that cannot be compiled or linked is never imported. Before each import, every file of the handler is
+// removed from Bun's registry, so that a module that threw while it ran can be loaded again.
 
 import { existsSync, statSync } from "node:fs";
 import { dirname, resolve, sep } from "node:path";
-import { isOwn } from "./error-location.ts";
+import { isUserFile } from "./error-location.ts";
 
-/** Files of the user's, each with a stamp that tells one version from the next; empty when there is none. */
+/** Files of the user's, each with a stamp that changes with its content; an empty stamp when it cannot be read. */
 export type Versions = ReadonlyMap<string, string>;
 
-/** `files` as they are now. */
+/** The present versions of `files`. */
 export function versionsOf(files: Iterable<string>): Versions {
   return new Map([...files].map((file) => [file, stampOf(file)]));
 }
@@ -21,20 +21,20 @@ function stampOf(file: string): string {
     const { ino, size, mtimeMs } = statSync(file);
     return `${ino}:${size}:${mtimeMs}`;
   } catch {
-    return ""; // whatever the reason: it cannot be loaded, and that it can be again is a change
+    return ""; // for any reason: when the file can be read again, that is a change
   }
 }
 
-/** A module's exports, or what stands in the way of them. */
+/** A module's exports, or the reason why it did not load and the files that the reason names. */
 export type Loaded = { module: Record<string, unknown> } | { failure: unknown; files: string[] };
 
 let loads = 0;
 
-/** Loads the module at `path` anew, and with it the user's `files` that it is made of. */
+/** Loads the module at `path` again, and with it the user's `files` that it imports. */
 export async function importAnew(path: string, files: Iterable<string>): Promise<Loaded> {
-  for (const file of [...ownModules(), ...files]) delete require.cache[file];
+  for (const file of [...userModules(), ...files]) delete require.cache[file];
   try {
-    // A name of its own each time: of two loads at once neither gets the other's module.
+    // A new name each time, so that two loads at once do not share a module.
     return { module: (await import(`${path}?load=${++loads}`)) as Record<string, unknown> };
   } catch (error) {
     return { failure: error, files: filesNamedBy(error) };
@@ -42,8 +42,8 @@ export async function importAnew(path: string, files: Iterable<string>): Promise
 }
 
 /**
- * Looks at the module at `path`, and runs nothing: the files that it is made of, where all can be found; `flaw`: what Bun
- * says of a file that does not compile or link.
+ * Finds the files of the module at `path` without running them. `flaw`: Bun's error for a file that does not compile or link; then
+ * `files` are those that the error names.
  */
 export async function inspect(path: string): Promise<{ files: string[]; flaw?: unknown }> {
   const build = await Bun.build({
@@ -54,29 +54,29 @@ export async function inspect(path: string): Promise<{ files: string[]; flaw?: u
     metafile: true,
   });
   const { inputs } = build.metafile ?? {};
-  // What is not there may be imported in vain: the module itself decides what that means, when it runs.
+  // A missing import is no flaw: the module may handle that when it runs.
   const flaw = build.logs.find(({ name, level }) => name === "BuildMessage" && level === "error");
   const files = Object.keys(inputs ?? {}).map((file) => resolve(file));
   return { files: flaw === undefined ? files : filesNamedBy(flaw), flaw };
 }
 
-/** Files that an error speaks of: once they change, loading is worth another try. */
+/** The files that an error names: once one of them changes, loading may succeed. */
 function filesNamedBy(error: unknown): string[] {
   const first: unknown = error instanceof AggregateError ? error.errors[0] : error;
   if (typeof first !== "object" || first === null) return [];
   if ("position" in first && typeof first.position === "object" && first.position !== null) {
     const { file } = first.position as { file?: unknown };
-    return typeof file === "string" && isOwn(file) ? [file] : [];
+    return typeof file === "string" && isUserFile(file) ? [file] : [];
   }
   if (!("specifier" in first && "referrer" in first)) return [];
   const missing = resolve(dirname(String(first.referrer)), String(first.specifier));
-  // Where it would be, with one of the endings that Bun tries.
+  // The paths that Bun would try.
   return existsSync(dirname(missing)) ? ["", ".ts", ".tsx", ".js", ".json"].map((end) => missing + end) : [];
 }
 
-/** What is loaded of the user's own: neither the executable's modules nor packages. */
-function ownModules(): string[] {
+/** The loaded modules of the user's, without packages. */
+function userModules(): string[] {
   return Object.keys(require.cache).filter(
-    (file) => isOwn(file) && !file.includes(`${sep}node_modules${sep}`),
+    (file) => isUserFile(file) && !file.includes(`${sep}node_modules${sep}`),
   );
 }

@@ -1,66 +1,66 @@
-// What `parley serve --init` writes: a handler to begin with, and the types that an editor completes and checks it by.
-// The types repeat service.ts in the words of whoever writes a handler; a test holds the two together.
+// The two files that `parley serve --init` writes: a first handler, and the types by which an editor checks and completes it. The
+// types repeat service.ts; test/services/handler-template.test.ts compares them.
 
 export const HANDLER_TEMPLATE = `import type { Handler } from "./parley.d.ts";
 
 // Run it:           parley serve --handler NAME --watch
 // Talk to it:       parley connect 127.0.0.1:13131
-// Every conversation has its own session; session.data is yours, for whatever must be remembered in it.
+// Every client has a session of its own; session.data is free for you to use.
 
 export default {
-  // Somebody has logged in.
+  // Called when a client has logged in.
   open(session) {
     session.send(\`welcome, \${session.user ?? "stranger"}\`);
   },
 
-  // One whole message, as bytes; session.text reads it as UTF-8. May be async: the next one waits until it is done.
+  // Called for each message, which is bytes; session.text decodes it as UTF-8. May be async: the next message waits for it.
   message(session, payload) {
     session.send(\`you said \${session.text(payload)}\`);
   },
 
-  // close(session) {}   // gone, for whatever reason
-  // end(session) {}     // no more is coming; call session.finish() when all is said (without this hook it is done at once)
+  // close(session) {}   // called when the session is closed, for any reason
+  // end(session) {}     // called when the client has ended its input; calls session.finish() (without this hook the session ends)
 } satisfies Handler;
 `;
 
-export const HANDLER_TYPES = `// What a handler file of parley is written against. Made by \`parley serve --init\`; nothing reads it but your editor.
+export const HANDLER_TYPES = `// The types of a handler file of parley. Made by \`parley serve --init\`; only your editor reads this file.
 
-/** A conversation with one client, after its login. */
+/** One client after its login. */
 export interface Session {
-  /** Number of the connection, as in the log. */
+  /** The number of the connection, as in the log. */
   readonly id: number;
-  /** Who has logged in; null when nobody needs to (--auth none). */
+  /** The user that has logged in; null on a server without logins (--auth none). */
   readonly user: string | null;
-  /** Where from, as address:port. */
+  /** The client's address, as address:port. */
   readonly peer: string;
-  /** Yours; undefined at first. */
+  /** Free for you to use; undefined at first. */
   data: unknown;
-  /** Aborted when the client has gone or the conversation is over: for a hook that goes on for long. */
+  /** Aborted when the client is gone for good, or the session was ended. For a hook that takes long. */
   readonly signal: AbortSignal;
-  /** Sends one message: text as UTF-8, bytes as they are. Nothing happens once the conversation is over. */
+  /** Sends one message: text as UTF-8, bytes as they are. Does nothing after the session was closed. */
   send(message: string | Uint8Array): void;
-  /** Resolves when the client has read enough for more to be sent, undefined when it has; rejects when it has gone. */
+  /** Resolves when the client has read enough for more to be sent; undefined when it has. Rejects when the session is closed. */
   writable(): Promise<void> | undefined;
-  /** The text of a payload. Throws when it is not UTF-8, which ends the conversation and says why. */
+  /** The text of a payload. Throws when it is not UTF-8, which ends the session and tells the client why. */
   text(payload: Uint8Array): string;
-  /** Says something beside the conversation, as a program on its standard error; false when nobody can hear it now. */
+  /** Sends text beside the messages, as a program does on its standard error. False when the client cannot receive it now. */
   sendStderr(text: string): boolean;
-  /** What was sent is delivered, then the conversation ends. */
+  /** Ends the session after all sent messages were delivered. */
   finish(status?: number, message?: string): void;
-  /** The room of that name. From now on the conversation is in it, until it is over. */
+  /** Joins the room of that name, until the session is closed. */
   room(name: string): Room;
 }
 
-/** Conversations that hear each other. */
+/** A set of sessions. A message to a room goes to all of them. */
 export interface Room {
   readonly name: string;
   readonly members: ReadonlySet<Session>;
-  /** Sends one message to every member, or to every other one. Waits for nobody. */
+  /** Sends one message to every member except \`except\`. Does not wait for members that read slowly. */
   broadcast(message: string | Uint8Array, except?: Session): void;
   leave(member: Session): void;
 }
 
-/** What answers. A hook may be async; nothing further of its conversation is delivered until it is done. */
+/** The hooks of a handler. A hook may be async: the next hook of the session waits for it. */
 export interface Handler {
   open?(session: Session): void | Promise<void>;
   message(session: Session, payload: Uint8Array): void | Promise<void>;

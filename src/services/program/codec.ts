@@ -1,8 +1,8 @@
-// How messages become a program's input, and its output messages.
+// Converts messages to the input of a program, and its output to messages, as `--io` says. process.ts has one Codec for each run.
 //
-//     lines    a message is a line, and a line a message; the last one without its newline too
-//     bytes    a message is written as it is; output comes in whatever pieces it arrives in, of 64 KiB at most
-//     frames   both ways behind 4 bytes of length, as on parley's own wire
+//     lines    a message is a line without its newline, in both directions; the last line of output may lack the newline
+//     bytes    a message is written as it is; each piece of output is a message, of 64 KiB at most
+//     frames   a message has 4 bytes of length before it, in both directions, as on parley's own wire
 
 import { LineSplitter, NEWLINE, pieces } from "../../base/line-splitter.ts";
 import { FrameDecoder, writeHeader, HEADER_BYTES } from "../../wire/frame.ts";
@@ -11,15 +11,15 @@ export const PROGRAM_IOS = ["lines", "bytes", "frames"] as const;
 export type ProgramIo = (typeof PROGRAM_IOS)[number];
 
 export interface Codec {
-  /** What to write before and after a payload. */
+  /** The pieces to write for a message. */
   wrap(payload: Uint8Array): readonly Uint8Array[];
-  /** The messages that a piece of output completes. @throws {Error} when one is longer than it may be. */
+  /** The messages that a piece of output completes. @throws {Error} when one is too long. */
   push(chunk: Uint8Array): Iterable<Uint8Array>;
-  /** The message that output ended with, unfinished; undefined when there is none. @throws {FrameError} inside a frame. */
+  /** The unfinished message at the end of output; undefined when there is none. @throws {FrameError} inside a frame. */
   end(): Uint8Array | undefined;
 }
 
-/** @param maxBytes of a message that the program says. */
+/** @param maxBytes the longest message of the program, in bytes. */
 export function codecFor(io: ProgramIo, maxBytes: number): Codec {
   switch (io) {
     case "lines":
@@ -53,7 +53,7 @@ class Lines implements Codec {
   }
 }
 
-/** A read of a pipe brings up to 4 MiB (measured with Bun 1.4.5, both cores busy): more than a client may leave unread. */
+/** Longest piece. One read of a pipe may return 4 MiB (measured with Bun 1.4.5), more than a client may leave unread. */
 const MAX_PIECE_BYTES = 64 * 1024;
 
 const BYTES: Codec = {

@@ -1,9 +1,12 @@
-// An external program for each conversation: its messages are the program's input, the program's output is the answer.
+// The service that runs a program for each session: messages are the program's input, its output is the answer.
 //
-//     message → stdin          stdout → send, no faster than the client reads          exit → bye, with the status
-//     gone    → stdin closed, then TERM, then KILL, to the whole process group: nothing is left behind
+//     message        → stdin
+//     stdout         → send, no faster than the client reads
+//     exit           → bye, with the status
+//     client is gone → stdin is closed, then TERM, then KILL, to all its processes
 //
-// argv without a shell, in a process group of its own, with an environment of its own.
+// A program is started without a shell, in a process group and with an environment of its own. `parley serve -- PROGRAM` makes
+// this service.
 
 import { statSync } from "node:fs";
 import { basename } from "node:path";
@@ -16,34 +19,34 @@ import { nextTurn, TimeSlice } from "../../base/yield.ts";
 import { SessionClosedError, type Session, type Service } from "../service.ts";
 
 export const STDERR_WAYS = ["log", "client", "both"] as const;
-/** Where a program's standard error goes, line by line. */
+/** Where the lines of a program's standard error go. */
 export type StderrWay = (typeof STDERR_WAYS)[number];
 
 export interface ProgramOptions {
   argv: readonly [string, ...string[]];
   io: ProgramIo;
   stderr: StderrWay;
-  /** On a terminal of its own, for programs that hold back their output without one, or draw on it. */
+  /** True: on a terminal of its own, for programs that buffer their output without one, or draw on it. */
   pty: boolean;
-  /** Names of variables that it gets beside the harmless ones. */
+  /** Names of variables that the program gets besides the harmless ones. */
   passEnv: readonly string[];
-  /** Longest message that it may say, in bytes. */
+  /** The longest message of the program, in bytes. */
   maxMessage: number;
   log: Logger;
 }
 
-/** Variables that say nothing of the server. */
+/** Variables that reveal nothing of the server. */
 const HARMLESS = ["PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "TERM"];
-/** These make any Bun executable, the program perhaps, run other code; they are passed on by nobody's wish. */
+/** Variables that make any Bun executable run other code. They are never passed on, not even with `--pass-env`. */
 const NEVER = new Set(["BUN_OPTIONS", "BUN_BE_BUN"]);
 
-/** @throws {ParleyError} `usage` when there is no such program. */
+/** Makes the service. @throws {ParleyError} `usage` when there is no such program. */
 export function program(options: ProgramOptions): Service {
   checkProgram(options.argv[0]);
   return new Program(options);
 }
 
-/** @throws {ParleyError} `usage` when there is no such program. */
+/** Checks that `name` can be executed. @throws {ParleyError} `usage` when there is no such program. */
 export function checkProgram(name: string): void {
   if (Bun.which(name) !== null) return;
   if (name.includes("/") && statSync(name, { throwIfNoEntry: false })?.isFile() === true) {
@@ -61,7 +64,7 @@ class Program implements Service {
   readonly acksOnHandOff = true;
   readonly #options: ProgramOptions;
   readonly #runs = new Map<Session, Run>();
-  /** Those whose conversation is over, until nothing is left of them. */
+  /** The runs of closed sessions, until no process of them is left. */
   readonly #ending = new Map<Run, Promise<void>>();
 
   constructor(options: ProgramOptions) {
@@ -96,7 +99,7 @@ class Program implements Service {
     this.#runs.get(session)?.endInput();
   }
 
-  /** A program that does not read would otherwise never learn that nobody writes any more. */
+  /** Ends the program of a client that is gone. One that does not read its input would not notice the end of it. */
   disconnected(session: Session): void {
     this.close(session);
   }
@@ -115,7 +118,7 @@ class Program implements Service {
     await Promise.all(this.#ending.values());
   }
 
-  /** Passes on what a program says, until its end; a failure of that ends the program, and then its conversation. */
+  /** Passes on what the program writes until it has ended; a failure of that ends the program, and then its session. */
   async #follow(session: Session, run: Run, facts: LogFields): Promise<void> {
     let failure: unknown;
     const fail = (error: unknown) => {
@@ -134,19 +137,19 @@ class Program implements Service {
     for await (const messages of run.output()) {
       for (const message of messages) {
         session.send(message);
-        const full = room(session);
-        if (full !== undefined) await full; // no turn for each message: that would be a write for each, too
+        const pending = writable(session);
+        if (pending !== undefined) await pending; // never awaits undefined: each turn is a write of its own
       }
     }
   }
 
   async #followErrors(session: Session, run: Run, facts: LogFields): Promise<void> {
     const { stderr, log } = this.#options;
-    const share = new TimeSlice();
+    const slice = new TimeSlice();
     await run.errors((line) => {
-      const isTold = stderr !== "log" && session.sendStderr(line);
-      if (stderr !== "client" || !isTold) log.info("program-stderr", { ...facts, text: line });
-      return isTold ? room(session) : share.yieldIfExpired();
+      const wasSent = stderr !== "log" && session.sendStderr(line);
+      if (stderr !== "client" || !wasSent) log.info("program-stderr", { ...facts, text: line });
+      return wasSent ? writable(session) : slice.yieldIfExpired();
     });
   }
 
@@ -155,7 +158,7 @@ class Program implements Service {
     const environment: Record<string, string> = {};
     for (const name of [...HARMLESS, ...passEnv]) {
       const value = process.env[name];
-      // What begins with PARLEY_ is told of the conversation, or not at all.
+      // Only the variables below may begin with PARLEY_, so that the program can trust them.
       if (value !== undefined && !NEVER.has(name) && !name.startsWith("PARLEY_")) environment[name] = value;
     }
     const [, address = "", port = ""] = /^\[?(.*?)\]?:(\d+)$/.exec(session.peer) ?? [];
@@ -170,14 +173,14 @@ class Program implements Service {
   }
 }
 
-/** What a program said that cannot be passed on: its client has not got all of it, and must hear so. */
+/** The error for output that cannot be passed on. It is also sent to the client, whose answer is incomplete. */
 function cutOff(failure: unknown): ParleyError {
   const message = `the program's output was cut off: ${messageOf(failure)}`;
   return new ParleyError("failed", message, { peerMessage: message, cause: failure });
 }
 
-/** As {@link Session.writable}; what a program says to nobody is read nevertheless, so that it comes to its end. */
-function room(session: Session): Promise<void> | undefined {
+/** As {@link Session.writable}, but never rejects because the client is gone: output is read on, so that the program can end. */
+function writable(session: Session): Promise<void> | undefined {
   return session.writable()?.catch((error: unknown) => {
     if (!SessionClosedError.is(error)) throw error;
     return nextTurn();

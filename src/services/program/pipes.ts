@@ -1,0 +1,93 @@
+// Starts a program on pipes. A full pipe makes the caller wait: then `flush` of Bun's pipe returns a promise. Writing to a program
+// that has closed its input is no failure: that promise rejects with EPIPE (both measured with Bun 1.4.5).
+
+import type { FileSink, Subprocess } from "bun";
+import { systemCode } from "../../base/errors.ts";
+import { asInherited } from "../../os/process-limits.ts";
+
+/** The standard input of a program. */
+export interface Input {
+  /** Writes `pieces`, one after the other. @returns a promise when the caller should wait before the next. */
+  write(pieces: readonly Uint8Array[]): void | Promise<void>;
+  end(): void;
+}
+
+/** A started program. */
+export interface Spawned {
+  child: Subprocess;
+  input: Input;
+  output: AsyncIterable<Uint8Array>;
+}
+
+/** Starts a program. @throws {Error} when it cannot be started. */
+export function spawnOnPipes(argv: readonly string[], env: Record<string, string>): Spawned {
+  const child = asInherited(() =>
+    Bun.spawn([...argv], {
+      env,
+      stdin: "pipe",
+      stdout: "pipe",
+      stderr: "pipe",
+      detached: true, // a process group of its own, so that signals do not reach parley
+    }),
+  );
+  return { child, input: new PipeInput(child.stdin), output: child.stdout };
+}
+
+class PipeInput implements Input {
+  readonly #sink: FileSink;
+  /** True while a flush is planned for the end of this turn. */
+  #flushing = false;
+  /** Resolves when the pipe has room; undefined while it has. */
+  #blocked: Promise<void> | undefined;
+  #ended = false;
+
+  constructor(sink: FileSink) {
+    this.#sink = sink;
+  }
+
+  write(pieces: readonly Uint8Array[]): void | Promise<void> {
+    if (this.#ended) return undefined;
+    for (const piece of pieces) void ignoreBroken(attempt(() => this.#sink.write(piece)));
+    if (!this.#flushing) {
+      this.#flushing = true;
+      queueMicrotask(() => this.#flush());
+    }
+    return this.#blocked;
+  }
+
+  end(): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    void ignoreBroken(attempt(() => this.#sink.end()));
+  }
+
+  #flush(): void {
+    this.#flushing = false;
+    if (this.#ended) return;
+    const pending: unknown = attempt(() => this.#sink.flush());
+    if (!(pending instanceof Promise)) return;
+    const blocked = ignoreBroken(pending).then(() => {
+      if (this.#blocked === blocked) this.#blocked = undefined;
+    });
+    this.#blocked = blocked;
+  }
+}
+
+/** The result of `act`; what it throws becomes a rejected promise. */
+function attempt(act: () => unknown): unknown {
+  try {
+    return act();
+  } catch (error) {
+    return Promise.reject(error as Error);
+  }
+}
+
+/** Ignores EPIPE: a program may end without reading its input, and its exit status says whether that is a failure. */
+function ignoreBroken(pending: unknown): Promise<void> {
+  return Promise.resolve(pending).then(
+    () => undefined,
+    (error: unknown) => {
+      if (systemCode(error) !== "EPIPE") throw error;
+    },
+  );
+}
