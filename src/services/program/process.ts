@@ -105,7 +105,7 @@ export class Run {
     await inPieces(splitter.end());
   }
 
-  /** Ends every process of the program. Resolves when none is left. */
+  /** Ends every process of the program that may be signalled. Resolves when none of them is left. */
   async stop(): Promise<void> {
     this.#input.end();
     if (await this.#group.waitUntilGone(PROGRAM_INPUT_GRACE_MS)) return;
@@ -113,6 +113,7 @@ export class Run {
     if (await this.#group.waitUntilGone(PROGRAM_TERM_GRACE_MS)) return;
     this.kill();
     await this.#child.exited;
+    await this.#group.waitUntilGone(PROGRAM_TERM_GRACE_MS); // the kernel ends the other processes a little later
   }
 
   kill(): void {
