@@ -49,7 +49,7 @@ export function unwritable(path: string, error: unknown): FileError {
   });
 }
 
-/** The failure to replace a file that is mounted by itself. @param source the origin of the mount, see {@link mountAt}. */
+/** The failure to replace a single mounted file. @param source the origin of the mount, see {@link mountAt}. */
 export function mountedAlone(path: string, source: string): FileError {
   return new FileError("unwritable", `cannot write ${path}: it is mounted as a single file, from ${source}`, {
     hint: "parley replaces its files whole, and a mount cannot be replaced: mount the folder instead",

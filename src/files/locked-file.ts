@@ -99,7 +99,7 @@ export class LockedFile {
    * Finds out whether a change could be written: writes the present content, or `text`, to the disk beside the file, and removes
    * it again.
    *
-   * @throws {FileError} as {@link update}; also `unwritable` for a file that is mounted by itself.
+   * @throws {FileError} as {@link update}; also `unwritable` for a single mounted file.
    */
   tryToWrite(text?: string): Promise<void> {
     return this.#locked(async (place, { rights }, lock) => {

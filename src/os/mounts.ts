@@ -1,4 +1,4 @@
-// Reads Linux's list of mounts, for files/: a file that is mounted by itself cannot be replaced. Other systems have neither the
+// Reads Linux's list of mounts, for files/: a single mounted file cannot be replaced. Other systems have neither the
 // list nor mounts of single files.
 
 import { readFileSync } from "node:fs";
