@@ -2,7 +2,7 @@
 
 import { setTimeout as delay } from "node:timers/promises";
 import { descriptors, residentBytes } from "../../test/support/attack.ts";
-import { reconnect, payloads, resumeOf, type Resume } from "../../test/support/durable.ts";
+import { reconnect, payloads, resumeOf, type Resume } from "../../test/support/resume.ts";
 import { serve } from "../../test/support/executable.ts";
 import { Peer } from "../../test/support/peer.ts";
 import { parting, seconds, type Figure, type Scale } from "./figure.ts";

@@ -3,7 +3,7 @@
 
 import { connect, type Socket } from "node:net";
 import { within } from "./attack.ts";
-import { DURABLE, resumeLogin, resumeOf, type Json, type Resume } from "./durable.ts";
+import { DURABLE, resumeLogin, resumeOf, type Json, type Resume } from "./resume.ts";
 import { frame } from "./peer.ts";
 
 export interface Cut {

@@ -1,0 +1,45 @@
+// parley connect with flags that cannot be meant: refused before anything is dialled.
+
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { run } from "../../support/executable.ts";
+
+setDefaultTimeout(90_000);
+
+describe("wrong flags end with 2 and one line that names the flag:", () => {
+  const wrong: [flag: string, ...argv: string[]][] = [
+    ["--count", "--count", "0"],
+    ["--timeout", "--timeout", "5"],
+    ["--wait", "--wait", "long"],
+    ["--raw", "--raw", "-0"],
+    ["--raw", "--raw", "--json"],
+    ["--sned", "--sned", "x"],
+    ["--send", "--send"],
+    ["--password-stdin", "--password-stdin"],
+    ["--no-tls", "--no-tls", "--tls"],
+    ["--no-tls", "--no-tls", "--accept-new"],
+    ["--pin", "--pin", "sha256/short"],
+    ["--pin", "--pin="],
+    ["--tls-ca", "--tls-ca="],
+    ["--allow-md5", "--allow-md5"],
+    ["70000", "127.0.0.1:70000"],
+    ["a b", "a b"],
+    ["no flag -ann", "-ann"],
+    ["no flag -x…", "-x…"],
+    ["fe80::1 is a link-local address and needs a zone", "[fe80::1]:13131"],
+    ["--send", "--forget", "--send", "x"],
+    ["--logout", "--forget", "--logout"],
+    ["--json", "--forget", "--json"],
+    ["--forget takes no user", "--forget", "ann@127.0.0.1:1"],
+  ];
+  test.each(wrong)("%s in %p %p", async (flag, ...argv) => {
+    const target = argv.some((word) => /^[^-].*[: ]/.test(word ?? "")) ? [] : ["127.0.0.1:1"];
+    const { exitCode, stderr } = await run([
+      "connect",
+      ...target,
+      ...argv.filter((word) => word !== undefined),
+    ]);
+    expect(exitCode).toBe(2);
+    expect(stderr).toMatch(/^parley: error: .*\n(parley: hint: .*\n)?$/);
+    expect(stderr).toContain(flag);
+  });
+});

@@ -1,0 +1,282 @@
+// parley serve --handler: reload by SIGHUP and --watch, --check, --init, and files that cannot be used.
+
+import {
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { join, resolve } from "node:path";
+import { afterEach, beforeEach, expect, setDefaultTimeout, test } from "bun:test";
+import { HANDLER_TYPES } from "../../../src/services/handler/template.ts";
+import { within } from "../../support/attack.ts";
+import { run, serve, type Serving } from "../../support/executable.ts";
+import { tempFolder, type TempFolder } from "../../support/folder.ts";
+import { Peer } from "../../support/peer.ts";
+
+setDefaultTimeout(90_000);
+
+let folder: TempFolder;
+beforeEach(() => {
+  folder = tempFolder();
+});
+afterEach(() => folder[Symbol.dispose]());
+
+const saying = (text: string) => `export default (s) => s.send(${JSON.stringify(text)});`;
+
+function write(name: string, text: string): string {
+  const path = join(folder.path, name);
+  writeFileSync(path, text);
+  return path;
+}
+
+/** As editors save. */
+function save(name: string, text: string): void {
+  renameSync(write(`${name}.new`, text), join(folder.path, name));
+}
+
+async function greet(...flags: string[]): Promise<Serving> {
+  return serve(["--auth", "none", "--handler", join(folder.path, "greet.ts"), ...flags], {
+    data: join(folder.path, "data"),
+  });
+}
+
+/** Asks until the answer is `wanted`: a change takes its moment. */
+async function hears(peer: Peer, wanted: string): Promise<void> {
+  const asked = async () => {
+    for (let answer: string | null = ""; answer !== wanted; answer = await peer.text()) {
+      if (answer === null) throw new Error(`it ended without ${wanted}`);
+      peer.send("");
+    }
+  };
+  await within(wanted, asked());
+}
+
+test.each([
+  ["SIGHUP", []],
+  ["--watch", ["--watch"]],
+])(
+  "%s takes up a changed file, its imports, and one saved by rename; conversations stay",
+  async (how, flags) => {
+    write("mark.ts", "export const mark = 'one';");
+    write("greet.ts", "import { mark } from './mark.ts'; export default (s) => s.send(mark);");
+    await using server = await greet(...flags);
+    const apply = () => how === "SIGHUP" && server.signal("SIGHUP");
+    using peer = await Peer.connect(server.port);
+    await peer.enter();
+    await hears(peer, "one");
+    write("mark.ts", "export const mark = 'two';");
+    apply();
+    await hears(peer, "two");
+    save("greet.ts", saying("three"));
+    apply();
+    await hears(peer, "three");
+    save("greet.ts", saying("four"));
+    apply();
+    await hears(peer, "four");
+    await server.stop();
+  },
+);
+
+test.each([
+  ["does not compile", "export default {"],
+  ["throws while it loads", "throw new Error('not today');"],
+  ["imports what is not there", "import './nowhere.ts';"],
+  ["exports nothing", ""],
+])("a change that %s is told, the old code goes on, and the next good one is taken up", async (_, text) => {
+  write("greet.ts", saying("old"));
+  await using server = await greet("--watch");
+  using peer = await Peer.connect(server.port);
+  await peer.enter();
+  await hears(peer, "old");
+  save("greet.ts", text);
+  await server.stderr.see("the code before goes on");
+  await hears(peer, "old");
+  save("greet.ts", saying("new"));
+  await hears(peer, "new");
+  await server.stop();
+});
+
+test("--watch notices files of a folder that the new code is the first to import from", async () => {
+  write("greet.ts", saying("old"));
+  await using server = await greet("--watch");
+  using peer = await Peer.connect(server.port);
+  await peer.enter();
+  mkdirSync(join(folder.path, "lib"));
+  write("lib/mark.ts", "export const mark = 'one';");
+  save("greet.ts", "import { mark } from './lib/mark.ts'; export default (s) => s.send(mark);");
+  await hears(peer, "one");
+  save("lib/mark.ts", "export const mark = 'two';");
+  await hears(peer, "two");
+  await server.stop();
+});
+
+test("--watch goes on where the folder of an import is taken away and made anew, and minds nothing else", async () => {
+  mkdirSync(join(folder.path, "lib"));
+  write("lib/mark.ts", "export const mark = 'one';");
+  write("greet.ts", "import { mark } from './lib/mark.ts'; export default (s) => s.send(mark);");
+  await using server = await greet("--watch");
+  using peer = await Peer.connect(server.port);
+  await peer.enter();
+  await hears(peer, "one");
+  for (const mark of ["two", "three"]) {
+    write("scores.json", `{"ann":"${mark}"}`); // what the handler itself might write
+    rmSync(join(folder.path, "lib"), { recursive: true });
+    mkdirSync(join(folder.path, "lib"));
+    write("lib/mark.ts", `export const mark = '${mark}';`);
+    await hears(peer, mark);
+  }
+  await server.stop();
+});
+
+test("what a hook throws is in the log with file, line and a code frame of the user's file alone", async () => {
+  write(
+    "greet.ts",
+    "export default (s, p) => {\n  if (p.length > 0) throw new Error('on purpose');\n  s.send('ok');\n};",
+  );
+  await using server = await greet("--log-format", "json");
+  using other = await Peer.connect(server.port);
+  await other.enter();
+  const { exitCode, stderr } = await run(["connect", server.address, "--send", "x"]);
+  expect(exitCode).toBe(1);
+  expect(stderr).toContain("the service failed");
+  expect(stderr).not.toContain("on purpose");
+  await hears(other, "ok");
+  await server.stop();
+  const line = readFileSync(join(folder.path, "data", "parley.log"), "utf8")
+    .split("\n")
+    .find((one) => one.includes("handler-failed"));
+  const { reason, code } = JSON.parse(line ?? "") as { reason: string; code: string };
+  expect(reason).toBe(`Error: on purpose, at ${join(folder.path, "greet.ts")}:2:31`);
+  expect(code).toContain("2 |   if (p.length > 0) throw new Error('on purpose');");
+  expect(code).not.toContain("src/");
+});
+
+test.each([
+  ["is not there", undefined, "there is no file"],
+  ["does not compile", "export default {\n  message( {\n};", "greet.ts:"],
+  [
+    "imports what is not there",
+    "\nimport './lib.ts';",
+    "greet.ts:2 does not load: there is no module ./lib.ts\n",
+  ],
+  ["exports nothing", "", "no message hook"],
+])("--check and serve: a file that %s is 1, with file and reason", async (_, text, reason) => {
+  if (text !== undefined) write("greet.ts", text);
+  for (const flags of [["--check"], []]) {
+    const argv = [
+      "serve",
+      "--auth",
+      "none",
+      "--port",
+      "0",
+      "--handler",
+      join(folder.path, "greet.ts"),
+      ...flags,
+    ];
+    const { exitCode, stdout, stderr } = await run(argv);
+    expect([exitCode, stdout]).toEqual([1, ""]);
+    expect(stderr).toStartWith("parley: error: ");
+    expect(stderr).toContain(reason);
+    expect(stderr).toContain("parley: hint:");
+  }
+});
+
+test.each(["a#b", "a%b", "a%41b", "a b", "a'b\"c", "[a]*{b}", "a&b=c;d", "ä\nö"])(
+  "a folder named %j is no hindrance, nor to --watch and imports",
+  async (name) => {
+    mkdirSync(join(folder.path, name));
+    write(`${name}/mark.ts`, "export const mark = 'one';");
+    const path = write(
+      `${name}/greet.ts`,
+      "import { mark } from './mark.ts'; export default (s) => s.send(mark);",
+    );
+    await using server = await serve(["--auth", "none", "--handler", path, "--watch"]);
+    using peer = await Peer.connect(server.port);
+    await peer.enter();
+    await hears(peer, "one");
+    save(`${name}/mark.ts`, "export const mark = 'two';");
+    await hears(peer, "two");
+    save(`${name}/greet.ts`, saying("three"));
+    await hears(peer, "three");
+    await server.stop();
+  },
+);
+
+test.each(["a?b", "a\\b", "a?load=1"])(
+  "a folder named %j is refused, since another file would be loaded; --init makes nothing there",
+  async (name) => {
+    mkdirSync(join(folder.path, name));
+    const path = write(`${name}/greet.ts`, saying("hello"));
+    symlinkSync(join(folder.path, name), join(folder.path, "plain"));
+    write("a", "throw new Error('this is another file');");
+    for (const file of [path, join(folder.path, "plain", "greet.ts")]) {
+      const { exitCode, stderr } = await run(["serve", "--auth", "none", "--port", "0", "--handler", file]);
+      expect(exitCode).toBe(1);
+      expect(stderr).toStartWith(
+        `parley: error: no module can be loaded from ${path}: it has ${name.charAt(1)} in it\nparley: hint: `,
+      );
+    }
+    const init = await run(["serve", "--init", join(folder.path, name, "new.ts")]);
+    expect(init.exitCode).toBe(1);
+    expect(readdirSync(join(folder.path, name))).toEqual(["greet.ts"]);
+  },
+);
+
+test("--init writes a handler and its types, which agree and work; it overwrites nothing", async () => {
+  const path = join(folder.path, "greet.ts");
+  expect(await run(["serve", "--init", path])).toMatchObject({ exitCode: 0, stdout: "" });
+  const written = readFileSync(path, "utf8");
+  expect(readFileSync(join(folder.path, "parley.d.ts"), "utf8")).toBe(HANDLER_TYPES);
+  expect(written).toContain("--handler greet.ts --watch");
+  const again = await run(["serve", "--init", path]);
+  expect(again.exitCode).toBe(1);
+  expect(again.stderr).toContain("is there already");
+  expect(readFileSync(path, "utf8")).toBe(written);
+  await using server = await greet();
+  expect(await run(["connect", server.address, "--send", "hi"])).toMatchObject({
+    exitCode: 0,
+    stdout: "welcome, stranger\nyou said hi\n",
+  });
+  await server.stop();
+});
+
+test("--init quotes a name with a space, in what it says and in what it writes", async () => {
+  const { stderr } = await run(["serve", "--init", "my greet.ts"], { cwd: folder.path });
+  expect(stderr).toContain("run it: parley serve --handler 'my greet.ts' --watch\n");
+  const written = readFileSync(join(folder.path, "my greet.ts"), "utf8");
+  expect(written).toContain("parley serve --handler 'my greet.ts' --watch\n");
+});
+
+test("what --init writes is checked by the types beside it", async () => {
+  const path = join(folder.path, "greet.ts");
+  await run(["serve", "--init", path]);
+  const tsc = resolve(import.meta.dir, "../../../node_modules/.bin/tsc");
+  const check = () =>
+    Bun.spawnSync(
+      [
+        tsc,
+        "--noEmit",
+        "--strict",
+        "--allowImportingTsExtensions",
+        "--target",
+        "esnext",
+        "--module",
+        "esnext",
+        "--moduleResolution",
+        "bundler",
+        "--types",
+        "",
+        "greet.ts",
+      ],
+      { cwd: folder.path },
+    );
+  const good = check();
+  expect(good.stdout.toString()).toBe("");
+  expect(good.exitCode).toBe(0);
+  writeFileSync(path, readFileSync(path, "utf8").replace("session.text(payload)", "session.txt(payload)"));
+  expect(check().stdout.toString()).toContain("txt");
+});
