@@ -8,12 +8,12 @@ const BURST = 3;
 
 function flooded() {
   const lines: string[] = [];
-  let unwritten = 0;
+  let suppressed = 0;
   const write = (event: LogEvent, fields: LogFields = {}) => {
     lines.push([event, ...Object.entries(fields).map(([name, value]) => `${name}=${value}`)].join(" "));
   };
-  const log = { debug: write, info: write, warn: write, error: write, suppressed: () => void unwritten++ };
-  return { flood: new RateLimitedLog(log, BURST), lines, unwritten: () => unwritten };
+  const log = { debug: write, info: write, warn: write, error: write, suppressed: () => void suppressed++ };
+  return { flood: new RateLimitedLog(log, BURST), lines, suppressed: () => suppressed };
 }
 
 function refusal(source: string, kind: LogFields, conn: number): Entry {
@@ -21,10 +21,10 @@ function refusal(source: string, kind: LogFields, conn: number): Entry {
 }
 
 test("the first few are lines, the rest is one that says how many and from where; then it begins anew", () => {
-  const { flood, lines, unwritten } = flooded();
+  const { flood, lines, suppressed } = flooded();
   for (let conn = 1; conn <= 10; conn++) flood.log(refusal("a", { code: "full" }, conn));
   flood.log(refusal("a", { code: "denied" }, 11));
-  expect(unwritten()).toBe(7);
+  expect(suppressed()).toBe(7);
   flood.flush();
   for (let conn = 12; conn <= 16; conn++) flood.log(refusal(`s${conn}`, { code: "full" }, conn));
   flood.flush();
