@@ -386,14 +386,11 @@ test.skipIf(lacks("unshare") || Bun.spawnSync([...PID, "true"]).exitCode !== 0)(
         .flatMap((line) => (line === "" ? [] : [JSON.parse(line) as { user: string; live: number }]))
         .map(({ user, live: count }) => `${user} ${count}`)
         .sort();
-    const becomes = async (wanted: string[]) => {
-      while (JSON.stringify(await live()) !== JSON.stringify(wanted)) continue; // each look takes a process
-    };
-    await within("both", becomes(["ann 1", "bob 1"]));
+    await until("sessions", ["ann 1", "bob 1"], live);
     ann.endInput();
     await ann.exited;
     await stop(one);
-    await within("the other", becomes(["ann 0", "bob 1"]));
+    await until("sessions", ["ann 0", "bob 1"], live);
     expect(readdirSync(data).filter((name) => name.startsWith("sessions-"))).toHaveLength(1);
     bob.endInput();
     await bob.exited;

@@ -64,14 +64,16 @@ export async function within<T>(what: string, work: Promise<T>, ms = PATIENCE_MS
   }
 }
 
-/** Waits until `state` is `wanted`; fails with what it was instead. */
-export async function until<T>(what: string, wanted: T, state: () => T): Promise<void> {
+/** Waits until `state` is `wanted`; fails with what it was instead. The longer it takes, the rarer it looks. */
+export async function until<T>(what: string, wanted: T, state: () => T | Promise<T>): Promise<void> {
   const deadline = performance.now() + PATIENCE_MS;
-  while (JSON.stringify(state()) !== JSON.stringify(wanted)) {
+  for (let pause = 2; ; pause = Math.min(50, pause * 1.25)) {
+    const found = await state();
+    if (JSON.stringify(found) === JSON.stringify(wanted)) return;
     if (performance.now() > deadline) {
-      throw new Error(`${what}: ${JSON.stringify(state())}, not ${JSON.stringify(wanted)}`);
+      throw new Error(`${what}: ${JSON.stringify(found)}, not ${JSON.stringify(wanted)}`);
     }
-    await delay(5);
+    await delay(pause);
   }
 }
 

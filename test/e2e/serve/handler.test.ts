@@ -12,7 +12,7 @@ import {
 import { join, resolve } from "node:path";
 import { afterEach, beforeEach, expect, setDefaultTimeout, test } from "bun:test";
 import { HANDLER_TYPES } from "../../../src/services/handler/template.ts";
-import { within } from "../../support/attack.ts";
+import { until, within } from "../../support/attack.ts";
 import { run, serve, type Serving } from "../../support/executable.ts";
 import { tempFolder, type TempFolder } from "../../support/folder.ts";
 import { Peer } from "../../support/peer.ts";
@@ -46,13 +46,10 @@ async function greet(...flags: string[]): Promise<Serving> {
 
 /** Asks until the answer is `wanted`: a change takes its moment. */
 async function hears(peer: Peer, wanted: string): Promise<void> {
-  const asked = async () => {
-    for (let answer: string | null = ""; answer !== wanted; answer = await peer.text()) {
-      if (answer === null) throw new Error(`it ended without ${wanted}`);
-      peer.send("");
-    }
-  };
-  await within(wanted, asked());
+  await until("the answer", wanted, () => {
+    peer.send("");
+    return within("an answer", peer.text());
+  });
 }
 
 test.each([

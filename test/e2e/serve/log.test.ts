@@ -156,11 +156,14 @@ test("/dev/stderr may be a pipe", async () => {
     stderr: "ignore",
   });
   let said = "";
+  let pid: number | undefined;
   const decoder = new TextDecoder();
   for await (const chunk of server.stdout) {
     said += decoder.decode(chunk, { stream: true });
-    const pid = / listening .* pid=(\d+) /.exec(said)?.[1];
-    if (pid !== undefined && !said.includes(" stopping ")) process.kill(Number(pid), "SIGTERM");
+    const [, found] = / listening .* pid=(\d+) /.exec(said) ?? [];
+    if (pid !== undefined || found === undefined) continue;
+    pid = Number(found);
+    process.kill(pid, "SIGTERM"); // once: by the next line it may be gone
   }
   expect(said).toContain(" stopped ");
 });

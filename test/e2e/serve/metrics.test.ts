@@ -2,6 +2,7 @@
 
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { join } from "node:path";
+import { until } from "../../support/attack.ts";
 import { addUser, PASSWORD, run, serve, start } from "../../support/executable.ts";
 import { tempFolder } from "../../support/folder.ts";
 
@@ -82,12 +83,7 @@ test("it is well until it is stopping", async () => {
   process.kill(client.pid, "SIGSTOP");
   try {
     server.signal("SIGTERM");
-    for (;;) {
-      const [status, text] = await ask("/healthz");
-      if (status === 200) continue;
-      expect([status, text]).toEqual([503, "stopping\n"]);
-      break;
-    }
+    await until("health", [503, "stopping\n"], () => ask("/healthz"));
   } finally {
     process.kill(client.pid, "SIGCONT");
   }
@@ -172,9 +168,11 @@ test("those who only sit there are few, and cost conversations nothing", async (
   const { stdout } = await run(["connect", server.address, "--send", "hello", "--count", "1"]);
   expect([stdout, left]).toEqual(["hello\n", 16]);
   for (const socket of sitting) socket.terminate();
-  for (;;) {
-    const response = await fetch(`http://127.0.0.1:${port}/healthz`).catch(() => undefined);
-    if (response?.status === 200) break;
-  }
+  const health = () =>
+    fetch(`http://127.0.0.1:${port}/healthz`).then(
+      ({ status }) => status,
+      () => 0,
+    );
+  await until("health", 200, health);
   await server.stop();
 });

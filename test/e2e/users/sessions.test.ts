@@ -25,12 +25,9 @@ test("shows live and sleeping sessions, and nothing of a server that is gone", a
     const { live, detached_since } = JSON.parse(stdout) as { live: number; detached_since: string | null };
     return [live, detached_since !== null];
   };
-  const becomes = async (wanted: unknown[]) => {
-    while (JSON.stringify(await list()) !== JSON.stringify(wanted)) continue; // each look takes a process
-  };
-  await becomes([1, false]);
+  await until("sessions", [1, false], list);
   peer.reset();
-  await becomes([0, true]);
+  await until("sessions", [0, true], list);
   await server.stop();
   expect(await list()).toEqual([0, false]);
   await until("files left", [], () => readdirSync(data).filter((name) => name.startsWith("sessions-")));
@@ -59,7 +56,7 @@ test("a list that was taken away is made anew", async () => {
   rmSync(join(data, first));
   await until("another file", true, () => files().length === 1 && files()[0] !== first);
   const live = async () => (await run(["users", "sessions", "--json"], { data })).stdout.includes('"live":1');
-  while (!(await live())) continue; // each look takes a process
+  await until("a live session", true, live);
   peer.reset();
   await server.stop();
 });
@@ -88,7 +85,7 @@ test("logins end no conversation that goes on, at this server or at another one 
       .map((line) => JSON.parse(line) as Row);
     return rows.filter((row) => row.live > 0 || row.detached_since !== null).length;
   };
-  while ((await live()) <= MAX_TOKENS_PER_USER) continue; // each look takes a process
+  await until("sessions", MAX_TOKENS_PER_USER + 1, live);
   // An hour passes: none of them was used a moment ago, and there are more that are not in use at all.
   const old = (minutes: number) => new Date(Date.now() - (60 + minutes) * 60_000).toISOString();
   const store = new Store(join(data, "users.json"));
@@ -137,15 +134,12 @@ test.each([
     expect(exitCode).toBe(0);
     return stdout.split("\n").flatMap((line) => (line === "" ? [] : [JSON.parse(line) as Row]));
   };
-  const becomes = async (wanted: object) => {
-    for (;;) {
-      const rows = await list(); // each look takes a process
-      const [row] = rows;
-      if (row === undefined || !Bun.deepMatch(wanted, { ...row, asleep: row.detached_since !== null }))
-        continue;
-      expect(rows).toHaveLength(1);
-      return row;
-    }
+  const becomes = async (live: number) => {
+    let rows: Row[] = [];
+    const look = async () => (rows = await list()).map((row) => [row.live, row.detached_since !== null]);
+    await until("sessions", [[live, live === 0]], look);
+    expect(rows[0]).toMatchObject({ id: null, user });
+    return rows[0]!;
   };
   using peer = await Peer.connect(server.port);
   await peer.message();
@@ -153,11 +147,11 @@ test.each([
   const login = { type: "login", method, user: user ?? undefined, password: PASSWORD, token: false };
   peer.json({ ...login, control: true, resume_for: 60 });
   expect(await peer.message()).toMatchObject({ type: "welcome", user });
-  const awake = await becomes({ id: null, user, live: 1, asleep: false });
+  const awake = await becomes(1);
   expect(awake.from).toMatch(/^127\.0\.0\.1:\d+$/);
   expect(Date.parse(awake.since ?? "")).toBeWithin(Date.now() - 60_000, Date.now() + 1);
   peer.reset();
-  const asleep = await becomes({ id: null, user, live: 0, asleep: true });
+  const asleep = await becomes(0);
   expect(asleep.since).toBe(awake.since);
   if (user !== null) expect(await list([user])).toEqual([asleep]);
   else expect((await run(["users", "sessions", "ann"], { data })).exitCode).toBe(1);
