@@ -4,7 +4,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import type { LogEvent, LogFields, Logger } from "../../src/log/log.ts";
 import type { ServerOptions } from "../../src/server/options.ts";
 import { program, type ProgramOptions } from "../../src/services/program/program.ts";
-import { within } from "./attack.ts";
+import { until, within } from "./attack.ts";
 import type { Peer } from "./peer.ts";
 import { startServer, type TestServer } from "./server.ts";
 
@@ -73,6 +73,18 @@ export async function converse(server: TestServer, messages: (string | Uint8Arra
   for (const message of messages) peer.send(message);
   peer.control({ type: "end" });
   return await hear(peer);
+}
+
+/** A program that ignores TERM and the end of its input, with a grandchild that does too; says its process group. */
+export const STUBBORN = "trap '' TERM HUP INT; (sleep 1000; :) & echo $$; while :; do sleep 1000; done";
+
+/** Enters; the process group of {@link STUBBORN}. */
+export async function enterGroup(peer: Peer): Promise<number> {
+  await peer.enter();
+  const group = Number(await peer.text());
+  // The first process, and the grandchild's two.
+  await until("processes of the group", true, () => processesOf(group).length >= 3);
+  return group;
 }
 
 /** Is it running? A zombie is not: whoever inherited it may reap it when it likes. */

@@ -17,7 +17,18 @@ export interface RunOptions {
   codec: Codec;
   /** On a terminal of its own, rather than on pipes. */
   pty: boolean;
+  grace?: Grace;
 }
+
+/** How long a program may run once its session is over, in milliseconds. */
+export interface Grace {
+  /** From the end of its input to TERM. */
+  inputMs: number;
+  /** From TERM to KILL. */
+  termMs: number;
+}
+
+const GRACE: Grace = { inputMs: PROGRAM_INPUT_GRACE_MS, termMs: PROGRAM_TERM_GRACE_MS };
 
 /** Process ids of programs that Bun waits for. */
 const awaited = new Set<number>();
@@ -43,10 +54,12 @@ export class Run {
   readonly #input: Input;
   readonly #output: AsyncIterable<Uint8Array>;
   readonly #group: ProcessGroup;
+  readonly #grace: Grace;
 
   /** @throws {Error} when the program cannot be started. */
-  constructor({ argv, env, codec, pty }: RunOptions) {
+  constructor({ argv, env, codec, pty, grace = GRACE }: RunOptions) {
     this.#codec = codec;
+    this.#grace = grace;
     const { child, input, output } = pty ? spawnOnTerminal(argv, env) : spawnOnPipes(argv, env);
     this.#child = child;
     this.#input = input;
@@ -108,12 +121,13 @@ export class Run {
   /** Ends every process of the program that may be signalled. Resolves when none of them is left. */
   async stop(): Promise<void> {
     this.#input.end();
-    if (await this.#group.waitUntilGone(PROGRAM_INPUT_GRACE_MS)) return;
+    const { inputMs, termMs } = this.#grace;
+    if (await this.#group.waitUntilGone(inputMs)) return;
     this.#group.signal("SIGTERM");
-    if (await this.#group.waitUntilGone(PROGRAM_TERM_GRACE_MS)) return;
+    if (await this.#group.waitUntilGone(termMs)) return;
     this.kill();
     await this.#child.exited;
-    await this.#group.waitUntilGone(PROGRAM_TERM_GRACE_MS); // the kernel ends the other processes a little later
+    await this.#group.waitUntilGone(termMs); // the kernel ends the other processes a little later
   }
 
   kill(): void {

@@ -13,7 +13,7 @@ import { basename } from "node:path";
 import { messageOf, ParleyError, systemCode } from "../../base/errors.ts";
 import type { LogFields, Logger } from "../../log/log.ts";
 import { codecFor, type ProgramIo } from "./codec.ts";
-import { awaitChildren, Run } from "./process.ts";
+import { awaitChildren, Run, type Grace } from "./process.ts";
 import { shellQuote } from "../../base/shell-quote.ts";
 import { nextTurn, TimeSlice } from "../../base/yield.ts";
 import { SessionClosedError, type Session, type Service } from "../service.ts";
@@ -33,6 +33,7 @@ export interface ProgramOptions {
   /** The longest message of the program, in bytes. */
   maxMessage: number;
   log: Logger;
+  grace?: Grace;
 }
 
 /** Variables that reveal nothing of the server. */
@@ -74,11 +75,12 @@ class Program implements Service {
   }
 
   open(session: Session): void {
-    const { argv, io, pty, maxMessage, log } = this.#options;
+    const { argv, io, pty, maxMessage, log, grace } = this.#options;
     const facts = { conn: session.id, peer: session.peer, user: session.user };
     let run: Run;
     try {
-      run = new Run({ argv, env: this.#environment(session), codec: codecFor(io, maxMessage), pty });
+      const env = this.#environment(session);
+      run = new Run({ argv, env, codec: codecFor(io, maxMessage), pty, grace });
     } catch (error) {
       const reason = systemCode(error) ?? String(error);
       throw new ParleyError("failed", `${argv[0]} cannot be started: ${reason}`, {

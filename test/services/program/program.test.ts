@@ -4,13 +4,12 @@ import { randomBytes } from "node:crypto";
 import * as fs from "node:fs";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { describe, expect, setDefaultTimeout, spyOn, test } from "bun:test";
-import { codecFor, type ProgramIo } from "../../../src/services/program/codec.ts";
-import { Run } from "../../../src/services/program/process.ts";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import type { ProgramIo } from "../../../src/services/program/codec.ts";
 import { program } from "../../../src/services/program/program.ts";
-import { until, within } from "../../support/attack.ts";
+import { until } from "../../support/attack.ts";
 import { tempFolder } from "../../support/folder.ts";
-import { converse, hear, processesOf, remember, runProgram } from "../../support/program.ts";
+import { converse, hear, remember, runProgram } from "../../support/program.ts";
 
 setDefaultTimeout(90_000);
 
@@ -235,43 +234,6 @@ describe("the end", () => {
     expect(bye).toMatchObject({ status: 0 });
     expect(server.events.filter(({ level }) => level === "error")).toEqual([]);
   });
-});
-
-test("once nothing is left of it, its number is not signalled any more: it may be another's", async () => {
-  const run = new Run({ argv: sh("exit 3"), env: {}, codec: codecFor("lines", 100), pty: false });
-  expect(await within("its end", run.status)).toBe(3);
-  using kill = spyOn(process, "kill");
-  await run.stop();
-  expect(kill).not.toHaveBeenCalled();
-});
-
-test("short of descriptors, the jobs of a terminal are not taken for ended", async () => {
-  const argv = sh("set -m; trap '' HUP; sleep 1000 & echo; wait $!");
-  const run = new Run({ argv, env: {}, codec: codecFor("lines", 100), pty: true });
-  await within("its beginning", run.output().next());
-  const { readdirSync } = fs;
-  let isShort = true;
-  using _ = spyOn(fs, "readdirSync").mockImplementation(((path: string) => {
-    if (isShort && path === "/proc") throw Object.assign(new Error("too many"), { code: "EMFILE" });
-    return readdirSync(path);
-  }) as never);
-  const stopped = run.stop();
-  isShort = false;
-  await within("the end of all of them", stopped);
-  expect(processesOf(run.pid)).toEqual([]);
-});
-
-test("what has become another user's cannot be ended, and keeps nothing else from its end", async () => {
-  const argv = sh("set -m; sleep 1000 & echo; wait $!");
-  const run = new Run({ argv, env: {}, codec: codecFor("lines", 100), pty: true });
-  await within("its beginning", run.output().next());
-  const kill = process.kill.bind(process);
-  using _ = spyOn(process, "kill").mockImplementation((pid, signal) => {
-    if (pid === -run.pid) throw Object.assign(new Error("not permitted"), { code: "EPERM" });
-    return kill(pid, signal);
-  });
-  await within("the end of all others", run.stop());
-  expect(await within("the end of what waited for them", run.status)).toBe(128 + 15);
 });
 
 describe("standard error", () => {
