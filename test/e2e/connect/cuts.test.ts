@@ -2,6 +2,7 @@
 //
 // PARLEY_MESSAGES, PARLEY_CUTS, PARLEY_SEEDS: how many of each.
 
+import { join } from "node:path";
 import { describe, expect, test } from "bun:test";
 import { cuttingProxy } from "../../support/cutting-proxy.ts";
 import { run, serve, start } from "../../support/executable.ts";
@@ -15,10 +16,12 @@ const OPEN = ["--auth", "none", "--penalties", "off"];
 /** What is said of each return. */
 const RETURN = /^reconnected after [\d.]+ \w+,(?: \d+ messages? sent again,)? none lost$/;
 
+/** Services that number what they are told: the answers say in which order they have heard it. */
+const HANDLER = ["--handler", join(import.meta.dir, "../../support/numbering-handler.ts")];
 const WAYS: [string, string[], string[]][] = [
-  ["echo", [...OPEN, "--no-tls"], ["--no-tls"]],
-  ["echo over TLS", [...OPEN, "--tls"], ["--tls"]],
-  ["cat", [...OPEN, "--no-tls", "--", "cat"], ["--no-tls"]],
+  ["a handler", [...OPEN, "--no-tls", ...HANDLER], ["--no-tls"]],
+  ["a handler over TLS", [...OPEN, "--tls", ...HANDLER], ["--tls"]],
+  ["a program", [...OPEN, "--no-tls", "--", "cat", "-n"], ["--no-tls"]],
 ];
 
 /** Bytes between cuts, so that all cuts come before the messages are through. */
@@ -31,7 +34,7 @@ const seeds = Array.from({ length: SEEDS }, (_, n) => n + 1);
 const cases = WAYS.flatMap(([name, server, client]) => seeds.map((seed) => ({ name, server, client, seed })));
 
 describe(`${MESSAGES} messages through up to ${CUTS} cuts`, () => {
-  test.each(cases)(
+  test.concurrent.each(cases)(
     "$name, seed $seed",
     async ({ server, client, seed }) => {
       await using serving = await serve(server);
@@ -52,7 +55,8 @@ describe(`${MESSAGES} messages through up to ${CUTS} cuts`, () => {
       if (process.env["PARLEY_CUTS"] !== undefined) {
         console.log(`${proxy.done} cuts, ${Math.round((performance.now() - began) / 1000)} s`);
       }
-      expect(result.stdout.split("\n").slice(0, -1)).toEqual(lines);
+      const answers = result.stdout.split("\n").slice(0, -1);
+      expect(answers.map((line) => line.trimStart())).toEqual(lines.map((line, n) => `${n + 1}\t${line}`));
       expect(result.exitCode).toBe(0);
       const said = result.stderr.split("\n").slice(0, -1);
       expect(said.filter((line) => !RETURN.test(line))).toEqual([]);
@@ -64,7 +68,7 @@ describe(`${MESSAGES} messages through up to ${CUTS} cuts`, () => {
   );
 });
 
-test.each(seeds)(
+test.concurrent.each(seeds)(
   "two members of a chat hear both, each message once and in the same order, seed %p",
   async (seed) => {
     const each = Math.ceil(MESSAGES / 4);

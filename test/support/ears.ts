@@ -11,11 +11,6 @@ export class Ear {
   welcomed = false;
   #bytes = Buffer.alloc(0);
 
-  /** Does the last frame lack a part? */
-  get isMidFrame(): boolean {
-    return this.#bytes.length > 0;
-  }
-
   hear(chunk: Buffer): void {
     this.#bytes = Buffer.concat([this.#bytes, chunk]);
     for (;;) {
@@ -50,11 +45,5 @@ export class Ears {
   hear(direction: "up" | "down", bytes: Buffer): void {
     this[direction].hear(bytes);
     this.up.welcomed = this.down.welcomed;
-  }
-
-  /** Where a cut now would be. */
-  get place(): "login" | "frame" | "between" {
-    if (!this.down.welcomed) return "login";
-    return this.up.isMidFrame || this.down.isMidFrame ? "frame" : "between";
   }
 }
