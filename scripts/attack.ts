@@ -4,11 +4,11 @@
 //
 // A Markdown table on stdout; what is over its target is marked.
 
-import { flood } from "./attack/flood.ts";
-import { glutton, mute } from "./attack/reader.ts";
-import { silent } from "./attack/silent.ts";
-import type { Figure } from "./attack/target.ts";
-import { timing } from "./attack/timing.ts";
+import { flood } from "../test/support/attack/flood.ts";
+import { glutton, mute } from "../test/support/attack/reader.ts";
+import { silent } from "../test/support/attack/silent.ts";
+import type { Figure } from "../test/support/attack/target.ts";
+import { timing } from "../test/support/attack/timing.ts";
 
 const FLOOD = { logins: 9, roundTrips: 2000 };
 /** Of each name. */

@@ -2,10 +2,10 @@
 // on any machine.
 
 import { expect, test } from "bun:test";
-import { flood } from "../../scripts/attack/flood.ts";
-import { glutton, mute } from "../../scripts/attack/reader.ts";
-import { silent } from "../../scripts/attack/silent.ts";
-import { LIFTED, type Figure } from "../../scripts/attack/target.ts";
+import { flood } from "../support/attack/flood.ts";
+import { glutton, mute } from "../support/attack/reader.ts";
+import { silent } from "../support/attack/silent.ts";
+import { LIFTED, type Figure } from "../support/attack/target.ts";
 import { HASH_MEMORY_KIB, LOGIN_TIMEOUT_MS } from "../../src/base/limits.ts";
 import { attack, descriptors, until } from "../support/attack.ts";
 import { serve } from "../support/executable.ts";

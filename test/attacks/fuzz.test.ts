@@ -10,7 +10,7 @@ import { parseDocument } from "../../src/auth/document.ts";
 import { normalizeName } from "../../src/auth/username.ts";
 import type { AuthMode } from "../../src/auth/identity.ts";
 import { parseToken } from "../../src/auth/token.ts";
-import { LIFTED } from "../../scripts/attack/target.ts";
+import { LIFTED } from "../support/attack/target.ts";
 import { tokenLogin } from "../../src/handshake/client.ts";
 import type { Hello } from "../../src/wire/message.ts";
 import {

@@ -2,7 +2,7 @@
 
 import { expect, test } from "bun:test";
 import { join } from "node:path";
-import { quantile } from "../../scripts/attack/client.ts";
+import { quantile } from "../support/attack/client.ts";
 import { attack, LENIENT, until, within } from "../support/attack.ts";
 import { frame } from "../support/peer.ts";
 import { startServer } from "../support/server.ts";
@@ -11,7 +11,7 @@ const ENTER = frame('{"type":"login","method":"none","control":true}');
 
 test("a client that pings without end leaves its neighbours their turns", async () => {
   await using server = await startServer({ ...LENIENT, auth: "none" });
-  const script = join(import.meta.dir, "../../scripts/attack/pings.ts");
+  const script = join(import.meta.dir, "../support/attack/pings.ts");
   const pinger = Bun.spawn([process.execPath, script, String(server.port)], { stdout: "pipe" });
   try {
     await within("the first pong", pinger.stdout.getReader().read());

@@ -1,7 +1,7 @@
-// A process that guesses: bun scripts/attack/guesses.ts PORT ADDRESS… — one guess outstanding from each address named,
-// for ever. Says `guessing` once all have begun.
+// A process that guesses, `guesses.ts PORT ADDRESS…`: one guess outstanding from each address named, for ever. Says
+// `guessing` once all have begun.
 
-import { frame } from "../../test/support/peer.ts";
+import { frame } from "../peer.ts";
 import { Client } from "./client.ts";
 
 const [port = "", ...addresses] = process.argv.slice(2);

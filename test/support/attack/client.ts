@@ -2,10 +2,10 @@
 
 import { connect, type Socket } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
-import { parseToken } from "../../src/auth/token.ts";
-import { tokenLogin } from "../../src/handshake/client.ts";
-import type { Hello } from "../../src/wire/message.ts";
-import { frame } from "../../test/support/peer.ts";
+import { parseToken } from "../../../src/auth/token.ts";
+import { tokenLogin } from "../../../src/handshake/client.ts";
+import type { Hello } from "../../../src/wire/message.ts";
+import { frame } from "../peer.ts";
 
 type Message = Record<string, unknown>;
 

@@ -1,9 +1,9 @@
-// A server of its own process, whose service tells everybody what one says: bun scripts/attack/broadcast.ts. Says its
-// port, then the name of each event and its code, a line each.
+// A server of its own process, whose service tells everybody what one says. It says its port, then the name of each event
+// and its code, a line each.
 
-import type { LogEvent, LogFields } from "../../src/log/log.ts";
-import { Server } from "../../src/server/server.ts";
-import type { Session } from "../../src/services/service.ts";
+import type { LogEvent, LogFields } from "../../../src/log/log.ts";
+import { Server } from "../../../src/server/server.ts";
+import type { Session } from "../../../src/services/service.ts";
 
 const members = new Set<Session>();
 const say = (event: LogEvent, fields?: LogFields) =>

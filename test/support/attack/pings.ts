@@ -1,8 +1,8 @@
-// A process that sends pings as fast as they are taken, and reads the answers: bun scripts/attack/pings.ts PORT. Says
-// `pinging` at the first answer.
+// A process that sends pings as fast as they are taken, and reads the answers, `pings.ts PORT`. Says `pinging` at the
+// first answer.
 
 import { connect } from "node:net";
-import { frame } from "../../test/support/peer.ts";
+import { frame } from "../peer.ts";
 
 const BLOCK = Buffer.concat(Array.from({ length: 10_000 }, () => frame('{"type":"ping","n":1}', true)));
 

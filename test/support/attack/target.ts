@@ -2,9 +2,9 @@
 // one address would never get past.
 
 import { join } from "node:path";
-import { PasswordHasher } from "../../src/auth/password.ts";
-import { PASSWORD, run, start, type Running } from "../../test/support/executable.ts";
-import { tempFolder } from "../../test/support/folder.ts";
+import { PasswordHasher } from "../../../src/auth/password.ts";
+import { PASSWORD, run, start, type Running } from "../executable.ts";
+import { tempFolder } from "../folder.ts";
 
 export interface Figure {
   attack: string;

@@ -2,8 +2,8 @@
 
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { PASSWORD } from "../../test/support/executable.ts";
-import { residentBytes } from "../../test/support/attack.ts";
+import { PASSWORD } from "../executable.ts";
+import { residentBytes } from "../attack.ts";
 import { logIn, quantile } from "./client.ts";
 import { LIFTED, target, type Figure } from "./target.ts";
 

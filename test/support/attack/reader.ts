@@ -1,8 +1,8 @@
 // A client that never reads, and fifty megabytes for it: what the server keeps of them.
 
 import { join } from "node:path";
-import { residentBytes, until } from "../../test/support/attack.ts";
-import { Watched } from "../../test/support/watched.ts";
+import { residentBytes, until } from "../attack.ts";
+import { Watched } from "../watched.ts";
 import { logIn } from "./client.ts";
 import { target, type Figure } from "./target.ts";
 
