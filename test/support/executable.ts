@@ -199,16 +199,32 @@ export async function addUser(data: string, name = "ann", password = PASSWORD): 
   if (exitCode !== 0) throw new Error(stderr);
 }
 
-/** A free port of 127.0.0.1 that stays free: the kernel gives none below 32768 to those who do not ask for it. */
+const CANDIDATES = { from: 20_000, count: 6000 };
+
+/**
+ * A free port of 127.0.0.1 that stays free: the kernel gives none below 32768 to those who do not ask for it, and other test
+ * processes see that it is reserved by the port that this one holds in its stead, until its end.
+ */
 export function portForLater(): number {
   for (;;) {
-    try {
-      const port = 20_000 + Math.floor(Math.random() * 10_000);
-      Bun.listen({ hostname: "127.0.0.1", port, socket: { data() {} } }).stop(true);
-      return port;
-    } catch (error) {
-      if ((error as { code?: string }).code !== "EADDRINUSE") throw error;
-    }
+    const port = CANDIDATES.from + Math.floor(Math.random() * CANDIDATES.count);
+    if (hold(port + CANDIDATES.count) === undefined) continue;
+    const free = hold(port);
+    if (free === undefined) continue;
+    free.stop(true);
+    return port;
+  }
+}
+
+/** Listens at a port of 127.0.0.1; undefined when somebody does already. */
+function hold(port: number): Bun.TCPSocketListener<undefined> | undefined {
+  try {
+    const listener = Bun.listen({ hostname: "127.0.0.1", port, socket: { data() {} } });
+    listener.unref();
+    return listener;
+  } catch (error) {
+    if (systemCode(error) !== "EADDRINUSE") throw error;
+    return undefined;
   }
 }
 
