@@ -9,7 +9,7 @@ import { PASSWORD, startServer, type LoggedEvent, type TestServer } from "../sup
 const POINTS = 400;
 /** Fewer than may wait for their hashes. */
 const AT_ONCE = 30;
-/** Ends a silence. */
+/** Ends a silence, and is four looks at all sessions. */
 const SILENCE_MS = 400;
 
 const LOGIN = frame(
@@ -58,10 +58,11 @@ async function failAll(
   { server, port, events: logged }: TestServer,
   counts: number[],
   way: Way,
+  atOnce: number,
 ): Promise<void> {
   while (counts.length > 0) {
     // An address each, so that nobody is refused for another's sake.
-    const batch = counts.splice(0, AT_ONCE).map(async (count, index) => {
+    const batch = counts.splice(0, atOnce).map(async (count, index) => {
       return { count, peer: await fail(port, count, way, `127.0.0.${10 + index}`) };
     });
     const failed = await within(`${way}, ${counts.length} points to go`, Promise.all(batch));
@@ -93,10 +94,11 @@ test.each<Way>(["RST", "FIN", "silence"])(
       ...LENIENT,
       loginTimeoutMs: PATIENCE_MS,
       idleTimeoutMs: isSilent ? SILENCE_MS : undefined,
+      abandonedHookMs: SILENCE_MS,
     });
     const base = descriptors("self");
-    await failAll(hasty, counts.splice(0, LOGIN.length - 1), way);
-    await failAll(patient, counts, way);
+    await failAll(hasty, counts.splice(0, LOGIN.length - 1), way, LOGIN.length);
+    await failAll(patient, counts, way, AT_ONCE);
     await until("descriptors too many", 0, () => Math.max(0, descriptors("self") - base));
   },
   120_000,
