@@ -10,38 +10,44 @@ import {
   writeFileSync,
 } from "node:fs";
 import { join, resolve } from "node:path";
-import { afterEach, beforeEach, expect, setDefaultTimeout, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { HANDLER_TYPES } from "../../../src/services/handler/template.ts";
 import { until, within } from "../../support/attack.ts";
 import { run, serve, type Serving } from "../../support/executable.ts";
-import { tempFolder, type TempFolder } from "../../support/folder.ts";
+import { tempFolder } from "../../support/folder.ts";
 import { Peer } from "../../support/peer.ts";
 
 setDefaultTimeout(90_000);
 
-let folder: TempFolder;
-beforeEach(() => {
-  folder = tempFolder();
-});
-afterEach(() => folder[Symbol.dispose]());
-
 const saying = (text: string) => `export default (s) => s.send(${JSON.stringify(text)});`;
 
-function write(name: string, text: string): string {
-  const path = join(folder.path, name);
-  writeFileSync(path, text);
-  return path;
-}
+/** A folder for a handler, `greet.ts` in most tests. */
+class Workshop implements Disposable {
+  readonly #folder = tempFolder();
+  readonly path = this.#folder.path;
+  readonly handler = this.at("greet.ts");
 
-/** As editors save. */
-function save(name: string, text: string): void {
-  renameSync(write(`${name}.new`, text), join(folder.path, name));
-}
+  at(...names: string[]): string {
+    return join(this.path, ...names);
+  }
 
-async function greet(...flags: string[]): Promise<Serving> {
-  return serve(["--auth", "none", "--handler", join(folder.path, "greet.ts"), ...flags], {
-    data: join(folder.path, "data"),
-  });
+  write(name: string, text: string): string {
+    writeFileSync(this.at(name), text);
+    return this.at(name);
+  }
+
+  /** As editors save. */
+  save(name: string, text: string): void {
+    renameSync(this.write(`${name}.new`, text), this.at(name));
+  }
+
+  serve(...flags: string[]): Promise<Serving> {
+    return serve(["--auth", "none", "--handler", this.handler, ...flags], { data: this.at("data") });
+  }
+
+  [Symbol.dispose](): void {
+    this.#folder[Symbol.dispose]();
+  }
 }
 
 /** Asks until the answer is `wanted`: a change takes its moment. */
@@ -52,107 +58,121 @@ async function hears(peer: Peer, wanted: string): Promise<void> {
   });
 }
 
-test.each([
+test.concurrent.each([
   ["SIGHUP", []],
   ["--watch", ["--watch"]],
 ])(
   "%s takes up a changed file, its imports, and one saved by rename; conversations stay",
   async (how, flags) => {
-    write("mark.ts", "export const mark = 'one';");
-    write("greet.ts", "import { mark } from './mark.ts'; export default (s) => s.send(mark);");
-    await using server = await greet(...flags);
+    using shop = new Workshop();
+    shop.write("mark.ts", "export const mark = 'one';");
+    shop.write("greet.ts", "import { mark } from './mark.ts'; export default (s) => s.send(mark);");
+    await using server = await shop.serve(...flags);
     const apply = () => how === "SIGHUP" && server.signal("SIGHUP");
     using peer = await Peer.connect(server.port);
     await peer.enter();
     await hears(peer, "one");
-    write("mark.ts", "export const mark = 'two';");
+    shop.write("mark.ts", "export const mark = 'two';");
     apply();
     await hears(peer, "two");
-    save("greet.ts", saying("three"));
+    shop.save("greet.ts", saying("three"));
     apply();
     await hears(peer, "three");
-    save("greet.ts", saying("four"));
+    shop.save("greet.ts", saying("four"));
     apply();
     await hears(peer, "four");
     await server.stop();
   },
 );
 
-test.each([
+test.concurrent.each([
   ["does not compile", "export default {"],
   ["throws while it loads", "throw new Error('not today');"],
   ["imports what is not there", "import './nowhere.ts';"],
   ["exports nothing", ""],
 ])("a change that %s is told, the old code goes on, and the next good one is taken up", async (_, text) => {
-  write("greet.ts", saying("old"));
-  await using server = await greet("--watch");
+  using shop = new Workshop();
+  shop.write("greet.ts", saying("old"));
+  await using server = await shop.serve("--watch");
   using peer = await Peer.connect(server.port);
   await peer.enter();
   await hears(peer, "old");
-  save("greet.ts", text);
+  shop.save("greet.ts", text);
   await server.stderr.see("the code before goes on");
   await hears(peer, "old");
-  save("greet.ts", saying("new"));
+  shop.save("greet.ts", saying("new"));
   await hears(peer, "new");
   await server.stop();
 });
 
-test("--watch notices files of a folder that the new code is the first to import from", async () => {
-  write("greet.ts", saying("old"));
-  await using server = await greet("--watch");
-  using peer = await Peer.connect(server.port);
-  await peer.enter();
-  mkdirSync(join(folder.path, "lib"));
-  write("lib/mark.ts", "export const mark = 'one';");
-  save("greet.ts", "import { mark } from './lib/mark.ts'; export default (s) => s.send(mark);");
-  await hears(peer, "one");
-  save("lib/mark.ts", "export const mark = 'two';");
-  await hears(peer, "two");
-  await server.stop();
-});
+test.concurrent(
+  "--watch notices files of a folder that the new code is the first to import from",
+  async () => {
+    using shop = new Workshop();
+    shop.write("greet.ts", saying("old"));
+    await using server = await shop.serve("--watch");
+    using peer = await Peer.connect(server.port);
+    await peer.enter();
+    mkdirSync(shop.at("lib"));
+    shop.write("lib/mark.ts", "export const mark = 'one';");
+    shop.save("greet.ts", "import { mark } from './lib/mark.ts'; export default (s) => s.send(mark);");
+    await hears(peer, "one");
+    shop.save("lib/mark.ts", "export const mark = 'two';");
+    await hears(peer, "two");
+    await server.stop();
+  },
+);
 
-test("--watch goes on where the folder of an import is taken away and made anew, and minds nothing else", async () => {
-  mkdirSync(join(folder.path, "lib"));
-  write("lib/mark.ts", "export const mark = 'one';");
-  write("greet.ts", "import { mark } from './lib/mark.ts'; export default (s) => s.send(mark);");
-  await using server = await greet("--watch");
-  using peer = await Peer.connect(server.port);
-  await peer.enter();
-  await hears(peer, "one");
-  for (const mark of ["two", "three"]) {
-    write("scores.json", `{"ann":"${mark}"}`); // what the handler itself might write
-    rmSync(join(folder.path, "lib"), { recursive: true });
-    mkdirSync(join(folder.path, "lib"));
-    write("lib/mark.ts", `export const mark = '${mark}';`);
-    await hears(peer, mark);
-  }
-  await server.stop();
-});
+test.concurrent(
+  "--watch goes on where the folder of an import is taken away and made anew, and minds nothing else",
+  async () => {
+    using shop = new Workshop();
+    mkdirSync(shop.at("lib"));
+    shop.write("lib/mark.ts", "export const mark = 'one';");
+    shop.write("greet.ts", "import { mark } from './lib/mark.ts'; export default (s) => s.send(mark);");
+    await using server = await shop.serve("--watch");
+    using peer = await Peer.connect(server.port);
+    await peer.enter();
+    await hears(peer, "one");
+    for (const mark of ["two", "three"]) {
+      shop.write("scores.json", `{"ann":"${mark}"}`); // what the handler itself might write
+      rmSync(shop.at("lib"), { recursive: true });
+      mkdirSync(shop.at("lib"));
+      shop.write("lib/mark.ts", `export const mark = '${mark}';`);
+      await hears(peer, mark);
+    }
+    await server.stop();
+  },
+);
 
-test("what a hook throws is in the log with file, line and a code frame of the user's file alone", async () => {
-  write(
-    "greet.ts",
-    "export default (s, p) => {\n  if (p.length > 0) throw new Error('on purpose');\n  s.send('ok');\n};",
-  );
-  await using server = await greet("--log-format", "json");
-  using other = await Peer.connect(server.port);
-  await other.enter();
-  const { exitCode, stderr } = await run(["connect", server.address, "--send", "x"]);
-  expect(exitCode).toBe(1);
-  expect(stderr).toContain("the service failed");
-  expect(stderr).not.toContain("on purpose");
-  await hears(other, "ok");
-  await server.stop();
-  const line = readFileSync(join(folder.path, "data", "parley.log"), "utf8")
-    .split("\n")
-    .find((one) => one.includes("handler-failed"));
-  const { reason, code } = JSON.parse(line ?? "") as { reason: string; code: string };
-  expect(reason).toBe(`Error: on purpose, at ${join(folder.path, "greet.ts")}:2:31`);
-  expect(code).toContain("2 |   if (p.length > 0) throw new Error('on purpose');");
-  expect(code).not.toContain("src/");
-});
+test.concurrent(
+  "what a hook throws is in the log with file, line and a code frame of the user's file alone",
+  async () => {
+    using shop = new Workshop();
+    shop.write(
+      "greet.ts",
+      "export default (s, p) => {\n  if (p.length > 0) throw new Error('on purpose');\n  s.send('ok');\n};",
+    );
+    await using server = await shop.serve("--log-format", "json");
+    using other = await Peer.connect(server.port);
+    await other.enter();
+    const { exitCode, stderr } = await run(["connect", server.address, "--send", "x"]);
+    expect(exitCode).toBe(1);
+    expect(stderr).toContain("the service failed");
+    expect(stderr).not.toContain("on purpose");
+    await hears(other, "ok");
+    await server.stop();
+    const line = readFileSync(shop.at("data", "parley.log"), "utf8")
+      .split("\n")
+      .find((one) => one.includes("handler-failed"));
+    const { reason, code } = JSON.parse(line ?? "") as { reason: string; code: string };
+    expect(reason).toBe(`Error: on purpose, at ${shop.handler}:2:31`);
+    expect(code).toContain("2 |   if (p.length > 0) throw new Error('on purpose');");
+    expect(code).not.toContain("src/");
+  },
+);
 
-test.each([
+test.concurrent.each([
   ["is not there", undefined, "there is no file"],
   ["does not compile", "export default {\n  message( {\n};", "greet.ts:"],
   [
@@ -162,18 +182,10 @@ test.each([
   ],
   ["exports nothing", "", "no message hook"],
 ])("--check and serve: a file that %s is 1, with file and reason", async (_, text, reason) => {
-  if (text !== undefined) write("greet.ts", text);
+  using shop = new Workshop();
+  if (text !== undefined) shop.write("greet.ts", text);
   for (const flags of [["--check"], []]) {
-    const argv = [
-      "serve",
-      "--auth",
-      "none",
-      "--port",
-      "0",
-      "--handler",
-      join(folder.path, "greet.ts"),
-      ...flags,
-    ];
+    const argv = ["serve", "--auth", "none", "--port", "0", "--handler", shop.handler, ...flags];
     const { exitCode, stdout, stderr } = await run(argv);
     expect([exitCode, stdout]).toEqual([1, ""]);
     expect(stderr).toStartWith("parley: error: ");
@@ -182,12 +194,13 @@ test.each([
   }
 });
 
-test.each(["a#b", "a%b", "a%41b", "a b", "a'b\"c", "[a]*{b}", "a&b=c;d", "ä\nö"])(
+test.concurrent.each(["a#b", "a%b", "a%41b", "a b", "a'b\"c", "[a]*{b}", "a&b=c;d", "ä\nö"])(
   "a folder named %j is no hindrance, nor to --watch and imports",
   async (name) => {
-    mkdirSync(join(folder.path, name));
-    write(`${name}/mark.ts`, "export const mark = 'one';");
-    const path = write(
+    using shop = new Workshop();
+    mkdirSync(shop.at(name));
+    shop.write(`${name}/mark.ts`, "export const mark = 'one';");
+    const path = shop.write(
       `${name}/greet.ts`,
       "import { mark } from './mark.ts'; export default (s) => s.send(mark);",
     );
@@ -195,61 +208,68 @@ test.each(["a#b", "a%b", "a%41b", "a b", "a'b\"c", "[a]*{b}", "a&b=c;d", "ä\nö
     using peer = await Peer.connect(server.port);
     await peer.enter();
     await hears(peer, "one");
-    save(`${name}/mark.ts`, "export const mark = 'two';");
+    shop.save(`${name}/mark.ts`, "export const mark = 'two';");
     await hears(peer, "two");
-    save(`${name}/greet.ts`, saying("three"));
+    shop.save(`${name}/greet.ts`, saying("three"));
     await hears(peer, "three");
     await server.stop();
   },
 );
 
-test.each(["a?b", "a\\b", "a?load=1"])(
+test.concurrent.each(["a?b", "a\\b", "a?load=1"])(
   "a folder named %j is refused, since another file would be loaded; --init makes nothing there",
   async (name) => {
-    mkdirSync(join(folder.path, name));
-    const path = write(`${name}/greet.ts`, saying("hello"));
-    symlinkSync(join(folder.path, name), join(folder.path, "plain"));
-    write("a", "throw new Error('this is another file');");
-    for (const file of [path, join(folder.path, "plain", "greet.ts")]) {
+    using shop = new Workshop();
+    mkdirSync(shop.at(name));
+    const path = shop.write(`${name}/greet.ts`, saying("hello"));
+    symlinkSync(shop.at(name), shop.at("plain"));
+    shop.write("a", "throw new Error('this is another file');");
+    for (const file of [path, shop.at("plain", "greet.ts")]) {
       const { exitCode, stderr } = await run(["serve", "--auth", "none", "--port", "0", "--handler", file]);
       expect(exitCode).toBe(1);
       expect(stderr).toStartWith(
         `parley: error: no module can be loaded from ${path}: it has ${name.charAt(1)} in it\nparley: hint: `,
       );
     }
-    const init = await run(["serve", "--init", join(folder.path, name, "new.ts")]);
+    const init = await run(["serve", "--init", shop.at(name, "new.ts")]);
     expect(init.exitCode).toBe(1);
-    expect(readdirSync(join(folder.path, name))).toEqual(["greet.ts"]);
+    expect(readdirSync(shop.at(name))).toEqual(["greet.ts"]);
   },
 );
 
-test("--init writes a handler and its types, which agree and work; it overwrites nothing", async () => {
-  const path = join(folder.path, "greet.ts");
-  expect(await run(["serve", "--init", path])).toMatchObject({ exitCode: 0, stdout: "" });
-  const written = readFileSync(path, "utf8");
-  expect(readFileSync(join(folder.path, "parley.d.ts"), "utf8")).toBe(HANDLER_TYPES);
-  expect(written).toContain("--handler greet.ts --watch");
-  const again = await run(["serve", "--init", path]);
-  expect(again.exitCode).toBe(1);
-  expect(again.stderr).toContain("is there already");
-  expect(readFileSync(path, "utf8")).toBe(written);
-  await using server = await greet();
-  expect(await run(["connect", server.address, "--send", "hi"])).toMatchObject({
-    exitCode: 0,
-    stdout: "welcome, stranger\nyou said hi\n",
-  });
-  await server.stop();
-});
+test.concurrent(
+  "--init writes a handler and its types, which agree and work; it overwrites nothing",
+  async () => {
+    using shop = new Workshop();
+    const path = shop.handler;
+    expect(await run(["serve", "--init", path])).toMatchObject({ exitCode: 0, stdout: "" });
+    const written = readFileSync(path, "utf8");
+    expect(readFileSync(shop.at("parley.d.ts"), "utf8")).toBe(HANDLER_TYPES);
+    expect(written).toContain("--handler greet.ts --watch");
+    const again = await run(["serve", "--init", path]);
+    expect(again.exitCode).toBe(1);
+    expect(again.stderr).toContain("is there already");
+    expect(readFileSync(path, "utf8")).toBe(written);
+    await using server = await shop.serve();
+    expect(await run(["connect", server.address, "--send", "hi"])).toMatchObject({
+      exitCode: 0,
+      stdout: "welcome, stranger\nyou said hi\n",
+    });
+    await server.stop();
+  },
+);
 
-test("--init quotes a name with a space, in what it says and in what it writes", async () => {
-  const { stderr } = await run(["serve", "--init", "my greet.ts"], { cwd: folder.path });
+test.concurrent("--init quotes a name with a space, in what it says and in what it writes", async () => {
+  using shop = new Workshop();
+  const { stderr } = await run(["serve", "--init", "my greet.ts"], { cwd: shop.path });
   expect(stderr).toContain("run it: parley serve --handler 'my greet.ts' --watch\n");
-  const written = readFileSync(join(folder.path, "my greet.ts"), "utf8");
+  const written = readFileSync(shop.at("my greet.ts"), "utf8");
   expect(written).toContain("parley serve --handler 'my greet.ts' --watch\n");
 });
 
-test("what --init writes is checked by the types beside it", async () => {
-  const path = join(folder.path, "greet.ts");
+test.concurrent("what --init writes is checked by the types beside it", async () => {
+  using shop = new Workshop();
+  const path = shop.handler;
   await run(["serve", "--init", path]);
   const tsc = resolve(import.meta.dir, "../../../node_modules/.bin/tsc");
   const check = () =>
@@ -269,7 +289,7 @@ test("what --init writes is checked by the types beside it", async () => {
         "",
         "greet.ts",
       ],
-      { cwd: folder.path },
+      { cwd: shop.path },
     );
   const good = check();
   expect(good.stdout.toString()).toBe("");
