@@ -53,9 +53,9 @@ test(
 test(
   "a client that never reads costs the server next to no memory: it is not read from, or dropped",
   async () => {
-    // Of 50 MiB; measured: 5 to 7 of either. What is queued for one that is dropped is 4 MiB.
-    expect(valueOf(await glutton(), "server memory, growth")).toBeLessThan(16);
-    expect(valueOf(await mute(), "server memory, growth at most")).toBeLessThan(16);
+    // Of 50 MiB; measured: 5 to 9 of either. What is queued for one that is dropped is 4 MiB.
+    expect(valueOf(await glutton(), "server memory, growth")).toBeLessThan(25);
+    expect(valueOf(await mute(), "server memory, growth at most")).toBeLessThan(25);
   },
   TIMEOUT_MS,
 );

@@ -40,7 +40,7 @@ describe("bounded:", () => {
     else reader.send("exec yes >&2");
     other.send("cat");
     await talk(other);
-    expect(residentBytes(server.pid) - before).toBeLessThan(64 * MIB);
+    expect(residentBytes(server.pid) - before).toBeLessThan(96 * MIB);
     reader.reset();
     await until("programs", 1, () => childrenOf(server.pid).length);
     other.reset();
