@@ -2,21 +2,15 @@
 // stays as it was, input is read on from where it stands, and what is no text is not taken for text.
 // PARLEY_FULL=20 fills the disk of each command so often.
 
-import { readFileSync, writeFileSync } from "node:fs";
-import type { Socket } from "node:net";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
-import { cuttingProxy, type CuttingProxy } from "../support/cutting-proxy.ts";
-import { addUser, PASSWORD, run, serve, shell, start, type Serving } from "../support/executable.ts";
-import { fakeServer, HELLO, WELCOME } from "../support/fake-server.ts";
+import { addUser, PASSWORD, run, serve, shell, type Serving } from "../support/executable.ts";
 import { tempFolder, type TempFolder } from "../support/folder.ts";
-import { frame } from "../support/peer.ts";
-import { Screen } from "../support/screen.ts";
 
 setDefaultTimeout(90_000);
 
 const TIMES = Number(process.env["PARLEY_FULL"] ?? 2);
-const CTRL_D = "\u0004";
 const env = { PARLEY_PASSWORD: PASSWORD };
 /** Before a command that would otherwise, were it wrong, go on for ever. */
 const BOUND = "timeout -s KILL 30";
@@ -310,168 +304,4 @@ describe("a stream that is closed:", () => {
       expect((await shell(`"$1" users enable eve ${closed}`)).exitCode).toBe(1);
     }
   });
-});
-
-test.concurrent(
-  "however many SIGTERMs come, until the last moment, the log of serve is whole and it ends with 0",
-  async () => {
-    const script = `mkfifo port; exec 4<> port
-    for log in 1 2 3; do
-      "$1" serve --auth none --port 0 --port-file port --log $log > /dev/null & read -r <&4
-      for ((i = 0; i < 100000; i++)); do kill -TERM $! 2> /dev/null || break; done
-      wait $!; echo $?; tail -n 1 $log
-    done`;
-    const lines = (await shell(script)).stdout.trimEnd().split("\n");
-    expect(lines.filter((_, index) => index % 2 === 0)).toEqual(["0", "0", "0"]);
-    for (const line of lines.filter((_, index) => index % 2 === 1)) expect(line).toMatch(/ stopped cut=0$/);
-  },
-);
-
-test.concurrent("a handler that never comes to its end as it loads is an error", async () => {
-  using own = tempFolder();
-  const handler = join(own.path, "endless.ts");
-  writeFileSync(handler, "await new Promise(() => {}); export default () => {};");
-  for (const check of [[], ["--check"]]) {
-    const argv = ["serve", "--auth", "none", "--port", "0", "--handler", handler, ...check];
-    const { exitCode, stdout, stderr } = await run(argv);
-    expect([exitCode, stdout]).toEqual([1, ""]);
-    expectSentence(stderr, "");
-  }
-});
-
-describe("connect --exit-status", () => {
-  /** A server that takes a message, confirms none, and says `bye` with `status`. */
-  const takeAndLeave = (status: number) =>
-    fakeServer(async (socket: Socket, received) => {
-      socket.write(frame(JSON.stringify(HELLO)));
-      await received.see('"login"');
-      const key = Buffer.alloc(32).toString("base64");
-      socket.write(frame(JSON.stringify({ ...WELCOME, session: "s", resume_key: key })));
-      await received.see("question");
-      const bye = { type: "bye", code: "done", message: "the conversation is over", status };
-      socket.end(frame(JSON.stringify(bye), true));
-    });
-
-  test.concurrent.each([
-    [0, 6],
-    [3, 3],
-    [255, 255],
-    [256, 1],
-    [768, 1],
-  ])(
-    "of a program that ended with %d is %d, and what it has not confirmed is named",
-    async (status, code) => {
-      using fake = await takeAndLeave(status);
-      const argv = ["connect", fake.address, "--retry", "1", "--exit-status", "--send", "question"];
-      const { exitCode, stderr } = await run(argv);
-      expect(exitCode).toBe(code);
-      expect(stderr).toStartWith("not confirmed: question\n");
-    },
-  );
-});
-
-test.concurrent.each([
-  ["a line over --max-frame", ["--max-frame", "1kb"], "echo a; head -c 2000 /dev/zero; exec sleep 1000"],
-  [
-    "a frame that is over --max-frame",
-    ["--max-frame", "1kb", "--program-io", "frames"],
-    "printf '\\0\\0\\0\\1a\\0\\0\\020\\0'",
-  ],
-  ["an end inside a frame", ["--program-io", "frames"], "printf '\\0\\0\\0\\1a\\0\\0\\0\\5ab'"],
-])("%s of a program's is cut off: an error here, and a line in the log there", async (_, flags, script) => {
-  using own = tempFolder();
-  const argv = ["--auth", "none", ...flags, "--", "sh", "-c", script];
-  await using cutting = await serve(argv, { data: own.path });
-  const { exitCode, stdout, stderr } = await run(["connect", cutting.address, "--exit-status"]);
-  expect([exitCode, stdout]).toEqual([1, "a\n"]);
-  expectSentence(stderr, "the server ended the conversation: the program's output was cut off: ");
-  await cutting.stop();
-  const log = readFileSync(join(own.path, "parley.log"), "utf8");
-  expect(log).toMatch(/ error service-failed .*the program's output was cut off: /);
-});
-
-describe("a server that goes away in the middle:", () => {
-  /** Answers a message, and confirms none: its hook goes on for ever. */
-  const DEAF = `export default {
-    async message(session) { session.send("heard"); await new Promise(() => {}); },
-  };`;
-
-  /** A server that confirms nothing, one that is an echo, and a way to the first. */
-  async function withServers(
-    work: (proxy: CuttingProxy, deaf: Serving, echo: Serving) => Promise<void>,
-  ): Promise<void> {
-    using own = tempFolder();
-    const handler = join(own.path, "deaf.ts");
-    writeFileSync(handler, DEAF);
-    await using deaf = await serve(["--auth", "none", "--handler", handler]);
-    await using echo = await serve(["--auth", "none"]);
-    using proxy = await cuttingProxy({ port: deaf.port });
-    await work(proxy, deaf, echo);
-    await echo.stop();
-  }
-
-  test.concurrent("what is piped meanwhile goes into the next session, and is confirmed there", () =>
-    withServers(async (proxy, deaf, echo) => {
-      await using client = start(["connect", proxy.address, "--retry", "forever", "--json"]);
-      await client.stdout.see('"logged-in"');
-      await deaf.stop();
-      await client.stdout.see('"lost"');
-      client.write("one\n");
-      await client.stdout.see('"event":"sent","text":"one"');
-      proxy.options.port = echo.port;
-      client.endInput();
-      expect(await client.exited).toBe(0);
-      expect(client.stdout.text).toContain('"event":"received","text":"one"');
-      expect(client.stderr.text).not.toContain("confirmed");
-    }),
-  );
-
-  test.concurrent("what was sent before stays unconfirmed, and is named: 6", () =>
-    withServers(async (proxy, deaf, echo) => {
-      await using client = start(["connect", proxy.address, "--retry", "forever", "--json"]);
-      client.write("one\n");
-      await client.stdout.see('"text":"heard"');
-      deaf.signal("SIGKILL");
-      await client.stdout.see('"lost"');
-      client.write("two\n");
-      await client.stdout.see('"event":"sent","text":"two"');
-      proxy.options.port = echo.port;
-      client.endInput();
-      expect(await client.exited).toBe(6);
-      expect(client.stdout.text).toContain('"event":"received","text":"two"');
-      expect(client.stdout.text).not.toContain('"event":"received","text":"one"');
-      expect(client.stderr.text.match(/^not confirmed: .*$/gm)).toEqual(["not confirmed: one"]);
-    }),
-  );
-
-  test.concurrent("for good, and all that is unconfirmed is named: 6", () =>
-    withServers(async (proxy, deaf) => {
-      await using client = start(["connect", proxy.address, "--retry", "1"]);
-      client.write("one\ntwo\u001b[2J\n");
-      await client.stdout.see("heard\n");
-      deaf.signal("SIGKILL");
-      expect(await client.exited).toBe(6);
-      expect(client.stderr.text).toStartWith("not confirmed: one\nnot confirmed: two");
-      expect(client.stderr.text).not.toContain("\u001b");
-    }),
-  );
-
-  test.concurrent("on a terminal, too, only what was sent before is named: 6", () =>
-    withServers(async (proxy, deaf, echo) => {
-      await using screen = new Screen(["connect", proxy.address]);
-      await screen.see("> ");
-      screen.enter("one");
-      await screen.see("heard");
-      deaf.signal("SIGKILL");
-      await screen.see("coming back");
-      screen.enter("two");
-      await screen.see("two");
-      proxy.options.port = echo.port;
-      await screen.see("1 message was never confirmed");
-      await screen.see("not confirmed: one\r\n");
-      await screen.see("two\r\n");
-      screen.type(CTRL_D);
-      expect(await screen.exited).toBe(6);
-    }),
-  );
 });

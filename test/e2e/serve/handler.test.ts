@@ -194,6 +194,18 @@ test.concurrent.each([
   }
 });
 
+test.concurrent("a handler that never comes to its end as it loads is an error", async () => {
+  using shop = new Workshop();
+  shop.write("greet.ts", "await new Promise(() => {}); export default () => {};");
+  for (const check of [[], ["--check"]]) {
+    const argv = ["serve", "--auth", "none", "--port", "0", "--handler", shop.handler, ...check];
+    const { exitCode, stdout, stderr } = await run(argv);
+    expect([exitCode, stdout]).toEqual([1, ""]);
+    expect(stderr).toMatch(/^parley: error: .*\n(?:parley: hint: .*\n)?$/);
+    expect(stderr).not.toContain("fault of parley");
+  }
+});
+
 test.concurrent.each(["a#b", "a%b", "a%41b", "a b", "a'b\"c", "[a]*{b}", "a&b=c;d", "ä\nö"])(
   "a folder named %j is no hindrance, nor to --watch and imports",
   async (name) => {

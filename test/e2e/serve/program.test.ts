@@ -286,3 +286,25 @@ test("a client that ends its input gets what comes a long while after", async ()
   expect(client.stdout.text).toBe("line\nno newline\nended\nlate\n");
   await server.stop();
 });
+
+test.each([
+  ["a line over --max-frame", ["--max-frame", "1kb"], "echo a; head -c 2000 /dev/zero; exec sleep 1000"],
+  [
+    "a frame that is over --max-frame",
+    ["--max-frame", "1kb", "--program-io", "frames"],
+    "printf '\\0\\0\\0\\1a\\0\\0\\020\\0'",
+  ],
+  ["an end inside a frame", ["--program-io", "frames"], "printf '\\0\\0\\0\\1a\\0\\0\\0\\5ab'"],
+])("%s of a program's is cut off: an error here, and a line in the log there", async (_, flags, script) => {
+  using own = tempFolder();
+  const argv = ["--auth", "none", ...flags, "--", "sh", "-c", script];
+  await using cutting = await serve(argv, { data: own.path });
+  const { exitCode, stdout, stderr } = await run(["connect", cutting.address, "--exit-status"]);
+  expect([exitCode, stdout]).toEqual([1, "a\n"]);
+  expect(stderr).toMatch(
+    /^parley: error: the server ended the conversation: the program's output was cut off: .*\n(?:parley: hint: .*\n)?$/,
+  );
+  await cutting.stop();
+  const log = readFileSync(join(own.path, "parley.log"), "utf8");
+  expect(log).toMatch(/ error service-failed .*the program's output was cut off: /);
+});

@@ -3,7 +3,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, setDefaultTimeout, test } from "bun:test";
-import { serve, start } from "../../support/executable.ts";
+import { serve, shell, start } from "../../support/executable.ts";
 import { tempFolder } from "../../support/folder.ts";
 import { frame, Peer } from "../../support/peer.ts";
 
@@ -94,4 +94,16 @@ test("a signal given twice at once counts once; a later one ends it without wait
   const log = readFileSync(join(folder.path, "parley.log"), "utf8");
   expect(log.match(/ stopping /g)).toHaveLength(1);
   expect(log).toMatch(/ stopped /);
+});
+
+test("however many SIGTERMs come, until the last moment, the log of serve is whole and it ends with 0", async () => {
+  const script = `mkfifo port; exec 4<> port
+    for log in 1 2 3; do
+      "$1" serve --auth none --port 0 --port-file port --log $log > /dev/null & read -r <&4
+      for ((i = 0; i < 100000; i++)); do kill -TERM $! 2> /dev/null || break; done
+      wait $!; echo $?; tail -n 1 $log
+    done`;
+  const lines = (await shell(script)).stdout.trimEnd().split("\n");
+  expect(lines.filter((_, index) => index % 2 === 0)).toEqual(["0", "0", "0"]);
+  for (const line of lines.filter((_, index) => index % 2 === 1)) expect(line).toMatch(/ stopped cut=0$/);
 });
