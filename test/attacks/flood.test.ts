@@ -53,9 +53,11 @@ test(
 test(
   "a client that never reads costs the server next to no memory: it is not read from, or dropped",
   async () => {
-    // Of 50 MiB; measured: 5 to 9 of either. What is queued for one that is dropped is 4 MiB.
-    expect(valueOf(await glutton(), "server memory, growth")).toBeLessThan(25);
-    expect(valueOf(await mute(), "server memory, growth at most")).toBeLessThan(25);
+    // What is queued for one that is dropped is 4 MiB; what was not collected yet may be 30 on a busy machine.
+    const MEANT_MIB = 200;
+    const bytes = MEANT_MIB * 1024 * 1024;
+    expect(valueOf(await glutton(bytes), "server memory, growth")).toBeLessThan(MEANT_MIB / 2);
+    expect(valueOf(await mute(bytes), "server memory, growth at most")).toBeLessThan(MEANT_MIB / 2);
   },
   TIMEOUT_MS,
 );

@@ -1,4 +1,4 @@
-// A client that never reads, and fifty megabytes for it: what the server keeps of them.
+// A client that never reads, and many megabytes for it: what the server keeps of them.
 
 import { join } from "node:path";
 import { residentBytes, until } from "../attack.ts";
@@ -11,7 +11,7 @@ const BYTES = 50 * MIB;
 const MESSAGE = Buffer.alloc(32 * 1024, "x");
 
 /** It asked for them itself: the server stops reading its questions. */
-export async function glutton(): Promise<Figure[]> {
+export async function glutton(wanted = BYTES): Promise<Figure[]> {
   await using server = await target(["--auth", "none"]);
   const { client } = await logIn(server.port, "127.0.0.2", {});
   using _ = client;
@@ -19,7 +19,7 @@ export async function glutton(): Promise<Figure[]> {
   await neighbour.roundTrips(200);
   const before = residentBytes(server.pid);
   client.socket.pause();
-  for (let sent = 0; sent < BYTES; sent += MESSAGE.length) client.send(MESSAGE);
+  for (let sent = 0; sent < wanted; sent += MESSAGE.length) client.send(MESSAGE);
   let still = -1;
   await until("the kernel takes no more", true, () => {
     const isStill = client.socket.writableLength === still;
@@ -36,7 +36,7 @@ export async function glutton(): Promise<Figure[]> {
 }
 
 /** Another one said them to everybody: it is dropped. */
-export async function mute(): Promise<Figure[]> {
+export async function mute(told = BYTES): Promise<Figure[]> {
   const child = Bun.spawn([process.execPath, join(import.meta.dir, "broadcast.ts")], { stdout: "pipe" });
   const said = new Watched();
   const read = (async () => {
@@ -56,14 +56,14 @@ export async function mute(): Promise<Figure[]> {
       }
       return Math.max(...times);
     };
-    await say(BYTES); // what that alone costs is not the silent one's doing
+    await say(told); // what that alone costs is not the silent one's doing
     const before = residentBytes(child.pid);
     using deaf = (await logIn(port, "127.0.0.2", {})).client;
     deaf.socket.pause();
     let most = 0;
     let slowest = 0;
     for (let part = 0; part < 50; part++) {
-      slowest = Math.max(slowest, await say(BYTES / 50));
+      slowest = Math.max(slowest, await say(told / 50));
       most = Math.max(most, residentBytes(child.pid));
     }
     await said.see("dropped too_slow");
