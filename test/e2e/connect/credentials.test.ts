@@ -10,7 +10,7 @@ import { tempFolder, type TempFolder } from "../../support/folder.ts";
 import { asPerson, lacks, SERVICE } from "../../support/privileges.ts";
 import { Screen } from "../../support/screen.ts";
 
-setDefaultTimeout(30_000);
+setDefaultTimeout(90_000);
 
 const env = { PARLEY_PASSWORD: PASSWORD };
 let folder: TempFolder;
