@@ -1,21 +1,21 @@
 /** Where any number of waiters wait for one thing to happen, again and again. */
 export class Condition {
   #promise: Promise<void> | undefined;
-  #open: (() => void) | undefined;
+  #notify: (() => void) | undefined;
 
-  /** Is somebody waiting? */
+  /** Does anything wait? */
   get hasWaiters(): boolean {
     return this.#promise !== undefined;
   }
 
-  /** Resolves when the gate is opened next. */
+  /** Resolves at the next {@link notifyAll}. */
   wait(): Promise<void> {
-    return (this.#promise ??= new Promise((resolve) => (this.#open = resolve)));
+    return (this.#promise ??= new Promise((resolve) => (this.#notify = resolve)));
   }
 
   notifyAll(): void {
-    const open = this.#open;
-    this.#promise = this.#open = undefined;
-    open?.();
+    const notify = this.#notify;
+    this.#promise = this.#notify = undefined;
+    notify?.();
   }
 }

@@ -1,17 +1,17 @@
-// The event loop, shared: whoever goes on without end, and never has to wait, lets the others have a turn all the same.
+// Lets code that never has to wait yield to the other connections: services that send without end.
 
 import { SERVICE_SHARE_MS } from "./limits.ts";
 
-/** Resolves when everybody else has had a turn of the event loop. */
+/** Resolves after one turn of the event loop, in which other connections are served. */
 export function nextTurn(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
 }
 
-/** What one may take of it at a time: {@link SERVICE_SHARE_MS}. */
+/** How long a service may run before it yields: {@link SERVICE_SHARE_MS}. */
 export class TimeSlice {
   #since = 0;
 
-  /** Undefined while some of it is left; otherwise resolves with the next one. */
+  /** Undefined while some of the slice is left; otherwise resolves when the next slice begins. */
   yieldIfExpired(): Promise<void> | undefined {
     if (performance.now() - this.#since < SERVICE_SHARE_MS) return undefined;
     return nextTurn().then(() => void (this.#since = performance.now()));

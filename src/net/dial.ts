@@ -1,6 +1,6 @@
-// Connecting, with a deadline: Bun has none of its own, and a pending dial cannot be cancelled (measured).
+// Connecting, with a deadline: Bun 1.4.5 has none of its own, and a pending dial cannot be cancelled (measured).
 //
-// Over TLS nobody has a connection before the channel is there. Whether it leads to the right server is the caller's
+// Over TLS there is no Connection before the channel is established. Whether it leads to the right server is the caller's
 // question: see `Connection.pin`.
 
 import type { X509Certificate } from "node:crypto";
@@ -14,8 +14,8 @@ import { explainDistrust } from "./certificate-errors.ts";
 import { clientOptions, exporterOf, peerCertificate, peerPin, type TlsDemand } from "./tls.ts";
 
 /**
- * `refused`: nobody listens there (yet). `unknown_host`: no such name. `unreachable`: any other way of not getting through. `timeout`: no answer.
- * `tls`: somebody is there, but no channel that can be trusted came about. `lost`: it was cut off before that.
+ * `refused`: no process listens there (yet). `unknown_host`: no such name. `unreachable`: any other way of not getting through. `timeout`: no answer.
+ * `tls`: a process listens, but no channel that can be trusted came about. `lost`: it was cut off before that.
  */
 export class DialError extends ParleyError<
   "refused" | "unknown_host" | "unreachable" | "timeout" | "tls" | "lost"
@@ -91,7 +91,7 @@ export async function dial(options: DialOptions): Promise<Connection> {
               options.onTcp?.();
             },
             // The channel is there when the peer has shown a certificate. `success` says something else: it is false for
-            // one that does not name this host, and true for many that nobody should believe (measured).
+            // one that does not name this host, and true for many that should not be believed (measured with Bun 1.4.5).
             handshake(socket, success, error) {
               const isThere = success || peerPin(socket) !== undefined;
               const isTrusted = tls.authorities === undefined || (socket.authorized && error === null);

@@ -28,7 +28,7 @@ export function drain(
     const now = performance.now();
     for (const session of sessions) {
       if (session.detachedSince !== undefined) {
-        session.expire("shutting_down"); // nobody can come back any more
+        session.expire("shutting_down"); // no client can come back any more
         continue;
       }
       const { connection } = session;

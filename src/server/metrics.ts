@@ -1,4 +1,4 @@
-// serve --metrics: what a server is doing, over HTTP: for Prometheus (text format 0.0.4), and for whoever asks if it is well.
+// serve --metrics: what a server is doing, over HTTP: for Prometheus (text format 0.0.4), and for health checks.
 //
 //     GET /metrics   numbers
 //     GET /healthz   200 while it accepts connections, 503 once it is stopping

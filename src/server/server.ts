@@ -2,7 +2,7 @@
 //
 //     accept → reception → Session → service        each connection for itself
 //     users.json changed → conversations whose credential is gone: bye
-//     stop → nobody new → what was sent before is answered → bye → gone
+//     stop → no new connection → what was sent before is answered → bye → closed
 //
 // With reception.ts the one place that logs a connection's fate and closes it for its errors.
 
@@ -72,7 +72,7 @@ export class Server {
   #isStopping = false;
   /** Connections that were reset rather than drained. */
   #cut = 0;
-  /** Has somebody asked for an end at once? */
+  /** Was the drain cut short? */
   #hurried = false;
 
   /** @throws {ParleyError} `failed` when the port cannot be had. */
@@ -192,7 +192,7 @@ export class Server {
     return this.#sessions.size;
   }
 
-  /** Does it end its conversations, and accept nobody any more? */
+  /** Is it stopping, so that it accepts no connection? */
   get isStopping(): boolean {
     return this.#isStopping;
   }
@@ -223,7 +223,7 @@ export class Server {
     return this.#sessions.statuses();
   }
 
-  /** Is there nobody who could log in with a password? */
+  /** Is there no user who could log in with a password? */
   get hasNoUsers(): boolean {
     return this.#options.store?.document.users.size === 0;
   }
@@ -301,7 +301,7 @@ export class Server {
 
   /** Its service does not notice that the client is gone. */
   #abandonHook(session: ServerSession): void {
-    const reason = "the client is gone, and a hook is still at work: session.signal tells it";
+    const reason = "the client is gone, and a hook still runs: session.signal is aborted for it";
     this.#log.warn("service-busy", { ...factsOf(session), reason });
     session.abandonHook();
   }
@@ -336,7 +336,7 @@ export class Server {
     this.#options.store?.reload(true);
   }
 
-  /** Resets every connection: the end of a drain that nobody wants to wait for. */
+  /** Resets every connection, and so ends a drain. */
   terminate(): void {
     this.#hurried = true;
     this.#sessions.expireAll();
@@ -347,7 +347,7 @@ export class Server {
   }
 
   /**
-   * Accepts nobody any more and ends every conversation, each once what was sent before is answered; resolves when all
+   * Accepts no connection any more and ends every session, each once what was sent before is answered; resolves when all
    * are gone, or after `drainMs`, when those left are reset. Says how many those were.
    */
   async stop(drainMs: number = this.#options.drainMs): Promise<number> {
@@ -357,7 +357,7 @@ export class Server {
     this.#listener.stop();
     this.#logins.stop();
     await drain(this.#sessions, () => this.connections, drainMs);
-    const hurried = this.#hurried; // somebody asked again
+    const hurried = this.#hurried; // by `terminate`
     this.#timeouts.stop();
     clearInterval(this.#tokenTimer);
     this.terminate();

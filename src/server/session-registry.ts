@@ -1,4 +1,5 @@
-// The sessions there are: those that talk, and those that sleep until their client comes back or somebody needs their place.
+// The sessions of a server, attached and detached. The server adds them after the login; a detached session ends when its time is
+// over, or when others need its place.
 //
 //     add → (fellAsleep → find → resumed)* → remove
 
@@ -67,7 +68,7 @@ export class SessionRegistry implements Iterable<ServerSession> {
   // --- coming back ---
 
   /**
-   * The session that somebody wants back, if `proves` is content with it, it has what the client lacks, and the
+   * The session that a client wants back, if `proves` accepts it, it has what the client lacks, and the
    * credential behind it still holds.
    */
   claim(
