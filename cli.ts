@@ -1,6 +1,7 @@
 #!/usr/bin/env bun
 // argv → command; anything thrown → one line on stderr and an exit code. Nothing else.
 
+import { setTimeout as delay } from "node:timers/promises";
 import { defineCommand } from "citty";
 import { exitCodeOf, isBySignal } from "./src/cli/exit-codes.ts";
 import { Flags, terminalOf } from "./src/cli/flags.ts";
@@ -15,6 +16,8 @@ import { stderr, stdout } from "./src/terminal/stdio.ts";
 /** Set by scripts/build.ts; undefined in a checkout. */
 declare const BUILD_VERSION: string | undefined;
 declare const BUILD_COMMIT: string | undefined;
+
+const READER_TIMEOUT_MS = 10_000;
 
 const parley = defineCommand({
   meta: {
@@ -46,7 +49,9 @@ async function main(argv: string[]): Promise<number> {
     await flush();
     return Number(process.exitCode ?? 0); // that of a program, with --exit-status
   } catch (error) {
-    return report(error, terminal, argv.includes("--debug"));
+    const code = report(error, terminal, argv.includes("--debug"));
+    if (!(error instanceof ParleyError && isBySignal(error))) await flushForAWhile();
+    return code;
   }
 }
 
@@ -61,6 +66,11 @@ async function flush(): Promise<void> {
   } catch (error) {
     if (!(error instanceof ParleyError) || systemCode(error.cause) !== "EPIPE") throw error;
   }
+}
+
+/** After an error: what was printed before it is still to be read, but a reader that takes nothing is not waited for without end. */
+async function flushForAWhile(): Promise<void> {
+  await Promise.race([flush().catch(() => undefined), delay(READER_TIMEOUT_MS)]);
 }
 
 function report(error: unknown, terminal: Terminal, debug: boolean): number {

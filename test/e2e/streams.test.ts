@@ -305,3 +305,16 @@ describe("a stream that is closed:", () => {
     }
   });
 });
+
+test.concurrent("what is printed before an error is there for a reader that is slow at first", async () => {
+  using own = tempFolder();
+  await using other = await serve([], { data: own.path });
+  // The pipe is full until the server has refused the login.
+  const script = `{ head -c 65536 /dev/zero; "$@"; echo "exit $?" >&2; } | {
+    until grep -q login-refused "$PARLEY_DATA/parley.log"; do :; done; tail -c +65537; }`;
+  const argv = ["connect", `ann@${other.address}`, "--no-token", "--check"];
+  const { stdout, stderr } = await shell(script, argv, { data: own.path, env });
+  expect(stdout).toMatch(/^✔ tcp .*\n✔ hello .*\n✘ login .*\n$/);
+  expect(stderr).toEndWith("exit 3\n");
+  await other.stop();
+});
