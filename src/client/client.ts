@@ -32,10 +32,10 @@ export type Outcome =
   | { kind: "bye"; code: string; message: string; status: number | undefined; early: boolean }
   /** Without control frames: the server closed the connection between two frames. */
   | { kind: "ended"; early: boolean }
-  /** The connection was lost. `noReturn`: why the client could not reconnect, where it tried to. */
-  | { kind: "lost"; reason: string; noReturn?: ReconnectFailed }
+  /** The connection was lost. `reconnectFailed`: why the client could not reconnect, where it tried to. */
+  | { kind: "lost"; reason: string; reconnectFailed?: ReconnectFailed }
   /** With bare frames: the server wants a login, a shared key or TLS. */
-  | { kind: "misfit"; reason: string }
+  | { kind: "protocol_mismatch"; reason: string }
   /** The client left. */
   | { kind: "left" };
 
@@ -99,7 +99,7 @@ export class Client {
   }
 
   /** True when the client has ended. */
-  get over(): boolean {
+  get isOver(): boolean {
     return this.#over;
   }
 
@@ -198,7 +198,7 @@ export class Client {
   #payload(payload: Uint8Array): void | Promise<void> {
     if (this.received === 0 && this.hello === undefined) {
       const reason = mismatchOf(payload);
-      if (reason !== undefined) return this.#endWith({ kind: "misfit", reason });
+      if (reason !== undefined) return this.#endWith({ kind: "protocol_mismatch", reason });
     }
     this.received++;
     const pending = this.#receive(payload);
@@ -247,7 +247,7 @@ export class Client {
     if (isLoss(error)) return this.#onLoss(messageOf(error));
     const isBareAndNew = this.received === 0 && this.hello === undefined;
     if (isBareAndNew && error instanceof FrameError && tlsRecord(error) !== undefined) {
-      return this.#endWith({ kind: "misfit", reason: "the server speaks TLS: say --tls" });
+      return this.#endWith({ kind: "protocol_mismatch", reason: "the server speaks TLS: say --tls" });
     }
     if (!this.#over) this.#sendBye();
     this.#endWith({ kind: "lost", reason: messageOf(error) });
@@ -275,7 +275,7 @@ export class Client {
       isOver: () => this.#over,
     });
     if ("connection" in result) this.#resumeOver(result, performance.now() - lostAt, options);
-    else this.#endWith({ kind: "lost", reason, noReturn: result });
+    else this.#endWith({ kind: "lost", reason, reconnectFailed: result });
   }
 
   #resumeOver({ connection, welcome }: Reconnected, afterMs: number, options: ReconnectOptions): void {

@@ -54,7 +54,7 @@ function statusOf(outcome: Outcome): number | undefined {
 
 function flawOf(outcome: Outcome, counts: Counts, wishes: Wishes): ParleyError | undefined {
   switch (outcome.kind) {
-    case "misfit":
+    case "protocol_mismatch":
       return new ParleyError("failed", outcome.reason);
     case "lost":
       return flawOfLoss(outcome, counts);
@@ -71,7 +71,9 @@ function flawOfLoss(outcome: Extract<Outcome, { kind: "lost" }>, counts: Counts)
   const code = counts.sent > 0 ? "unconfirmed" : "failed";
   const unknown = counts.unacknowledged === undefined ? "; whether all arrived is not known" : "";
   const loss = sayLoss(outcome, " before the conversation was over");
-  return new ParleyError(code, `${loss}: ${sayCounts(counts)}${unknown}`, { hint: outcome.noReturn?.hint });
+  return new ParleyError(code, `${loss}: ${sayCounts(counts)}${unknown}`, {
+    hint: outcome.reconnectFailed?.hint,
+  });
 }
 
 /** The client left: after Ctrl-D, or after `--count` answers. */
@@ -122,8 +124,8 @@ function sayCounts(counts: Counts): string {
 }
 
 /** The reason of a loss, followed by `when`, and why the client could not come back, where it tried to. */
-export function sayLoss({ reason, noReturn }: Extract<Outcome, { kind: "lost" }>, when = ""): string {
-  return `${reason}${when}${noReturn?.why === undefined ? "" : `, and ${noReturn.why}`}`;
+export function sayLoss({ reason, reconnectFailed }: Extract<Outcome, { kind: "lost" }>, when = ""): string {
+  return `${reason}${when}${reconnectFailed?.why === undefined ? "" : `, and ${reconnectFailed.why}`}`;
 }
 
 /** @throws {ParleyError} `failed` unless the server has ended the token. */

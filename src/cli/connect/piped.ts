@@ -111,7 +111,7 @@ async function sendAll(client: Client, printer: Printer, options: PipedOptions):
   // All messages of one read of stdin are sent in one turn, and so in one write.
   for await (const batch of batches) {
     for (const message of batch) {
-      if (client.over || client.inputEnded) return;
+      if (client.isOver || client.inputEnded) return;
       if (message.length > client.maxFrame) throw tooLong(message, client);
       client.send(message);
       printer.sent(message);

@@ -27,7 +27,7 @@ const OUTCOMES = {
   ended: { kind: "ended", early: false },
   left: { kind: "left" },
   lost: { kind: "lost", reason: "the connection was reset" },
-  misfit: { kind: "misfit", reason: "the server speaks TLS: say --tls" },
+  protocol_mismatch: { kind: "protocol_mismatch", reason: "the server speaks TLS: say --tls" },
   service_failed: bye("service_failed"),
   bad_length: bye("bad_length"),
   bad_message: bye("bad_message"),
@@ -87,7 +87,7 @@ const names = <Name extends string>(all: Record<Name, unknown>) => Object.keys(a
 /** Outcomes whose exit code depends on nothing else, but for `lost`: there was nothing to lose where nothing was sent. */
 const ALWAYS = {
   lost: 6,
-  misfit: 1,
+  protocol_mismatch: 1,
   service_failed: 1,
   bad_length: 1,
   bad_message: 1,
@@ -207,7 +207,7 @@ describe("the sentence of a conversation", () => {
       "the connection was reset before the conversation was over: 5 messages sent, 3 answers received; " +
         "whether all arrived is not known",
     ],
-    ["misfit", "whole", "piped", "the server speaks TLS: say --tls"],
+    ["protocol_mismatch", "whole", "piped", "the server speaks TLS: say --tls"],
     [
       "revoked",
       "whole",
@@ -234,10 +234,10 @@ describe("the sentence of a conversation", () => {
   });
 
   test("that was lost for good says why there is no way back", () => {
-    const noReturn = { why: "its server is gone", hint: "start it again" };
-    const lost = { kind: "lost", reason: "the connection was reset", noReturn } as const;
+    const reconnectFailed = { why: "its server is gone", hint: "start it again" };
+    const lost = { kind: "lost", reason: "the connection was reset", reconnectFailed } as const;
     expect(sayLoss(lost)).toBe("the connection was reset, and its server is gone");
-    expect(sayLoss({ ...lost, noReturn: { why: undefined } })).toBe("the connection was reset");
+    expect(sayLoss({ ...lost, reconnectFailed: { why: undefined } })).toBe("the connection was reset");
     expect(() => conclude(lost, WHOLE, PIPED)).toThrow(
       expect.objectContaining({
         message:
