@@ -286,17 +286,18 @@ export class Client {
     const unacked = this.#acks?.retransmit;
     const isSame = welcome.resumed === true;
     const received = welcome.received ?? 0;
-    if (isSame && (unacked?.canResumeFrom(received) !== true || !unacked.acknowledge(received))) {
+    if (isSame && unacked?.canResumeFrom(received) !== true) {
       connection.finish();
       return this.#endWith({ kind: "lost", reason: "the server has received more than was sent" });
     }
     // A new session gets the messages that were never written, and with `resend` also those that may have arrived before.
     const all = isSame ? [] : messagesIn(unacked);
     const lost = isSame || options.resend ? [] : all.slice(0, all.length - this.#unsent);
-    const again = (isSame ? (unacked?.frames ?? 0) : all.length - lost.length) - this.#unsent;
+    const missing = isSame && unacked !== undefined ? unacked.acknowledged + unacked.frames - received : 0;
+    const again = (isSame ? missing : all.length - lost.length) - this.#unsent;
     this.unconfirmed += lost.length;
     this.#unsent = 0;
-    this.answersMayBeMissing ||= !isSame && !this.#hasFinished && (unacked?.acknowledged ?? 0) > 0;
+    this.answersMayBeMissing ||= !isSame && !this.#hasFinished;
     this.#hasFinished = false;
     this.#connection = connection;
     this.#isReconnecting = false;
@@ -306,7 +307,7 @@ export class Client {
     const acks = this.#acks;
     if (isSame && acks !== undefined) {
       acks.reconnected(this.received - this.#receivedBefore);
-      connection.sendAgain(acks.retransmit);
+      connection.sendAgain(acks.retransmit, received);
     } else {
       for (const message of all.slice(lost.length)) connection.send(message);
     }

@@ -51,7 +51,7 @@ export function makeReconnect(
         throw new ServerError("login_refused", answer.code, `coming back was refused: ${answer.message}`);
       return { connection, welcome: await logInAgain(connection, hello) };
     } catch (error) {
-      connection.finish();
+      connection.terminate(); // a try that was given up must not reach the server later
       throw error;
     }
   };

@@ -92,9 +92,13 @@ export class RetransmitBuffer {
     return received >= this.acknowledged && received <= this.acknowledged + this.frames;
   }
 
-  /** Yields the payload frames that are not acknowledged, in order, with headers. The views are valid until `acknowledge`. */
-  *unacknowledged(): Generator<Uint8Array> {
-    let skip = this.#skip;
+  /**
+   * Yields the payload frames that are not acknowledged, in order, with headers. The views are valid until `acknowledge`.
+   *
+   * @param received leaves out the first so many frames of the session: the peer has them, and may not have processed them.
+   */
+  *unacknowledged(received = this.acknowledged): Generator<Uint8Array> {
+    let skip = this.#skip + received - this.acknowledged;
     for (const { bytes, length } of this.#blocks) {
       const view = new DataView(bytes.buffer, bytes.byteOffset, length);
       for (let offset = 0; offset < length;) {

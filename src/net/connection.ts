@@ -68,7 +68,7 @@ export class Connection implements PausableSocket, FrameWriterEvents, LingeringC
   readonly #socket: Socket<Connection>;
   readonly #reader: FrameReader;
   readonly #writer: FrameWriter;
-  readonly #maxBacklog: number;
+  #maxBacklog: number;
   readonly #holdInput: boolean;
   readonly #tap: ConnectionOptions["tap"];
   readonly #onClose: ConnectionOptions["onClose"];
@@ -208,10 +208,14 @@ export class Connection implements PausableSocket, FrameWriterEvents, LingeringC
     return this.#writer.retransmit !== undefined;
   }
 
-  /** Sends everything in `retention` once more, and keeps what follows in it. */
-  sendAgain(retention: RetransmitBuffer): void {
-    for (const frame of retention.unacknowledged()) this.#writer.sendAgain(frame);
-    this.#writer.retransmit = retention;
+  /**
+   * Sends what is in `retransmit` once more, but for the first `received` payloads of the session, and keeps what follows in
+   * it. The peer may leave as much unread as it likes of that: it is kept in any case.
+   */
+  sendAgain(retransmit: RetransmitBuffer, received = retransmit.acknowledged): void {
+    this.#maxBacklog += retransmit.bytes;
+    for (const frame of retransmit.unacknowledged(received)) this.#writer.sendAgain(frame);
+    this.#writer.retransmit = retransmit;
   }
 
   /** Delivers nothing any more; the receiver's `fail` is called, unless it was called before. */

@@ -44,11 +44,23 @@ export interface LoginHandlerOptions extends AuthenticatorOptions {
   keepalive: number;
   /** How long the session of a lost connection is kept, at most. */
   resumeForMs: number;
-  /** The session of that name without its connection, if there is one and `proves` returns true for its login. */
-  resume(name: string, received: number, proves: (login: LoginResult) => boolean): ResumedLogin | undefined;
+  /** Takes a session from its connection; undefined when there is none for the request. */
+  resume(request: ResumeRequest): ResumedLogin | "late" | undefined;
   log: Logger;
   /** Equal refusals that are logged one by one in a minute; see RateLimitedLog. */
   logBurst: number;
+}
+
+/** What a client asks for that wants a session back. */
+export interface ResumeRequest {
+  /** Of the session. */
+  name: string;
+  /** How many of its payloads the client has received. */
+  received: number;
+  /** When the client's new connection was accepted, by `performance.now`. */
+  since: number;
+  /** Does the client have the key of that session? */
+  proves: (login: LoginResult) => boolean;
 }
 
 export class LoginHandler {
@@ -195,8 +207,10 @@ export class LoginHandler {
       );
       return isRight && resumption !== undefined && encrypted === connection.encrypted;
     };
-    const resumed = this.#options.resume(login.session, login.received, proves);
+    const { session: name, received } = login;
+    const resumed = this.#options.resume({ name, received, since: connection.since, proves });
     if (resumed === undefined) throw refusal("session_gone", "that session is gone: log in anew");
+    if (resumed === "late") throw refusal("busy", "the session has a connection that was opened later");
     // Beyond the limit, too: a client that resumes its session always may.
     if (resumed.login.user !== null) this.#slots.take(connection, resumed.login.user);
     return resumed;

@@ -19,7 +19,7 @@ import type { Connection } from "../net/connection.ts";
 import { ConnectionError } from "../net/connection-error.ts";
 import { Listener } from "../net/listener.ts";
 import { Penalties } from "../net/penalties.ts";
-import { LoginHandler } from "./login-handler.ts";
+import { LoginHandler, type ResumeRequest } from "./login-handler.ts";
 import { hashCostOf, withDefaults, type ServerOptions, type ServerSettings } from "./options.ts";
 import { HandlerError } from "../services/handler/handler.ts";
 import { Rooms } from "../services/room.ts";
@@ -109,7 +109,7 @@ export class Server {
       log,
       logBurst: options.logBurst,
       warn: (error) => this.#log.warn("users-failed", { reason: messageOf(error) }),
-      resume: (name, received, proves) => this.#takeOver(name, received, proves),
+      resume: (request) => this.#takeOver(request),
     });
     this.#listener = new Listener({
       host: options.host,
@@ -248,13 +248,9 @@ export class Server {
    * The connection is only told that it is replaced; what it has not read is sent again over the new one. One with unread
    * output is reset, and so is one that was replaced before and is still open: a session has two connections at most.
    */
-  #takeOver(
-    name: string,
-    received: number,
-    proves: (arrival: LoginResult) => boolean,
-  ): ResumedLogin | undefined {
-    const session = this.#sessions.claim(name, received, proves);
-    if (session === undefined) return undefined;
+  #takeOver(request: ResumeRequest): ResumedLogin | "late" | undefined {
+    const session = this.#sessions.claim(request);
+    if (session === undefined || session === "late") return session;
     return { login: session.login, delivered: session.release() };
   }
 

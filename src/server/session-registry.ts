@@ -5,8 +5,8 @@
 
 import { whyEnded } from "../auth/identity.ts";
 import type { Store } from "../auth/store.ts";
-import type { LoginResult } from "../handshake/server.ts";
 import { MAX_DETACHED_BYTES } from "../base/limits.ts";
+import type { ResumeRequest } from "./login-handler.ts";
 import type { SessionStatus } from "./session-status-file.ts";
 import type { ServerSession } from "../session/session.ts";
 
@@ -68,19 +68,16 @@ export class SessionRegistry implements Iterable<ServerSession> {
   // --- coming back ---
 
   /**
-   * The session that a client wants back, if `proves` accepts it, it has what the client lacks, and the
-   * credential behind it still holds.
+   * The session that a client wants back, if `proves` returns true for its login, it has what the client lacks, and the
+   * credential behind it still holds. `late`: the session has, or had last, a connection that was opened later.
    */
-  claim(
-    name: string,
-    received: number,
-    proves: (arrival: LoginResult) => boolean,
-  ): ServerSession | undefined {
+  claim({ name, received, since, proves }: ResumeRequest): ServerSession | "late" | undefined {
     const session = this.#byName.get(name);
     if (session === undefined || !proves(session.login)) return undefined;
     this.#options.store?.reload();
     this.#recheck(session);
-    return session.canResume(received) ? session : undefined;
+    if (!session.canResume(received)) return undefined;
+    return since < session.connection.since ? "late" : session;
   }
 
   /** The one of that name, if it is still there. */

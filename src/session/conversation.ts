@@ -229,8 +229,9 @@ export class Conversation implements HookTarget, Outbound {
     const { acks } = this;
     if (acks === undefined) return;
     acks.retransmit.acknowledge(received);
-    acks.reconnected(this.inbound.received);
+    acks.reconnected(0); // `welcome.received` confirms nothing
     this.connection = connection;
+    acks.acknowledge();
     connection.sendAgain(acks.retransmit);
     if (this.#output === "kept") this.#output = "open";
     if (this.#byeMessage !== undefined) connection.sendControl(this.#byeMessage);

@@ -193,7 +193,8 @@ export class ServerSession implements ConversationEvents {
 
   /** Ends it while it is detached: there is no client that could hear why. */
   expire(why: Ending): void {
-    this.#reason = why;
+    // Everything was said, and the client has not come back for it: most likely its `bye` was lost.
+    if (why !== "expired" || this.#reason !== "done") this.#reason = why;
     this.#end(undefined);
   }
 
