@@ -16,8 +16,6 @@ export interface CuttingOptions {
   first?: number;
   /** Sees what is passed on, over which connection: 1 is the first. */
   tap?(direction: "up" | "down", bytes: Buffer, connection: number): void;
-  /** Told of each cut. */
-  onCut?(how: "reset" | "end", connection: number): void;
   /** A client hears all that its server said, and then an end, however the server came to its own. */
   gentle?: boolean;
 }
@@ -77,7 +75,6 @@ export async function cuttingProxy(options: CuttingOptions): Promise<CuttingProx
         }
         proxy.done++;
         const how = random() < 0.5 ? "reset" : "end";
-        options.onCut?.(how, connection);
         // What was passed on is to arrive before the cut, mostly.
         to.write(part, () => cut(pair, how));
       });

@@ -1,6 +1,6 @@
 // The frames of one direction of a plain connection, counted by somebody who only listens: no code of parley's.
 
-export class Ear {
+class Ear {
   /** Payload frames that were whole, those before the conversation left out. */
   payloads = 0;
   /** The first of them. */

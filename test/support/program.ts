@@ -87,20 +87,7 @@ export async function enterGroup(peer: Peer): Promise<number> {
   return group;
 }
 
-/** Is it running? A zombie is not: whoever inherited it may reap it when it likes. */
-export function isAlive(pid: number): boolean {
-  return stateOf(pid) !== undefined;
-}
-
-/** Processes that run with `word` as one of their arguments. */
-export function processesWith(word: string): number[] {
-  return readdirSync("/proc")
-    .filter((name) => /^\d+$/.test(name))
-    .map(Number)
-    .filter((pid) => argumentsOf(pid).includes(word) && isAlive(pid));
-}
-
-/** The processes of a group that run. */
+/** The processes of a group that run. A zombie does not: process 1 reaps it when it likes. */
 export function processesOf(group: number): number[] {
   return readdirSync("/proc")
     .filter((name) => /^\d+$/.test(name))
@@ -114,14 +101,6 @@ export function childrenOf(parent: number): number[] {
     .filter((name) => /^\d+$/.test(name))
     .map(Number)
     .filter((pid) => stateOf(pid, true)?.parent === parent);
-}
-
-function argumentsOf(pid: number): string[] {
-  try {
-    return readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0");
-  } catch {
-    return [];
-  }
 }
 
 function stateOf(pid: number, zombies = false): { parent: number; group: number } | undefined {
