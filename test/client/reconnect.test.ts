@@ -278,3 +278,68 @@ test("what is told to a new session is never less than nothing", async () => {
   client.leave();
   await outcome;
 });
+
+describe("a server that was killed after it had received a message, and before its hook was done with it", () => {
+  const SESSION = { ...WELCOME, keepalive: 60, resume_for: 60 };
+  const GONE = { type: "refused", code: "session_gone", message: "gone", attempts_left: 2 };
+  const control = (message: object) => frame(JSON.stringify(message), true);
+
+  test.each([
+    [false, ["three"], 1],
+    [true, ["two", "three"], 0],
+  ])("--resend %p: only what was acknowledged is confirmed", async (resend, sentAgain, unconfirmed) => {
+    let connections = 0;
+    using server = await fakeServer(async (socket, received) => {
+      const number = ++connections;
+      const seen = received.text.length;
+      const see = (text: string) => until(text, true, () => received.text.slice(seen).includes(text));
+      socket.write(frame(JSON.stringify(HELLO)));
+      await see('"login"');
+      if (number === 1) {
+        const key = { session: "one", resume_key: Buffer.alloc(32).toString("base64") };
+        socket.write(frame(JSON.stringify({ ...SESSION, ...key })));
+        await see("two");
+        socket.write(control({ type: "ack", received: 1 }));
+        await until("one confirmed", 1, () => client?.unacknowledged);
+        return void socket.resetAndDestroy();
+      }
+      if (number === 2) {
+        socket.write(frame(JSON.stringify({ ...SESSION, session: "one", resumed: true, received: 2 })));
+        await until("resumed", 1, () => resumed);
+        return void socket.resetAndDestroy(); // killed
+      }
+      socket.write(frame(JSON.stringify(GONE)));
+      await see('"method":"none"');
+      const key = { session: "two", resume_key: Buffer.alloc(32).toString("base64") };
+      socket.write(frame(JSON.stringify({ ...SESSION, ...key })));
+      await see("three");
+      socket.write(control({ type: "ack", received: sentAgain.length }));
+      socket.write(control({ type: "bye", code: "done", message: "", status: 0 }));
+    });
+    let resumed = 0;
+    const client: Client = await connectClient({
+      host: "127.0.0.1",
+      port: server.port,
+      retry: {
+        times: Infinity,
+        forMs: 60_000,
+        resend,
+        onLost: () => undefined,
+        onResumed: ({ isNew }) => {
+          resumed++;
+          if (isNew) client.send("three");
+        },
+      },
+    });
+    const outcome = client.converse(() => undefined);
+    client.send("one");
+    client.send("two");
+    expect(await within("the end", outcome)).toMatchObject({ kind: "bye", code: "done" });
+    // Two sessions' messages, as they stand on the wire.
+    const messages = [...server.received.text.matchAll(/(?<=\0\0\0.)(?:one|two|three)/gs)].map(
+      ([text]) => text,
+    );
+    expect(messages).toEqual(["one", "two", ...sentAgain]);
+    expect([client.unconfirmed, client.answersMayBeMissing]).toEqual([unconfirmed, true]);
+  });
+});
