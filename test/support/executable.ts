@@ -1,9 +1,8 @@
 // The compiled executable as a process: run to its end, left running, or serving. Its path is $PARLEY_EXECUTABLE, or
 // dist/parley. Nothing of this process's environment reaches it but PATH; what it keeps is in a folder of the test's.
 
-import { chmodSync, copyFileSync, existsSync, linkSync, mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
+import { chmodSync, copyFileSync, existsSync, linkSync, statSync } from "node:fs";
+import { dirname, join, resolve } from "node:path";
 import { systemCode } from "../../src/base/errors.ts";
 import { tempFolder } from "./folder.ts";
 import { Watched } from "./watched.ts";
@@ -44,39 +43,48 @@ export function cleanEnv(data: string, env: Record<string, string> = {}): Record
   return { PATH: process.env["PATH"] ?? "", HOME: data, PARLEY_DATA: data, ...env };
 }
 
-/** The executable where every user can reach it: a checkout may be in a folder of root's. */
-let reachable: string | undefined;
-function reachableExecutable(): string {
-  if (reachable !== undefined) return reachable;
-  const folder = mkdtempSync(join(tmpdir(), "parley-executable-"));
-  process.on("exit", () => rmSync(folder, { recursive: true }));
-  chmodSync(folder, 0o755);
-  reachable = join(folder, "parley");
-  try {
-    linkSync(EXECUTABLE, reachable);
-  } catch {
-    copyFileSync(EXECUTABLE, reachable); // on another file system
-  }
-  return reachable;
+/** The words of a command, and, as long as it runs, what it needs. */
+interface Command extends Disposable {
+  words: string[];
 }
 
-function commandOf(argv: string[], { prefix }: Options): string[] {
-  return prefix === undefined ? [EXECUTABLE, ...argv] : [...prefix, reachableExecutable(), ...argv];
+function commandOf(argv: string[], { prefix }: Options): Command {
+  if (prefix === undefined) return { words: [EXECUTABLE, ...argv], [Symbol.dispose]: () => undefined };
+  if (isForAll(EXECUTABLE)) {
+    return { words: [...prefix, EXECUTABLE, ...argv], [Symbol.dispose]: () => undefined };
+  }
+  // A checkout in a folder of root's: another user runs a link to it.
+  const folder = tempFolder();
+  chmodSync(folder.path, 0o755);
+  const link = join(folder.path, "parley");
+  try {
+    linkSync(EXECUTABLE, link);
+  } catch {
+    copyFileSync(EXECUTABLE, link); // on another file system
+  }
+  return { words: [...prefix, link, ...argv], [Symbol.dispose]: () => folder[Symbol.dispose]() };
+}
+
+/** May every user reach `path`, and run what is there? */
+function isForAll(path: string): boolean {
+  const above = dirname(path);
+  return (statSync(path).mode & 0o001) !== 0 && (above === path || isForAll(above));
 }
 
 /** Runs the executable to its end. Without `stdin` there is nothing to read. */
 export function run(argv: string[], options: Options = {}): Promise<Result> {
-  return finish(commandOf(argv, options), options);
+  return finish([], argv, options);
 }
 
 /** As {@link run}, but what runs is a script of bash, in which `"$1"` is the executable, and `"$@"` that with `argv`. */
 export function shell(script: string, argv: string[] = [], options: Options = {}): Promise<Result> {
-  return finish(["bash", "-c", script, "bash", ...commandOf(argv, options)], options);
+  return finish(["bash", "-c", script, "bash"], argv, options);
 }
 
-async function finish(command: string[], options: Options): Promise<Result> {
+async function finish(before: string[], argv: string[], options: Options): Promise<Result> {
   using folder = tempFolder();
-  const child = Bun.spawn(command, {
+  using command = commandOf(argv, options);
+  const child = Bun.spawn([...before, ...command.words], {
     stdin: options.stdin === undefined ? "ignore" : Buffer.from(options.stdin),
     stdout: "pipe",
     stderr: "pipe",
@@ -111,7 +119,8 @@ export interface Running extends AsyncDisposable {
 /** Starts the executable with its standard input left open. */
 export function start(argv: string[], options: Omit<Options, "stdin"> = {}): Running {
   const folder = tempFolder();
-  const child = Bun.spawn(commandOf(argv, options), {
+  const command = commandOf(argv, options);
+  const child = Bun.spawn(command.words, {
     stdin: "pipe",
     stdout: "pipe",
     stderr: "pipe",
@@ -140,6 +149,7 @@ export function start(argv: string[], options: Omit<Options, "stdin"> = {}): Run
     async [Symbol.asyncDispose]() {
       child.kill("SIGKILL");
       await exited;
+      command[Symbol.dispose]();
       folder[Symbol.dispose]();
     },
   };
