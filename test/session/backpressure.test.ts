@@ -3,6 +3,7 @@
 import { describe, expect, test } from "bun:test";
 import { join } from "node:path";
 import { PATIENCE_MS, within } from "../support/attack.ts";
+import { tempFolder } from "../support/folder.ts";
 import { frame, Peer } from "../support/peer.ts";
 import { startServer } from "../support/server.ts";
 
@@ -155,7 +156,9 @@ describe("a service that sends without end costs nobody else a turn", () => {
 
   /** In a process of its own: one that never comes to an end would take the test with it. */
   function start(code: string): AsyncDisposable & { line: Promise<string> } {
+    const folder = tempFolder();
     const child = Bun.spawn([process.execPath, "-e", code], {
+      env: { ...process.env, TMPDIR: folder.path },
       stdin: "ignore",
       stdout: "pipe",
       stderr: "inherit",
@@ -169,6 +172,7 @@ describe("a service that sends without end costs nobody else a turn", () => {
       async [Symbol.asyncDispose]() {
         child.kill("SIGKILL");
         await child.exited;
+        folder[Symbol.dispose]();
       },
     };
   }

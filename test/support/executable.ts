@@ -130,7 +130,12 @@ export function start(argv: string[], options: Omit<Options, "stdin"> = {}): Run
   const stdout = new Watched();
   const stderr = new Watched();
   const read = Promise.all([pour(child.stdout, stdout), pour(child.stderr, stderr)]);
-  const exited = read.then(() => child.exited);
+  const exited = read
+    .then(() => child.exited)
+    .finally(() => {
+      command[Symbol.dispose]();
+      folder[Symbol.dispose]();
+    });
   return {
     pid: child.pid,
     stdout,
@@ -149,8 +154,6 @@ export function start(argv: string[], options: Omit<Options, "stdin"> = {}): Run
     async [Symbol.asyncDispose]() {
       child.kill("SIGKILL");
       await exited;
-      command[Symbol.dispose]();
-      folder[Symbol.dispose]();
     },
   };
 }

@@ -13,13 +13,16 @@ const SHELL = 'set -m; "$0" "$@"; stty sane; echo stopped; read _; fg; echo "lef
 const UP = "\u001b[A";
 const LEFT = "\u001b[D";
 
-using folder = tempFolder();
+const folder = tempFolder();
 let server: Serving;
 beforeAll(async () => {
   await addUser(folder.path);
   server = await serve([], { data: folder.path });
 });
-afterAll(() => server[Symbol.asyncDispose]());
+afterAll(async () => {
+  await server[Symbol.asyncDispose]();
+  folder[Symbol.dispose]();
+});
 
 /** The ways to be stopped. */
 const STOPS: [string, (screen: Screen) => void][] = [
