@@ -21,9 +21,10 @@ search() {
   ./pan -m200000 -w"${TABLE_BITS:-20}" >pan.txt 2>&1 || true
   found=$(grep -m1 '^pan:1' pan.txt || true)
   states=$(awk '/states, stored/ { print $1; exit }' pan.txt)
+  seconds=$(awk '/elapsed time/ { print $4; exit }' pan.txt)
   isWhole=$(grep -q -e 'Search not completed' -e 'max search depth too small' pan.txt && echo no || echo yes)
   case "$expected:$found:$isWhole" in
-    passes::yes) result="passes, $states states" ;;
+    passes::yes) result="passes, $states states in $seconds s" ;;
     passes:*) result="BAD: ${found:-the search was not whole}" ;;
     *:*"$expected"*:*) result="fails as it must: ${found#pan:1: }" ;;
     *) result="BAD: ${found:-nothing was found}, instead of $expected" ;;
@@ -47,7 +48,7 @@ case "${1:-small}" in
     model=$here/$1
     shift
     ./pan -m200000 -w20 | grep '^pan:1' || { echo "nothing was found"; exit 1; }
-    spin -t -c "$@" "$model"
+    spin -k ./*.trail -c "$@" "$model" | sed "/^-----/,$ d"
     ;;
   small | large)
     [ "${1:-small}" = small ] || export TABLE_BITS=24

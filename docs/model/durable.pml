@@ -45,7 +45,7 @@
 #define waits false
 #endif
 
-mtype = { DATA, ACK, END, BYE, FIN, RESUME, WELCOME, GONE };          /* frames, FIN, and the two answers to a resume */
+mtype = { DATA, ACK, END, BYE, FIN, RESUME, WELCOME, GONE, BUSY };    /* frames, FIN, and the three answers to a resume */
 mtype = { attached, detached, closing, detached_closing, closed };    /* states of the session */
 mtype = { done, replaced, revoked, left, expired };                   /* why it ends */
 mtype = { clean, unconfirmed, unreachable, unknown, refused };        /* what the client reports; `clean` is exit 0 */
@@ -167,6 +167,7 @@ lost:
        outcome = unknown       /* what it does in a new session can make this no better */
 #endif
      } goto over
+  :: down[conn]?BUSY,_ -> goto lost
   :: upCut[conn] || downCut[conn] -> goto lost
   fi;
 over:
@@ -254,7 +255,7 @@ inline attach(c) {
 }
 
 /* The client has `a` payloads, says the login on connection c. */
-#define mayResume(c) (state != closed && !isFinal && !isLate(c) && acked <= a && a <= said)
+#define mayResume (state != closed && !isFinal && acked <= a && a <= said)
 inline release(c) {
   if
   :: isAttached ->
@@ -298,11 +299,12 @@ end:
        if :: state == closing || !inputEnded -> lose() :: else fi }
   :: atomic { fromClient[c]?RESUME,a ->
        if
-       :: mayResume(c) -> release(c)
+       :: isLate(c) -> sendTo(c, BUSY, 0); a = 0; goto refusedIt
+       :: !isLate(c) && !mayResume -> sendTo(c, GONE, 0); a = 0; goto refusedIt
+       :: else -> release(c)
 #ifndef TWO_STEPS
           ; attach(c)
 #endif
-       :: else -> sendTo(c, GONE, 0); sendTo(c, FIN, 0); a = 0; goto refusedIt
        fi
      }
 #ifdef TWO_STEPS

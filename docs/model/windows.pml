@@ -36,9 +36,10 @@
  * FULL_IS_DEAF    the server does not read while its window is full
  * HOOK_IS_DEAF    the server does not read while a hook waits for room
  * CLIENT_HOLDS    the client does not read while something waits in its write queue
- * ALL_AT_ONCE     what is sent again is queued at once
+ * AGAIN_IS_BACKLOG  what is sent again counts as backlog
  * WAITS_FOR_ALL   the server waits for acknowledgements that the client has not promised
  */
+#define BACKLOG (W + N)  /* a window of payloads, and the acknowledgements of all messages */
 #define TOTAL (AGAIN + OWN + N * ANSWERS)
 mtype = { DATA, ACK, END, BYE };
 chan clientQueue = [N + TOTAL + 2] of { mtype, byte };
@@ -66,6 +67,12 @@ bool inputEnded, byeSaid;
 #define isFull (awaitsAcks && said - acked >= W)
 #define processed (received - (todo > 0 -> 1 : 0))
 #define isResumed (saidAgain == AGAIN)
+
+#ifdef AGAIN_IS_BACKLOG
+#define kept 0
+#else
+#define kept AGAIN
+#endif
 
 inline put(ch, type, x) { assert(nfull(ch)); ch!type,x }
 
@@ -100,6 +107,9 @@ proctype Client() {
 #endif
 #define serverReads (len(serverQueue) <= PAUSE && !isDeaf)
 
+/* A client that leaves more unread than its window is too slow; what is sent again it may leave unread, too. */
+inline say(x) { put(serverQueue, DATA, x); assert(len(serverQueue) <= BACKLOG + kept) }
+
 proctype Server() {
   byte a;
 end:
@@ -110,17 +120,10 @@ end:
        if :: todo > 0 || queued > 0 || isFull -> queued++ :: else -> received++; todo = ANSWERS fi; a = 0 }
   :: atomic { serverReads && clientKernel?[ACK,_] -> clientKernel?ACK,a; acked = a; a = 0 }
   :: atomic { serverReads && clientKernel?[END,_] -> clientKernel?END,_; inputEnded = true }
-#ifdef ALL_AT_ONCE
-  :: atomic { !isResumed ->
-       do :: !isResumed -> saidAgain++; put(serverQueue, DATA, saidAgain) :: else -> break od;
-       assert(len(serverQueue) <= PAUSE + 1) }               /* what is sent again is no backlog */
-#else
-  :: atomic { !isResumed && len(serverQueue) <= PAUSE -> saidAgain++; put(serverQueue, DATA, saidAgain);
-       assert(len(serverQueue) <= PAUSE + 1) }
-#endif
-  :: atomic { isResumed && todo > 0 && !isFull -> said++; todo--; put(serverQueue, DATA, said) }
+  :: atomic { !isResumed -> do :: !isResumed -> saidAgain++; say(saidAgain) :: else -> break od }
+  :: atomic { isResumed && todo > 0 && !isFull -> said++; todo--; say(said) }
   :: atomic { todo == 0 && queued > 0 && !isFull -> queued--; received++; todo = ANSWERS }
-  :: atomic { isResumed && unasked < OWN && !isFull && !byeSaid -> unasked++; said++; put(serverQueue, DATA, said) }
+  :: atomic { isResumed && unasked < OWN && !isFull && !byeSaid -> unasked++; said++; say(said) }
   :: atomic { processed - ackSaid >= ACK_EVERY -> ackSaid = processed; put(serverQueue, ACK, processed) }
   :: atomic { isResumed && inputEnded && queued == 0 && todo == 0 && unasked == OWN && !byeSaid ->
        byeSaid = true;

@@ -4,14 +4,23 @@
 
 export const IS_ROOT = process.geteuid?.() === 0;
 
-/** Why a test that needs root and `tools` has to be skipped; undefined when it has not. Said once. */
+/** Does a test that needs root and `tools` have to be skipped? What is missing is said once. */
 export function lacks(...tools: string[]): boolean {
-  const missing = [...(IS_ROOT ? [] : ["root"]), ...tools.filter((tool) => Bun.which(tool) === null)];
-  for (const what of missing) {
-    if (!said.has(what)) console.log(`skipped: tests that need ${what}`);
-    said.add(what);
-  }
+  const lacksRoot = !IS_ROOT && sayMissing("root");
+  return lacksTools(...tools) || lacksRoot;
+}
+
+/** Does a test that needs `tools` have to be skipped? What is missing is said once. */
+export function lacksTools(...tools: string[]): boolean {
+  const missing = tools.filter((tool) => Bun.which(tool) === null);
+  for (const tool of missing) sayMissing(tool);
   return missing.length > 0;
+}
+
+function sayMissing(what: string): true {
+  if (!said.has(what)) console.log(`skipped: tests that need ${what}`);
+  said.add(what);
+  return true;
 }
 const said = new Set<string>();
 
