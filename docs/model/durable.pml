@@ -31,7 +31,8 @@
  * COMPLETE nothing but cuts can happen: the client must end with success
  *
  * Faults that are put in on purpose; each must be found: LATE_RESUME, NEW_IS_CLEAN, WELCOME_CONFIRMS, REVOKED_RESUMES, LEFT_RESUMES,
- * TWO_STEPS, DONE_EXPIRES, OLD_IS_READ, END_ONCE, QUEUE_KEPT, NO_LAST_ACK, AGAIN_FROM_START, DEAF, HALF_CLOSES.
+ * TWO_STEPS, DONE_EXPIRES, OLD_IS_READ, END_ONCE, QUEUE_KEPT, NO_LAST_ACK, AGAIN_FROM_START, DEAF, HALF_CLOSES,
+ * HOOK_COUNTS_LATE.
  */
 #ifdef LEAVES
 #define K (CUTS + 2)
@@ -264,7 +265,11 @@ inline release(c) {
   :: else
   fi;
   acked = a; ackSaid = processed;
-  sendTo(c, WELCOME, received); sendTo(c, ACK, processed)
+  sendTo(c, WELCOME, received);
+#ifdef HOOK_COUNTS_LATE
+  if :: reason == done -> ackSaid = received :: else fi;
+#endif
+  sendTo(c, ACK, ackSaid)
 }
 
 #define isRead(c) (state != closed && c == owner && canRead)
