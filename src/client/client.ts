@@ -232,7 +232,8 @@ export class Client {
   #acknowledged(received: number): void {
     const retransmit = this.#acks?.retransmit;
     if (retransmit === undefined) return;
-    if (!retransmit.acknowledge(received)) return this.#onLoss("the server acknowledged what was never sent");
+    if (!retransmit.acknowledge(received))
+      return this.#onError(new Error("the server acknowledged what was never sent"));
     if (!retransmit.isWindowFull) this.#writable.notifyAll();
   }
 

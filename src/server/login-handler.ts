@@ -6,7 +6,7 @@
 
 import { randomBytes } from "node:crypto";
 import { Authenticator, type AuthenticatorOptions } from "../auth/authenticate.ts";
-import { refusal, type Identity, type LoginError } from "../auth/identity.ts";
+import { LoginError, refusal, type Identity } from "../auth/identity.ts";
 import type { SharedKey } from "../auth/shared-key.ts";
 import { SlidingWindowLimiter } from "../auth/sliding-window-limiter.ts";
 import { RESUME_LABEL, tokenKey, verifyProof } from "../auth/token.ts";
@@ -49,6 +49,14 @@ export interface LoginHandlerOptions extends AuthenticatorOptions {
   log: Logger;
   /** Equal refusals that are logged one by one in a minute; see RateLimitedLog. */
   logBurst: number;
+}
+
+/** A resume that was delayed on its way: the session has a connection that was opened later. */
+class LateResume extends LoginError {
+  constructor() {
+    const message = "the session has a connection that was opened later";
+    super("busy", message, { peerMessage: message });
+  }
 }
 
 /** What a client asks for that wants a session back. */
@@ -210,7 +218,7 @@ export class LoginHandler {
     const { session: name, received } = login;
     const resumed = this.#options.resume({ name, received, since: connection.since, proves });
     if (resumed === undefined) throw refusal("session_gone", "that session is gone: log in anew");
-    if (resumed === "late") throw refusal("busy", "the session has a connection that was opened later");
+    if (resumed === "late") throw new LateResume();
     // Beyond the limit, too: a client that resumes its session always may.
     if (resumed.login.user !== null) this.#slots.take(connection, resumed.login.user);
     return resumed;
@@ -237,7 +245,8 @@ export class LoginHandler {
       source,
       fields: { conn, peer, reason: error.message },
     });
-    if (error.code === "session_gone" || !admission.penalises(address)) return 0;
+    const isHarmless = error.code === "session_gone" || error instanceof LateResume;
+    if (isHarmless || !admission.penalises(address)) return 0;
     const now = performance.now();
     this.#failedLogins.record(source, now);
     return REFUSAL_DELAYS_MS[this.#failedLogins.count(source, now) - 1] ?? 0;

@@ -251,7 +251,7 @@ export class Server {
   #takeOver(request: ResumeRequest): ResumedLogin | "late" | undefined {
     const session = this.#sessions.claim(request);
     if (session === undefined || session === "late") return session;
-    return { login: session.login, delivered: session.release() };
+    return { login: session.login, delivered: session.release(request.since) };
   }
 
   #resume(conn: number, connection: Connection, { resumption }: LoginResult, received: number): void {

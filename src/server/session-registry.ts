@@ -77,7 +77,7 @@ export class SessionRegistry implements Iterable<ServerSession> {
     this.#options.store?.reload();
     this.#recheck(session);
     if (!session.canResume(received)) return undefined;
-    return since < session.connection.since ? "late" : session;
+    return since < session.newestSince ? "late" : session;
   }
 
   /** The one of that name, if it is still there. */

@@ -209,7 +209,7 @@ export class Conversation implements HookTarget, Outbound {
   sendBye(bye: string): void {
     const isDetached = this.#output === "kept";
     this.#output = "over";
-    this.inbound.discard();
+    this.inbound.freeze();
     this.#byeMessage = bye;
     this.markClosed();
     if (isDetached) return;
@@ -275,12 +275,11 @@ export class Conversation implements HookTarget, Outbound {
     if (acks === undefined) return;
     this.peerAcks = true;
     if (!this.connection.tracksUnacked) {
+      if (received > this.#sent) throw neverSent();
       this.#acknowledgedCount = Math.max(this.#acknowledgedCount, received);
       return; // nothing is kept for it
     }
-    if (!acks.retransmit.acknowledge(received)) {
-      throw new MessageError("bad_message", "an acknowledgement of what was never sent", WRONG_ACK);
-    }
+    if (!acks.retransmit.acknowledge(received)) throw neverSent();
     this.#onWindowOpen();
   }
 
@@ -296,4 +295,7 @@ const OVER = "the conversation is over";
 /** In characters; as JSON they fit a control frame, however they are escaped. */
 const MAX_STDERR_LENGTH = 8000;
 
-const WRONG_ACK = { peerMessage: "this acknowledges more than was sent" };
+function neverSent(): MessageError {
+  const details = { peerMessage: "this acknowledges more than was sent" };
+  return new MessageError("bad_message", "an acknowledgement of what was never sent", details);
+}

@@ -39,6 +39,8 @@ export class Inbound implements Receiver {
   readonly #outbound: Outbound;
   readonly #events: InboundEvents;
   #state: "open" | "ended" | "over" = "open";
+  /** The payloads that were processed when `bye` was said. */
+  #final: number | undefined;
   /** Must the fast path be skipped? Set when the input has ended or is queued, or the send window is full. */
   #slowPath = false;
   #queue: InputQueue | undefined;
@@ -56,7 +58,13 @@ export class Inbound implements Receiver {
 
   /** Payloads that the service has processed. */
   get processed(): number {
-    return this.#hooks.isProcessingMessage ? this.received - 1 : this.received;
+    return this.#final ?? (this.#hooks.isProcessingMessage ? this.received - 1 : this.received);
+  }
+
+  /** `bye` is said: what is not processed now counts as not processed for good. */
+  freeze(): void {
+    this.#final ??= this.processed;
+    this.discard();
   }
 
   /** Does a hook run, or is input held back or queued? */
@@ -137,7 +145,7 @@ export class Inbound implements Receiver {
     if (isNews) this.#hooks.stop();
   }
 
-  /** Delivers nothing any more: `bye` is said. */
+  /** Delivers nothing any more. */
   discard(): void {
     this.#state = "over";
     this.#slowPath = true;

@@ -45,6 +45,8 @@ export class ServerSession implements ConversationEvents {
   #detachedSince: number | undefined;
   #disconnectedSince: number | undefined;
   #reason: Ending | undefined;
+  /** When the connection was accepted that the client came back on last. */
+  #newestSince = 0;
   /** The connection that the present one has taken the place of, while it may still be open. */
   #replaced: Connection | undefined;
 
@@ -109,6 +111,11 @@ export class ServerSession implements ConversationEvents {
     return this.#conversation.acks?.retransmit.bytes ?? 0;
   }
 
+  /** When the newest connection was accepted on which its client has come, by `performance.now`. */
+  get newestSince(): number {
+    return Math.max(this.#newestSince, this.connection.since);
+  }
+
   /** Since when it has no connection, by `performance.now`; undefined while it has one. */
   get detachedSince(): number | undefined {
     return this.#detachedSince;
@@ -147,9 +154,13 @@ export class ServerSession implements ConversationEvents {
 
   // --- coming back ---
 
-  /** Could a client that has `received` payloads come back to this session? A `bye` other than `done` is final. */
+  /**
+   * Could a client that has `received` payloads come back to this session? A `bye` other than `done` is final, and so is the
+   * client's own.
+   */
   canResume(received: number): boolean {
-    if (this.#state === "closed" || (this.#reason !== undefined && this.#reason !== "done")) return false;
+    if (this.#state === "closed" || !this.#isResumable) return false;
+    if (this.#reason !== undefined && this.#reason !== "done") return false;
     return this.#conversation.acks?.retransmit.canResumeFrom(received) === true;
   }
 
@@ -158,9 +169,12 @@ export class ServerSession implements ConversationEvents {
    *
    * Of replaced connections one may still be open, so that it hears why it ends: a client that comes back in a loop holds no
    * more. What is queued on it is kept for the next one.
+   *
+   * @param since when the client's new connection was accepted, by `performance.now`.
    */
-  release(): number {
+  release(since: number): number {
     const { connection } = this;
+    this.#newestSince = since;
     if (isAttached(this.#state)) {
       this.#detach();
       this.#replaced?.terminate();
@@ -194,7 +208,8 @@ export class ServerSession implements ConversationEvents {
   /** Ends it while it is detached: there is no client that could hear why. */
   expire(why: Ending): void {
     // Everything was said, and the client has not come back for it: most likely its `bye` was lost.
-    if (why !== "expired" || this.#reason !== "done") this.#reason = why;
+    const isFinal = why !== "expired" && why !== "crowded_out" && why !== "shutting_down";
+    if (isFinal || this.#reason !== "done") this.#reason = why;
     this.#end(undefined);
   }
 

@@ -118,3 +118,30 @@ test("a session that said all it had, and whose client did not come back for it,
   const { fields } = await server.event("disconnected");
   expect(fields).toMatchObject({ bye: "done" });
 });
+
+describe("a session that its client has left is not come back to, while that connection is still open:", () => {
+  test.each(["after the server's bye", "before it"])("%s", async (when) => {
+    await using server = await startServer({ service: { message: (session) => session.finish() } });
+    const peer = await server.peer();
+    using _ = peer;
+    peer.answersFin = false;
+    const resume = resumeOf(await peer.logIn("ann", PASSWORD, DURABLE));
+    if (when.startsWith("after")) {
+      peer.send("go");
+      await control(peer, "bye");
+    }
+    peer.control({ type: "bye", code: "left", message: "" });
+    const [other, answer] = await reconnect(server.port, resume, 0);
+    using __ = other;
+    expect(answer).toMatchObject({ type: "refused", code: "session_gone" });
+  });
+});
+
+test("an acknowledgement of more than was sent is an error, also of a client that will not come back", async () => {
+  await using server = await startServer();
+  const peer = await server.peer();
+  using _ = peer;
+  await peer.logIn("ann", PASSWORD, { control: true, resume_for: 0 });
+  peer.control({ type: "ack", received: 7 });
+  expect(await control(peer, "bye")).toMatchObject({ code: "bad_message" });
+});
