@@ -16,6 +16,11 @@ export interface CuttingOptions {
   first?: number;
   /** Sees what is passed on, over which connection: 1 is the first. */
   tap?(direction: "up" | "down", bytes: Buffer, connection: number): void;
+  /**
+   * How many of the cuts, from 0 to 1, keep what the client said last, and hand it to the server over the old connection once
+   * the next one is in use: a resume that arrives late, messages of a connection that was replaced.
+   */
+  late?: number;
   /** A client hears all that its server said, and then an end, however the server came to its own. */
   gentle?: boolean;
 }
@@ -27,6 +32,8 @@ export interface CuttingProxy extends Disposable {
   done: number;
   /** Connections so far. */
   connections: number;
+  /** Chunks that arrived late. */
+  late: number;
   options: CuttingOptions;
   /** Cuts every connection that is open now. */
   cutAll(how: "reset" | "end"): void;
@@ -47,6 +54,17 @@ export function seeded(seed: number): () => number {
 export async function cuttingProxy(options: CuttingOptions): Promise<CuttingProxy> {
   const random = seeded(options.seed ?? 1);
   const pairs = new Set<[Socket, Socket]>();
+  const held: { connection: number; to: Socket; bytes: Buffer }[] = [];
+  /** Hands on what was held of connections before `connection`. */
+  const release = (connection: number) => {
+    for (const one of held.splice(0)) {
+      if (one.connection >= connection) held.push(one);
+      else {
+        proxy.late++;
+        one.to.write(one.bytes);
+      }
+    }
+  };
   const server = createServer({ allowHalfOpen: true, noDelay: true }, (client) => {
     const connection = ++proxy.connections;
     const upstream = connect({
@@ -57,7 +75,9 @@ export async function cuttingProxy(options: CuttingOptions): Promise<CuttingProx
     });
     const pair: [Socket, Socket] = [client, upstream];
     pairs.add(pair);
-    const { cuts = 0, least = 100, most = 3000, first = 2000 } = options;
+    const { cuts = 0, least = 100, most = 3000, first = 2000, late = 0 } = options;
+    let isHeld = false;
+    let answers = 0;
     const start = proxy.connections === 1 ? first : 0;
     let left = proxy.done < cuts ? Math.floor(start + least + random() * (most - least)) : Infinity;
     const carry = (from: Socket, to: Socket, direction: "up" | "down") => {
@@ -66,6 +86,15 @@ export async function cuttingProxy(options: CuttingOptions): Promise<CuttingProx
         const part = chunk.length < left ? chunk : chunk.subarray(0, left);
         left -= chunk.length;
         options.tap?.(direction, part, connection);
+        // After `hello` and `welcome`, and something else: it is in use.
+        if (direction === "down" && ++answers === 3) release(connection);
+        if (left <= 0 && direction === "up" && connection > 1 && late > 0 && random() < late) {
+          isHeld = true;
+          proxy.done++;
+          held.push({ connection, to, bytes: chunk });
+          from.resetAndDestroy();
+          return;
+        }
         if (to.destroyed) return; // what it says to nobody is read, or its end would be a reset
         if (left > 0) {
           if (to.write(part)) return;
@@ -79,8 +108,13 @@ export async function cuttingProxy(options: CuttingOptions): Promise<CuttingProx
         to.write(part, () => cut(pair, how));
       });
       from.on("end", () => to.end());
-      from.on("error", () => (options.gentle === true ? to.end() : to.resetAndDestroy()));
+      from.on("error", () => {
+        if (isHeld) return;
+        if (options.gentle === true) to.end();
+        else to.resetAndDestroy();
+      });
       from.on("close", () => {
+        if (isHeld && from === client) return;
         pairs.delete(pair);
         if (!to.destroyed) to.end();
       });
@@ -95,6 +129,7 @@ export async function cuttingProxy(options: CuttingOptions): Promise<CuttingProx
     address: `127.0.0.1:${port}`,
     done: 0,
     connections: 0,
+    late: 0,
     options,
     cutAll(how) {
       for (const pair of pairs) cut(pair, how);

@@ -31,12 +31,17 @@ function stride(bytes: number, tls: boolean): { first: number; least: number; mo
 }
 
 const seeds = Array.from({ length: SEEDS }, (_, n) => n + 1);
-const cases = WAYS.flatMap(([name, server, client]) => seeds.map((seed) => ({ name, server, client, seed })));
+const cases = WAYS.flatMap(([name, server, client]) =>
+  seeds.flatMap((seed) => [
+    { name, server, client, seed, late: 0 },
+    { name: `${name}, with late resumes`, server, client, seed, late: 0.5 },
+  ]),
+);
 
 describe(`${MESSAGES} messages through up to ${CUTS} cuts`, () => {
   test.concurrent.each(cases)(
     "$name, seed $seed",
-    async ({ server, client, seed }) => {
+    async ({ server, client, seed, late }) => {
       await using serving = await serve(server);
       const lines = Array.from({ length: MESSAGES }, (_, n) => `${n + 1} ${"x".repeat(n % 97)}`);
       const stdin = `${lines.join("\n")}\n`;
@@ -45,6 +50,7 @@ describe(`${MESSAGES} messages through up to ${CUTS} cuts`, () => {
         port: serving.port,
         cuts: CUTS,
         seed,
+        late,
         ...stride(stdin.length, isTls),
       });
       const pin = isTls ? ["--pin", String(serving.ready["tls"])] : [];
@@ -63,6 +69,7 @@ describe(`${MESSAGES} messages through up to ${CUTS} cuts`, () => {
       expect(said.length).toBeGreaterThan(0); // a cut while it came back is no loss of its own
       expect(said.length).toBeLessThanOrEqual(proxy.done);
       expect(proxy.done).toBeGreaterThan(2);
+      if (late > 0) expect(proxy.late).toBeGreaterThan(0);
     },
     PATIENCE_MS,
   );
