@@ -76,6 +76,9 @@ export async function cuttingProxy(options: CuttingOptions): Promise<CuttingProx
     const pair: [Socket, Socket] = [client, upstream];
     pairs.add(pair);
     const { cuts = 0, least = 100, most = 3000, first = 2000, late = 0 } = options;
+    const mayBeLate = late > 0 && connection > 1 && proxy.done < cuts;
+    // The first that a client says on a plain connection is its resume.
+    const isResumeLate = mayBeLate && random() < late / 2;
     let isHeld = false;
     let answers = 0;
     const start = proxy.connections === 1 ? first : 0;
@@ -86,9 +89,9 @@ export async function cuttingProxy(options: CuttingOptions): Promise<CuttingProx
         const part = chunk.length < left ? chunk : chunk.subarray(0, left);
         left -= chunk.length;
         options.tap?.(direction, part, connection);
-        // After `hello` and `welcome`, and something else: it is in use.
-        if (direction === "down" && ++answers === 3) release(connection);
-        if (left <= 0 && direction === "up" && connection > 1 && late > 0 && random() < late) {
+        // After `hello` and `welcome`, before anything is acknowledged over it.
+        if (direction === "down" && ++answers === 2) release(connection);
+        if (direction === "up" && (isResumeLate || (left <= 0 && mayBeLate && random() < late))) {
           isHeld = true;
           proxy.done++;
           held.push({ connection, to, bytes: chunk });
@@ -107,7 +110,9 @@ export async function cuttingProxy(options: CuttingOptions): Promise<CuttingProx
         // What was passed on is to arrive before the cut, mostly.
         to.write(part, () => cut(pair, how));
       });
-      from.on("end", () => to.end());
+      from.on("end", () => {
+        if (!isHeld) to.end();
+      });
       from.on("error", () => {
         if (isHeld) return;
         if (options.gentle === true) to.end();
