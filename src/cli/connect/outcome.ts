@@ -79,6 +79,9 @@ function flawOfLoss(outcome: Extract<Outcome, { kind: "lost" }>, counts: Counts)
 /** The client left: after Ctrl-D, or after `--count` answers. */
 function flawOfLeaving(counts: Counts, { byHand, wantsStatus }: Wishes): ParleyError | undefined {
   const never = neverConfirmed(counts);
+  if (counts.answersMayBeMissing) {
+    return new ParleyError("unconfirmed", `${SESSION_GONE}: ${sayCounts(counts)}`);
+  }
   if (byHand && never === 0) return undefined;
   if (never > 0 || counts.unacknowledged === undefined) {
     const message = `the server did not confirm that it took everything: ${sayCounts(counts)}`;
@@ -88,6 +91,10 @@ function flawOfLeaving(counts: Counts, { byHand, wantsStatus }: Wishes): ParleyE
   const late = `the program there had not ended ${sayDuration(LINGER_MS)} after the last answer that was wanted`;
   return new ParleyError("failed", late, { hint: "leave --exit-status out, or --count" });
 }
+
+/** The protocol says that a client must not report success then. */
+const SESSION_GONE =
+  "the session was gone before the server had said that it was done: answers may be missing";
 
 function flawOfBye({ code, message }: Extract<Outcome, { kind: "bye" }>, counts: Counts): ParleyError {
   const sentence = `the server ended the conversation: ${message} (${sayCounts(counts)})`;
@@ -100,12 +107,8 @@ function flawOfEnd(counts: Counts, { byHand, count = 0 }: Wishes): ParleyError |
   const never = neverConfirmed(counts);
   const unconfirmed = (what: string) => new ParleyError("unconfirmed", `${what}: ${sayCounts(counts)}`);
   if (never > 0) return unconfirmed(`${plural(never, "message", ["was", "were"])} never confirmed`);
+  if (answersMayBeMissing) return unconfirmed(SESSION_GONE);
   const mustBeWhole = !byHand && !(count > 0 && received >= count);
-  if (mustBeWhole && answersMayBeMissing) {
-    return unconfirmed(
-      "the session was gone before the server had said that it was done: answers may be missing",
-    );
-  }
   if (mustBeWhole && !inputEnded)
     return unconfirmed("the server ended the conversation before the input ended");
   if (received >= count) return undefined;

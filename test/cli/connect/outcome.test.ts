@@ -110,14 +110,14 @@ const SAME = {
 /** Exit codes of the others: a column for each of COUNTS, in its order. */
 const CODES: Record<WishesName, { done: string; left: string }> = {
   //           whole, 2 unconfirmed, 2 of a gone session, answers missing, input open, bare, nothing sent
-  piped: { done: "0 6 6 6 6 0 0", left: "0 6 6 0 0 6 0" },
+  piped: { done: "0 6 6 6 6 0 0", left: "0 6 6 6 0 6 0" },
   // A person sees which answers came, and whether there was more to say.
-  "by hand": { done: "0 6 6 0 0 0 0", left: "0 6 6 0 0 0 0" },
+  "by hand": { done: "0 6 6 6 0 0 0", left: "0 6 6 6 0 0 0" },
   // As many answers as were wanted have come, or one fewer.
-  "--count 3": { done: "0 6 6 0 0 0 0", left: "0 6 6 0 0 6 0" },
-  "--count 4": { done: "1 6 6 6 6 1 1", left: "0 6 6 0 0 6 0" },
-  "--exit-status": { done: "0 6 6 6 6 0 0", left: "1 6 6 1 1 6 1" },
-  "--exit-status --count 3": { done: "0 6 6 0 0 0 0", left: "1 6 6 1 1 6 1" },
+  "--count 3": { done: "0 6 6 6 0 0 0", left: "0 6 6 6 0 6 0" },
+  "--count 4": { done: "1 6 6 6 6 1 1", left: "0 6 6 6 0 6 0" },
+  "--exit-status": { done: "0 6 6 6 6 0 0", left: "1 6 6 6 1 6 1" },
+  "--exit-status --count 3": { done: "0 6 6 6 0 0 0", left: "1 6 6 6 1 6 1" },
 };
 
 /** A program's failure is the exit code, whatever it left unread; its success is not enough. */
