@@ -298,7 +298,8 @@ export class Client {
     const again = (isSame ? missing : all.length - lost.length) - this.#unsent;
     this.unconfirmed += lost.length;
     this.#unsent = 0;
-    this.answersMayBeMissing ||= !isSame && !this.#hasFinished;
+    const answersMayBeMissing = !isSame && !this.#hasFinished;
+    this.answersMayBeMissing ||= answersMayBeMissing;
     this.#hasFinished = false;
     this.#connection = connection;
     this.#isReconnecting = false;
@@ -313,7 +314,7 @@ export class Client {
       for (const message of all.slice(lost.length)) connection.send(message);
     }
     if (this.#inputEnded) this.#sendEnd();
-    options.onResumed({ afterMs, again, lost, isNew: !isSame });
+    options.onResumed({ afterMs, again, lost, isNew: !isSame, answersMayBeMissing });
     connection.deliver(this.#receiver(), () => this.#receiving);
     if (acks?.retransmit.isWindowFull !== true) this.#writable.notifyAll();
   }

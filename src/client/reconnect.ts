@@ -39,11 +39,8 @@ export interface ReconnectOptions {
   reconnect(welcome: Welcome, received: number): Promise<Reconnected>;
   /** Called for each loss, before the first attempt. */
   onLost(reason: string): void;
-  /**
-   * Called after each reconnection. `again`: the number of messages that were sent again; `isNew`: the session was gone; `lost`:
-   * messages of that session that were neither confirmed nor sent again.
-   */
-  onResumed(event: { afterMs: number; again: number; lost: readonly Uint8Array[]; isNew: boolean }): void;
+  /** Called after each reconnection. */
+  onResumed(event: Resumed): void;
 }
 
 /** The longest delay of a timer. A longer one would end at once. */
@@ -57,6 +54,20 @@ export interface LostConnection {
   received: number;
   /** True when the client was ended, and need not reconnect. */
   isOver: () => boolean;
+}
+
+/** How a reconnection went. */
+export interface Resumed {
+  /** From the loss to the welcome, in milliseconds. */
+  afterMs: number;
+  /** The number of messages that were sent again. */
+  again: number;
+  /** Was the session gone, so that this is a new one? */
+  isNew: boolean;
+  /** Messages of the session that is gone, which were neither confirmed nor sent again. */
+  lost: readonly Uint8Array[];
+  /** Was the session gone before the server had said that it was done? */
+  answersMayBeMissing: boolean;
 }
 
 /** Reconnects one client, again and again. */

@@ -160,7 +160,7 @@ function planRetry(
       void printer.event("lost", { reason });
       if (terminal.isWatched) terminal.note(`${reason}: coming back${byHand ? ", Ctrl-C leaves" : ""}`);
     },
-    onResumed({ afterMs, again, lost, isNew }) {
+    onResumed({ afterMs, again, lost, isNew, answersMayBeMissing }) {
       const unconfirmed = lost.length;
       void printer.event("resumed", { after: Math.round(afterMs), again, unconfirmed, new: isNew });
       const after = `reconnected after ${sayDuration(afterMs)}`;
@@ -169,6 +169,8 @@ function planRetry(
         const what = plural(unconfirmed, "message", ["was", "were"]);
         terminal.say(`${after}, but the session was gone: ${what} never confirmed`);
         terminal.say(...nameUnconfirmed(lost));
+      } else if (answersMayBeMissing) {
+        terminal.say(`${after}, but the session was gone: answers may be missing`);
       } else {
         terminal.note(`${after},${sent} ${isNew ? "in a new session" : "none lost"}`);
       }
