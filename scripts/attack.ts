@@ -1,10 +1,12 @@
 // What attacks cost a server and those it serves, measured against the executable.
 //
-//     bun scripts/build.ts && bun scripts/attack.ts [flood|silent|reader|timing|all]
+//     bun scripts/build.ts && bun scripts/attack.ts [NAME|all]
 //
-// A Markdown table on stdout; what is over its target is marked.
+// A Markdown table on stdout; what is over its target is marked, and makes the exit code 1.
 
+import { chatFlood } from "../test/support/attack/chat.ts";
 import { flood } from "../test/support/attack/flood.ts";
+import { detached, unfinished, unread } from "../test/support/attack/memory.ts";
 import { glutton, mute } from "../test/support/attack/reader.ts";
 import { silent } from "../test/support/attack/silent.ts";
 import type { Figure } from "../test/support/attack/target.ts";
@@ -21,6 +23,8 @@ const ATTACKS: Readonly<Record<string, (() => Promise<Figure[]>)[]>> = {
   ],
   silent: [() => silent(1), () => silent(8)],
   reader: [glutton, mute],
+  memory: [() => unread(), () => unfinished(), () => detached()],
+  chat: [() => chatFlood()],
   timing: [() => timing(TRIES), () => timing(TRIES, ["--hash-memory", "8mb", "--hash-time", "1"])],
 };
 
@@ -35,5 +39,8 @@ const chosen = wanted === "all" ? Object.values(ATTACKS).flat() : ATTACKS[wanted
 if (chosen === undefined) throw new Error(`no attack ${wanted}: ${Object.keys(ATTACKS).join(", ")} or all`);
 process.stdout.write("| attack | what | measured | target |\n| --- | --- | ---: | --- |\n");
 for (const measure of chosen) {
-  for (const figure of await measure()) process.stdout.write(row(figure));
+  for (const figure of await measure()) {
+    process.stdout.write(row(figure));
+    if (figure.target !== undefined && !(figure.value < figure.target)) process.exitCode = 1;
+  }
 }

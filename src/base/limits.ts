@@ -83,6 +83,22 @@ export const PAUSE_OUTPUT_BYTES = 256 * KIB;
 /** With so much output queued, a peer is dropped: its service sends more than it is asked for. `--max-backlog` */
 export const MAX_BACKLOG_BYTES = 4 * MIB;
 
+/** With more than that, a client that had no time to read it is dropped too: so many times {@link MAX_BACKLOG_BYTES}. */
+export const BACKLOG_BURST = 4;
+/**
+ * How long a client may be over {@link MAX_BACKLOG_BYTES}, counted from when it fell behind: what was said in one moment can be
+ * read in another. What makes so much output is held back meanwhile.
+ */
+export const SLOW_READER_MS = SECOND;
+/** … and how long, when it reads and acknowledges nothing. */
+export const STUCK_READER_MS = SECOND / 5;
+/** With so much output queued for all clients by one client's messages, the other clients have their turn first. */
+export const TURN_OUTPUT_BYTES = MIB;
+/** All that is queued or kept for clients, and what is not whole of what they send. `--max-queued` */
+export const MAX_QUEUED_BYTES = 256 * MIB;
+/** {@link PAUSE_OUTPUT_BYTES} while more than half of {@link MAX_QUEUED_BYTES} is used. */
+export const SHORT_PAUSE_OUTPUT_BYTES = 16 * KIB;
+
 /** From TCP accept to a complete login. sshd has 120 s, PostgreSQL 60 s. `--login-timeout` */
 export const LOGIN_TIMEOUT_MS = 30 * SECOND;
 /** From TCP accept to TLS established. NATS has 2 s, Bun has no such limit. */
@@ -144,6 +160,8 @@ export const RELOAD_QUIET_MS = 100;
 export const RESUME_FOR_MS = 120 * SECOND;
 /** Unacknowledged output that is kept for all detached sessions together. */
 export const MAX_DETACHED_BYTES = 64 * MIB;
+/** {@link MAX_UNACKNOWLEDGED_BYTES} while more than half of {@link MAX_QUEUED_BYTES} is used. */
+export const SHORT_WINDOW_BYTES = 64 * KIB;
 /** Frames without an acknowledgement with which a sender waits. */
 export const MAX_UNACKNOWLEDGED_FRAMES = 1024;
 /** Bytes without an acknowledgement with which a sender waits. */

@@ -5,7 +5,8 @@
 // and newly allocated memory twice as much as the copy of a run, for its page faults (both measured with Bun 1.4.5 by
 // scripts/bench.ts). A run may contain control frames, which belong to a connection: they are not sent again.
 
-import { MAX_UNACKNOWLEDGED_BYTES, MAX_UNACKNOWLEDGED_FRAMES } from "../base/limits.ts";
+import { MAX_UNACKNOWLEDGED_BYTES, MAX_UNACKNOWLEDGED_FRAMES, SHORT_WINDOW_BYTES } from "../base/limits.ts";
+import { UNLIMITED, type ByteBudget } from "../base/byte-budget.ts";
 import { HEADER_BYTES, writeHeader } from "../wire/frame.ts";
 import { bufferPool } from "../base/buffer-pool.ts";
 
@@ -40,6 +41,11 @@ export class RetransmitBuffer {
   /** Called when more than `limit` bytes are in use. */
   overflow: (() => void) | undefined;
   limit = Infinity;
+  /** Since when the window is full, by `performance.now`; undefined while it is not. */
+  fullSince: number | undefined;
+  #budget: ByteBudget = UNLIMITED;
+  /** Bytes of all blocks. */
+  #allocated = 0;
   readonly #blocks: Block[] = [];
   /** The number of acknowledged payload frames at the begin of the first block. */
   #skip = 0;
@@ -63,7 +69,30 @@ export class RetransmitBuffer {
 
   /** True when the sender should wait for acknowledgements. */
   get isWindowFull(): boolean {
-    return this.frames >= MAX_UNACKNOWLEDGED_FRAMES || this.bytes >= MAX_UNACKNOWLEDGED_BYTES;
+    const window = this.#budget.isShort ? SHORT_WINDOW_BYTES : MAX_UNACKNOWLEDGED_BYTES;
+    return this.frames >= MAX_UNACKNOWLEDGED_FRAMES || this.bytes >= window;
+  }
+
+  /** Memory in use, in bytes. */
+  get allocated(): number {
+    return this.#allocated;
+  }
+
+  /** Counts its memory in `budget` from now on. */
+  set budget(budget: ByteBudget) {
+    this.#budget.give(this.#allocated);
+    this.#budget = budget;
+    budget.take(this.#allocated);
+  }
+
+  /** Forgets everything, and counts no more: its session has ended. */
+  clear(): void {
+    this.#budget.give(this.#allocated);
+    this.#budget = UNLIMITED;
+    for (const { bytes } of this.#blocks) bufferPool.release(bytes);
+    this.#blocks.length = 0;
+    this.#allocated = this.frames = this.bytes = this.#skip = 0;
+    this.fullSince = undefined;
   }
 
   /** Drops the first `received` payload frames of the session; false when that is more than were sent. */
@@ -75,14 +104,21 @@ export class RetransmitBuffer {
     this.frames -= count;
     let skip = this.#skip + count;
     let whole = 0;
+    let freed = 0;
     for (const block of this.#blocks) {
       if (skip < block.frames) break;
       skip -= block.frames;
       this.bytes -= block.length;
+      freed += block.bytes.length;
       bufferPool.release(block.bytes);
       whole++;
     }
-    if (whole > 0) this.#blocks.splice(0, whole);
+    if (whole > 0) {
+      this.#blocks.splice(0, whole);
+      this.#allocated -= freed;
+      this.#budget.give(freed);
+    }
+    if (this.bytes < MAX_UNACKNOWLEDGED_BYTES) this.fullSince = undefined;
     this.#skip = skip;
     return true;
   }
@@ -119,8 +155,12 @@ export class RetransmitBuffer {
       last === undefined && count < MIN_SHARED_BYTES
         ? new Uint8Array(count)
         : bufferPool.acquire(Math.min(RUNS_PER_BLOCK * count, Math.max(count, MAX_BLOCK_BYTES)));
+    const budget = this.#budget;
+    budget.take(bytes.length);
+    if (this.#budget !== budget) budget.give(bytes.length); // its session had to end for that
     const block = { bytes, length: 0, frames: 0 };
     this.#blocks.push(block);
+    this.#allocated += bytes.length;
     return block;
   }
 
@@ -129,6 +169,7 @@ export class RetransmitBuffer {
     block.frames += frames;
     this.frames += frames;
     this.bytes += length;
+    if (this.bytes >= MAX_UNACKNOWLEDGED_BYTES) this.fullSince ??= performance.now();
     if (this.bytes > this.limit) this.overflow?.();
   }
 }

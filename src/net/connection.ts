@@ -73,6 +73,7 @@ export class Connection implements PausableSocket, FrameWriterEvents, LingeringC
   readonly #tap: ConnectionOptions["tap"];
   readonly #onClose: ConnectionOptions["onClose"];
   #paused = false;
+  #backedUpSince: number | undefined;
   readonly #state = new ConnectionState();
   #lingering: LingeringClose | undefined;
 
@@ -86,7 +87,7 @@ export class Connection implements PausableSocket, FrameWriterEvents, LingeringC
     this.#socket = socket;
     const { cork, tap } = options;
     this.#writer = new FrameWriter(socket, this.#state, cork, this, tap && ((bytes) => tap("out", bytes)));
-    this.#reader = new FrameReader(options.maxFrame, this.#state, this, this.#writer);
+    this.#reader = new FrameReader(options.maxFrame, this.#state, this, this.#writer, cork.budget);
     this.#maxBacklog = options.maxBacklog ?? MAX_BACKLOG_BYTES;
     this.#holdInput = options.holdInput ?? false;
     this.#tap = tap;
@@ -245,16 +246,32 @@ export class Connection implements PausableSocket, FrameWriterEvents, LingeringC
 
   /** Called by the writer when much is queued. */
   backedUp(queued: number): void {
+    this.#backedUpSince ??= performance.now();
+    if (this.#holdInput) this.#reader.holdForOutput();
     if (queued > this.#maxBacklog && !this.finishing) {
-      this.#reader.fail(new ConnectionError("too_slow", `${queued} bytes of output were left unread`));
-    } else if (this.#holdInput) {
-      this.#reader.holdForOutput();
+      this.#reader.overBacklog(new ConnectionError("too_slow", `${queued} bytes of output were left unread`));
     }
   }
 
   /** Called by the writer when nothing is queued any more. */
   drained(): void {
+    this.#backedUpSince = undefined;
     this.#reader.outputDrained();
+  }
+
+  /** Since when much is queued, by `performance.now`; undefined once nothing is queued any more. */
+  get backedUpSince(): number | undefined {
+    return this.#backedUpSince;
+  }
+
+  /** How much the peer may leave unread, in bytes. */
+  get maxBacklog(): number {
+    return this.#maxBacklog;
+  }
+
+  /** Memory held for the peer: output that is queued, and input that is not delivered, in bytes. */
+  get allocated(): number {
+    return this.#writer.queued + this.#reader.allocated;
   }
 
   /** Turns TCP keepalive on. It takes four system calls, so only connections that last have it. */

@@ -5,6 +5,8 @@
 // connection's own backlog, which is flushed when the turn's microtasks run. Measured with Bun 1.4.5: one write a frame costs
 // 5.5 µs a message, one write a turn 0.25 µs (50 connections, 32 messages of 64 bytes in flight).
 
+import { UNLIMITED, type ByteBudget } from "../base/byte-budget.ts";
+
 /** A connection that may have output to flush at the end of the turn. */
 export interface Flushable {
   flush(): void;
@@ -21,7 +23,13 @@ export class Cork {
   payloads = 0;
   /** The connection whose write batch is open. */
   owner: Flushable | undefined;
+  /** Memory of the connections that share the cork. */
+  readonly budget: ByteBudget;
   readonly #later = new Set<Flushable>();
+
+  constructor(budget = UNLIMITED) {
+    this.budget = budget;
+  }
 
   /** Flushes `connection` once this turn is over. */
   flushLater(connection: Flushable): void {

@@ -4,6 +4,7 @@
 //     accept → admission → (TLS, within its deadline) → a Connection, admitted or to be refused
 
 import type { Socket } from "bun";
+import type { ByteBudget } from "../base/byte-budget.ts";
 import { maxDescriptors } from "../os/descriptors.ts";
 import { messageOf, systemCode } from "../base/errors.ts";
 import {
@@ -30,6 +31,8 @@ export interface ListenOptions extends PortOptions {
   /** `maxConnections` is clamped to the descriptor limit less {@link RESERVED_DESCRIPTORS}. */
   admission: AdmissionOptions;
   maxBacklog?: number;
+  /** Counts what is queued for all connections; unlimited by default. */
+  budget?: ByteBudget;
   /** A peer has connected. With a refusal it is to be told why, and its connection to be closed. */
   accept(connection: Connection, refusal: Refusal | undefined): void;
   /** A connection's socket is closed. */
@@ -92,7 +95,7 @@ export class Listener {
   readonly admission: Admission;
   readonly #options: ListenOptions;
   readonly #server: Bun.TCPSocketListener<Connection>;
-  readonly #cork = new Cork();
+  readonly #cork: Cork;
   /** Sockets with which TLS is being established. */
   readonly #tlsPending = new Map<Socket<Connection>, PendingConnection>();
   /** Connections that have not logged in. */
@@ -117,6 +120,7 @@ export class Listener {
     const maxConnections = Math.max(1, Math.min(admission.maxConnections, room));
     this.#maxRejecting = Math.max(MIN_REFUSING, Math.min(MAX_REFUSING, room - maxConnections));
     this.#options = options;
+    this.#cork = new Cork(options.budget);
     this.host = host;
     this.admission = new Admission({ ...admission, maxConnections });
     const events = {

@@ -6,6 +6,7 @@
 // Order holds: while a promise of `r` is pending, or too much output is queued, nothing further is delivered. What arrived
 // before the end is delivered before the end.
 
+import type { ByteBudget } from "../base/byte-budget.ts";
 import type { ParleyError } from "../base/errors.ts";
 import { FrameDecoder } from "../wire/frame.ts";
 import { ConnectionError } from "./connection-error.ts";
@@ -21,6 +22,8 @@ export interface Receiver {
   turnEnded?(): void;
   /** The peer has ended its sending side, between two frames. */
   end(): void | Promise<void>;
+  /** More output is queued than the peer may leave unread. Without this method, delivery fails at once. */
+  overBacklog?(): void;
   /** The peer broke the framing or left too much unread, or the receiver threw: nothing more is delivered. */
   fail(error: unknown): void;
   /** The socket is closed while a promise of the receiver is pending; `close` follows when that has settled. */
@@ -61,6 +64,9 @@ export class FrameReader {
   readonly #state: ConnectionState;
   readonly #socket: PausableSocket;
   readonly #batch: WriteBatch;
+  readonly #budget: ByteBudget;
+  /** Memory of the decoder that is counted in the budget, in bytes. */
+  #counted = 0;
   #receiver: Receiver | undefined;
   #holds = 0;
   #endDelivered = false;
@@ -73,9 +79,19 @@ export class FrameReader {
   #aborted: ParleyError<string> | undefined;
   #wakeReader: (() => void) | undefined;
 
-  /** @param batch brackets each delivery. */
-  constructor(maxFrame: number, state: ConnectionState, socket: PausableSocket, batch: WriteBatch) {
+  /**
+   * @param batch brackets each delivery.
+   * @param budget counts the memory of what is not delivered.
+   */
+  constructor(
+    maxFrame: number,
+    state: ConnectionState,
+    socket: PausableSocket,
+    batch: WriteBatch,
+    budget: ByteBudget,
+  ) {
     this.#state = state;
+    this.#budget = budget;
     this.decoder = new FrameDecoder(maxFrame);
     this.#socket = socket;
     this.#batch = batch;
@@ -110,9 +126,26 @@ export class FrameReader {
 
   arrived(chunk: Uint8Array): void {
     this.decoder.push(chunk);
-    if (this.#holds === 0 && this.#receiver !== undefined) return this.#deliver();
-    this.#wake();
-    if (this.decoder.buffered > READ_AHEAD_BYTES) this.#socket.pauseSocket();
+    if (this.#holds === 0 && this.#receiver !== undefined) this.#deliver();
+    else {
+      this.#wake();
+      if (this.decoder.buffered > READ_AHEAD_BYTES) this.#socket.pauseSocket();
+    }
+    this.#count();
+  }
+
+  /** Memory held for what is not delivered, in bytes. */
+  get allocated(): number {
+    return this.#counted;
+  }
+
+  /** Counts the decoder's memory in the budget, until the socket is closed. */
+  #count(): void {
+    const allocated = this.#state.socket === "closed" ? 0 : this.decoder.allocated;
+    const grown = allocated - this.#counted;
+    this.#counted = allocated;
+    if (grown > 0) this.#budget.take(grown);
+    else if (grown < 0) this.#budget.give(-grown);
   }
 
   /** The peer's FIN. */
@@ -125,6 +158,7 @@ export class FrameReader {
   close(error: Error | undefined): void {
     this.#closeError = error;
     this.#holds &= ~HOLD_OUTPUT; // nothing will drain any more
+    this.#count();
     this.#wake();
     if (this.#holds === 0 && !this.#delivering) this.#deliver();
     if (this.#delivering) return; // in the middle of a send: `#deliver` ends with it
@@ -236,6 +270,12 @@ export class FrameReader {
     this.#deliverClose();
   }
 
+  /** More output is queued than the peer may leave unread: the receiver decides, or it is `error`. */
+  overBacklog(error: ConnectionError): void {
+    if (this.#receiver?.overBacklog === undefined) this.fail(error);
+    else if (!this.#failed) this.#receiver.overBacklog();
+  }
+
   /** Delivers nothing any more, and calls no receiver. */
   detach(): void {
     this.#receiver = undefined;
@@ -299,6 +339,7 @@ export class FrameReader {
 
   #goOn(): void {
     this.#deliver();
+    this.#count();
     // Reading on before this would let a chunk in for each promise, and grow without bound (measured with Bun 1.4.5).
     const hasRoom = this.decoder.buffered <= READ_AHEAD_BYTES && (this.#holds & HOLD_OUTPUT) === 0;
     if (this.#holds === 0 || hasRoom) this.#socket.resumeSocket();

@@ -5,6 +5,7 @@
 // block, never twice that while it is copied.
 
 import { bufferPool } from "../base/buffer-pool.ts";
+import { UNLIMITED, type ByteBudget } from "../base/byte-budget.ts";
 
 interface Block {
   bytes: Uint8Array;
@@ -19,10 +20,15 @@ const FIRST_BYTES = 4 * 1024;
 const NONE: Block[] = [];
 
 export class WriteQueue {
+  readonly #budget: ByteBudget;
   #blocks: Block[] = NONE;
   /** Where the first block's bytes begin. */
   #start = 0;
   #length = 0;
+
+  constructor(budget = UNLIMITED) {
+    this.#budget = budget;
+  }
 
   get length(): number {
     return this.#length;
@@ -34,9 +40,13 @@ export class WriteQueue {
     return block === undefined ? new Uint8Array(0) : block.bytes.subarray(this.#start, block.end);
   }
 
-  /** Makes room for `count` bytes at the end, in one piece, and returns where they go. */
+  /**
+   * Makes room for `count` bytes at the end, in one piece, and returns where they go. When that exceeds the budget, the queue
+   * may be empty afterwards: its connection was closed.
+   */
   reserve(count: number): { target: Uint8Array; offset: number } {
     this.#length += count;
+    this.#budget.queued += count;
     const last = this.#blocks.at(-1);
     if (last !== undefined && last.end + count <= last.bytes.length) {
       const offset = last.end;
@@ -47,6 +57,7 @@ export class WriteQueue {
     const block = { bytes: bufferPool.acquire(Math.max(size, count)), end: count };
     if (this.#blocks === NONE) this.#blocks = [block];
     else this.#blocks.push(block);
+    this.#budget.take(block.bytes.length);
     return { target: block.bytes, offset: 0 };
   }
 
@@ -61,6 +72,7 @@ export class WriteQueue {
     this.#start += count;
     const [block] = this.#blocks;
     if (block === undefined || this.#start < block.end) return;
+    this.#budget.give(block.bytes.length);
     bufferPool.release(block.bytes);
     this.#blocks.shift();
     this.#start = 0;
@@ -72,6 +84,7 @@ export class WriteQueue {
    * garbage beside it grow by three (measured with Bun 1.4.5).
    */
   clear(): void {
+    for (const { bytes } of this.#blocks) this.#budget.give(bytes.length);
     this.#blocks = NONE;
     this.#start = this.#length = 0;
   }

@@ -5,7 +5,7 @@
 
 import type { Socket } from "bun";
 import { Condition } from "../base/condition.ts";
-import { PAUSE_OUTPUT_BYTES } from "../base/limits.ts";
+import { PAUSE_OUTPUT_BYTES, SHORT_PAUSE_OUTPUT_BYTES } from "../base/limits.ts";
 import { HEADER_BYTES, writeHeader } from "../wire/frame.ts";
 import type { ConnectionState } from "./connection-state.ts";
 import type { Cork, Flushable } from "./cork.ts";
@@ -21,7 +21,7 @@ const SCRATCH = new Uint8Array(HEADER_BYTES);
 
 /** What a writer tells its connection. */
 export interface FrameWriterEvents {
-  /** More than {@link PAUSE_OUTPUT_BYTES} are queued; called at each further write. */
+  /** So much is queued that the peer's input is to be held back; called at each further write. */
   backedUp(queued: number): void;
   /** Nothing is queued any more. */
   drained(): void;
@@ -60,6 +60,11 @@ export class FrameWriter implements Flushable {
 
   get #isGone(): boolean {
     return this.#state.socket !== "open";
+  }
+
+  /** Queued bytes from which on the peer's input is held back. */
+  get #pauseLimit(): number {
+    return this.#cork.budget.isShort ? SHORT_PAUSE_OUTPUT_BYTES : PAUSE_OUTPUT_BYTES;
   }
 
   /** Bytes waiting for the kernel. */
@@ -135,7 +140,7 @@ export class FrameWriter implements Flushable {
 
   /** Resolves when little enough is queued to send more; undefined when that is the case now. */
   writable(): Promise<void> | undefined {
-    if (this.#backlog.length <= PAUSE_OUTPUT_BYTES || this.#isGone) return undefined;
+    if (this.#backlog.length <= this.#pauseLimit || this.#isGone) return undefined;
     return (this.#room ??= new Condition()).wait();
   }
 
@@ -144,7 +149,7 @@ export class FrameWriter implements Flushable {
     if (this.#isGone) return;
     this.#drainOutbox();
     if (this.#isGone) return;
-    if (this.#backlog.length <= PAUSE_OUTPUT_BYTES) this.#room?.notifyAll();
+    if (this.#backlog.length <= this.#pauseLimit) this.#room?.notifyAll();
     if (this.#backlog.length === 0) this.#events.drained();
     else this.#checkBackpressure();
     if (this.#state.write === "flushing") this.#finishEnd();
@@ -184,7 +189,7 @@ export class FrameWriter implements Flushable {
   }
 
   #queueHere(): WriteQueue {
-    if (this.#backlog === NOTHING) this.#backlog = new WriteQueue();
+    if (this.#backlog === NOTHING) this.#backlog = new WriteQueue(this.#cork.budget);
     return this.#backlog;
   }
 
@@ -245,7 +250,7 @@ export class FrameWriter implements Flushable {
   }
 
   #checkBackpressure(): void {
-    if (this.#backlog.length > PAUSE_OUTPUT_BYTES) this.#events.backedUp(this.#backlog.length);
+    if (this.#backlog.length > this.#pauseLimit) this.#events.backedUp(this.#backlog.length);
   }
 
   #finishEnd(): void {

@@ -99,7 +99,7 @@ function answer(request: IncomingMessage, response: ServerResponse, options: Met
 
 /** The page that Prometheus reads. */
 export function exposition(figures: ServerStats, events: Iterable<Count>): string {
-  const { accepted, connections, pending, attached, detached, received, kept, traffic } = figures;
+  const { accepted, connections, pending, attached, detached, received, kept, held, traffic } = figures;
   const page = new Page();
   page.counter("parley_connections_total", "Connections accepted, also those turned away.", accepted);
   page.gauge("parley_connections", "Open connections.", connections);
@@ -112,6 +112,7 @@ export function exposition(figures: ServerStats, events: Iterable<Count>): strin
   page.counter("parley_received_bytes_total", "Bytes received.", traffic.received);
   page.counter("parley_sent_bytes_total", "Bytes sent.", traffic.sent);
   page.gauge("parley_unacknowledged_bytes", "Bytes kept until clients have acknowledged them.", kept);
+  page.gauge("parley_client_memory_bytes", "Memory of what is queued and kept for clients.", held);
   page.add(
     "counter",
     "parley_events_total",

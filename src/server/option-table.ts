@@ -24,6 +24,7 @@ import {
   MAX_PENDING,
   MAX_PENDING_PER_ADDRESS,
   MAX_PER_USER,
+  MAX_QUEUED_BYTES,
   MIN_PASSWORD_LENGTH,
   RESUME_FOR_MS,
 } from "../base/limits.ts";
@@ -134,6 +135,17 @@ export const SERVER_OPTIONS = {
       what: "output unread before the client is dropped",
       byDefault: saySize(MAX_BACKLOG_BYTES),
       asIn: "Redis pubsub 8–32 MiB",
+    },
+  }),
+  maxQueued: option({
+    flag: "max-queued",
+    kind: size(MIB, 1024 * MAX_FRAME_CEILING_BYTES),
+    default: MAX_QUEUED_BYTES,
+    help: `… and all of them together (${writeSize(MAX_QUEUED_BYTES)}, and at least twice --max-backlog)`,
+    row: {
+      what: "… queued and kept for all clients, and of their unfinished messages",
+      byDefault: saySize(MAX_QUEUED_BYTES),
+      asIn: "Redis maxmemory-clients",
     },
   }),
   maxAttempts: option({

@@ -62,7 +62,8 @@ export function withDefaults(options: ServerOptions) {
   // The answer to the longest message is never too much: in capital letters it may be three times as long.
   const maxBacklog = Math.max(values.maxBacklog, 4 * values.maxFrame);
   const own = { strictPort, bare, register, tlsTimeoutMs, tokenTouchMs, abandonedHookMs, logBurst };
-  return { ...given, ...values, ...own, maxBacklog };
+  const maxQueued = Math.max(values.maxQueued, 2 * maxBacklog);
+  return { ...given, ...values, ...own, maxBacklog, maxQueued };
 }
 
 /** The cost of new hashes, from bytes and passes. */

@@ -8,6 +8,9 @@
 
 import { flawLines, Flaws } from "../auth/flaws.ts";
 import { PasswordHasher } from "../auth/password.ts";
+import { ByteBudget } from "../base/byte-budget.ts";
+import { MAX_DETACHED_BYTES } from "../base/limits.ts";
+import { saySize } from "../base/units.ts";
 import { drain } from "./drain.ts";
 import { describeFault, messageOf, ParleyError } from "../base/errors.ts";
 import type { LoginResult, ResumedLogin } from "../handshake/server.ts";
@@ -24,6 +27,7 @@ import { hashCostOf, withDefaults, type ServerOptions, type ServerSettings } fro
 import { HandlerError } from "../services/handler/handler.ts";
 import { Rooms } from "../services/room.ts";
 import { ServerSession, type ServerSessionEvents } from "../session/session.ts";
+import { SlowReaders } from "../session/slow-readers.ts";
 import { SessionRegistry } from "./session-registry.ts";
 import { SessionTimeouts } from "../session/timeouts.ts";
 import { FrameError } from "../wire/frame.ts";
@@ -44,6 +48,8 @@ export interface ServerStats {
   received: number;
   /** Bytes sent to clients in conversations, and not acknowledged. */
   kept: number;
+  /** Memory held for clients, in bytes: queued, kept, and not whole. */
+  held: number;
   /** Bytes, ever. */
   traffic: { received: number; sent: number };
 }
@@ -66,6 +72,12 @@ export class Server {
     closed: (session, error) => this.#closed(session, error),
   };
   readonly #acks = new DelayedAckTimer();
+  readonly #slowReaders = new SlowReaders();
+  /** Memory of clients that were dropped since the last collection, in bytes. */
+  #uncollected = 0;
+  /** Memory of all clients, and the part of it that is kept for those without a connection. */
+  readonly #budget: ByteBudget;
+  readonly #detachedBudget: ByteBudget;
   #nextId = 1;
   /** Payloads received in conversations that are over. */
   #received = 0;
@@ -90,6 +102,12 @@ export class Server {
       expiring: (session, code) =>
         this.#log.info("session-expired", { ...factsOf(session), detached_ms: detachedMs(session), code }),
     });
+    this.#budget = new ByteBudget(options.maxQueued, () => this.#dropLargest());
+    this.#detachedBudget = new ByteBudget(
+      MAX_DETACHED_BYTES,
+      () => this.#sessions.crowdOut(this.#detachedBudget),
+      this.#budget,
+    );
     this.#logins = new LoginHandler({
       mode: auth,
       bare,
@@ -119,6 +137,7 @@ export class Server {
       tls: options.tls,
       tlsTimeoutMs: options.tlsTimeoutMs,
       maxBacklog: options.maxBacklog,
+      budget: this.#budget,
       admission: {
         maxConnections: options.maxConnections,
         maxPending: options.maxPending,
@@ -152,7 +171,6 @@ export class Server {
       keepaliveMs: options.keepaliveMs,
       idleTimeoutMs: options.idleTimeoutMs,
       abandonedHookMs: options.abandonedHookMs,
-      beforeScan: () => this.#sessions.enforceMemoryLimit(),
       expired: (session) => this.#sessions.expire(session),
       hookAbandoned: (session) => this.#abandonHook(session),
     });
@@ -214,6 +232,7 @@ export class Server {
       detached: sleeping,
       received,
       kept,
+      held: this.#budget.used,
       traffic: this.#listener.traffic,
     };
   }
@@ -236,7 +255,16 @@ export class Server {
     if (arrival === undefined) return;
     if (arrival.received !== undefined) return this.#resume(id, connection, arrival, arrival.received);
     const { service, maxBacklog, abandonedHookMs } = this.#options;
-    const context = { service, rooms: this.#rooms, ackTimer: this.#acks, maxBacklog, abandonedHookMs };
+    const context = {
+      service,
+      rooms: this.#rooms,
+      ackTimer: this.#acks,
+      budget: this.#budget,
+      detachedBudget: this.#detachedBudget,
+      slowReaders: this.#slowReaders,
+      maxBacklog,
+      abandonedHookMs,
+    };
     const session = new ServerSession(id, connection, arrival, context, this.#events);
     this.#sessions.add(session);
     session.start();
@@ -283,6 +311,27 @@ export class Server {
     else if (error instanceof MessageError) session.sayBye("bad_message", words);
     else if (error.code === "stalled") session.sayBye("timeout", words);
     else session.abort(error.code === "too_slow" ? "too_slow" : undefined);
+  }
+
+  /** The clients use all the memory that they may: those that use most of it go. */
+  #dropLargest(): void {
+    const { used, limit } = this.#budget;
+    const bySize = [...this.#sessions].sort((a, b) => b.allocated - a.allocated);
+    for (const session of bySize) {
+      if (!this.#budget.isExceeded) break;
+      if (session.detachedSince !== undefined) {
+        this.#sessions.expire(session, "crowded_out");
+        continue;
+      }
+      const reason = `${saySize(session.allocated)} were held for it, and the clients have all of --max-queued`;
+      this.#log.warn("dropped", { ...factsOf(session), code: "too_slow", reason });
+      session.abort("too_slow");
+    }
+    // Buffers are freed at a collection, and the next one may be due when as much again is used (measured with Bun 1.4.5).
+    this.#uncollected += used - this.#budget.used;
+    if (this.#uncollected < limit * COLLECT_SHARE) return;
+    this.#uncollected = 0;
+    Bun.gc(true);
   }
 
   #serviceFailed(session: ServerSession, error: unknown): void {
@@ -358,6 +407,7 @@ export class Server {
     clearInterval(this.#tokenTimer);
     this.terminate();
     this.#acks.stop();
+    this.#slowReaders.stop();
     await this.#options.service.stop?.(hurried);
     this.#unwatch?.();
     this.#logins.close();
@@ -366,6 +416,9 @@ export class Server {
     return this.#cut - cutBefore;
   }
 }
+
+/** A collection is asked for when dropped clients have used this share of all that clients may. */
+const COLLECT_SHARE = 1 / 8;
 
 /** Whose line it is. Over a connection that it has come back on, a session is known by its first one. */
 function factsOf({ conn, peer, user, id }: ServerSession): LogFields {

@@ -5,7 +5,7 @@
 
 import { whyEnded } from "../auth/identity.ts";
 import type { Store } from "../auth/store.ts";
-import { MAX_DETACHED_BYTES } from "../base/limits.ts";
+import type { ByteBudget } from "../base/byte-budget.ts";
 import type { ResumeRequest } from "./login-handler.ts";
 import type { SessionStatus } from "./session-status-file.ts";
 import type { ServerSession } from "../session/session.ts";
@@ -108,13 +108,10 @@ export class SessionRegistry implements Iterable<ServerSession> {
     if (this.#detached.size > maxConnections) this.#bound([...this.#detached], maxConnections);
   }
 
-  /** To be called now and then: what is kept for sleepers grows while their services go on. */
-  enforceMemoryLimit(): void {
-    let bytes = 0;
-    for (const { kept } of this.#detached) bytes += kept;
+  /** What is kept for detached sessions exceeds `budget`: those that are detached for longest make room. */
+  crowdOut(budget: ByteBudget): void {
     for (const session of this.#detached) {
-      if (bytes <= MAX_DETACHED_BYTES) return;
-      bytes -= session.kept;
+      if (!budget.isExceeded) return;
       this.expire(session, "crowded_out");
     }
   }

@@ -5,6 +5,9 @@
 //
 // A line that begins with one slash is a command. Of two slashes the first is removed, and the line is said.
 
+import { setTimeout as delay } from "node:timers/promises";
+import { BoundedMap } from "../base/bounded-map.ts";
+import { TokenBucket } from "../base/token-bucket.ts";
 import type { Session, Room, Service } from "./service.ts";
 
 /** Earlier lines that a new member gets. */
@@ -15,9 +18,29 @@ const MAX_LENGTH = 4000;
 const NAME = /^(?!.*\p{DI})[\p{L}\p{N}][\p{L}\p{M}\p{N}._-]{0,31}$/u;
 /** Lines of a message. */
 const MAX_LINES = 50;
+/** What one member may say in a second, and at once; further lines wait. A person types one line in a second. */
+const RATION = { lines: 50, bytes: 32 * 1024 };
+const RATION_AT_ONCE = { lines: 200, bytes: 128 * 1024 };
+/** Members whose rations are remembered: more than connect at once. */
+const MAX_RATIONS = 4096;
+
+/** How much a user, or an address without a login, says to all. */
+class Ration {
+  readonly #lines = new TokenBucket(RATION.lines, RATION_AT_ONCE.lines);
+  readonly #bytes = new TokenBucket(RATION.bytes, RATION_AT_ONCE.bytes);
+  isWarned = false;
+
+  /** Counts a line; the milliseconds until the next one may follow. */
+  spend(line: string): number {
+    const now = performance.now();
+    const wait = this.#lines.spend(1, now);
+    return Math.max(wait, this.#bytes.spend(Buffer.byteLength(line), now));
+  }
+}
 
 export function chat(): Service {
   const history: string[] = [];
+  const rations = new BoundedMap<string, Ration>(MAX_RATIONS);
   let guests = 0;
 
   const nameOf = (session: Session) => String(session.data);
@@ -28,13 +51,32 @@ export function chat(): Service {
   const named = (room: Room, name: string) =>
     [...room.members].filter((member) => nameOf(member).toLowerCase() === name.toLowerCase());
 
-  function say(session: Session, line: string): void {
+  function rationOf({ user, peer }: Session): Ration {
+    const source = user ?? peer.slice(0, peer.lastIndexOf(":"));
+    const ration = rations.get(source) ?? new Ration();
+    rations.set(source, ration);
+    return ration;
+  }
+
+  /** The milliseconds until `session` may say more. */
+  function say(session: Session, line: string): number {
     history.push(line);
     if (history.length > MAX_HISTORY) history.shift();
     hall(session).broadcast(line);
+    return rationOf(session).spend(line);
   }
 
-  function rename(session: Session, wanted: string): void {
+  /** Waits before more is heard from `session`. */
+  function pause(session: Session, waitMs: number): Promise<void> | undefined {
+    const ration = rationOf(session);
+    if (waitMs > 0 && !ration.isWarned) {
+      session.send(`* you say much at once: your lines are sent ${RATION.lines} a second`);
+    }
+    ration.isWarned = waitMs > 0;
+    return waitMs === 0 ? undefined : delay(waitMs, undefined, { signal: session.signal, ref: false });
+  }
+
+  function rename(session: Session, wanted: string): void | number {
     const name = wanted.normalize("NFKC");
     const room = hall(session);
     if (session.user !== null) return session.send("* your name is that of your login");
@@ -44,23 +86,25 @@ export function chat(): Service {
     if (!isOwn && isTaken(room, name)) return session.send(`* somebody is called ${name} already`);
     const before = nameOf(session);
     session.data = name;
-    say(session, `* ${before} is now ${name}`);
+    return say(session, `* ${before} is now ${name}`);
   }
 
-  function whisper(session: Session, to: string, text: string): void {
+  function whisper(session: Session, to: string, text: string): void | number {
     const listeners = named(hall(session), to);
     const [listener] = listeners;
     if (listener === undefined) return session.send(`* nobody here is called ${to}: /who`);
     const line = `${nameOf(session)} → ${nameOf(listener)}: ${text}`;
     for (const one of new Set([...listeners, session])) one.send(line);
+    return rationOf(session).spend(line);
   }
 
-  function command(session: Session, line: string): void {
+  /** The milliseconds until `session` may say more, where it has said something. */
+  function command(session: Session, line: string): void | number {
     const [, name = "", rest = ""] = /^\/(\S*)\s*(.*)$/u.exec(line) ?? [];
     const [, to = "", text = ""] = /^(\S+)\s+(.+)$/u.exec(rest) ?? [];
     if (name === "who") session.send(`* here: ${names(hall(session)).join(", ")}`);
-    else if (name === "name" && rest !== "") rename(session, rest);
-    else if (name === "msg" && text !== "") whisper(session, to, text);
+    else if (name === "name" && rest !== "") return rename(session, rest);
+    else if (name === "msg" && text !== "") return whisper(session, to, text);
     else session.send(`* /who, /msg NAME TEXT${session.user === null ? ", /name NAME" : ""}; //x says /x`);
   }
 
@@ -74,8 +118,9 @@ export function chat(): Service {
       const isHere = [...hall(session).members].some(
         (member) => member !== session && nameOf(member) === nameOf(session),
       );
-      if (!isHere) say(session, `* ${nameOf(session)} joined`);
+      const wait = isHere ? 0 : say(session, `* ${nameOf(session)} joined`);
       session.send(`* here: ${names(hall(session)).join(", ")}`);
+      return pause(session, wait);
     },
 
     message(session, payload) {
@@ -84,12 +129,14 @@ export function chat(): Service {
       // Each line gets the speaker's name: otherwise a second line could begin with another name.
       const lines = text.split(/[\r\n\u2028\u2029\v\f\u0085]+/);
       if (lines.length > MAX_LINES) return session.send(`* not said: over ${MAX_LINES} lines at once`);
+      let wait = 0;
       for (const line of lines) {
         if (line.trim() === "") continue;
         const isSlashed = line.startsWith("//");
-        if (line.startsWith("/") && !isSlashed) command(session, line);
-        else say(session, `${nameOf(session)}: ${isSlashed ? line.slice(1) : line}`);
+        if (line.startsWith("/") && !isSlashed) wait = command(session, line) ?? wait;
+        else wait = say(session, `${nameOf(session)}: ${isSlashed ? line.slice(1) : line}`);
       }
+      return pause(session, wait);
     },
 
     close(session) {

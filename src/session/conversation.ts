@@ -15,7 +15,8 @@ import type { Connection } from "../net/connection.ts";
 import { SessionClosedError, type Room } from "../services/service.ts";
 import { decodeText, encodeAck, encodeMessage, MessageError } from "../wire/codec.ts";
 import { HookRunner, type HookTarget, type HooksContext } from "./hook-runner.ts";
-import { Inbound, type InboundEvents, type Outbound } from "./inbound.ts";
+import type { ByteBudget } from "../base/byte-budget.ts";
+import { Inbound, type InboundEvents, type Outbound, type SharedLimits } from "./inbound.ts";
 
 /** What a conversation reports to its session. */
 export interface ConversationEvents extends InboundEvents {
@@ -25,7 +26,9 @@ export interface ConversationEvents extends InboundEvents {
   overflow(): void;
 }
 
-export interface ConversationContext extends HooksContext {
+export interface ConversationContext extends HooksContext, SharedLimits {
+  /** Memory that is kept for clients without a connection; a part of `budget`. */
+  detachedBudget: ByteBudget;
   ackTimer: DelayedAckTimer;
   /** Most bytes in the retransmit buffer; a few windows at least. */
   maxBacklog: number;
@@ -51,6 +54,8 @@ export class Conversation implements HookTarget, Outbound {
   readonly #hooks: HookRunner;
   readonly #events: ConversationEvents;
   readonly #abandonedHookMs: number;
+  readonly #budget: ByteBudget;
+  readonly #detachedBudget: ByteBudget;
   /** May control frames be sent? */
   readonly #control: boolean;
   #output: "open" | "kept" | "over" = "open";
@@ -75,7 +80,9 @@ export class Conversation implements HookTarget, Outbound {
     this.user = arrival.user;
     this.connection = connection;
     this.#hooks = new HookRunner(context, this);
-    this.inbound = new Inbound(this.#hooks, this, events);
+    this.inbound = new Inbound(this.#hooks, this, events, context);
+    this.#budget = context.budget;
+    this.#detachedBudget = context.detachedBudget;
     this.#events = events;
     this.#abandonedHookMs = context.abandonedHookMs;
     this.#control = arrival.control;
@@ -89,6 +96,7 @@ export class Conversation implements HookTarget, Outbound {
     // A whole window may be unconfirmed when what came at once is answered, in capital letters perhaps.
     this.acks.retransmit.limit = Math.max(context.maxBacklog, 4 * MAX_UNACKNOWLEDGED_BYTES);
     this.acks.retransmit.overflow = () => events.overflow();
+    this.acks.retransmit.budget = context.budget;
   }
 
   get peer(): string {
@@ -97,6 +105,24 @@ export class Conversation implements HookTarget, Outbound {
 
   get isOver(): boolean {
     return this.#output === "over";
+  }
+
+  /** Memory that is held for the client, in bytes. */
+  get allocated(): number {
+    return this.connection.allocated + (this.acks?.retransmit.allocated ?? 0) + this.inbound.allocated;
+  }
+
+  /** Is more waiting for the client, so many times, than it may leave? */
+  isOverLimit(times: number): boolean {
+    const { connection, acks } = this;
+    if (connection.queued > times * connection.maxBacklog) return true;
+    return acks !== undefined && acks.retransmit.bytes > times * acks.retransmit.limit;
+  }
+
+  /** Since when the client has fallen behind, by `performance.now`. */
+  get behindSince(): number {
+    const now = performance.now();
+    return Math.min(this.connection.backedUpSince ?? now, this.acks?.retransmit.fullSince ?? now);
   }
 
   get hasWaiters(): boolean {
@@ -152,7 +178,9 @@ export class Conversation implements HookTarget, Outbound {
       if (this.#hookAbandoned && this.#hooks.running !== undefined) throw new SessionClosedError();
       return;
     }
-    this.acks?.retransmit.add(typeof message === "string" ? Buffer.from(message) : message);
+    const bytes = typeof message === "string" ? Buffer.from(message) : message;
+    this.#budget.queued += bytes.length;
+    this.acks?.retransmit.add(bytes);
   }
 
   text(payload: Uint8Array): string {
@@ -222,6 +250,7 @@ export class Conversation implements HookTarget, Outbound {
     this.connection.detach();
     if (this.#output === "open") this.#output = "kept";
     this.inbound.detach();
+    if (this.acks !== undefined) this.acks.retransmit.budget = this.#detachedBudget;
   }
 
   /** Goes on over `connection`, whose client has `received` payloads. */
@@ -229,6 +258,7 @@ export class Conversation implements HookTarget, Outbound {
     const { acks } = this;
     if (acks === undefined) return;
     acks.retransmit.acknowledge(received);
+    acks.retransmit.budget = this.#budget;
     acks.reconnected(0); // `welcome.received` confirms nothing
     this.connection = connection;
     acks.acknowledge();
@@ -242,8 +272,16 @@ export class Conversation implements HookTarget, Outbound {
 
   /** Keeps nothing for the client any more. */
   stopTracking(): void {
-    this.acks = undefined;
     this.connection.trackUnacked(undefined);
+    this.acks?.retransmit.clear();
+    this.acks = undefined;
+  }
+
+  /** The session has ended: gives its memory back. */
+  forget(): void {
+    this.connection.trackUnacked(undefined);
+    this.acks?.retransmit.clear();
+    this.inbound.forget();
   }
 
   /** The client hears nothing any more: aborts the signal, and ends the waiting in `writable`. */

@@ -5,12 +5,15 @@
 // It is the receiver of the session's connection. A message is delivered while the send window has room and no hook runs;
 // otherwise it waits: in the reader, or, when acknowledgements must be read meanwhile, in the input queue.
 
+import type { ByteBudget } from "../base/byte-budget.ts";
 import type { AckTracker } from "../delivery/ack-tracker.ts";
 import type { Connection } from "../net/connection.ts";
 import type { Receiver } from "../net/reader.ts";
 import { decodeControl, encodeMessage, MessageError, readAck } from "../wire/codec.ts";
 import type { HookRunner } from "./hook-runner.ts";
 import { InputQueue } from "./input-queue.ts";
+import { OutputTurn } from "./output-turn.ts";
+import type { SlowReaders } from "./slow-readers.ts";
 
 /** What the input of a session depends on: the state of its output. */
 export interface Outbound {
@@ -30,6 +33,15 @@ export interface Outbound {
 export interface InboundEvents extends Required<Pick<Receiver, "end" | "fail" | "disconnected" | "close">> {
   /** The client has said `bye`. */
   leave(): void;
+  /** The client has left more unread than it may. */
+  overBacklog(): void;
+}
+
+/** What all sessions of a server share. */
+export interface SharedLimits {
+  /** Memory of all clients. */
+  budget: ByteBudget;
+  slowReaders: SlowReaders;
 }
 
 export class Inbound implements Receiver {
@@ -38,6 +50,8 @@ export class Inbound implements Receiver {
   readonly #hooks: HookRunner;
   readonly #outbound: Outbound;
   readonly #events: InboundEvents;
+  readonly #budget: ByteBudget;
+  readonly #turn: OutputTurn;
   #state: "open" | "ended" | "over" = "open";
   /** The payloads that were processed when `bye` was said. */
   #final: number | undefined;
@@ -45,7 +59,14 @@ export class Inbound implements Receiver {
   #slowPath = false;
   #queue: InputQueue | undefined;
 
-  constructor(hooks: HookRunner, outbound: Outbound, events: InboundEvents) {
+  constructor(
+    hooks: HookRunner,
+    outbound: Outbound,
+    events: InboundEvents,
+    { budget, slowReaders }: SharedLimits,
+  ) {
+    this.#budget = budget;
+    this.#turn = new OutputTurn(budget, slowReaders);
     this.#hooks = hooks;
     this.#outbound = outbound;
     this.#events = events;
@@ -84,7 +105,12 @@ export class Inbound implements Receiver {
   /** The one place where a message reaches the service: at once, or from the queue. */
   #deliver(payload: Uint8Array): Promise<void> | undefined {
     this.received++;
-    return this.#hooks.message(payload);
+    const { queued } = this.#turn;
+    const hook = this.#hooks.message(payload);
+    const grown = this.#turn.queued - queued;
+    if (grown === 0) return hook;
+    const turn = this.#turn.add(grown);
+    return hook === undefined || turn === undefined ? (hook ?? turn) : hook.then(() => turn);
   }
 
   control(payload: Uint8Array): void | Promise<void> {
@@ -104,6 +130,7 @@ export class Inbound implements Receiver {
   }
 
   turnEnded(): void {
+    this.#turn.ended();
     const { acks } = this.#outbound;
     if (acks === undefined) return;
     acks.turnEnded();
@@ -113,6 +140,10 @@ export class Inbound implements Receiver {
 
   end(): void | Promise<void> {
     return this.#events.end();
+  }
+
+  overBacklog(): void {
+    this.#events.overBacklog();
   }
 
   fail(error: unknown): void {
@@ -151,10 +182,20 @@ export class Inbound implements Receiver {
     this.#slowPath = true;
   }
 
+  /** The session has ended: forgets what is queued. */
+  forget(): void {
+    this.#queue?.clear();
+  }
+
   /** The connection is let go: the client sends again what was not delivered, and its `end` after it. */
   detach(): void {
     if (this.#queue?.clear() === true && this.#state === "ended") this.#state = "open";
     this.keepReading(); // the reader that waited for the running hook is gone
+  }
+
+  /** Memory of what is queued, in bytes. */
+  get allocated(): number {
+    return this.#queue?.bytes ?? 0;
   }
 
   // --- holding back ---
@@ -194,14 +235,17 @@ export class Inbound implements Receiver {
   }
 
   #inputQueue(): InputQueue {
-    return (this.#queue ??= new InputQueue({
-      runningHook: () => this.#hooks.running,
-      hasRoom: () => !this.#outbound.isOver && !this.#outbound.awaitsAck,
-      message: (payload) => this.#deliver(payload),
-      end: () => this.#endService(),
-      pumped: () => this.#outbound.acks?.turnEnded(),
-      fail: (error) => this.fail(error),
-    }));
+    return (this.#queue ??= new InputQueue(
+      {
+        runningHook: () => this.#hooks.running,
+        hasRoom: () => !this.#outbound.isOver && !this.#outbound.awaitsAck,
+        message: (payload) => this.#deliver(payload),
+        end: () => this.#endService(),
+        pumped: () => this.#outbound.acks?.turnEnded(),
+        fail: (error) => this.fail(error),
+      },
+      this.#budget,
+    ));
   }
 }
 

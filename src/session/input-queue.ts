@@ -3,6 +3,7 @@
 //
 //     payload, payload, end → queue → one by one, as there is room for answers → service
 
+import type { ByteBudget } from "../base/byte-budget.ts";
 import { MAX_UNACKNOWLEDGED_BYTES } from "../base/limits.ts";
 import { ConnectionError } from "../net/connection-error.ts";
 
@@ -23,14 +24,21 @@ const PAYLOAD_COST_BYTES = 128;
 
 export class InputQueue {
   readonly #onward: InputSink;
+  readonly #budget: ByteBudget;
   #payloads: Uint8Array[] = [];
   #bytes = 0;
   /** Does the end of input stand behind the payloads? */
   #hasEnd = false;
   #isPumping = false;
 
-  constructor(onward: InputSink) {
+  constructor(onward: InputSink, budget: ByteBudget) {
     this.#onward = onward;
+    this.#budget = budget;
+  }
+
+  /** Memory in use, in bytes. */
+  get bytes(): number {
+    return this.#bytes;
   }
 
   /** Must further input be queued, so that order holds? */
@@ -48,7 +56,13 @@ export class InputQueue {
       throw new ConnectionError("too_slow", "too much came while answers were not acknowledged");
     }
     this.#payloads.push(Buffer.from(payload));
-    this.#bytes += payload.length + PAYLOAD_COST_BYTES;
+    this.#grow(payload.length + PAYLOAD_COST_BYTES);
+  }
+
+  #grow(count: number): void {
+    this.#bytes += count;
+    if (count > 0) this.#budget.take(count);
+    else this.#budget.give(-count);
   }
 
   addEnd(): void {
@@ -59,7 +73,7 @@ export class InputQueue {
   clear(): boolean {
     const hadEnd = this.#hasEnd;
     this.#payloads = [];
-    this.#bytes = 0;
+    this.#grow(-this.#bytes);
     this.#hasEnd = false;
     return hadEnd;
   }
@@ -74,7 +88,7 @@ export class InputQueue {
       while (onward.hasRoom()) {
         const payload = this.#payloads.shift();
         if (payload === undefined) break;
-        this.#bytes -= payload.length + PAYLOAD_COST_BYTES;
+        this.#grow(-(payload.length + PAYLOAD_COST_BYTES));
         const hook = onward.message(payload);
         if (hook !== undefined) await hook;
       }

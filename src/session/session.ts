@@ -11,6 +11,8 @@ import type { Connection } from "../net/connection.ts";
 import { ConnectionError, isLoss } from "../net/connection-error.ts";
 import { encodeMessage } from "../wire/codec.ts";
 import type { ByeCode } from "../wire/message.ts";
+import type { SlowReader, SlowReaders } from "./slow-readers.ts";
+import { BACKLOG_BURST } from "../base/limits.ts";
 import { isAttached, isDetached, transition, type SessionEvent, type SessionState } from "./state.ts";
 
 /**
@@ -29,7 +31,7 @@ export interface ServerSessionEvents {
   closed(session: ServerSession, error: Error | undefined): void;
 }
 
-export class ServerSession implements ConversationEvents {
+export class ServerSession implements ConversationEvents, SlowReader {
   readonly login: LoginResult;
   /** When it began, by `performance.now`. */
   readonly since = performance.now();
@@ -38,6 +40,7 @@ export class ServerSession implements ConversationEvents {
 
   readonly #conversation: Conversation;
   readonly #events: ServerSessionEvents;
+  readonly #slowReaders: SlowReaders;
   #state: SessionState = "attached";
   /** May the client come back after a loss? Once it may not, that stays so. */
   #isResumable: boolean;
@@ -60,6 +63,7 @@ export class ServerSession implements ConversationEvents {
     this.login = arrival;
     this.conn = id;
     this.#events = events;
+    this.#slowReaders = context.slowReaders;
     this.#isResumable = (arrival.resumption?.forMs ?? 0) > 0;
     this.#conversation = new Conversation(id, connection, arrival, context, this);
   }
@@ -104,6 +108,11 @@ export class ServerSession implements ConversationEvents {
   /** Has the client shown that it acknowledges? */
   get peerAcks(): boolean {
     return this.#conversation.peerAcks;
+  }
+
+  /** Memory that is held for the client, in bytes. */
+  get allocated(): number {
+    return this.#conversation.allocated;
   }
 
   /** Bytes kept for the client. */
@@ -247,13 +256,32 @@ export class ServerSession implements ConversationEvents {
     if (this.isClosing && !this.connection.canDeliver) this.connection.finish("patient");
   }
 
-  /** No message is dropped: rather the whole session. */
   overflow(): void {
-    const error = new ConnectionError("too_slow", "too much was left unacknowledged");
+    if (isDetached(this.#state) || this.#conversation.peerAcks) return this.overBacklog();
+    this.#isResumable = false;
+    this.#conversation.stopTracking();
+  }
+
+  overBacklog(): void {
+    if (this.#conversation.isOverLimit(BACKLOG_BURST)) return this.dropAsSlow();
+    this.#slowReaders.add(this, this.#conversation.behindSince);
+  }
+
+  get isOverLimit(): boolean {
+    return this.#state !== "closed" && this.#conversation.isOverLimit(1);
+  }
+
+  get progress(): number {
+    return this.connection.written + (this.#conversation.acks?.retransmit.acknowledged ?? 0);
+  }
+
+  /** No message is dropped: rather the whole session. */
+  dropAsSlow(): void {
+    const error = new ConnectionError("too_slow", "too much was left unread, or unacknowledged");
     if (isDetached(this.#state)) return this.#end(error);
     this.#isResumable = false;
     this.#conversation.stopTracking();
-    if (this.#conversation.peerAcks) this.connection.fail(error);
+    this.connection.fail(error);
   }
 
   disconnected(error: Error | undefined): void {
@@ -344,6 +372,7 @@ export class ServerSession implements ConversationEvents {
     if (this.#state === "closed") return;
     this.#to("end");
     this.#conversation.closeService();
+    this.#conversation.forget();
     this.#events.closed(this, error);
   }
 }

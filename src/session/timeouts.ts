@@ -21,8 +21,6 @@ export interface SessionTimeoutOptions {
   abandonedHookMs: number;
   /** Undefined: no session ends for being idle. */
   idleTimeoutMs: number | undefined;
-  /** Called before each scan. */
-  beforeScan(): void;
   /** Called with a session that was detached for too long. */
   expired(session: ServerSession): void;
   /** Called with a session whose client is gone and whose hook has run on for too long. */
@@ -50,7 +48,6 @@ export class SessionTimeouts {
 
   #scan(): void {
     const now = performance.now();
-    this.#options.beforeScan();
     for (const session of this.#sessions) {
       const { detachedSince, disconnectedSince, connection } = session;
       if (detachedSince !== undefined) {

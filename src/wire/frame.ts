@@ -16,6 +16,7 @@
 // States of a decoder: between two frames; inside a frame that came in pieces (`#partial`); failed, after which `next` always
 // throws.
 
+import { bufferPool } from "../base/buffer-pool.ts";
 import { ParleyError } from "../base/errors.ts";
 
 /** Bytes before the payload of every frame that parley writes. */
@@ -77,6 +78,11 @@ export class FrameDecoder {
   /** Bytes that were pushed and that `next` has not returned. */
   get buffered(): number {
     return this.#partialLength + this.#chunk.length - this.#offset;
+  }
+
+  /** Memory in use, in bytes. */
+  get allocated(): number {
+    return this.#partial.length + this.#chunk.length - this.#offset;
   }
 
   /** Bytes received of a frame that comes in pieces. */
@@ -197,8 +203,11 @@ export class FrameDecoder {
       // Four times the received length and not the announced one: a header of 4 bytes must not cost 1 MiB. Not zeroed, since
       // only written bytes are returned.
       const room = Math.min(total, Math.max(MIN_PARTIAL_BYTES, 4 * length));
-      const grown = Buffer.allocUnsafeSlow(Math.max(length, room));
+      const size = Math.max(length, room);
+      // Only the last one goes to the caller: those before it are used again.
+      const grown = size < total ? bufferPool.acquire(size) : Buffer.allocUnsafeSlow(size);
       grown.set(this.#partial.subarray(0, this.#partialLength));
+      bufferPool.release(this.#partial);
       this.#partial = grown;
     }
     this.#partial.set(this.#chunk.subarray(this.#offset, this.#offset + count), this.#partialLength);

@@ -1,7 +1,7 @@
 // The register of sessions: who makes room when too many sleep, or too much is kept for them.
 
 import { expect, test } from "bun:test";
-import { MAX_DETACHED_BYTES } from "../../src/base/limits.ts";
+import { ByteBudget } from "../../src/base/byte-budget.ts";
 import type { ServerSession } from "../../src/session/session.ts";
 import { SessionRegistry } from "../../src/server/session-registry.ts";
 
@@ -16,14 +16,16 @@ function register(limits: { maxPerUser?: number; maxConnections?: number } = {})
     expiring: ({ id }) => void expired.push(id),
   });
   /** One that has just fallen asleep. */
-  const sleeper = (id: number, user: string, kept = 0): ServerSession => {
+  const sleeper = (id: number, user: string, ended = () => undefined as void): ServerSession => {
     const session = {
       id,
       user,
-      kept,
       login: {},
       detachedSince: id,
-      expire: () => sessions.remove(session),
+      expire: () => {
+        sessions.remove(session);
+        ended();
+      },
     } as unknown as ServerSession;
     sessions.add(session);
     sessions.detached(session);
@@ -48,11 +50,13 @@ test("so does the one of all, but none that is awake again", () => {
 
 test("what is kept for all of them is bounded, also when it has grown while they slept", () => {
   const { sessions, sleeper, expired } = register();
-  const half = MAX_DETACHED_BYTES / 2;
-  const all = [0, 1, 2].map((id) => sleeper(id, `${id}`, half - 1));
-  sessions.enforceMemoryLimit();
+  const budget = new ByteBudget(100, () => sessions.crowdOut(budget));
+  const kept = [40, 30, 20];
+  for (const [id, bytes] of kept.entries()) sleeper(id, `${id}`, () => budget.give(bytes));
+  for (const bytes of kept) budget.take(bytes);
+  expect(expired).toEqual([]);
+  budget.take(11); // the last one has grown
   expect(expired).toEqual([0]);
-  Object.assign(all[1]!, { kept: half + 2 });
-  sessions.enforceMemoryLimit();
+  budget.take(60);
   expect(expired).toEqual([0, 1]);
 });

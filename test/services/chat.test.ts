@@ -1,9 +1,9 @@
 // The chat: who is here under which name, what all hear in one order, and that nobody costs or imitates another.
 
-import { expect, setDefaultTimeout, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { chat } from "../../src/services/chat.ts";
 import { within } from "../support/attack.ts";
-import { frame, type Peer } from "../support/peer.ts";
+import { frame, Peer } from "../support/peer.ts";
 import { PASSWORD, startServer, type TestServer } from "../support/server.ts";
 
 setDefaultTimeout(90_000);
@@ -178,24 +178,6 @@ test("all hear the same in the same order, the speakers too", async () => {
   for (const peer of peers) peer[Symbol.dispose]();
 });
 
-test("a member that does not read is dropped, and slows nobody down", async () => {
-  await using server = await open();
-  const { peer: slow } = await join(server);
-  const { peer: ann } = await join(server);
-  const { peer: bob } = await join(server);
-  slow.socket.pause();
-  await upTo(ann, /guest-3 joined/);
-  const text = "x".repeat(4000);
-  for (let i = 0; i < 4000; i++) {
-    ann.send(`${i} ${text.slice(8)}`);
-    const [heard, own] = await Promise.all([bob.text(), ann.text()]);
-    expect(heard === own).toBe(true);
-    if (heard === "* guest-1 left") break;
-  }
-  expect((await server.event("dropped")).fields).toMatchObject({ code: "too_slow", conn: 1 });
-  for (const peer of [slow, ann, bob]) peer[Symbol.dispose]();
-});
-
 test("a speaker who floods costs no member that reads its place", async () => {
   await using server = await open();
   const members: Peer[] = [];
@@ -208,3 +190,38 @@ test("a speaker who floods costs no member that reads its place", async () => {
   expect(server.events.filter(({ event }) => event === "dropped")).toEqual([]);
   for (const peer of [...members, loud]) peer[Symbol.dispose]();
 }, 120_000);
+
+describe("a member who says much at once", () => {
+  /** Over both reserves: of lines, and of bytes. */
+  const LINES = 230;
+
+  test("is heard whole, slowly, and is told so once", async () => {
+    await using server = await open();
+    const { peer: loud } = await join(server);
+    const { peer: other } = await join(server);
+    for (let n = 0; n < LINES; n++) loud.send(`line ${n}`);
+    const heard: string[] = [];
+    while (heard.at(-1) !== `guest-1: line ${LINES - 1}`)
+      heard.push((await within("a line", other.text())) ?? "");
+    const said = heard.filter((line) => line.includes("line "));
+    expect(said).toEqual(Array.from({ length: LINES }, (_, n) => `guest-1: line ${n}`));
+    const own = await upTo(loud, new RegExp(`line ${LINES - 1}$`));
+    expect(own.filter((line) => line.startsWith("* you say much"))).toHaveLength(1);
+    for (const peer of [loud, other]) peer[Symbol.dispose]();
+  });
+
+  test("keeps no other address waiting, and leaves at once", async () => {
+    await using server = await open();
+    const loud = await Peer.connect(server.port, "127.0.0.2");
+    await loud.enter();
+    const { peer: other } = await join(server);
+    for (let n = 0; n < 2000; n++) loud.send("x".repeat(100));
+    await upTo(other, /xxx$/);
+    other.send("am I heard?");
+    await upTo(other, /am I heard\?$/);
+    loud.control({ type: "bye", code: "left", message: "" });
+    loud.reset();
+    await upTo(other, /guest-1 left$/);
+    other[Symbol.dispose]();
+  });
+});

@@ -170,7 +170,7 @@ test("a client that is given more than it may leave unacknowledged is dropped on
     auth: "none",
     service: {
       message(session) {
-        for (let n = 0; n < 10_000; n++) session.send("x".repeat(1000));
+        for (let n = 0; n < 20_000; n++) session.send("x".repeat(1000));
         kept = server.server.stats().kept;
       },
     },
