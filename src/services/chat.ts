@@ -24,11 +24,15 @@ const RATION_AT_ONCE = { lines: 200, bytes: 128 * 1024 };
 /** Members whose rations are remembered: more than connect at once. */
 const MAX_RATIONS = 4096;
 
+/** How often a member hears that its lines wait, at most. */
+const WARN_AGAIN_MS = 60_000;
+
 /** How much a user, or an address without a login, says to all. */
 class Ration {
   readonly #lines = new TokenBucket(RATION.lines, RATION_AT_ONCE.lines);
   readonly #bytes = new TokenBucket(RATION.bytes, RATION_AT_ONCE.bytes);
-  isWarned = false;
+  /** When its speaker was last told to say less, by `performance.now`. */
+  warnedAt = -Infinity;
 
   /** Counts a line; the milliseconds until the next one may follow. */
   spend(line: string): number {
@@ -69,11 +73,13 @@ export function chat(): Service {
   /** Waits before more is heard from `session`. */
   function pause(session: Session, waitMs: number): Promise<void> | undefined {
     const ration = rationOf(session);
-    if (waitMs > 0 && !ration.isWarned) {
+    if (waitMs === 0) return undefined;
+    const now = performance.now();
+    if (now - ration.warnedAt >= WARN_AGAIN_MS) {
+      ration.warnedAt = now;
       session.send(`* you say much at once: your lines are sent ${RATION.lines} a second`);
     }
-    ration.isWarned = waitMs > 0;
-    return waitMs === 0 ? undefined : delay(waitMs, undefined, { signal: session.signal, ref: false });
+    return delay(waitMs, undefined, { signal: session.signal, ref: false });
   }
 
   function rename(session: Session, wanted: string): void | number {
