@@ -8,6 +8,7 @@ import { chatFlood } from "../test/support/attack/chat.ts";
 import { flood } from "../test/support/attack/flood.ts";
 import { detached, unfinished, unread } from "../test/support/attack/memory.ts";
 import { glutton, mute } from "../test/support/attack/reader.ts";
+import { soak } from "../test/support/attack/soak.ts";
 import { silent } from "../test/support/attack/silent.ts";
 import type { Figure } from "../test/support/attack/target.ts";
 import { timing } from "../test/support/attack/timing.ts";
@@ -25,6 +26,7 @@ const ATTACKS: Readonly<Record<string, (() => Promise<Figure[]>)[]>> = {
   reader: [glutton, mute],
   memory: [() => unread(), () => unfinished(), () => detached()],
   chat: [() => chatFlood()],
+  soak: [() => soak()],
   timing: [() => timing(TRIES), () => timing(TRIES, ["--hash-memory", "8mb", "--hash-time", "1"])],
 };
 
