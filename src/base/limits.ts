@@ -191,6 +191,11 @@ export const MAX_FLAWS_SHOWN = 10;
 export const MAX_HASH_QUEUE = 32;
 /** Hashes of one address that may wait. */
 export const MAX_HASH_QUEUE_PER_ADDRESS = 4;
+/**
+ * Hashes for sources with a successful login that are begun one after the other while other sources wait: these have every
+ * third one, and a known source waits for one stranger more.
+ */
+export const KNOWN_HASHES_IN_A_ROW = 2;
 /** Delay of the answer `busy`, so that a client which guesses in a loop does not spin. */
 export const BUSY_PAUSE_MS = SECOND / 2;
 /** Seconds that the answer `busy` asks a client to wait. */
