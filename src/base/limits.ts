@@ -31,6 +31,11 @@ export const MAX_CONNECTIONS = 1024;
 /** Descriptors that are kept free for files, the store and the log; Redis keeps 32. */
 export const RESERVED_DESCRIPTORS = 64;
 
+/** Connections to `--metrics` at once, out of {@link RESERVED_DESCRIPTORS}: a full server answers health checks, too. */
+export const MAX_METRICS_CONNECTIONS = RESERVED_DESCRIPTORS / 4;
+/** From accept to a whole request at `--metrics`: programs ask at once. */
+export const METRICS_HEAD_TIMEOUT_MS = 5 * SECOND;
+
 /** Rejected connections that are open until their error is sent: at least so many. */
 export const MIN_REFUSING = RESERVED_DESCRIPTORS / 2;
 /** Rejected connections that are open until their error is sent, where descriptors are left: at most so many. */

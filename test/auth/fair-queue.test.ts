@@ -14,7 +14,7 @@ function testQueue() {
   const dropped: string[] = [];
   return {
     dropped,
-    push(...labels: string[]): void {
+    push: (...labels: string[]): void => {
       for (const label of labels) {
         const [source = "", user = ""] = label.split("/");
         const run = () => Promise.resolve();
