@@ -53,6 +53,12 @@ export const MAX_PENDING_PER_ADDRESS = 8;
 export const PENDING_GRACE_MS = SECOND;
 /** How long a new connection waits for room before it is refused; logins without a hash take milliseconds. */
 export const PENDING_HOLD_MS = SECOND / 2;
+/** Refused connections that may prove that they have a token or a session: half as many as connections without a login. */
+export const MAX_PROVING = 32;
+/** … of one address, or IPv6 /64. */
+export const MAX_PROVING_PER_ADDRESS = 2;
+/** From TCP accept to a login with a proof, where only those get in: a program sends it at once. */
+export const PROVING_TIMEOUT_MS = 5 * SECOND;
 /** Conversations of one user at once, as Dovecot's mail_max_userip_connections. `--max-per-user` */
 export const MAX_PER_USER = 10;
 /** Accounts or names that one address, or IPv6 /64, may register in an hour: those of a classroom behind one router. */
@@ -76,6 +82,13 @@ export type PenaltyReason = keyof typeof PENALTY_MS;
 export const PENALTY_THRESHOLD_MS = 15 * SECOND;
 /** The most that a source's penalties add up to; sshd's `max`. */
 export const PENALTY_MAX_MS = 600 * SECOND;
+/**
+ * The longest penalty of a loopback address, which is also its threshold. All users of the machine have that address, and all
+ * clients of a proxy on it: they wait for a few seconds at most, and five garbage connections in a row are nobody's mistake.
+ */
+export const LOOPBACK_PENALTY_MAX_MS = 5 * SECOND;
+/** The part of each penalty that counts for a loopback address. */
+export const LOOPBACK_PENALTY_SHARE = 1 / 10;
 /** Sources whose penalties are remembered; sshd's `max-sources`. */
 export const MAX_PENALISED_SOURCES = 65_536;
 /** Delay of the answer to a source's 1st, 2nd … refused login in a row; the three of the first connection have none. */
