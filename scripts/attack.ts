@@ -1,14 +1,18 @@
 // What attacks cost a server and those it serves, measured against the executable.
 //
-//     bun scripts/build.ts && bun scripts/attack.ts [flood|silent|reader|timing|all]
+//     bun scripts/build.ts && bun scripts/attack.ts [flood|silent|reader|timing|own-logins|wrong-tokens|burst|health|all]
 //
 // A Markdown table on stdout; what is over its target is marked.
 
+import { burst } from "../test/support/attack/burst.ts";
 import { flood } from "../test/support/attack/flood.ts";
 import { glutton, mute } from "../test/support/attack/reader.ts";
+import { health } from "../test/support/attack/health.ts";
+import { ownLogins } from "../test/support/attack/own-logins.ts";
 import { silent } from "../test/support/attack/silent.ts";
 import type { Figure } from "../test/support/attack/target.ts";
 import { timing } from "../test/support/attack/timing.ts";
+import { wrongTokens } from "../test/support/attack/wrong-tokens.ts";
 
 const FLOOD = { logins: 9, roundTrips: 2000 };
 /** Of each name. */
@@ -21,6 +25,10 @@ const ATTACKS: Readonly<Record<string, (() => Promise<Figure[]>)[]>> = {
   ],
   silent: [() => silent(1), () => silent(8)],
   reader: [glutton, mute],
+  "own-logins": [() => ownLogins(10)],
+  "wrong-tokens": [() => wrongTokens(48)],
+  burst: [burst],
+  health: [health],
   timing: [() => timing(TRIES), () => timing(TRIES, ["--hash-memory", "8mb", "--hash-time", "1"])],
 };
 

@@ -123,7 +123,8 @@ export class LoginHandler {
       const offence = isPenalised ? undefined : offenceOf(error, connection);
       if (offence !== undefined) listener.admission.penalise(connection.address, offence);
       // What had a place to prove something is told no sooner than what had none.
-      const pauseMs = isTold && isPenalised ? connection.since + REFUSING_PAUSE_MS - performance.now() : 0;
+      const isSoon = isTold && isPenalised && !attempt.signal.aborted;
+      const pauseMs = isSoon ? connection.since + REFUSING_PAUSE_MS - performance.now() : 0;
       const reason = refused !== undefined && isTimeout(error) ? refused : error;
       this.#reject(conn, connection, pauseMs > 0 ? await whyOver(reason, pauseMs, attempt.signal) : reason);
       if (!isTold) connection.terminate();

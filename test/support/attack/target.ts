@@ -15,6 +15,13 @@ export interface Figure {
   target?: number;
 }
 
+/** The value of the figure with that name. */
+export function valueOf(figures: readonly Figure[], what: string): number {
+  const figure = figures.find((one) => one.what === what);
+  if (figure === undefined) throw new Error(`nothing was measured as ${what}`);
+  return figure.value;
+}
+
 export interface Target extends AsyncDisposable {
   port: number;
   pid: number;

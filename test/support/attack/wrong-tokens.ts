@@ -25,13 +25,16 @@ export async function wrongTokens(logins: number): Promise<Figure[]> {
   const first = await logIn(port, known, { password: PASSWORD });
   first.client[Symbol.dispose]();
   let isOver = false;
+  const attackers = new Set<Client>();
   const loop = async (from: string): Promise<void> => {
     while (!isOver) {
       using client = await Client.connect(port, from).catch(() => undefined);
+      if (client !== undefined) attackers.add(client);
       for (let said = await client?.message(); said !== undefined; said = await client?.message()) {
         if (said["type"] === "error" || isOver) break;
         client?.send(WRONG);
       }
+      if (client !== undefined) attackers.delete(client);
       await delay(ATTACK_PAUSE_MS);
     }
   };
@@ -57,6 +60,7 @@ export async function wrongTokens(logins: number): Promise<Figure[]> {
     }
   } finally {
     isOver = true;
+    for (const client of attackers) client[Symbol.dispose]();
     await Promise.all(loops);
   }
   return [
