@@ -3,7 +3,7 @@
 import { describe, expect, spyOn, test } from "bun:test";
 import { SharedKey } from "../../src/auth/shared-key.ts";
 import { proveToken, RESUME_LABEL, TOKEN_LABEL, parseToken } from "../../src/auth/token.ts";
-import { LOOPBACK_PENALTY_MAX_MS, MAX_PROVING_PER_ADDRESS } from "../../src/base/limits.ts";
+import { LOOPBACK_PENALTY_MAX_MS, MAX_PROVING_PER_ADDRESS, MAX_REFUSING } from "../../src/base/limits.ts";
 import { CROWD, until } from "../support/attack.ts";
 import { Peer } from "../support/peer.ts";
 import { PASSWORD, startServer, type TestServer } from "../support/server.ts";
@@ -145,6 +145,36 @@ describe("the place of a login", () => {
     expect(await delayed.message()).toMatchObject({ type: "welcome" });
   });
 
+  test("is needed by no token and no session: they get in where all others are refused", async () => {
+    await using server = await startServer({ ...narrow, maxPendingPerAddress: 1 });
+    using first = await server.peer();
+    const { token } = await first.logIn("ann", PASSWORD);
+    const hashed = Promise.withResolvers<boolean>();
+    using _ = spyOn(Bun.password, "verify").mockReturnValue(hashed.promise);
+    // First in the only place for all, then in the one for known addresses.
+    const busy: Peer[] = [];
+    for (const from of [other, "127.0.0.1"]) {
+      const peer = await Peer.connect(server.port, from);
+      await peer.message();
+      peer.json(RIGHT);
+      busy.push(peer);
+    }
+    for (const [from, code] of [
+      ["127.0.0.1", "too_many_from_address"],
+      ["127.0.0.3", "full"],
+    ] as const) {
+      using stranger = await Peer.connect(server.port, from);
+      expect(await answerTo(stranger, () => RIGHT)).toMatchObject({ type: "error", code, retry_after: 1 });
+      using owner = await Peer.connect(server.port, from);
+      expect(await answerTo(owner, proofOf(token))).toMatchObject({ type: "welcome", user: "ann" });
+    }
+    hashed.resolve(true);
+    for (const peer of busy) {
+      expect(await peer.message()).toMatchObject({ type: "welcome" });
+      peer[Symbol.dispose]();
+    }
+  });
+
   test("is gone where others have it afterwards: the answer is the last one", async () => {
     await using server = await startServer(narrow);
     await refusedThrice(server);
@@ -177,6 +207,23 @@ describe("the place of a login", () => {
     expect(await next.message()).toMatchObject({ type: "error", code: "too_many_attempts" });
     expect(delayed.isClosed).toBe(false);
     expect(await delayed.message()).toMatchObject({ type: "refused", attempts_left: 2 });
+  });
+
+  test("is free for others, but sockets of refused clients that stay are bounded", async () => {
+    await using server = await startServer({ ...CROWD, auth: "none", penalties: false });
+    const peers: Peer[] = [];
+    let most = 0;
+    while (peers.length < MAX_REFUSING + 50) {
+      const peer = await server.peer();
+      peers.push(peer);
+      peer.answersFin = false;
+      await peer.message();
+      peer.send("no login");
+      await peer.frame(); // why it is refused, or nothing where it is reset
+      most = Math.max(most, server.server.connections);
+    }
+    expect(most).toBeLessThanOrEqual(MAX_REFUSING + 1); // and the newest one, which is logging in
+    for (const peer of peers) peer[Symbol.dispose]();
   });
 
   test("is free as soon as all was refused, although the client stays", async () => {
