@@ -5,13 +5,17 @@
 // A Markdown table on stdout; what is over its target is marked, and makes the exit code 1.
 
 import { chatFlood } from "../test/support/attack/chat.ts";
+import { burst } from "../test/support/attack/burst.ts";
 import { flood } from "../test/support/attack/flood.ts";
 import { detached, unfinished, unread } from "../test/support/attack/memory.ts";
 import { glutton, mute } from "../test/support/attack/reader.ts";
 import { soak } from "../test/support/attack/soak.ts";
+import { health } from "../test/support/attack/health.ts";
+import { ownLogins } from "../test/support/attack/own-logins.ts";
 import { silent } from "../test/support/attack/silent.ts";
 import type { Figure } from "../test/support/attack/target.ts";
 import { timing } from "../test/support/attack/timing.ts";
+import { wrongTokens } from "../test/support/attack/wrong-tokens.ts";
 
 const FLOOD = { logins: 9, roundTrips: 2000 };
 /** Of each name. */
@@ -27,6 +31,10 @@ const ATTACKS: Readonly<Record<string, (() => Promise<Figure[]>)[]>> = {
   memory: [() => unread(), () => unfinished(), () => detached()],
   chat: [() => chatFlood()],
   soak: [() => soak()],
+  "own-logins": [() => ownLogins(10)],
+  "wrong-tokens": [() => wrongTokens(48)],
+  burst: [burst],
+  health: [health],
   timing: [() => timing(TRIES), () => timing(TRIES, ["--hash-memory", "8mb", "--hash-time", "1"])],
 };
 

@@ -132,7 +132,7 @@ export class Authenticator {
     this.#expect("password");
     const { hasher } = this.#options;
     const name = normalizeName(given);
-    const request = this.#hashRequest(client);
+    const request = this.#hashRequest(client, name);
     for (;;) {
       const user = this.#find(name);
       // Known users, too: it takes time.
@@ -174,7 +174,7 @@ export class Authenticator {
     if (flaw !== undefined) throw refusal("bad_password", flaw);
     if (this.#find(name) !== undefined) throw refusal("name_taken", "that name is taken"); // costs no hash
     this.#changes.expectRegistration(client.address); // neither does this
-    const hash = await hashing(hasher.hash(password, this.#hashRequest(client)));
+    const hash = await hashing(hasher.hash(password, this.#hashRequest(client, name)));
     const identity = { user: name, method: "register", known: false };
     return this.#candidate(client, identity, async (wantsToken) => {
       const issued = wantsToken ? newToken(name, client) : undefined;
@@ -325,9 +325,12 @@ export class Authenticator {
     return this.#crowded.users.has(user);
   }
 
-  #hashRequest({ address, signal }: LoginClient): HashRequest & { signal: AbortSignal } {
+  #hashRequest(
+    { address, signal }: LoginClient,
+    user: string | undefined,
+  ): HashRequest & { signal: AbortSignal } {
     const source = sourceOf(address);
-    return { source, isKnown: this.#knownSources.has(source), signal };
+    return { source, user, isKnown: this.#knownSources.has(source), signal };
   }
 }
 

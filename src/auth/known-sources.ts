@@ -1,5 +1,5 @@
-// Sources with a successful login. When many others guess passwords at once, the logins of these are hashed first, so that
-// the flood does not delay users. After one wrong password a source is forgotten.
+// Sources with a successful login. When many others guess passwords at once, the logins of these have most turns at a hash, so
+// that the flood hardly delays users. After one wrong password a source is forgotten.
 
 import { BoundedMap } from "../base/bounded-map.ts";
 

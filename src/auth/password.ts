@@ -5,8 +5,9 @@
 //
 // Hashes run beside the event loop, on the few threads of Bun's pool, with 64 MiB each. 32 at once held a file read up for
 // 166 ms instead of 4 (measured with Bun 1.4.5 on 2 cores). So few run at once, few wait, and sources take turns: a flood of
-// guesses from one delays another only a little. An unknown user's password is verified against a dummy hash: see
-// dummy-hash.ts.
+// guesses from one delays another only a little. Sources with a successful login have a queue of their own, which comes first
+// but for a share of the turns: with an account of their own they could keep all others out. An unknown user's password is
+// verified against a dummy hash: see dummy-hash.ts.
 //
 // A hash cannot be cancelled. When its result is not wanted any more, the caller gets its answer at once; the hash still counts
 // as running until it ends, since it has its thread and its memory until then.
@@ -17,7 +18,7 @@ import { promisify } from "node:util";
 import { ParleyError } from "../base/errors.ts";
 import { onAbort } from "../base/abort.ts";
 import { FairQueue, type Job } from "./fair-queue.ts";
-import { HASH_MEMORY_KIB, HASH_TIME, MAX_PASSWORD_BYTES } from "../base/limits.ts";
+import { HASH_MEMORY_KIB, HASH_TIME, KNOWN_HASHES_IN_A_ROW, MAX_PASSWORD_BYTES } from "../base/limits.ts";
 import { plural } from "../base/plural.ts";
 import { readPhc, type HashCost, type PhcHash } from "./phc.ts";
 
@@ -35,7 +36,9 @@ export const DEFAULT_HASH_COST: NewHashCost = { memoryKib: HASH_MEMORY_KIB, time
 export interface HashRequest {
   /** The source among those that take turns. */
   source: string;
-  /** Set for a source with a successful login: its hashes come before those of other sources. */
+  /** The user among those of the source that take turns. */
+  user?: string;
+  /** Set for a source with a successful login: of three hashes that are begun two are for such sources, where some wait. */
   isKnown?: boolean;
   /** Aborted when the result is not wanted any more; its reason is what is thrown then. */
   signal?: AbortSignal;
@@ -48,6 +51,8 @@ export class PasswordHasher {
   readonly #concurrency: number;
   readonly #known = new FairQueue();
   readonly #others = new FairQueue();
+  /** Hashes for known sources that were begun since the last one for another source. */
+  #knownInARow = 0;
   #running = 0;
 
   constructor(cost: NewHashCost = DEFAULT_HASH_COST) {
@@ -100,26 +105,35 @@ export class PasswordHasher {
     return cost !== undefined && !Bun.deepEquals(cost, this.cost);
   }
 
-  async #enqueue<T>({ source, isKnown, signal }: HashRequest, work: () => Promise<T>): Promise<T> {
+  async #enqueue<T>({ source, user = "", isKnown, signal }: HashRequest, work: () => Promise<T>): Promise<T> {
     signal?.throwIfAborted();
     const { promise, resolve, reject } = Promise.withResolvers<T>();
     const job: Job = {
+      source,
+      user,
       run: () => work().then(resolve, reject),
       drop: (message) => reject(new HashQueueError("busy", message)),
     };
     const queue = isKnown === true ? this.#known : this.#others;
     using _ = onAbort(signal, (reason) => {
-      queue.remove(source, job);
+      queue.remove(job);
       reject(reason);
     });
-    queue.push(source, job);
+    queue.push(job);
     this.#next();
     return await promise;
   }
 
+  #take(): Job | undefined {
+    const isOthersTurn = this.#knownInARow >= KNOWN_HASHES_IN_A_ROW;
+    const known = isOthersTurn && this.#others.size > 0 ? undefined : this.#known.take();
+    this.#knownInARow = known === undefined ? 0 : this.#knownInARow + 1;
+    return known ?? this.#others.take();
+  }
+
   #next(): void {
     while (this.#running < this.#concurrency) {
-      const job = this.#known.take() ?? this.#others.take();
+      const job = this.#take();
       if (job === undefined) return;
       this.#running++;
       void job.run().finally(() => {

@@ -31,6 +31,11 @@ export const MAX_CONNECTIONS = 1024;
 /** Descriptors that are kept free for files, the store and the log; Redis keeps 32. */
 export const RESERVED_DESCRIPTORS = 64;
 
+/** Connections to `--metrics` at once, out of {@link RESERVED_DESCRIPTORS}: a full server answers health checks, too. */
+export const MAX_METRICS_CONNECTIONS = RESERVED_DESCRIPTORS / 4;
+/** From accept to a whole request at `--metrics`: programs ask at once. */
+export const METRICS_HEAD_TIMEOUT_MS = 5 * SECOND;
+
 /** Rejected connections that are open until their error is sent: at least so many. */
 export const MIN_REFUSING = RESERVED_DESCRIPTORS / 2;
 /** Rejected connections that are open until their error is sent, where descriptors are left: at most so many. */
@@ -48,6 +53,12 @@ export const MAX_PENDING_PER_ADDRESS = 8;
 export const PENDING_GRACE_MS = SECOND;
 /** How long a new connection waits for room before it is refused; logins without a hash take milliseconds. */
 export const PENDING_HOLD_MS = SECOND / 2;
+/** Refused connections that may prove that they have a token or a session: half as many as connections without a login. */
+export const MAX_PROVING = 32;
+/** … of one address, or IPv6 /64. */
+export const MAX_PROVING_PER_ADDRESS = 2;
+/** From TCP accept to a login with a proof, where only those get in: a program sends it at once. */
+export const PROVING_TIMEOUT_MS = 5 * SECOND;
 /** Conversations of one user at once, as Dovecot's mail_max_userip_connections. `--max-per-user` */
 export const MAX_PER_USER = 10;
 /** Accounts or names that one address, or IPv6 /64, may register in an hour: those of a classroom behind one router. */
@@ -71,6 +82,13 @@ export type PenaltyReason = keyof typeof PENALTY_MS;
 export const PENALTY_THRESHOLD_MS = 15 * SECOND;
 /** The most that a source's penalties add up to; sshd's `max`. */
 export const PENALTY_MAX_MS = 600 * SECOND;
+/**
+ * The longest penalty of a loopback address, which is also its threshold. All users of the machine have that address, and all
+ * clients of a proxy on it: they wait for a few seconds at most, and five garbage connections in a row are nobody's mistake.
+ */
+export const LOOPBACK_PENALTY_MAX_MS = 5 * SECOND;
+/** The part of each penalty that counts for a loopback address. */
+export const LOOPBACK_PENALTY_SHARE = 1 / 10;
 /** Sources whose penalties are remembered; sshd's `max-sources`. */
 export const MAX_PENALISED_SOURCES = 65_536;
 /** Delay of the answer to a source's 1st, 2nd … refused login in a row; the three of the first connection have none. */
@@ -209,6 +227,11 @@ export const MAX_FLAWS_SHOWN = 10;
 export const MAX_HASH_QUEUE = 32;
 /** Hashes of one address that may wait. */
 export const MAX_HASH_QUEUE_PER_ADDRESS = 4;
+/**
+ * Hashes for sources with a successful login that are begun one after the other while other sources wait: these have every
+ * third one, and a known source waits for one stranger more.
+ */
+export const KNOWN_HASHES_IN_A_ROW = 2;
 /** Delay of the answer `busy`, so that a client which guesses in a loop does not spin. */
 export const BUSY_PAUSE_MS = SECOND / 2;
 /** Seconds that the answer `busy` asks a client to wait. */

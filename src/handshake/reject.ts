@@ -2,7 +2,6 @@
 
 import type { LoginError } from "../auth/identity.ts";
 import { KeyError } from "../auth/shared-key.ts";
-import { pause } from "../base/abort.ts";
 import { BUSY_PAUSE_MS, BUSY_RETRY_SECONDS } from "../base/limits.ts";
 import { plural } from "../base/plural.ts";
 import type { Connection } from "../net/connection.ts";
@@ -18,6 +17,11 @@ export interface RefusalOptions {
   maxAttempts: number;
   /** Called for each refused login; returns how long its answer is delayed, in milliseconds. */
   onRefused(error: LoginError): number;
+  /**
+   * Waits for `ms` without a place among the connections that log in. False where too many wait already, or no place is left
+   * for another login. @throws the reason of `attempt`.
+   */
+  waitWithoutPlace(ms: number): Promise<boolean>;
 }
 
 /** Tells the client that its login is refused and that it may try again, or throws what ends the connection. */
@@ -27,29 +31,30 @@ export async function rejectLogin(
   attemptsLeft: number,
   options: RefusalOptions,
 ): Promise<void> {
-  const { signal } = options.attempt;
   const delayMs = options.onRefused(error);
   const message = error.peerMessage ?? "login refused";
   switch (error.code) {
     case "disabled":
       throw new HandshakeError("disabled", message);
     case "busy":
-      await pause(BUSY_PAUSE_MS, signal);
+      await options.waitWithoutPlace(BUSY_PAUSE_MS);
       throw new HandshakeError("busy", message, { retryAfter: BUSY_RETRY_SECONDS });
     case "rate_limited":
       throw new HandshakeError("too_many_from_address", message, { retryAfter: error.retryAfter });
     case "unavailable":
       throw new HandshakeError("busy", message); // for how long is not known
-    default:
-      if (delayMs > 0) await pause(delayMs, signal);
-      connection.send(
-        encodeMessage({ type: "refused", code: error.code, message, attempts_left: attemptsLeft }),
-      );
-      if (attemptsLeft > 0) return;
+    default: {
+      const mayGoOn = delayMs === 0 || (await options.waitWithoutPlace(delayMs));
+      const left = mayGoOn ? attemptsLeft : 0;
+      connection.send(encodeMessage({ type: "refused", code: error.code, message, attempts_left: left }));
+      if (left > 0) return;
       throw new HandshakeError(
         "too_many_attempts",
-        `${plural(options.maxAttempts, "login", ["was", "were"])} refused`,
+        mayGoOn
+          ? `${plural(options.maxAttempts, "login", ["was", "were"])} refused`
+          : "a login was refused, and others need the place",
       );
+    }
   }
 }
 

@@ -44,6 +44,8 @@ export interface ServerHandshakeOptions extends RefusalOptions {
   timeoutMs: number;
   /** Seconds of silence after which the server sends a ping. */
   keepalive: number;
+  /** Set where only a token or a session lets the client in: what any other login is refused with. */
+  proofsOnly?: HandshakeError;
   /** Takes a place for the user. @throws {HandshakeError} `full` when the user has no more. */
   reserveSlot(identity: Identity): void;
   /** Called once the login holds, before `welcome` is sent. */
@@ -143,7 +145,7 @@ async function logIn(
   options: ServerHandshakeOptions,
   progress: { hasSpoken: boolean },
 ): Promise<LoginResult> {
-  const { attempt, authenticator, service, maxFrame, maxAttempts } = options;
+  const { attempt, authenticator, service, maxFrame, maxAttempts, proofsOnly } = options;
   const nonce = randomBytes(NONCE_BYTES);
   const hello = {
     type: "hello" as const,
@@ -169,6 +171,7 @@ async function logIn(
     }
     const login = decodeLogin(payload);
     progress.hasSpoken = true;
+    if (proofsOnly !== undefined && login.method !== "token" && login.method !== "resume") throw proofsOnly;
     try {
       const reply =
         login.method === "resume"
@@ -180,6 +183,10 @@ async function logIn(
       return reply.login;
     } catch (error) {
       if (!(error instanceof LoginError)) throw error;
+      if (proofsOnly !== undefined && error.code === "token_refused") {
+        options.onRefused(error);
+        throw proofsOnly;
+      }
       if (error.code === "session_gone" && ++gone <= MAX_GONE) attemptsLeft++; // costs no attempt
       await rejectLogin(connection, error, attemptsLeft, options);
     }

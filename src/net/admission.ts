@@ -7,11 +7,20 @@
 // login takes less: many clients that connect at once are all admitted. Only then is it refused: from half of the limit on at
 // random, as with sshd's MaxStartups, so that a flood cannot predict it. Sources with an earlier login have some places of
 // their own, which a flood from other sources cannot fill.
+//
+// A pending one whose answer is delayed has no place meanwhile, so that wrong logins do not fill the places. Where one is
+// refused that might have a token or a session, it may get a place to prove that: few in all, fewer of one source.
 
-import { sourceOf, type Cidr } from "../base/address.ts";
-import { PENDING_GRACE_MS, PENDING_HOLD_MS, type PenaltyReason } from "../base/limits.ts";
+import { isLoopback, sourceOf, type Cidr } from "../base/address.ts";
+import {
+  MAX_PROVING,
+  MAX_PROVING_PER_ADDRESS,
+  PENDING_GRACE_MS,
+  PENDING_HOLD_MS,
+  type PenaltyReason,
+} from "../base/limits.ts";
 import { plural } from "../base/plural.ts";
-import type { Penalties } from "./penalties.ts";
+import { LOOPBACK_PENALTIES, type Penalties } from "./penalties.ts";
 
 export type RefusalCode = "denied" | "penalised" | "full" | "too_many_from_address";
 
@@ -20,6 +29,8 @@ export interface Refusal {
   code: RefusalCode;
   message: string;
   retryAfter: number | undefined;
+  /** It has a place to prove that it has a token or a session; then it is not refused. */
+  mayProve?: boolean;
 }
 
 /**
@@ -45,6 +56,8 @@ export interface AdmissionOptions {
   deny: readonly Cidr[];
   /** Was there a login from that address before? `maxPending.start` places are for such sources alone. */
   isKnownSource?(this: void, address: string): boolean;
+  /** Are there logins with a proof, so that {@link Refusal.mayProve} makes sense? */
+  takesProofs?: boolean;
   /** A number from 0 to 1, as Math.random, which is the default. */
   random?: () => number;
 }
@@ -74,6 +87,11 @@ export class Admission {
   readonly #waiting = new Map<PendingPeer, Waiting>();
   /** Pending ones in the places for known sources. */
   readonly #reserved = new Set<PendingPeer>();
+  /** Pending ones whose answer is delayed, without a place. */
+  readonly #delayed = new Set<PendingPeer>();
+  /** Those with {@link Refusal.mayProve}, the oldest first. */
+  readonly #proving = new Set<PendingPeer>();
+  /** Pending ones, with a place or delayed. */
   #pendingCount = 0;
 
   constructor(options: AdmissionOptions) {
@@ -82,7 +100,7 @@ export class Admission {
 
   /** Connections that have not logged in. */
   get pending(): number {
-    return this.#pendingCount;
+    return this.#pendingCount + this.#proving.size;
   }
 
   /** Do failures of this address have penalties? */
@@ -98,18 +116,26 @@ export class Admission {
    * @param connections how many there are already, without those that are refused.
    */
   admit(peer: PendingPeer, connections: number, decide: AdmitCallback): void {
-    const forbidden = this.#checkRules(peer, connections);
-    if (forbidden !== undefined) return decide(forbidden);
-    const obstacle = this.#makeRoom(peer);
+    const { maxConnections } = this.#options;
+    const denied = this.#denied(peer.address);
+    if (denied !== undefined) return decide(denied);
+    const isFull = connections >= maxConnections;
+    const penalty = this.#penalty(peer.address, peer.since);
+    if (penalty !== undefined) return decide(isFull ? penalty : this.#offerProof(peer, penalty, peer.since));
+    if (isFull) {
+      const message = `the server has its ${plural(maxConnections, "connection")}: try again later`;
+      return decide({ code: "full", message, retryAfter: 5 });
+    }
+    const obstacle = this.#makeRoom(peer, peer.since);
     if (obstacle === undefined) {
       this.#enter(peer);
       return decide(undefined);
     }
     // Each one that waits has a socket, too: they may be half of all.
-    if (this.#waiting.size >= this.#options.maxConnections / 2) return decide(obstacle);
+    if (this.#waiting.size >= maxConnections / 2) return decide(obstacle);
     const timer = setTimeout(() => {
       this.#waiting.delete(peer);
-      decide(obstacle);
+      decide(this.#offerProof(peer, obstacle, performance.now()));
     }, PENDING_HOLD_MS);
     this.#waiting.set(peer, { decide, timer });
   }
@@ -120,14 +146,38 @@ export class Admission {
     if (held !== undefined) {
       clearTimeout(held.timer);
       this.#waiting.delete(peer);
-    } else if (this.#remove(peer)) {
+    } else if (!this.#proving.delete(peer) && this.#remove(peer)) {
       this.#admitWaiting();
     }
   }
 
+  /**
+   * Gives the place of `peer` to others while its answer is delayed; it still counts for its source. False when too many are
+   * delayed already; then it keeps its place.
+   */
+  suspend(peer: PendingPeer): boolean {
+    if (this.#proving.has(peer)) return true; // in a place that others do not need
+    if (this.#delayed.size >= this.#options.maxPending.full) return false;
+    this.#delayed.add(peer);
+    this.#reserved.delete(peer);
+    this.#admitWaiting();
+    return true;
+  }
+
+  /** Gives a delayed `peer` a place again, as a new one would get it; false when there is none: then it is not pending. */
+  restore(peer: PendingPeer): boolean {
+    if (!this.#delayed.has(peer)) return true;
+    this.#remove(peer);
+    if (this.#makeRoom(peer, performance.now()) !== undefined) return false;
+    this.#enter(peer);
+    return true;
+  }
+
   penalise(address: string, offence: PenaltyReason): void {
     if (!this.penalises(address)) return;
-    this.#options.penalties?.add(sourceOf(address), offence, performance.now());
+    // Everybody on this machine, and behind a proxy on it, has that address: it is no person's.
+    const rule = isLoopback(address) ? LOOPBACK_PENALTIES : undefined;
+    this.#options.penalties?.add(sourceOf(address), offence, performance.now(), rule);
   }
 
   forgive(address: string): void {
@@ -147,6 +197,7 @@ export class Admission {
     if (peers?.delete(peer) !== true) return false;
     this.#pendingCount--;
     this.#reserved.delete(peer);
+    this.#delayed.delete(peer);
     if (peers.size === 0) this.#pending.delete(source);
     return true;
   }
@@ -162,7 +213,7 @@ export class Admission {
       if (penalty !== undefined) {
         clearTimeout(timer);
         this.#waiting.delete(peer);
-        decide(penalty);
+        decide(this.#offerProof(peer, penalty, performance.now()));
         continue;
       }
       if (this.#unreserved >= maxPending.full && !this.#reserve(peer)) continue;
@@ -173,23 +224,12 @@ export class Admission {
     }
   }
 
-  #checkRules({ address, since }: PendingPeer, connections: number): Refusal | undefined {
-    const { allow, deny, maxConnections } = this.#options;
-    if (
-      deny.some((network) => network.has(address)) ||
-      (allow.length > 0 && !allow.some((network) => network.has(address)))
-    ) {
-      return {
-        code: "denied",
-        message: `connections from ${address} are not accepted`,
-        retryAfter: undefined,
-      };
-    }
-    const penalty = this.#penalty(address, since);
-    if (penalty !== undefined) return penalty;
-    if (connections < maxConnections) return undefined;
-    const message = `the server has its ${plural(maxConnections, "connection")}: try again later`;
-    return { code: "full", message, retryAfter: 5 };
+  #denied(address: string): Refusal | undefined {
+    const { allow, deny } = this.#options;
+    const isAllowed = allow.length === 0 || allow.some((network) => network.has(address));
+    if (isAllowed && !deny.some((network) => network.has(address))) return undefined;
+    const message = `connections from ${address} are not accepted`;
+    return { code: "denied", message, retryAfter: undefined };
   }
 
   #penalty(address: string, now: number): Refusal | undefined {
@@ -201,14 +241,25 @@ export class Admission {
     return { code: "penalised", message, retryAfter };
   }
 
-  #makeRoom(peer: PendingPeer): Refusal | undefined {
+  /** `refusal`, with a place to prove a token or a session where there is one. */
+  #offerProof(peer: PendingPeer, refusal: Refusal, now: number): Refusal {
+    if (this.#options.takesProofs !== true) return refusal;
+    const source = sourceOf(peer.address);
+    const own = [...this.#proving].filter(({ address }) => sourceOf(address) === source);
+    if (own.length >= MAX_PROVING_PER_ADDRESS && !this.#evict(own, now)) return refusal;
+    if (this.#proving.size >= MAX_PROVING && !this.#evict(this.#proving, now)) return refusal;
+    this.#proving.add(peer);
+    return { ...refusal, mayProve: true };
+  }
+
+  #makeRoom(peer: PendingPeer, now: number): Refusal | undefined {
     const { maxPendingPerAddress } = this.#options;
     const own = this.#pending.get(sourceOf(peer.address)) ?? new Set();
-    if (own.size >= maxPendingPerAddress && !this.#evict(own, peer.since)) {
+    if (own.size >= maxPendingPerAddress && !this.#evict(own, now)) {
       const message = `${plural(own.size, "connection")} from ${peer.address} ${own.size === 1 ? "has" : "have"} not logged in yet: try again in a moment`;
       return { code: "too_many_from_address", message, retryAfter: 1 };
     }
-    if (!this.#dropEarly() || this.#reserve(peer) || this.#evictAnywhere(peer.since)) return undefined;
+    if (!this.#dropEarly() || this.#reserve(peer) || this.#evictAnywhere(now)) return undefined;
     const message = `${plural(this.#pendingCount, "connection", ["has", "have"])} not logged in yet: try again in a moment`;
     return { code: "full", message, retryAfter: 1 };
   }
@@ -221,9 +272,9 @@ export class Admission {
     return true;
   }
 
-  /** Pending, those in reserved places left out. */
+  /** Pending, those in reserved places or without one left out. */
   get #unreserved(): number {
-    return this.#pendingCount - this.#reserved.size;
+    return this.#pendingCount - this.#reserved.size - this.#delayed.size;
   }
 
   /** Is it time to refuse another one? See {@link PendingLimit}. */
@@ -245,12 +296,12 @@ export class Admission {
 
   /**
    * Evicts the oldest idle one. It frees its place at once, and is closed within LINGER_MS: until then its socket counts
-   * among all connections.
+   * among the rejected ones.
    */
   #evict(peers: Iterable<PendingPeer>, now: number): boolean {
     for (const peer of peers) {
       if (now - peer.since < PENDING_GRACE_MS || !peer.isIdle()) continue;
-      this.#remove(peer);
+      if (!this.#proving.delete(peer)) this.#remove(peer);
       peer.evict();
       return true;
     }

@@ -66,12 +66,8 @@ function open(
   tls: TLSOptions | undefined,
   fd?: number,
 ): BoundSocket {
-  const hostname = lookupName(host);
   try {
-    // `data` is set in `open`, which Bun's type does not allow for; nor does it know `fd`, which takes the place of both.
-    const where = fd === undefined ? { hostname, port } : { hostname, port, fd };
-    const options = { ...where, allowHalfOpen: true, socket };
-    return tls === undefined ? Bun.listen<Connection>(options) : Bun.listen<Connection>({ ...options, tls });
+    return listen(host, port, socket, { tls, fd });
   } catch (error) {
     throw new ParleyError(
       "failed",
@@ -85,6 +81,20 @@ function open(
       },
     );
   }
+}
+
+/** Listens at `host` and `port`, or on `fd`. @throws the system's error: see {@link explain}. */
+export function listen<T>(
+  host: string,
+  port: number,
+  socket: Bun.SocketHandler<T>,
+  { tls, fd }: { tls?: TLSOptions; fd?: number } = {},
+): Bun.TCPSocketListener<T> {
+  const hostname = lookupName(host);
+  // `data` is set in `open`, which Bun's type does not allow for; nor does it know `fd`, which takes the place of both.
+  const where = fd === undefined ? { hostname, port } : { hostname, port, fd };
+  const options = { ...where, allowHalfOpen: true, socket };
+  return tls === undefined ? Bun.listen<T>(options) : Bun.listen<T>({ ...options, tls });
 }
 
 /** Why nothing can listen on `host`. */

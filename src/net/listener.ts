@@ -33,7 +33,7 @@ export interface ListenOptions extends PortOptions {
   maxBacklog?: number;
   /** Counts what is queued for all connections; unlimited by default. */
   budget?: ByteBudget;
-  /** A peer has connected. With a refusal it is to be told why, and its connection to be closed. */
+  /** A peer has connected. With a refusal it is to be told why, and its connection to be closed, unless it may prove something. */
   accept(connection: Connection, refusal: Refusal | undefined): void;
   /** A connection's socket is closed. */
   closed(connection: Connection): void;
@@ -50,8 +50,10 @@ class PendingConnection implements PendingPeer {
   readonly since = performance.now();
   /** Undefined while TLS is being established. */
   connection: Connection | undefined;
-  /** `held` until admission has decided. */
-  state: "held" | "admitted" | "reset" | Refusal = "held";
+  /** `held` until admission has decided. `rejected`: it has no place, and is open until its peer has been told why. */
+  state: "held" | "admitted" | "rejected" | "reset" = "held";
+  /** Why it is rejected, or admitted only to prove something. */
+  refusal: Refusal | undefined;
   /** Ends it when TLS is not established in time. */
   tlsDeadline: Timer | undefined;
   /** Set when it had to make room for another one. */
@@ -75,7 +77,6 @@ class PendingConnection implements PendingPeer {
   }
 
   reset(): void {
-    this.state = "reset";
     this.#socket.terminate();
   }
 
@@ -100,7 +101,7 @@ export class Listener {
   readonly #tlsPending = new Map<Socket<Connection>, PendingConnection>();
   /** Connections that have not logged in. */
   readonly #pending = new Map<Connection, PendingConnection>();
-  /** Connections that are refused and still open. */
+  /** Connections that are rejected and still open. */
   #rejecting = 0;
   readonly #maxRejecting: number;
   /** Bytes of connections that are closed. */
@@ -178,6 +179,31 @@ export class Listener {
     this.#forget(pending);
   }
 
+  /** See {@link Admission.suspend}; `connection` is one that has not logged in. */
+  suspend(connection: Connection): boolean {
+    const pending = this.#pending.get(connection);
+    return pending !== undefined && this.admission.suspend(pending);
+  }
+
+  /** See {@link Admission.restore}. */
+  restore(connection: Connection): boolean {
+    const pending = this.#pending.get(connection);
+    return pending !== undefined && this.admission.restore(pending);
+  }
+
+  /**
+   * Gives back the place of a connection whose login has failed. False when it is to be reset, since too many others are being
+   * told why they are rejected.
+   */
+  turnAway(connection: Connection): boolean {
+    const pending = this.#pending.get(connection);
+    if (pending?.state === "admitted") {
+      this.admission.leave(pending);
+      this.#countRejected(pending, pending.refusal);
+    }
+    return pending?.state !== "reset";
+  }
+
   /** Accepts no more connections; those there are stay. */
   stop(): void {
     this.#server.stop(false);
@@ -193,7 +219,8 @@ export class Listener {
   #onOpen(socket: Socket<Connection>, proceed: (pending: PendingConnection) => void): void {
     const pending = new PendingConnection(socket);
     this.admission.admit(pending, this.sockets - this.#rejecting, (refusal) => {
-      if (refusal !== undefined) return this.#reject(pending, refusal);
+      pending.refusal = refusal;
+      if (refusal !== undefined && refusal.mayProve !== true) return this.#reject(pending, refusal);
       pending.state = "admitted";
       this.#dispatch(pending);
     });
@@ -201,20 +228,25 @@ export class Listener {
     proceed(pending);
   }
 
-  /**
-   * A refused connection stays open until its peer has been told: at most `#maxRejecting` at once, half of them for peers
-   * that were told before. The rest are reset.
-   */
   #reject(pending: PendingConnection, refusal: Refusal): void {
-    const isRepeated = refusal.code === "penalised" || refusal.code === "denied";
-    if (this.#rejecting >= (isRepeated ? this.#maxRejecting / 2 : this.#maxRejecting)) {
+    if (!this.#countRejected(pending, refusal)) {
       pending.reset();
       return this.#options.reset(pending.peer, refusal);
     }
-    this.#rejecting++;
-    pending.state = refusal;
     if (refusal.code === "penalised") pending.replyAfter = performance.now() + REFUSING_PAUSE_MS;
     this.#dispatch(pending);
+  }
+
+  /**
+   * A rejected connection stays open until its peer has been told: at most `#maxRejecting` at once, half of them for peers
+   * that were told before. The rest are to be reset: then this is false.
+   */
+  #countRejected(pending: PendingConnection, refusal: Refusal | undefined): boolean {
+    const isRepeated = refusal?.code === "penalised" || refusal?.code === "denied";
+    const hasRoom = this.#rejecting < (isRepeated ? this.#maxRejecting / 2 : this.#maxRejecting);
+    pending.state = hasRoom ? "rejected" : "reset";
+    if (hasRoom) this.#rejecting++;
+    return hasRoom;
   }
 
   /** Passes a connection on, once TLS is established and admission has decided. */
@@ -223,7 +255,7 @@ export class Listener {
     if (connection === undefined || connection.closed || state === "held" || state === "reset") return;
     const left = pending.replyAfter - performance.now();
     if (left > 0) return void setTimeout(() => this.#dispatch(pending), left);
-    this.#options.accept(connection, state === "admitted" ? undefined : state);
+    this.#options.accept(connection, pending.refusal);
   }
 
   #connect(socket: Socket<Connection>, pending: PendingConnection): void {
@@ -292,7 +324,7 @@ export class Listener {
   #forget(pending: PendingConnection): void {
     const { state } = pending;
     if (state === "held" || state === "admitted") this.admission.leave(pending);
-    else if (state !== "reset") this.#rejecting--;
+    else if (state === "rejected") this.#rejecting--;
   }
 }
 

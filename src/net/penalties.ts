@@ -6,12 +6,29 @@
 
 import { BoundedMap } from "../base/bounded-map.ts";
 import {
+  LOOPBACK_PENALTY_MAX_MS,
+  LOOPBACK_PENALTY_SHARE,
   MAX_PENALISED_SOURCES,
   PENALTY_MAX_MS,
   PENALTY_MS,
   PENALTY_THRESHOLD_MS,
   type PenaltyReason,
 } from "../base/limits.ts";
+
+/** How much offences of a source cost. */
+export interface PenaltyRule {
+  /** The part of {@link PENALTY_MS} that counts. */
+  share: number;
+  thresholdMs: number;
+  maxMs: number;
+}
+
+const USUAL_PENALTIES: PenaltyRule = { share: 1, thresholdMs: PENALTY_THRESHOLD_MS, maxMs: PENALTY_MAX_MS };
+export const LOOPBACK_PENALTIES: PenaltyRule = {
+  share: LOOPBACK_PENALTY_SHARE,
+  thresholdMs: LOOPBACK_PENALTY_MAX_MS,
+  maxMs: LOOPBACK_PENALTY_MAX_MS,
+};
 
 interface Penalty {
   /** When it is over, by the caller's clock, in milliseconds. */
@@ -27,11 +44,12 @@ export class Penalties {
     return this.#entries.size;
   }
 
-  add(source: string, offence: PenaltyReason, now: number): void {
+  add(source: string, offence: PenaltyReason, now: number, rule = USUAL_PENALTIES): void {
     const entry = this.#entries.get(source);
     const isOver = entry === undefined || entry.until <= now;
-    const until = Math.min((isOver ? now : entry.until) + PENALTY_MS[offence], now + PENALTY_MAX_MS);
-    const active = (!isOver && entry.active) || until - now >= PENALTY_THRESHOLD_MS;
+    const sum = (isOver ? now : entry.until) + PENALTY_MS[offence] * rule.share;
+    const until = Math.min(sum, now + rule.maxMs);
+    const active = (!isOver && entry.active) || until - now >= rule.thresholdMs;
     this.#entries.set(source, { until, active });
   }
 

@@ -10,6 +10,7 @@ import { LoginError, refusal, type Identity } from "../auth/identity.ts";
 import type { SharedKey } from "../auth/shared-key.ts";
 import { SlidingWindowLimiter } from "../auth/sliding-window-limiter.ts";
 import { RESUME_LABEL, tokenKey, verifyProof } from "../auth/token.ts";
+import { pause } from "../base/abort.ts";
 import { sourceOf } from "../base/address.ts";
 import { describeFault } from "../base/errors.ts";
 import { HandshakeError } from "../handshake/errors.ts";
@@ -21,7 +22,13 @@ import {
   type Resumption,
   type ResumedLogin,
 } from "../handshake/server.ts";
-import { REFUSAL_DELAYS_MS, REFUSAL_MEMORY_MS, type PenaltyReason } from "../base/limits.ts";
+import {
+  PROVING_TIMEOUT_MS,
+  REFUSAL_DELAYS_MS,
+  REFUSAL_MEMORY_MS,
+  REFUSING_PAUSE_MS,
+  type PenaltyReason,
+} from "../base/limits.ts";
 import { RateLimitedLog } from "../log/rate-limited-log.ts";
 import type { LogFields, Logger } from "../log/log.ts";
 import type { Admission, Refusal } from "../net/admission.ts";
@@ -88,7 +95,10 @@ export class LoginHandler {
     this.#flood = new RateLimitedLog(options.log, options.logBurst);
   }
 
-  /** Logs a connection in. Undefined when that failed: then the client is rejected, and that is logged. */
+  /**
+   * Logs a connection in. Undefined when that failed: then the client is rejected, and that is logged. With a `refusal` it gets
+   * in only where it proves that it has a token or a session, if it may do that.
+   */
   async login(
     conn: number,
     connection: Connection,
@@ -98,19 +108,26 @@ export class LoginHandler {
     const attempt = new AbortController();
     this.#attempts.set(connection, attempt);
     if (this.#isStopping) attempt.abort(shuttingDown());
+    const refused =
+      refusal && new HandshakeError(refusal.code, refusal.message, { retryAfter: refusal.retryAfter });
     try {
-      if (refusal !== undefined) {
-        throw new HandshakeError(refusal.code, refusal.message, { retryAfter: refusal.retryAfter });
-      }
-      const result = await this.#handshake(conn, connection, attempt, listener.admission);
+      if (refused !== undefined && refusal?.mayProve !== true) throw refused;
+      const result = await this.#handshake(conn, connection, attempt, listener, refused);
       listener.loggedIn(connection);
       listener.admission.forgive(connection.address);
       this.#failedLogins.reset(sourceOf(connection.address));
       return result;
     } catch (error) {
-      const offence = refusal === undefined ? offenceOf(error, connection) : undefined;
+      const isTold = listener.turnAway(connection);
+      const isPenalised = refused?.code === "penalised";
+      const offence = isPenalised ? undefined : offenceOf(error, connection);
       if (offence !== undefined) listener.admission.penalise(connection.address, offence);
-      this.#reject(conn, connection, error);
+      // What had a place to prove something is told no sooner than what had none.
+      const isSoon = isTold && isPenalised && !attempt.signal.aborted;
+      const pauseMs = isSoon ? connection.since + REFUSING_PAUSE_MS - performance.now() : 0;
+      const reason = refused !== undefined && isTimeout(error) ? refused : error;
+      this.#reject(conn, connection, pauseMs > 0 ? await whyOver(reason, pauseMs, attempt.signal) : reason);
+      if (!isTold) connection.terminate();
       return undefined;
     } finally {
       this.#attempts.delete(connection);
@@ -164,7 +181,8 @@ export class LoginHandler {
     conn: number,
     connection: Connection,
     attempt: AbortController,
-    admission: Admission,
+    listener: Listener,
+    proofsOnly: HandshakeError | undefined,
   ): Promise<LoginResult> {
     const { key, bare, serviceName, takesLines, maxFrame, maxAttempts, loginTimeoutMs, keepalive } =
       this.#options;
@@ -179,9 +197,16 @@ export class LoginHandler {
       takesLines,
       maxFrame,
       maxAttempts,
-      timeoutMs: loginTimeoutMs,
+      timeoutMs: proofsOnly === undefined ? loginTimeoutMs : Math.min(loginTimeoutMs, PROVING_TIMEOUT_MS),
       keepalive,
-      onRefused: (error) => this.#refused(conn, connection, error, admission),
+      proofsOnly,
+      onRefused: (error) => this.#refused(conn, connection, error, listener.admission),
+      waitWithoutPlace: async (ms) => {
+        attempt.signal.throwIfAborted();
+        if (!listener.suspend(connection)) return false;
+        await pause(ms, attempt.signal);
+        return listener.restore(connection);
+      },
       reserveSlot: (identity) => this.#reserveSlot(connection, identity),
       onCompleted: (identity) => {
         logConnected();
@@ -315,6 +340,20 @@ function offenceOf(error: unknown, { chunks }: Connection): PenaltyReason | unde
       return "no-login";
     default:
       return undefined; // full, busy, disabled, shutting down: not the client's fault
+  }
+}
+
+function isTimeout(error: unknown): boolean {
+  return error instanceof HandshakeError && error.code === "timeout";
+}
+
+/** `error` after `ms`, or why the client need not be told any more. */
+async function whyOver(error: unknown, ms: number, signal: AbortSignal): Promise<unknown> {
+  try {
+    await pause(ms, signal);
+    return error;
+  } catch (reason) {
+    return reason;
   }
 }
 

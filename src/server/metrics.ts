@@ -3,15 +3,15 @@
 //     GET /metrics   numbers
 //     GET /healthz   200 while it accepts connections, 503 once it is stopping
 
-import { once } from "node:events";
-import type { IncomingMessage, Server as HttpServer, ServerResponse } from "node:http";
-import type { AddressInfo } from "node:net";
 import { maxDescriptors, openDescriptors } from "../os/descriptors.ts";
-import { ParleyError } from "../base/errors.ts";
-import { formatAddress, lookupName } from "../base/address.ts";
+import { describeFault, ParleyError } from "../base/errors.ts";
+import { formatAddress } from "../base/address.ts";
+import { MAX_METRICS_CONNECTIONS, METRICS_HEAD_TIMEOUT_MS } from "../base/limits.ts";
 import { explain } from "../net/bind.ts";
+import { HttpServer, type HttpAnswer } from "../net/http.ts";
 import type { ServerStats } from "./server.ts";
 import type { Count } from "../log/event-counter.ts";
+import type { Logger } from "../log/log.ts";
 
 /** Of a server. */
 export interface StatsSource {
@@ -26,35 +26,26 @@ export interface MetricsOptions {
   /** Asked for at each request; undefined before there is one. */
   server: () => StatsSource | undefined;
   events: Iterable<Count>;
+  log: Logger;
 }
-
-/** Who asks at once: each is a descriptor that the conversations lack. Further ones are closed without a word. */
-const MAX_ASKING = 16;
-/** Whoever asks must have done so within this, in milliseconds. */
-const REQUEST_TIMEOUT_MS = 10_000;
 
 export class MetricsEndpoint implements Disposable {
   readonly host: string;
-  /** The one taken. */
-  readonly port: number;
   readonly #http: HttpServer;
 
-  private constructor(host: string, http: HttpServer) {
-    this.host = host;
-    this.port = (http.address() as AddressInfo).port;
-    this.#http = http;
-  }
-
   /** @throws {ParleyError} `failed` when the port cannot be had. */
-  static async open(options: MetricsOptions): Promise<MetricsEndpoint> {
-    const { createServer } = await import("node:http"); // Bun.serve has no limit of connections
+  constructor(options: MetricsOptions) {
     const { host, port } = options;
-    const http = createServer({ requestTimeout: REQUEST_TIMEOUT_MS }, (request, response) =>
-      answer(request, response, options),
-    );
-    http.maxConnections = MAX_ASKING;
+    this.host = host;
     try {
-      await once(http.listen(port, lookupName(host)), "listening");
+      this.#http = new HttpServer({
+        host,
+        port,
+        maxConnections: MAX_METRICS_CONNECTIONS,
+        headTimeoutMs: METRICS_HEAD_TIMEOUT_MS,
+        answer: (path) => answer(path, options),
+        failed: (error) => options.log.error("internal-error", { reason: describeFault(error) }),
+      });
     } catch (error) {
       const address = formatAddress(host, port);
       throw new ParleyError("failed", `--metrics: cannot listen on ${address}: ${explain(error, host)}`, {
@@ -62,7 +53,11 @@ export class MetricsEndpoint implements Disposable {
         cause: error,
       });
     }
-    return new MetricsEndpoint(host, http);
+  }
+
+  /** The one taken. */
+  get port(): number {
+    return this.#http.port;
   }
 
   get address(): string {
@@ -70,31 +65,22 @@ export class MetricsEndpoint implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    this.#http.close();
-    this.#http.closeAllConnections();
+    this.#http[Symbol.dispose]();
   }
 }
 
-function answer(request: IncomingMessage, response: ServerResponse, options: MetricsOptions): void {
-  response.setHeader("connection", "close");
-  response.setHeader("content-type", "text/plain; charset=utf-8");
-  if (request.method !== "GET" && request.method !== "HEAD") {
-    response.writeHead(405, { allow: "GET, HEAD" }).end("only GET\n");
-    return;
-  }
+function answer(path: string, options: MetricsOptions): HttpAnswer {
   const server = options.server();
-  const path = request.url?.split("?", 1)[0];
   if (path === "/metrics" && server !== undefined) {
-    response.setHeader("content-type", "text/plain; version=0.0.4; charset=utf-8");
-    response.end(exposition(server.stats(), options.events));
-  } else if (path === "/healthz" || path === "/metrics") {
-    const isWell = server?.isStopping === false;
-    response
-      .writeHead(isWell ? 200 : 503)
-      .end(isWell ? "ok\n" : server === undefined ? "starting\n" : "stopping\n");
-  } else {
-    response.writeHead(404).end("there are /metrics and /healthz\n");
+    const body = exposition(server.stats(), options.events);
+    return { status: 200, type: "text/plain; version=0.0.4; charset=utf-8", body };
   }
+  const type = "text/plain; charset=utf-8";
+  if (path !== "/healthz" && path !== "/metrics") {
+    return { status: 404, type, body: "there are /metrics and /healthz\n" };
+  }
+  if (server?.isStopping === false) return { status: 200, type, body: "ok\n" };
+  return { status: 503, type, body: server === undefined ? "starting\n" : "stopping\n" };
 }
 
 /** The page that Prometheus reads. */

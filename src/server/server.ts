@@ -147,6 +147,7 @@ export class Server {
         penalties: options.penalties ? new Penalties() : undefined,
         penaltyExempt: options.penaltyExempt,
         isKnownSource: (address) => this.#logins.isKnownSource(address),
+        takesProofs: !bare,
       },
       accept: (connection, refusal) => void this.#converse(connection, refusal),
       closed: (connection) => this.#logins.closed(connection),

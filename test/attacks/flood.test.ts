@@ -5,7 +5,7 @@ import { expect, test } from "bun:test";
 import { flood } from "../support/attack/flood.ts";
 import { glutton, mute } from "../support/attack/reader.ts";
 import { silent } from "../support/attack/silent.ts";
-import { LIFTED, type Figure } from "../support/attack/target.ts";
+import { LIFTED, valueOf } from "../support/attack/target.ts";
 import { HASH_MEMORY_KIB, LOGIN_TIMEOUT_MS } from "../../src/base/limits.ts";
 import { attack, descriptors, until } from "../support/attack.ts";
 import { serve } from "../support/executable.ts";
@@ -15,12 +15,6 @@ const GUESSES = 64;
 const TIMEOUT_MS = 120_000;
 /** Hashes at once, at most: their memory is the server's, whoever guesses. */
 const HASHES_MIB = (4 * HASH_MEMORY_KIB) / 1024;
-
-function valueOf(figures: readonly Figure[], what: string): number {
-  const figure = figures.find((one) => one.what === what);
-  if (figure === undefined) throw new Error(`nothing was measured as ${what}`);
-  return figure.value;
-}
 
 test(
   "guesses from one address keep nobody at another from logging in, and a token waits for no hash",

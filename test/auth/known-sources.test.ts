@@ -1,4 +1,4 @@
-// Who is known from before comes first, and is a stranger again after one wrong password.
+// Who is known from before is a stranger again after one wrong password.
 
 import { expect, test } from "bun:test";
 import { KnownSources } from "../../src/auth/known-sources.ts";

@@ -294,6 +294,23 @@ describe("the queue", () => {
     await Promise.all(strangers);
   });
 
+  test("gives other sources every third turn while known ones ask again as soon as they are answered", async () => {
+    using jobs = queue();
+    let isOver = false;
+    const again = async (source: string): Promise<void> => {
+      while (!isOver) await jobs.ask(source, { isKnown: true });
+    };
+    const looping = ["one", "two", "three", "four", "five", "six"].map(again);
+    const strangers = Array.from({ length: 5 }, (_, index) => jobs.ask(`stranger ${index}`));
+    await Promise.all(strangers);
+    isOver = true;
+    await Promise.all(looping);
+    const turns = jobs.turns();
+    const places = strangers.map((_, index) => turns.indexOf(`stranger ${index}`));
+    const pauses = places.slice(1).map((place, index) => place - (places[index] ?? 0));
+    expect(pauses).toEqual([3, 3, 3, 3]);
+  });
+
   test("lets a few of one address wait, the rest is busy, and another address has its turn among the few", async () => {
     using jobs = queue();
     const flood = Array.from({ length: 100 }, () => jobs.ask("flood"));
@@ -304,7 +321,7 @@ describe("the queue", () => {
       ...Array.from({ length: running + MAX_HASH_QUEUE_PER_ADDRESS }, () => "done"),
       ...Array.from({ length: 100 - running - MAX_HASH_QUEUE_PER_ADDRESS }, () => "busy"),
     ]);
-    expect(jobs.turns().indexOf("quiet")).toBe(running + 1);
+    expect(jobs.turns().indexOf("quiet")).toBe(running);
   });
 
   test("holds so many in all, and those who have waited keep their place", async () => {

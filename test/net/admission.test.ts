@@ -2,7 +2,13 @@
 
 import { afterEach, beforeEach, describe, expect, jest, spyOn, test } from "bun:test";
 import { Cidr } from "../../src/base/address.ts";
-import { PENDING_GRACE_MS, PENDING_HOLD_MS } from "../../src/base/limits.ts";
+import {
+  LOOPBACK_PENALTY_MAX_MS,
+  MAX_PROVING,
+  MAX_PROVING_PER_ADDRESS,
+  PENDING_GRACE_MS,
+  PENDING_HOLD_MS,
+} from "../../src/base/limits.ts";
 import { Admission, type AdmissionOptions, type PendingPeer, type Refusal } from "../../src/net/admission.ts";
 import { Penalties } from "../../src/net/penalties.ts";
 
@@ -78,12 +84,180 @@ describe("penalties", () => {
     expect(codeOf(knock(admission, "2001:db8::2", { since }))).toBe("in");
   });
 
+  test("are short for a loopback address, which is nobody's", () => {
+    const admission = admissionOf({ penalties: new Penalties() });
+    using _ = spyOn(performance, "now").mockReturnValue(0);
+    for (const [address, needed] of [
+      ["127.0.0.9", 5],
+      ["::1", 5],
+      ["192.0.2.1", 2],
+    ] as const) {
+      for (let count = 1; count < needed; count++) admission.penalise(address, "garbage");
+      expect(codeOf(knock(admission, address))).toBe("in");
+      for (let count = 0; count < 100; count++) admission.penalise(address, "garbage");
+      expect(codeOf(knock(admission, address))).toBe("penalised");
+    }
+    const after = ["127.0.0.9", "::1", "192.0.2.1"].map((address) =>
+      codeOf(knock(admission, address, { since: LOOPBACK_PENALTY_MAX_MS })),
+    );
+    expect(after).toEqual(["in", "in", "penalised"]);
+  });
+
   test("leave those that are exempt alone", () => {
     const options = { penalties: new Penalties(), penaltyExempt: networks("192.0.2.0/24") };
     const admission = admissionOf(options);
     for (let count = 0; count < 100; count++) admission.penalise("192.0.2.1", "garbage");
     expect(options.penalties.size).toBe(0);
     expect(codeOf(knock(admission, "192.0.2.1"))).toBe("in");
+  });
+});
+
+describe("a refused one that may prove a token or a session", () => {
+  const refusals: [string, (admission: Admission, address: string) => TestGuest][] = [
+    [
+      "penalised",
+      (admission, address) => {
+        for (let count = 0; count < 3; count++) admission.penalise(address, "refused");
+        return knock(admission, address, { since: performance.now() });
+      },
+    ],
+    [
+      "too_many_from_address",
+      (admission, address) => {
+        crowd(admission, 2, () => address, false);
+        const guest = knock(admission, address);
+        jest.advanceTimersByTime(PENDING_HOLD_MS);
+        return guest;
+      },
+    ],
+    [
+      "full",
+      (admission, address) => {
+        crowd(admission, 8, (n) => `10.0.${n}.1`, false);
+        const guest = knock(admission, address);
+        jest.advanceTimersByTime(PENDING_HOLD_MS);
+        return guest;
+      },
+    ],
+  ];
+  const options = { maxPendingPerAddress: 2, maxPending: { start: 8, rate: 100, full: 8 } };
+
+  test.each(refusals)("is one that is %s", (code, refuse) => {
+    const admission = admissionOf({ ...options, penalties: new Penalties(), takesProofs: true });
+    expect(refuse(admission, "192.0.2.1").decision).toMatchObject({ code, mayProve: true });
+  });
+
+  test.each(refusals)("is none that is %s where there are no proofs", (code, refuse) => {
+    const admission = admissionOf({ ...options, penalties: new Penalties() });
+    const { decision } = refuse(admission, "192.0.2.1");
+    expect(decision).toMatchObject({ code });
+    expect(decision).not.toHaveProperty("mayProve");
+  });
+
+  test("is none that is denied, and none where the server has all its connections", () => {
+    const deny = networks("192.0.2.1");
+    const admission = admissionOf({ deny, takesProofs: true, penalties: new Penalties() });
+    for (let count = 0; count < 3; count++) admission.penalise("192.0.2.2", "refused");
+    const since = performance.now();
+    const decisions = [
+      knock(admission, "192.0.2.1"),
+      knock(admission, "192.0.2.3", { connections: 100 }),
+      knock(admission, "192.0.2.2", { connections: 100, since }),
+    ].map(({ decision }) => decision);
+    expect(decisions.map((decision) => decision !== "in" && decision?.mayProve)).toEqual([
+      undefined,
+      undefined,
+      undefined,
+    ]);
+  });
+
+  /** Penalised ones of that many sources, `each` of a source; how many of them may prove. */
+  function penalised(sources: number, each: number, { idle, age = 0 }: { idle: boolean; age?: number }) {
+    const admission = admissionOf({ takesProofs: true, penalties: new Penalties() });
+    using _ = spyOn(performance, "now").mockReturnValue(0);
+    const addresses = Array.from({ length: sources }, (_none, n) => `10.0.${n}.1`);
+    for (const address of addresses) {
+      for (let count = 0; count < 4; count++) admission.penalise(address, "refused");
+    }
+    const guests = Array.from({ length: each }, (_none, round) =>
+      addresses.map((address) => knock(admission, address, { idle, since: round * age })),
+    ).flat();
+    const proving = guests.filter(({ decision }) => typeof decision === "object" && decision.mayProve);
+    return { admission, guests, proving, addresses };
+  }
+
+  test("two of a source may, and so many in all, whatever the number of sources", () => {
+    expect(penalised(1, 5, { idle: false }).proving).toHaveLength(MAX_PROVING_PER_ADDRESS);
+    expect(penalised(100, 1, { idle: false }).proving).toHaveLength(MAX_PROVING);
+  });
+
+  test("a silent one makes way for another after a second, not before", () => {
+    const late = penalised(1, 3, { idle: true, age: PENDING_GRACE_MS });
+    expect(late.proving).toHaveLength(3);
+    expect(late.guests.map(({ madeWay }) => madeWay)).toEqual([true, false, false]);
+    expect(late.admission.pending).toBe(MAX_PROVING_PER_ADDRESS);
+    expect(penalised(1, 3, { idle: true, age: PENDING_GRACE_MS / 2 - 1 }).proving).toHaveLength(2);
+  });
+
+  test("its place is free when it leaves", () => {
+    const { admission, guests, addresses } = penalised(1, 2, { idle: false });
+    const again = () => knock(admission, addresses[0] ?? "", { since: 0 }).decision;
+    expect(again()).not.toHaveProperty("mayProve");
+    admission.leave(guests[0] as PendingPeer);
+    expect(again()).toHaveProperty("mayProve");
+    expect(admission.pending).toBe(2);
+  });
+});
+
+describe("one whose answer is delayed", () => {
+  const full = { start: 4, rate: 100, full: 4 };
+
+  test("leaves its place to others, and has one again afterwards where one is free", () => {
+    const admission = admissionOf({ maxPending: full });
+    const all = crowd(admission, 4, (n) => `10.0.0.${n}`, false);
+    const held = knock(admission, "192.0.2.1", { idle: false });
+    expect(codeOf(held)).toBeUndefined();
+    expect(admission.suspend(all[0] as PendingPeer)).toBe(true);
+    expect(codeOf(held)).toBe("in");
+    expect(admission.restore(all[0] as PendingPeer)).toBe(false); // it is not pending any more
+    expect(admission.pending).toBe(4);
+    admission.suspend(all[1] as PendingPeer);
+    expect(admission.restore(all[1] as PendingPeer)).toBe(true);
+    expect(admission.pending).toBe(4);
+  });
+
+  test("counts among those of its source, and makes no way", () => {
+    const admission = admissionOf({ maxPendingPerAddress: 2 });
+    const own = crowd(admission, 2, () => "10.0.0.1", false);
+    for (const guest of own) admission.suspend(guest);
+    const third = knock(admission, "10.0.0.1", { since: PENDING_GRACE_MS });
+    expect(codeOf(third)).toBeUndefined();
+    expect(own.some(({ madeWay }) => madeWay)).toBe(false);
+    admission.leave(own[0] as PendingPeer);
+    expect(codeOf(third)).toBe("in");
+    expect(admission.restore(own[1] as PendingPeer)).toBe(true);
+    expect(admission.pending).toBe(2);
+  });
+
+  test("keeps its place where as many as may be pending are delayed already", () => {
+    const admission = admissionOf({ maxPending: full });
+    for (const guest of crowd(admission, 4, (n) => `10.0.0.${n}`))
+      expect(admission.suspend(guest)).toBe(true);
+    const [fifth, ...others] = crowd(admission, 4, (n) => `10.0.1.${n}`, false);
+    expect(others.map(codeOf)).toEqual(["in", "in", "in"]);
+    expect(admission.suspend(fifth as PendingPeer)).toBe(false);
+    expect(admission.pending).toBe(8);
+    expect(codeOf(knock(admission, "192.0.2.1"))).toBeUndefined();
+  });
+
+  test("leaves a place for known sources free, too", () => {
+    const isKnownSource = (address: string) => address.startsWith("198.51.100.");
+    const admission = admissionOf({ maxPending: full, isKnownSource });
+    crowd(admission, 4, (n) => `10.0.0.${n}`, false);
+    const known = crowd(admission, 5, (n) => `198.51.100.${n}`, false);
+    expect(codeOf(known[4] as TestGuest)).toBeUndefined();
+    admission.suspend(known[0] as PendingPeer);
+    expect(codeOf(known[4] as TestGuest)).toBe("in");
   });
 });
 

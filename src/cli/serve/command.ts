@@ -84,7 +84,7 @@ async function serve(flags: ServeFlags): Promise<void> {
     const { service, name: serviceName, handler } = choose(log);
     let vitals: StatsSource | undefined;
     using metrics =
-      metricsAt && (await MetricsEndpoint.open({ ...metricsAt, server: () => vitals, events: tally }));
+      metricsAt && new MetricsEndpoint({ ...metricsAt, server: () => vitals, events: tally, log });
     const server: Server = new Server({
       ...options,
       sessionsChanged: () => live.scheduleWrite(),

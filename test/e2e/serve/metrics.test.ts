@@ -1,10 +1,14 @@
 // parley serve --metrics: numbers that are those of what happened, and whether it is well.
 
 import { expect, setDefaultTimeout, test } from "bun:test";
+import type { Socket } from "node:net";
 import { join } from "node:path";
-import { until } from "../../support/attack.ts";
+import { MAX_METRICS_CONNECTIONS, MIN_REFUSING, RESERVED_DESCRIPTORS } from "../../../src/base/limits.ts";
+import { attack, until, type Attacker } from "../../support/attack.ts";
+import { LIFTED } from "../../support/attack/target.ts";
 import { addUser, PASSWORD, run, serve, start } from "../../support/executable.ts";
 import { tempFolder } from "../../support/folder.ts";
+import { lacks } from "../../support/privileges.ts";
 
 setDefaultTimeout(90_000);
 
@@ -152,27 +156,47 @@ test("where others can reach them, that is said", async () => {
   expect(await server.exited).toBe(0);
 });
 
-test("those who only sit there are few, and cost conversations nothing", async () => {
+test("those who only sit there are few, make way for who asks, and cost conversations nothing", async () => {
   await using server = await serve(["--auth", "none", "--metrics", "127.0.0.1:0"]);
-  const port = Number(/\d+$/.exec(String(server.ready["metrics"]))?.[0]);
-  const closed = Promise.withResolvers<void>();
-  let left = 40;
-  const sit = () =>
-    Bun.connect({
-      hostname: "127.0.0.1",
-      port,
-      socket: { data() {}, close: () => void (--left === 16 && closed.resolve()) },
-    });
-  const sitting = await Promise.all(Array.from({ length: left }, sit));
-  await closed.promise;
+  const url = `http://${String(server.ready["metrics"])}`;
+  const sitting: Socket[] = [];
+  let left = 0;
+  while (sitting.length < 40) {
+    const { socket, closed } = await attack(Number(new URL(url).port));
+    void closed.then(() => left--);
+    left++;
+    sitting.push(socket);
+  }
+  await until("those who are left", MAX_METRICS_CONNECTIONS, () => left);
   const { stdout } = await run(["connect", server.address, "--send", "hello", "--count", "1"]);
-  expect([stdout, left]).toEqual(["hello\n", 16]);
-  for (const socket of sitting) socket.terminate();
-  const health = () =>
-    fetch(`http://127.0.0.1:${port}/healthz`).then(
-      ({ status }) => status,
-      () => 0,
-    );
-  await until("health", 200, health);
+  expect(stdout).toBe("hello\n");
+  expect((await fetch(`${url}/healthz`)).status).toBe(200);
+  await until("those who are left", MAX_METRICS_CONNECTIONS - 1, () => left);
   await server.stop();
+  for (const socket of sitting) socket.destroy();
 });
+
+test.skipIf(lacks("prlimit"))(
+  "health is answered when all descriptors for connections are taken",
+  async () => {
+    const connections = 40;
+    const prefix = ["prlimit", `--nofile=${RESERVED_DESCRIPTORS + connections}`];
+    await using server = await serve(["--auth", "none", "--metrics", "127.0.0.1:0", ...LIFTED], { prefix });
+    const url = `http://${String(server.ready["metrics"])}`;
+    const port = Number(/\d+$/.exec(server.address)?.[0]);
+    const crowd: Attacker[] = [];
+    const crowdAt = async (at: number, count: number) => {
+      for (let left = count; left > 0; left--) crowd.push(await attack(at)); // one after the other: none is reset so soon
+    };
+    // So many are served; the others are told that it is full, and do not leave.
+    await crowdAt(port, connections + MIN_REFUSING);
+    await Promise.all(crowd.map(({ greeted }) => greeted));
+    await crowdAt(Number(new URL(url).port), 2 * MAX_METRICS_CONNECTIONS);
+    const samples = parse(await (await fetch(`${url}/metrics`)).text());
+    expect(samples.get("parley_connections")).toBeGreaterThanOrEqual(connections);
+    expect(samples.get("process_open_fds")).toBeLessThan(samples.get("process_max_fds") ?? 0);
+    expect((await fetch(`${url}/healthz`)).status).toBe(200);
+    for (const { socket } of crowd) socket.destroy();
+    await server.stop();
+  },
+);

@@ -85,27 +85,34 @@ export interface Credential {
 export async function logIn(
   port: number,
   from: string,
-  { password, token }: Credential,
+  credential: Credential,
   patienceMs = 60_000,
 ): Promise<{ ms: number; tries: number; client: Client; welcome: Message }> {
   const began = performance.now();
   for (let tries = 1; ; tries++) {
-    const client = await Client.connect(port, from).catch(() => undefined);
-    const hello = await client?.message();
-    if (client !== undefined && hello?.["type"] === "hello") {
-      const parts = token === undefined ? undefined : parseToken(token);
-      if (parts !== undefined)
-        client.send(JSON.stringify(tokenLogin(hello as Hello, parts, new Uint8Array(0))));
-      else if (password === undefined) client.send('{"type":"login","method":"none"}');
-      else client.send(JSON.stringify({ type: "login", method: "password", user: "ann", password }));
-      const welcome = await client.message();
-      const ms = performance.now() - began;
-      if (welcome?.["type"] === "welcome") return { ms, tries, client, welcome };
-    }
+    const { client, answer } = await tryLogIn(port, from, credential);
+    const ms = performance.now() - began;
+    if (client !== undefined && answer?.["type"] === "welcome") return { ms, tries, client, welcome: answer };
     client?.[Symbol.dispose]();
     if (performance.now() - began > patienceMs) throw new Error(`no login from ${from} in ${patienceMs} ms`);
     await delay(50);
   }
+}
+
+/** As {@link logIn}, but once: what the server has answered in the end, undefined after a reset. */
+export async function tryLogIn(
+  port: number,
+  from: string,
+  { password, token }: Credential,
+): Promise<{ client: Client | undefined; answer: Message | undefined }> {
+  const client = await Client.connect(port, from).catch(() => undefined);
+  const hello = await client?.message();
+  if (client === undefined || hello?.["type"] !== "hello") return { client, answer: hello };
+  const parts = token === undefined ? undefined : parseToken(token);
+  if (parts !== undefined) client.send(JSON.stringify(tokenLogin(hello as Hello, parts, new Uint8Array(0))));
+  else if (password === undefined) client.send('{"type":"login","method":"none"}');
+  else client.send(JSON.stringify({ type: "login", method: "password", user: "ann", password }));
+  return { client, answer: await client.message() };
 }
 
 /** The value below which `share` of them are. */

@@ -15,11 +15,20 @@ export interface Figure {
   target?: number;
 }
 
+/** The value of the figure with that name. */
+export function valueOf(figures: readonly Figure[], what: string): number {
+  const figure = figures.find((one) => one.what === what);
+  if (figure === undefined) throw new Error(`nothing was measured as ${what}`);
+  return figure.value;
+}
+
 export interface Target extends AsyncDisposable {
   port: number;
   pid: number;
   running: Running;
   log: string;
+  /** The address of its metrics; empty without `--metrics`. */
+  metrics: string;
 }
 
 /** What lets one address keep many guesses outstanding, and fail as often as it likes. */
@@ -46,9 +55,10 @@ export async function target(flags: readonly string[]): Promise<Target> {
   }
   const running = start(["serve", "--port", "0", "--json", "--log", log, ...flags], { data });
   await running.stdout.see("\n");
-  const { port } = JSON.parse(running.stdout.text) as { port: number };
+  const { port, metrics = "" } = JSON.parse(running.stdout.text) as { port: number; metrics?: string };
   return {
     port,
+    metrics,
     log,
     pid: running.pid,
     running,
