@@ -143,7 +143,7 @@ export class Authenticator {
       if (current !== undefined && current.password !== user?.password) continue;
       if (!matches) this.#knownSources.remove(request.source);
       if (name === undefined || current === undefined || !matches) {
-        throw new LoginError("bad_credentials", whyWrong(name, current), { peerMessage: "login refused" });
+        throw wrongPassword(name, current);
       }
       if (current.disabled !== null) throw disabled(name, current.disabled.reason);
       if (hasher.isOutdated(current.password)) {
@@ -346,10 +346,14 @@ async function hashing<T>(work: Promise<T>): Promise<T> {
   }
 }
 
-/** The reason for the log. It names no unknown user: a password may have been typed in place of a name. */
-function whyWrong(name: string | undefined, user: User | undefined): string {
-  if (name === undefined || user === undefined) return "wrong password or user";
-  return userFlaw(name, user)?.message ?? `wrong password or user for ${name}`;
+/** Names no unknown user, not even for the log: a password may have been typed in place of a name. */
+function wrongPassword(name: string | undefined, user: User | undefined): LoginError {
+  const isKnown = name !== undefined && user !== undefined;
+  const flaw = isKnown ? userFlaw(name, user) : undefined;
+  const reason = flaw?.message ?? `wrong password or user${isKnown ? ` for ${name}` : ""}`;
+  const error = new LoginError("bad_credentials", reason, { peerMessage: "login refused" });
+  error.user = isKnown ? name : undefined;
+  return error;
 }
 
 function unknownAddress(): LoginError {

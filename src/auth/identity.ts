@@ -30,6 +30,8 @@ export class LoginError extends ParleyError<LoginErrorCode> {
   override name = "LoginError";
   /** Seconds after which trying again makes sense. */
   retryAfter: number | undefined;
+  /** The user that there is and whose login it was, for the log. */
+  user: string | undefined;
 }
 
 export interface Identity {
@@ -110,9 +112,11 @@ export function rateLimited(address: string, waitMs: number): LoginError {
 
 /** The refusal of a login to a disabled account. It says so, and is for clients whose credential was right. */
 export function disabled(name: string, reason: string | undefined): LoginError {
-  return new LoginError("disabled", `user ${name} is disabled`, {
+  const error = new LoginError("disabled", `user ${name} is disabled`, {
     peerMessage: disabledMessage(reason),
   });
+  error.user = name;
+  return error;
 }
 
 function disabledMessage(reason: string | undefined): string {

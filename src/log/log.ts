@@ -56,11 +56,11 @@ export interface Logger {
   info(event: LogEvent, fields?: LogFields): void;
   warn(event: LogEvent, fields?: LogFields): void;
   error(event: LogEvent, fields?: LogFields): void;
-  /** Counts an event that gets no line of its own; a later line has the number of such events. */
-  suppressed?(event: LogEvent, fields: LogFields): void;
 }
 
 export interface LogFile extends Logger {
+  /** Bytes of all lines so far. */
+  readonly bytes: number;
   /** Closes the file and opens its path again, after a rotation. @throws {ParleyError} `failed`: the old file stays in use. */
   reopen(): void;
   /** Writes the collected lines to the disk, and closes the file. */
@@ -85,7 +85,14 @@ export function openLog(options: LogFileOptions): LogFile {
   const formatLoss = (lines: number) =>
     format({ date: new Date(), type: "warn", level: 1, tag: "", args: ["log-lost", { lines }] });
   const file = new AppendFile(options.path, formatLoss, options.onLoss);
-  const reporter: ConsolaReporter = { log: (entry) => file.append(format(entry)) };
+  let bytes = 0;
+  const reporter: ConsolaReporter = {
+    log(entry) {
+      const line = format(entry);
+      bytes += Buffer.byteLength(line) + 1;
+      file.append(line);
+    },
+  };
   const consola = createConsola({
     level: { error: 0, warn: 1, info: 3, debug: 4 }[options.level],
     reporters: [reporter],
@@ -98,6 +105,9 @@ export function openLog(options: LogFileOptions): LogFile {
     info: (event, fields) => consola.info(event, fields),
     warn: (event, fields) => consola.warn(event, fields),
     error: (event, fields) => consola.error(event, fields),
+    get bytes() {
+      return bytes;
+    },
     reopen: () => file.reopen(),
     close: () => file.close(),
   };

@@ -107,7 +107,6 @@ export class Server {
       serviceName: options.serviceName,
       takesLines: options.service.lineBased === true,
       log,
-      logBurst: options.logBurst,
       warn: (error) => this.#log.warn("users-failed", { reason: messageOf(error) }),
       resume: (request) => this.#takeOver(request),
     });
@@ -360,7 +359,6 @@ export class Server {
     this.#acks.stop();
     await this.#options.service.stop?.(hurried);
     this.#unwatch?.();
-    this.#logins.close();
     await this.#options.store?.settled();
     this.#log.info("stopped", { cut: this.#cut });
     return this.#cut - cutBefore;

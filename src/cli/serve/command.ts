@@ -21,6 +21,7 @@ import { Server } from "../../server/server.ts";
 import { listServices } from "../../services/catalogue.ts";
 import { takeSocket } from "../../os/systemd.ts";
 import { EventCounter } from "../../log/event-counter.ts";
+import { RateLimitedLog } from "../../log/rate-limited-log.ts";
 import type { Terminal } from "../../terminal/terminal.ts";
 import { stdout } from "../../terminal/stdio.ts";
 import { Flags, parsePort, portFlaw, terminalOf } from "../flags.ts";
@@ -71,7 +72,8 @@ async function serve(flags: ServeFlags): Promise<void> {
     },
   });
   const tally = new EventCounter();
-  const log = tally.countingLogger(file);
+  const limited = new RateLimitedLog(file);
+  const log = tally.countingLogger(limited);
   try {
     const tls = await planTls(flags, options.host, folder, terminal);
     const outdated = tls && outdatedCertificate(tls, terminal);
@@ -128,6 +130,7 @@ async function serve(flags: ServeFlags): Promise<void> {
     // The try waits for the disk, while the first connections are served.
     await Promise.all([stopped.finally(unwatch), store && trySilently(store, log, terminal)]);
   } finally {
+    limited.flush();
     file.close();
   }
 }
