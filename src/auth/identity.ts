@@ -9,7 +9,7 @@ export const AUTH_MODES = ["password", "ip", "none"] as const;
 export type AuthMode = (typeof AUTH_MODES)[number];
 
 /**
- * `busy`, `rate_limited`, `unavailable` and `disabled` end the connection. The others cost one of its attempts, except for
+ * `busy`, `rate_limited`, `full`, `unavailable` and `disabled` end the connection. The others cost one of its attempts, except for
  * `session_gone`.
  */
 export type LoginErrorCode =
@@ -22,6 +22,7 @@ export type LoginErrorCode =
   | "session_gone"
   | "busy"
   | "rate_limited"
+  | "full"
   | "unavailable"
   | "disabled";
 

@@ -124,9 +124,9 @@ export class LoginHandler {
     for (const attempt of this.#attempts.values()) attempt.abort(shuttingDown());
   }
 
-  /** See {@link Authenticator.keepTokens}. */
-  keepTokens(ids: Iterable<string>, olderThanMs: number): Promise<void> {
-    return this.#authenticator.keepTokens(ids, olderThanMs);
+  /** See {@link Authenticator.keepInUse}. */
+  keepInUse(identities: Iterable<Identity>, olderThanMs: number): Promise<void> {
+    return this.#authenticator.keepInUse(identities, olderThanMs);
   }
 
   /** See {@link Authenticator.isKnownSource}. */

@@ -97,6 +97,7 @@ export class Server {
       key: options.key,
       store,
       hasher: new PasswordHasher(hashCostOf(options.hashMemory, options.hashTime)),
+      maxUsers: options.maxUsers,
       minPassword: options.minPassword,
       maxAttempts: options.maxAttempts,
       maxPerUser: options.maxPerUser,
@@ -156,8 +157,8 @@ export class Server {
       hookAbandoned: (session) => this.#abandonHook(session),
     });
     this.#tokenTimer = setInterval(() => {
-      const tokens = [...this.#sessions].flatMap(({ login: arrival }) => arrival.tokenId ?? []);
-      void this.#logins.keepTokens(new Set(tokens), options.tokenTouchMs);
+      const logins = [...this.#sessions].map(({ login }) => login);
+      void this.#logins.keepInUse(logins, options.tokenTouchMs);
     }, options.tokenTouchMs);
     if (this.port !== options.port && options.port !== 0) {
       this.#log.warn("port-taken", { wanted: options.port, port: this.port });

@@ -11,7 +11,7 @@ import { DataFolder } from "../../files/data-folder.ts";
 import { messageOf, ParleyError } from "../../base/errors.ts";
 import { FileError } from "../../files/file-error.ts";
 import { DEFAULT_PORT } from "../../base/limits.ts";
-import { SessionStatusFile, tokensInUse } from "../../server/session-status-file.ts";
+import { inUse, SessionStatusFile } from "../../server/session-status-file.ts";
 import { LOG_FORMATS, LOG_LEVELS, openLog, type Logger } from "../../log/log.ts";
 import { checkFolders } from "../../files/strict-modes.ts";
 import { Rights } from "../../os/rights.ts";
@@ -56,7 +56,7 @@ async function serve(flags: ServeFlags): Promise<void> {
   const store =
     options.bare === true || options.auth === "none"
       ? undefined
-      : new Store(folder.users, () => tokensInUse(folder.path));
+      : new Store(folder.users, () => inUse(folder.path));
   const logPath = flags.text("log") ?? folder.log;
   // In a folder that others can write to, a link could lead the log to any file of this user.
   if (flags.text("log") === undefined) checkFolders(logPath, Rights.own.person);

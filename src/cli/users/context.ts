@@ -6,7 +6,7 @@ import { Store } from "../../auth/store.ts";
 import { DataFolder } from "../../files/data-folder.ts";
 import { usageError } from "../../base/errors.ts";
 import { escapeJson, escapeLine } from "../../base/escape.ts";
-import { tokensInUse } from "../../server/session-status-file.ts";
+import { inUse } from "../../server/session-status-file.ts";
 import { stdout } from "../../terminal/stdio.ts";
 import { Flags, terminalOf } from "../flags.ts";
 import { commonFlags, type Arguments, type FlagsDef } from "../parse.ts";
@@ -47,7 +47,7 @@ export class UsersContext<Name extends string> {
   get store(): Store {
     if (this.#store === undefined) {
       const { users, path } = this.#makes ? this.#data.make() : this.#data.expect();
-      this.#store = new Store(users, () => tokensInUse(path));
+      this.#store = new Store(users, () => inUse(path));
     }
     return this.#store;
   }
