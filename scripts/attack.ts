@@ -1,10 +1,12 @@
 // What attacks cost a server and those it serves, measured against the executable.
 //
-//     bun scripts/build.ts && bun scripts/attack.ts [flood|silent|reader|timing|all]
+//     bun scripts/build.ts && bun scripts/attack.ts [flood|silent|reader|timing|log|hosts|all]
 //
 // A Markdown table on stdout; what is over its target is marked.
 
 import { flood } from "../test/support/attack/flood.ts";
+import { hosts } from "../test/support/attack/hosts.ts";
+import { ALL_ADDRESSES, logGrowth, ONE_ADDRESS } from "../test/support/attack/log.ts";
 import { glutton, mute } from "../test/support/attack/reader.ts";
 import { silent } from "../test/support/attack/silent.ts";
 import type { Figure } from "../test/support/attack/target.ts";
@@ -13,6 +15,10 @@ import { timing } from "../test/support/attack/timing.ts";
 const FLOOD = { logins: 9, roundTrips: 2000 };
 /** Of each name. */
 const TRIES = 200;
+/** How long each way to fill the log is tried. */
+const LOG_MS = 3000;
+/** New addresses that are greeted. */
+const HOSTS = 2000;
 const ATTACKS: Readonly<Record<string, (() => Promise<Figure[]>)[]>> = {
   flood: [
     () => flood({ ...FLOOD, guesses: 64, addresses: 1, lifted: false }),
@@ -21,6 +27,8 @@ const ATTACKS: Readonly<Record<string, (() => Promise<Figure[]>)[]>> = {
   ],
   silent: [() => silent(1), () => silent(8)],
   reader: [glutton, mute],
+  log: [() => logGrowth(ONE_ADDRESS, LOG_MS), () => logGrowth(ALL_ADDRESSES, LOG_MS)],
+  hosts: [() => hosts(HOSTS)],
   timing: [() => timing(TRIES), () => timing(TRIES, ["--hash-memory", "8mb", "--hash-time", "1"])],
 };
 

@@ -23,7 +23,7 @@ export function addUser(draft: Document, name: string, hash: string, now: Date):
 /** Checks that a user may be added without an operator. @throws {AccountError} `full` when there are `max` already. */
 export function expectRoom(document: Readonly<Document>, max: number): void {
   if (document.users.size < max) return;
-  throw new AccountError("full", `the server has its ${plural(max, "user")}, and takes no new ones`);
+  throw new AccountError("full", `the server has ${plural(max, "user")} already, and takes no new ones`);
 }
 
 /** Stores a user with a hash that may be new. */

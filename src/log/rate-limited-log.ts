@@ -63,7 +63,8 @@ export class RateLimitedLog implements Logger {
   readonly #log: Logger & { readonly bytes: number };
   readonly #groups = new Map<string, Group>();
   readonly #allowances = new Map<string, Allowance>();
-  #timer: Timer | undefined;
+  /** Set from the first line until the counts begin anew. */
+  #isCounting = false;
 
   constructor(log: Logger & { readonly bytes: number }) {
     this.#log = log;
@@ -85,13 +86,9 @@ export class RateLimitedLog implements Logger {
     this.#write("error", event, fields);
   }
 
-  /** Writes the summaries, and begins to count anew. */
+  /** Writes the summaries of what was left out since the last ones. */
   flush(): void {
-    clearTimeout(this.#timer);
-    this.#timer = undefined;
     const groups = [...this.#groups.values()].filter(({ left }) => left > 0);
-    this.#groups.clear();
-    this.#allowances.clear();
     for (const ofEvent of Map.groupBy(groups, ({ event }) => event).values()) {
       ofEvent.sort((a, b) => b.left - a.left);
       for (const { level, event, facts, left } of ofEvent.slice(0, MAX_LOG_SUMMARIES)) {
@@ -103,6 +100,7 @@ export class RateLimitedLog implements Logger {
       const sources = new Set([first, ...others].map(({ facts }) => facts["source"])).size;
       this.#log[first.level](first.event, { similar, sources });
     }
+    for (const group of groups) group.left = 0;
   }
 
   #write(level: Level, event: LogEvent, fields: LogFields = {}): void {
@@ -110,7 +108,8 @@ export class RateLimitedLog implements Logger {
       this.flush();
       return this.#log[level](event, fields);
     }
-    this.#timer ??= setTimeout(() => this.flush(), LOG_SUMMARY_MS).unref();
+    if (!this.#isCounting) setTimeout(() => this.#beginAnew(), LOG_SUMMARY_MS).unref();
+    this.#isCounting = true;
     const group = this.#groupOf(level, event, fields);
     if (group.lines <= 0 || group.allowances.some(({ bytes }) => bytes <= 0)) return void group.left++;
     const before = this.#log.bytes;
@@ -118,6 +117,13 @@ export class RateLimitedLog implements Logger {
     const written = this.#log.bytes - before;
     group.lines--;
     for (const allowance of group.allowances) allowance.bytes -= written;
+  }
+
+  #beginAnew(): void {
+    this.flush();
+    this.#isCounting = false;
+    this.#groups.clear();
+    this.#allowances.clear();
   }
 
   #groupOf(level: Level, event: LogEvent, fields: LogFields): Group {

@@ -10,7 +10,7 @@ export interface Figure {
   attack: string;
   what: string;
   value: number;
-  unit: "ms" | "MiB" | "%" | "";
+  unit: "ms" | "MiB" | "KiB" | "%" | "";
   /** What the value should be below. */
   target?: number;
 }
@@ -20,6 +20,8 @@ export interface Target extends AsyncDisposable {
   pid: number;
   running: Running;
   log: string;
+  /** The user file. */
+  users: string;
 }
 
 /** What lets one address keep many guesses outstanding, and fail as often as it likes. */
@@ -50,6 +52,7 @@ export async function target(flags: readonly string[]): Promise<Target> {
   return {
     port,
     log,
+    users: join(data, "users.json"),
     pid: running.pid,
     running,
     async [Symbol.asyncDispose]() {
