@@ -136,6 +136,10 @@ export const MAX_LOG_FIELD_LENGTH = 4 * KIB;
 export const MAX_LOG_GROUPS = 8192;
 /** Summary lines of one event with a source each, those with the most lines first; the others become one line. */
 export const MAX_LOG_SUMMARIES = 32;
+/** Addresses that `users log` tells apart, as many as are penalised; those beyond are one row. */
+export const MAX_LOG_ADDRESSES = MAX_PENALISED_SOURCES;
+/** Names that `users log` shows for an address. */
+export const MAX_LOG_NAMES = 100;
 /** A conversation that was silent for so long during a drain has no message on its way from before the signal. */
 export const DRAIN_QUIET_MS = 100;
 /** A conversation that goes on talking during a drain gets its `bye` after so long. */

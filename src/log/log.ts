@@ -16,37 +16,39 @@ export const LOG_FORMATS = ["text", "json"] as const;
 export type LogFormat = (typeof LOG_FORMATS)[number];
 
 /** The events of a server's log. Tools outside parley rely on these names. */
-export type LogEvent =
-  | "listening"
-  | "metrics-listening"
-  | "port-taken"
-  | "connected"
-  | "disconnected"
-  | "logged-in"
-  | "login-refused"
-  | "registered"
-  | "greeted"
-  | "lost"
-  | "resumed"
-  | "session-expired"
-  | "refused"
-  | "dropped"
-  | "tls-failed"
-  | "key-refused"
-  | "users-changed"
-  | "users-failed"
-  | "users-flawed"
-  | "service-failed"
-  | "service-busy"
-  | "handler-failed"
-  | "handler-reloaded"
-  | "program-started"
-  | "program-ended"
-  | "program-stderr"
-  | "internal-error"
-  | "log-lost"
-  | "stopping"
-  | "stopped";
+export const LOG_EVENTS = [
+  "listening",
+  "metrics-listening",
+  "port-taken",
+  "connected",
+  "disconnected",
+  "logged-in",
+  "login-refused",
+  "registered",
+  "greeted",
+  "lost",
+  "resumed",
+  "session-expired",
+  "refused",
+  "dropped",
+  "tls-failed",
+  "key-refused",
+  "users-changed",
+  "users-failed",
+  "users-flawed",
+  "service-failed",
+  "service-busy",
+  "handler-failed",
+  "handler-reloaded",
+  "program-started",
+  "program-ended",
+  "program-stderr",
+  "internal-error",
+  "log-lost",
+  "stopping",
+  "stopped",
+] as const;
+export type LogEvent = (typeof LOG_EVENTS)[number];
 
 /** The facts of an event, in the order in which they are written. Undefined ones are left out. */
 export type LogFields = Readonly<Record<string, string | number | boolean | null | undefined>>;

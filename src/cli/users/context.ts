@@ -21,7 +21,7 @@ export const NAME = {
   name: { type: "positional", valueHint: "NAME", description: "the user" },
 } satisfies FlagsDef;
 
-type Cell = string | number | null;
+type Cell = string | number | null | readonly string[];
 
 /** The flags, the terminal and the store of one command of `parley users`. */
 export class UsersContext<Name extends string> {
@@ -42,6 +42,11 @@ export class UsersContext<Name extends string> {
   /** The path of the data folder. @throws {FileError} when it does not exist. */
   get folder(): string {
     return this.#data.expect().path;
+  }
+
+  /** The log that a server writes without `--log`. @throws {FileError} when the data folder does not exist. */
+  get log(): string {
+    return this.#data.expect().log;
   }
 
   get store(): Store {
@@ -65,7 +70,7 @@ export class UsersContext<Name extends string> {
   }
 
   /** Prints objects with `--json`, otherwise columns under a heading; on a terminal, `empty` where there are no rows. */
-  async printTable(rows: Readonly<Record<string, Cell>>[], empty: string): Promise<void> {
+  async printTable(rows: readonly Readonly<Record<string, Cell>>[], empty: string): Promise<void> {
     if (this.flags.has("json")) {
       for (const row of rows) await stdout.write(`${escapeJson(row)}\n`);
       return;
@@ -90,6 +95,7 @@ export class UsersContext<Name extends string> {
 
 function cell(value: Cell | undefined): string {
   if (value === null || value === undefined) return "-";
+  if (Array.isArray(value)) return cell(value.length === 0 ? null : value.join(", "));
   return escapeLine(typeof value === "string" ? value.replace(/\.\d{3}Z$/, "Z") : String(value));
 }
 
