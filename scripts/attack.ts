@@ -17,8 +17,8 @@ const FLOOD = { logins: 9, roundTrips: 2000 };
 const TRIES = 200;
 /** How long each way to fill the log is tried. */
 const LOG_MS = 3000;
-/** New addresses that are greeted. */
-const HOSTS = 2000;
+/** New addresses that are greeted, more than are remembered. */
+const HOSTS = 11_000;
 const ATTACKS: Readonly<Record<string, (() => Promise<Figure[]>)[]>> = {
   flood: [
     () => flood({ ...FLOOD, guesses: 64, addresses: 1, lifted: false }),

@@ -136,6 +136,8 @@ export const MAX_LOG_FIELD_LENGTH = 4 * KIB;
 export const MAX_LOG_GROUPS = 8192;
 /** Summary lines of one event with a source each, those with the most lines first; the others become one line. */
 export const MAX_LOG_SUMMARIES = 32;
+/** Faults of a handler that are shown on the operator's terminal in that time; a client may cause as many as it likes. */
+export const MAX_SHOWN_FAULTS = 30;
 /** Addresses that `users log` tells apart, as many as are penalised; those beyond are one row. */
 export const MAX_LOG_ADDRESSES = MAX_PENALISED_SOURCES;
 /** Names that `users log` shows for an address. */

@@ -8,8 +8,10 @@
 
 import { flawLines, Flaws } from "../auth/flaws.ts";
 import { PasswordHasher } from "../auth/password.ts";
+import { SlidingWindowLimiter } from "../auth/sliding-window-limiter.ts";
 import { drain } from "./drain.ts";
 import { describeFault, messageOf, ParleyError } from "../base/errors.ts";
+import { LOG_SUMMARY_MS, MAX_SHOWN_FAULTS } from "../base/limits.ts";
 import type { LoginResult, ResumedLogin } from "../handshake/server.ts";
 import { DelayedAckTimer } from "../delivery/ack-tracker.ts";
 import type { SessionStatus } from "./session-status-file.ts";
@@ -66,6 +68,8 @@ export class Server {
     closed: (session, error) => this.#closed(session, error),
   };
   readonly #acks = new DelayedAckTimer();
+  /** Faults of a handler that the operator's terminal shows; the log has more of them. */
+  readonly #shownFaults = new SlidingWindowLimiter(MAX_SHOWN_FAULTS, LOG_SUMMARY_MS);
   #nextId = 1;
   /** Payloads received in conversations that are over. */
   #received = 0;
@@ -290,7 +294,9 @@ export class Server {
     const code = isHandler ? error.hint : undefined;
     const event = isHandler ? "handler-failed" : "service-failed";
     this.#log.error(event, { ...factsOf(session), reason: describeFault(error), code });
-    if (code !== undefined) this.#options.tell?.(...code.split("\n"));
+    if (code !== undefined && this.#shownFaults.take("all", performance.now()) === undefined) {
+      this.#options.tell?.(...code.split("\n"));
+    }
     const words = error instanceof ParleyError ? error.peerMessage : undefined;
     session.sayBye("service_failed", words ?? "the service failed");
   }

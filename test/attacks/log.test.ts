@@ -1,11 +1,15 @@
 // What clients can make the server write, to its log and to its user file: bounded, however often they come.
 
 import { expect, test } from "bun:test";
+import { MAX_SHOWN_FAULTS } from "../../src/base/limits.ts";
+import { HandlerError } from "../../src/services/handler/handler.ts";
+import { LENIENT } from "../support/attack.ts";
 import { hosts } from "../support/attack/hosts.ts";
 import { ALL_ADDRESSES, logGrowth, ONE_ADDRESS } from "../support/attack/log.ts";
 import { serve } from "../support/executable.ts";
 import { tempFolder } from "../support/folder.ts";
 import { Peer } from "../support/peer.ts";
+import { startServer } from "../support/server.ts";
 
 const TIMEOUT_MS = 120_000;
 
@@ -48,6 +52,35 @@ test(
       code: "full",
       message: "the server has 1 user already, and takes no new ones",
     });
+  },
+  TIMEOUT_MS,
+);
+
+test(
+  "faults that a client causes in a handler flood the operator's terminal no more than the log",
+  async () => {
+    const shown: string[] = [];
+    const fault = new HandlerError("threw", "the handler has thrown", { hint: "3 | throw new Error();" });
+    await using server = await startServer({
+      ...LENIENT,
+      auth: "none",
+      tell: (...lines) => void shown.push(...lines),
+      service: {
+        message() {
+          throw fault;
+        },
+      },
+    });
+    for (let n = 0; n < 2 * MAX_SHOWN_FAULTS; n++) {
+      using peer = await server.peer();
+      await peer.enter({});
+      peer.send("x");
+      await peer.rest();
+    }
+    expect(server.events.filter(({ event }) => event === "handler-failed")).toHaveLength(
+      2 * MAX_SHOWN_FAULTS,
+    );
+    expect(shown).toHaveLength(MAX_SHOWN_FAULTS);
   },
   TIMEOUT_MS,
 );

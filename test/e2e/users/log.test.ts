@@ -3,20 +3,23 @@
 import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
-import { beforeEach, expect, setDefaultTimeout, test } from "bun:test";
+import { afterEach, beforeEach, expect, setDefaultTimeout, test } from "bun:test";
 import { MAX_LOG_REFUSALS } from "../../../src/base/limits.ts";
 import { addUser, run, serve } from "../../support/executable.ts";
-import { tempFolder } from "../../support/folder.ts";
+import { tempFolder, type TempFolder } from "../../support/folder.ts";
 import { Peer } from "../../support/peer.ts";
 
 setDefaultTimeout(90_000);
 
 let data: string;
 let log: string;
+let folder: TempFolder;
 beforeEach(() => {
-  data = tempFolder().path;
+  folder = tempFolder();
+  data = folder.path;
   log = join(data, "parley.log");
 });
+afterEach(() => folder[Symbol.dispose]());
 
 const users = (...argv: string[]) => run(["users", "log", ...argv], { data });
 const objects = (text: string) =>
