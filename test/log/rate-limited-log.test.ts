@@ -77,7 +77,7 @@ test("everyday use loses no line: two logins a second from one address, with the
   expect(take()).toEqual([]);
 });
 
-test("one source is bounded over all its events, and hides nobody else's", () => {
+test("one source is bounded over all its events, and hides no other source", () => {
   const { log, take } = limited();
   const reason = "x".repeat(1000);
   for (let n = 0; n < 1000; n++) {

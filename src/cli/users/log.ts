@@ -44,7 +44,7 @@ export const log = defineCommand({
         hint: "name the file that the server has with --log FILE; a journal without what it adds: journalctl -o cat",
       });
     }
-    await context.printTable(refusals.rows(), "nobody was refused");
+    await context.printTable(refusals.rows(), "there are no refusals");
     if (bad > 0)
       context.terminal.say(
         `${plural(bad, "line")} could not be read, and ${bad === 1 ? "is" : "are"} not counted`,
