@@ -8,6 +8,8 @@ import { chatFlood } from "../test/support/attack/chat.ts";
 import { burst } from "../test/support/attack/burst.ts";
 import { flood } from "../test/support/attack/flood.ts";
 import { detached, unfinished, unread } from "../test/support/attack/memory.ts";
+import { hosts } from "../test/support/attack/hosts.ts";
+import { ALL_ADDRESSES, logGrowth, ONE_ADDRESS } from "../test/support/attack/log.ts";
 import { glutton, mute } from "../test/support/attack/reader.ts";
 import { soak } from "../test/support/attack/soak.ts";
 import { health } from "../test/support/attack/health.ts";
@@ -20,6 +22,10 @@ import { wrongTokens } from "../test/support/attack/wrong-tokens.ts";
 const FLOOD = { logins: 9, roundTrips: 2000 };
 /** Of each name. */
 const TRIES = 200;
+/** How long each way to fill the log is tried. */
+const LOG_MS = 3000;
+/** New addresses that are greeted, more than are remembered. */
+const HOSTS = 11_000;
 const ATTACKS: Readonly<Record<string, (() => Promise<Figure[]>)[]>> = {
   flood: [
     () => flood({ ...FLOOD, guesses: 64, addresses: 1, lifted: false }),
@@ -35,6 +41,8 @@ const ATTACKS: Readonly<Record<string, (() => Promise<Figure[]>)[]>> = {
   "wrong-tokens": [() => wrongTokens(48)],
   burst: [burst],
   health: [health],
+  log: [() => logGrowth(ONE_ADDRESS, LOG_MS), () => logGrowth(ALL_ADDRESSES, LOG_MS)],
+  hosts: [() => hosts(HOSTS)],
   timing: [() => timing(TRIES), () => timing(TRIES, ["--hash-memory", "8mb", "--hash-time", "1"])],
 };
 

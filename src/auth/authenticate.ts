@@ -9,13 +9,15 @@
 // the abort, and nothing is changed; or the change, and the login succeeds although it is late.
 
 import { sourceOf } from "../base/address.ts";
-import { MIN_PASSWORD_LENGTH, TOKEN_TOUCH_MS } from "../base/limits.ts";
+import { HOST_TOUCH_MS, MAX_USERS, MIN_PASSWORD_LENGTH, TOKEN_TOUCH_MS } from "../base/limits.ts";
 import {
   AccountError,
   addHost,
   addUser,
   credentialStamp,
+  expectRoom,
   isAlive,
+  keepHosts,
   keepTokens,
   touchHost,
   touchToken,
@@ -47,6 +49,8 @@ export interface AuthenticatorOptions {
   mode: AuthMode;
   /** May clients create accounts? */
   register?: boolean;
+  /** Users there may be for a client to create one more. */
+  maxUsers?: number;
   minPassword?: number;
   /** Needed unless the mode is `none`. */
   store?: Store;
@@ -107,7 +111,9 @@ export class Authenticator {
     if (host === undefined) throw unknownAddress();
     const identity = { user: host.name, method: "ip", known: true, lastLogin: host.last, address };
     return this.#candidate(client, identity, async () => {
-      await this.#changes.attempt((draft) => touchHost(draft, address, new Date()), client.signal);
+      if (isDue(host.last, HOST_TOUCH_MS)) {
+        await this.#changes.attempt((draft) => touchHost(draft, address, new Date()), client.signal);
+      }
       // The name as it is now: an operator may have changed it, or removed the address, meanwhile.
       const now = this.#store.document.hosts.get(address);
       if (now === undefined) throw unknownAddress();
@@ -123,7 +129,11 @@ export class Authenticator {
     if (name === undefined) throw refusal("bad_name", `this is no name: ${NAME_RULE}`);
     const identity = { user: name, method: "name", known: false, address };
     return this.#candidate(client, identity, async () => {
-      await this.#changes.register(address, (draft) => addHost(draft, address, name, new Date()), signal);
+      await this.#changes.register(
+        address,
+        (draft, inUse) => addHost(draft, address, name, new Date(), () => inUse()?.addresses),
+        signal,
+      );
       return identity;
     });
   }
@@ -143,7 +153,7 @@ export class Authenticator {
       if (current !== undefined && current.password !== user?.password) continue;
       if (!matches) this.#knownSources.remove(request.source);
       if (name === undefined || current === undefined || !matches) {
-        throw new LoginError("bad_credentials", whyWrong(name, current), { peerMessage: "login refused" });
+        throw wrongPassword(name, current);
       }
       if (current.disabled !== null) throw disabled(name, current.disabled.reason);
       if (hasher.isOutdated(current.password)) {
@@ -166,20 +176,23 @@ export class Authenticator {
   /** A client that makes an account for itself. */
   async byRegistration(client: LoginClient, given: string, password: string): Promise<Candidate> {
     this.#expect("password");
-    const { hasher, register, minPassword = MIN_PASSWORD_LENGTH } = this.#options;
+    const { hasher, register, maxUsers = MAX_USERS, minPassword = MIN_PASSWORD_LENGTH } = this.#options;
     if (register !== true) throw refusal("not_allowed", "this server creates no accounts for clients");
     const name = normalizeName(given);
     if (name === undefined) throw refusal("bad_name", `this is no name: ${NAME_RULE}`);
     const flaw = passwordFlaw(password, name, minPassword);
     if (flaw !== undefined) throw refusal("bad_password", flaw);
     if (this.#find(name) !== undefined) throw refusal("name_taken", "that name is taken"); // costs no hash
-    this.#changes.expectRegistration(client.address); // neither does this
+    // Neither do these.
+    this.#changes.expectRegistration(client.address);
+    this.#changes.expect((document) => expectRoom(document, maxUsers));
     const hash = await hashing(hasher.hash(password, this.#hashRequest(client, name)));
     const identity = { user: name, method: "register", known: false };
     return this.#candidate(client, identity, async (wantsToken) => {
       const issued = wantsToken ? newToken(name, client) : undefined;
       const now = new Date();
       const create = (draft: Document) => {
+        expectRoom(draft, maxUsers);
         const stamp = credentialStamp(addUser(draft, name, hash, now));
         if (issued === undefined) touchUser(draft, name, stamp, now);
         else putToken(draft, issued, stamp);
@@ -226,7 +239,7 @@ export class Authenticator {
       if (this.#isCrowded(identity.user)) {
         // Its user has too many, and this one might be removed: that is decided under the lock.
         if ((await this.#changes.attempt(touch, client.signal)) === false) throw tokenRefused();
-      } else if (now.getTime() - Date.parse(token.used) > TOKEN_TOUCH_MS) {
+      } else if (isDue(token.used, TOKEN_TOUCH_MS)) {
         void this.#changes.attempt(touch);
       }
       return identity;
@@ -253,16 +266,24 @@ export class Authenticator {
   }
 
   /**
-   * Records that the tokens of conversations are in use, where that was not recorded for `olderThanMs`: a token that is in
-   * use all the time does not become idle.
+   * Records that the tokens and known addresses of conversations are in use, where that was not recorded for `olderThanMs`: what
+   * is in use all the time does not become idle.
    */
-  async keepTokens(ids: Iterable<string>, olderThanMs: number): Promise<void> {
-    if (this.mode !== "password") return;
+  async keepInUse(identities: Iterable<Identity>, olderThanMs: number): Promise<void> {
+    if (this.mode === "none") return;
     const now = new Date();
-    const { tokens } = this.#store.document;
-    const isDue = (id: string) => now.getTime() - Date.parse(tokens.get(id)?.used ?? "") >= olderThanMs;
-    const due = [...ids].filter(isDue);
-    if (due.length > 0) await this.#changes.attempt((draft) => keepTokens(draft, due, now));
+    const { tokens, hosts } = this.#store.document;
+    const dueTokens = new Set<string>();
+    const dueHosts = new Set<string>();
+    for (const { tokenId = "", address = "" } of identities) {
+      if (isDue(tokens.get(tokenId)?.used, olderThanMs)) dueTokens.add(tokenId);
+      if (isDue(hosts.get(address)?.last, olderThanMs)) dueHosts.add(address);
+    }
+    if (dueTokens.size + dueHosts.size === 0) return;
+    await this.#changes.attempt((draft) => {
+      keepTokens(draft, [...dueTokens], now);
+      keepHosts(draft, [...dueHosts], now);
+    });
   }
 
   // --- completing a login ---
@@ -334,6 +355,11 @@ export class Authenticator {
   }
 }
 
+/** Was the use that was recorded at `at` so long ago? False when nothing is recorded. */
+function isDue(at: string | undefined, olderThanMs: number): boolean {
+  return at !== undefined && Date.now() - Date.parse(at) >= olderThanMs;
+}
+
 /** An identity with an account behind it. */
 type UserIdentity = Identity & { user: string; stamp: string };
 
@@ -349,10 +375,14 @@ async function hashing<T>(work: Promise<T>): Promise<T> {
   }
 }
 
-/** The reason for the log. It names no unknown user: a password may have been typed in place of a name. */
-function whyWrong(name: string | undefined, user: User | undefined): string {
-  if (name === undefined || user === undefined) return "wrong password or user";
-  return userFlaw(name, user)?.message ?? `wrong password or user for ${name}`;
+/** Names no unknown user, not even for the log: a password may have been typed in place of a name. */
+function wrongPassword(name: string | undefined, user: User | undefined): LoginError {
+  const isKnown = name !== undefined && user !== undefined;
+  const flaw = isKnown ? userFlaw(name, user) : undefined;
+  const reason = flaw?.message ?? `wrong password or user${isKnown ? ` for ${name}` : ""}`;
+  const error = new LoginError("bad_credentials", reason, { peerMessage: "login refused" });
+  error.user = isKnown ? name : undefined;
+  return error;
 }
 
 function unknownAddress(): LoginError {

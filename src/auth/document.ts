@@ -53,7 +53,16 @@ const Token = v.looseObject(
   },
   "an object",
 );
-const Host = v.looseObject({ name: Text, first: Instant, last: Instant }, "an object");
+const Host = v.looseObject(
+  {
+    name: Text,
+    first: Instant,
+    last: Instant,
+    /** Absent where its client has said the name: then the address is forgotten where there are too many. */
+    named_by: v.optional(v.literal("operator", "operator")),
+  },
+  "an object",
+);
 const File = v.looseObject(
   {
     version: v.number("a number"),

@@ -9,7 +9,7 @@ export const AUTH_MODES = ["password", "ip", "none"] as const;
 export type AuthMode = (typeof AUTH_MODES)[number];
 
 /**
- * `busy`, `rate_limited`, `unavailable` and `disabled` end the connection. The others cost one of its attempts, except for
+ * `busy`, `rate_limited`, `full`, `unavailable` and `disabled` end the connection. The others cost one of its attempts, except for
  * `session_gone`.
  */
 export type LoginErrorCode =
@@ -22,6 +22,7 @@ export type LoginErrorCode =
   | "session_gone"
   | "busy"
   | "rate_limited"
+  | "full"
   | "unavailable"
   | "disabled";
 
@@ -30,6 +31,8 @@ export class LoginError extends ParleyError<LoginErrorCode> {
   override name = "LoginError";
   /** Seconds after which trying again makes sense. */
   retryAfter: number | undefined;
+  /** The user that there is and whose login it was, for the log. */
+  user: string | undefined;
 }
 
 export interface Identity {
@@ -110,9 +113,11 @@ export function rateLimited(address: string, waitMs: number): LoginError {
 
 /** The refusal of a login to a disabled account. It says so, and is for clients whose credential was right. */
 export function disabled(name: string, reason: string | undefined): LoginError {
-  return new LoginError("disabled", `user ${name} is disabled`, {
+  const error = new LoginError("disabled", `user ${name} is disabled`, {
     peerMessage: disabledMessage(reason),
   });
+  error.user = name;
+  return error;
 }
 
 function disabledMessage(reason: string | undefined): string {

@@ -4,6 +4,7 @@ import { sourceOf } from "../base/address.ts";
 import { MAX_REGISTRATIONS, REGISTRATION_WINDOW_MS } from "../base/limits.ts";
 import { FileError } from "../files/file-error.ts";
 import { AccountError } from "./accounts.ts";
+import type { Document } from "./document.ts";
 import { LoginError, rateLimited, refusal } from "./identity.ts";
 import { SlidingWindowLimiter } from "./sliding-window-limiter.ts";
 import type { Mutation, Store } from "./store.ts";
@@ -40,15 +41,22 @@ export class LoginChanges {
     try {
       return await this.store.change(mutation, signal);
     } catch (error) {
-      if (error instanceof AccountError) {
-        throw refusal(error.code === "known" ? "not_allowed" : "name_taken", error.message, error);
-      }
+      if (error instanceof AccountError) throw refused(error);
       if (!(error instanceof FileError)) throw error;
       this.#options.warn(error);
       throw new LoginError("unavailable", error.message, {
         peerMessage: "the server cannot write its user file at the moment",
         cause: error,
       });
+    }
+  }
+
+  /** Checks whether a change could be made as things stand. @throws {LoginError} as {@link require}. */
+  expect(check: (document: Readonly<Document>) => void): void {
+    try {
+      check(this.store.document);
+    } catch (error) {
+      throw error instanceof AccountError ? refused(error) : error;
     }
   }
 
@@ -82,4 +90,10 @@ export class LoginChanges {
     const wait = this.#registrations.retryAfter(sourceOf(address), performance.now());
     if (wait !== undefined) throw rateLimited(address, wait);
   }
+}
+
+const CODES = { full: "full", known: "not_allowed", exists: "name_taken", unknown: "name_taken" } as const;
+
+function refused(error: AccountError): LoginError {
+  return refusal(CODES[error.code], error.message, error);
 }

@@ -16,17 +16,28 @@ import { LockedFile } from "../files/locked-file.ts";
 import type { FileVersion } from "../files/private-file.ts";
 import { COMMIT_PAUSE_MS, WATCH_INTERVAL_MS } from "../base/limits.ts";
 import { copyDocument, emptyDocument, formatDocument, parseDocument, type Document } from "./document.ts";
-import { TokenPruner, type TokensInUse } from "./token-pruner.ts";
+import { TokenPruner } from "./token-pruner.ts";
 
 /** Between an event and the look at the file, since an editor may move the old file away first. In milliseconds. */
 const SETTLE_MS = 20;
 
-/** Changes a draft, or throws before it has changed anything; what it returns reaches the caller once that is on the disk. */
-export type Mutation<T> = (draft: Document) => T;
+/** What servers have in a conversation. */
+export interface InUse {
+  /** Ids of tokens. */
+  tokens: ReadonlySet<string>;
+  addresses: ReadonlySet<string>;
+}
+
+/**
+ * Changes a draft, or throws before it has changed anything; what it returns reaches the caller once that is on the disk.
+ *
+ * @param inUse undefined when that cannot be known now. It reads files, at most once for each commit.
+ */
+export type Mutation<T> = (draft: Document, inUse: () => InUse | undefined) => T;
 
 interface Waiting {
   /** Applies the mutation; false when it threw. */
-  run(draft: Document): boolean;
+  run(draft: Document, inUse: () => InUse | undefined): boolean;
   /** Settles the caller's promise: with `error` when the commit has failed, else with what the mutation returned or threw. */
   settle(error: unknown, failed: boolean): void;
 }
@@ -41,6 +52,7 @@ export interface StoreWatcher {
 export class Store {
   readonly #file: LockedFile;
   readonly #pruner: TokenPruner;
+  readonly #inUse: () => InUse | undefined;
   #document: Document;
   /** The stamp of the content in memory; empty when there was no file. */
   #stamp = "";
@@ -59,9 +71,10 @@ export class Store {
    *
    * @throws {FileError} when it cannot be read, is damaged, or others could read it.
    */
-  constructor(path: string, tokensInUse: TokensInUse = () => undefined) {
+  constructor(path: string, inUse: () => InUse | undefined = () => undefined) {
     this.#file = new LockedFile(path);
-    this.#pruner = new TokenPruner(tokensInUse);
+    this.#inUse = inUse;
+    this.#pruner = new TokenPruner(() => inUse()?.tokens);
     const version = this.#file.read();
     this.#document = this.#parse(version);
     this.#stamp = version.stamp;
@@ -90,11 +103,11 @@ export class Store {
     const undecided = onAbort(signal, reject);
     let result: { value: T } | { error: unknown } | undefined;
     this.#waiting.push({
-      run(draft) {
+      run(draft, inUse) {
         undecided[Symbol.dispose]();
         try {
           signal?.throwIfAborted();
-          result = { value: mutation(draft) };
+          result = { value: mutation(draft, inUse) };
           return true;
         } catch (error) {
           result = { error };
@@ -146,7 +159,9 @@ export class Store {
           byOthers = true;
         }
         const draft = copyDocument(this.#document);
-        const results = batch.map((waiting) => waiting.run(draft));
+        let inUse: { value: InUse | undefined } | undefined;
+        const inUseNow = () => (inUse ??= { value: this.#inUse() }).value;
+        const results = batch.map((waiting) => waiting.run(draft, inUseNow));
         if (!results.includes(true)) return null; // nothing worked, nothing to write
         this.#pruner.prune(draft, Date.now(), performance.now());
         draft.rev++;

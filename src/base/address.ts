@@ -58,6 +58,11 @@ export function formatAddress(host: string, port: number): string {
   return host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
 }
 
+/** The address of a peer that is written as {@link formatAddress} does. */
+export function addressOf(peer: string): string {
+  return peer.replace(/:\d+$/, "").replace(/^\[(.*)\]$/, "$1");
+}
+
 /** Does `host` reach this machine alone, so that nothing travels? */
 export function isLoopback(host: string): boolean {
   return isLocalName(host) || parseHostAddress(host)?.range() === "loopback";

@@ -61,6 +61,13 @@ export const MAX_PROVING_PER_ADDRESS = 2;
 export const PROVING_TIMEOUT_MS = 5 * SECOND;
 /** Conversations of one user at once, as Dovecot's mail_max_userip_connections. `--max-per-user` */
 export const MAX_PER_USER = 10;
+/**
+ * Users there may be for another one to register: every change writes them all, 5 MB with a token each. An operator may add more.
+ * `--max-users`
+ */
+export const MAX_USERS = 10_000;
+/** Known addresses of `--auth ip`, 2 MB of the user file; where there are more, the one seen longest ago is forgotten. */
+export const MAX_HOSTS = 10_000;
 /** Accounts or names that one address, or IPv6 /64, may register in an hour: those of a classroom behind one router. */
 export const MAX_REGISTRATIONS = 30;
 /** The time in which {@link MAX_REGISTRATIONS} are counted. */
@@ -143,10 +150,32 @@ export const DRAIN_TIMEOUT_MS = 10 * SECOND;
 export const ABANDONED_HOOK_MS = DRAIN_TIMEOUT_MS;
 /** How long a service that sends without end may keep the event loop, before other connections have their turn. */
 export const SERVICE_SHARE_MS = 2;
-/** Equal refusals that are logged one by one in each {@link LOG_SUMMARY_MS}; the others are summed up, as in sshd. */
-export const LOG_BURST = 10;
-/** How often refusals that were not logged one by one are summed up. */
+/** How often the lines that were left out of the log are summed up; each limit of the log counts anew then. */
 export const LOG_SUMMARY_MS = 60 * SECOND;
+/** Equal refusals of one source that get a line of their own, as in sshd: enough for fail2ban, whose usual limit is 5. */
+export const MAX_LOG_REFUSALS = 10;
+/** Lines of any other event from one source: a script that logs in and leaves twice a second loses none. */
+export const MAX_LOG_EVENTS = 120;
+/** Bytes of the lines of one source: {@link MAX_LOG_EVENTS} logins, their ends and their programs take 60 KiB. */
+export const MAX_LOG_SOURCE_BYTES = 128 * KIB;
+/** Bytes of the lines of one event, from all sources: those of a thousand clients that log in within a minute. */
+export const MAX_LOG_EVENT_BYTES = 128 * KIB;
+/** Bytes of a program's standard error in one conversation: a few tracebacks, or six lines a second. */
+export const MAX_LOG_STDERR_BYTES = 64 * KIB;
+/** Bytes of the standard error of all programs. */
+export const MAX_LOG_ALL_STDERR_BYTES = MIB;
+/** Characters of one field of a line; an error of a handler may quote a whole message. */
+export const MAX_LOG_FIELD_LENGTH = 4 * KIB;
+/** Sources and kinds of events that are told apart until the next summary; about 3 MiB. */
+export const MAX_LOG_GROUPS = 8192;
+/** Summary lines of one event with a source each, those with the most lines first; the others become one line. */
+export const MAX_LOG_SUMMARIES = 32;
+/** Faults of a handler that are shown on the operator's terminal in that time; a client may cause as many as it likes. */
+export const MAX_SHOWN_FAULTS = 30;
+/** Addresses that `users log` tells apart, as many as are penalised; those beyond are one row. */
+export const MAX_LOG_ADDRESSES = MAX_PENALISED_SOURCES;
+/** Names that `users log` shows for an address. */
+export const MAX_LOG_NAMES = 100;
 /** A conversation that was silent for so long during a drain has no message on its way from before the signal. */
 export const DRAIN_QUIET_MS = 100;
 /** A conversation that goes on talking during a drain gets its `bye` after so long. */
@@ -247,6 +276,8 @@ export const MAX_TOKENS_PER_USER = 10;
 export const TOKEN_SETTLE_MS = 10 * SECOND;
 /** A dead token stays in the file for so long: the clock may only have jumped ahead. */
 export const DEAD_TOKEN_MS = 60 * 60 * SECOND;
+/** How often at most `last` of a known address is written, so that not every greeting costs an fsync. */
+export const HOST_TOUCH_MS = 60 * 60 * SECOND;
 /** How often at most `used` of a token is written, so that not every login costs an fsync. */
 export const TOKEN_TOUCH_MS = 60 * 60 * SECOND;
 

@@ -41,6 +41,8 @@ export async function rejectLogin(
       throw new HandshakeError("busy", message, { retryAfter: BUSY_RETRY_SECONDS });
     case "rate_limited":
       throw new HandshakeError("too_many_from_address", message, { retryAfter: error.retryAfter });
+    case "full":
+      throw new HandshakeError("full", message);
     case "unavailable":
       throw new HandshakeError("busy", message); // for how long is not known
     default: {

@@ -2,7 +2,7 @@
 
 import type { LogEvent, LogFields, Logger } from "./log.ts";
 
-/** The fields by which an event is counted separately: the first one that is present. Each has few values. */
+/** The fields by which the kinds of an event are told apart: the first one that is present. Each has few values. */
 const KINDS: Readonly<Partial<Record<LogEvent, readonly string[]>>> = {
   "logged-in": ["method"],
   "login-refused": ["code"],
@@ -10,6 +10,11 @@ const KINDS: Readonly<Partial<Record<LogEvent, readonly string[]>>> = {
   dropped: ["code"],
   disconnected: ["bye", "code"],
 };
+
+/** The name of the field that tells the kind of an event; undefined for an event without kinds. */
+export function kindOf(event: LogEvent, fields: LogFields): string | undefined {
+  return KINDS[event]?.find((name) => fields[name] !== undefined);
+}
 
 export interface Count {
   event: LogEvent;
@@ -36,13 +41,11 @@ export class EventCounter implements Iterable<Count> {
       info: counted("info"),
       warn: counted("warn"),
       error: counted("error"),
-      suppressed: (event, fields) => this.#add(event, fields),
     };
   }
 
   #add(event: LogEvent, fields: LogFields = {}): void {
-    if (fields["similar"] !== undefined) return; // a summary of events that were counted one by one
-    const field = KINDS[event]?.find((name) => fields[name] !== undefined);
+    const field = kindOf(event, fields);
     const kind = field === undefined ? "" : String(fields[field]);
     const kinds = this.#counts.get(event) ?? new Map<string, Count>();
     this.#counts.set(event, kinds);

@@ -16,37 +16,39 @@ export const LOG_FORMATS = ["text", "json"] as const;
 export type LogFormat = (typeof LOG_FORMATS)[number];
 
 /** The events of a server's log. Tools outside parley rely on these names. */
-export type LogEvent =
-  | "listening"
-  | "metrics-listening"
-  | "port-taken"
-  | "connected"
-  | "disconnected"
-  | "logged-in"
-  | "login-refused"
-  | "registered"
-  | "greeted"
-  | "lost"
-  | "resumed"
-  | "session-expired"
-  | "refused"
-  | "dropped"
-  | "tls-failed"
-  | "key-refused"
-  | "users-changed"
-  | "users-failed"
-  | "users-flawed"
-  | "service-failed"
-  | "service-busy"
-  | "handler-failed"
-  | "handler-reloaded"
-  | "program-started"
-  | "program-ended"
-  | "program-stderr"
-  | "internal-error"
-  | "log-lost"
-  | "stopping"
-  | "stopped";
+export const LOG_EVENTS = [
+  "listening",
+  "metrics-listening",
+  "port-taken",
+  "connected",
+  "disconnected",
+  "logged-in",
+  "login-refused",
+  "registered",
+  "greeted",
+  "lost",
+  "resumed",
+  "session-expired",
+  "refused",
+  "dropped",
+  "tls-failed",
+  "key-refused",
+  "users-changed",
+  "users-failed",
+  "users-flawed",
+  "service-failed",
+  "service-busy",
+  "handler-failed",
+  "handler-reloaded",
+  "program-started",
+  "program-ended",
+  "program-stderr",
+  "internal-error",
+  "log-lost",
+  "stopping",
+  "stopped",
+] as const;
+export type LogEvent = (typeof LOG_EVENTS)[number];
 
 /** The facts of an event, in the order in which they are written. Undefined ones are left out. */
 export type LogFields = Readonly<Record<string, string | number | boolean | null | undefined>>;
@@ -56,11 +58,11 @@ export interface Logger {
   info(event: LogEvent, fields?: LogFields): void;
   warn(event: LogEvent, fields?: LogFields): void;
   error(event: LogEvent, fields?: LogFields): void;
-  /** Counts an event that gets no line of its own; a later line has the number of such events. */
-  suppressed?(event: LogEvent, fields: LogFields): void;
 }
 
 export interface LogFile extends Logger {
+  /** Bytes of all lines so far. */
+  readonly bytes: number;
   /** Closes the file and opens its path again, after a rotation. @throws {ParleyError} `failed`: the old file stays in use. */
   reopen(): void;
   /** Writes the collected lines to the disk, and closes the file. */
@@ -85,7 +87,14 @@ export function openLog(options: LogFileOptions): LogFile {
   const formatLoss = (lines: number) =>
     format({ date: new Date(), type: "warn", level: 1, tag: "", args: ["log-lost", { lines }] });
   const file = new AppendFile(options.path, formatLoss, options.onLoss);
-  const reporter: ConsolaReporter = { log: (entry) => file.append(format(entry)) };
+  let bytes = 0;
+  const reporter: ConsolaReporter = {
+    log(entry) {
+      const line = format(entry);
+      bytes += Buffer.byteLength(line) + 1;
+      file.append(line);
+    },
+  };
   const consola = createConsola({
     level: { error: 0, warn: 1, info: 3, debug: 4 }[options.level],
     reporters: [reporter],
@@ -98,6 +107,9 @@ export function openLog(options: LogFileOptions): LogFile {
     info: (event, fields) => consola.info(event, fields),
     warn: (event, fields) => consola.warn(event, fields),
     error: (event, fields) => consola.error(event, fields),
+    get bytes() {
+      return bytes;
+    },
     reopen: () => file.reopen(),
     close: () => file.close(),
   };

@@ -29,8 +29,7 @@ import {
   REFUSING_PAUSE_MS,
   type PenaltyReason,
 } from "../base/limits.ts";
-import { RateLimitedLog } from "../log/rate-limited-log.ts";
-import type { LogFields, Logger } from "../log/log.ts";
+import type { Logger } from "../log/log.ts";
 import type { Admission, Refusal } from "../net/admission.ts";
 import type { Connection } from "../net/connection.ts";
 import { ConnectionError } from "../net/connection-error.ts";
@@ -54,8 +53,6 @@ export interface LoginHandlerOptions extends AuthenticatorOptions {
   /** Takes a session from its connection; undefined when there is none for the request. */
   resume(request: ResumeRequest): ResumedLogin | "late" | undefined;
   log: Logger;
-  /** Equal refusals that are logged one by one in a minute; see RateLimitedLog. */
-  logBurst: number;
 }
 
 /** A resume that was delayed on its way: the session has a connection that was opened later. */
@@ -81,7 +78,6 @@ export interface ResumeRequest {
 export class LoginHandler {
   readonly #options: LoginHandlerOptions;
   readonly #authenticator: Authenticator;
-  readonly #flood: RateLimitedLog;
   readonly #slots = new UserSlots();
   /** Handshakes that have not ended. */
   readonly #attempts = new Map<Connection, AbortController>();
@@ -92,7 +88,6 @@ export class LoginHandler {
   constructor(options: LoginHandlerOptions) {
     this.#options = options;
     this.#authenticator = new Authenticator(options);
-    this.#flood = new RateLimitedLog(options.log, options.logBurst);
   }
 
   /**
@@ -146,9 +141,9 @@ export class LoginHandler {
     for (const attempt of this.#attempts.values()) attempt.abort(shuttingDown());
   }
 
-  /** See {@link Authenticator.keepTokens}. */
-  keepTokens(ids: Iterable<string>, olderThanMs: number): Promise<void> {
-    return this.#authenticator.keepTokens(ids, olderThanMs);
+  /** See {@link Authenticator.keepInUse}. */
+  keepInUse(identities: Iterable<Identity>, olderThanMs: number): Promise<void> {
+    return this.#authenticator.keepInUse(identities, olderThanMs);
   }
 
   /** See {@link Authenticator.isKnownSource}. */
@@ -158,23 +153,12 @@ export class LoginHandler {
 
   /** Logs a peer with which TLS was not established. */
   tlsFailed(peer: string, reason: string): void {
-    this.#flood.log({
-      level: "warn",
-      event: "tls-failed",
-      kind: {},
-      source: hostOf(peer),
-      fields: { peer, reason },
-    });
+    this.#options.log.warn("tls-failed", { peer, reason });
   }
 
   /** Logs a refused peer whose connection was reset. */
   reset(peer: string, { code, message }: Refusal): void {
-    this.#noteRefused(peer, code, { peer, reason: `${message} (it was not told)` });
-  }
-
-  /** Logs the summaries of what was not logged one by one. */
-  close(): void {
-    this.#flood.flush();
+    this.#options.log.warn("refused", { peer, code, reason: `${message} (it was not told)` });
   }
 
   async #handshake(
@@ -184,11 +168,11 @@ export class LoginHandler {
     listener: Listener,
     proofsOnly: HandshakeError | undefined,
   ): Promise<LoginResult> {
-    const { key, bare, serviceName, takesLines, maxFrame, maxAttempts, loginTimeoutMs, keepalive } =
+    const { key, bare, serviceName, takesLines, maxFrame, maxAttempts, loginTimeoutMs, keepalive, log } =
       this.#options;
     const { peer } = connection;
-    const logConnected = this.#flood.logIfQuiet("connected", { conn, peer });
-    const result = await serverHandshake(connection, {
+    log.info("connected", { conn, peer });
+    return serverHandshake(connection, {
       attempt,
       authenticator: this.#authenticator,
       key,
@@ -208,15 +192,10 @@ export class LoginHandler {
         return listener.restore(connection);
       },
       reserveSlot: (identity) => this.#reserveSlot(connection, identity),
-      onCompleted: (identity) => {
-        logConnected();
-        this.#logLogin(conn, peer, identity);
-      },
+      onCompleted: (identity) => this.#logLogin(conn, peer, identity),
       newResumption: (wishMs) => this.#newResumption(wishMs),
       resume: (login, nonce) => this.#resume(connection, login, nonce),
     });
-    if (result.method === "bare" || result.received !== undefined) logConnected(); // there was no login to complete
-    return result;
   }
 
   #newResumption(wishMs: number | undefined): Resumption {
@@ -262,16 +241,11 @@ export class LoginHandler {
 
   /** Logs a refused login; how long its answer waits, in milliseconds. */
   #refused(conn: number, { peer, address }: Connection, error: LoginError, admission: Admission): number {
-    const source = sourceOf(address);
-    this.#flood.log({
-      level: "warn",
-      event: "login-refused",
-      kind: { code: error.code, source },
-      source,
-      fields: { conn, peer, reason: error.message },
-    });
+    const { code, user, message: reason } = error;
+    this.#options.log.warn("login-refused", { conn, peer, code, user, reason });
     const isHarmless = error.code === "session_gone" || error instanceof LateResume;
     if (isHarmless || !admission.penalises(address)) return 0;
+    const source = sourceOf(address);
     const now = performance.now();
     this.#failedLogins.record(source, now);
     return REFUSAL_DELAYS_MS[this.#failedLogins.count(source, now) - 1] ?? 0;
@@ -285,39 +259,24 @@ export class LoginHandler {
   }
 
   #reject(conn: number, connection: Connection, error: unknown): void {
+    const { bare, key, log } = this.#options;
     const { peer } = connection;
-    const source = hostOf(peer);
     if (error instanceof HandshakeError) {
-      const fields = { conn, peer, reason: error.message };
-      if (error.code === "gone") this.#noteGone(peer, "gone", fields);
-      else if (error.code !== "key_refused") this.#noteRefused(peer, error.code, fields);
-      else {
-        const kind = { reason: error.message };
-        this.#flood.log({ level: "warn", event: "key-refused", kind, source, fields: { conn, peer } });
-      }
+      const { code, message: reason } = error;
+      if (code === "gone") log.info("disconnected", { conn, peer, code, reason });
+      else if (code === "key_refused") log.warn("key-refused", { conn, peer, reason });
+      else log.warn("refused", { conn, peer, code, reason });
       // Where frames are the conversation, a message would look like an answer of the service.
-      if (this.#options.bare && this.#options.key === undefined) connection.finish();
+      if (bare && key === undefined) connection.finish();
       else reject(connection, error);
     } else if (error instanceof ConnectionError) {
-      this.#noteGone(peer, error.code, { conn, peer });
+      log.info("disconnected", { conn, peer, code: error.code });
       connection.finish();
     } else {
-      this.#options.log.error("internal-error", { conn, peer, reason: describeFault(error) });
+      log.error("internal-error", { conn, peer, reason: describeFault(error) });
       reject(connection, new HandshakeError("busy", "the server could not do that"));
     }
   }
-
-  #noteGone(peer: string, code: string, fields: LogFields): void {
-    this.#flood.log({ level: "info", event: "disconnected", kind: { code }, source: hostOf(peer), fields });
-  }
-
-  #noteRefused(peer: string, code: string, fields: LogFields): void {
-    this.#flood.log({ level: "warn", event: "refused", kind: { code }, source: hostOf(peer), fields });
-  }
-}
-
-function hostOf(peer: string): string {
-  return peer.slice(0, peer.lastIndexOf(":"));
 }
 
 /** What a handshake that failed costs its source; nothing where the client has sent nothing. */

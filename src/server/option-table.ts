@@ -25,6 +25,7 @@ import {
   MAX_PENDING_PER_ADDRESS,
   MAX_PER_USER,
   MAX_QUEUED_BYTES,
+  MAX_USERS,
   MIN_PASSWORD_LENGTH,
   RESUME_FOR_MS,
 } from "../base/limits.ts";
@@ -125,6 +126,13 @@ export const SERVER_OPTIONS = {
       byDefault: `${MAX_PER_USER}`,
       asIn: "Dovecot 10",
     },
+  }),
+  maxUsers: option({
+    flag: "max-users",
+    kind: count(1, MILLION),
+    default: MAX_USERS,
+    help: `users there may be for --register to add one (${MAX_USERS})`,
+    row: { what: "users there may be for a client to add one (`--register`)", byDefault: "10 000" },
   }),
   maxBacklog: option({
     flag: "max-backlog",

@@ -4,7 +4,7 @@ import type { AuthMode } from "../auth/identity.ts";
 import type { NewHashCost } from "../auth/password.ts";
 import type { SharedKey } from "../auth/shared-key.ts";
 import type { Store } from "../auth/store.ts";
-import { ABANDONED_HOOK_MS, LOG_BURST, TLS_TIMEOUT_MS, TOKEN_TOUCH_MS } from "../base/limits.ts";
+import { ABANDONED_HOOK_MS, TLS_TIMEOUT_MS, TOKEN_TOUCH_MS } from "../base/limits.ts";
 import type { Logger } from "../log/log.ts";
 import type { TlsIdentity } from "../net/tls.ts";
 import type { Service } from "../services/service.ts";
@@ -42,8 +42,6 @@ export interface ServerOptions extends Partial<OptionValues> {
   tokenTouchMs?: number;
   /** How long a hook may go on whose client is gone, before its session ends without it. */
   abandonedHookMs?: number;
-  /** Equal refusals that are logged one by one in a minute; the others are summed up. */
-  logBurst?: number;
 }
 
 /** `options` with every default. */
@@ -55,13 +53,12 @@ export function withDefaults(options: ServerOptions) {
     tlsTimeoutMs = TLS_TIMEOUT_MS,
     tokenTouchMs = TOKEN_TOUCH_MS,
     abandonedHookMs = ABANDONED_HOOK_MS,
-    logBurst = LOG_BURST,
     ...given
   } = options;
   const values = completeOptions(given);
   // The answer to the longest message is never too much: in capital letters it may be three times as long.
   const maxBacklog = Math.max(values.maxBacklog, 4 * values.maxFrame);
-  const own = { strictPort, bare, register, tlsTimeoutMs, tokenTouchMs, abandonedHookMs, logBurst };
+  const own = { strictPort, bare, register, tlsTimeoutMs, tokenTouchMs, abandonedHookMs };
   const maxQueued = Math.max(values.maxQueued, 2 * maxBacklog);
   return { ...given, ...values, ...own, maxBacklog, maxQueued };
 }

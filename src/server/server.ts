@@ -11,8 +11,10 @@ import { PasswordHasher } from "../auth/password.ts";
 import { ByteBudget } from "../base/byte-budget.ts";
 import { MAX_DETACHED_BYTES } from "../base/limits.ts";
 import { saySize } from "../base/units.ts";
+import { SlidingWindowLimiter } from "../auth/sliding-window-limiter.ts";
 import { drain } from "./drain.ts";
 import { describeFault, messageOf, ParleyError } from "../base/errors.ts";
+import { LOG_SUMMARY_MS, MAX_SHOWN_FAULTS } from "../base/limits.ts";
 import type { LoginResult, ResumedLogin } from "../handshake/server.ts";
 import { DelayedAckTimer } from "../delivery/ack-tracker.ts";
 import type { SessionStatus } from "./session-status-file.ts";
@@ -78,6 +80,8 @@ export class Server {
   /** Memory of all clients, and the part of it that is kept for those without a connection. */
   readonly #budget: ByteBudget;
   readonly #detachedBudget: ByteBudget;
+  /** Faults of a handler that the operator's terminal shows; the log has more of them. */
+  readonly #shownFaults = new SlidingWindowLimiter(MAX_SHOWN_FAULTS, LOG_SUMMARY_MS);
   #nextId = 1;
   /** Payloads received in conversations that are over. */
   #received = 0;
@@ -115,6 +119,7 @@ export class Server {
       key: options.key,
       store,
       hasher: new PasswordHasher(hashCostOf(options.hashMemory, options.hashTime)),
+      maxUsers: options.maxUsers,
       minPassword: options.minPassword,
       maxAttempts: options.maxAttempts,
       maxPerUser: options.maxPerUser,
@@ -125,7 +130,6 @@ export class Server {
       serviceName: options.serviceName,
       takesLines: options.service.lineBased === true,
       log,
-      logBurst: options.logBurst,
       warn: (error) => this.#log.warn("users-failed", { reason: messageOf(error) }),
       resume: (request) => this.#takeOver(request),
     });
@@ -176,8 +180,8 @@ export class Server {
       hookAbandoned: (session) => this.#abandonHook(session),
     });
     this.#tokenTimer = setInterval(() => {
-      const tokens = [...this.#sessions].flatMap(({ login: arrival }) => arrival.tokenId ?? []);
-      void this.#logins.keepTokens(new Set(tokens), options.tokenTouchMs);
+      const logins = [...this.#sessions].map(({ login }) => login);
+      void this.#logins.keepInUse(logins, options.tokenTouchMs);
     }, options.tokenTouchMs);
     if (this.port !== options.port && options.port !== 0) {
       this.#log.warn("port-taken", { wanted: options.port, port: this.port });
@@ -340,7 +344,9 @@ export class Server {
     const code = isHandler ? error.hint : undefined;
     const event = isHandler ? "handler-failed" : "service-failed";
     this.#log.error(event, { ...factsOf(session), reason: describeFault(error), code });
-    if (code !== undefined) this.#options.tell?.(...code.split("\n"));
+    if (code !== undefined && this.#shownFaults.take("all", performance.now()) === undefined) {
+      this.#options.tell?.(...code.split("\n"));
+    }
     const words = error instanceof ParleyError ? error.peerMessage : undefined;
     session.sayBye("service_failed", words ?? "the service failed");
   }
@@ -411,7 +417,6 @@ export class Server {
     this.#slowReaders.stop();
     await this.#options.service.stop?.(hurried);
     this.#unwatch?.();
-    this.#logins.close();
     await this.#options.store?.settled();
     this.#log.info("stopped", { cut: this.#cut });
     return this.#cut - cutBefore;

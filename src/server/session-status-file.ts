@@ -21,6 +21,8 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import * as v from "valibot";
+import type { InUse } from "../auth/store.ts";
+import { addressOf } from "../base/address.ts";
 import { systemCode } from "../base/errors.ts";
 import { removeIfThere } from "../files/atomic-write.ts";
 import { createFile } from "../files/create.ts";
@@ -166,11 +168,15 @@ export function readSessionStatuses(folder: string): { sessions: SessionStatus[]
   return { sessions, failures };
 }
 
-/** Ids of the tokens in those sessions; undefined when not all servers can be asked: every token may be in use. */
-export function tokensInUse(folder: string): ReadonlySet<string> | undefined {
+/** What those sessions use; undefined when not all servers can be asked: everything may be in use. */
+export function inUse(folder: string): InUse | undefined {
   try {
     const { sessions, failures } = readSessionStatuses(folder);
-    return failures.length > 0 ? undefined : new Set(sessions.flatMap(({ token }) => token ?? []));
+    if (failures.length > 0) return undefined;
+    return {
+      tokens: new Set(sessions.flatMap(({ token }) => token ?? [])),
+      addresses: new Set(sessions.map(({ peer }) => addressOf(peer))),
+    };
   } catch (error) {
     if (systemCode(error) === undefined) throw error;
     return undefined; // the folder cannot be read now

@@ -38,7 +38,7 @@ const secretsIn = (bytes: string) => SECRETS.filter((secret) => bytes.includes(s
 
 let server: TestServer;
 beforeAll(async () => {
-  server = await startServer({ ...CROWD, key: newKey(), penalties: false, logBurst: Infinity });
+  server = await startServer({ ...CROWD, key: newKey(), penalties: false });
 });
 afterAll(() => server[Symbol.asyncDispose]());
 

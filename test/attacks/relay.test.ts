@@ -99,7 +99,7 @@ describe("with a session token", () => {
   let server: TestServer;
   let token: TokenParts;
   beforeAll(async () => {
-    server = await startServer({ ...CROWD, tls: own, penalties: false, logBurst: Infinity });
+    server = await startServer({ ...CROWD, tls: own, penalties: false });
     const credential = () =>
       Promise.resolve<Credential>({ method: "password", user: "ann", password: PASSWORD });
     const options = { host: "127.0.0.1", port: server.port, tls: TLS, trust: acceptNew(), credential };

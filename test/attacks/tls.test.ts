@@ -44,7 +44,7 @@ const closed = (socket: Socket) => new Promise<void>((resolve) => socket.once("c
 describe("a port with TLS", () => {
   let server: TestServer;
   beforeAll(async () => {
-    server = await startServer({ auth: "none", tls: identity, tlsTimeoutMs: 300, logBurst: Infinity });
+    server = await startServer({ auth: "none", tls: identity, tlsTimeoutMs: 300 });
   });
   afterAll(() => server[Symbol.asyncDispose]());
 

@@ -3,7 +3,7 @@
 import { describe, expect, test } from "bun:test";
 import * as accounts from "../../src/auth/accounts.ts";
 import { emptyDocument, formatDocument, type Document, type Token } from "../../src/auth/document.ts";
-import { MAX_TOKENS_PER_USER, TOKEN_IDLE_MS, TOKEN_MAX_MS } from "../../src/base/limits.ts";
+import { MAX_HOSTS, MAX_TOKENS_PER_USER, TOKEN_IDLE_MS, TOKEN_MAX_MS } from "../../src/base/limits.ts";
 
 const START = Date.parse("2026-01-02T03:04:05.678Z");
 /** The n-th second after the start. */
@@ -228,6 +228,55 @@ describe("an address", () => {
     const draft = emptyDocument();
     expect(accounts.touchHost(draft, "::1", at(1))).toBeUndefined();
     expect(draft.hosts.size).toBe(0);
+  });
+
+  describe("in a full table", () => {
+    const NONE = () => new Set<string>();
+    const host = (n: number) => ({ name: `guest${n}`, first: iso(0), last: iso(n) });
+    /** The n-th was seen in the n-th millisecond, though not stored so. */
+    const full = () => {
+      const draft = emptyDocument();
+      for (let n = MAX_HOSTS; n > 0; n--) draft.hosts.set(`10.0.0.${n}`, host(n));
+      return draft;
+    };
+    const added = (draft: Document, inUse: () => ReadonlySet<string> | undefined) => {
+      const before = [...draft.hosts.keys()];
+      accounts.addHost(draft, "192.0.2.1", "Ann", at(9), inUse);
+      return before.filter((address) => !draft.hosts.has(address));
+    };
+
+    test("the one that was seen longest ago makes room", () => {
+      const draft = full();
+      accounts.touchHost(draft, "10.0.0.1", at(MAX_HOSTS + 1));
+      expect(added(draft, NONE)).toEqual(["10.0.0.2"]);
+      expect(draft.hosts.size).toBe(MAX_HOSTS);
+    });
+
+    test("one that an operator has named stays, and so does one in a conversation", () => {
+      const draft = full();
+      accounts.nameHost(draft, "10.0.0.1", "Bob", at(1));
+      expect(draft.hosts.get("10.0.0.1")).toEqual({ ...host(1), name: "Bob", named_by: "operator" });
+      expect(added(draft, () => new Set(["10.0.0.2", "10.0.0.4"]))).toEqual(["10.0.0.3"]);
+    });
+
+    test("of a file with far too many, all that are too many go", () => {
+      const draft = full();
+      for (let n = 1; n <= 100; n++) draft.hosts.set(`10.1.0.${n}`, { ...host(0), name: `old${n}` });
+      expect(added(draft, NONE)).toHaveLength(101);
+    });
+
+    test.each([
+      ["none is known not to be in use", () => undefined, false],
+      ["an operator has named them all", NONE, true],
+    ])("nothing is changed where %s", (_, inUse, named) => {
+      const draft = full();
+      for (const [address, one] of draft.hosts) {
+        if (named) draft.hosts.set(address, { ...one, named_by: "operator" });
+      }
+      const before = formatDocument(draft);
+      expect(() => added(draft, inUse)).toThrow(expect.objectContaining({ code: "full" }));
+      expect(formatDocument(draft)).toBe(before);
+    });
   });
 
   test("is forgotten, and its name is free", () => {

@@ -3,6 +3,7 @@
 import { describe, expect, spyOn, test } from "bun:test";
 import {
   addHost,
+  addUser,
   disableUser,
   forgetHost,
   removeUser,
@@ -11,13 +12,19 @@ import {
   touchToken,
 } from "../../src/auth/accounts.ts";
 import { Authenticator } from "../../src/auth/authenticate.ts";
-import type { AuthMode, Candidate, Identity, LoginClient } from "../../src/auth/identity.ts";
+import {
+  LoginError,
+  type AuthMode,
+  type Candidate,
+  type Identity,
+  type LoginClient,
+} from "../../src/auth/identity.ts";
 import { newToken } from "../../src/auth/issued-token.ts";
 import { PasswordHasher } from "../../src/auth/password.ts";
 import type { Document } from "../../src/auth/document.ts";
 import { Store } from "../../src/auth/store.ts";
 import { parseToken, proveToken, TOKEN_LABEL } from "../../src/auth/token.ts";
-import { MAX_REGISTRATIONS, MAX_TOKENS_PER_USER } from "../../src/base/limits.ts";
+import { HOST_TOUCH_MS, MAX_REGISTRATIONS, MAX_TOKENS_PER_USER } from "../../src/base/limits.ts";
 import { tempFolder } from "../support/folder.ts";
 import { holdLock } from "../support/lock.ts";
 import { CHEAP, PASSWORD } from "../support/server.ts";
@@ -82,6 +89,68 @@ async function knownAddress(folder: string): Promise<Store> {
   await store.change((draft) => addHost(draft, "192.0.2.1", "Ann", AT));
   return store;
 }
+
+test("--auth ip: greetings of a known address write the user file once an hour", async () => {
+  using folder = tempFolder();
+  const store = await knownAddress(folder.path);
+  const authenticator = authenticate("ip", store);
+  const greet = () => complete(authenticator.byAddress(from("192.0.2.1")));
+  const { rev } = store.document;
+  for (let n = 0; n < 50; n++) expect(await greet()).toMatchObject({ user: "Ann", known: true });
+  const seen = Date.parse(store.document.hosts.get("192.0.2.1")?.last ?? "");
+  expect(seen).toBeGreaterThan(AT.getTime());
+  expect(store.document.rev).toBe(rev + 1);
+  const clock = spyOn(Date, "now").mockReturnValue(seen + HOST_TOUCH_MS);
+  try {
+    await greet();
+  } finally {
+    clock.mockRestore();
+  }
+  expect(store.document.rev).toBe(rev + 2);
+});
+
+test("--auth ip: an address in a conversation is written down as seen, and is not the oldest afterwards", async () => {
+  using folder = tempFolder();
+  const store = await knownAddress(folder.path);
+  const authenticator = authenticate("ip", store);
+  const { rev } = store.document;
+  const inUse = [{ user: "Ann", method: "ip", known: true, address: "192.0.2.1" }];
+  await authenticator.keepInUse(inUse, HOST_TOUCH_MS);
+  expect(Date.parse(store.document.hosts.get("192.0.2.1")?.last ?? "")).toBeGreaterThan(AT.getTime());
+  await authenticator.keepInUse(inUse, HOST_TOUCH_MS);
+  expect(store.document.rev).toBe(rev + 1);
+});
+
+test("--register: there are no more users than there may be, whoever comes at once", async () => {
+  using folder = tempFolder();
+  const store = new Store(`${folder.path}/users.json`);
+  const MAX = 3;
+  const hasher = new PasswordHasher(CHEAP);
+  const authenticator = new Authenticator({
+    mode: "password",
+    register: true,
+    maxUsers: MAX,
+    store,
+    hasher,
+    warn: () => undefined,
+  });
+  const lock = holdLock(store.path);
+  const register = (n: number) =>
+    complete(authenticator.byRegistration(from(`192.0.2.${n}`), `guest${n}`, PASSWORD)).catch(thrown);
+  const all = Promise.all(Array.from({ length: 2 * MAX }, (_, n) => register(n)));
+  lock[Symbol.dispose]();
+  const codes = (await all).map((result) => (result instanceof LoginError ? result.code : "registered"));
+  expect(codes.toSorted()).toEqual([...Array(MAX).fill("full"), ...Array(MAX).fill("registered")]);
+  expect(store.document.users.size).toBe(MAX);
+  const hash = spyOn(hasher, "hash");
+  expect(await register(99)).toMatchObject({ code: "full", peerMessage: expect.stringContaining("3 users") });
+  expect(hash).not.toHaveBeenCalled(); // it costs no hash
+  // An operator may add more, and whoever is there may log in.
+  await store.change((draft) => addUser(draft, "bob", OTHER_HASH, AT));
+  expect(await complete(authenticator.byPassword(from("192.0.2.7"), "bob", "another horse"))).toMatchObject({
+    user: "bob",
+  });
+});
 
 test("--auth ip: a name that an operator changes during a login stays changed", async () => {
   using folder = tempFolder();

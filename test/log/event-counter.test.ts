@@ -1,23 +1,22 @@
 // What --metrics counts: each event once, by its kind, whether it was written, summed up, or both.
 
 import { expect, test } from "bun:test";
+import { MAX_LOG_REFUSALS } from "../../src/base/limits.ts";
 import { RateLimitedLog } from "../../src/log/rate-limited-log.ts";
 import { EventCounter } from "../../src/log/event-counter.ts";
 
-const NOWHERE = { debug() {}, info() {}, warn() {}, error() {} };
+const NOWHERE = { debug() {}, info() {}, warn() {}, error() {}, bytes: 0 };
 
 test("each event counts once, also where a flood of them is summed up", () => {
   const tally = new EventCounter();
-  const log = tally.countingLogger(NOWHERE);
-  const flood = new RateLimitedLog(log, 3);
-  for (let conn = 0; conn < 10; conn++) {
-    flood.log({ level: "warn", event: "refused", kind: { code: "full" }, source: "a", fields: { conn } });
-  }
-  flood.flush();
+  const limited = new RateLimitedLog(NOWHERE);
+  const log = tally.countingLogger(limited);
+  for (let conn = 0; conn < 2 * MAX_LOG_REFUSALS; conn++) log.warn("refused", { conn, code: "full" });
+  limited.flush();
   log.info("logged-in", { method: "token", code: "no kind of it" });
   log.debug("stopping");
   expect([...tally]).toEqual([
-    { event: "refused", kind: "full", count: 10 },
+    { event: "refused", kind: "full", count: 2 * MAX_LOG_REFUSALS },
     { event: "logged-in", kind: "token", count: 1 },
     { event: "stopping", kind: "", count: 1 },
   ]);

@@ -16,7 +16,6 @@ export const LENIENT: Partial<ServerOptions> = {
   ...CROWD,
   maxPerUser: 1000,
   penalties: false,
-  logBurst: Infinity,
   resumeForMs: 100,
 };
 

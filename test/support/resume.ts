@@ -34,7 +34,7 @@ export function resumeLogin(
   return { type: "login", method: "resume", session, proof, received };
 }
 
-/** Comes back over a new connection: the peer, and what the server said to that. */
+/** Comes back over a new connection from 127.0.0.1: the peer, and what the server said to that. */
 export async function reconnect(port: number, resume: Resume, received: number): Promise<[Peer, Json]> {
   const peer = await Peer.connect(port);
   const hello = await peer.message();

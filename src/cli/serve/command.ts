@@ -11,7 +11,7 @@ import { DataFolder } from "../../files/data-folder.ts";
 import { messageOf, ParleyError } from "../../base/errors.ts";
 import { FileError } from "../../files/file-error.ts";
 import { DEFAULT_PORT } from "../../base/limits.ts";
-import { SessionStatusFile, tokensInUse } from "../../server/session-status-file.ts";
+import { inUse, SessionStatusFile } from "../../server/session-status-file.ts";
 import { LOG_FORMATS, LOG_LEVELS, openLog, type Logger } from "../../log/log.ts";
 import { checkFolders } from "../../files/strict-modes.ts";
 import { Rights } from "../../os/rights.ts";
@@ -21,6 +21,7 @@ import { Server } from "../../server/server.ts";
 import { listServices } from "../../services/catalogue.ts";
 import { takeSocket } from "../../os/systemd.ts";
 import { EventCounter } from "../../log/event-counter.ts";
+import { RateLimitedLog } from "../../log/rate-limited-log.ts";
 import type { Terminal } from "../../terminal/terminal.ts";
 import { stdout } from "../../terminal/stdio.ts";
 import { Flags, parsePort, portFlaw, terminalOf } from "../flags.ts";
@@ -55,7 +56,7 @@ async function serve(flags: ServeFlags): Promise<void> {
   const store =
     options.bare === true || options.auth === "none"
       ? undefined
-      : new Store(folder.users, () => tokensInUse(folder.path));
+      : new Store(folder.users, () => inUse(folder.path));
   const logPath = flags.text("log") ?? folder.log;
   // In a folder that others can write to, a link could lead the log to any file of this user.
   if (flags.text("log") === undefined) checkFolders(logPath, Rights.own.person);
@@ -71,7 +72,8 @@ async function serve(flags: ServeFlags): Promise<void> {
     },
   });
   const tally = new EventCounter();
-  const log = tally.countingLogger(file);
+  const limited = new RateLimitedLog(file);
+  const log = tally.countingLogger(limited);
   try {
     const tls = await planTls(flags, options.host, folder, terminal);
     const outdated = tls && outdatedCertificate(tls, terminal);
@@ -128,6 +130,7 @@ async function serve(flags: ServeFlags): Promise<void> {
     // The try waits for the disk, while the first connections are served.
     await Promise.all([stopped.finally(unwatch), store && trySilently(store, log, terminal)]);
   } finally {
+    limited.flush();
     file.close();
   }
 }

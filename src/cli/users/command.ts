@@ -4,6 +4,7 @@
 
 import { defineCommand } from "citty";
 import { add, disable, enable, list, passwd, remove } from "./accounts.ts";
+import { log } from "./log.ts";
 import { hosts, revoke, sessions } from "./sessions.ts";
 import { exportUsers, importUsers } from "./import-export.ts";
 
@@ -19,6 +20,7 @@ export default defineCommand({
     sessions,
     revoke,
     hosts,
+    log,
     export: exportUsers,
     import: importUsers,
   },

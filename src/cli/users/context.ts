@@ -6,7 +6,7 @@ import { Store } from "../../auth/store.ts";
 import { DataFolder } from "../../files/data-folder.ts";
 import { usageError } from "../../base/errors.ts";
 import { escapeJson, escapeLine } from "../../base/escape.ts";
-import { tokensInUse } from "../../server/session-status-file.ts";
+import { inUse } from "../../server/session-status-file.ts";
 import { stdout } from "../../terminal/stdio.ts";
 import { Flags, terminalOf } from "../flags.ts";
 import { commonFlags, type Arguments, type FlagsDef } from "../parse.ts";
@@ -21,7 +21,7 @@ export const NAME = {
   name: { type: "positional", valueHint: "NAME", description: "the user" },
 } satisfies FlagsDef;
 
-type Cell = string | number | null;
+type Cell = string | number | null | readonly string[];
 
 /** The flags, the terminal and the store of one command of `parley users`. */
 export class UsersContext<Name extends string> {
@@ -44,10 +44,15 @@ export class UsersContext<Name extends string> {
     return this.#data.expect().path;
   }
 
+  /** The log that a server writes without `--log`. @throws {FileError} when the data folder does not exist. */
+  get log(): string {
+    return this.#data.expect().log;
+  }
+
   get store(): Store {
     if (this.#store === undefined) {
       const { users, path } = this.#makes ? this.#data.make() : this.#data.expect();
-      this.#store = new Store(users, () => tokensInUse(path));
+      this.#store = new Store(users, () => inUse(path));
     }
     return this.#store;
   }
@@ -65,7 +70,7 @@ export class UsersContext<Name extends string> {
   }
 
   /** Prints objects with `--json`, otherwise columns under a heading; on a terminal, `empty` where there are no rows. */
-  async printTable(rows: Readonly<Record<string, Cell>>[], empty: string): Promise<void> {
+  async printTable(rows: readonly Readonly<Record<string, Cell>>[], empty: string): Promise<void> {
     if (this.flags.has("json")) {
       for (const row of rows) await stdout.write(`${escapeJson(row)}\n`);
       return;
@@ -90,6 +95,7 @@ export class UsersContext<Name extends string> {
 
 function cell(value: Cell | undefined): string {
   if (value === null || value === undefined) return "-";
+  if (Array.isArray(value)) return cell(value.length === 0 ? null : value.join(", "));
   return escapeLine(typeof value === "string" ? value.replace(/\.\d{3}Z$/, "Z") : String(value));
 }
 

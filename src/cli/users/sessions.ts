@@ -1,8 +1,16 @@
 // parley users sessions, revoke, hosts.
 
 import { defineCommand } from "citty";
-import { AccountError, aliveUntil, forgetHost, isAlive, revokeTokens } from "../../auth/accounts.ts";
-import { normalizeName } from "../../auth/username.ts";
+import {
+  AccountError,
+  aliveUntil,
+  forgetHost,
+  isAlive,
+  nameHost,
+  revokeTokens,
+} from "../../auth/accounts.ts";
+import { displayName, NAME_RULE, normalizeName } from "../../auth/username.ts";
+import { peerNotation } from "../../base/address.ts";
 import { usageError } from "../../base/errors.ts";
 import { readSessionStatuses, type SessionStatus } from "../../server/session-status-file.ts";
 import { plural } from "../../base/plural.ts";
@@ -107,11 +115,12 @@ const listHosts = defineCommand({
   args: usersFlags,
   async run({ args }) {
     const context = new UsersContext<never>(args);
-    const rows = [...context.store.document.hosts].map(([address, { name, first, last }]) => ({
+    const rows = [...context.store.document.hosts].map(([address, { name, first, last, named_by }]) => ({
       address,
       name,
       first,
       last,
+      named_by: named_by ?? "client",
     }));
     await context.printTable(rows, "no address is known");
   },
@@ -131,8 +140,29 @@ const forget = defineCommand({
   },
 });
 
+const nameAddress = defineCommand({
+  meta: { name: "name", description: "give an address its name, for good: it is never forgotten for others" },
+  args: {
+    address: { type: "positional", valueHint: "ADDRESS", description: "the address" },
+    name: { type: "positional", valueHint: "NAME", description: "the name of its client" },
+    ...usersFlags,
+  } satisfies FlagsDef,
+  async run({ args }) {
+    const context = new UsersContext<"address" | "name">(args, { makes: true });
+    const given = context.flags.text("address") ?? "";
+    const address = peerNotation(given);
+    if (address === undefined)
+      throw usageError(`${JSON.stringify(given)} is no address`, "for example 192.0.2.7");
+    const wanted = context.flags.text("name") ?? "";
+    const name = displayName(wanted);
+    if (name === undefined) throw usageError(`${JSON.stringify(wanted)} is no name`, NAME_RULE);
+    await context.store.change((draft) => nameHost(draft, address, name, new Date()));
+    context.printResult({ event: "named", address, name }, `${address} is ${name}`);
+  },
+});
+
 export const hosts = defineCommand({
   meta: { name: "hosts", description: "the known addresses of --auth ip" },
   default: "list",
-  subCommands: { list: listHosts, forget },
+  subCommands: { list: listHosts, name: nameAddress, forget },
 });

@@ -319,6 +319,21 @@ test("hosts lists known addresses and forgets them", async () => {
   await server.stop();
 });
 
+test("hosts name gives an address its name for good; the client is greeted by it", async () => {
+  await using server = await serve(["--auth", "ip"], { data });
+  const { exitCode, stdout } = await users(["hosts", "name", "::ffff:127.0.0.1", "Ann"]);
+  expect({ exitCode, stdout }).toEqual({ exitCode: 0, stdout: "127.0.0.1 is Ann\n" });
+  await run(["connect", server.address, "--send", "x"]);
+  await users(["hosts", "name", "127.0.0.1", "Anna"]);
+  expect(objects(await users(["hosts", "--json"]))).toMatchObject([
+    { address: "127.0.0.1", name: "Anna", named_by: "operator" },
+  ]);
+  await expectFailure(["hosts", "name", "192.0.2.1", "ANNA"], 1, "the name of another address");
+  await expectFailure(["hosts", "name", "localhost", "Bob"], 2, "no address");
+  await expectFailure(["hosts", "name", "192.0.2.1", "a b"], 2, "no name");
+  await server.stop();
+});
+
 test("an unknown command is a usage error that says what was meant", async () => {
   await expectFailure(["lst"], 2, "list");
   await expectFailure(["constructor"], 2, "constructor");

@@ -10,7 +10,7 @@ export interface Figure {
   attack: string;
   what: string;
   value: number;
-  unit: "ms" | "MiB" | "%" | "";
+  unit: "ms" | "MiB" | "KiB" | "%" | "";
   /** What the value should be below. */
   target?: number;
 }
@@ -29,6 +29,8 @@ export interface Target extends AsyncDisposable {
   log: string;
   /** The address of its metrics; empty without `--metrics`. */
   metrics: string;
+  /** The user file. */
+  users: string;
 }
 
 /** What lets one address keep many guesses outstanding, and fail as often as it likes. */
@@ -60,6 +62,7 @@ export async function target(flags: readonly string[]): Promise<Target> {
     port,
     metrics,
     log,
+    users: join(data, "users.json"),
     pid: running.pid,
     running,
     async [Symbol.asyncDispose]() {
