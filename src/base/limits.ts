@@ -20,7 +20,7 @@ export const MAX_LOGIN_FRAME_BYTES = 4 * KIB;
 export const MAX_FRAME_BYTES = MIB;
 /** The most that `--max-frame` may ask for: one frame is one buffer, and lengths stay within 31 bits. */
 export const MAX_FRAME_CEILING_BYTES = 1024 * MIB;
-/** Longest payload that a client reads; four times what the server announced, where that is more. */
+/** Longest payload that a client accepts, whatever the server announces: a server may be hostile, too. `connect --max-frame` */
 export const MAX_ANSWER_BYTES = 16 * MIB;
 
 /**

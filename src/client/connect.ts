@@ -74,11 +74,11 @@ async function logInOver(
   login: PendingLogin,
 ): Promise<Client | undefined> {
   const { bare = false } = options;
-  const onAside = (text: string) => options.onAside?.(text);
+  const onAside: ClientOptions["onAside"] = (text) => options.onAside?.(text);
   const isOpen = await secureChannel(connection, options);
   if (!isOpen) return undefined;
   if (bare) {
-    connection.decoder.limit = MAX_ANSWER_BYTES;
+    connection.decoder.limit = options.maxFrame ?? MAX_ANSWER_BYTES;
     options.onConnected?.(undefined);
     return new Client({ connection, onAside });
   }

@@ -3,6 +3,7 @@
 
 import type { SharedKey } from "../auth/shared-key.ts";
 import type { TokenParts } from "../auth/token.ts";
+import type { Tap } from "../net/connection.ts";
 import type { TlsDemand } from "../net/tls.ts";
 import type { Hello, Refused, Welcome } from "../wire/message.ts";
 import type { ReconnectOptions } from "./reconnect.ts";
@@ -37,8 +38,10 @@ export interface ClientOptions {
   wantsToken?: boolean;
   /** How to reconnect after a loss; undefined: not at all. */
   retry?: Retry;
+  /** Longest payload that the client accepts, in bytes, whatever the server announces (default: {@link MAX_ANSWER_BYTES}). */
+  maxFrame?: number;
   /** Sees every byte as it passes, for `--trace`. */
-  tap?: (direction: "in" | "out", bytes: Uint8Array) => void;
+  tap?: Tap;
   /**
    * Returns a credential for the first login, and another after each refusal. It may ask the user: a connection that the server
    * closes meanwhile is dialled again.
@@ -58,8 +61,8 @@ export interface ClientOptions {
   onTurnedAway?(message: string, seconds: number): void;
   /** Called when the server has not asked for the shared key for a while. */
   onNoChallenge?(): void;
-  /** Called for each `stderr` message: a line of a program's standard error. */
-  onAside?(text: string): void;
+  /** Called for each `stderr` message: a line of a program's standard error. A promise holds the next message back. */
+  onAside?(text: string): void | Promise<void>;
   /** Called when the connection is up, before the first login. @param hello undefined with `bare`. */
   onConnected?(hello: Hello | undefined): void;
 }

@@ -45,7 +45,7 @@ export function makeReconnect(
       const secret = Buffer.from(resume_key, "base64");
       const proof = proveToken(secret, RESUME_LABEL, nonce, connection.binding).toString("base64");
       const resume: Login = { type: "login", method: "resume", session, proof, received };
-      const answer = await sendLogin(connection, options, hello, resume);
+      const answer = await sendLogin(connection, options, resume);
       if (answer.type === "welcome") return { connection, welcome: answer };
       if (answer.code !== "session_gone")
         throw new ServerError("login_refused", answer.code, `coming back was refused: ${answer.message}`);

@@ -114,7 +114,8 @@ async function sendAll(client: Client, printer: Printer, options: PipedOptions):
       if (client.isOver || client.inputEnded) return;
       if (message.length > client.maxFrame) throw tooLong(message, client);
       client.send(message);
-      printer.sent(message);
+      const printed = printer.sent(message);
+      if (printed !== undefined) await printed;
       const isFull = client.writable(); // undefined unless too much is unconfirmed or queued
       if (isFull !== undefined) await isFull;
     }

@@ -1,0 +1,127 @@
+// What a hostile server costs `parley connect`: memory, where it sends without end, and dials, where it turns the client away.
+
+import { once } from "node:events";
+import { readFileSync } from "node:fs";
+import type { Socket } from "node:net";
+import { systemCode } from "../../../src/base/errors.ts";
+import { until } from "../attack.ts";
+import { cleanEnv, EXECUTABLE } from "../executable.ts";
+import { fakeServer, HELLO, letIn, WELCOME } from "../fake-server.ts";
+import { tempFolder } from "../folder.ts";
+import { frame } from "../peer.ts";
+import { UnreadPipe } from "../unread-pipe.ts";
+import type { Watched } from "../watched.ts";
+import type { Figure } from "./target.ts";
+
+const MIB = 1024 * 1024;
+const PIECE_BYTES = 64 * 1024;
+/** A client takes no more when the server could send nothing at so many looks in a row. */
+const LOOKS = 20;
+
+/** What a hostile server sends without end. */
+export interface Flood {
+  name: string;
+  argv?: string[];
+  frames: Uint8Array;
+  /** What comes before them; otherwise a login. */
+  greet?: (socket: Socket, received: Watched) => Promise<void>;
+  /** True: the server reads nothing meanwhile. */
+  isDeaf?: boolean;
+}
+
+const control = (message: object) => frame(JSON.stringify(message), true);
+const json = (message: object) => frame(JSON.stringify(message));
+const PING = control({ type: "ping", n: 1 });
+
+export const FLOODS: readonly Flood[] = [
+  { name: "stderr messages", frames: control({ type: "stderr", text: "x".repeat(1000) }) },
+  { name: "messages", frames: frame("x".repeat(1000)) },
+  { name: "messages, --json", argv: ["--json"], frames: frame("\0".repeat(1000)) },
+  { name: "empty messages, --trace", argv: ["--trace"], frames: frame("") },
+  { name: "empty messages, --bare", argv: ["--bare"], frames: frame(""), greet: () => Promise.resolve() },
+  { name: "pings, and reads nothing", frames: PING, isDeaf: true },
+  { name: "pings, and reads nothing, --trace", argv: ["--trace"], frames: PING, isDeaf: true },
+];
+
+/** A message of 2 GiB, of a server that announces the longest that there is. */
+export const ENDLESS: Flood = {
+  name: "one endless message",
+  frames: Buffer.alloc(PIECE_BYTES, "x"),
+  async greet(socket, received) {
+    socket.write(json({ ...HELLO, max_frame: Number.MAX_SAFE_INTEGER }));
+    await received.see('"login"');
+    socket.write(Buffer.concat([json(WELCOME), Buffer.from("7fffffff", "hex")]));
+  },
+};
+
+export interface Flooded {
+  /** What the client's memory grew by at most, in MiB. */
+  growth: number;
+  /** MiB that were sent. */
+  sent: number;
+}
+
+/** Sends a client up to `bytes` bytes, until it takes no more or has ended. What it prints is not read. */
+export async function floodClient(
+  { argv, frames, greet = letIn, isDeaf }: Flood,
+  bytes: number,
+): Promise<Flooded> {
+  using stdout = new UnreadPipe();
+  using stderr = new UnreadPipe();
+  using folder = tempFolder();
+  const piece = Buffer.concat(Array<Uint8Array>(Math.ceil(PIECE_BYTES / frames.length)).fill(frames));
+  let before = Infinity;
+  let sent = 0;
+  using server = await fakeServer((socket, received) => {
+    const flood = async () => {
+      await greet(socket, received);
+      before = peakBytes(child.pid) ?? 0;
+      if (isDeaf === true) socket.pause();
+      for (; sent < bytes; sent += piece.length) if (!socket.write(piece)) await once(socket, "drain");
+    };
+    flood().catch(() => (sent = bytes)); // the client has left
+  });
+  const child = Bun.spawn([EXECUTABLE, "connect", server.address, ...(argv ?? [])], {
+    stdin: "pipe",
+    stdout: stdout.fd,
+    stderr: stderr.fd,
+    env: cleanEnv(folder.path),
+  });
+  try {
+    let peak = 0;
+    let last = 0;
+    let looks = 0;
+    await until("the client takes no more", true, () => {
+      peak = peakBytes(child.pid) ?? peak;
+      looks = sent === last && sent > 0 ? looks + 1 : 0;
+      last = sent;
+      return sent >= bytes || looks === LOOKS || child.exitCode !== null;
+    });
+    return { growth: Math.max(0, peak - before) / MIB, sent: sent / MIB };
+  } finally {
+    child.kill("SIGKILL");
+    await child.exited;
+  }
+}
+
+/** The most memory that a process has had; undefined when it has ended. */
+function peakBytes(pid: number): number | undefined {
+  try {
+    const peak = /^VmHWM:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1];
+    return peak === undefined ? undefined : Number(peak) * 1024;
+  } catch (error) {
+    if (systemCode(error) === "ENOENT") return undefined;
+    throw error;
+  }
+}
+
+/** Memory of a client whose output is not read. */
+export async function unreadClient(bytes = 300 * MIB): Promise<Figure[]> {
+  const figures: Figure[] = [];
+  for (const flood of [...FLOODS, ENDLESS]) {
+    const { growth } = await floodClient(flood, bytes);
+    const attack = `a server sends ${flood.name}`;
+    figures.push({ attack, what: "client memory, growth at most", value: growth, unit: "MiB", target: 64 });
+  }
+  return figures;
+}
