@@ -1,10 +1,11 @@
 // What attacks cost a server and those it serves, measured against the executable.
 //
-//     bun scripts/build.ts && bun scripts/attack.ts [flood|silent|reader|timing|all]
+//     bun scripts/build.ts && bun scripts/attack.ts [flood|silent|reader|hostile-server|timing|all]
 //
 // A Markdown table on stdout; what is over its target is marked.
 
 import { flood } from "../test/support/attack/flood.ts";
+import { hastyDials, unreadClient } from "../test/support/attack/hostile-server.ts";
 import { glutton, mute } from "../test/support/attack/reader.ts";
 import { silent } from "../test/support/attack/silent.ts";
 import type { Figure } from "../test/support/attack/target.ts";
@@ -21,6 +22,7 @@ const ATTACKS: Readonly<Record<string, (() => Promise<Figure[]>)[]>> = {
   ],
   silent: [() => silent(1), () => silent(8)],
   reader: [glutton, mute],
+  "hostile-server": [unreadClient, hastyDials],
   timing: [() => timing(TRIES), () => timing(TRIES, ["--hash-memory", "8mb", "--hash-time", "1"])],
 };
 

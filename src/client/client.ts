@@ -77,6 +77,8 @@ export class Client {
   #aside: Promise<void> | undefined;
   /** Messages received in earlier sessions. */
   #receivedBefore = 0;
+  /** Messages that were acknowledged in earlier sessions. */
+  #acknowledgedBefore = 0;
   #isReconnecting = false;
   /** The number of messages at the end of the retransmit buffer that were never written to a connection. */
   #unsent = 0;
@@ -271,14 +273,15 @@ export class Client {
     this.#isReconnecting = true;
     this.#connection.detach();
     this.#connection.terminate();
-    reconnect.onLost(reason);
     void this.#reconnect(reconnect, this.welcome, reason);
   }
 
   async #reconnect(options: ReconnectOptions, welcome: Welcome, reason: string): Promise<void> {
     const lostAt = performance.now();
+    const said = options.onLost(reason);
+    if (said !== undefined) await said;
     const result = await this.#reconnector.reconnect(options, {
-      progress: this.received + (this.#acks?.retransmit.acknowledged ?? 0),
+      progress: this.received + this.#acknowledgedBefore + (this.#acks?.retransmit.acknowledged ?? 0),
       welcome,
       received: this.received - this.#receivedBefore,
       isOver: () => this.#over,
@@ -329,6 +332,7 @@ export class Client {
 
   /** Begins the acknowledgements of a new session, if it has any. */
   #startAckTracking(): void {
+    this.#acknowledgedBefore += this.#acks?.retransmit.acknowledged ?? 0;
     this.#acks = undefined;
     if (this.welcome?.session === undefined) return;
     this.#receivedBefore = this.received;

@@ -57,7 +57,10 @@ export interface ClientOptions {
   onStep?(step: Step): void;
   /** Called once when the server is not up yet and `waitMs` allows to wait. */
   onWait?(): void;
-  /** Called when the server is busy: with its message, and the seconds until the next attempt. */
+  /**
+   * Called when the server turns the client away for a while, once for each time that the client is without a connection: with
+   * the server's message, and the seconds until the next attempt.
+   */
   onTurnedAway?(message: string, seconds: number): void;
   /** Called when the server has not asked for the shared key for a while. */
   onNoChallenge?(): void;
@@ -68,7 +71,10 @@ export interface ClientOptions {
 }
 
 /** The part of {@link ReconnectOptions} that the caller decides. */
-export type Retry = Pick<ReconnectOptions, "times" | "forMs" | "resend" | "onLost" | "onResumed">;
+export interface Retry extends Pick<ReconnectOptions, "times" | "forMs" | "resend" | "onLost" | "onResumed"> {
+  /** True: wait also where the server turns the first connection away for a while, within `times` and `forMs`. */
+  fromStart?: boolean;
+}
 
 /** Decides whether the key behind a TLS channel is the right server's. */
 export interface Trust {

@@ -3,9 +3,16 @@
 
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { existsSync } from "node:fs";
-import { FLOODS, ENDLESS, floodClient } from "../support/attack/hostile-server.ts";
+import {
+  countDials,
+  cutAgain,
+  ENDLESS,
+  floodClient,
+  FLOODS,
+  turnAway,
+} from "../support/attack/hostile-server.ts";
 import { run } from "../support/executable.ts";
-import { fakeServer, letIn } from "../support/fake-server.ts";
+import { fakeServer, HELLO, letIn, WELCOME } from "../support/fake-server.ts";
 import { frame } from "../support/peer.ts";
 
 setDefaultTimeout(90_000);
@@ -33,7 +40,8 @@ test("lines of standard error that nobody has read yet are all printed later", a
     socket.end(frame(JSON.stringify({ type: "bye", code: "done", message: "done", status: 0 }), true));
   });
   const { stderr, exitCode } = await run(["connect", server.address, "--send", "x"]);
-  expect(stderr.match(/^\d+(?= x+$)/gm)).toEqual(Array.from({ length: lines }, (_, n) => `${n}`));
+  const numbers = [...stderr.matchAll(/^\d+(?= x+$)/gm)].map(([number]) => number);
+  expect(numbers).toEqual(Array.from({ length: lines }, (_, n) => `${n}`));
   expect(exitCode).toBe(0);
 });
 
@@ -62,5 +70,63 @@ describe("--max-frame", () => {
     expect(await receive(16 * MIB)).toEqual({ exitCode: 0, length: 16 * MIB + 1, stderr: "" });
     expect(await receive(16 * MIB + 1)).toMatchObject({ exitCode: 6, length: 0 });
     expect(await receive(16 * MIB + 1, "--max-frame", "17mb")).toMatchObject({ exitCode: 0 });
+  });
+});
+
+describe("a client never dials in a loop:", () => {
+  test.each([
+    ["it is turned away with retry_after 0", turnAway, ["--send", "x"]],
+    ["each connection brings a message and is cut", cutAgain, ["--retry", "forever"]],
+  ] as const)("%s", async (_, greet, argv) => {
+    const times = await countDials(greet, [...argv], ({ length }) => length >= 13);
+    const [first = 0, last = 0] = [times[0], times[12]];
+    expect(last - first).toBeGreaterThan(2500); // ten at once, then one each second
+  });
+});
+
+describe("--retry N ends after N tries in a row that brought nothing new:", () => {
+  const key = Buffer.alloc(32).toString("base64");
+  const session = { ...WELCOME, session: "s", resume_for: 60 };
+  const json = (message: object) => frame(JSON.stringify(message));
+  const ack = (received: number) => frame(JSON.stringify({ type: "ack", received }), true);
+
+  /** How `--retry 3` ends with a server that sends `then` after each welcome, and ends the connection; and how often it dialled. */
+  async function retry(then: Uint8Array, received = 0) {
+    let dials = 0;
+    using server = await fakeServer(async (socket, heard) => {
+      const from = heard.text.length;
+      const isFirst = dials++ === 0;
+      socket.write(json(HELLO));
+      await heard.see('"login"', from);
+      socket.write(json({ ...session, ...(isFirst ? { resume_key: key } : { resumed: true, received }) }));
+      await heard.see("hello");
+      socket.end(then);
+    });
+    const { exitCode, stderr } = await run(["connect", server.address, "--send", "hello", "--retry", "3"]);
+    return { exitCode, dials, stderr };
+  }
+
+  test("connections that are cut", async () => {
+    const { exitCode, dials, stderr } = await retry(new Uint8Array(0));
+    expect([exitCode, dials]).toEqual([6, 4]);
+    expect(stderr).toContain(
+      "and the connections after it carried nothing new: 1 message sent, 0 of them confirmed",
+    );
+  });
+
+  test("acknowledgements that say nothing", async () => {
+    expect(await retry(ack(0))).toMatchObject({ exitCode: 6, dials: 4 });
+  });
+
+  test("an acknowledgement of what was never sent ends it at once", async () => {
+    const { exitCode, dials, stderr } = await retry(ack(2));
+    expect([exitCode, dials]).toEqual([6, 1]);
+    expect(stderr).toContain("the server acknowledged what was never sent");
+  });
+
+  test("a resume that counts what was never sent ends it at once", async () => {
+    const { exitCode, dials, stderr } = await retry(new Uint8Array(0), 2);
+    expect([exitCode, dials]).toEqual([6, 2]);
+    expect(stderr).toContain("the server has received more than was sent");
   });
 });

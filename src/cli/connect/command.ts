@@ -158,9 +158,11 @@ function planRetry(
     times: times ?? Infinity,
     forMs: text === undefined ? RETRY_FOR_MS : Infinity,
     resend: flags.has("resend"),
+    fromStart: text !== undefined,
     onLost(reason) {
-      void printer.event("lost", { reason });
+      const printed = printer.event("lost", { reason });
       if (terminal.isWatched) terminal.note(`${reason}: coming back${byHand ? ", Ctrl-C leaves" : ""}`);
+      return printed ?? stderr.writable();
     },
     onResumed({ afterMs, again, lost, isNew }) {
       const unconfirmed = lost.length;
@@ -207,7 +209,7 @@ function open(
     onNewLogin: (hello, welcome) => login.keep({ hello, welcome }),
     onDial: () => trace.restart(),
     onTurnedAway(message, seconds) {
-      if (terminal.isWatched) terminal.note(`${message} (trying again in ${seconds} s)`);
+      if (terminal.isWatched) terminal.note(`${message} (trying again in ${sayDuration(seconds * 1000)})`);
     },
     onAside(text) {
       terminal.noteUnwrapped(text);

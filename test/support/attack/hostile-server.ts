@@ -125,3 +125,67 @@ export async function unreadClient(bytes = 300 * MIB): Promise<Figure[]> {
   }
   return figures;
 }
+
+/** Turns each client away with `retry_after` 0. */
+export function turnAway(socket: Socket): Promise<void> {
+  socket.end(json({ type: "error", code: "busy", message: "busy", retry_after: 0 }));
+  return Promise.resolve();
+}
+
+/** Begins a session, or resumes it, sends a message, and cuts the connection. */
+export async function cutAgain(socket: Socket, received: Watched, number: number): Promise<void> {
+  const from = received.text.length;
+  socket.write(json(HELLO));
+  await received.see('"login"', from);
+  const key = Buffer.alloc(32).toString("base64");
+  const resumed = number > 1 ? { resumed: true, received: 0 } : { resume_key: key };
+  socket.write(json({ ...WELCOME, session: "s", resume_for: 60, ...resumed }));
+  socket.write(frame("more"), () => socket.resetAndDestroy());
+}
+
+/** The times at which `connect` dials a server that does `greet` with each connection, until there are enough or it has ended. */
+export async function countDials(
+  greet: (socket: Socket, received: Watched, number: number) => Promise<void>,
+  argv: string[],
+  isEnough: (times: readonly number[]) => boolean,
+): Promise<number[]> {
+  const times: number[] = [];
+  using folder = tempFolder();
+  using server = await fakeServer((socket, received) => {
+    times.push(performance.now());
+    greet(socket, received, times.length).catch(() => undefined); // the client has left
+  });
+  const child = Bun.spawn([EXECUTABLE, "connect", server.address, ...argv], {
+    stdin: "pipe",
+    stdout: "ignore",
+    stderr: "ignore",
+    env: cleanEnv(folder.path),
+  });
+  try {
+    await until("enough dials", true, () => isEnough(times) || child.exitCode !== null);
+    return times;
+  } finally {
+    child.kill("SIGKILL");
+    await child.exited;
+  }
+}
+
+const DIALS_MS = 5000;
+
+/** Dials within five seconds. */
+export async function hastyDials(): Promise<Figure[]> {
+  const figures: Figure[] = [];
+  for (const [what, greet, argv] of [
+    ["retry_after 0", turnAway, ["--send", "x"]],
+    ["a message, and a reset", cutAgain, ["--retry", "forever"]],
+  ] as const) {
+    const times = await countDials(
+      greet,
+      [...argv],
+      ([first = Infinity]) => performance.now() - first > DIALS_MS,
+    );
+    const attack = `a server answers each dial with ${what}`;
+    figures.push({ attack, what: "dials in 5 s", value: times.length, unit: "", target: 20 });
+  }
+  return figures;
+}
