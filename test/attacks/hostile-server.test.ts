@@ -11,7 +11,10 @@ import {
   FLOODS,
   turnAway,
 } from "../support/attack/hostile-server.ts";
-import { run } from "../support/executable.ts";
+import { until } from "../support/attack.ts";
+import { cleanEnv, EXECUTABLE, run } from "../support/executable.ts";
+import { tempFolder } from "../support/folder.ts";
+import { UnreadPipe } from "../support/unread-pipe.ts";
 import { fakeServer, HELLO, letIn, WELCOME } from "../support/fake-server.ts";
 import { frame } from "../support/peer.ts";
 
@@ -43,6 +46,32 @@ test("lines of standard error that nobody has read yet are all printed later", a
   const numbers = [...stderr.matchAll(/^\d+(?= x+$)/gm)].map(([number]) => number);
   expect(numbers).toEqual(Array.from({ length: lines }, (_, n) => `${n}`));
   expect(exitCode).toBe(0);
+});
+
+test("what a client sends is not printed with --json before there is room for it", async () => {
+  using stdout = new UnreadPipe();
+  using folder = tempFolder();
+  using server = await fakeServer(() => undefined); // takes everything
+  const child = Bun.spawn([EXECUTABLE, "connect", server.address, "--bare", "--json"], {
+    stdin: new Blob([`${"x".repeat(1000)}\n`.repeat(20_000)]),
+    stdout: stdout.fd,
+    stderr: "ignore",
+    env: cleanEnv(folder.path),
+  });
+  try {
+    let looks = 0;
+    let last = -1;
+    await until("nothing more is sent", true, () => {
+      const { length } = server.received.text;
+      looks = length === last && length > 0 ? looks + 1 : 0;
+      last = length;
+      return looks === 20;
+    });
+    expect(server.received.text.length).toBeLessThan(2 * MIB); // of 20
+  } finally {
+    child.kill("SIGKILL");
+    await child.exited;
+  }
 });
 
 describe("--max-frame", () => {
