@@ -32,11 +32,15 @@ export const connectFlags = {
   },
   count: { type: "string", valueHint: "N", description: "leave after N answers" },
   timeout: { type: "string", valueHint: "TIME", description: "give up when nothing is received for so long" },
-  wait: { type: "string", valueHint: "TIME", description: "wait for a server that is not up yet" },
+  wait: {
+    type: "string",
+    valueHint: "TIME",
+    description: "wait for a server that is not up yet, or turns you away for a while",
+  },
   retry: {
     type: "string",
     valueHint: "N|forever",
-    description: "come back after a loss (for two minutes on a terminal, not at all in a pipe)",
+    description: "come back after a loss, in N tries (for two minutes on a terminal, not at all in a pipe)",
   },
   "max-frame": { type: "string", valueHint: "SIZE", description: "longest message that is accepted" },
   resend: {
