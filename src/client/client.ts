@@ -115,6 +115,11 @@ export class Client {
     return this.#isReconnecting;
   }
 
+  /** True while what was received waits for the user of the client: nothing more is read. */
+  get isInputHeld(): boolean {
+    return this.#connection.isInputHeld;
+  }
+
   /** True after {@link end}. */
   get inputEnded(): boolean {
     return this.#inputEnded;

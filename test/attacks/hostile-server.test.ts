@@ -48,6 +48,34 @@ test("lines of standard error that nobody has read yet are all printed later", a
   expect(exitCode).toBe(0);
 });
 
+test("the time in which standard error is not read is none of --timeout", async () => {
+  const line = frame(JSON.stringify({ type: "stderr", text: "x".repeat(1000) }), true);
+  const lines = 5000;
+  using stderr = new UnreadPipe();
+  using folder = tempFolder();
+  using server = await fakeServer(async (socket, received) => {
+    await letIn(socket, received);
+    socket.write(Buffer.concat(Array<Uint8Array>(lines).fill(line)));
+    socket.end(frame(JSON.stringify({ type: "bye", code: "done", message: "done", status: 0 }), true));
+  });
+  const child = Bun.spawn([EXECUTABLE, "connect", server.address, "--send", "x", "--timeout", "300ms"], {
+    stdout: "ignore",
+    stderr: stderr.fd,
+    env: cleanEnv(folder.path),
+  });
+  try {
+    await server.received.see('"login"');
+    let looks = 0;
+    await until("many looks, or its end", true, () => ++looks === 30 || child.exitCode !== null);
+    expect(child.exitCode).toBeNull();
+    await stderr.read(lines * 1001);
+    expect(await child.exited).toBe(0);
+  } finally {
+    child.kill("SIGKILL");
+    await child.exited;
+  }
+});
+
 test("what a client sends is not printed with --json before there is room for it", async () => {
   using stdout = new UnreadPipe();
   using folder = tempFolder();
