@@ -41,6 +41,21 @@ export const FLOODS: readonly Flood[] = [
   { name: "empty messages, --bare", argv: ["--bare"], frames: frame(""), greet: () => Promise.resolve() },
   { name: "pings, and reads nothing", frames: PING, isDeaf: true },
   { name: "pings, and reads nothing, --trace", argv: ["--trace"], frames: PING, isDeaf: true },
+  {
+    name: "answers to --bench, and reads nothing",
+    argv: ["--bench"],
+    frames: frame(""),
+    isDeaf: true,
+    async greet(socket, received) {
+      await letIn(socket, received);
+      // One answer to each of the two messages that ask what kind of service it is.
+      const from = await received.see("parley --bench ");
+      socket.write(frame("one"));
+      await received.see("parley --bench ", from);
+      socket.write(frame("two"));
+      await received.see("parley --bench parley --bench ");
+    },
+  },
 ];
 
 /** A message of 2 GiB, of a server that announces the longest that there is. */
