@@ -92,9 +92,13 @@ function versionLine(): string {
   return `parley ${version}${commit}`;
 }
 
-/** Ends the process once everything is printed; a pending dial would keep it up (measured with Bun 1.4.5). */
+/**
+ * Ends the process once everything is printed; a pending dial would keep it up (measured with Bun 1.4.5). After an error or a
+ * signal a reader of stderr that takes nothing is not waited for without end.
+ */
 async function exit(code: number): Promise<void> {
-  await stderr.flush().catch(() => undefined); // stderr was the last place to report an error
+  const printed = stderr.flush().catch(() => undefined); // stderr was the last place to report an error
+  await (code === 0 ? printed : Promise.race([printed, delay(READER_TIMEOUT_MS)]));
   process.exit(code);
 }
 

@@ -10,6 +10,7 @@ import { flood } from "../test/support/attack/flood.ts";
 import { detached, unfinished, unread } from "../test/support/attack/memory.ts";
 import { hosts } from "../test/support/attack/hosts.ts";
 import { ALL_ADDRESSES, logGrowth, ONE_ADDRESS } from "../test/support/attack/log.ts";
+import { hastyDials, unreadClient } from "../test/support/attack/hostile-server.ts";
 import { glutton, mute } from "../test/support/attack/reader.ts";
 import { soak } from "../test/support/attack/soak.ts";
 import { health } from "../test/support/attack/health.ts";
@@ -43,6 +44,7 @@ const ATTACKS: Readonly<Record<string, (() => Promise<Figure[]>)[]>> = {
   health: [health],
   log: [() => logGrowth(ONE_ADDRESS, LOG_MS), () => logGrowth(ALL_ADDRESSES, LOG_MS)],
   hosts: [() => hosts(HOSTS)],
+  "hostile-server": [unreadClient, hastyDials],
   timing: [() => timing(TRIES), () => timing(TRIES, ["--hash-memory", "8mb", "--hash-time", "1"])],
 };
 

@@ -20,7 +20,7 @@ export const MAX_LOGIN_FRAME_BYTES = 4 * KIB;
 export const MAX_FRAME_BYTES = MIB;
 /** The most that `--max-frame` may ask for: one frame is one buffer, and lengths stay within 31 bits. */
 export const MAX_FRAME_CEILING_BYTES = 1024 * MIB;
-/** Longest payload that a client reads; four times what the server announced, where that is more. */
+/** Longest payload that a client accepts, whatever the server announces: a server may be hostile, too. `connect --max-frame` */
 export const MAX_ANSWER_BYTES = 16 * MIB;
 
 /**
@@ -223,12 +223,20 @@ export const ACK_BYTES = MAX_UNACKNOWLEDGED_BYTES / 4;
 /** How long a receiver waits for more, before it acknowledges less than that. */
 export const ACK_MS = 200;
 
+/** Dials of one client that may follow each other at once; with {@link DIAL_INTERVAL_MS} never more than 20 in 10 s. */
+export const DIAL_BURST = 10;
+/** The time between two dials of one client, after {@link DIAL_BURST}. */
+export const DIAL_INTERVAL_MS = SECOND;
+/** Added at random, at most, to a wait that a server has asked for: clients that it turned away together come back one by one. */
+export const MAX_RETRY_JITTER_MS = 2 * SECOND;
 /** How soon after a loss a client tries to come back, at random within this time; each further pause is twice as long. */
 export const RETRY_FIRST_MS = SECOND / 2;
 /** How soon after the loss of a connection that worked a client tries to come back, at random within this time. */
 export const RETRY_AT_ONCE_MS = 50;
 /** A connection worked if it carried a message or lasted for so long. */
 export const RETRY_HELD_MS = SECOND;
+/** A connection that carried nothing new is a try that failed, unless it lasted for so long. */
+export const RETRY_PROVEN_MS = 120 * SECOND;
 /** The longest pause between two tries to come back. */
 export const RETRY_MAX_MS = 30 * SECOND;
 /** How long a client at a terminal tries to come back. `--retry` */

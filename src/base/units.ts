@@ -8,6 +8,9 @@ const MINUTE = 60 * SECOND;
 const HOUR = 60 * MINUTE;
 const DAY = 24 * HOUR;
 
+/** The longest delay of a timer, in milliseconds. A longer one would end at once. */
+export const MAX_TIMER_MS = 2 ** 31 - 1;
+
 type Units = readonly (readonly [name: string, worth: number])[];
 
 const DURATION_UNITS: Units = [

@@ -83,9 +83,14 @@ export class ClientState {
     return parseTokens(text, this.#path("tokens")).filter(({ expires }) => Date.parse(expires) > Date.now());
   }
 
-  /** Adds a token, and removes the one that it replaces. @throws {FileError} as LockedFile. */
+  /** Adds a token, and removes the one that it replaces; of too many of one server the oldest. @throws {FileError} as LockedFile. */
   async saveToken(added: StoredToken): Promise<void> {
-    await this.#changeTokens((tokens) => [...tokens.filter((stored) => !replaces(added, stored)), added]);
+    await this.#changeTokens((tokens) => {
+      const kept = tokens.filter((stored) => !replaces(added, stored));
+      const ofServer = kept.filter(({ server }) => server === added.server);
+      const surplus = new Set(ofServer.slice(0, Math.max(0, ofServer.length - MAX_SERVER_TOKENS + 1)));
+      return [...kept.filter((stored) => !surplus.has(stored)), added];
+    });
   }
 
   /** Removes a token. @throws {FileError} as LockedFile. */
@@ -159,6 +164,9 @@ export class ClientState {
     return this.#folder[name];
   }
 }
+
+/** Tokens of one server that are kept: each login may bring one of another user and another issuer. */
+const MAX_SERVER_TOKENS = 100;
 
 type FileName = "last" | "tokens" | "knownServers";
 

@@ -22,7 +22,8 @@ import type { Connection } from "../net/connection.ts";
 import type { Receiver } from "../net/reader.ts";
 import type { RetransmitBuffer } from "../delivery/retransmit-buffer.ts";
 import { Keepalive } from "./keepalive.ts";
-import { FrameError, HEADER_BYTES, tlsRecord } from "../wire/frame.ts";
+import { Replies } from "./replies.ts";
+import { FrameError, HEADER_BYTES, MAX_PAYLOAD_BYTES, tlsRecord } from "../wire/frame.ts";
 import { decodeControl, encodeAck, encodeMessage, readAck } from "../wire/codec.ts";
 import type { Hello, Welcome } from "../wire/message.ts";
 
@@ -33,7 +34,7 @@ export type Outcome =
   /** Without control frames: the server closed the connection between two frames. */
   | { kind: "ended"; early: boolean }
   /** The connection was lost. `reconnectFailed`: why the client could not reconnect, where it tried to. */
-  | { kind: "lost"; reason: string; reconnectFailed?: ReconnectFailed }
+  | { kind: "lost"; reason: string; hint?: string; reconnectFailed?: ReconnectFailed }
   /** With bare frames: the server wants a login, a shared key or TLS. */
   | { kind: "protocol_mismatch"; reason: string }
   /** The client left. */
@@ -46,7 +47,7 @@ export interface ClientParts {
   welcome?: Welcome;
   /** Undefined: the client does not reconnect. */
   reconnect?: ReconnectOptions;
-  onAside?(text: string): void;
+  onAside?(text: string): void | Promise<void>;
 }
 
 export class Client {
@@ -65,14 +66,19 @@ export class Client {
   readonly #ackTimer = new DelayedAckTimer();
   readonly #outcome = Promise.withResolvers<Outcome>();
   #connection: Connection;
+  #replies: Replies;
   readonly #reconnector = new Reconnector();
   /** Undefined in a session without acknowledgements. */
   #acks: AckTracker | undefined;
   #receive: (payload: Uint8Array) => void | Promise<void> = () => undefined;
   /** The promise of `#receive` for the last message, until it settles. */
   #receiving: Promise<void> | undefined;
+  /** The promise of `onAside` for the last `stderr` message. */
+  #aside: Promise<void> | undefined;
   /** Messages received in earlier sessions. */
   #receivedBefore = 0;
+  /** Messages that were acknowledged in earlier sessions. */
+  #acknowledgedBefore = 0;
   #isReconnecting = false;
   /** The number of messages at the end of the retransmit buffer that were never written to a connection. */
   #unsent = 0;
@@ -90,12 +96,13 @@ export class Client {
     this.hello = parts.hello;
     this.welcome = parts.welcome;
     this.#connection = parts.connection;
+    this.#replies = new Replies(parts.connection);
     this.#startAckTracking();
   }
 
   /** The longest message that the server accepts, in bytes. */
   get maxFrame(): number {
-    return this.hello?.max_frame ?? Number.MAX_SAFE_INTEGER;
+    return Math.min(this.hello?.max_frame ?? Infinity, MAX_PAYLOAD_BYTES);
   }
 
   /** True when the client has ended. */
@@ -106,6 +113,11 @@ export class Client {
   /** True after a loss, until the client is connected again. Messages that are sent meanwhile wait. */
   get isReconnecting(): boolean {
     return this.#isReconnecting;
+  }
+
+  /** True while what was received waits for the user of the client: nothing more is read. */
+  get isInputHeld(): boolean {
+    return this.#connection.isInputHeld;
   }
 
   /** True after {@link end}. */
@@ -156,6 +168,7 @@ export class Client {
   /** Sends `bye`, so that the server does not keep the session. */
   #sendBye(): void {
     if (this.#acks === undefined || this.#isReconnecting) return;
+    this.#replies.flush();
     this.#connection.sendControl(BYE);
   }
 
@@ -206,17 +219,17 @@ export class Client {
     return (this.#receiving = pending.then(() => void (this.#receiving = undefined)));
   }
 
-  #control(payload: Uint8Array): void {
+  #control(payload: Uint8Array): void | Promise<void> {
     const received = readAck(payload);
     if (received !== undefined) return this.#acknowledged(received);
     const message = decodeControl(payload);
     switch (message?.type) {
       case "ping":
-        return this.#connection.sendControl(encodeMessage({ type: "pong", n: message.n }));
+        return this.#replies.send("pong", encodeMessage({ type: "pong", n: message.n }));
       case "ack":
         return this.#acknowledged(message.received);
       case "stderr":
-        return this.#parts.onAside?.(message.text);
+        return (this.#aside = this.#parts.onAside?.(message.text) ?? undefined);
       case "bye": {
         const { code, message: text, status } = message;
         this.#acks?.acknowledge();
@@ -251,7 +264,9 @@ export class Client {
       return this.#endWith({ kind: "protocol_mismatch", reason: "the server speaks TLS: say --tls" });
     }
     if (!this.#over) this.#sendBye();
-    this.#endWith({ kind: "lost", reason: messageOf(error) });
+    const isTooLarge = !isBareAndNew && error instanceof FrameError && error.code === "frame_too_large";
+    const hint = isTooLarge ? "accept longer messages with --max-frame SIZE" : undefined;
+    this.#endWith({ kind: "lost", reason: messageOf(error), hint });
   }
 
   #onLoss(reason: string): void {
@@ -263,14 +278,15 @@ export class Client {
     this.#isReconnecting = true;
     this.#connection.detach();
     this.#connection.terminate();
-    reconnect.onLost(reason);
     void this.#reconnect(reconnect, this.welcome, reason);
   }
 
   async #reconnect(options: ReconnectOptions, welcome: Welcome, reason: string): Promise<void> {
     const lostAt = performance.now();
+    const said = options.onLost(reason);
+    if (said !== undefined) await said;
     const result = await this.#reconnector.reconnect(options, {
-      progress: this.received + (this.#acks?.retransmit.acknowledged ?? 0),
+      progress: this.received + this.#acknowledgedBefore + (this.#acks?.retransmit.acknowledged ?? 0),
       welcome,
       received: this.received - this.#receivedBefore,
       isOver: () => this.#over,
@@ -302,6 +318,7 @@ export class Client {
     this.answersMayBeMissing ||= answersMayBeMissing;
     this.#hasFinished = false;
     this.#connection = connection;
+    this.#replies = new Replies(connection);
     this.#isReconnecting = false;
     const { resume_key } = this.welcome ?? {};
     this.welcome = { resume_key, ...welcome };
@@ -315,12 +332,13 @@ export class Client {
     }
     if (this.#inputEnded) this.#sendEnd();
     options.onResumed({ afterMs, again, lost, isNew: !isSame, answersMayBeMissing });
-    connection.deliver(this.#receiver(), () => this.#receiving);
+    connection.deliver(this.#receiver(), () => this.#receiving ?? this.#aside);
     if (acks?.retransmit.isWindowFull !== true) this.#writable.notifyAll();
   }
 
   /** Begins the acknowledgements of a new session, if it has any. */
   #startAckTracking(): void {
+    this.#acknowledgedBefore += this.#acks?.retransmit.acknowledged ?? 0;
     this.#acks = undefined;
     if (this.welcome?.session === undefined) return;
     this.#receivedBefore = this.received;
@@ -329,7 +347,7 @@ export class Client {
       processed: () =>
         Math.max(0, this.received - this.#receivedBefore - (this.#receiving === undefined ? 0 : 1)),
       bytesReceived: () => this.#connection.bytes,
-      sendAck: (received) => this.#connection.sendControl(encodeAck(received)),
+      sendAck: (received) => this.#replies.send("ack", encodeAck(received)),
     });
     this.#connection.trackUnacked(this.#acks.retransmit);
   }

@@ -5,15 +5,22 @@
 
 import { setTimeout as delay } from "node:timers/promises";
 import { messageOf } from "../base/errors.ts";
-import { BUSY_RETRY_MS, MAX_ANSWER_BYTES, SILENT_RESET_RETRY_MS } from "../base/limits.ts";
+import {
+  BUSY_RETRY_MS,
+  MAX_ANSWER_BYTES,
+  MAX_RETRY_JITTER_MS,
+  SILENT_RESET_RETRY_MS,
+} from "../base/limits.ts";
+import { MAX_TIMER_MS, writeDuration } from "../base/units.ts";
 import { ServerError } from "../handshake/errors.ts";
 import type { Connection } from "../net/connection.ts";
 import { DialError } from "../net/dial.ts";
 import type { Refused } from "../wire/message.ts";
 import { Client } from "./client.ts";
+import { DialLimiter } from "./dial-limiter.ts";
 import { dialWithRetry } from "./dial-with-retry.ts";
 import { logInWith, receiveHello, secureChannel } from "./login.ts";
-import type { ClientOptions, Credential } from "./options.ts";
+import type { ClientOptions, Credential, Retry } from "./options.ts";
 import { makeReconnect } from "./resume.ts";
 
 /** The longest `retry_after`, in seconds, that is waited for without `--wait`. */
@@ -27,27 +34,48 @@ const SHORT_WAIT_SECONDS = 2;
  */
 export async function connectClient(options: ClientOptions): Promise<Client> {
   const login: PendingLogin = { credential: undefined };
+  const limiter = new DialLimiter();
+  let hasSaid = false;
   const began = performance.now();
   const giveUpAt = began + (options.waitMs ?? 0);
-  for (;;) {
+  for (let tries = 1; ; tries++) {
     let connection: Connection | undefined;
     try {
-      connection = await dialWithRetry(options, giveUpAt);
-      const client = await logInOver(connection, options, login);
+      connection = await dialWithRetry(options, limiter, giveUpAt);
+      const client = await logInOver(connection, options, limiter, login);
       if (client !== undefined) return client;
       connection.finish(); // the server has closed it during a question
     } catch (error) {
       connection?.finish();
       const seconds = secondsToWait(error);
       if (seconds === undefined) throw error;
-      // After the budget, and for longer waits, `--wait` decides.
+      // After the budget, and for longer waits, `--wait` and `--retry` decide.
       const isShort = seconds <= SHORT_WAIT_SECONDS && performance.now() - began < retryBudget(error);
-      if (!isShort && performance.now() + seconds * 1000 > giveUpAt) throw error;
-      options.onTurnedAway?.(messageOf(error), seconds);
-      // At random, so that clients that were refused together do not come back together.
-      await delay(seconds * 1000 * (1 + Math.random() / 2));
+      const isInTime =
+        performance.now() + seconds * 1000 <= giveUpAt || mayRetry(options.retry, tries, seconds);
+      if (!isShort && !isInTime) throw withWaitHint(error, seconds);
+      if (!hasSaid) options.onTurnedAway?.(messageOf(error), seconds);
+      hasSaid = true;
+      const jitter = Math.random() * Math.min(seconds * 500, MAX_RETRY_JITTER_MS);
+      await delay(Math.min(seconds * 1000 + jitter, MAX_TIMER_MS));
     }
   }
+}
+
+function mayRetry(retry: Retry | undefined, tries: number, seconds: number): boolean {
+  return retry?.fromStart === true && tries <= retry.times && seconds * 1000 <= retry.forMs;
+}
+
+/** Added to the seconds that the hint of an error names: it takes a while to read it. */
+const HINT_SECONDS = 5;
+
+/** `error`, and which flag would have waited. */
+function withWaitHint(error: unknown, seconds: number): unknown {
+  if (!(error instanceof ServerError) || error.hint !== undefined || seconds * 1000 > MAX_TIMER_MS / 2)
+    return error;
+  const { code, serverCode, message, retryAfter } = error;
+  const hint = `to wait until then: --wait ${writeDuration((Math.ceil(seconds) + HINT_SECONDS) * 1000)}`;
+  return new ServerError(code, serverCode, message, { hint, retryAfter, cause: error });
 }
 
 /** Milliseconds for which to try again without `--wait`. A server that reset the connection silently may be no parley server. */
@@ -71,14 +99,15 @@ interface PendingLogin {
 async function logInOver(
   connection: Connection,
   options: ClientOptions,
+  limiter: DialLimiter,
   login: PendingLogin,
 ): Promise<Client | undefined> {
   const { bare = false } = options;
-  const onAside = (text: string) => options.onAside?.(text);
+  const onAside: ClientOptions["onAside"] = (text) => options.onAside?.(text);
   const isOpen = await secureChannel(connection, options);
   if (!isOpen) return undefined;
   if (bare) {
-    connection.decoder.limit = MAX_ANSWER_BYTES;
+    connection.decoder.limit = options.maxFrame ?? MAX_ANSWER_BYTES;
     options.onConnected?.(undefined);
     return new Client({ connection, onAside });
   }
@@ -86,14 +115,17 @@ async function logInOver(
   if (login.credential === undefined) options.onConnected?.(hello);
   let refused: Refused | undefined;
   for (;;) {
-    login.credential ??= (await options.credential?.(hello, refused)) ?? { method: "none" };
-    if (connection.inputEnded) return undefined;
+    if (login.credential === undefined) {
+      login.credential = (await options.credential?.(hello, refused)) ?? { method: "none" };
+      if (connection.inputEnded) return undefined;
+    }
     const answer = await logInWith(connection, options, hello, login.credential);
     if (answer.type === "welcome") {
       options.onStep?.("login");
       const reconnect = options.retry && {
         ...options.retry,
-        reconnect: makeReconnect(options, login.credential, answer),
+        onTurnedAway: (message: string, seconds: number) => options.onTurnedAway?.(message, seconds),
+        reconnect: makeReconnect(options, limiter, login.credential, answer),
       };
       return new Client({ connection, hello, welcome: answer, reconnect, onAside });
     }

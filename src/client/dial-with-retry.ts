@@ -5,11 +5,12 @@ import { DIAL_TIMEOUT_MS, MAX_LOGIN_FRAME_BYTES } from "../base/limits.ts";
 import type { Connection } from "../net/connection.ts";
 import { Cork } from "../net/cork.ts";
 import { DialError, dial } from "../net/dial.ts";
+import type { DialLimiter } from "./dial-limiter.ts";
 import type { ClientOptions } from "./options.ts";
 
 /** Codes of DialError after which the server, or its network, may still come up. */
 const RETRYABLE: readonly string[] = ["refused", "unreachable", "timeout"];
-/** Milliseconds between two attempts. */
+/** Milliseconds between two attempts, at least. */
 const RETRY_STEP_MS = 100;
 
 /**
@@ -18,10 +19,14 @@ const RETRY_STEP_MS = 100;
  * @param giveUpAt the time of the last attempt, by `performance.now`.
  * @throws {DialError} as {@link dialOnce}.
  */
-export async function dialWithRetry(options: ClientOptions, giveUpAt: number): Promise<Connection> {
+export async function dialWithRetry(
+  options: ClientOptions,
+  limiter: DialLimiter,
+  giveUpAt: number,
+): Promise<Connection> {
   for (let attempt = 1; ; attempt++) {
     try {
-      return await dialOnce(options);
+      return await dialOnce(options, limiter);
     } catch (error) {
       const isRetryable = error instanceof DialError && RETRYABLE.includes(error.code);
       if (!isRetryable || performance.now() >= giveUpAt) throw error;
@@ -31,9 +36,10 @@ export async function dialWithRetry(options: ClientOptions, giveUpAt: number): P
   }
 }
 
-/** Connects to the server once. @throws {DialError} when it cannot be reached, or TLS fails. */
-export async function dialOnce(options: ClientOptions): Promise<Connection> {
+/** Connects to the server once, when `limiter` allows it. @throws {DialError} when it cannot be reached, or TLS fails. */
+export async function dialOnce(options: ClientOptions, limiter: DialLimiter): Promise<Connection> {
   const { host, port, tls, tap, timeoutMs = Infinity } = options;
+  await limiter.wait();
   options.onDial?.();
   const connection = await dial({
     host,

@@ -50,6 +50,7 @@ export class Keepalive {
     const isAlive = isNew || hasReceived || hasAccepted || connection.isInputHeld;
     this.#missed = isAlive ? 0 : this.#missed + 1;
     if (this.#missed > MAX_MISSED_PINGS) return this.#onTimeout();
-    connection.sendControl(encodeMessage({ type: "ping", n: ++this.#pings }));
+    // Behind other output a ping asks for nothing sooner.
+    if (!this.#wasQueued) connection.sendControl(encodeMessage({ type: "ping", n: ++this.#pings }));
   }
 }

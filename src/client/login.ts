@@ -1,7 +1,7 @@
 // The steps of a login over one connection: trust and shared key, then hello, then login. Each waits for its answer for a limited
 // time. connect.ts and resume.ts take these steps.
 
-import { HELLO_TIMEOUT_MS, LOGIN_ANSWER_TIMEOUT_MS } from "../base/limits.ts";
+import { HELLO_TIMEOUT_MS, LOGIN_ANSWER_TIMEOUT_MS, MAX_ANSWER_BYTES } from "../base/limits.ts";
 import { sayDuration } from "../base/units.ts";
 import { logIn, proveKey, readHello, tokenLogin } from "../handshake/client.ts";
 import { ServerError } from "../handshake/errors.ts";
@@ -54,26 +54,25 @@ export function logInWith(
   credential: Credential,
 ): Promise<Welcome | Refused> {
   if (credential.method !== "token") {
-    return sendLogin(connection, options, hello, { type: "login", ...credential });
+    return sendLogin(connection, options, { type: "login", ...credential });
   }
   const login = tokenLogin(hello, credential.token, connection.binding);
   if (credential.logout === true) login.logout = true;
-  return sendLogin(connection, options, hello, login);
+  return sendLogin(connection, options, login);
 }
 
 /** Sends `login` with the options that every login has, and waits for the answer. @throws {ServerError} when there is none. */
 export function sendLogin(
   connection: Connection,
   options: ClientOptions,
-  hello: Hello,
   login: Login,
 ): Promise<Welcome | Refused> {
-  const { wantsToken, retry, timeoutMs = Infinity } = options;
+  const { wantsToken, retry, timeoutMs = Infinity, maxFrame = MAX_ANSWER_BYTES } = options;
   const forSeconds = Math.ceil(Math.min(retry?.forMs ?? 0, 2 ** 31) / 1000);
   const message: Login = { ...login, control: true, resume_for: forSeconds };
   if (wantsToken === false) message.token = false;
   return within(connection, Math.min(LOGIN_ANSWER_TIMEOUT_MS, timeoutMs), () =>
-    logIn(connection, hello, message),
+    logIn(connection, message, maxFrame),
   );
 }
 

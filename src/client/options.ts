@@ -3,6 +3,7 @@
 
 import type { SharedKey } from "../auth/shared-key.ts";
 import type { TokenParts } from "../auth/token.ts";
+import type { Tap } from "../net/connection.ts";
 import type { TlsDemand } from "../net/tls.ts";
 import type { Hello, Refused, Welcome } from "../wire/message.ts";
 import type { ReconnectOptions } from "./reconnect.ts";
@@ -37,8 +38,10 @@ export interface ClientOptions {
   wantsToken?: boolean;
   /** How to reconnect after a loss; undefined: not at all. */
   retry?: Retry;
+  /** Longest payload that the client accepts, in bytes, whatever the server announces (default: {@link MAX_ANSWER_BYTES}). */
+  maxFrame?: number;
   /** Sees every byte as it passes, for `--trace`. */
-  tap?: (direction: "in" | "out", bytes: Uint8Array) => void;
+  tap?: Tap;
   /**
    * Returns a credential for the first login, and another after each refusal. It may ask the user: a connection that the server
    * closes meanwhile is dialled again.
@@ -54,18 +57,24 @@ export interface ClientOptions {
   onStep?(step: Step): void;
   /** Called once when the server is not up yet and `waitMs` allows to wait. */
   onWait?(): void;
-  /** Called when the server is busy: with its message, and the seconds until the next attempt. */
+  /**
+   * Called when the server turns the client away for a while, once for each time that the client is without a connection: with
+   * the server's message, and the seconds until the next attempt.
+   */
   onTurnedAway?(message: string, seconds: number): void;
   /** Called when the server has not asked for the shared key for a while. */
   onNoChallenge?(): void;
-  /** Called for each `stderr` message: a line of a program's standard error. */
-  onAside?(text: string): void;
+  /** Called for each `stderr` message: a line of a program's standard error. A promise holds the next message back. */
+  onAside?(text: string): void | Promise<void>;
   /** Called when the connection is up, before the first login. @param hello undefined with `bare`. */
   onConnected?(hello: Hello | undefined): void;
 }
 
 /** The part of {@link ReconnectOptions} that the caller decides. */
-export type Retry = Pick<ReconnectOptions, "times" | "forMs" | "resend" | "onLost" | "onResumed">;
+export interface Retry extends Pick<ReconnectOptions, "times" | "forMs" | "resend" | "onLost" | "onResumed"> {
+  /** True: wait also where the server turns the first connection away for a while, within `times` and `forMs`. */
+  fromStart?: boolean;
+}
 
 /** Decides whether the key behind a TLS channel is the right server's. */
 export interface Trust {

@@ -4,7 +4,14 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { messageOf, ParleyError } from "../base/errors.ts";
 import { ServerError } from "../handshake/errors.ts";
-import { RETRY_AT_ONCE_MS, RETRY_FIRST_MS, RETRY_HELD_MS, RETRY_MAX_MS } from "../base/limits.ts";
+import {
+  RETRY_AT_ONCE_MS,
+  RETRY_FIRST_MS,
+  RETRY_HELD_MS,
+  RETRY_MAX_MS,
+  RETRY_PROVEN_MS,
+} from "../base/limits.ts";
+import { MAX_TIMER_MS } from "../base/units.ts";
 import type { Connection } from "../net/connection.ts";
 import { DialError } from "../net/dial.ts";
 import type { Welcome } from "../wire/message.ts";
@@ -24,9 +31,9 @@ export interface ReconnectFailed {
 }
 
 export interface ReconnectOptions {
-  /** The largest number of attempts after a loss. */
+  /** The largest number of attempts in a row, those included whose connection carried nothing new. */
   times: number;
-  /** Milliseconds after a loss in which attempts may begin. */
+  /** Milliseconds without a connection in which attempts may begin; those before a connection that carried nothing new count. */
   forMs: number;
   /** True: when the session is gone, send its unconfirmed messages again in the new one. The service may get them twice. */
   resend: boolean;
@@ -37,17 +44,16 @@ export interface ReconnectOptions {
    * @param received the number of payloads received in that session.
    */
   reconnect(welcome: Welcome, received: number): Promise<Reconnected>;
-  /** Called for each loss, before the first attempt. */
-  onLost(reason: string): void;
+  /** Called for each loss, before the first attempt, which waits for a promise. */
+  onLost(reason: string): void | Promise<void>;
+  /** Called once for each loss, when the server turns the client away for some seconds. */
+  onTurnedAway?(message: string, seconds: number): void;
   /** Called after each reconnection. */
   onResumed(event: Resumed): void;
 }
 
-/** The longest delay of a timer. A longer one would end at once. */
-const MAX_TIMER_MS = 2 ** 31 - 1;
-
 export interface LostConnection {
-  /** The number of messages received and of messages acknowledged, together. */
+  /** The number of messages received and of messages acknowledged, together, in all sessions: it never falls. */
   progress: number;
   welcome: Welcome;
   /** Payloads received in the session. */
@@ -76,34 +82,49 @@ export class Reconnector {
   #since = performance.now();
   /** `progress` at the last loss. */
   #lastProgress = 0;
+  /** Attempts since a connection carried something new, or was proven. */
+  #tries = 0;
+  /** Milliseconds without a connection in these attempts. */
+  #awayMs = 0;
 
   /** Reconnects. Never rejects: returns the reason when that is impossible, or the attempts are used up. */
   async reconnect(options: ReconnectOptions, loss: LostConnection): Promise<Reconnected | ReconnectFailed> {
     const { progress, welcome, received, isOver } = loss;
     const lostAt = performance.now();
-    // At once when the lost connection made progress or lasted RETRY_HELD_MS; otherwise after a pause, to prevent a busy loop.
-    const wasHealthy = progress !== this.#lastProgress || lostAt - this.#since >= RETRY_HELD_MS;
+    const heldMs = lostAt - this.#since;
+    const isFurther = progress > this.#lastProgress;
     this.#lastProgress = progress;
+    if (isFurther || heldMs >= RETRY_PROVEN_MS) this.#tries = this.#awayMs = 0;
+    const endAt = lostAt + options.forMs - this.#awayMs;
+    // At once when the lost connection made progress or lasted RETRY_HELD_MS; otherwise after a pause, to prevent a busy loop.
+    const wasHealthy = isFurther || heldMs >= RETRY_HELD_MS;
     let pause = Math.random() * (wasHealthy ? RETRY_AT_ONCE_MS : RETRY_FIRST_MS);
-    for (let tries = 0; tries < options.times && !isOver(); tries++) {
-      const left = lostAt + options.forMs - performance.now();
+    let failures = 0;
+    while (this.#tries < options.times && !isOver()) {
+      const left = endAt - performance.now();
       if (left <= 0) break;
-      await delay(Math.min(pause, left));
+      await delay(Math.min(pause, left, MAX_TIMER_MS));
       if (isOver()) return { why: undefined };
+      this.#tries++;
       try {
         const reconnected = await options.reconnect(welcome, received);
         this.#since = performance.now();
+        this.#awayMs += this.#since - lostAt;
         return reconnected;
       } catch (error) {
         const wait = waitAfter(error);
-        if (wait === undefined) return failure(error);
-        const longer = Math.min(RETRY_MAX_MS, RETRY_FIRST_MS * 2 ** tries) * (0.5 + Math.random() / 2);
-        pause = Math.min(Math.max(wait, longer), MAX_TIMER_MS);
+        if (wait === undefined || performance.now() + wait > endAt) return failure(error);
+        if (wait > 0 && failures === 0) options.onTurnedAway?.(messageOf(error), wait / 1000);
+        const longer = Math.min(RETRY_MAX_MS, RETRY_FIRST_MS * 2 ** failures++) * (0.5 + Math.random() / 2);
+        pause = Math.max(wait, longer);
       }
     }
-    return { why: "the server could not be reached again" };
+    const isNoFurther = failures === 0 && this.#tries > 0;
+    return { why: isNoFurther ? NO_FURTHER : "the server could not be reached again" };
   }
 }
+
+const NO_FURTHER = "the connections after it carried nothing new";
 
 function failure(error: unknown): ReconnectFailed {
   return { why: messageOf(error), hint: error instanceof ParleyError ? error.hint : undefined };
@@ -115,5 +136,17 @@ function waitAfter(error: unknown): number | undefined {
   if (!(error instanceof ServerError)) return undefined;
   if (error.retryAfter !== undefined) return error.retryAfter * 1000;
   // A server that shuts down may be started again, and a busy one may have room soon. The other codes are further losses.
-  return ["shutting_down", "busy", "reset", "closed", "timeout"].includes(error.serverCode) ? 0 : undefined;
+  return PASSING.includes(error.serverCode) ? 0 : undefined;
 }
+
+/** What may be over soon. */
+const PASSING: readonly string[] = [
+  "shutting_down",
+  "busy",
+  "full",
+  "too_many_from_address",
+  "penalised",
+  "reset",
+  "closed",
+  "timeout",
+];

@@ -5,6 +5,7 @@ import { parseToken, proveToken, RESUME_LABEL } from "../auth/token.ts";
 import { ServerError } from "../handshake/errors.ts";
 import type { Connection } from "../net/connection.ts";
 import type { Hello, Login, Refused, Welcome } from "../wire/message.ts";
+import type { DialLimiter } from "./dial-limiter.ts";
 import { dialOnce } from "./dial-with-retry.ts";
 import { logInWith, receiveHello, secureChannel, sendLogin } from "./login.ts";
 import type { ClientOptions, Credential } from "./options.ts";
@@ -19,6 +20,7 @@ import type { ReconnectOptions } from "./reconnect.ts";
  */
 export function makeReconnect(
   options: ClientOptions,
+  limiter: DialLimiter,
   first: Credential,
   issued: Welcome,
 ): ReconnectOptions["reconnect"] {
@@ -36,7 +38,7 @@ export function makeReconnect(
     return welcome;
   };
   return async (welcome, received) => {
-    const connection = await dialOnce(options);
+    const connection = await dialOnce(options, limiter);
     try {
       await secureChannel(connection, options);
       const hello = await receiveHello(connection, options);
@@ -45,7 +47,7 @@ export function makeReconnect(
       const secret = Buffer.from(resume_key, "base64");
       const proof = proveToken(secret, RESUME_LABEL, nonce, connection.binding).toString("base64");
       const resume: Login = { type: "login", method: "resume", session, proof, received };
-      const answer = await sendLogin(connection, options, hello, resume);
+      const answer = await sendLogin(connection, options, resume);
       if (answer.type === "welcome") return { connection, welcome: answer };
       if (answer.code !== "session_gone")
         throw new ServerError("login_refused", answer.code, `coming back was refused: ${answer.message}`);

@@ -6,7 +6,6 @@
 
 import { KeyError, type SharedKey } from "../auth/shared-key.ts";
 import { proveToken, TOKEN_LABEL, type TokenParts } from "../auth/token.ts";
-import { MAX_ANSWER_BYTES } from "../base/limits.ts";
 import type { Connection } from "../net/connection.ts";
 import { ConnectionError } from "../net/connection-error.ts";
 import { FrameError, tlsRecord } from "../wire/frame.ts";
@@ -69,8 +68,17 @@ export async function readHello(connection: Connection): Promise<Hello> {
   throw new ServerError("failed", "protocol", `the server speaks ${message.protocol}, this is ${PROTOCOL}`);
 }
 
-/** Sends one login and reads its answer. @throws {ServerError} when the server ends the connection. */
-export async function logIn(connection: Connection, hello: Hello, login: Login): Promise<Welcome | Refused> {
+/**
+ * Sends one login and reads its answer.
+ *
+ * @param maxFrame the longest payload that is accepted after `welcome`.
+ * @throws {ServerError} when the server ends the connection.
+ */
+export async function logIn(
+  connection: Connection,
+  login: Login,
+  maxFrame: number,
+): Promise<Welcome | Refused> {
   send(connection, login);
   const answer = await receive(connection);
   if (answer.type === "refused" && answer.attempts_left === 0) {
@@ -79,8 +87,7 @@ export async function logIn(connection: Connection, hello: Hello, login: Login):
   }
   if (answer.type === "refused") return answer;
   if (answer.type !== "welcome") throw unexpected(answer);
-  // An answer may be longer than the longest question.
-  connection.decoder.limit = Math.max(4 * hello.max_frame, MAX_ANSWER_BYTES);
+  connection.decoder.limit = maxFrame;
   connection.decoder.control = answer.control === true;
   return answer;
 }

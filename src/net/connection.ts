@@ -20,6 +20,8 @@ import { FrameReader, type PausableSocket, type Receiver } from "./reader.ts";
 import type { RetransmitBuffer } from "../delivery/retransmit-buffer.ts";
 import { FrameWriter, type FrameWriterEvents } from "./writer.ts";
 
+export type Tap = (direction: "in" | "out", bytes: Uint8Array) => void | Promise<void>;
+
 export interface ConnectionOptions {
   cork: Cork;
   /** Longest payload accepted, in bytes; changed by the handshake. */
@@ -39,8 +41,8 @@ export interface ConnectionOptions {
   exporter?: Uint8Array;
   /** The pin of the peer's key, over TLS. */
   pin?: string;
-  /** Sees every byte as it passes, for `--trace`. */
-  tap?: (direction: "in" | "out", bytes: Uint8Array) => void;
+  /** Sees every byte as it passes, for `--trace`. Nothing more is delivered before the promise that it returns is settled. */
+  tap?: Tap;
   /** Called once, when the socket is gone. */
   onClose?: (connection: Connection) => void;
 }
@@ -70,7 +72,9 @@ export class Connection implements PausableSocket, FrameWriterEvents, LingeringC
   readonly #writer: FrameWriter;
   #maxBacklog: number;
   readonly #holdInput: boolean;
-  readonly #tap: ConnectionOptions["tap"];
+  readonly #tap: Tap | undefined;
+  /** The promise of the tap, until it is settled. */
+  #tracing: Promise<void> | undefined;
   readonly #onClose: ConnectionOptions["onClose"];
   #paused = false;
   #backedUpSince: number | undefined;
@@ -86,7 +90,8 @@ export class Connection implements PausableSocket, FrameWriterEvents, LingeringC
     this.pin = options.pin;
     this.#socket = socket;
     const { cork, tap } = options;
-    this.#writer = new FrameWriter(socket, this.#state, cork, this, tap && ((bytes) => tap("out", bytes)));
+    const tapOut = tap && ((bytes: Uint8Array) => this.#trace(tap, "out", bytes));
+    this.#writer = new FrameWriter(socket, this.#state, cork, this, tapOut);
     this.#reader = new FrameReader(options.maxFrame, this.#state, this, this.#writer, cork.budget);
     this.#maxBacklog = options.maxBacklog ?? MAX_BACKLOG_BYTES;
     this.#holdInput = options.holdInput ?? false;
@@ -236,7 +241,7 @@ export class Connection implements PausableSocket, FrameWriterEvents, LingeringC
 
   /** Resolves when little enough output is queued to send more; undefined when that is the case now. */
   writable(): Promise<void> | undefined {
-    return this.#writer.writable();
+    return this.#writer.writable() ?? this.#tracing;
   }
 
   /** Half-closes: queued output, then FIN. Input is still delivered. */
@@ -326,9 +331,21 @@ export class Connection implements PausableSocket, FrameWriterEvents, LingeringC
     this.chunks++;
     this.bytes += chunk.length;
     if (chunk.length < RECEIVE_BUFFER_BYTES) this.receiveQueueDrained = true;
-    this.#tap?.("in", chunk);
-    if (this.#lingering === undefined) this.#reader.arrived(chunk);
-    else this.#lingering.discard(chunk.length);
+    if (this.#lingering !== undefined) return this.#lingering.discard(chunk.length);
+    if (this.#tap !== undefined) this.#trace(this.#tap, "in", chunk);
+    this.#reader.arrived(chunk);
+  }
+
+  #trace(tap: Tap, direction: "in" | "out", bytes: Uint8Array): void {
+    const printed = tap(direction, bytes);
+    if (printed === undefined || printed === this.#tracing) return;
+    this.#tracing = printed;
+    if (this.#lingering === undefined) this.#reader.holdForTrace();
+    void printed.then(() => {
+      if (this.#tracing !== printed) return;
+      this.#tracing = undefined;
+      this.#reader.traced();
+    });
   }
 
   /** The socket's `end`: the peer's FIN. */

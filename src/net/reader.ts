@@ -51,6 +51,7 @@ const HOLD_PROMISE = 1; // a promise of the receiver is pending
 const HOLD_OUTPUT = 2; // much output is queued, which the peer does not read
 const HOLD_OVER = 4; // failed, finishing or closed: for good
 const HOLD_TURN = 8; // it has delivered enough: other connections first
+const HOLD_TRACE = 16; // what was traced is not printed yet
 
 /** Frames that one connection may deliver in a turn of the event loop. A control frame, parsed and answered, counts for many. */
 const TURN_FRAMES = 16_384;
@@ -298,6 +299,16 @@ export class FrameReader {
     this.#release(HOLD_OUTPUT);
   }
 
+  /** Delivers nothing, and reads nothing, until what was traced is printed. */
+  holdForTrace(): void {
+    this.#holds |= HOLD_TRACE;
+    this.#socket.pauseSocket();
+  }
+
+  traced(): void {
+    this.#release(HOLD_TRACE);
+  }
+
   #deliverEnd(receiver: Receiver): void {
     if (this.#endDelivered) return;
     this.#endDelivered = true;
@@ -341,7 +352,8 @@ export class FrameReader {
     this.#deliver();
     this.#count();
     // Reading on before this would let a chunk in for each promise, and grow without bound (measured with Bun 1.4.5).
-    const hasRoom = this.decoder.buffered <= READ_AHEAD_BYTES && (this.#holds & HOLD_OUTPUT) === 0;
+    const hasRoom =
+      this.decoder.buffered <= READ_AHEAD_BYTES && (this.#holds & (HOLD_OUTPUT | HOLD_TRACE)) === 0;
     if (this.#holds === 0 || hasRoom) this.#socket.resumeSocket();
     this.#deliverClose();
   }

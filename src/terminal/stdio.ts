@@ -66,6 +66,14 @@ export class StandardOutput {
     this.#queue.push(bytes);
     this.#queued += bytes.length;
     this.#writing ??= this.#writeAll();
+    return this.writable();
+  }
+
+  /**
+   * Resolves when little enough is queued to write more; undefined when that is the case now. It never rejects. A write to a
+   * terminal queues nothing: it blocks (measured with Bun 1.4.5).
+   */
+  writable(): Promise<void> | undefined {
     return this.#queued > MAX_QUEUED_BYTES ? this.#writing : undefined;
   }
 

@@ -67,9 +67,17 @@ export class Terminal extends Prompts {
     this.#print(this.#paint("dim", columns === undefined ? escaped : Bun.wrapAnsi(escaped, columns)));
   }
 
-  /** Writes a line to stderr, dimmed and never wrapped: text to copy, or text of a program or peer. */
-  noteUnwrapped(line: string): void {
-    this.#print(this.#paint("dim", escapeLine(line)));
+  /**
+   * Writes lines to stderr, dimmed and never wrapped: text to copy, or text of a program or peer. Callers with many of them wait
+   * for {@link StandardOutput.writable} before the next.
+   */
+  noteUnwrapped(lines: string | readonly string[]): void {
+    this.#print(
+      [lines]
+        .flat()
+        .map((line) => this.#paint("dim", escapeLine(line)))
+        .join("\n"),
+    );
   }
 
   #print(escaped: string): void {

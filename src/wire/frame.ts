@@ -24,6 +24,8 @@ export const HEADER_BYTES = 4;
 const ESCAPE = 0xffffffff;
 const ESCAPE_HEADER_BYTES = 12;
 const CONTROL_BIT = 0x80000000;
+/** Longest payload that parley writes. */
+export const MAX_PAYLOAD_BYTES = CONTROL_BIT - 1;
 const CONTROL_MASK = 0xffff0000;
 const EMPTY = new Uint8Array(0);
 /** First allocation for a frame that arrives in pieces. */

@@ -130,3 +130,13 @@ test("tokens that several clients save at once are all there", async () => {
       .sort(),
   ).toEqual(users);
 });
+
+test("a server that issues each token as another one keeps no more than a hundred, and takes none of another server's", async () => {
+  const state = new ClientState(data);
+  const save = (server: string, issuer: string) =>
+    state.saveToken({ server, user: "ann", token: `${server} ${issuer}`, expires: EXPIRES, issuer });
+  await save("b:1", "0");
+  for (let n = 0; n < 105; n++) await save("a:1", `${n}`);
+  const issuers = state.tokens().map(({ issuer }) => issuer);
+  expect(issuers).toEqual(["0", ...Array.from({ length: 100 }, (_, n) => `${n + 5}`)]);
+});

@@ -91,7 +91,7 @@ class Run {
   readonly #client: Client;
   readonly #options: BenchOptions;
   readonly #outcome: Promise<unknown>;
-  #answered: (payload: Uint8Array) => void = () => undefined;
+  #answered: (payload: Uint8Array) => void | Promise<void> = () => undefined;
   #failed: (error: unknown) => void = () => undefined;
 
   constructor(client: Client, options: BenchOptions) {
@@ -109,23 +109,23 @@ class Run {
   /** Says whether the service is an echo. A greeting at the beginning is dropped. */
   async warmUp(): Promise<boolean> {
     await this.#ask();
-    const [answer, ...more] = await this.#ask();
-    if (answer !== undefined && more.length === 0) return WORDS.equals(answer);
-    const tooMany = `${more.length + 1} answers came to one message: there is nothing to measure`;
+    const { first, count } = await this.#ask();
+    if (count === 1) return WORDS.equals(first);
+    const tooMany = `${count} answers came to one message: there is nothing to measure`;
     throw new ParleyError("failed", tooMany, HINT);
   }
 
   /** Sends one message; its answers are those that come until a moment after the first. */
-  #ask(): Promise<Uint8Array[]> {
-    const { promise, resolve, reject } = Promise.withResolvers<Uint8Array[]>();
-    const answers: Uint8Array[] = [];
+  #ask(): Promise<{ first: Uint8Array; count: number }> {
+    const { promise, resolve, reject } = Promise.withResolvers<{ first: Uint8Array; count: number }>();
+    let count = 0;
     const isLate = () => reject(new ParleyError("timeout", NO_ANSWER));
     let timer = setTimeout(isLate, this.#options.timeoutMs ?? HELLO_TIMEOUT_MS);
     this.#failed = reject;
-    this.#answered = (answer) => {
-      if (answers.push(answer) > 1) return;
+    this.#answered = (first) => {
+      if (++count > 1) return;
       clearTimeout(timer);
-      timer = setTimeout(() => resolve(answers), MOMENT_MS);
+      timer = setTimeout(() => resolve({ first, count }), MOMENT_MS);
     };
     this.#client.send(WORDS);
     return promise.finally(() => clearTimeout(timer));
@@ -160,6 +160,7 @@ class Run {
       else countedFrom = now;
       if (count === undefined ? now - began < ROW_MS : sent < count) send(now);
       else if (answers === sent) done.resolve();
+      return client.writable(); // a service may answer without reading
     };
     const timer = setInterval(() => {
       const name = `${bytes} bytes, ${inFlight} in flight: ${answers.toLocaleString("en-US")} messages`;

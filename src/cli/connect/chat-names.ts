@@ -3,6 +3,10 @@
 //     ann: hello        * ann joined        * here: ann, bob        ann → bob: hello
 
 import { styleText } from "node:util";
+import { BoundedMap } from "../../base/bounded-map.ts";
+
+/** Names that are kept for Tab: a server may send any number of them. */
+const MAX_NAMES = 1000;
 
 const NAME = "[\\p{L}\\p{N}][\\p{L}\\p{M}\\p{N}._-]{0,31}";
 const SPEECH = new RegExp(`^(${NAME})(?: → (${NAME}))?: `, "u");
@@ -23,7 +27,7 @@ const COLORS = [
 ] as const;
 
 export class ChatNames {
-  readonly #names = new Set<string>();
+  readonly #names = new BoundedMap<string, true>(MAX_NAMES);
   readonly #hasColor: boolean;
 
   constructor(hasColor: boolean) {
@@ -34,8 +38,8 @@ export class ChatNames {
   show(line: string): string {
     const [start, speaker, listener] = SPEECH.exec(line) ?? [];
     if (start !== undefined && speaker !== undefined) {
-      this.#names.add(speaker);
-      if (listener !== undefined) this.#names.add(listener);
+      this.#names.set(speaker, true);
+      if (listener !== undefined) this.#names.set(listener, true);
       return this.#paint(colorOf(speaker), start.trimEnd()) + line.slice(start.trimEnd().length);
     }
     if (!line.startsWith("* ")) return line;
@@ -49,7 +53,7 @@ export class ChatNames {
     if (word === "") return [[], word];
     const commands = word === line && word.startsWith("/") ? COMMANDS : [];
     const isFirst = word === line;
-    const found = [...this.#names]
+    const found = [...this.#names.keys()]
       .filter((name) => name.toLowerCase().startsWith(word.toLowerCase()))
       .map((name) => (isFirst ? `${name}: ` : `${name} `));
     return [
@@ -62,12 +66,12 @@ export class ChatNames {
     const [, here, name, what, now] = NOTICE.exec(line) ?? [];
     if (here !== undefined) {
       this.#names.clear();
-      for (const one of here.split(", ")) this.#names.add(one);
+      for (const one of here.split(", ")) this.#names.set(one, true);
     }
     if (name === undefined) return;
-    if (what === "joined") this.#names.add(name);
+    if (what === "joined") this.#names.set(name, true);
     else this.#names.delete(name);
-    if (now !== undefined) this.#names.add(now);
+    if (now !== undefined) this.#names.set(now, true);
   }
 
   #paint(style: Parameters<typeof styleText>[0], text: string): string {

@@ -12,7 +12,7 @@ import { HELLO_TIMEOUT_MS, LINGER_MS } from "../../base/limits.ts";
 import { duration } from "../../base/option-kinds.ts";
 import type { Terminal } from "../../terminal/terminal.ts";
 import { stdout } from "../../terminal/stdio.ts";
-import type { ChannelPlan, ConnectFlags, Target } from "./flags.ts";
+import { readMaxFrame, type ChannelPlan, type ConnectFlags, type Target } from "./flags.ts";
 import type { CredentialPrompt } from "./credentials.ts";
 
 interface CheckContext {
@@ -51,6 +51,7 @@ export async function check(flags: ConnectFlags, target: Target, context: CheckC
       key,
       waitMs: flags.read("wait", duration(0)),
       timeoutMs: flags.read("timeout", duration()),
+      maxFrame: readMaxFrame(flags),
       wantsToken: false,
       credential: async (hello, refused) => {
         const credential = await login.credential(hello, refused);

@@ -22,6 +22,7 @@ import { conclude, concludeLogout, nameUnconfirmed, sayLoss } from "./outcome.ts
 import { forgetServer, listTokens } from "./remembered.ts";
 import { ChatNames } from "./chat-names.ts";
 import { Trace } from "./frame-trace.ts";
+import type { Tap } from "../../net/connection.ts";
 import type { Terminal } from "../../terminal/terminal.ts";
 import { isInputTerminal, stderr, stdout } from "../../terminal/stdio.ts";
 import { bench } from "./bench.ts";
@@ -31,6 +32,7 @@ import {
   connectFlags,
   findTarget,
   planChannel,
+  readMaxFrame,
   type ChannelPlan,
   type ConnectFlags,
   type Target,
@@ -156,9 +158,11 @@ function planRetry(
     times: times ?? Infinity,
     forMs: text === undefined ? RETRY_FOR_MS : Infinity,
     resend: flags.has("resend"),
+    fromStart: text !== undefined,
     onLost(reason) {
-      void printer.event("lost", { reason });
+      const printed = printer.event("lost", { reason });
       if (terminal.isWatched) terminal.note(`${reason}: coming back${byHand ? ", Ctrl-C leaves" : ""}`);
+      return printed ?? stderr.writable();
     },
     onResumed({ afterMs, again, lost, isNew, answersMayBeMissing }) {
       const unconfirmed = lost.length;
@@ -184,7 +188,12 @@ function open(
   { channel, key, login, printer, retry, terminal }: OpenContext,
 ): Promise<Client> {
   const bare = flags.has("bare");
-  const trace = new Trace(bare, (line) => terminal.noteUnwrapped(line));
+  const maxFrame = readMaxFrame(flags);
+  const trace = new Trace(bare, maxFrame, (lines) => terminal.noteUnwrapped(lines));
+  const tap: Tap = (direction, bytes) => {
+    trace.see(direction, bytes);
+    return stderr.writable();
+  };
   return connectClient({
     host: target.host,
     port: target.port,
@@ -195,15 +204,19 @@ function open(
     timeoutMs: flags.read("timeout", duration()),
     wantsToken: !flags.has("no-token"),
     retry,
-    tap: flags.has("trace") ? (direction, bytes) => trace.see(direction, bytes) : undefined,
+    maxFrame,
+    tap: flags.has("trace") ? tap : undefined,
     credential: (hello, refused) => login.credential(hello, refused),
     givenCredential: () => login.givenCredential(),
     onNewLogin: (hello, welcome) => login.keep({ hello, welcome }),
     onDial: () => trace.restart(),
     onTurnedAway(message, seconds) {
-      if (terminal.isWatched) terminal.note(`${message} (trying again in ${seconds} s)`);
+      if (terminal.isWatched) terminal.note(`${message} (trying again in ${sayDuration(seconds * 1000)})`);
     },
-    onAside: (text) => terminal.noteUnwrapped(text),
+    onAside(text) {
+      terminal.noteUnwrapped(text);
+      return stderr.writable();
+    },
     onNoChallenge: () =>
       terminal.say("the server has not asked for the shared key: has it one (--key-file)?"),
     onWait: () => terminal.isWatched && terminal.note(`waiting for ${target.server}`),

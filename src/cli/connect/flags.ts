@@ -4,7 +4,8 @@ import { formatServer, isLoopback } from "../../base/address.ts";
 import type { Trust } from "../../client/options.ts";
 import type { ClientState } from "../../client/client-state.ts";
 import { usageError } from "../../base/errors.ts";
-import { DEFAULT_PORT } from "../../base/limits.ts";
+import { DEFAULT_PORT, MAX_ANSWER_BYTES, MAX_FRAME_CEILING_BYTES } from "../../base/limits.ts";
+import { size } from "../../base/option-kinds.ts";
 import { isPin, type TlsDemand } from "../../net/tls.ts";
 import type { Terminal } from "../../terminal/terminal.ts";
 import { readAuthorities } from "../../net/tls-identity.ts";
@@ -31,12 +32,17 @@ export const connectFlags = {
   },
   count: { type: "string", valueHint: "N", description: "leave after N answers" },
   timeout: { type: "string", valueHint: "TIME", description: "give up when nothing is received for so long" },
-  wait: { type: "string", valueHint: "TIME", description: "wait for a server that is not up yet" },
+  wait: {
+    type: "string",
+    valueHint: "TIME",
+    description: "wait for a server that is not up yet, or turns you away for a while",
+  },
   retry: {
     type: "string",
     valueHint: "N|forever",
-    description: "come back after a loss (for two minutes on a terminal, not at all in a pipe)",
+    description: "come back after a loss, in N tries (for two minutes on a terminal, not at all in a pipe)",
   },
+  "max-frame": { type: "string", valueHint: "SIZE", description: "longest message that is accepted" },
   resend: {
     type: "boolean",
     description: "after a loss of the session too: send again what was not confirmed",
@@ -80,6 +86,11 @@ export function checkForget(flags: ConnectFlags): void {
       flags.isGiven(name) && !["target", "forget"].includes(name) && !Object.hasOwn(commonFlags, name),
   );
   if (other !== undefined) throw usageError(`--forget and --${other} exclude each other`);
+}
+
+/** `--max-frame` in bytes. @throws {ParleyError} `usage`. */
+export function readMaxFrame(flags: ConnectFlags): number {
+  return flags.read("max-frame", size(1, MAX_FRAME_CEILING_BYTES)) ?? MAX_ANSWER_BYTES;
 }
 
 /** The server, and the user to log in as. */

@@ -3,51 +3,65 @@
 //     → 00000004                    message       4 bytes  "ping"
 //     ← 00000004                    message       4 bytes  "ping"
 //
-// The bytes are read as they pass the socket, with decoders of its own, apart from the conversation. Secrets are never shown.
+// The bytes are read as they pass the socket, with decoders of its own, apart from the conversation. Secrets are never shown. After
+// bytes that are no frame, nothing more of their direction is shown until the next connection.
 
 import { escapeLine } from "../../base/escape.ts";
 import { plural } from "../../base/plural.ts";
-import { FrameDecoder, FrameError } from "../../wire/frame.ts";
+import { FrameDecoder, FrameError, MAX_PAYLOAD_BYTES } from "../../wire/frame.ts";
 
 const SECRETS = new Set(["password", "token", "proof", "resume_key"]);
 const MAX_SHOWN = 160;
 
 export class Trace {
-  readonly #write: (line: string) => void;
+  readonly #write: (lines: string[]) => void;
   readonly #bare: boolean;
-  readonly #streams = { in: newDecoder(), out: newDecoder() };
+  readonly #maxFrame: number;
+  #streams: Record<"in" | "out", FrameDecoder | undefined>;
   #conversation: boolean;
 
-  /** @param bare every frame belongs to the conversation; otherwise those after `welcome` do. */
-  constructor(bare: boolean, write: (line: string) => void) {
+  /**
+   * @param bare every frame belongs to the conversation; otherwise those after `welcome` do.
+   * @param maxFrame the longest payload that the client accepts.
+   * @param write prints the lines of the frames that became whole together.
+   */
+  constructor(bare: boolean, maxFrame: number, write: (lines: string[]) => void) {
     this.#bare = this.#conversation = bare;
+    this.#maxFrame = maxFrame;
     this.#write = write;
+    this.#streams = this.#newStreams();
   }
 
   /** Begins anew, for another connection. */
   restart(): void {
     this.#conversation = this.#bare;
-    this.#streams.in = newDecoder();
-    this.#streams.out = newDecoder();
+    this.#streams = this.#newStreams();
+  }
+
+  #newStreams(): Record<"in" | "out", FrameDecoder> {
+    return { in: newDecoder(this.#maxFrame), out: newDecoder(MAX_PAYLOAD_BYTES) };
   }
 
   /** Shows the frames that are whole with the next bytes in one direction. */
   see(direction: "in" | "out", bytes: Uint8Array): void {
     const decoder = this.#streams[direction];
+    if (decoder === undefined) return;
+    const lines: string[] = [];
     const arrow = direction === "in" ? "←" : "→";
     decoder.push(Uint8Array.from(bytes)); // a copy: the buffer will be overwritten
     try {
       for (let payload = decoder.next(); payload !== undefined; payload = decoder.next()) {
-        this.#show(arrow, payload, decoder.isControl);
+        lines.push(this.#lineOf(arrow, payload, decoder.isControl));
       }
     } catch (error) {
       if (!(error instanceof FrameError)) throw error;
-      this.#write(`${arrow} ${error.message}`);
-      this.#streams[direction] = newDecoder();
+      lines.push(`${arrow} ${error.message}`);
+      this.#streams[direction] = undefined;
     }
+    if (lines.length > 0) this.#write(lines);
   }
 
-  #show(arrow: string, payload: Uint8Array, isControl: boolean): void {
+  #lineOf(arrow: string, payload: Uint8Array, isControl: boolean): string {
     const header = ((isControl ? 0x80000000 : 0) + payload.length).toString(16).padStart(8, "0");
     const own = isControl || !this.#conversation;
     const message = own ? parse(payload) : undefined;
@@ -55,15 +69,13 @@ export class Trace {
     const meaning = own ? `${isControl ? "control " : ""}${type ?? "?"}` : "message";
     const bytes = plural(payload.length, "byte");
     const shown = message === undefined ? start(payload) : shorten(JSON.stringify(message, mask));
-    this.#write(
-      `${arrow} ${header}  ${escapeLine(meaning).padEnd(13)} ${bytes.padStart(9)}  ${escapeLine(shown)}`,
-    );
     if (!isControl && type === "welcome") this.#conversation = true;
+    return `${arrow} ${header}  ${escapeLine(meaning).padEnd(13)} ${bytes.padStart(9)}  ${escapeLine(shown)}`;
   }
 }
 
-function newDecoder(): FrameDecoder {
-  const decoder = new FrameDecoder(Number.MAX_SAFE_INTEGER);
+function newDecoder(limit: number): FrameDecoder {
+  const decoder = new FrameDecoder(limit);
   decoder.control = true;
   return decoder;
 }

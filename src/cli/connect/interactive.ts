@@ -69,7 +69,7 @@ export async function talkInteractively(client: Client, options: InteractiveOpti
     // A chat sends the message back, and it is printed then; without a connection that may never be.
     if (chat !== undefined && !client.isReconnecting) editor.takeBack(line);
     client.send(message);
-    options.printer.sent(message);
+    void options.printer.sent(message);
     if (line !== "") history?.add(line);
   };
   const onLine = (line: string, isPasted: boolean) => {

@@ -72,7 +72,7 @@ function flawOfLoss(outcome: Extract<Outcome, { kind: "lost" }>, counts: Counts)
   const unknown = counts.unacknowledged === undefined ? "; whether all arrived is not known" : "";
   const loss = sayLoss(outcome, " before the conversation was over");
   return new ParleyError(code, `${loss}: ${sayCounts(counts)}${unknown}`, {
-    hint: outcome.reconnectFailed?.hint,
+    hint: outcome.hint ?? outcome.reconnectFailed?.hint,
   });
 }
 

@@ -36,7 +36,7 @@ const RAW_CHUNK_BYTES = 64 * 1024;
  */
 export async function talkPiped(client: Client, printer: Printer, options: PipedOptions): Promise<Outcome> {
   const { count, timeoutMs } = options;
-  const silence = new ReceiveTimeout(timeoutMs);
+  const silence = new ReceiveTimeout(timeoutMs, () => client.isInputHeld);
   let left: Timer | undefined;
   const outcome = client.converse((payload) => {
     if (client.received > (count ?? Infinity)) return undefined;
@@ -70,14 +70,16 @@ export async function talkPiped(client: Client, printer: Printer, options: Piped
   }
 }
 
-/** `--timeout`: ends the wait for answers; the time in which an answer is printed does not count. */
+/** `--timeout`: ends the wait for answers; the time in which something that was received is printed does not count. */
 class ReceiveTimeout {
   readonly #timeoutMs: number | undefined;
+  readonly #isPrinting: () => boolean;
   readonly #late = Promise.withResolvers<never>();
   #timer: Timer | undefined;
 
-  constructor(timeoutMs: number | undefined) {
+  constructor(timeoutMs: number | undefined, isPrinting: () => boolean) {
     this.#timeoutMs = timeoutMs;
+    this.#isPrinting = isPrinting;
     this.#start();
   }
 
@@ -101,7 +103,10 @@ class ReceiveTimeout {
   #start(): void {
     if (this.#timeoutMs === undefined) return;
     const error = new ParleyError("timeout", `nothing was received for ${sayDuration(this.#timeoutMs)}`);
-    this.#timer = setTimeout(() => this.#late.reject(error), this.#timeoutMs);
+    this.#timer = setTimeout(() => {
+      if (this.#isPrinting()) this.#start();
+      else this.#late.reject(error);
+    }, this.#timeoutMs);
   }
 }
 
@@ -114,7 +119,8 @@ async function sendAll(client: Client, printer: Printer, options: PipedOptions):
       if (client.isOver || client.inputEnded) return;
       if (message.length > client.maxFrame) throw tooLong(message, client);
       client.send(message);
-      printer.sent(message);
+      const printed = printer.sent(message);
+      if (printed !== undefined) await printed;
       const isFull = client.writable(); // undefined unless too much is unconfirmed or queued
       if (isFull !== undefined) await isFull;
     }

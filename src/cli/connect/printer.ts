@@ -37,8 +37,9 @@ export class Printer {
     );
   }
 
-  sent(payload: Uint8Array): void {
-    if (this.#options.json) void this.event("sent", content(payload));
+  /** Prints a message that was sent, with `--json` only. A promise asks the caller to wait before the next one. */
+  sent(payload: Uint8Array): Promise<void> | undefined {
+    return this.#options.json ? this.event("sent", content(payload)) : undefined;
   }
 
   /** Prints an event of the conversation, with `--json` only. */

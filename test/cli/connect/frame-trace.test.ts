@@ -15,11 +15,13 @@ function frame(text: string | Uint8Array, write = writeHeader): Uint8Array {
 }
 
 const control = (text: string): Uint8Array => frame(text, writeControlHeader);
+/** The longest payload that the client accepts. */
+const MAX_FRAME = 1024 * 1024;
 const WELCOME = frame(`{"type":"welcome","user":null,"known":false}`);
 
 function traceOf(bare: boolean): { lines: string[]; trace: Trace } {
   const lines: string[] = [];
-  return { lines, trace: new Trace(bare, (line) => lines.push(line)) };
+  return { lines, trace: new Trace(bare, MAX_FRAME, (more) => lines.push(...more)) };
 }
 
 /** The lines of one stream in one direction. */
@@ -85,13 +87,19 @@ describe("a line", () => {
     }
   });
 
-  test("says where the framing was broken, and goes on with the next bytes", () => {
-    expect(
-      trace([frame("one"), Uint8Array.from([0xff, 0xff, 0xff, 0xfe, 1, 2]), frame("two")], { bare: true }),
-    ).toEqual([
-      `← 00000003  message         3 bytes  "one"`,
-      "← header fffffffe is no length",
-      `← 00000003  message         3 bytes  "two"`,
+  test.each([
+    [[0xff, 0xff, 0xff, 0xfe, 1, 2], "header fffffffe is no length"],
+    [[0x7f, 0xff, 0xff, 0xff, 1, 2], `frame of 2147483647 bytes is over the limit of ${MAX_FRAME}`],
+  ])("says where the framing was broken (%p), and nothing more of that direction", (bytes, words) => {
+    const { lines, trace: subject } = traceOf(true);
+    for (const piece of [frame("one"), Uint8Array.from(bytes), frame("two")]) subject.see("in", piece);
+    expect(lines).toEqual([`← 00000003  message         3 bytes  "one"`, `← ${words}`]);
+    subject.see("out", frame("three"));
+    subject.restart();
+    subject.see("in", frame("four"));
+    expect(lines.slice(2)).toEqual([
+      `→ 00000005  message         5 bytes  "three"`,
+      `← 00000004  message         4 bytes  "four"`,
     ]);
   });
 });
