@@ -13,7 +13,7 @@ import { basename } from "node:path";
 import { messageOf, ParleyError, systemCode } from "../../base/errors.ts";
 import type { LogFields, Logger } from "../../log/log.ts";
 import { codecFor, type ProgramIo } from "./codec.ts";
-import { awaitChildren, Run, type Grace } from "./process.ts";
+import { awaitChildren, endOrphans, Run, type Grace } from "./process.ts";
 import { shellQuote } from "../../base/shell-quote.ts";
 import { nextTurn, TimeSlice } from "../../base/yield.ts";
 import { SessionClosedError, type Session, type Service } from "../service.ts";
@@ -118,6 +118,7 @@ class Program implements Service {
     for (const session of this.#runs.keys()) this.close(session);
     if (now) for (const run of this.#ending.keys()) run.kill();
     await Promise.all(this.#ending.values());
+    await endOrphans();
   }
 
   /** Passes on what the program writes until it has ended; a failure of that ends the program, and then its session. */
@@ -126,6 +127,7 @@ class Program implements Service {
     const fail = (error: unknown) => {
       failure ??= error;
       run.kill();
+      run.close();
     };
     const output = this.#followOutput(session, run).catch(fail);
     await Promise.all([output, this.#followErrors(session, run, facts).catch(fail)]);
