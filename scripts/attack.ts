@@ -1,10 +1,11 @@
 // What attacks cost a server and those it serves, measured against the executable.
 //
-//     bun scripts/build.ts && bun scripts/attack.ts [flood|silent|reader|timing|all]
+//     bun scripts/build.ts && bun scripts/attack.ts [flood|silent|reader|timing|pty|descriptors|orphans|all]
 //
 // A Markdown table on stdout; what is over its target is marked.
 
 import { flood } from "../test/support/attack/flood.ts";
+import { fewDescriptors, leftBehind, unreadInput, unreadTerminal } from "../test/support/attack/programs.ts";
 import { glutton, mute } from "../test/support/attack/reader.ts";
 import { silent } from "../test/support/attack/silent.ts";
 import type { Figure } from "../test/support/attack/target.ts";
@@ -22,6 +23,13 @@ const ATTACKS: Readonly<Record<string, (() => Promise<Figure[]>)[]>> = {
   silent: [() => silent(1), () => silent(8)],
   reader: [glutton, mute],
   timing: [() => timing(TRIES), () => timing(TRIES, ["--hash-memory", "8mb", "--hash-time", "1"])],
+  pty: [unreadTerminal, unreadInput],
+  descriptors: [
+    () => fewDescriptors([], false),
+    () => fewDescriptors([], true),
+    () => fewDescriptors(["--pty"], false),
+  ],
+  orphans: [leftBehind],
 };
 
 function row({ attack, what, value, unit, target }: Figure): string {

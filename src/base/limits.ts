@@ -31,6 +31,8 @@ export const MAX_CONNECTIONS = 1024;
 /** Descriptors that are kept free for files, the store and the log; Redis keeps 32. */
 export const RESERVED_DESCRIPTORS = 64;
 
+/** Seconds that the answer `full` asks a client to wait, where the server has no room. */
+export const FULL_RETRY_SECONDS = 5;
 /** Rejected connections that are open until their error is sent: at least so many. */
 export const MIN_REFUSING = RESERVED_DESCRIPTORS / 2;
 /** Rejected connections that are open until their error is sent, where descriptors are left: at most so many. */

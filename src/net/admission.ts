@@ -9,7 +9,7 @@
 // their own, which a flood from other sources cannot fill.
 
 import { sourceOf, type Cidr } from "../base/address.ts";
-import { PENDING_GRACE_MS, PENDING_HOLD_MS, type PenaltyReason } from "../base/limits.ts";
+import { FULL_RETRY_SECONDS, PENDING_GRACE_MS, PENDING_HOLD_MS, type PenaltyReason } from "../base/limits.ts";
 import { plural } from "../base/plural.ts";
 import type { Penalties } from "./penalties.ts";
 
@@ -43,6 +43,8 @@ export interface AdmissionOptions {
   allow: readonly Cidr[];
   /** These are never admitted. */
   deny: readonly Cidr[];
+  /** Is a descriptor left for one more? Sessions take some, too. */
+  hasRoom?(this: void): boolean;
   /** Was there a login from that address before? `maxPending.start` places are for such sources alone. */
   isKnownSource?(this: void, address: string): boolean;
   /** A number from 0 to 1, as Math.random, which is the default. */
@@ -67,6 +69,8 @@ interface Waiting {
   decide: AdmitCallback;
   timer: Timer;
 }
+
+const NO_ROOM = "has no room for another connection";
 
 export class Admission {
   readonly #options: AdmissionOptions;
@@ -174,7 +178,7 @@ export class Admission {
   }
 
   #checkRules({ address, since }: PendingPeer, connections: number): Refusal | undefined {
-    const { allow, deny, maxConnections } = this.#options;
+    const { allow, deny, maxConnections, hasRoom } = this.#options;
     if (
       deny.some((network) => network.has(address)) ||
       (allow.length > 0 && !allow.some((network) => network.has(address)))
@@ -187,9 +191,10 @@ export class Admission {
     }
     const penalty = this.#penalty(address, since);
     if (penalty !== undefined) return penalty;
-    if (connections < maxConnections) return undefined;
-    const message = `the server has its ${plural(maxConnections, "connection")}: try again later`;
-    return { code: "full", message, retryAfter: 5 };
+    const isCrowded = connections >= maxConnections;
+    if (!isCrowded && hasRoom?.() !== false) return undefined;
+    const have = isCrowded ? `has its ${plural(maxConnections, "connection")}` : NO_ROOM;
+    return { code: "full", message: `the server ${have}: try again later`, retryAfter: FULL_RETRY_SECONDS };
   }
 
   #penalty(address: string, now: number): Refusal | undefined {

@@ -21,13 +21,19 @@ import {
   type Resumption,
   type ResumedLogin,
 } from "../handshake/server.ts";
-import { REFUSAL_DELAYS_MS, REFUSAL_MEMORY_MS, type PenaltyReason } from "../base/limits.ts";
+import {
+  FULL_RETRY_SECONDS,
+  REFUSAL_DELAYS_MS,
+  REFUSAL_MEMORY_MS,
+  type PenaltyReason,
+} from "../base/limits.ts";
 import { RateLimitedLog } from "../log/rate-limited-log.ts";
 import type { LogFields, Logger } from "../log/log.ts";
 import type { Admission, Refusal } from "../net/admission.ts";
 import type { Connection } from "../net/connection.ts";
 import { ConnectionError } from "../net/connection-error.ts";
 import type { Listener } from "../net/listener.ts";
+import type { SessionPlaces } from "./session-places.ts";
 import { UserSlots } from "./user-slots.ts";
 
 export interface LoginHandlerOptions extends AuthenticatorOptions {
@@ -44,6 +50,7 @@ export interface LoginHandlerOptions extends AuthenticatorOptions {
   keepalive: number;
   /** How long the session of a lost connection is kept, at most. */
   resumeForMs: number;
+  places: SessionPlaces;
   /** Takes a session from its connection; undefined when there is none for the request. */
   resume(request: ResumeRequest): ResumedLogin | "late" | undefined;
   log: Logger;
@@ -108,6 +115,7 @@ export class LoginHandler {
       this.#failedLogins.reset(sourceOf(connection.address));
       return result;
     } catch (error) {
+      this.#options.places.free(connection);
       const offence = refusal === undefined ? offenceOf(error, connection) : undefined;
       if (offence !== undefined) listener.admission.penalise(connection.address, offence);
       this.#reject(conn, connection, error);
@@ -190,6 +198,7 @@ export class LoginHandler {
       newResumption: (wishMs) => this.#newResumption(wishMs),
       resume: (login, nonce) => this.#resume(connection, login, nonce),
     });
+    if (result.method === "bare") this.#reserveSlot(connection, result);
     if (result.method === "bare" || result.received !== undefined) logConnected(); // there was no login to complete
     return result;
   }
@@ -225,7 +234,13 @@ export class LoginHandler {
   }
 
   #reserveSlot(connection: Connection, { user }: Identity): void {
-    if (user === null) return;
+    if (user !== null) this.#reserveUserSlot(connection, user);
+    if (this.#options.places.reserve(connection)) return;
+    const message = "the server has no room for another conversation: try again later";
+    throw new HandshakeError("full", message, { retryAfter: FULL_RETRY_SECONDS });
+  }
+
+  #reserveUserSlot(connection: Connection, user: string): void {
     this.#slots.free(connection); // that of an earlier login on this connection, which failed then
     const { maxPerUser } = this.#options;
     if (this.#slots.count(user) >= maxPerUser) {

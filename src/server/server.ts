@@ -24,6 +24,7 @@ import { hashCostOf, withDefaults, type ServerOptions, type ServerSettings } fro
 import { HandlerError } from "../services/handler/handler.ts";
 import { Rooms } from "../services/room.ts";
 import { ServerSession, type ServerSessionEvents } from "../session/session.ts";
+import { SessionPlaces } from "./session-places.ts";
 import { SessionRegistry } from "./session-registry.ts";
 import { SessionTimeouts } from "../session/timeouts.ts";
 import { FrameError } from "../wire/frame.ts";
@@ -55,6 +56,7 @@ export class Server {
   readonly #listener: Listener;
   readonly #logins: LoginHandler;
   readonly #sessions: SessionRegistry;
+  readonly #places: SessionPlaces;
   readonly #rooms = new Rooms();
   readonly #flaws: Flaws;
   readonly #unwatch: (() => void) | undefined;
@@ -90,6 +92,11 @@ export class Server {
       expiring: (session, code) =>
         this.#log.info("session-expired", { ...factsOf(session), detached_ms: detachedMs(session), code }),
     });
+    this.#places = new SessionPlaces({
+      service: options.service,
+      detachedCount: () => this.#sessions.detachedCount,
+      hasRoom: (count) => this.#listener.hasRoom(count),
+    });
     this.#logins = new LoginHandler({
       mode: auth,
       bare,
@@ -109,6 +116,7 @@ export class Server {
       log,
       logBurst: options.logBurst,
       warn: (error) => this.#log.warn("users-failed", { reason: messageOf(error) }),
+      places: this.#places,
       resume: (request) => this.#takeOver(request),
     });
     this.#listener = new Listener({
@@ -119,6 +127,7 @@ export class Server {
       tls: options.tls,
       tlsTimeoutMs: options.tlsTimeoutMs,
       maxBacklog: options.maxBacklog,
+      sessions: this.#places,
       admission: {
         maxConnections: options.maxConnections,
         maxPending: options.maxPending,
@@ -234,7 +243,15 @@ export class Server {
     const id = this.#nextId++;
     const arrival = await this.#logins.login(id, connection, refusal, this.#listener);
     if (arrival === undefined) return;
-    if (arrival.received !== undefined) return this.#resume(id, connection, arrival, arrival.received);
+    try {
+      if (arrival.received === undefined) this.#begin(id, connection, arrival);
+      else this.#resume(id, connection, arrival, arrival.received);
+    } finally {
+      this.#places.free(connection); // from now on the service counts what it has started
+    }
+  }
+
+  #begin(id: number, connection: Connection, arrival: LoginResult): void {
     const { service, maxBacklog, abandonedHookMs } = this.#options;
     const context = { service, rooms: this.#rooms, ackTimer: this.#acks, maxBacklog, abandonedHookMs };
     const session = new ServerSession(id, connection, arrival, context, this.#events);

@@ -13,10 +13,12 @@ import { basename } from "node:path";
 import { messageOf, ParleyError, systemCode } from "../../base/errors.ts";
 import type { LogFields, Logger } from "../../log/log.ts";
 import { codecFor, type ProgramIo } from "./codec.ts";
+import { PIPE_DESCRIPTORS } from "./pipes.ts";
 import { awaitChildren, endOrphans, Run, type Grace } from "./process.ts";
+import { TERMINAL_DESCRIPTORS } from "./pty.ts";
 import { shellQuote } from "../../base/shell-quote.ts";
 import { nextTurn, TimeSlice } from "../../base/yield.ts";
-import { SessionClosedError, type Session, type Service } from "../service.ts";
+import { SessionClosedError, type DescriptorUse, type Session, type Service } from "../service.ts";
 
 export const STDERR_WAYS = ["log", "client", "both"] as const;
 /** Where the lines of a program's standard error go. */
@@ -72,6 +74,11 @@ class Program implements Service {
     this.#options = options;
     this.lineBased = options.io === "lines";
     awaitChildren();
+  }
+
+  get descriptors(): DescriptorUse {
+    const perSession = this.#options.pty ? TERMINAL_DESCRIPTORS : PIPE_DESCRIPTORS;
+    return { perSession, taken: perSession * (this.#runs.size + this.#ending.size) };
   }
 
   open(session: Session): void {

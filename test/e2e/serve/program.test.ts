@@ -33,6 +33,7 @@ describe("the environment", () => {
       "HOME",
       "PARLEY_REMOTE_ADDR",
       "PARLEY_REMOTE_PORT",
+      "PARLEY_RUN",
       "PARLEY_SERVICE",
       "PARLEY_SESSION",
       "PARLEY_USER",
