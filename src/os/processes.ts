@@ -57,13 +57,10 @@ function childrenByParent(): number[] {
   });
 }
 
-/** True when the process was started with `name` set to `value`, and may be inspected. */
-export function hasVariable(pid: number, name: string, value?: string): boolean {
+/** True when `name` was `value` in the environment that the process was started with, as far as that may be read. */
+export function hasVariable(pid: number, name: string, value: string): boolean {
   try {
-    const variables = readFileSync(`/proc/${pid}/environ`, "latin1").split("\0");
-    return variables.some((text) =>
-      value === undefined ? text.startsWith(`${name}=`) : text === `${name}=${value}`,
-    );
+    return readFileSync(`/proc/${pid}/environ`, "latin1").split("\0").includes(`${name}=${value}`);
   } catch {
     return false; // another user's, or gone
   }
