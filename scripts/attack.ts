@@ -11,6 +11,7 @@ import { detached, unfinished, unread } from "../test/support/attack/memory.ts";
 import { hosts } from "../test/support/attack/hosts.ts";
 import { ALL_ADDRESSES, logGrowth, ONE_ADDRESS } from "../test/support/attack/log.ts";
 import { hastyDials, unreadClient } from "../test/support/attack/hostile-server.ts";
+import { fewDescriptors, leftBehind, unreadInput, unreadTerminal } from "../test/support/attack/programs.ts";
 import { glutton, mute } from "../test/support/attack/reader.ts";
 import { soak } from "../test/support/attack/soak.ts";
 import { health } from "../test/support/attack/health.ts";
@@ -46,6 +47,13 @@ const ATTACKS: Readonly<Record<string, (() => Promise<Figure[]>)[]>> = {
   hosts: [() => hosts(HOSTS)],
   "hostile-server": [unreadClient, hastyDials],
   timing: [() => timing(TRIES), () => timing(TRIES, ["--hash-memory", "8mb", "--hash-time", "1"])],
+  pty: [unreadTerminal, unreadInput],
+  descriptors: [
+    () => fewDescriptors([], false),
+    () => fewDescriptors([], true),
+    () => fewDescriptors(["--pty"], false),
+  ],
+  orphans: [leftBehind],
 };
 
 function row({ attack, what, value, unit, target }: Figure): string {

@@ -36,6 +36,8 @@ export const MAX_METRICS_CONNECTIONS = RESERVED_DESCRIPTORS / 4;
 /** From accept to a whole request at `--metrics`: programs ask at once. */
 export const METRICS_HEAD_TIMEOUT_MS = 5 * SECOND;
 
+/** Seconds that the answer `full` asks a client to wait, where the server has no room. */
+export const FULL_RETRY_SECONDS = 5;
 /** Rejected connections that are open until their error is sent: at least so many. */
 export const MIN_REFUSING = RESERVED_DESCRIPTORS / 2;
 /** Rejected connections that are open until their error is sent, where descriptors are left: at most so many. */
@@ -197,6 +199,12 @@ export const DIAL_TIMEOUT_MS = 10 * SECOND;
 export const PROGRAM_INPUT_GRACE_MS = 250;
 /** How long a program may go on after TERM, before it gets KILL. */
 export const PROGRAM_TERM_GRACE_MS = 2 * SECOND;
+/** Output of a program's terminal that waits to be read; from then on the program is held. */
+export const TERMINAL_OUTPUT_BYTES = 64 * KIB;
+/** Output of a program's terminal with which the program is ended: the hold had no effect. */
+export const MAX_TERMINAL_OUTPUT_BYTES = MIB;
+/** How long the last output of a terminal is waited for after the program's end, where other processes keep it open. */
+export const TERMINAL_DRAIN_MS = SECOND / 10;
 /** Longest line of a program's standard error; a longer one becomes several. */
 export const MAX_STDERR_LINE_BYTES = 4 * KIB;
 

@@ -13,6 +13,7 @@
 
 import { isLoopback, sourceOf, type Cidr } from "../base/address.ts";
 import {
+  FULL_RETRY_SECONDS,
   MAX_PROVING,
   MAX_PROVING_PER_ADDRESS,
   PENDING_GRACE_MS,
@@ -54,6 +55,8 @@ export interface AdmissionOptions {
   allow: readonly Cidr[];
   /** These are never admitted. */
   deny: readonly Cidr[];
+  /** Is a descriptor left for one more? Sessions take some, too. */
+  hasRoom?(this: void): boolean;
   /** Was there a login from that address before? `maxPending.start` places are for such sources alone. */
   isKnownSource?(this: void, address: string): boolean;
   /** Are there logins with a proof, so that {@link Refusal.mayProve} makes sense? */
@@ -119,13 +122,11 @@ export class Admission {
     const { maxConnections } = this.#options;
     const denied = this.#denied(peer.address);
     if (denied !== undefined) return decide(denied);
-    const isFull = connections >= maxConnections;
+    const full = this.#full(connections);
     const penalty = this.#penalty(peer.address, peer.since);
-    if (penalty !== undefined) return decide(isFull ? penalty : this.#offerProof(peer, penalty, peer.since));
-    if (isFull) {
-      const message = `the server has its ${plural(maxConnections, "connection")}: try again later`;
-      return decide({ code: "full", message, retryAfter: 5 });
-    }
+    if (penalty !== undefined)
+      return decide(full === undefined ? this.#offerProof(peer, penalty, peer.since) : penalty);
+    if (full !== undefined) return decide(full);
     const obstacle = this.#makeRoom(peer, peer.since);
     if (obstacle === undefined) {
       this.#enter(peer);
@@ -222,6 +223,16 @@ export class Admission {
       this.#enter(peer);
       return decide(undefined);
     }
+  }
+
+  #full(connections: number): Refusal | undefined {
+    const { maxConnections, hasRoom } = this.#options;
+    const isCrowded = connections >= maxConnections;
+    if (!isCrowded && hasRoom?.() !== false) return undefined;
+    const have = isCrowded
+      ? `has its ${plural(maxConnections, "connection")}`
+      : "has no room for another connection";
+    return { code: "full", message: `the server ${have}: try again later`, retryAfter: FULL_RETRY_SECONDS };
   }
 
   #denied(address: string): Refusal | undefined {

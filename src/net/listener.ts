@@ -33,6 +33,8 @@ export interface ListenOptions extends PortOptions {
   maxBacklog?: number;
   /** Counts what is queued for all connections; unlimited by default. */
   budget?: ByteBudget;
+  /** Descriptors that sessions take beside their connections. */
+  sessions?: { readonly perSession: number; readonly taken: number };
   /** A peer has connected. With a refusal it is to be told why, and its connection to be closed, unless it may prove something. */
   accept(connection: Connection, refusal: Refusal | undefined): void;
   /** A connection's socket is closed. */
@@ -104,6 +106,8 @@ export class Listener {
   /** Connections that are rejected and still open. */
   #rejecting = 0;
   readonly #maxRejecting: number;
+  /** The most that connections and sessions may take together. */
+  readonly #maxDescriptors: number;
   /** Bytes of connections that are closed. */
   readonly #carried = { received: 0, sent: 0 };
   readonly #onClose = (connection: Connection) => {
@@ -116,14 +120,17 @@ export class Listener {
 
   /** Listens. @throws {ParleyError} `failed` as {@link bind}. */
   constructor(options: ListenOptions) {
-    const { tls, admission, host } = options;
+    const { tls, admission, host, sessions } = options;
     const room = descriptorLimit();
     const maxConnections = Math.max(1, Math.min(admission.maxConnections, room));
-    this.#maxRejecting = Math.max(MIN_REFUSING, Math.min(MAX_REFUSING, room - maxConnections));
+    // Each connection may have a session, and as many sessions may be detached.
+    const needed = maxConnections * (1 + 2 * (sessions?.perSession ?? 0));
+    this.#maxRejecting = Math.max(MIN_REFUSING, Math.min(MAX_REFUSING, room - needed));
+    this.#maxDescriptors = room - (this.#maxRejecting - MIN_REFUSING); // there are so many in the reserve
     this.#options = options;
     this.#cork = new Cork(options.budget);
     this.host = host;
-    this.admission = new Admission({ ...admission, maxConnections });
+    this.admission = new Admission({ ...admission, maxConnections, hasRoom: () => this.hasRoom(1) });
     const events = {
       data: (socket: Socket<Connection>, chunk: Uint8Array) => socket.data?.received(chunk),
       drain: (socket: Socket<Connection>) => socket.data?.flush(),
@@ -159,6 +166,12 @@ export class Listener {
   /** Sockets that are open, also those that are still establishing TLS. */
   get sockets(): number {
     return this.connections.size + this.#tlsPending.size;
+  }
+
+  /** Are `count` descriptors left for connections and sessions? */
+  hasRoom(count: number): boolean {
+    const taken = this.sockets - this.#rejecting + (this.#options.sessions?.taken ?? 0);
+    return taken + count <= this.#maxDescriptors;
   }
 
   /** Bytes received from, and taken by the kernel for, all peers ever. */

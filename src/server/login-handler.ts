@@ -23,6 +23,7 @@ import {
   type ResumedLogin,
 } from "../handshake/server.ts";
 import {
+  FULL_RETRY_SECONDS,
   PROVING_TIMEOUT_MS,
   REFUSAL_DELAYS_MS,
   REFUSAL_MEMORY_MS,
@@ -34,6 +35,7 @@ import type { Admission, Refusal } from "../net/admission.ts";
 import type { Connection } from "../net/connection.ts";
 import { ConnectionError } from "../net/connection-error.ts";
 import type { Listener } from "../net/listener.ts";
+import type { SessionPlaces } from "./session-places.ts";
 import { UserSlots } from "./user-slots.ts";
 
 export interface LoginHandlerOptions extends AuthenticatorOptions {
@@ -50,6 +52,7 @@ export interface LoginHandlerOptions extends AuthenticatorOptions {
   keepalive: number;
   /** How long the session of a lost connection is kept, at most. */
   resumeForMs: number;
+  places: SessionPlaces;
   /** Takes a session from its connection; undefined when there is none for the request. */
   resume(request: ResumeRequest): ResumedLogin | "late" | undefined;
   log: Logger;
@@ -113,6 +116,7 @@ export class LoginHandler {
       this.#failedLogins.reset(sourceOf(connection.address));
       return result;
     } catch (error) {
+      this.#options.places.free(connection);
       const isTold = listener.turnAway(connection);
       const isPenalised = refused?.code === "penalised";
       const offence = isPenalised ? undefined : offenceOf(error, connection);
@@ -172,7 +176,7 @@ export class LoginHandler {
       this.#options;
     const { peer } = connection;
     log.info("connected", { conn, peer });
-    return serverHandshake(connection, {
+    const result = await serverHandshake(connection, {
       attempt,
       authenticator: this.#authenticator,
       key,
@@ -196,6 +200,8 @@ export class LoginHandler {
       newResumption: (wishMs) => this.#newResumption(wishMs),
       resume: (login, nonce) => this.#resume(connection, login, nonce),
     });
+    if (result.method === "bare") this.#reserveSlot(connection, result); // there was no login to reserve it
+    return result;
   }
 
   #newResumption(wishMs: number | undefined): Resumption {
@@ -229,7 +235,13 @@ export class LoginHandler {
   }
 
   #reserveSlot(connection: Connection, { user }: Identity): void {
-    if (user === null) return;
+    if (user !== null) this.#reserveUserSlot(connection, user);
+    if (this.#options.places.reserve(connection)) return;
+    const message = "the server has no room for another conversation: try again later";
+    throw new HandshakeError("full", message, { retryAfter: FULL_RETRY_SECONDS });
+  }
+
+  #reserveUserSlot(connection: Connection, user: string): void {
     this.#slots.free(connection); // that of an earlier login on this connection, which failed then
     const { maxPerUser } = this.#options;
     if (this.#slots.count(user) >= maxPerUser) {

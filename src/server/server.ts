@@ -30,6 +30,7 @@ import { HandlerError } from "../services/handler/handler.ts";
 import { Rooms } from "../services/room.ts";
 import { ServerSession, type ServerSessionEvents } from "../session/session.ts";
 import { SlowReaders } from "../session/slow-readers.ts";
+import { SessionPlaces } from "./session-places.ts";
 import { SessionRegistry } from "./session-registry.ts";
 import { SessionTimeouts } from "../session/timeouts.ts";
 import { FrameError } from "../wire/frame.ts";
@@ -63,6 +64,7 @@ export class Server {
   readonly #listener: Listener;
   readonly #logins: LoginHandler;
   readonly #sessions: SessionRegistry;
+  readonly #places: SessionPlaces;
   readonly #rooms = new Rooms();
   readonly #flaws: Flaws;
   readonly #unwatch: (() => void) | undefined;
@@ -112,6 +114,11 @@ export class Server {
       () => this.#sessions.crowdOut(this.#detachedBudget),
       this.#budget,
     );
+    this.#places = new SessionPlaces({
+      service: options.service,
+      detachedCount: () => this.#sessions.detachedCount,
+      hasRoom: (count) => this.#listener.hasRoom(count),
+    });
     this.#logins = new LoginHandler({
       mode: auth,
       bare,
@@ -131,6 +138,7 @@ export class Server {
       takesLines: options.service.lineBased === true,
       log,
       warn: (error) => this.#log.warn("users-failed", { reason: messageOf(error) }),
+      places: this.#places,
       resume: (request) => this.#takeOver(request),
     });
     this.#listener = new Listener({
@@ -142,6 +150,7 @@ export class Server {
       tlsTimeoutMs: options.tlsTimeoutMs,
       maxBacklog: options.maxBacklog,
       budget: this.#budget,
+      sessions: this.#places,
       admission: {
         maxConnections: options.maxConnections,
         maxPending: options.maxPending,
@@ -258,7 +267,15 @@ export class Server {
     const id = this.#nextId++;
     const arrival = await this.#logins.login(id, connection, refusal, this.#listener);
     if (arrival === undefined) return;
-    if (arrival.received !== undefined) return this.#resume(id, connection, arrival, arrival.received);
+    try {
+      if (arrival.received === undefined) this.#begin(id, connection, arrival);
+      else this.#resume(id, connection, arrival, arrival.received);
+    } finally {
+      this.#places.free(connection); // from now on the service counts what it has started
+    }
+  }
+
+  #begin(id: number, connection: Connection, arrival: LoginResult): void {
     const { service, maxBacklog, abandonedHookMs } = this.#options;
     const context = {
       service,

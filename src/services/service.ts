@@ -68,6 +68,14 @@ export interface Room {
   leave(member: Session): void;
 }
 
+/** File descriptors of this process that a service takes for its sessions, beside their connections. */
+export interface DescriptorUse {
+  /** … for each session. */
+  readonly perSession: number;
+  /** … at the moment, also for closed sessions until all that was started for them has ended. */
+  readonly taken: number;
+}
+
 /**
  * The hooks of a service. All except `message` are optional.
  *
@@ -79,6 +87,8 @@ export interface Service {
   readonly lineBased?: boolean;
   /** True when `message` passes messages on to a receiver that may not have read them when the service finishes. */
   readonly acksOnHandOff?: boolean;
+  /** Undefined: none. The server counts them, so that they do not run out. */
+  readonly descriptors?: DescriptorUse;
   /** Called first, after the login. */
   open?(session: Session): void | Promise<void>;
   /** Called for each message. `payload` may be kept; it is a view of a larger chunk. */

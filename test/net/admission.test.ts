@@ -51,6 +51,14 @@ const codeOf = ({ decision }: TestGuest) => (typeof decision === "object" ? deci
 const crowd = (admission: Admission, count: number, address: (n: number) => string, idle = true) =>
   Array.from({ length: count }, (_, n) => knock(admission, address(n), { idle }));
 
+test("short of descriptors a newcomer is told full, and when to come back", () => {
+  let room = 1;
+  const admission = admissionOf({ hasRoom: () => room > 0 });
+  expect(codeOf(knock(admission, "192.0.2.1"))).toBe("in");
+  room = 0;
+  expect(knock(admission, "192.0.2.1").decision).toMatchObject({ code: "full", retryAfter: 5 });
+});
+
 beforeEach(() => void jest.useFakeTimers());
 afterEach(() => void jest.useRealTimers());
 

@@ -2,13 +2,13 @@
 //
 //     running ── stop: end of input, after a while TERM, after a while KILL ──→ no process of it is left
 
-import type { Subprocess } from "bun";
+import { randomUUID } from "node:crypto";
 import { LineSplitter, NEWLINE } from "../../base/line-splitter.ts";
 import { PROGRAM_INPUT_GRACE_MS, PROGRAM_TERM_GRACE_MS, MAX_STDERR_LINE_BYTES } from "../../base/limits.ts";
-import { reapOrphans } from "../../os/orphans.ts";
+import { adoptOrphans, Orphans, reapOrphans } from "../../os/orphans.ts";
 import type { Codec } from "./codec.ts";
-import { spawnOnPipes, type Input } from "./pipes.ts";
-import { ProcessGroup } from "./process-group.ts";
+import { spawnOnPipes, type Spawned } from "./pipes.ts";
+import { endAllOrphans, MARK_VARIABLE, ProcessGroup } from "./process-group.ts";
 import { spawnOnTerminal } from "./pty.ts";
 
 export interface RunOptions {
@@ -32,17 +32,26 @@ const GRACE: Grace = { inputMs: PROGRAM_INPUT_GRACE_MS, termMs: PROGRAM_TERM_GRA
 
 /** Process ids of programs that Bun waits for. */
 const awaited = new Set<number>();
+const orphans = new Orphans((pid) => awaited.has(pid));
 
 /**
- * Listens to SIGCHLD. Call it before the first program starts. The listener has two purposes: a process that was started with
- * SIGCHLD ignored could not wait for its children, and process 1 of a container must wait for orphans.
+ * Listens to SIGCHLD, and adopts what programs leave behind. Call it before the first program starts. The listener has two
+ * purposes: a process that was started with SIGCHLD ignored could not wait for its children, and the parent of orphans must wait
+ * for them.
  */
 export function awaitChildren(): void {
+  adoptOrphans();
   process.on("SIGCHLD", reap);
 }
 
 function reap(): void {
   if (process.pid === 1) reapOrphans((pid) => awaited.has(pid));
+  else orphans.look();
+}
+
+/** Ends what is left of programs that have ended, and is not known to be of one of them. Only when no program runs. */
+export async function endOrphans(): Promise<void> {
+  if (process.pid !== 1) await endAllOrphans(orphans, GRACE.termMs); // those of a container end with its process 1
 }
 
 export class Run {
@@ -50,9 +59,7 @@ export class Run {
   /** The exit status as a shell has it: 128 plus the signal's number after a signal. */
   readonly status: Promise<number>;
   readonly #codec: Codec;
-  readonly #child: Subprocess;
-  readonly #input: Input;
-  readonly #output: AsyncIterable<Uint8Array>;
+  readonly #spawned: Spawned;
   readonly #group: ProcessGroup;
   readonly #grace: Grace;
 
@@ -60,16 +67,15 @@ export class Run {
   constructor({ argv, env, codec, pty, grace = GRACE }: RunOptions) {
     this.#codec = codec;
     this.#grace = grace;
-    const { child, input, output } = pty ? spawnOnTerminal(argv, env) : spawnOnPipes(argv, env);
-    this.#child = child;
-    this.#input = input;
-    this.#output = output;
-    this.#group = new ProcessGroup(child.pid, pty);
-    this.pid = child.pid;
-    this.status = child.exited;
-    awaited.add(child.pid);
-    void child.exited.then(() => {
-      awaited.delete(child.pid);
+    const mark = randomUUID();
+    this.#spawned = (pty ? spawnOnTerminal : spawnOnPipes)(argv, { ...env, [MARK_VARIABLE]: mark });
+    const { pid, exited } = this.#spawned.child;
+    this.#group = new ProcessGroup({ leader: pid, hasTerminal: pty, mark, orphans });
+    this.pid = pid;
+    this.status = exited;
+    awaited.add(pid);
+    void exited.then(() => {
+      awaited.delete(pid);
       reap(); // orphans that ended after it
       this.#group.signal(0); // notices an empty group before other processes can get its number
     });
@@ -77,11 +83,11 @@ export class Run {
 
   /** Writes one message to the program. @returns a promise when the program has to read before the next. */
   write(payload: Uint8Array): void | Promise<void> {
-    return this.#input.write(this.#codec.wrap(payload));
+    return this.#spawned.input.write(this.#codec.wrap(payload));
   }
 
   endInput(): void {
-    this.#input.end();
+    this.#spawned.input.end();
   }
 
   /**
@@ -91,15 +97,15 @@ export class Run {
    * @throws {Error} when a message is too long, or a frame is cut off.
    */
   async *output(): AsyncGenerator<Iterable<Uint8Array>> {
-    for await (const chunk of this.#output) yield this.#codec.push(chunk);
+    for await (const chunk of this.#spawned.output) yield this.#codec.push(chunk);
     const last = this.#codec.end();
     if (last !== undefined) yield [last];
   }
 
   /** Calls `onLine` for each line of standard error. Resolves when there are no more. A long line comes in pieces. */
   async errors(onLine: (line: string) => void | Promise<void>): Promise<void> {
-    const { stderr } = this.#child;
-    if (!(stderr instanceof ReadableStream)) return;
+    const { errors } = this.#spawned;
+    if (errors === undefined) return;
     const splitter = new LineSplitter(NEWLINE, Infinity);
     const inPieces = async (line: Uint8Array | undefined) => {
       if (line === undefined) return;
@@ -108,7 +114,7 @@ export class Run {
       }
     };
     let unfinished = 0;
-    for await (const chunk of stderr as ReadableStream<Uint8Array>) {
+    for await (const chunk of errors) {
       for (const line of splitter.push(chunk)) await inPieces(line);
       unfinished = chunk.lastIndexOf(NEWLINE) === -1 ? unfinished + chunk.length : 0;
       if (unfinished < MAX_STDERR_LINE_BYTES) continue;
@@ -118,19 +124,30 @@ export class Run {
     await inPieces(splitter.end());
   }
 
-  /** Ends every process of the program that may be signalled. Resolves when none of them is left. */
+  /** Ends every process of the program that may be signalled. Resolves when none of them is left, and its streams are closed. */
   async stop(): Promise<void> {
-    this.#input.end();
+    this.#spawned.input.end();
+    this.#spawned.discard();
+    await this.#end();
+    this.close(); // others may have inherited them
+  }
+
+  /** Closes its streams: {@link output} and {@link errors} end, whatever is left of the program. */
+  close(): void {
+    this.#spawned.close();
+  }
+
+  kill(): void {
+    this.#group.signal("SIGKILL");
+  }
+
+  async #end(): Promise<void> {
     const { inputMs, termMs } = this.#grace;
     if (await this.#group.waitUntilGone(inputMs)) return;
     this.#group.signal("SIGTERM");
     if (await this.#group.waitUntilGone(termMs)) return;
     this.kill();
-    await this.#child.exited;
+    await this.#spawned.child.exited;
     await this.#group.waitUntilGone(termMs); // the kernel ends the other processes a little later
-  }
-
-  kill(): void {
-    this.#group.signal("SIGKILL");
   }
 }

@@ -13,10 +13,12 @@ import { basename } from "node:path";
 import { messageOf, ParleyError, systemCode } from "../../base/errors.ts";
 import type { LogFields, Logger } from "../../log/log.ts";
 import { codecFor, type ProgramIo } from "./codec.ts";
-import { awaitChildren, Run, type Grace } from "./process.ts";
+import { PIPE_DESCRIPTORS } from "./pipes.ts";
+import { awaitChildren, endOrphans, Run, type Grace } from "./process.ts";
+import { TERMINAL_DESCRIPTORS } from "./pty.ts";
 import { shellQuote } from "../../base/shell-quote.ts";
 import { nextTurn, TimeSlice } from "../../base/yield.ts";
-import { SessionClosedError, type Session, type Service } from "../service.ts";
+import { SessionClosedError, type DescriptorUse, type Session, type Service } from "../service.ts";
 
 export const STDERR_WAYS = ["log", "client", "both"] as const;
 /** Where the lines of a program's standard error go. */
@@ -74,6 +76,11 @@ class Program implements Service {
     awaitChildren();
   }
 
+  get descriptors(): DescriptorUse {
+    const perSession = this.#options.pty ? TERMINAL_DESCRIPTORS : PIPE_DESCRIPTORS;
+    return { perSession, taken: perSession * (this.#runs.size + this.#ending.size) };
+  }
+
   open(session: Session): void {
     const { argv, io, pty, maxMessage, log, grace } = this.#options;
     const facts = { conn: session.id, peer: session.peer, user: session.user };
@@ -118,6 +125,7 @@ class Program implements Service {
     for (const session of this.#runs.keys()) this.close(session);
     if (now) for (const run of this.#ending.keys()) run.kill();
     await Promise.all(this.#ending.values());
+    await endOrphans();
   }
 
   /** Passes on what the program writes until it has ended; a failure of that ends the program, and then its session. */
@@ -126,6 +134,7 @@ class Program implements Service {
     const fail = (error: unknown) => {
       failure ??= error;
       run.kill();
+      run.close();
     };
     const output = this.#followOutput(session, run).catch(fail);
     await Promise.all([output, this.#followErrors(session, run, facts).catch(fail)]);

@@ -33,6 +33,7 @@ describe("the environment", () => {
       "HOME",
       "PARLEY_REMOTE_ADDR",
       "PARLEY_REMOTE_PORT",
+      "PARLEY_RUN",
       "PARLEY_SERVICE",
       "PARLEY_SESSION",
       "PARLEY_USER",
@@ -144,7 +145,8 @@ describe.skipIf(lacks("unshare"))("as process 1 of a container", () => {
     using folder = tempFolder();
     const fifo = join(folder.path, "fifo");
     Bun.spawnSync(["mkfifo", fifo]);
-    const script = `setsid sh -c 'exec cat "$1"' sh "$1" </dev/null >/dev/null 2>&1 & exit 3`;
+    // With an environment of its own it is not known as the program's, and goes on.
+    const script = `env -i setsid cat "$1" </dev/null >/dev/null 2>&1 & exit 3`;
     await using server = await serveAlone(script, fifo);
     const leftBehind = () => childrenOf(processOf(server)).length;
     expect(await run(["connect", server.address, "--exit-status"])).toMatchObject({ exitCode: 3 });

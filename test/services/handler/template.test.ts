@@ -29,7 +29,7 @@ test.each([
 
 test("Handler is Service without what only a server calls", () => {
   const shared = members(OURS, "Service").filter(
-    (member) => !/^(?:stop\?|disconnected\?|readonly (?:lineBased|acksOnHandOff))/.test(member),
+    (member) => !/^(?:stop\?|disconnected\?|readonly (?:lineBased|acksOnHandOff|descriptors))/.test(member),
   );
   expect(members(HANDLER_TYPES, "Handler")).toEqual(shared);
 });

@@ -4,9 +4,9 @@ import * as fs from "node:fs";
 import { describe, expect, setDefaultTimeout, spyOn, test } from "bun:test";
 import { codecFor } from "../../../src/services/program/codec.ts";
 import { Run } from "../../../src/services/program/process.ts";
-import { until, within } from "../../support/attack.ts";
+import { descriptors, until, within } from "../../support/attack.ts";
 import type { Peer } from "../../support/peer.ts";
-import { enterGroup, processesOf, runProgram, STUBBORN } from "../../support/program.ts";
+import { childrenOf, enterGroup, processesOf, runProgram, STUBBORN } from "../../support/program.ts";
 
 setDefaultTimeout(90_000);
 
@@ -65,6 +65,55 @@ describe("a group that ignores TERM is gone", () => {
     peer.end();
     await peer.closed;
     await gone(group);
+  });
+});
+
+describe("what has called setsid", () => {
+  const LEAVES = `setsid sh -c 'trap "" TERM; echo $$; exec sleep 1000' & `;
+  const runs = (pid: number) => processesOf(pid).includes(pid);
+
+  test.each(["exec cat", "sleep 0.1"])(
+    "is ended with its own conversation, and with no other: %s",
+    async (then) => {
+      await using server = await runSh(LEAVES + then);
+      using peer = await server.peer();
+      await peer.enter();
+      using other = await server.peer();
+      await other.enter();
+      const [own, others] = [Number(await peer.text()), Number(await other.text())];
+      peer.reset();
+      await until("it runs", false, () => runs(own));
+      expect(runs(others)).toBe(true);
+      other.reset();
+      await until("it runs", false, () => runs(others));
+    },
+  );
+
+  test("keeps no descriptor when it is not known, and ends with the server", async () => {
+    const server = await runSh(`env -i setsid sh -c 'echo $$; exec sleep 1000' & exec cat`);
+    using other = await server.peer();
+    await other.enter();
+    const before = descriptors("self");
+    using peer = await server.peer();
+    await peer.enter();
+    const left = Number(await peer.text());
+    peer.reset();
+    await peer.closed;
+    await until("descriptors", true, () => descriptors("self") <= before);
+    expect(runs(left)).toBe(true);
+    other.reset();
+    await server[Symbol.asyncDispose]();
+    await until("it runs", false, () => runs(left));
+  });
+
+  test("is waited for, once it has ended", async () => {
+    await using server = await runSh("setsid true & setsid true & exec cat");
+    using peer = await server.peer();
+    await peer.enter();
+    peer.send("x");
+    expect(await peer.text()).toBe("x");
+    peer.reset();
+    await until("children", [], () => childrenOf(process.pid));
   });
 });
 

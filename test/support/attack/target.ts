@@ -45,8 +45,11 @@ export const LIFTED = [
   "off",
 ] as const;
 
+/** Starts what follows with a limit of 256 descriptors. */
+export const FEW_DESCRIPTORS = ["sh", "-c", 'ulimit -n 256; exec "$@"', "sh"] as const;
+
 /** Starts `serve`, with user ann unless `flags` say `--auth none`. */
-export async function target(flags: readonly string[]): Promise<Target> {
+export async function target(flags: readonly string[], prefix?: readonly string[]): Promise<Target> {
   const folder = tempFolder();
   const data = join(folder.path, "data");
   const log = join(folder.path, "log");
@@ -55,7 +58,7 @@ export async function target(flags: readonly string[]): Promise<Target> {
     const made = await run(["users", "import", "-"], { data, stdin: `${JSON.stringify(user)}\n` });
     if (made.exitCode !== 0) throw new Error(made.stderr);
   }
-  const running = start(["serve", "--port", "0", "--json", "--log", log, ...flags], { data });
+  const running = start(["serve", "--port", "0", "--json", "--log", log, ...flags], { data, prefix });
   await running.stdout.see("\n");
   const { port, metrics = "" } = JSON.parse(running.stdout.text) as { port: number; metrics?: string };
   return {
