@@ -354,7 +354,7 @@ export class Client {
 
   #sendEnd(): void {
     if (this.#isReconnecting) return; // sent after reconnecting
-    if (this.welcome?.control === true) this.#connection.sendControl(encodeMessage({ type: "end" }));
+    if (this.welcome?.control === true) this.#connection.sendLast(encodeMessage({ type: "end" }));
     else this.#connection.endSending();
   }
 

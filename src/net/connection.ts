@@ -70,7 +70,7 @@ export class Connection implements PausableSocket, FrameWriterEvents, LingeringC
   readonly #socket: Socket<Connection>;
   readonly #reader: FrameReader;
   readonly #writer: FrameWriter;
-  #maxBacklog: number;
+  readonly #maxBacklog: number;
   readonly #holdInput: boolean;
   readonly #tap: Tap | undefined;
   /** The promise of the tap, until it is settled. */
@@ -206,22 +206,25 @@ export class Connection implements PausableSocket, FrameWriterEvents, LingeringC
 
   /** Keeps what is sent from now on in `buffer` until it is acknowledged; undefined: keeps nothing. */
   trackUnacked(retention: RetransmitBuffer | undefined): void {
-    this.#writer.retransmit = retention;
+    this.#writer.track(retention);
   }
 
   /** Is what is sent kept until it is acknowledged? */
   get tracksUnacked(): boolean {
-    return this.#writer.retransmit !== undefined;
+    return this.#writer.isTracking;
+  }
+
+  /** Sends one control frame behind all payloads, those that are sent again included. */
+  sendLast(text: string): void {
+    this.#writer.sendLast(text);
   }
 
   /**
-   * Sends what is in `retransmit` once more, but for the first `received` payloads of the session, and keeps what follows in
-   * it. The peer may leave as much unread as it likes of that: it is kept in any case.
+   * Sends what is in `retransmit` once more, but for the first `received` payloads of the session, as fast as the peer reads. What
+   * is sent from now on comes behind it, and is kept in it.
    */
   sendAgain(retransmit: RetransmitBuffer, received = retransmit.acknowledged): void {
-    this.#maxBacklog += retransmit.bytes;
-    for (const frame of retransmit.unacknowledged(received)) this.#writer.sendAgain(frame);
-    this.#writer.retransmit = retransmit;
+    this.#writer.sendAgain(retransmit, received);
   }
 
   /** Delivers nothing any more; the receiver's `fail` is called, unless it was called before. */
@@ -232,6 +235,11 @@ export class Connection implements PausableSocket, FrameWriterEvents, LingeringC
   /** Delivers nothing any more and calls no receiver: the session has another connection. */
   detach(): void {
     this.#reader.detach();
+  }
+
+  /** Is output left that the kernel has not taken? */
+  get hasOutput(): boolean {
+    return this.#writer.hasOutput;
   }
 
   /** Bytes waiting for the kernel to take them. */
@@ -296,7 +304,7 @@ export class Connection implements PausableSocket, FrameWriterEvents, LingeringC
     this.#lingering = new LingeringClose(this.#state, this.#writer, this, patience);
     const { write, inputEnded } = this.#state;
     if (write === "fin-sent") return this.ended();
-    if (inputEnded && this.#writer.queued === 0) return this.close(); // neither side has anything to say
+    if (inputEnded && !this.#writer.hasOutput) return this.close(); // neither side has anything to say
     this.#writer.endSending();
     if (this.#state.write !== "fin-sent") this.pauseSocket(); // nothing is read before all is said
   }

@@ -2,11 +2,14 @@
 //
 // Inside a write batch of its connection a payload is encoded straight into the cork; otherwise, or behind output that the
 // kernel would not take, into the backlog. Order holds, since nothing passes a backlog that is not empty.
+//
+// After a resume the retransmit buffer is sent again, as fast as the peer reads. Until that is done, further payloads go into that
+// buffer, and the backlog is never empty.
 
 import type { Socket } from "bun";
 import { Condition } from "../base/condition.ts";
 import { PAUSE_OUTPUT_BYTES, SHORT_PAUSE_OUTPUT_BYTES } from "../base/limits.ts";
-import { HEADER_BYTES, writeHeader } from "../wire/frame.ts";
+import { HEADER_BYTES, writeControlHeader, writeHeader } from "../wire/frame.ts";
 import type { ConnectionState } from "./connection-state.ts";
 import type { Cork, Flushable } from "./cork.ts";
 import { WriteQueue } from "./write-queue.ts";
@@ -32,15 +35,19 @@ export interface FrameWriterEvents {
 export class FrameWriter implements Flushable {
   /** Bytes that the kernel has taken so far. */
   written = 0;
-  /** Keeps payloads until the peer has acknowledged them; undefined: they are not kept. */
-  retransmit: RetransmitBuffer | undefined;
   readonly #socket: Socket<unknown>;
   readonly #state: ConnectionState;
   readonly #cork: Cork;
   readonly #tap: ((bytes: Uint8Array) => void) | undefined;
   readonly #events: FrameWriterEvents;
+  /** Keeps payloads until the peer has acknowledged them; undefined: they are not kept. */
+  #retransmit: RetransmitBuffer | undefined;
   /** {@link NOTHING} until something is queued. */
   #backlog = NOTHING;
+  /** The number of the next payload that is sent again; undefined: none is. */
+  #replayFrom: number | undefined;
+  /** Control frames that come behind all payloads, while some are still to be sent again. */
+  #last: string[] = [];
   /** Made with the first `writable` that has to wait. */
   #room: Condition | undefined;
 
@@ -67,7 +74,12 @@ export class FrameWriter implements Flushable {
     return this.#cork.budget.isShort ? SHORT_PAUSE_OUTPUT_BYTES : PAUSE_OUTPUT_BYTES;
   }
 
-  /** Bytes waiting for the kernel. */
+  /** Is something left to be sent? */
+  get hasOutput(): boolean {
+    return this.queued > 0 || this.#replayFrom !== undefined;
+  }
+
+  /** Bytes waiting for the kernel. What is to be sent again, and has not been queued yet, does not count. */
   get queued(): number {
     const cork = this.#cork;
     return this.#backlog.length + (cork.owner === this ? cork.length : 0);
@@ -121,14 +133,44 @@ export class FrameWriter implements Flushable {
   #trackUnsent(payload: string | Uint8Array, header: HeaderWriter): void {
     if (this.#state.write !== "open" || header !== writeHeader) return;
     this.#flushCork(); // what was sent before it in this batch comes first
-    this.retransmit?.add(typeof payload === "string" ? Buffer.from(payload) : payload);
+    this.#retransmit?.add(typeof payload === "string" ? Buffer.from(payload) : payload);
   }
 
-  /** Sends frames once more, as they are; they are in the retransmit buffer already. */
-  sendAgain(frames: Uint8Array): void {
+  /** Sends a control frame behind all payloads. */
+  sendLast(text: string): void {
+    if (this.#replayFrom === undefined) this.send(text, writeControlHeader);
+    else this.#last.push(text);
+  }
+
+  /** Sends the payloads of `retransmit` once more, from number `received` of the session on, and keeps in it what follows. */
+  sendAgain(retransmit: RetransmitBuffer, received: number): void {
+    this.#retransmit = retransmit;
     if (!this.#state.canSend) return;
-    this.#queueHere().append(frames);
+    this.#replayFrom = received;
+    this.#replay();
     this.#cork.flushLater(this);
+  }
+
+  /** Keeps what is sent from now on in `buffer`; undefined: keeps nothing. */
+  track(buffer: RetransmitBuffer | undefined): void {
+    if (buffer === undefined) this.#replay(Infinity); // what is not queued by then would be lost
+    this.#retransmit = buffer;
+  }
+
+  /** Queues what is sent again, up to `limit` bytes, or one payload that is longer. */
+  #replay(limit = this.#pauseLimit): void {
+    const retransmit = this.#retransmit;
+    if (this.#replayFrom === undefined || retransmit === undefined || this.#isGone) return;
+    this.#replayFrom = Math.max(this.#replayFrom, retransmit.acknowledged);
+    const backlog = this.#queueHere();
+    for (const frame of retransmit.unacknowledged(this.#replayFrom)) {
+      if (backlog.length > 0 && backlog.length + frame.length > limit) return;
+      backlog.append(frame);
+      if (this.#replayFrom === undefined) return; // there was no memory for it: the session has ended
+      this.#replayFrom++;
+    }
+    this.#replayFrom = undefined;
+    for (const text of this.#last.splice(0)) this.#queue(text, writeControlHeader);
   }
 
   /** Sends nothing after this: what is queued goes out, then FIN. */
@@ -138,9 +180,18 @@ export class FrameWriter implements Flushable {
     if (this.#cork.owner !== this) this.#finishEnd();
   }
 
+  get #isWritable(): boolean {
+    return this.#isGone || (this.#backlog.length <= this.#pauseLimit && this.#replayFrom === undefined);
+  }
+
+  /** Is what is sent kept? */
+  get isTracking(): boolean {
+    return this.#retransmit !== undefined;
+  }
+
   /** Resolves when little enough is queued to send more; undefined when that is the case now. */
   writable(): Promise<void> | undefined {
-    if (this.#backlog.length <= this.#pauseLimit || this.#isGone) return undefined;
+    if (this.#isWritable) return undefined;
     return (this.#room ??= new Condition()).wait();
   }
 
@@ -148,8 +199,12 @@ export class FrameWriter implements Flushable {
   flush(): void {
     if (this.#isGone) return;
     this.#drainOutbox();
+    while (this.#replayFrom !== undefined && this.#backlog.length === 0 && !this.#isGone) {
+      this.#replay();
+      this.#drainOutbox();
+    }
     if (this.#isGone) return;
-    if (this.#backlog.length <= this.#pauseLimit) this.#room?.notifyAll();
+    if (this.#isWritable) this.#room?.notifyAll();
     if (this.#backlog.length === 0) this.#events.drained();
     else this.#checkBackpressure();
     if (this.#state.write === "flushing") this.#finishEnd();
@@ -158,6 +213,7 @@ export class FrameWriter implements Flushable {
   /** The socket is closed: what is queued is dropped. */
   close(): void {
     this.#backlog.clear();
+    this.#replayFrom = undefined;
     this.#room?.notifyAll();
   }
 
@@ -172,7 +228,7 @@ export class FrameWriter implements Flushable {
     if (this.#backlog.length > 0) return this.#queue(payload, header);
     const frame = header === writeHeader ? frameAround(payload) : undefined;
     if (frame !== undefined) {
-      this.retransmit?.add(payload);
+      this.#retransmit?.add(payload);
       return this.#write(frame, 0, frame.length);
     }
     const head = Math.min(payload.length, buffer.length - HEADER_BYTES);
@@ -181,7 +237,7 @@ export class FrameWriter implements Flushable {
     this.#cork.length = HEADER_BYTES + head;
     if (header === writeHeader) {
       if (head === payload.length) this.#cork.payloads = 1;
-      else this.retransmit?.add(payload); // the cork has only its beginning
+      else this.#retransmit?.add(payload); // the cork has only its beginning
     }
     if (head === payload.length) return;
     this.#flushCork();
@@ -196,7 +252,8 @@ export class FrameWriter implements Flushable {
   #queue(payload: string | Uint8Array, header: HeaderWriter): void {
     const bytes = typeof payload === "string" ? Buffer.from(payload) : payload;
     header(SCRATCH, 0, bytes.length); // throws for an impossible length, before anything is queued
-    if (header === writeHeader) this.retransmit?.add(bytes);
+    if (header === writeHeader) this.#retransmit?.add(bytes);
+    if (header === writeHeader && this.#replayFrom !== undefined) return; // it comes out of that buffer in its turn
     const { target, offset } = this.#queueHere().reserve(HEADER_BYTES + bytes.length);
     header(target, offset, bytes.length);
     target.set(bytes, offset + HEADER_BYTES);
@@ -208,7 +265,7 @@ export class FrameWriter implements Flushable {
     const cork = this.#cork;
     if (cork.owner !== this || cork.length === 0) return;
     const { buffer } = cork;
-    this.retransmit?.record(buffer, 0, cork.length, cork.payloads);
+    this.#retransmit?.record(buffer, 0, cork.length, cork.payloads);
     const { length } = cork; // an overflow of the retransmit buffer has put `bye` behind it
     cork.length = cork.payloads = 0;
     this.#write(buffer, 0, length);
@@ -254,7 +311,7 @@ export class FrameWriter implements Flushable {
   }
 
   #finishEnd(): void {
-    if (this.#state.write !== "flushing" || this.#isGone || this.queued > 0) return;
+    if (this.#state.write !== "flushing" || this.#isGone || this.hasOutput) return;
     this.#state.finSent();
     this.#socket.shutdown();
     this.#events.ended();

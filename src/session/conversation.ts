@@ -242,7 +242,7 @@ export class Conversation implements HookTarget, Outbound {
     this.markClosed();
     if (isDetached) return;
     this.acks?.acknowledge();
-    if (this.#control) this.connection.sendControl(bye);
+    if (this.#control) this.connection.sendLast(bye);
   }
 
   /** Lets go of the connection; what the service sends from now on is kept. */
@@ -264,7 +264,7 @@ export class Conversation implements HookTarget, Outbound {
     acks.acknowledge();
     connection.sendAgain(acks.retransmit);
     if (this.#output === "kept") this.#output = "open";
-    if (this.#byeMessage !== undefined) connection.sendControl(this.#byeMessage);
+    if (this.#byeMessage !== undefined) connection.sendLast(this.#byeMessage);
     this.inbound.keepReading(); // a hook that still runs is not joined by another
     connection.deliver(this.inbound);
     this.#onWindowOpen();

@@ -188,7 +188,7 @@ export class ServerSession implements ConversationEvents, SlowReader {
       this.#detach();
       this.#replaced?.terminate();
       this.#replaced = connection;
-      if (connection.queued > 0) connection.terminate();
+      if (connection.hasOutput) connection.terminate();
       else {
         if (!connection.finishing) connection.sendControl(REPLACED);
         connection.finish();

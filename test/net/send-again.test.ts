@@ -1,53 +1,108 @@
-// What is sent again after a loss, over a kernel that takes nothing at first.
+// What is sent again after a loss, over a kernel that takes little at a time.
 
 import { expect, test } from "bun:test";
 import type { Socket } from "bun";
+import { PAUSE_OUTPUT_BYTES } from "../../src/base/limits.ts";
 import { RetransmitBuffer } from "../../src/delivery/retransmit-buffer.ts";
 import { Connection } from "../../src/net/connection.ts";
 import { Cork } from "../../src/net/cork.ts";
+import { FrameDecoder } from "../../src/wire/frame.ts";
 
-const MAX_BACKLOG = 10_000;
+const LENGTH = 100_000;
 
-function connectionOver(written: Buffer[], takes: () => boolean) {
+/** A connection whose kernel takes `room` bytes until the next flush; `texts` are the frames that it has, as they begin. */
+function connectionOver() {
+  const kernel = { room: 0, hasFin: false, written: [] as Buffer[] };
   const socket = {
     remoteAddress: "127.0.0.1",
     remotePort: 1,
     write(bytes: Uint8Array, start: number, length: number): number {
-      if (!takes()) return 0;
-      written.push(Buffer.from(bytes.subarray(start, start + length)));
-      return length;
+      const taken = Math.min(length, kernel.room);
+      kernel.room -= taken;
+      kernel.written.push(Buffer.from(bytes.subarray(start, start + taken)));
+      return taken;
     },
     pause: () => undefined,
     resume: () => undefined,
+    shutdown: () => void (kernel.hasFin = true),
   };
-  return new Connection(socket as unknown as Socket<Connection>, {
+  const connection = new Connection(socket as unknown as Socket<Connection>, {
     cork: new Cork(),
-    maxFrame: 100,
-    maxBacklog: MAX_BACKLOG,
+    maxFrame: LENGTH,
   });
+  const texts = () => {
+    const decoder = new FrameDecoder(LENGTH);
+    decoder.control = true;
+    decoder.push(Buffer.concat(kernel.written));
+    const found: string[] = [];
+    for (let frame = decoder.next(); frame !== undefined; frame = decoder.next())
+      found.push(Buffer.from(frame.subarray(0, 4)).toString());
+    return found;
+  };
+  const drain = () => {
+    for (let turn = 0; turn < 1000 && connection.hasOutput; turn++) {
+      kernel.room = 10_000;
+      connection.flush();
+      expect(connection.queued).toBeLessThanOrEqual(PAUSE_OUTPUT_BYTES);
+    }
+  };
+  return { connection, kernel, texts, drain };
 }
 
-test("it may be left unread beyond --max-backlog, but no more than that", () => {
-  const failures: unknown[] = [];
-  let takes = false;
-  const written: Buffer[] = [];
-  const connection = connectionOver(written, () => takes);
-  connection.deliver({
-    payload: () => undefined,
-    control: () => undefined,
-    end: () => undefined,
-    fail: (error) => failures.push(error),
-    close: () => undefined,
-  });
-  const kept = new RetransmitBuffer();
-  for (let n = 0; n < 10; n++) kept.add(Buffer.alloc(5 * MAX_BACKLOG, `${n}`));
-  connection.sendAgain(kept, 3);
-  connection.send(Buffer.alloc(MAX_BACKLOG / 2));
-  expect(failures).toEqual([]);
-  for (let n = 0; n < 4; n++) connection.send(Buffer.alloc(MAX_BACKLOG * 5));
-  expect(failures).toMatchObject([{ code: "too_slow" }]);
-  takes = true;
+const named = (name: string) => Buffer.alloc(LENGTH, name.padEnd(4));
+
+function kept(count: number): RetransmitBuffer {
+  const buffer = new RetransmitBuffer();
+  for (let number = 0; number < count; number++) buffer.add(named(`m${number}`));
+  return buffer;
+}
+
+const sent = (from: number, to: number) =>
+  Array.from({ length: to - from }, (_, index) => `m${from + index}`.padEnd(4));
+
+test("it is queued as the peer reads; what is sent meanwhile comes behind it, and the last control frame behind that", () => {
+  const { connection, texts, drain } = connectionOver();
+  connection.sendAgain(kept(20), 3);
+  expect(connection.queued).toBeLessThanOrEqual(PAUSE_OUTPUT_BYTES);
+  connection.send(named("new"));
+  connection.sendLast("end!");
+  expect(connection.writable()).toBeInstanceOf(Promise);
+  drain();
+  expect(texts()).toEqual([...sent(3, 20), "new ", "end!"]);
+  expect(connection.writable()).toBeUndefined();
+});
+
+test("FIN comes behind all of it", () => {
+  const { connection, kernel, texts, drain } = connectionOver();
+  connection.sendAgain(kept(20));
+  connection.sendLast("bye!");
+  connection.endSending();
+  drain();
+  expect(texts()).toEqual([...sent(0, 20), "bye!"]);
+  expect(kernel.hasFin).toBe(true);
+});
+
+test("an acknowledgement of what was not sent again yet does not shift it", () => {
+  const { connection, texts, drain } = connectionOver();
+  const buffer = kept(20);
+  connection.sendAgain(buffer, 2);
+  buffer.acknowledge(2);
+  drain();
+  expect(texts()).toEqual(sent(2, 20));
+});
+
+test("all of it is queued before it is no longer kept", () => {
+  const { connection, kernel, texts } = connectionOver();
+  connection.sendAgain(kept(20));
+  connection.trackUnacked(undefined);
+  kernel.room = Infinity;
   connection.flush();
-  // From the fourth on.
-  expect(Buffer.concat(written).subarray(4, 5).toString()).toBe("3");
+  expect(texts()).toEqual(sent(0, 20));
+});
+
+test("nothing is left of it when the connection is closed", () => {
+  const { connection } = connectionOver();
+  connection.sendAgain(kept(20));
+  connection.wasClosed(undefined);
+  expect(connection.hasOutput).toBe(false);
 });
