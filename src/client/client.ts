@@ -16,7 +16,7 @@ import { messageOf } from "../base/errors.ts";
 import { Condition } from "../base/condition.ts";
 import { isChallenge } from "../handshake/shared-key.ts";
 import { DelayedAckTimer, AckTracker } from "../delivery/ack-tracker.ts";
-import { MAX_MISSED_PINGS } from "../base/limits.ts";
+import { MAX_MISSED_PINGS, MAX_UNACKNOWLEDGED_BYTES } from "../base/limits.ts";
 import { isLoss } from "../net/connection-error.ts";
 import type { Connection } from "../net/connection.ts";
 import type { Receiver } from "../net/reader.ts";
@@ -50,6 +50,14 @@ export interface ClientParts {
   onAside?(text: string): void | Promise<void>;
 }
 
+/** For the user of a client that takes the messages for a stream of bytes. */
+export interface StreamCallbacks {
+  /** Called once when the server has ended its output; the input of the client stays open. */
+  outputEnded?(): void;
+  /** Messages that `receive` has taken and not handed on yet: they are not acknowledged. */
+  unprocessed?(): number;
+}
+
 export class Client {
   readonly hello: Hello | undefined;
   /** The `welcome` of the present session. */
@@ -71,6 +79,8 @@ export class Client {
   /** Undefined in a session without acknowledgements. */
   #acks: AckTracker | undefined;
   #receive: (payload: Uint8Array) => void | Promise<void> = () => undefined;
+  #stream: StreamCallbacks = {};
+  #outputEnded = false;
   /** The promise of `#receive` for the last message, until it settles. */
   #receiving: Promise<void> | undefined;
   /** The promise of `onAside` for the last `stderr` message. */
@@ -177,8 +187,12 @@ export class Client {
    *
    * @returns how the client ended.
    */
-  converse(receive: (payload: Uint8Array) => void | Promise<void>): Promise<Outcome> {
+  converse(
+    receive: (payload: Uint8Array) => void | Promise<void>,
+    stream: StreamCallbacks = {},
+  ): Promise<Outcome> {
     this.#receive = receive;
+    this.#stream = stream;
     const { keepalive } = this.welcome ?? {};
     if (keepalive !== undefined && keepalive > 0) {
       this.#keepalive = new Keepalive(
@@ -228,6 +242,10 @@ export class Client {
         return this.#replies.send("pong", encodeMessage({ type: "pong", n: message.n }));
       case "ack":
         return this.#acknowledged(message.received);
+      case "end":
+        if (!this.#outputEnded) this.#stream.outputEnded?.();
+        this.#outputEnded = true;
+        return undefined;
       case "stderr":
         return (this.#aside = this.#parts.onAside?.(message.text) ?? undefined);
       case "bye": {
@@ -317,6 +335,7 @@ export class Client {
     const answersMayBeMissing = !isSame && !this.#hasFinished;
     this.answersMayBeMissing ||= answersMayBeMissing;
     this.#hasFinished = false;
+    this.#outputEnded &&= isSame;
     this.#connection = connection;
     this.#replies = new Replies(connection);
     this.#isReconnecting = false;
@@ -336,6 +355,15 @@ export class Client {
     if (acks?.retransmit.isWindowFull !== true) this.#writable.notifyAll();
   }
 
+  get #unprocessed(): number {
+    return this.#stream.unprocessed?.() ?? (this.#receiving === undefined ? 0 : 1);
+  }
+
+  /** Fewer messages are unprocessed: acknowledges the others, now or soon. */
+  processed(): void {
+    if (!this.#isReconnecting) this.#acks?.turnEnded();
+  }
+
   /** Begins the acknowledgements of a new session, if it has any. */
   #startAckTracking(): void {
     this.#acknowledgedBefore += this.#acks?.retransmit.acknowledged ?? 0;
@@ -344,11 +372,11 @@ export class Client {
     this.#receivedBefore = this.received;
     this.#acks = new AckTracker(this.#ackTimer, {
       // At least 0: the message that is being processed may belong to the session before.
-      processed: () =>
-        Math.max(0, this.received - this.#receivedBefore - (this.#receiving === undefined ? 0 : 1)),
+      processed: () => Math.max(0, this.received - this.#receivedBefore - this.#unprocessed),
       bytesReceived: () => this.#connection.bytes,
       sendAck: (received) => this.#replies.send("ack", encodeAck(received)),
     });
+    this.#acks.retransmit.window = this.welcome.window ?? MAX_UNACKNOWLEDGED_BYTES;
     this.#connection.trackUnacked(this.#acks.retransmit);
   }
 

@@ -1,7 +1,12 @@
 // The steps of a login over one connection: trust and shared key, then hello, then login. Each waits for its answer for a limited
 // time. connect.ts and resume.ts take these steps.
 
-import { HELLO_TIMEOUT_MS, LOGIN_ANSWER_TIMEOUT_MS, MAX_ANSWER_BYTES } from "../base/limits.ts";
+import {
+  HELLO_TIMEOUT_MS,
+  LOGIN_ANSWER_TIMEOUT_MS,
+  MAX_ANSWER_BYTES,
+  MAX_UNACKNOWLEDGED_STREAM_BYTES,
+} from "../base/limits.ts";
 import { sayDuration } from "../base/units.ts";
 import { logIn, proveKey, readHello, tokenLogin } from "../handshake/client.ts";
 import { ServerError } from "../handshake/errors.ts";
@@ -9,6 +14,9 @@ import type { Connection } from "../net/connection.ts";
 import { DialError } from "../net/dial.ts";
 import type { Hello, Login, Refused, Welcome } from "../wire/message.ts";
 import type { ClientOptions, Credential } from "./options.ts";
+
+/** The client reads what the server sends, or leaves it in the kernel: it has room for the longest window. */
+const WINDOW = MAX_UNACKNOWLEDGED_STREAM_BYTES;
 
 /** Milliseconds without a challenge after which the user learns that the server may have no shared key. */
 const CHALLENGE_DUE_MS = 900;
@@ -69,7 +77,7 @@ export function sendLogin(
 ): Promise<Welcome | Refused> {
   const { wantsToken, retry, timeoutMs = Infinity, maxFrame = MAX_ANSWER_BYTES } = options;
   const forSeconds = Math.ceil(Math.min(retry?.forMs ?? 0, 2 ** 31) / 1000);
-  const message: Login = { ...login, control: true, resume_for: forSeconds };
+  const message: Login = { ...login, control: true, resume_for: forSeconds, window: WINDOW };
   if (wantsToken === false) message.token = false;
   return within(connection, Math.min(LOGIN_ANSWER_TIMEOUT_MS, timeoutMs), () =>
     logIn(connection, message, maxFrame),

@@ -41,6 +41,8 @@ export class RetransmitBuffer {
   /** Called when more than `limit` bytes are in use. */
   overflow: (() => void) | undefined;
   limit = Infinity;
+  /** Unacknowledged bytes with which the sender waits, where memory is not short. */
+  window = MAX_UNACKNOWLEDGED_BYTES;
   /** Since when the window is full, by `performance.now`; undefined while it is not. */
   fullSince: number | undefined;
   #budget: ByteBudget = UNLIMITED;
@@ -69,7 +71,7 @@ export class RetransmitBuffer {
 
   /** True when the sender should wait for acknowledgements. */
   get isWindowFull(): boolean {
-    const window = this.#budget.isShort ? SHORT_WINDOW_BYTES : MAX_UNACKNOWLEDGED_BYTES;
+    const window = this.#budget.isShort ? SHORT_WINDOW_BYTES : this.window;
     return this.frames >= MAX_UNACKNOWLEDGED_FRAMES || this.bytes >= window;
   }
 
@@ -118,7 +120,7 @@ export class RetransmitBuffer {
       this.#allocated -= freed;
       this.#budget.give(freed);
     }
-    if (this.bytes < MAX_UNACKNOWLEDGED_BYTES) this.fullSince = undefined;
+    if (this.bytes < this.window) this.fullSince = undefined;
     this.#skip = skip;
     return true;
   }
@@ -169,7 +171,7 @@ export class RetransmitBuffer {
     block.frames += frames;
     this.frames += frames;
     this.bytes += length;
-    if (this.bytes >= MAX_UNACKNOWLEDGED_BYTES) this.fullSince ??= performance.now();
+    if (this.bytes >= this.window) this.fullSince ??= performance.now();
     if (this.bytes > this.limit) this.overflow?.();
   }
 }

@@ -19,8 +19,9 @@ import type { Authenticator } from "../auth/authenticate.ts";
 import { LoginError, type Candidate, type Identity, type LoginClient } from "../auth/identity.ts";
 import type { SharedKey } from "../auth/shared-key.ts";
 import { onAbort } from "../base/abort.ts";
-import { MAX_LOGIN_FRAME_BYTES } from "../base/limits.ts";
+import { MAX_LOGIN_FRAME_BYTES, MAX_UNACKNOWLEDGED_BYTES } from "../base/limits.ts";
 import { sayDuration } from "../base/units.ts";
+import { windowFor } from "../delivery/window.ts";
 import type { Connection } from "../net/connection.ts";
 import { decodeLogin, encodeMessage } from "../wire/codec.ts";
 import { NONCE_BYTES, PROTOCOL, type Login, type Welcome } from "../wire/message.ts";
@@ -36,8 +37,8 @@ export interface ServerHandshakeOptions extends RefusalOptions {
   bare: boolean;
   /** Name of the service, for `hello`. */
   service: string;
-  /** Set where the service's messages are lines. */
-  takesLines: boolean;
+  /** What the messages of the service are; undefined: whatever the service makes of them. */
+  messages: "lines" | "bytes" | undefined;
   /** Longest payload after welcome, in bytes. */
   maxFrame: number;
   /** From accept to the end of the login, whatever the peer sends meanwhile. */
@@ -87,6 +88,8 @@ export interface LoginResult extends Identity {
   encrypted: boolean;
   /** Present with control frames. */
   resumption?: Resumption;
+  /** Bytes that the client may be sent without an acknowledgement. */
+  window: number;
   /** Present where a session is resumed: how many of its payloads the client has received. */
   received?: number;
 }
@@ -123,7 +126,14 @@ export async function serverHandshake(
     }
     connection.decoder.limit = maxFrame;
     const { encrypted } = connection;
-    return { user: null, method: "bare", known: false, control: false, encrypted };
+    return {
+      user: null,
+      method: "bare",
+      known: false,
+      control: false,
+      encrypted,
+      window: MAX_UNACKNOWLEDGED_BYTES,
+    };
   } catch (error) {
     throw asHandshakeError(error);
   } finally {
@@ -154,7 +164,7 @@ async function logIn(
     ...authenticator.offer(connection.address),
     nonce: nonce.toString("base64"),
     max_frame: maxFrame,
-    messages: options.takesLines ? ("lines" as const) : undefined,
+    messages: options.messages,
   };
   connection.send(encodeMessage(hello));
   let gone = 0;
@@ -214,8 +224,10 @@ async function handleLogin(
   const control = login.control === true;
   const wish = login.resume_for === undefined ? undefined : login.resume_for * 1000;
   const resumption = control ? options.newResumption(wish) : undefined;
+  const own = windowFor(options.messages);
+  const window = Math.min(own, login.window ?? MAX_UNACKNOWLEDGED_BYTES);
   return {
-    login: { ...identity, control, encrypted: connection.encrypted, resumption },
+    login: { ...identity, control, encrypted: connection.encrypted, resumption, window },
     welcome: {
       type: "welcome",
       user: identity.user,
@@ -229,6 +241,7 @@ async function handleLogin(
       session: resumption?.name,
       resume_key: resumption && Buffer.from(resumption.key).toString("base64"),
       resume_for: resumption && resumption.forMs / 1000,
+      window: own === MAX_UNACKNOWLEDGED_BYTES ? undefined : own,
     },
   };
 }

@@ -38,6 +38,7 @@ export const LOG_EVENTS = [
   "users-flawed",
   "service-failed",
   "service-busy",
+  "target-failed",
   "handler-failed",
   "handler-reloaded",
   "program-started",

@@ -35,6 +35,7 @@ import type { Admission, Refusal } from "../net/admission.ts";
 import type { Connection } from "../net/connection.ts";
 import { ConnectionError } from "../net/connection-error.ts";
 import type { Listener } from "../net/listener.ts";
+import type { Service } from "../services/service.ts";
 import type { SessionPlaces } from "./session-places.ts";
 import { UserSlots } from "./user-slots.ts";
 
@@ -42,7 +43,7 @@ export interface LoginHandlerOptions extends AuthenticatorOptions {
   key: SharedKey | undefined;
   bare: boolean;
   serviceName: string;
-  takesLines: boolean;
+  messages: Service["messages"];
   maxFrame: number;
   maxAttempts: number;
   /** Connections of one user at once; those that resume a session may be more. */
@@ -172,7 +173,7 @@ export class LoginHandler {
     listener: Listener,
     proofsOnly: HandshakeError | undefined,
   ): Promise<LoginResult> {
-    const { key, bare, serviceName, takesLines, maxFrame, maxAttempts, loginTimeoutMs, keepalive, log } =
+    const { key, bare, serviceName, messages, maxFrame, maxAttempts, loginTimeoutMs, keepalive, log } =
       this.#options;
     const { peer } = connection;
     log.info("connected", { conn, peer });
@@ -182,7 +183,7 @@ export class LoginHandler {
       key,
       bare,
       service: serviceName,
-      takesLines,
+      messages,
       maxFrame,
       maxAttempts,
       timeoutMs: proofsOnly === undefined ? loginTimeoutMs : Math.min(loginTimeoutMs, PROVING_TIMEOUT_MS),

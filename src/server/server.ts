@@ -28,6 +28,7 @@ import { LoginHandler, type ResumeRequest } from "./login-handler.ts";
 import { hashCostOf, withDefaults, type ServerOptions, type ServerSettings } from "./options.ts";
 import { HandlerError } from "../services/handler/handler.ts";
 import { Rooms } from "../services/room.ts";
+import { ServiceEnding } from "../services/service.ts";
 import { ServerSession, type ServerSessionEvents } from "../session/session.ts";
 import { SlowReaders } from "../session/slow-readers.ts";
 import { SessionPlaces } from "./session-places.ts";
@@ -135,7 +136,7 @@ export class Server {
       resumeForMs: options.resumeForMs,
       keepalive: options.keepaliveMs / 1000,
       serviceName: options.serviceName,
-      takesLines: options.service.lineBased === true,
+      messages: options.service.messages,
       log,
       warn: (error) => this.#log.warn("users-failed", { reason: messageOf(error) }),
       places: this.#places,
@@ -326,6 +327,11 @@ export class Server {
   #failed(session: ServerSession, error: unknown): void {
     const isPeers =
       error instanceof ConnectionError || error instanceof FrameError || error instanceof MessageError;
+    if (error instanceof ServiceEnding) {
+      const { code, message: reason } = error;
+      this.#log.warn("target-failed", { ...factsOf(session), code, reason });
+      return session.sayBye(code, reason);
+    }
     if (!isPeers) return this.#serviceFailed(session, error);
     this.#log.warn("dropped", { ...factsOf(session), code: error.code, reason: error.message });
     const words = error.peerMessage ?? error.message;

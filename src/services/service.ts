@@ -22,6 +22,17 @@ export class SessionClosedError extends Error {
   }
 }
 
+/** What the other side of a session did, so that the session ends without `done`: the client gets its code. Not a failure of the service. */
+export class ServiceEnding extends Error {
+  override name = "ServiceEnding";
+  readonly code: "unreachable" | "reset";
+
+  constructor(code: "unreachable" | "reset", message: string) {
+    super(message);
+    this.code = code;
+  }
+}
+
 /** One client after its login. */
 export interface Session {
   /** The number of the connection, as in the log. */
@@ -55,6 +66,8 @@ export interface Session {
   finish(status?: number, message?: string): void;
   /** Ends the session as a hook does that throws `error`. For an error outside of a hook. */
   fail(error: unknown): void;
+  /** Tells the client that no more messages follow. It may go on sending; `finish` ends the session. */
+  endOutput(): void;
   /** Joins the room `name`, until the session is closed. */
   room(name: string): Room;
 }
@@ -83,8 +96,8 @@ export interface DescriptorUse {
  * ended the session, or the client has been gone for ten seconds. A hook that throws ends its own session, and no other.
  */
 export interface Service {
-  /** True when each message is a line: a client must not cut its input elsewhere. */
-  readonly lineBased?: boolean;
+  /** `lines`: each message is a line, so a client must not cut its input elsewhere. `bytes`: the messages are a stream of bytes. */
+  readonly messages?: "lines" | "bytes";
   /** True when `message` passes messages on to a receiver that may not have read them when the service finishes. */
   readonly acksOnHandOff?: boolean;
   /** Undefined: none. The server counts them, so that they do not run out. */

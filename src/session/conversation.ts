@@ -7,9 +7,9 @@
 // Its ServerSession gives it a connection, takes that away, and ends it.
 
 import { Condition } from "../base/condition.ts";
-import { MAX_UNACKNOWLEDGED_BYTES } from "../base/limits.ts";
 import { TimeSlice } from "../base/yield.ts";
 import { AckTracker, type DelayedAckTimer } from "../delivery/ack-tracker.ts";
+import { windowFor } from "../delivery/window.ts";
 import type { LoginResult } from "../handshake/server.ts";
 import type { Connection } from "../net/connection.ts";
 import { SessionClosedError, type Room } from "../services/service.ts";
@@ -59,6 +59,8 @@ export class Conversation implements HookTarget, Outbound {
   /** May control frames be sent? */
   readonly #control: boolean;
   #output: "open" | "kept" | "over" = "open";
+  /** Has the service ended its output? That is said again over each further connection. */
+  #outputEnded = false;
   /** The `bye` that was said; it is said again over each further connection. */
   #byeMessage: string | undefined;
   /** Where hooks wait for room in the send window. */
@@ -79,8 +81,9 @@ export class Conversation implements HookTarget, Outbound {
     this.id = id;
     this.user = arrival.user;
     this.connection = connection;
+    const window = windowFor(context.service.messages);
     this.#hooks = new HookRunner(context, this);
-    this.inbound = new Inbound(this.#hooks, this, events, context);
+    this.inbound = new Inbound(this.#hooks, this, events, { ...context, window });
     this.#budget = context.budget;
     this.#detachedBudget = context.detachedBudget;
     this.#events = events;
@@ -94,7 +97,8 @@ export class Conversation implements HookTarget, Outbound {
       sendAck: (received) => this.connection.sendControl(encodeAck(received)),
     });
     // A whole window may be unconfirmed when what came at once is answered, in capital letters perhaps.
-    this.acks.retransmit.limit = Math.max(context.maxBacklog, 4 * MAX_UNACKNOWLEDGED_BYTES);
+    this.acks.retransmit.window = arrival.window;
+    this.acks.retransmit.limit = Math.max(context.maxBacklog, 4 * arrival.window);
     this.acks.retransmit.overflow = () => events.overflow();
     this.acks.retransmit.budget = context.budget;
   }
@@ -218,6 +222,17 @@ export class Conversation implements HookTarget, Outbound {
     return this.#hooks.room(name);
   }
 
+  endOutput(): void {
+    if (this.#outputEnded || this.isOver) return;
+    this.#outputEnded = true;
+    if (this.#output === "open") this.#sendEnd();
+  }
+
+  #sendEnd(): void {
+    if (this.#control) this.connection.sendLast(END);
+    else this.connection.endSending(); // no frame says it to such a client
+  }
+
   finish(status = 0, message = OVER): void {
     this.#hooks.finishing();
     this.#events.finish(status, message);
@@ -264,6 +279,7 @@ export class Conversation implements HookTarget, Outbound {
     acks.acknowledge();
     connection.sendAgain(acks.retransmit);
     if (this.#output === "kept") this.#output = "open";
+    if (this.#outputEnded) this.#sendEnd();
     if (this.#byeMessage !== undefined) connection.sendLast(this.#byeMessage);
     this.inbound.keepReading(); // a hook that still runs is not joined by another
     connection.deliver(this.inbound);
@@ -330,6 +346,7 @@ export class Conversation implements HookTarget, Outbound {
 }
 
 const OVER = "the conversation is over";
+const END = encodeMessage({ type: "end" });
 /** In characters; as JSON they fit a control frame, however they are escaped. */
 const MAX_STDERR_LENGTH = 8000;
 

@@ -44,6 +44,11 @@ export interface SharedLimits {
   slowReaders: SlowReaders;
 }
 
+export interface InboundLimits extends SharedLimits {
+  /** Bytes that the client may leave unacknowledged. */
+  window: number;
+}
+
 export class Inbound implements Receiver {
   /** Payloads received from the client. */
   received = 0;
@@ -51,6 +56,7 @@ export class Inbound implements Receiver {
   readonly #outbound: Outbound;
   readonly #events: InboundEvents;
   readonly #budget: ByteBudget;
+  readonly #window: number;
   readonly #turn: OutputTurn;
   #state: "open" | "ended" | "over" = "open";
   /** The payloads that were processed when `bye` was said. */
@@ -63,8 +69,9 @@ export class Inbound implements Receiver {
     hooks: HookRunner,
     outbound: Outbound,
     events: InboundEvents,
-    { budget, slowReaders }: SharedLimits,
+    { budget, slowReaders, window }: InboundLimits,
   ) {
+    this.#window = window;
     this.#budget = budget;
     this.#turn = new OutputTurn(budget, slowReaders);
     this.#hooks = hooks;
@@ -245,6 +252,7 @@ export class Inbound implements Receiver {
         fail: (error) => this.fail(error),
       },
       this.#budget,
+      2 * this.#window,
     ));
   }
 }

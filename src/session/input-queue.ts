@@ -4,7 +4,6 @@
 //     payload, payload, end → queue → one by one, as there is room for answers → service
 
 import type { ByteBudget } from "../base/byte-budget.ts";
-import { MAX_UNACKNOWLEDGED_BYTES } from "../base/limits.ts";
 import { ConnectionError } from "../net/connection-error.ts";
 
 /** Where queued input goes. */
@@ -25,15 +24,18 @@ const PAYLOAD_COST_BYTES = 128;
 export class InputQueue {
   readonly #onward: InputSink;
   readonly #budget: ByteBudget;
+  readonly #limit: number;
   #payloads: Uint8Array[] = [];
   #bytes = 0;
   /** Does the end of input stand behind the payloads? */
   #hasEnd = false;
   #isPumping = false;
 
-  constructor(onward: InputSink, budget: ByteBudget) {
+  /** @param limit bytes from which on the client has sent more than it may. */
+  constructor(onward: InputSink, budget: ByteBudget, limit: number) {
     this.#onward = onward;
     this.#budget = budget;
+    this.#limit = limit;
   }
 
   /** Memory in use, in bytes. */
@@ -52,7 +54,7 @@ export class InputQueue {
    * @throws {ConnectionError} `too_slow` when the client says too much and acknowledges too little.
    */
   add(payload: Uint8Array): void {
-    if (this.#bytes > 2 * MAX_UNACKNOWLEDGED_BYTES) {
+    if (this.#bytes > this.#limit) {
       throw new ConnectionError("too_slow", "too much came while answers were not acknowledged");
     }
     this.#payloads.push(Buffer.from(payload));

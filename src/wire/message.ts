@@ -32,7 +32,7 @@ const Hello = v.object({
   nonce: v.pipe(Text, v.base64()),
   /** Longest payload that the server reads after `welcome`, in bytes. */
   max_frame: v.pipe(Count, v.minValue(1)),
-  /** `lines`: each message of the service is a line, so a client may not cut its input elsewhere. */
+  /** `lines`: each message is a line, so a client may not cut its input elsewhere. `bytes`: the messages are a stream of bytes. */
   messages: v.optional(Text),
 });
 
@@ -44,6 +44,8 @@ const loginOptions = {
   token: v.optional(v.boolean()),
   /** Seconds for which the server should keep the session after a loss of the connection. 0: the client will not reconnect. */
   resume_for: v.optional(Seconds),
+  /** Bytes that the server may leave unacknowledged; the client has room for them (default: 1 MiB). */
+  window: v.optional(Count),
 };
 
 export const Login = v.variant("method", [
@@ -101,6 +103,8 @@ const Welcome = v.object({
   resume_key: v.optional(v.pipe(Text, v.base64())),
   /** Seconds for which the session can be resumed after a loss of the connection. */
   resume_for: v.optional(Seconds),
+  /** Bytes that the client may leave unacknowledged; the server has room for them (default: 1 MiB). */
+  window: v.optional(Count),
   /** True when the session was resumed, and is not a new one. */
   resumed: v.optional(v.boolean()),
   /** The number of payloads that the server has received in the resumed session. */
@@ -174,4 +178,6 @@ export type ByeCode =
   | "too_slow"
   | "bad_length"
   | "bad_message"
-  | "service_failed";
+  | "service_failed"
+  | "unreachable"
+  | "reset";

@@ -63,7 +63,7 @@ export function checkProgram(name: string): void {
 }
 
 class Program implements Service {
-  readonly lineBased: boolean;
+  readonly messages: "lines" | "bytes" | undefined;
   readonly acksOnHandOff = true;
   readonly #options: ProgramOptions;
   readonly #runs = new Map<Session, Run>();
@@ -72,7 +72,7 @@ class Program implements Service {
 
   constructor(options: ProgramOptions) {
     this.#options = options;
-    this.lineBased = options.io === "lines";
+    this.messages = options.io === "frames" ? undefined : options.io;
     awaitChildren();
   }
 
