@@ -8,9 +8,9 @@
 
 import type { Socket } from "bun";
 import { formatAddress, lookupName, plainAddress } from "../base/address.ts";
-import type { ByteBudget } from "../base/byte-budget.ts";
+import { UNLIMITED, type ByteBudget } from "../base/byte-budget.ts";
 import { Condition } from "../base/condition.ts";
-import { PAUSE_OUTPUT_BYTES, TCP_KEEPALIVE_MS } from "../base/limits.ts";
+import { PAUSE_OUTPUT_BYTES, SHORT_PAUSE_OUTPUT_BYTES, TCP_KEEPALIVE_MS } from "../base/limits.ts";
 import { sayDuration } from "../base/units.ts";
 import { DialError, dialError } from "./dial.ts";
 import { WriteQueue } from "./write-queue.ts";
@@ -51,6 +51,7 @@ export class Stream {
   readonly peer: string | undefined;
   readonly #socket: StreamSocket;
   readonly #queue: WriteQueue;
+  readonly #budget: ByteBudget;
   readonly #released: (() => void) | undefined;
   #events: StreamEvents | undefined;
   #read: "open" | "ended" = "open";
@@ -65,7 +66,8 @@ export class Stream {
   #room: Condition | undefined;
 
   /** Takes over an open socket, and does not read it yet. */
-  constructor(socket: StreamSocket, { budget, released }: StreamOptions = {}) {
+  constructor(socket: StreamSocket, { budget = UNLIMITED, released }: StreamOptions = {}) {
+    this.#budget = budget;
     this.#socket = socket;
     this.#queue = new WriteQueue(budget);
     this.#released = released;
@@ -94,6 +96,10 @@ export class Stream {
     return this.#closed !== undefined;
   }
 
+  get #hasRoom(): boolean {
+    return this.#queue.length <= (this.#budget.isShort ? SHORT_PAUSE_OUTPUT_BYTES : PAUSE_OUTPUT_BYTES);
+  }
+
   /**
    * Sends `bytes`, or a copy of what the kernel does not take. A promise when so much is queued that the caller should wait; it also
    * resolves when the stream is closed. Nothing is sent after {@link endWriting}, or on a closed stream.
@@ -104,7 +110,7 @@ export class Stream {
     const taken = this.#queue.length > 0 ? 0 : this.#socket.write(bytes);
     if (taken < 0) return this.#broken();
     if (taken < bytes.length) this.#queue.append(bytes.subarray(taken));
-    if (this.#queue.length <= PAUSE_OUTPUT_BYTES) return undefined;
+    if (this.#hasRoom) return undefined;
     return (this.#room ??= new Condition()).wait();
   }
 
@@ -160,7 +166,7 @@ export class Stream {
       if (taken < first.length) break;
       if (this.#queue.length === 0) this.#events?.drained?.();
     }
-    if (this.#queue.length <= PAUSE_OUTPUT_BYTES) this.#room?.notifyAll();
+    if (this.#hasRoom) this.#room?.notifyAll();
     this.#sendFin();
   }
 
