@@ -9,10 +9,11 @@
 import type { Socket } from "bun";
 import { formatAddress, lookupName, plainAddress } from "../base/address.ts";
 import { UNLIMITED, type ByteBudget } from "../base/byte-budget.ts";
+import { reasonOf, systemCode } from "../base/errors.ts";
 import { Condition } from "../base/condition.ts";
 import { PAUSE_OUTPUT_BYTES, SHORT_PAUSE_OUTPUT_BYTES, TCP_KEEPALIVE_MS } from "../base/limits.ts";
 import { sayDuration } from "../base/units.ts";
-import { DialError, dialError } from "./dial.ts";
+import { DialError } from "./dial.ts";
 import { WriteQueue } from "./write-queue.ts";
 
 export interface StreamEvents {
@@ -258,7 +259,8 @@ export async function dialStream(address: StreamAddress, options: StreamDialOpti
     else resolve(stream);
   }, options);
   const timer = setTimeout(
-    () => reject(new DialError("timeout", `${at} did not answer within ${sayDuration(timeoutMs)}`)),
+    () =>
+      reject(new DialError("timeout", `cannot connect to ${at}: no answer within ${sayDuration(timeoutMs)}`)),
     timeoutMs,
   );
   const abort = () => reject(signal?.reason as Error);
@@ -274,7 +276,7 @@ export async function dialStream(address: StreamAddress, options: StreamDialOpti
         });
   connecting.catch((error: unknown) => {
     released?.();
-    reject(dialError(error, "unix" in address ? at : address.host, at));
+    reject(dialError(error, at));
   });
   try {
     return await promise;
@@ -284,6 +286,21 @@ export async function dialStream(address: StreamAddress, options: StreamDialOpti
     signal?.removeEventListener("abort", abort);
   }
 }
+
+function dialError(error: unknown, at: string): DialError {
+  const [code, why] = FAILURES.get(systemCode(error)) ?? (["unreachable", reasonOf(error)] as const);
+  return new DialError(code, `cannot connect to ${at}: ${why}`, { cause: error });
+}
+
+/** What Bun's codes mean; a network that cannot be reached is ECONNREFUSED, too (measured with Bun 1.4.5). */
+const FAILURES: ReadonlyMap<string | undefined, readonly [DialError["code"], string]> = new Map([
+  ["ECONNREFUSED", ["refused", "connection refused"]],
+  ["ENOENT", ["refused", "there is no socket"]],
+  ["ENOTFOUND", ["unknown_host", "no address is found for that name"]],
+  ["EAI_AGAIN", ["unreachable", "the name server does not answer"]],
+  ["ETIMEOUT", ["unreachable", "the name server does not answer"]],
+  ["EACCES", ["unreachable", "permission denied"]],
+]);
 
 function brokenPipe(): Error {
   return Object.assign(new Error("the peer has reset the connection"), { code: "EPIPE" });

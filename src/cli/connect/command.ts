@@ -76,7 +76,15 @@ async function connect(flags: ConnectFlags): Promise<void> {
     decorate: (line) => (isChat ? chatNames.show(line) : line),
   });
   const retry = flags.has("bench") ? undefined : planRetry(flags, byHand, { printer, terminal });
-  const opening = open(flags, target, { channel, key, login, printer, retry, terminal });
+  const opening = open(flags, target, {
+    channel,
+    key,
+    login,
+    printer,
+    retry,
+    terminal,
+    takesLines: byHand && !flags.has("logout"),
+  });
   const client = await opening.finally(() => terminal.restoreEcho());
   if (options.framing === "raw" && client.hello?.messages === "lines") {
     client.leave();
@@ -138,6 +146,8 @@ interface OpenContext {
   printer: Printer;
   retry: Retry | undefined;
   terminal: Terminal;
+  /** Are messages typed, a line each? */
+  takesLines: boolean;
 }
 
 /** How often to come back after a loss, and what to print about it; undefined: a loss is the end. */
@@ -185,7 +195,7 @@ function planRetry(
 function open(
   flags: ConnectFlags,
   target: Target,
-  { channel, key, login, printer, retry, terminal }: OpenContext,
+  { channel, key, login, printer, retry, terminal, takesLines }: OpenContext,
 ): Promise<Client> {
   const bare = flags.has("bare");
   const maxFrame = readMaxFrame(flags);
@@ -221,6 +231,12 @@ function open(
       terminal.say("the server has not asked for the shared key: has it one (--key-file)?"),
     onWait: () => terminal.isWatched && terminal.note(`waiting for ${target.server}`),
     onConnected(hello) {
+      if (takesLines && hello?.messages === "bytes") {
+        throw usageError(
+          `${target.server} passes on bytes, and a terminal sends lines`,
+          "add --raw and connect programs to it: producer | parley connect … --raw | consumer",
+        );
+      }
       void printer.event("connected", { server: target.server, service: hello?.service, auth: hello?.auth });
     },
   });

@@ -151,8 +151,8 @@ async function tryTarget(
   try {
     await tryOut();
   } catch (error) {
-    throw new ParleyError("failed", `cannot reach ${address}: ${messageOf(error)}`, {
-      hint: "start the service there, or name another one with --to",
+    throw new ParleyError("failed", messageOf(error), {
+      hint: "start the service that listens there, or name another one with --to",
       cause: error,
     });
   }
