@@ -31,7 +31,7 @@ export interface Chosen {
   /** The handler, where the service is a handler file. */
   handler: Handler | undefined;
   /** Where the sessions are forwarded to, and a try of it. */
-  target?: { address: string; tryOut(): Promise<void> };
+  target?: { address: string; tryOut: () => Promise<void> };
 }
 
 /**
