@@ -221,6 +221,11 @@ export const RELOAD_QUIET_MS = 100;
 export const RESUME_FOR_MS = 120 * SECOND;
 /** Unacknowledged output that is kept for all detached sessions together. */
 export const MAX_DETACHED_BYTES = 64 * MIB;
+/**
+ * … where they are streams of bytes: a part of {@link MAX_QUEUED_BYTES}. Windows are short from half of that on, so that sessions which
+ * lose their connections together hold little more than the half, and all can come back.
+ */
+export const DETACHED_STREAM_SHARE = 3 / 4;
 /** {@link MAX_UNACKNOWLEDGED_BYTES} while more than half of {@link MAX_QUEUED_BYTES} is used. */
 export const SHORT_WINDOW_BYTES = 64 * KIB;
 /** Frames without an acknowledgement with which a sender waits. */

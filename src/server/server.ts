@@ -9,7 +9,7 @@
 import { flawLines, Flaws } from "../auth/flaws.ts";
 import { PasswordHasher } from "../auth/password.ts";
 import { ByteBudget } from "../base/byte-budget.ts";
-import { MAX_DETACHED_BYTES } from "../base/limits.ts";
+import { DETACHED_STREAM_SHARE, MAX_DETACHED_BYTES } from "../base/limits.ts";
 import { saySize } from "../base/units.ts";
 import { SlidingWindowLimiter } from "../auth/sliding-window-limiter.ts";
 import { drain } from "./drain.ts";
@@ -111,7 +111,7 @@ export class Server {
     });
     this.#budget = new ByteBudget(options.maxQueued, () => this.#dropLargest());
     this.#detachedBudget = new ByteBudget(
-      MAX_DETACHED_BYTES,
+      options.service.messages === "bytes" ? DETACHED_STREAM_SHARE * options.maxQueued : MAX_DETACHED_BYTES,
       () => this.#sessions.crowdOut(this.#detachedBudget),
       this.#budget,
     );
