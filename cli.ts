@@ -6,8 +6,9 @@ import { defineCommand } from "citty";
 import { exitCodeOf, isBySignal } from "./src/cli/exit-codes.ts";
 import { Flags, terminalOf } from "./src/cli/flags.ts";
 import { helpPage } from "./src/cli/help.ts";
-import { parseCommand, type Command, type Invocation } from "./src/cli/parse.ts";
+import { about, parseCommand, type Command, type Invocation } from "./src/cli/parse.ts";
 import { checkGivenWords } from "./src/files/given-text.ts";
+import { repeatDataFlag } from "./src/base/own-command.ts";
 import { ParleyError, systemCode } from "./src/base/errors.ts";
 import { keepFilesPrivate } from "./src/os/process-limits.ts";
 import { Terminal } from "./src/terminal/terminal.ts";
@@ -20,10 +21,15 @@ declare const BUILD_COMMIT: string | undefined;
 const READER_TIMEOUT_MS = 10_000;
 
 const parley = defineCommand({
-  meta: {
+  meta: about({
     name: "parley",
-    description: "a login, a session and whole messages in front of a TCP conversation",
-  },
+    description: "adds login, sessions and message framing to TCP",
+    examples: [
+      ["parley serve", "start a server"],
+      ["parley users add ann", "create an account"],
+      ["parley connect ann@127.0.0.1:13131", "log in and talk"],
+    ],
+  }),
   subCommands: {
     serve: () => import("./src/cli/serve/command.ts").then((module) => module.default),
     connect: () => import("./src/cli/connect/command.ts").then((module) => module.default),
@@ -36,13 +42,15 @@ async function main(argv: string[]): Promise<number> {
   let terminal = new Terminal({ color: "auto", noInput: true });
   // The event loop is empty although the command still waits.
   process.once("beforeExit", () => {
-    terminal.error("the command came to nothing: what it waited for never happened");
+    terminal.error("the command stopped without a result");
     void exit(1);
   });
   try {
     checkGivenWords();
     const invocation = await parseCommand(parley, argv);
-    terminal = terminalOf(new Flags(invocation.args));
+    const flags = new Flags<"data" | "no-input" | "color">(invocation.args);
+    terminal = terminalOf(flags);
+    repeatDataFlag(flags.text("data"));
     if (invocation.wants === "version") void stdout.write(`${versionLine()}\n`);
     else if (invocation.wants === "help") void stdout.write(await helpPage(invocation, stdout.columns));
     else await run(invocation);
@@ -81,7 +89,7 @@ function report(error: unknown, terminal: Terminal, debug: boolean): number {
   }
   terminal.error(
     error instanceof Error ? `${error.name}: ${error.message}` : String(error),
-    "this is a fault of parley; --debug shows where",
+    "this is a bug in parley; run it with --debug for a stack trace",
   );
   return 1;
 }

@@ -3,6 +3,7 @@
 
 import { ParleyError } from "../base/errors.ts";
 import { MAX_HOSTS, TOKEN_IDLE_MS, TOKEN_MAX_MS } from "../base/limits.ts";
+import { ownCommand } from "../base/own-command.ts";
 import { plural } from "../base/plural.ts";
 import type { Document, Host, Token, User } from "./document.ts";
 import { mintUserId } from "./token.ts";
@@ -34,7 +35,7 @@ export function putUser(draft: Document, name: string, user: User): void {
 
 export function userExists(name: string): AccountError {
   return new AccountError("exists", `user ${name} already exists`, {
-    hint: `to give it a new password: parley users passwd ${name}`,
+    hint: `to give it a new password: ${ownCommand(`users passwd ${name}`)}`,
   });
 }
 
@@ -226,7 +227,7 @@ function findUser(draft: Document, name: string): User {
   const user = draft.users.get(name);
   if (user === undefined) {
     throw new AccountError("unknown", `there is no user ${name}`, {
-      hint: "see who there is: parley users list",
+      hint: `see who there is: ${ownCommand("users list")}`,
     });
   }
   return user;

@@ -2,6 +2,7 @@
 
 import { peerNotation } from "../base/address.ts";
 import { MAX_FLAWS_SHOWN } from "../base/limits.ts";
+import { ownCommand } from "../base/own-command.ts";
 import type { AuthMode } from "./identity.ts";
 import type { Document, User } from "./document.ts";
 import { hashFlaw } from "./password.ts";
@@ -23,7 +24,7 @@ export function userFlaw(name: string, { password }: Pick<User, "password">): Fl
   return {
     user: name,
     message: `the hash of user ${name} cannot be used: ${flaw}`,
-    hint: `to give ${name} a new password: parley users passwd ${name}`,
+    hint: `to give ${name} a new password: ${ownCommand(`users passwd ${name}`)}`,
   };
 }
 
@@ -35,7 +36,7 @@ function addressFlaw(address: string): Flaw | undefined {
   return {
     address,
     message: `no client is known by ${address}: ${why}`,
-    hint: `to forget it: parley users hosts forget ${address}`,
+    hint: `to forget it: ${ownCommand(`users hosts forget ${address}`)}`,
   };
 }
 

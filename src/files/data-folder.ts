@@ -6,6 +6,7 @@ import { statSync } from "node:fs";
 import { homedir } from "node:os";
 import { isAbsolute, join, resolve } from "node:path";
 import { systemCode } from "../base/errors.ts";
+import { ownCommand } from "../base/own-command.ts";
 import { makePrivateFolder } from "./create.ts";
 import { FileError } from "./file-error.ts";
 
@@ -41,7 +42,7 @@ export class DataFolder {
   expect(): this {
     if (this.exists) return this;
     throw new FileError("unreadable", `there is no folder ${this.path}`, {
-      hint: "name the one that the server has with --data DIR, or make the first user with: parley users add NAME",
+      hint: `name the one that the server has with --data DIR, or make the first user with: ${ownCommand("users add NAME")}`,
     });
   }
 

@@ -7,6 +7,7 @@ import type { X509Certificate } from "node:crypto";
 import type { Socket } from "bun";
 import { ParleyError, messageOf, systemCode, type ErrorDetails } from "../base/errors.ts";
 import { DIAL_TIMEOUT_MS } from "../base/limits.ts";
+import { ownCommand } from "../base/own-command.ts";
 import { sayDuration } from "../base/units.ts";
 import { formatAddress, lookupName, spellHost, zoneOf } from "../base/address.ts";
 import { Connection, type ConnectionOptions } from "./connection.ts";
@@ -187,6 +188,6 @@ function channelError(
 ): DialError {
   if (tls?.knownSince === undefined) return new DialError(code, `${at} ${what}`, details);
   return new DialError(code, `${at} is remembered as a TLS server since ${tls.knownSince} and ${what}`, {
-    hint: `if it speaks plain text now, forget it with: parley connect --forget ${at}`,
+    hint: `if it speaks plain text now, forget it with: ${ownCommand(`connect --forget ${at}`)}`,
   });
 }

@@ -40,6 +40,8 @@ export interface Option<Value> {
   kind: Kind<Value>;
   /** What holds without the flag. */
   default: Value;
+  /** The heading that the flag stands under in `--help`. */
+  group: "Who may connect" | "Limits";
   /** The flag's line of `--help`, with the default as the flag takes it in brackets. */
   help: string;
   /** The option's row in the limits of docs/security.md, and in those of README.md where it has one. */
@@ -80,14 +82,16 @@ export const SERVER_OPTIONS = {
     flag: "max-frame",
     kind: size(64, MAX_FRAME_CEILING_BYTES),
     default: MAX_FRAME_BYTES,
-    help: `longest message (${writeSize(MAX_FRAME_BYTES)})`,
+    group: "Limits",
+    help: `longest message (default ${writeSize(MAX_FRAME_BYTES)})`,
     row: { what: "longest message", byDefault: saySize(MAX_FRAME_BYTES), asIn: "NATS 1 MiB" },
   }),
   maxConnections: option({
     flag: "max-connections",
     kind: count(1, MILLION),
     default: MAX_CONNECTIONS,
-    help: `connections at once (${MAX_CONNECTIONS})`,
+    group: "Limits",
+    help: `connections at once (default ${MAX_CONNECTIONS})`,
     row: {
       what: "connections at once",
       byDefault: `${MAX_CONNECTIONS}, and below the descriptor limit`,
@@ -98,7 +102,8 @@ export const SERVER_OPTIONS = {
     flag: "max-pending",
     kind: pendingLimit,
     default: MAX_PENDING,
-    help: `connections not logged in, or start:percent:full (${PENDING_TEXT})`,
+    group: "Limits",
+    help: `connections not logged in, or start:percent:full (default ${PENDING_TEXT})`,
     row: {
       what: "connections not logged in",
       byDefault: `${MAX_PENDING.full}, at random from ${MAX_PENDING.start}`,
@@ -109,7 +114,8 @@ export const SERVER_OPTIONS = {
     flag: "max-pending-per-address",
     kind: count(1, MILLION),
     default: MAX_PENDING_PER_ADDRESS,
-    help: `… from one address (${MAX_PENDING_PER_ADDRESS})`,
+    group: "Limits",
+    help: `connections not logged in per address (default ${MAX_PENDING_PER_ADDRESS})`,
     row: {
       what: "… of one address (IPv6: /64)",
       byDefault: `${MAX_PENDING_PER_ADDRESS}`,
@@ -120,7 +126,8 @@ export const SERVER_OPTIONS = {
     flag: "max-per-user",
     kind: count(1, MILLION),
     default: MAX_PER_USER,
-    help: `conversations of one user (${MAX_PER_USER})`,
+    group: "Limits",
+    help: `sessions per user (default ${MAX_PER_USER})`,
     row: {
       what: "connections of one user; one that resumes a session always may",
       byDefault: `${MAX_PER_USER}`,
@@ -131,14 +138,16 @@ export const SERVER_OPTIONS = {
     flag: "max-users",
     kind: count(1, MILLION),
     default: MAX_USERS,
-    help: `users there may be for --register to add one (${MAX_USERS})`,
+    group: "Limits",
+    help: `stop --register at this many users (default ${MAX_USERS})`,
     row: { what: "users there may be for a client to add one (`--register`)", byDefault: "10 000" },
   }),
   maxBacklog: option({
     flag: "max-backlog",
     kind: size(64 * KIB, MAX_FRAME_CEILING_BYTES),
     default: MAX_BACKLOG_BYTES,
-    help: `output a slow reader may leave unread (${writeSize(MAX_BACKLOG_BYTES)}, and at least four times --max-frame)`,
+    group: "Limits",
+    help: `unsent output per client, at least 4 times --max-frame (default ${writeSize(MAX_BACKLOG_BYTES)})`,
     row: {
       what: "output unread before the client is dropped",
       byDefault: saySize(MAX_BACKLOG_BYTES),
@@ -149,7 +158,8 @@ export const SERVER_OPTIONS = {
     flag: "max-queued",
     kind: size(MIB, 1024 * MAX_FRAME_CEILING_BYTES),
     default: MAX_QUEUED_BYTES,
-    help: `… and all of them together (${writeSize(MAX_QUEUED_BYTES)}, and at least twice --max-backlog)`,
+    group: "Limits",
+    help: `unsent output of all clients, at least twice --max-backlog (default ${writeSize(MAX_QUEUED_BYTES)})`,
     row: {
       what: "… queued and kept for all clients, and of their unfinished messages",
       byDefault: saySize(MAX_QUEUED_BYTES),
@@ -160,14 +170,16 @@ export const SERVER_OPTIONS = {
     flag: "max-attempts",
     kind: count(1, 100),
     default: MAX_ATTEMPTS,
-    help: `wrong logins on a connection (${MAX_ATTEMPTS})`,
+    group: "Who may connect",
+    help: `failed logins per connection (default ${MAX_ATTEMPTS})`,
     row: { what: "wrong logins on a connection", byDefault: `${MAX_ATTEMPTS}`, asIn: "sshd 6" },
   }),
   loginTimeoutMs: option({
     flag: "login-timeout",
     kind: duration(),
     default: LOGIN_TIMEOUT_MS,
-    help: `from connecting to logged in (${writeDuration(LOGIN_TIMEOUT_MS)})`,
+    group: "Limits",
+    help: `time to log in (default ${writeDuration(LOGIN_TIMEOUT_MS)})`,
     row: {
       what: "TCP accept to logged in",
       byDefault: sayDuration(LOGIN_TIMEOUT_MS),
@@ -178,7 +190,8 @@ export const SERVER_OPTIONS = {
     flag: "frame-timeout",
     kind: duration(),
     default: FRAME_TIMEOUT_MS,
-    help: `for a message to arrive whole (${writeDuration(FRAME_TIMEOUT_MS)})`,
+    group: "Limits",
+    help: `time for a message to arrive (default ${writeDuration(FRAME_TIMEOUT_MS)})`,
     row: {
       what: "one message, until it is whole",
       byDefault: `${sayDuration(FRAME_TIMEOUT_MS)}, and 1 s for each ${saySize(FRAME_MIN_RATE_BYTES)}`,
@@ -189,7 +202,8 @@ export const SERVER_OPTIONS = {
     flag: "keepalive",
     kind: duration(),
     default: KEEPALIVE_MS,
-    help: `silence until a client is asked if it is there (${writeDuration(KEEPALIVE_MS)})`,
+    group: "Limits",
+    help: `idle time before a client is pinged (default ${writeDuration(KEEPALIVE_MS)})`,
     row: {
       what: "silence until a client is asked / questions without answer",
       byDefault: `${sayDuration(KEEPALIVE_MS)} / ${MAX_MISSED_PINGS}`,
@@ -200,7 +214,8 @@ export const SERVER_OPTIONS = {
     flag: "resume-for",
     kind: duration(0),
     default: RESUME_FOR_MS,
-    help: `how long the session of a lost connection is kept, 0s: not at all (${writeDuration(RESUME_FOR_MS)})`,
+    group: "Limits",
+    help: `time to resume a lost session; 0s: off (default ${writeDuration(RESUME_FOR_MS)})`,
     row: {
       what: "session of a lost connection",
       byDefault: sayDuration(RESUME_FOR_MS),
@@ -211,14 +226,16 @@ export const SERVER_OPTIONS = {
     flag: "idle-timeout",
     kind: duration(),
     default: undefined,
-    help: "end silent conversations (off)",
+    group: "Limits",
+    help: "end sessions without messages (default off)",
     row: { what: "silence until a conversation ends", byDefault: "no limit" },
   }),
   drainMs: option({
     flag: "drain",
     kind: duration(0),
     default: DRAIN_TIMEOUT_MS,
-    help: `for conversations to end when stopped (${writeDuration(DRAIN_TIMEOUT_MS)})`,
+    group: "Limits",
+    help: `time for sessions to end at shutdown (default ${writeDuration(DRAIN_TIMEOUT_MS)})`,
     row: {
       what: "for conversations to end when the server stops",
       byDefault: sayDuration(DRAIN_TIMEOUT_MS),
@@ -229,21 +246,24 @@ export const SERVER_OPTIONS = {
     flag: "hash-memory",
     kind: size(8 * MIB, MAX_HASH_MEMORY_KIB * KIB),
     default: HASH_MEMORY_KIB * KIB,
-    help: `argon2id memory (${writeSize(HASH_MEMORY_KIB * KIB)})`,
+    group: "Who may connect",
+    help: `argon2id memory (default ${writeSize(HASH_MEMORY_KIB * KIB)})`,
     row: { what: "argon2id memory", byDefault: saySize(HASH_MEMORY_KIB * KIB), asIn: "OWASP 19 MiB" },
   }),
   hashTime: option({
     flag: "hash-time",
     kind: count(1, MAX_HASH_TIME),
     default: HASH_TIME,
-    help: `argon2id passes (${HASH_TIME})`,
+    group: "Who may connect",
+    help: `argon2id passes (default ${HASH_TIME})`,
     row: { what: "argon2id passes", byDefault: `${HASH_TIME}`, asIn: "OWASP 2" },
   }),
   minPassword: option({
     flag: "min-password",
     kind: count(8, 256),
     default: MIN_PASSWORD_LENGTH,
-    help: `shortest password (${MIN_PASSWORD_LENGTH})`,
+    group: "Who may connect",
+    help: `shortest password, in characters (default ${MIN_PASSWORD_LENGTH})`,
     row: {
       what: "shortest password",
       byDefault: `${MIN_PASSWORD_LENGTH} characters`,
@@ -254,28 +274,32 @@ export const SERVER_OPTIONS = {
     flag: "allow",
     kind: networks,
     default: NO_NETWORKS,
-    help: "only these may connect; repeatable",
+    group: "Who may connect",
+    help: "accept only this network; repeatable",
     row: { what: "who may connect at all", byDefault: "anybody" },
   }),
   deny: option({
     flag: "deny",
     kind: networks,
     default: NO_NETWORKS,
-    help: "these may not; repeatable",
+    group: "Who may connect",
+    help: "refuse this network; repeatable",
     row: { what: "… and who may not", byDefault: "nobody" },
   }),
   penalties: option({
     flag: "penalties",
     kind: onOff,
     default: true,
-    help: "failures cost their address time (on)",
+    group: "Who may connect",
+    help: "block an address after failures (default on)",
     row: { what: "failures cost their address time", byDefault: "on", asIn: "sshd PerSourcePenalties" },
   }),
   penaltyExempt: option({
     flag: "penalty-exempt",
     kind: networks,
     default: NO_NETWORKS,
-    help: "never penalise these; repeatable",
+    group: "Who may connect",
+    help: "never block this network; repeatable",
     row: { what: "… but not these addresses", byDefault: "none", asIn: "sshd PerSourcePenaltyExemptList" },
   }),
 };

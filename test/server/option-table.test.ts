@@ -32,7 +32,7 @@ describe("each option", () => {
   test.each([...optionEntries])(
     "names its default in --help as its flag takes it: %s",
     (_, { flag, kind, default: byDefault, help }) => {
-      const [, text] = /\(([^ ,)]+)[^(]*\)$/.exec(help) ?? [];
+      const [, text] = /\(default ([^)]+)\)$/.exec(help) ?? [];
       if (text === undefined) expect(byDefault).toEqual([]);
       else if (text === "off" && kind.choices === undefined) expect(byDefault).toBeUndefined();
       else expect(kind.read(flag, text)).toEqual(byDefault);

@@ -12,12 +12,16 @@ import type { ChatNames } from "./chat-names.ts";
 
 /** What /help prints, each line within 80 columns. */
 const HELP = [
-  "A line is a message, and //x sends /x. Ctrl-D or /quit leaves.",
-  "Up and down bring back earlier lines. Ctrl-C drops the line; twice, it leaves.",
+  "Enter sends the line. To send a line that begins with /, type //.",
+  "/help       show this help",
+  "/quit       quit (or Ctrl-D)",
+  "Up, Down    earlier lines",
+  "Ctrl-C      clear the line; press it twice to quit",
 ];
 const CHAT_HELP = [
-  "/who: who is here. /msg NAME TEXT: to one person. Tab completes names.",
-  "/name NAME gives a guest another name.",
+  "/who             list the people in the chat",
+  "/msg NAME TEXT   send a private message; Tab completes names",
+  "/name NAME       change your name, as a guest",
 ];
 /** Commands that a chat understands itself. */
 const CHAT_COMMAND = /^\/(?:who|msg|name)(?: |$)/;
@@ -54,18 +58,17 @@ export async function talkInteractively(client: Client, options: InteractiveOpti
   const runCommand = (line: string): boolean => {
     if (!/^\/[^/]/.test(line) || (chat !== undefined && CHAT_COMMAND.test(line))) return false;
     if (line === "/help") for (const help of chat ? [...HELP, ...CHAT_HELP] : HELP) terminal.note(help);
-    else
-      terminal.note(`there is no command ${line.split(" ", 1)[0]}: /help shows what there is, //x sends /x`);
+    else terminal.note(`unknown command ${line.split(" ", 1)[0]}: /help lists commands, //x sends /x`);
     return true;
   };
   const say = (line: string, text: string) => {
     const message = Buffer.from(text);
     if (message.length > client.maxFrame) {
       return terminal.note(
-        `not sent: ${message.length} bytes are over the server's limit of ${client.maxFrame}`,
+        `not sent: ${message.length} bytes exceed the server's limit of ${client.maxFrame}`,
       );
     }
-    if (client.inputEnded) return terminal.note("not sent: the conversation is ending");
+    if (client.inputEnded) return terminal.note("not sent: the session is ending");
     // A chat sends the message back, and it is printed then; without a connection that may never be.
     if (chat !== undefined && !client.isReconnecting) editor.takeBack(line);
     client.send(message);

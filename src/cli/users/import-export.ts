@@ -5,16 +5,21 @@ import { AccountError, putUser } from "../../auth/accounts.ts";
 import { exportedUser, jsonFlaw, parseUser, type User } from "../../auth/document.ts";
 import { userFlaw } from "../../auth/flaws.ts";
 import { NAME_RULE, normalizeName } from "../../auth/username.ts";
+import { ownCommand } from "../../base/own-command.ts";
 import { ParleyError } from "../../base/errors.ts";
 import { escapeJson } from "../../base/escape.ts";
 import { decodeGiven, readGivenFile } from "../../files/given-text.ts";
 import { plural } from "../../base/plural.ts";
 import { readWholeInput, stdout } from "../../terminal/stdio.ts";
-import type { FlagsDef } from "../parse.ts";
+import { about, type FlagsDef } from "../parse.ts";
 import { UsersContext, usersFlags } from "./context.ts";
 
 export const exportUsers = defineCommand({
-  meta: { name: "export", description: "print every user with its hash, one JSON object a line" },
+  meta: about({
+    name: "export",
+    description: "print the users with their password hashes, one JSON object per line",
+    examples: [["parley users export > users.ndjson", "keep this file private"]],
+  }),
   args: usersFlags,
   async run({ args }) {
     const context = new UsersContext<never>(args);
@@ -25,9 +30,16 @@ export const exportUsers = defineCommand({
 });
 
 export const importUsers = defineCommand({
-  meta: { name: "import", description: "add the users that `export` printed" },
+  meta: about({
+    name: "import",
+    description: "add users from an export: all of them or none",
+    examples: [
+      ["parley users import users.ndjson", "from parley users export"],
+      ["parley users import - < users.ndjson", "from standard input"],
+    ],
+  }),
   args: {
-    file: { type: "positional", valueHint: "FILE", description: "where they are; - is standard input" },
+    file: { type: "positional", valueHint: "FILE", description: "exported users; - reads standard input" },
     ...usersFlags,
   } satisfies FlagsDef,
   async run({ args }) {
@@ -41,7 +53,7 @@ export const importUsers = defineCommand({
     const names = new Set<string>();
     for (const { name } of users) {
       if (names.has(name))
-        throw new AccountError("exists", `user ${name} is there twice: nothing was imported`);
+        throw new AccountError("exists", `user ${name} occurs twice: nothing was imported`);
       names.add(name);
     }
     await context.store.change((draft) => {
@@ -66,16 +78,16 @@ function parseImport(line: string, number: number): { name: string; user: User }
   } catch (error) {
     throw wrong(jsonFlaw(error));
   }
-  if (typeof json !== "object" || json === null || !("name" in json)) throw wrong("it has no user name");
+  if (typeof json !== "object" || json === null || !("name" in json)) throw wrong("missing user name");
   const { name: given, ...rest } = json;
   const name = typeof given === "string" ? normalizeName(given) : undefined;
-  if (name === undefined) throw wrong(`${JSON.stringify(given)} is no user name`, NAME_RULE);
+  if (name === undefined) throw wrong(`invalid user name ${JSON.stringify(given)}`, NAME_RULE);
   const user = parseUser(rest, new Date());
   if (typeof user === "string") throw wrong(`user ${name}: ${user}`);
   const flaw = userFlaw(name, user);
   if (flaw === undefined) return { name, user };
   throw wrong(
     flaw.message,
-    `leave ${name} out, and add ${name} with a new password: parley users add ${name}`,
+    `remove that line, then add the user with a new password: ${ownCommand(`users add ${name}`)}`,
   );
 }
