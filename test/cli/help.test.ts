@@ -47,8 +47,8 @@ const page = (columns?: number) =>
   helpPage({ command: talk, path: "parley talk", wants: "help", args: {} }, columns);
 
 test("names every argument and flag with its value and what it is for, in groups", async () => {
-  expect(await page()).toBe(`parley talk: say something to a person, at some length, so that the line has
-to be broken
+  expect(await page()).toBe(`parley talk: say something to a person, at some length, so that the line has to
+be broken
 
 Usage: parley talk [WHO] [flags]
 
@@ -57,17 +57,17 @@ Examples:
   parley talk      to all
 
 Arguments:
-  WHO                 to whom
+  WHO                to whom
 
 Voice:
-  -l, --loud          so that all can hear it
-  --tone kind|stern   how it is said
-  --slow              with pauses
+  -l, --loud         so that all can hear it
+  --tone kind|stern  how it is said
+  --slow             with pauses
 
 Words:
   --a-flag-with-a-rather-long-name TEXT
-                      on a line of its own
-  --after TIME        wait before it
+                     on a line of its own
+  --after TIME       wait before it
 
 TIME: 500ms 30s 5m 2h 7d
 `);

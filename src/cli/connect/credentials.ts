@@ -112,9 +112,9 @@ export class CredentialPrompt {
   async #tokenWasRefused(token: StoredToken): Promise<void> {
     this.#isShownRefused = true;
     const isOwn = token.issuer !== undefined;
-    if (isOwn) await this.#tryToKeep("delete the session token", () => this.#state.forgetToken(token));
+    if (isOwn) await this.#tryToKeep("session token not deleted", () => this.#state.forgetToken(token));
     this.#sessionEnded(
-      isOwn ? "the stored session token has expired" : "the server refused the stored session token",
+      isOwn ? "the stored session token is no longer valid" : "the server refused the stored session token",
     );
   }
 
@@ -195,7 +195,7 @@ export class CredentialPrompt {
 
   /** Stores host, port, user and token for the next time; where that fails, the conversation goes on. */
   keep({ hello, welcome }: Pick<Client, "hello" | "welcome">): Promise<void> {
-    return this.#tryToKeep("save the login", () => this.#keep(hello, welcome));
+    return this.#tryToKeep("login not saved", () => this.#keep(hello, welcome));
   }
 
   async #keep(hello: Hello | undefined, welcome: Welcome | undefined): Promise<void> {
@@ -210,7 +210,7 @@ export class CredentialPrompt {
     if (isToken || this.#state.exists) await this.#state.remember({ host, port, user });
     const shown = this.#shown;
     if (this.#flags.has("logout") && shown !== undefined) {
-      await this.#tryToKeep("delete the session token", () => this.#state.forgetToken(shown));
+      await this.#tryToKeep("session token not deleted", () => this.#state.forgetToken(shown));
     } else if (isToken && user !== undefined) await this.#keepToken(server, user, hello, welcome ?? {});
   }
 
@@ -229,13 +229,13 @@ export class CredentialPrompt {
     if (shown !== undefined && shown.issuer !== issuer) await this.#state.saveToken({ ...shown, issuer });
   }
 
-  /** Where `work` cannot write a file, says that it could not do `what`, and goes on. */
+  /** Where `work` cannot write a file, says so in the words of `what`, and goes on. */
   async #tryToKeep(what: string, work: () => Promise<void>): Promise<void> {
     try {
       await work();
     } catch (error) {
       if (!(error instanceof FileError)) throw error;
-      this.#terminal.say(`cannot ${what}: ${error.message}`);
+      this.#terminal.say(`${what}: ${error.message}`);
     }
   }
 }

@@ -12,16 +12,17 @@ import type { ChatNames } from "./chat-names.ts";
 
 /** What /help prints, each line within 80 columns. */
 const HELP = [
-  "Enter sends the line. To send a line that begins with /, type //.",
-  "/help       show this help",
-  "/quit       quit (or Ctrl-D)",
-  "Up, Down    earlier lines",
-  "Ctrl-C      clear the line; press it twice to quit",
+  "Enter sends the line. //x sends /x.",
+  "/help           show this help",
+  "/quit, Ctrl-D   quit",
+  "Ctrl-C          clear the line; twice: quit",
+  "Up, Down        recall earlier lines",
 ];
 const CHAT_HELP = [
-  "/who             list the people in the chat",
-  "/msg NAME TEXT   send a private message; Tab completes names",
-  "/name NAME       change your name, as a guest",
+  "Tab             complete a name",
+  "/who            list the people in the chat",
+  "/msg NAME TEXT  send a private message",
+  "/name NAME      change your name (guests only)",
 ];
 /** Commands that a chat understands itself. */
 const CHAT_COMMAND = /^\/(?:who|msg|name)(?: |$)/;

@@ -55,7 +55,7 @@ export class KnownServers implements Trust {
       await this.#state.savePin(this.#server, pin, before);
     } catch (error) {
       if (!(error instanceof FileError)) throw error;
-      this.#terminal.say(`cannot save the key of ${this.#server}: ${error.message}`);
+      this.#terminal.say(`key of ${this.#server} not saved: ${error.message}`);
     }
   }
 

@@ -70,7 +70,7 @@ function flawOf(outcome: Outcome, counts: Counts, wishes: Wishes): ParleyError |
 function flawOfLoss(outcome: Extract<Outcome, { kind: "lost" }>, counts: Counts): ParleyError {
   const code = counts.sent > 0 ? "unconfirmed" : "failed";
   const unknown = counts.unacknowledged === undefined ? "; it is unknown whether all of it arrived" : "";
-  const loss = sayLoss(outcome, " before the end");
+  const loss = sayLoss(outcome, " before the session ended");
   return new ParleyError(code, `${loss}: ${sayCounts(counts)}${unknown}`, {
     hint: outcome.hint ?? outcome.reconnectFailed?.hint,
   });

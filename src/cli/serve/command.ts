@@ -167,7 +167,7 @@ async function trySilently(store: Store, log: Logger, terminal: Terminal): Promi
   } catch (error) {
     if (!(error instanceof FileError)) throw error;
     log.error("users-failed", { reason: error.message });
-    terminal.say(`cannot change accounts or issue session tokens: ${error.message}`);
+    terminal.say(`accounts cannot change and no session tokens are issued: ${error.message}`);
     if (error.hint !== undefined) terminal.say(`hint: ${error.hint}`);
   }
 }

@@ -46,7 +46,7 @@ export async function handleSignals(server: Server, context: SignalContext): Pro
     try {
       file.reopen();
     } catch (error) {
-      terminal.say(`cannot reopen the log: ${messageOf(error)}`);
+      terminal.say(`log not reopened: ${messageOf(error)}`);
     }
   };
   // A fault of parley costs a line in the log, not every conversation.

@@ -13,6 +13,7 @@ import {
 import { hashFlaw, PasswordHasher } from "../../auth/password.ts";
 import { ownCommand } from "../../base/own-command.ts";
 import { usageError } from "../../base/errors.ts";
+import { sayStoredName } from "../flags.ts";
 import { about, inGroup, type FlagsDef } from "../parse.ts";
 import { UsersContext, expectUser, NAME, usersFlags } from "./context.ts";
 import { announce, newPassword, PASSWORD, printPassword } from "./new-password.ts";
@@ -40,7 +41,7 @@ export const add = defineCommand({
   } satisfies FlagsDef,
   async run({ args }) {
     const context = new UsersContext<"name" | keyof typeof PASSWORD | "if-missing">(args, { makes: true });
-    const name = context.newName(context.flags.text("name"));
+    const name = context.name(context.flags.text("name"));
     const ifMissing = context.flags.has("if-missing");
     if (context.store.document.users.has(name)) {
       if (!ifMissing) throw userExists(name);
@@ -57,6 +58,7 @@ export const add = defineCommand({
     });
     if (!added) return context.printResult({ event: "exists", user: name }, `user ${name} already exists`);
     announce(context, event, `user ${name} added`, generated);
+    sayStoredName(context.terminal, context.flags.text("name"), name);
   },
 });
 

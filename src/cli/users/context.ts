@@ -9,7 +9,7 @@ import { usageError } from "../../base/errors.ts";
 import { escapeJson, escapeLine } from "../../base/escape.ts";
 import { inUse } from "../../server/session-status-file.ts";
 import { stdout } from "../../terminal/stdio.ts";
-import { Flags, sayStoredName, terminalOf } from "../flags.ts";
+import { Flags, terminalOf } from "../flags.ts";
 import { commonFlags, inGroup, type Arguments, type FlagsDef } from "../parse.ts";
 
 /** Flags of every command of `parley users`. */
@@ -64,13 +64,6 @@ export class UsersContext<Name extends string> {
   name(text: string | undefined): string {
     const name = normalizeName(text ?? "");
     if (name === undefined) throw usageError(`invalid user name ${JSON.stringify(text)}`, NAME_RULE);
-    return name;
-  }
-
-  /** As {@link name}, for a new user. Says so where the name is stored in another form than it was typed. */
-  newName(text: string | undefined): string {
-    const name = this.name(text);
-    sayStoredName(this.terminal, text, name);
     return name;
   }
 

@@ -156,69 +156,59 @@ test("every outcome is in one of the tables", () => {
 
 describe("the sentence of a conversation", () => {
   test.each<[OutcomeName, CountsName, WishesName, string]>([
-    [
-      "done",
-      "2 unconfirmed",
-      "piped",
-      "2 messages were never confirmed: 5 messages sent, 3 of them confirmed, 3 answers received",
-    ],
+    ["done", "2 unconfirmed", "piped", "2 messages were never confirmed: sent 5 (3 confirmed), received 3"],
     [
       "done",
       "2 of a gone session",
       "by hand",
-      "2 messages were never confirmed: 5 messages sent, 3 of them confirmed, 3 answers received",
+      "2 messages were never confirmed: sent 5 (3 confirmed), received 3",
     ],
     [
       "done",
       "answers missing",
       "piped",
-      "the session was gone before the server had said that it was done: answers may be missing: " +
-        "5 messages sent, 5 of them confirmed, 3 answers received",
+      "the session was lost before the server confirmed its end: answers may be missing: " +
+        "sent 5 (5 confirmed), received 3",
     ],
     [
       "ended",
       "input open",
       "piped",
-      "the server ended the conversation before the input ended: 5 messages sent, 5 of them confirmed, 3 answers received",
+      "the server ended the session before the end of the input: sent 5 (5 confirmed), received 3",
     ],
-    ["done", "whole", "--count 4", "only 3 answers came, not 4"],
+    ["done", "whole", "--count 4", "received 3 of 4 answers"],
     [
       "left",
       "2 unconfirmed",
       "--count 3",
-      "the server did not confirm that it took everything: 5 messages sent, 3 of them confirmed, 3 answers received",
+      "the server did not confirm every message: sent 5 (3 confirmed), received 3",
     ],
-    [
-      "left",
-      "bare",
-      "--count 3",
-      "the server did not confirm that it took everything: 5 messages sent, 3 answers received",
-    ],
+    ["left", "bare", "--count 3", "the server did not confirm every message: sent 5, received 3"],
     [
       "lost",
       "2 unconfirmed",
       "piped",
-      "the connection was reset before the conversation was over: 5 messages sent, 3 of them confirmed, 3 answers received",
+      "the connection was reset before the session ended: sent 5 (3 confirmed), received 3",
     ],
     [
       "lost",
       "bare",
       "piped",
-      "the connection was reset before the conversation was over: 5 messages sent, 3 answers received; " +
-        "whether all arrived is not known",
+      "the connection was reset before the session ended: sent 5, received 3; " +
+        "it is unknown whether all of it arrived",
     ],
     ["protocol_mismatch", "whole", "piped", "the server speaks TLS: say --tls"],
     [
       "revoked",
       "whole",
       "by hand",
-      "the server ended the conversation: because of revoked (5 messages sent, 5 of them confirmed, 3 answers received)",
+      "the server ended the session: because of revoked; sent 5 (5 confirmed), received 3",
     ],
     [
       "service_failed",
       "bare",
       "piped",
-      "the server ended the conversation: because of service_failed (5 messages sent, 3 answers received)",
+      "the server ended the session: because of service_failed; sent 5, received 3",
     ],
   ])("that ended as %s, %s, %s", (outcome, counts, wishes, message) => {
     const flaw = end(outcome, counts, wishes);
@@ -228,8 +218,8 @@ describe("the sentence of a conversation", () => {
 
   test("whose program did not end in time says which flag to leave out", () => {
     expect(end("left", "whole", "--exit-status --count 3")).toMatchObject({
-      message: "the program there had not ended 2 s after the last answer that was wanted",
-      hint: "leave --exit-status out, or --count",
+      message: "the remote program was still running 2 s after the last of the --count answers",
+      hint: "leave out --exit-status or --count",
     });
   });
 
@@ -241,8 +231,8 @@ describe("the sentence of a conversation", () => {
     expect(() => conclude(lost, WHOLE, PIPED)).toThrow(
       expect.objectContaining({
         message:
-          "the connection was reset before the conversation was over, and its server is gone: " +
-          "5 messages sent, 5 of them confirmed, 3 answers received",
+          "the connection was reset before the session ended, and its server is gone: " +
+          "sent 5 (5 confirmed), received 3",
         hint: "start it again",
       }),
     );

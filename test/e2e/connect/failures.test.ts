@@ -207,7 +207,7 @@ describe("a server that ends in the middle", () => {
     expect(await client.exited).toBe(6);
     expect(client.stdout.text).toBe("one\n");
     expectSentence(client.stderr.text);
-    expect(client.stderr.text).toContain("3 messages sent");
+    expect(client.stderr.text).toContain("sent 3, ");
     expect(client.stderr.text).toContain("1 answer received");
   });
 

@@ -97,7 +97,7 @@ test.each([
     },
   );
   const { exitCode, stderr } = await run(["connect", server.address, "--send", "hello", "--retry", "3"]);
-  expect(stderr).toMatch(/^reconnected after [\d.]+ \w+, none lost\n$/);
+  expect(stderr).toMatch(/^reconnected after [\d.]+ \w+, nothing lost\n$/);
   expect(exitCode).toBe(0);
 });
 
@@ -105,6 +105,6 @@ test("a person is told once what is waited for, and how long", async () => {
   using server = await serverOf(turnAway(0.2), turnAway(0.2), turnAway(0.2), letIn);
   await using screen = new Screen(["connect", server.address]);
   await screen.see("fake at");
-  const said = screen.text.text.match(/too much went wrong from here \(trying again in 200 ms\)/g);
+  const said = screen.text.text.match(/too much went wrong from here \(next try in 200 ms\)/g);
   expect(said).toHaveLength(1);
 });

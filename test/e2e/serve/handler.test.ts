@@ -98,7 +98,7 @@ test.concurrent.each([
   await peer.enter();
   await hears(peer, "old");
   shop.save("greet.ts", text);
-  await server.stderr.see("the code before goes on");
+  await server.stderr.see("the previous version stays loaded");
   await hears(peer, "old");
   shop.save("greet.ts", saying("new"));
   await hears(peer, "new");
@@ -260,7 +260,7 @@ test.concurrent(
     expect(written).toContain("--handler greet.ts --watch");
     const again = await run(["serve", "--init", path]);
     expect(again.exitCode).toBe(1);
-    expect(again.stderr).toContain("is there already");
+    expect(again.stderr).toContain("it already exists");
     expect(readFileSync(path, "utf8")).toBe(written);
     await using server = await shop.serve();
     expect(await run(["connect", server.address, "--send", "hi"])).toMatchObject({
@@ -274,7 +274,7 @@ test.concurrent(
 test.concurrent("--init quotes a name with a space, in what it says and in what it writes", async () => {
   using shop = new Workshop();
   const { stderr } = await run(["serve", "--init", "my greet.ts"], { cwd: shop.path });
-  expect(stderr).toContain("run it: parley serve --handler 'my greet.ts' --watch\n");
+  expect(stderr).toContain("run it with: parley serve --handler 'my greet.ts' --watch\n");
   const written = readFileSync(shop.at("my greet.ts"), "utf8");
   expect(written).toContain("parley serve --handler 'my greet.ts' --watch\n");
 });

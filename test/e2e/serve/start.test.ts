@@ -72,7 +72,7 @@ describe("when it is ready", () => {
 
   test("says on stderr that nobody can log in yet, and how to change that", async () => {
     await using server = await serve([]);
-    await server.stderr.see(/nobody can log in yet.*users add NAME\n/);
+    await server.stderr.see(/^no users yet: add one with: .*users add NAME\n/);
     await server.stop();
   });
 
@@ -127,10 +127,10 @@ describe("refuses with exit 2 and one line that names the flag:", () => {
     ["--port", "--port", "--strict-port"],
     ["--prot", "--prot", "1"],
     ["--host", "--host", "a b"],
-    ["fe80::1 is a link-local address and needs a zone", "--host", "fe80::1"],
-    ["fe80::1 is a link-local address and needs a zone", "--metrics", "[fe80::1]:9113"],
+    ["the link-local address fe80::1 has no zone", "--host", "fe80::1"],
+    ["the link-local address fe80::1 has no zone", "--metrics", "[fe80::1]:9113"],
     ["--metrics", "--metrics", "example.org:9113"],
-    ["no flag -x…", "-x…"],
+    ["unknown flag -x…", "-x…"],
     ["--auth", "--auth", "magic"],
     ["--service", "--service", "magic"],
     ["--log-level", "--log-level", "loud"],
@@ -258,7 +258,7 @@ parley: hint: to give bob a new password: parley users passwd bob
 `,
     ]);
     writeUsers(folder.path, { ann: FOREIGN["four lanes"] });
-    expect(await check()).toMatchObject({ exitCode: 0, stderr: "everything is in order\n" });
+    expect(await check()).toMatchObject({ exitCode: 0, stderr: "the configuration is valid\n" });
   });
 
   test("says which known address nobody comes from, where addresses count", async () => {

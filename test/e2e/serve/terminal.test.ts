@@ -16,7 +16,7 @@ test("asks for the port, offers 13131, refuses what is none", async () => {
   await using screen = new Screen(["serve", "--auth", "none"]);
   await screen.see(/port:.*13131/);
   screen.enter("many");
-  await screen.see("a port is a number from 1 to 65535");
+  await screen.see("enter a number from 1 to 65535");
   screen.type("\u0015");
   screen.enter(String(port));
   await screen.see("listening on 127.0.0.1:");
@@ -37,7 +37,7 @@ test("says its posture, its log and how to talk to it", async () => {
 
 test("breaks no line that is to be copied", async () => {
   await using screen = new Screen(["serve", "--auth", "none", "--port", "0"], { cols: 20 });
-  await screen.see(/talk to it: \S+ connect 127\.0\.0\.1:\d+\r\n/);
+  await screen.see(/connect with: \S+ connect 127\.0\.0\.1:\d+\r\n/);
   screen.type(CTRL_C);
   expect(await screen.exited).toBe(0);
 });
@@ -45,7 +45,7 @@ test("breaks no line that is to be copied", async () => {
 test("offers to create the first user, asking twice for a password it does not show", async () => {
   using folder = tempFolder();
   await using screen = new Screen(["serve", "--port", "0", ...CHEAP], { data: folder.path });
-  await screen.see("create the first one?");
+  await screen.see("create the first user?");
   screen.enter("y");
   await screen.see("user:");
   screen.enter("ann");

@@ -282,8 +282,8 @@ describe("export and import", () => {
     [{ ...GOOD, password: undefined }, "user bob: password should be there"],
     [{ ...GOOD, created: "yesterday" }, "user bob: created should be a time such as 2026-01-02T03:04:05Z"],
     [{ ...GOOD, disabled: "on holiday" }, "user bob: disabled should be null or an object"],
-    [{ ...GOOD, name: "a b" }, '"a b" is no user name'],
-    [{ password: GOOD.password }, "it has no user name"],
+    [{ ...GOOD, name: "a b" }, 'invalid user name "a b"'],
+    [{ password: GOOD.password }, "missing user name"],
   ])("import says what is wrong, and in which line: %j", async (record, words) => {
     const stdin = `${JSON.stringify({ ...GOOD, name: "ann" })}\n\n${JSON.stringify(record)}\n`;
     const { exitCode, stdout, stderr } = await users(["import", "-"], { stdin });
@@ -322,7 +322,7 @@ test("hosts lists known addresses and forgets them", async () => {
 test("hosts name gives an address its name for good; the client is greeted by it", async () => {
   await using server = await serve(["--auth", "ip"], { data });
   const { exitCode, stdout } = await users(["hosts", "name", "::ffff:127.0.0.1", "Ann"]);
-  expect({ exitCode, stdout }).toEqual({ exitCode: 0, stdout: "127.0.0.1 is Ann\n" });
+  expect({ exitCode, stdout }).toEqual({ exitCode: 0, stdout: "127.0.0.1 is now called Ann\n" });
   await run(["connect", server.address, "--send", "x"]);
   await users(["hosts", "name", "127.0.0.1", "Anna"]);
   expect(objects(await users(["hosts", "--json"]))).toMatchObject([
