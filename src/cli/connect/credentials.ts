@@ -170,7 +170,7 @@ export class CredentialPrompt {
     if (!hello.auth.includes("register") || !this.#terminal.canAsk) return;
     if (this.hasToken || (await this.#secret()) !== undefined) return; // such a person has an account
     const command = ownCommand(`connect ${shellQuote(this.#target.server)} --register`);
-    this.#terminal.note(`no account yet? create one with: ${command}`);
+    this.#terminal.noteUnwrapped(`no account yet? create one with: ${command}`);
   }
 
   #noPassword(): ParleyError {

@@ -208,7 +208,7 @@ describe("a server that ends in the middle", () => {
     expect(client.stdout.text).toBe("one\n");
     expectSentence(client.stderr.text);
     expect(client.stderr.text).toContain("sent 3, ");
-    expect(client.stderr.text).toContain("1 answer received");
+    expect(client.stderr.text).toContain("received 1");
   });
 
   test("inside a frame: ends with 6 and prints no part of it", async () => {

@@ -76,6 +76,18 @@ describe("when it is ready", () => {
     await server.stop();
   });
 
+  test.each([
+    ["--data, quoted, where it was given", true],
+    ["no --data where $PARLEY_DATA names the folder", false],
+  ])("… with %s", async (_, isFlag) => {
+    using folder = tempFolder();
+    const data = join(folder.path, "my data");
+    await using server = await serve(isFlag ? ["--data", data] : [], isFlag ? {} : { data });
+    await server.stderr.see("\n");
+    await server.stop();
+    expect(server.stderr.text).toEndWith(` users add NAME${isFlag ? ` --data '${data}'` : ""}\n`);
+  });
+
   test("asks nothing without a terminal", async () => {
     await using server = await serve([]);
     expect(server.ready["auth"]).toBe("password");
@@ -206,6 +218,27 @@ describe("beyond this machine", () => {
     await using plain = await serve(["--host", "0.0.0.0", "--no-tls"]);
     expect(plain.ready).toMatchObject({ host: "0.0.0.0", tls: null });
     await Promise.all([encrypted.stop(), plain.stop()]);
+  });
+
+  test.each([
+    ["--auth none", ["--auth", "none"], "--auth none has no login"],
+    ["--bare", ["--bare", "--open"], "--bare has no login"],
+  ])("warns of %s", async (_, flags, words) => {
+    await using server = await serve(["--host", "0.0.0.0", ...flags]);
+    await server.stop();
+    expect(server.stderr.text).toContain(
+      `warning: anyone who can reach 0.0.0.0:${server.port} can use this server: ${words}\n`,
+    );
+  });
+
+  test.each([
+    ["on this machine alone", ["--auth", "none"]],
+    ["behind a shared key", ["--host", "0.0.0.0", "--auth", "none", "--key-file", "key"]],
+    ["behind accounts", ["--host", "0.0.0.0", "--auth", "password"]],
+  ])("does not warn %s", async (_, flags) => {
+    await using server = await serve(flags);
+    await server.stop();
+    expect(server.stderr.text).not.toContain("warning");
   });
 
   test("does not let anybody in with --bare unless told to", async () => {

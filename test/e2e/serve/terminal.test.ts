@@ -35,6 +35,20 @@ test("says its posture, its log and how to talk to it", async () => {
   expect(await screen.exited).toBe(0);
 });
 
+test("says that clients can create accounts, where they can", async () => {
+  const shown = async (flags: string[]) => {
+    await using screen = new Screen(["serve", "--no-input", "--port", "0", ...flags]);
+    await screen.see("connect with: ");
+    screen.type(CTRL_C);
+    expect(await screen.exited).toBe(0);
+    return screen.text.text.split("\r\n").find((line) => line.includes("this machine only"));
+  };
+  expect(await shown(["--register"])).toBe(
+    "password login · clients can create accounts · this machine only · not encrypted",
+  );
+  expect(await shown([])).toBe("password login · this machine only · not encrypted");
+});
+
 test("breaks no line that is to be copied", async () => {
   await using screen = new Screen(["serve", "--auth", "none", "--port", "0"], { cols: 20 });
   await screen.see(/connect with: \S+ connect 127\.0\.0\.1:\d+\r\n/);

@@ -71,6 +71,32 @@ describe("add", () => {
     expect(made).toEqual([{ event: "added", user: "bob", password: expect.stringMatching(/^[\w-]{20}$/) }]);
   });
 
+  test.each([
+    ["Анна", "анна"],
+    ["ＡＮＮ", "ann"],
+  ])("says that %s is stored in another form", async (typed, stored) => {
+    const result = await users(["add", typed, "--password-stdin"], { stdin: PASSWORD });
+    expect(result).toMatchObject({
+      exitCode: 0,
+      stdout: `user ${stored} added\n`,
+      stderr: `the name is stored as ${stored}\n`,
+    });
+  });
+
+  test.each<[argv: string[], command: string]>([
+    [["add", "ann", "--generate"], "parley users passwd ann"],
+    [["passwd", "bob", "--generate"], "parley users add bob"],
+    [["enable", "bob"], "parley users list"],
+    [["revoke", "NOSUCHID"], "parley users sessions"],
+  ])("a hint of %j repeats --data, quoted, where it was given", async (argv, command) => {
+    const own = join(data, "it's mine");
+    await addUser(own);
+    const withFlag = await users([...argv, "--data", own]);
+    expect(withFlag.stderr).toEndWith(` ${command} --data '${own.replace("'", "'\\''")}'\n`);
+    const withVariable = await users(argv, { data: own });
+    expect(withVariable.stderr).toEndWith(` ${command}\n`);
+  });
+
   test("refuses an existing user, and changes nothing", async () => {
     await addUser(data);
     const before = store();
@@ -329,8 +355,8 @@ test("hosts name gives an address its name for good; the client is greeted by it
     { address: "127.0.0.1", name: "Anna", named_by: "operator" },
   ]);
   await expectFailure(["hosts", "name", "192.0.2.1", "ANNA"], 1, "the name of another address");
-  await expectFailure(["hosts", "name", "localhost", "Bob"], 2, "no address");
-  await expectFailure(["hosts", "name", "192.0.2.1", "a b"], 2, "no name");
+  await expectFailure(["hosts", "name", "localhost", "Bob"], 2, "invalid address");
+  await expectFailure(["hosts", "name", "192.0.2.1", "a b"], 2, "invalid name");
   await server.stop();
 });
 
