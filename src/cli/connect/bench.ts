@@ -123,7 +123,7 @@ class Run {
   #ask(): Promise<{ first: Uint8Array; count: number }> {
     const { promise, resolve, reject } = Promise.withResolvers<{ first: Uint8Array; count: number }>();
     let count = 0;
-    const isLate = () => reject(new ParleyError("timeout", NO_ANSWER));
+    const isLate = () => reject(new ParleyError("timeout", NO_ANSWER, HINT));
     let timer = setTimeout(isLate, this.#options.timeoutMs ?? HELLO_TIMEOUT_MS);
     this.#failed = reject;
     this.#answered = (first) => {
@@ -171,7 +171,7 @@ class Run {
       terminal.status(name);
     }, PROGRESS_MS);
     const watch = setInterval(() => {
-      if (answers === heard) done.reject(new ParleyError("timeout", NO_ANSWER));
+      if (answers === heard) done.reject(new ParleyError("timeout", NO_ANSWER, HINT));
       heard = answers;
     }, timeoutMs);
     try {
@@ -201,7 +201,7 @@ class Run {
   }
 }
 
-const NO_ANSWER = "no answer: does the service answer each message?";
+const NO_ANSWER = "the server did not answer in time";
 const HINT = {
   hint: "measure a service that answers each message with one message, such as: parley serve --service echo",
 };

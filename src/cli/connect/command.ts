@@ -70,7 +70,7 @@ async function connect(flags: ConnectFlags): Promise<void> {
   const key = sharedKey(flags);
   const login = new CredentialPrompt(flags, target, state, terminal, channel !== undefined);
   if (flags.has("logout") && !login.hasToken) {
-    throw new ParleyError("failed", `no session token is stored for ${target.server}`, {
+    throw new ParleyError("failed", `cannot log out: no stored session token for ${target.server}`, {
       hint: `list the stored tokens with: ${ownCommand("connect --sessions")}`,
     });
   }

@@ -13,6 +13,7 @@ import { ServerError } from "../../handshake/errors.ts";
 import type { Terminal } from "../../terminal/terminal.ts";
 import type { Hello, Refused, Welcome } from "../../wire/message.ts";
 import type { ConnectFlags, Target } from "./flags.ts";
+import { programName } from "../program-name.ts";
 import { sayStoredName, secretFlags } from "../flags.ts";
 
 /** Finds the credential of a login, asks a person where one is there, and stores what worked. */
@@ -121,7 +122,7 @@ export class CredentialPrompt {
   /** Says that the login goes on without the token. @throws {ParleyError} `failed` where that makes no sense. */
   #sessionEnded(why: string): void {
     if (this.#flags.has("logout")) throw new ParleyError("failed", `cannot log out: ${why}`);
-    if (this.#terminal.isWatched) this.#terminal.note(`${why}: please log in again`);
+    if (this.#terminal.isWatched) this.#terminal.note(`${why}: log in again`);
   }
 
   // --- passwords ---
@@ -169,7 +170,7 @@ export class CredentialPrompt {
   async #offerAccount(hello: Hello): Promise<void> {
     if (!hello.auth.includes("register") || !this.#terminal.canAsk) return;
     if (this.hasToken || (await this.#secret()) !== undefined) return; // such a person has an account
-    const command = ownCommand(`connect ${shellQuote(this.#target.server)} --register`);
+    const command = ownCommand(`connect ${shellQuote(this.#target.server)} --register`, programName());
     this.#terminal.noteUnwrapped(`no account yet? create one with: ${command}`);
   }
 

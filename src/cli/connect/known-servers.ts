@@ -42,7 +42,7 @@ export class KnownServers implements Trust {
     if (pin === this.#known) return true;
     if (this.#known === undefined || named !== undefined) return false;
     throw new ParleyError("failed", `the key of ${this.#server} has changed from ${this.#known} to ${pin}`, {
-      hint: "another server may answer in its place; nothing was sent. If its operator confirms the new key, connect with --pin and the pin that the server prints",
+      hint: "ask its operator whether the key is new, and only then connect with --pin and the pin that the server prints: another server may be answering in its place. Nothing was sent",
     });
   }
 
@@ -68,7 +68,7 @@ export class KnownServers implements Trust {
     this.#terminal.say(`Unknown server ${this.#server}. Its key:`, pin);
     if (await this.#terminal.confirm("does it match the pin that the server prints?", false)) return;
     throw new ParleyError("failed", `the key of ${this.#server} is not trusted`, {
-      hint: "nothing was sent",
+      hint: "ask the server's operator for its pin; nothing was sent",
     });
   }
 }

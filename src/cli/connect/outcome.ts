@@ -133,7 +133,7 @@ export function sayLoss({ reason, reconnectFailed }: Extract<Outcome, { kind: "l
 export function concludeLogout(outcome: Outcome): void {
   if (outcome.kind === "bye" && outcome.code === "revoked") return;
   throw new ParleyError("failed", "the server did not confirm the logout", {
-    hint: "the token is deleted here; the server's operator can end it with: parley users revoke ID",
+    hint: "the token is deleted here; ask the server's operator to end it with: parley users revoke ID",
   });
 }
 

@@ -132,6 +132,7 @@ function tooLong(message: Uint8Array, client: Client): ParleyError {
   return new ParleyError(
     "failed",
     `cannot send a message of ${message.length} bytes: the server's limit is ${client.maxFrame}`,
+    { hint: "send shorter messages, or raise --max-frame of the server" },
   );
 }
 

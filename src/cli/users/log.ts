@@ -54,8 +54,7 @@ export const log = defineCommand({
       });
     }
     await context.printTable(refusals.rows(), "no refusals");
-    if (bad > 0)
-      context.terminal.say(`skipped ${plural(bad, "line")} that ${bad === 1 ? "is" : "are"} not a log entry`);
+    if (bad > 0) context.terminal.say(`skipped ${plural(bad, "line")} not written by parley`);
     for (const file of files.unsupported) context.terminal.say(`skipped ${file}: only gzip is supported`);
     const [failure] = files.failures;
     if (failure !== undefined) {

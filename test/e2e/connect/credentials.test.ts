@@ -130,7 +130,7 @@ describe("another server at the address of the one whose token is stored", () =>
     withBoth(async (target, flags) => {
       const server = await serve(flags, { data: other });
       await using screen = new Screen(["connect", target], { data: client });
-      await screen.see("the stored session token is from another server: please log in again");
+      await screen.see("the stored session token is from another server: log in again");
       await screen.see("password for ann:");
       screen.enter(PASSWORD);
       await screen.see("welcome");

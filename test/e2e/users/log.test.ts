@@ -87,7 +87,7 @@ test("lines that are cut, or none of its own, are counted and said; names are es
   const { exitCode, stdout, stderr } = await users();
   expect({ exitCode, stderr }).toEqual({
     exitCode: 0,
-    stderr: "skipped 3 lines that are not a log entry\n",
+    stderr: "skipped 3 lines not written by parley\n",
   });
   expect(stdout).toMatch(/^ADDRESS.*\n192\.0\.2\.1 .*  a\^\[\[2J\\nforged\n$/);
   expect((await users("--json")).stdout).not.toContain("\u001b");
