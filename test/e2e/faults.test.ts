@@ -342,7 +342,7 @@ describe("--port-file", () => {
     const refused = await run(["serve", "--port", "0", ...flags], { data: folder.path });
     expect([refused.exitCode, refused.stderr]).toEqual([
       1,
-      expect.stringContaining("a pipe that nobody reads"),
+      expect.stringContaining("a pipe without a reader"),
     ]);
     const reader = Bun.spawn(["sh", "-c", 'exec 3<>"$1"; head -n 1 <&3', "sh", pipe], { stdout: "pipe" });
     await until("a reader", true, () => existsSync(`/proc/${reader.pid}/fd/3`));

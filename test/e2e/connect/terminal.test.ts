@@ -62,8 +62,8 @@ describe("a client at a terminal", () => {
     async (user, question) => {
       await using open = await serve(["--register"]);
       await using screen = new Screen(["connect", `${user}${open.address}`, "--data", "my data"]);
-      await screen.see(/no account yet\? create one with:\s+parley connect\s/);
-      await screen.see(`${open.address} --register --data 'my data'`);
+      await screen.see("no account yet? create one with: ");
+      await screen.see(`parley connect ${open.address} --register --data 'my data'\r\n`);
       await screen.see(question);
       await using closed = new Screen(["connect", `${user}${server.address}`], { data });
       await closed.see(question);
