@@ -60,7 +60,7 @@ export const commonFlags = inGroup("Every command", {
   data: {
     type: "string",
     valueHint: "DIR",
-    description: "data folder (default $PARLEY_DATA or ~/.local/state/parley)",
+    description: "data folder ($PARLEY_DATA, ~/.local/state/parley)",
   },
   "no-input": { type: "boolean", description: "never prompt" },
   color: { type: "enum", options: ["auto", "always", "never"], description: "use colors (default auto)" },

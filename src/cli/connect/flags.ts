@@ -62,7 +62,7 @@ export const connectFlags = {
     retry: {
       type: "string",
       valueHint: "N|forever",
-      description: `tries to reconnect (default: for ${sayDuration(RETRY_FOR_MS)} on a terminal, else none)`,
+      description: `tries to reconnect (default: for ${sayDuration(RETRY_FOR_MS)} on a terminal, none in a pipe)`,
     },
     resend: { type: "boolean", description: "resend unconfirmed messages in a new session, too" },
   }),
