@@ -16,9 +16,12 @@ export interface ErrorDetails {
 export type ParleyErrorCode =
   | "usage" // a flag or an argument: exit 2
   | "failed" // network, file or service: exit 1
+  | "listen" // the address or port cannot be listened on: exit 1
   | "login_refused" // exit 3
   | "timeout" // exit 4
   | "turned_away" // the server is full, stopping, or ended this credential: exit 5
+  | "pin_unknown" // the server's key is not known yet: exit 1
+  | "pin_changed" // the server's key is not the known one: exit 1
   | "unconfirmed" // sent, and nobody knows whether it arrived: exit 6
   | "interrupted" // SIGINT: exit 130
   | "terminated" // SIGTERM: exit 143

@@ -32,16 +32,20 @@ export class KnownServers implements Trust {
   check(pin: string): boolean {
     const { pin: named } = this.#options;
     if (named !== undefined && pin !== named) {
-      throw new ParleyError("failed", `the key of ${this.#server} is ${pin}, not the one that --pin names`, {
-        hint: "nothing was sent: compare it with what the server prints when it starts",
-      });
+      throw new ParleyError(
+        "pin_changed",
+        `the key of ${this.#server} is ${pin}, not the one that --pin names`,
+        {
+          hint: "nothing was sent: compare it with what the server prints when it starts",
+        },
+      );
     }
     if (pin === this.#known) return true;
     // Another process may have stored the pin meanwhile.
     this.#known = this.#state.findPin(this.#server);
     if (pin === this.#known) return true;
     if (this.#known === undefined || named !== undefined) return false;
-    throw new ParleyError("failed", `the key of ${this.#server} is ${pin}, but it was ${this.#known}`, {
+    throw new ParleyError("pin_changed", `the key of ${this.#server} is ${pin}, but it was ${this.#known}`, {
       hint: "somebody may be in the middle, and nothing was sent; if its operator says that the key is new, say --pin with the pin that the server prints",
     });
   }
@@ -61,12 +65,12 @@ export class KnownServers implements Trust {
 
   async #ask(pin: string): Promise<void> {
     if (!this.#terminal.canAsk) {
-      throw new ParleyError("failed", `${this.#server} is not known yet; its key is ${pin}`, {
+      throw new ParleyError("pin_unknown", `${this.#server} is not known yet; its key is ${pin}`, {
         hint: "compare it with what the server prints, then say --pin with it, or --accept-new to believe it unseen",
       });
     }
     this.#terminal.say(`${this.#server} is not known yet. Its key:`, pin);
     if (await this.#terminal.confirm("is it the one that the server prints?", false)) return;
-    throw new ParleyError("failed", `${this.#server} is not trusted`, { hint: "nothing was sent" });
+    throw new ParleyError("pin_unknown", `${this.#server} is not trusted`, { hint: "nothing was sent" });
   }
 }
