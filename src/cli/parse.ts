@@ -4,8 +4,9 @@
 
 import { parseArgs } from "node:util";
 import type { ArgsDef, CommandDef, CommandMeta } from "citty";
-import { closest, distance } from "fastest-levenshtein";
 import { usageError } from "../base/errors.ts";
+import { keyLabel, readConfigFile } from "./config-file.ts";
+import { meant } from "./suggestion.ts";
 
 /**
  * Flags as citty defines them; a string flag with `multiple: true` may be given more than once, and a positional with
@@ -13,7 +14,22 @@ import { usageError } from "../base/errors.ts";
  */
 export type FlagsDef = Record<string, ArgsDef[string] & { multiple?: boolean; rest?: boolean }>;
 export type Command = CommandDef<ArgsDef>;
-export type Arguments = Readonly<Record<string, string | boolean | string[] | undefined>>;
+export type Arguments = Readonly<Record<string, string | boolean | string[] | undefined>> & {
+  readonly [FROM_FILE]?: FromFile;
+};
+
+/** Beside the arguments: those that a configuration file has set. */
+const FROM_FILE = Symbol("from the configuration file");
+
+interface FromFile {
+  path: string;
+  names: ReadonlySet<string>;
+}
+
+/** How an error names an argument: `--port`, or `parley.toml: port` where the configuration file has set it. */
+export function labelOf(name: string, { [FROM_FILE]: file }: Arguments): string {
+  return file?.names.has(name) === true ? keyLabel(file.path, name) : `--${name}`;
+}
 
 export interface Invocation {
   command: Command;
@@ -117,7 +133,7 @@ async function parseFlags(
   } catch (error) {
     throw usageError(...sayParseError(error, words, options, help));
   }
-  const args: Record<string, string | boolean | string[] | undefined> = {};
+  let args: Arguments & Record<string, string | boolean | string[] | undefined> = {};
   for (const [name, definition] of flags) {
     const values = parsed.values[name] as (string | boolean)[] | undefined;
     if (values === undefined) continue;
@@ -135,6 +151,9 @@ async function parseFlags(
     if (place === undefined) throw usageError(`${path} has no use for ${JSON.stringify(word)}`, help);
     args[place[0]] = word;
   }
+  const config = args["config"];
+  if (typeof config === "string")
+    args = withFile(args, config, await readConfigFile(config, definitions, help));
   for (const [name, definition] of Object.entries(definitions)) {
     const value = args[name];
     if (value === undefined && definition.type === "positional" && definition.required !== false) {
@@ -142,10 +161,27 @@ async function parseFlags(
     }
     const choices = definition.type === "enum" ? definition.options : undefined;
     if (value !== undefined && choices !== undefined && !choices.includes(String(value))) {
-      throw usageError(`--${name}: ${JSON.stringify(value)} is none of ${choices.join(", ")}`, help);
+      throw usageError(
+        `${labelOf(name, args)}: ${JSON.stringify(value)} is none of ${choices.join(", ")}`,
+        help,
+      );
     }
   }
   return args;
+}
+
+/** The arguments, and those of a file that they do not contradict. A list on the command line replaces that of the file. */
+function withFile(args: Arguments, path: string, file: Arguments): Arguments {
+  const isLeft = (name: string) =>
+    args[name] === undefined &&
+    args[`no-${name}`] === undefined &&
+    args[name.replace(/^no-/, "")] === undefined;
+  const left = Object.entries(file).filter(([name]) => isLeft(name));
+  return {
+    ...args,
+    ...Object.fromEntries(left),
+    [FROM_FILE]: { path, names: new Set(left.map(([name]) => name)) },
+  };
 }
 
 function checkKnown(word: string, options: Readonly<Record<string, unknown>>, help: string): void {
@@ -169,13 +205,6 @@ const INSTEAD: ReadonlyMap<string, string> = new Map([
   ["host", "say it as [USER@]HOST[:PORT]"],
   ["port", "say it as [USER@]HOST:PORT"],
 ]);
-
-/** The known name that is close to `given`, as a question; otherwise `help`. */
-function meant(given: string, known: string[], help: string): string {
-  if (known.length === 0) return help;
-  const guess = closest(given, known);
-  return distance(given, guess) <= Math.max(2, given.length / 3) ? `did you mean ${guess}?` : help;
-}
 
 /** What is wrong with the flags, and what to do. The error of Node's parser names only one letter of several. */
 function sayParseError(

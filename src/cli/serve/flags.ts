@@ -86,6 +86,11 @@ const lastFlags = {
     valueHint: "ADDRESS:PORT",
     description: "numbers for Prometheus, and /healthz, over HTTP (off)",
   },
+  config: {
+    type: "string",
+    valueHint: "FILE",
+    description: "read flags from a TOML file; paths in it are relative to its folder; other flags win",
+  },
   json: { type: "boolean", description: "ready line as JSON" },
   "port-file": { type: "string", valueHint: "FILE", description: "write the port there when ready" },
   check: { type: "boolean", description: "try everything out, then leave" },

@@ -71,17 +71,21 @@ function planAddress(
 ): { host: string; port: number; fd?: number } {
   const hostText = flags.text("host") ?? "127.0.0.1";
   const host = parseHost(hostText);
-  if (host === undefined) throw usageError(`--host: ${JSON.stringify(hostText)} is no address`);
+  if (host === undefined)
+    throw usageError(`${flags.label("host")}: ${JSON.stringify(hostText)} is no address`);
   checkZone(host);
   const portText = flags.text("port") ?? String(DEFAULT_PORT);
   const port = parsePort(portText, 0);
   if (port === undefined)
-    throw usageError(`--port: ${JSON.stringify(portText)} is no port`, "a number from 0 to 65535");
+    throw usageError(
+      `${flags.label("port")}: ${JSON.stringify(portText)} is no port`,
+      "a number from 0 to 65535",
+    );
   if (socket === undefined) return { host, port };
   const other = (["host", "port"] as const).find((flag) => flags.text(flag) !== undefined);
   if (other === undefined) return socket;
   const address = formatAddress(socket.host, socket.port);
-  throw usageError(`--${other}: LISTEN_FDS has handed over a socket, which listens on ${address}`);
+  throw usageError(`${flags.label(other)}: LISTEN_FDS has handed over a socket, which listens on ${address}`);
 }
 
 /** The address of `--metrics`; undefined: none. @param port the server's own port. @throws {ParleyError} `usage`. */
@@ -93,11 +97,14 @@ export function planMetrics(flags: ServeFlags, port: number): { host: string; po
   const own = parsePort(portText, 0);
   if ((!isAddress(host) && !isLoopback(host)) || own === undefined)
     throw usageError(
-      `--metrics: ${JSON.stringify(text)} is no ADDRESS:PORT`,
+      `${flags.label("metrics")}: ${JSON.stringify(text)} is no ADDRESS:PORT`,
       "for example 127.0.0.1:9113, or [::1]:9113",
     );
   checkZone(host);
   if (own !== 0 && own === port)
-    throw usageError(`--metrics: port ${own} is the one of the conversations`, "choose another one");
+    throw usageError(
+      `${flags.label("metrics")}: port ${own} is the one of the conversations`,
+      "choose another one",
+    );
   return { host, port: own };
 }
