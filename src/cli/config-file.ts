@@ -10,6 +10,8 @@
 
 import { dirname, resolve } from "node:path";
 import { messageOf, usageError } from "../base/errors.ts";
+import { MAX_CONFIG_BYTES } from "../base/limits.ts";
+import { saySize } from "../base/units.ts";
 import { FileError } from "../files/file-error.ts";
 import { readPublicFile } from "../files/private-file.ts";
 import { meant } from "./suggestion.ts";
@@ -52,10 +54,7 @@ export async function readConfigFile(
       throw usageError(`${path}: there is no key ${key}`, hint ?? meant(key, known, help));
     }
     const [name, given] = valueOf(keyLabel(path, key), key, value, settings);
-    if (given !== undefined) values[name] = given;
-  }
-  for (const [name, value] of Object.entries(values)) {
-    values[name] = atFile(path, settings[name], value);
+    if (given !== undefined) values[name] = atFile(path, name, settings[name], given);
   }
   return values;
 }
@@ -69,6 +68,9 @@ function read(path: string): string {
     throw usageError(`--config: ${error.message}`, error.hint);
   }
   if (text === undefined) throw usageError(`--config: there is no file ${path}`);
+  if (Buffer.byteLength(text) > MAX_CONFIG_BYTES) {
+    throw usageError(`--config: ${path} is longer than ${saySize(MAX_CONFIG_BYTES)}`);
+  }
   return text;
 }
 
@@ -137,12 +139,19 @@ function textOf(label: string, value: unknown): string {
 }
 
 /** Makes a path absolute: in the file it is relative to the file's folder. */
-function atFile(path: string, setting: Setting | undefined, value: Value): Value {
+function atFile(path: string, key: string, setting: Setting | undefined, value: Value): Value {
   const folder = dirname(resolve(path));
   if (setting?.rest === true && Array.isArray(value)) {
     const [program = "", ...args] = value;
     return [program.includes("/") ? resolve(folder, program) : program, ...args];
   }
   const isPath = setting?.valueHint === "FILE" || setting?.valueHint === "DIR";
-  return isPath && typeof value === "string" ? resolve(folder, value) : value;
+  if (!isPath || typeof value !== "string") return value;
+  if (value.startsWith("~")) {
+    throw usageError(
+      `${keyLabel(path, key)}: ${JSON.stringify(value)} is not expanded`,
+      "write the whole path: only a shell expands ~",
+    );
+  }
+  return resolve(folder, value);
 }

@@ -163,6 +163,7 @@ describe("it is an error that names the file and", () => {
     ["program = []", ": program: needs at least one value", undefined],
     ["allow = [true]", ": allow: must be a text or a number", undefined],
     ['log = "a\\u0000b"', ": log: must not contain a NUL character", undefined],
+    ['data = "~/x"', ': data: "~/x" is not expanded', "write the whole path: only a shell expands ~"],
     ['auth = "pasword"', ': auth: "pasword" is none of password, ip, none', "see parley serve --help"],
   ])("the key: %j", async (toml, message, hint) => expect(await wrong(toml)).toEqual([message, hint]));
 
@@ -236,6 +237,12 @@ describe("it is a usage error when the file", () => {
     for (const path of [folder.path, "/dev/null"]) {
       expect((await read(path))[0]).toStartWith(`--config: ${path} is not a plain file`);
     }
+  });
+
+  test("is too long to be one", async () => {
+    const [message] = await usageError(() => parse(`# ${"x".repeat(64 * 1024)}\n`));
+    expect(message).toBe(`--config: ${file} is longer than 64 KiB`);
+    expect(given(await parse(`#${"x".repeat(64 * 1024 - 1)}`))).toEqual({});
   });
 
   test("is not UTF-8", async () => {
