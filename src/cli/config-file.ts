@@ -50,8 +50,8 @@ export async function readConfigFile(
   for (const [key, value] of Object.entries(table)) {
     if (key === "config") throw usageError(`${path}: a configuration file cannot name another one`);
     if (!known.includes(key)) {
-      const hint = isTable(value) ? "keys stand alone: a configuration file has no tables" : undefined;
-      throw usageError(`${path}: there is no key ${key}`, hint ?? meant(key, known, help));
+      const hint = isTable(value) ? "write all keys at the top level, without tables" : undefined;
+      throw usageError(`${path}: unknown key ${key}`, hint ?? meant(key, known, help));
     }
     const [name, given] = valueOf(keyLabel(path, key), key, value, settings);
     if (given !== undefined) values[name] = atFile(path, name, settings[name], given);
@@ -67,7 +67,7 @@ function read(path: string): string {
     if (!(error instanceof FileError)) throw error;
     throw usageError(`--config: ${error.message}`, error.hint);
   }
-  if (text === undefined) throw usageError(`--config: there is no file ${path}`);
+  if (text === undefined) throw usageError(`--config: cannot read ${path}: there is no such file`);
   if (Buffer.byteLength(text) > MAX_CONFIG_BYTES) {
     throw usageError(`--config: ${path} is longer than ${saySize(MAX_CONFIG_BYTES)}`);
   }
@@ -82,7 +82,7 @@ async function parse(path: string, text: string): Promise<object> {
     const reason = messageOf(error).replace(/^TOML Parse error: /, "");
     throw usageError(
       `${path}${await lineOfError(text)}: ${reason}`,
-      "the file must be TOML, such as port = 4000",
+      "write the file as TOML, for example: port = 4000",
     );
   }
 }
@@ -114,7 +114,7 @@ function valueOf(
 ): [name: string, value: Value | undefined] {
   const { type, options, multiple = false, rest = false } = settings[key] ?? {};
   if (type === "boolean") {
-    if (typeof value !== "boolean") throw usageError(`${label}: must be true or false`);
+    if (typeof value !== "boolean") throw usageError(`${label}: expected true or false`);
     if (value) return [key, true];
     // No text may read as if it switched TLS off, and leave it on.
     return Object.hasOwn(settings, `no-${key}`) ? [`no-${key}`, true] : [key, undefined];
@@ -132,9 +132,9 @@ function valueOf(
 
 function textOf(label: string, value: unknown): string {
   if (typeof value === "number") return String(value);
-  if (typeof value !== "string") throw usageError(`${label}: must be a text or a number`);
+  if (typeof value !== "string") throw usageError(`${label}: expected a string or a number`);
   // No argument can have one, and no system call takes it.
-  if (value.includes("\0")) throw usageError(`${label}: must not contain a NUL character`);
+  if (value.includes("\0")) throw usageError(`${label}: the string contains a NUL character`);
   return value;
 }
 
@@ -149,7 +149,7 @@ function atFile(path: string, key: string, setting: Setting | undefined, value: 
   if (!isPath || typeof value !== "string") return value;
   if (value.startsWith("~")) {
     throw usageError(
-      `${keyLabel(path, key)}: ${JSON.stringify(value)} is not expanded`,
+      `${keyLabel(path, key)}: ${JSON.stringify(value)} starts with ~`,
       "write the whole path: only a shell expands ~",
     );
   }

@@ -71,7 +71,7 @@ describe("a server is as the file says", () => {
 
 describe("with 2 ends", () => {
   test.each<[string, string, string | undefined]>([
-    ["prot = 1", "FILE: there is no key prot", "did you mean port?"],
+    ["prot = 1", "FILE: unknown key prot", "did you mean port?"],
     ["port = yes", 'FILE:1: Strings must be quoted: "yes"', undefined],
     ["port = 65536", 'FILE: port: "65536" ', undefined],
     ['keepalive = "5x"', "FILE: keepalive: ", undefined],
@@ -92,7 +92,10 @@ describe("with 2 ends", () => {
 
   test("a file that is not there", async () => {
     const { exitCode, stderr } = await run(["serve", "--config", file]);
-    expect([exitCode, stderr]).toEqual([2, `parley: error: --config: there is no file ${file}\n`]);
+    expect([exitCode, stderr]).toEqual([
+      2,
+      `parley: error: --config: cannot read ${file}: there is no such file\n`,
+    ]);
   });
 });
 
