@@ -3,13 +3,14 @@
 
 import { setTimeout as delay } from "node:timers/promises";
 import { defineCommand } from "citty";
-import { exitCodeOf, isBySignal } from "./src/cli/exit-codes.ts";
+import { errorEvent, exitCodeOf, isBySignal } from "./src/cli/exit-codes.ts";
 import { Flags, terminalOf } from "./src/cli/flags.ts";
 import { helpPage } from "./src/cli/help.ts";
-import { about, parseCommand, type Command, type Invocation } from "./src/cli/parse.ts";
+import { about, parseCommand, type Arguments, type Command, type Invocation } from "./src/cli/parse.ts";
 import { checkGivenWords } from "./src/files/given-text.ts";
 import { repeatDataFlag } from "./src/base/own-command.ts";
 import { ParleyError, systemCode } from "./src/base/errors.ts";
+import { escapeJson } from "./src/base/escape.ts";
 import { keepFilesPrivate } from "./src/os/process-limits.ts";
 import { Terminal } from "./src/terminal/terminal.ts";
 import { stderr, stdout } from "./src/terminal/stdio.ts";
@@ -40,15 +41,18 @@ const parley = defineCommand({
 async function main(argv: string[]): Promise<number> {
   keepFilesPrivate();
   let terminal = new Terminal({ color: "auto", noInput: true });
+  let args: Arguments = argumentsBeforeParsing(argv);
   // The event loop is empty although the command still waits.
   process.once("beforeExit", () => {
-    terminal.error("the command stopped without a result");
-    void exit(1);
+    const words = "the command stopped without a result";
+    const code = report(new ParleyError("failed", words), terminal, args, argv);
+    void flushForAWhile().then(() => exit(code));
   });
   try {
     checkGivenWords();
     const invocation = await parseCommand(parley, argv);
-    const flags = new Flags<"data" | "no-input" | "color">(invocation.args);
+    args = { ...args, ...invocation.args };
+    const flags = new Flags<"data" | "no-input" | "color">(args);
     terminal = terminalOf(flags);
     repeatDataFlag(flags.text("data"));
     if (invocation.wants === "version") void stdout.write(`${versionLine()}\n`);
@@ -57,8 +61,8 @@ async function main(argv: string[]): Promise<number> {
     await flush();
     return Number(process.exitCode ?? 0); // that of a program, with --exit-status
   } catch (error) {
-    const code = report(error, terminal, argv.includes("--debug"));
-    if (!(error instanceof ParleyError && isBySignal(error))) await flushForAWhile();
+    const code = report(error, terminal, args, argv);
+    if (!isBySignal(error)) await flushForAWhile();
     return code;
   }
 }
@@ -81,17 +85,31 @@ async function flushForAWhile(): Promise<void> {
   await Promise.race([flush().catch(() => undefined), delay(READER_TIMEOUT_MS)]);
 }
 
-function report(error: unknown, terminal: Terminal, debug: boolean): number {
-  if (debug && error instanceof Error) void stderr.write(`${Bun.inspect(error)}\n`);
-  if (error instanceof ParleyError) {
-    if (!isBySignal(error)) terminal.error(error.message, error.hint);
-    return exitCodeOf(error);
+/** The flags that hold also where the arguments are wrong. */
+function argumentsBeforeParsing(argv: readonly string[]): Arguments {
+  const ending = argv.indexOf("--");
+  const own = ending === -1 ? argv : argv.slice(0, ending);
+  return { debug: own.includes("--debug"), json: own.includes("--json") };
+}
+
+/** Prints an error for a person, and with `--json` as an event; returns its exit code. */
+function report(error: unknown, terminal: Terminal, args: Arguments, [command]: string[]): number {
+  const code = exitCodeOf(error);
+  if (args["debug"] === true && error instanceof Error) void stderr.write(`${Bun.inspect(error)}\n`);
+  if (isBySignal(error)) return code;
+  if (error instanceof ParleyError) terminal.error(error.message, error.hint);
+  else {
+    terminal.error(
+      error instanceof Error ? `${error.name}: ${error.message}` : String(error),
+      "this is a bug in parley; run it with --debug for a stack trace",
+    );
   }
-  terminal.error(
-    error instanceof Error ? `${error.name}: ${error.message}` : String(error),
-    "this is a bug in parley; run it with --debug for a stack trace",
-  );
-  return 1;
+  if (args["json"] === true) {
+    const time = command === "connect" ? { time: new Date().toISOString() } : {};
+    // Where the error is that standard output cannot be written, this writes nothing.
+    void stdout.write(`${escapeJson({ ...time, ...errorEvent(error) })}\n`);
+  }
+  return code;
 }
 
 function versionLine(): string {

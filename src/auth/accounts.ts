@@ -33,6 +33,12 @@ export function putUser(draft: Document, name: string, user: User): void {
   draft.hashes = {};
 }
 
+/** Stores another user in the place of the one with this name, whose tokens and conversations end. */
+export function replaceUser(draft: Document, name: string, user: User): void {
+  putUser(draft, name, user);
+  revokeTokens(draft, (token) => token.user === name);
+}
+
 export function userExists(name: string): AccountError {
   return new AccountError("exists", `user ${name} already exists`, {
     hint: `to give it a new password: ${ownCommand(`users passwd ${name}`)}`,

@@ -15,10 +15,14 @@ export interface ErrorDetails {
 /** What went wrong, by what the process can do about it; `cli.ts` turns each into an exit code. */
 export type ParleyErrorCode =
   | "usage" // a flag or an argument: exit 2
-  | "failed" // network, file or service: exit 1
+  | "failed" // a file, a service or an answer: exit 1
+  | "network" // the connection was lost: exit 1
+  | "listen" // the address or port cannot be listened on: exit 1
   | "login_refused" // exit 3
   | "timeout" // exit 4
   | "turned_away" // the server is full, stopping, or ended this credential: exit 5
+  | "pin_unknown" // the server's key is not known yet: exit 1
+  | "pin_changed" // the server's key is not the known one: exit 1
   | "unconfirmed" // sent, and nobody knows whether it arrived: exit 6
   | "interrupted" // SIGINT: exit 130
   | "terminated" // SIGTERM: exit 143

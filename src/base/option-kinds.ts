@@ -12,7 +12,7 @@ export interface Kind<Value> {
   readonly choices?: readonly string[];
   /** The flag may be given more than once. `read` gets all its texts, and those of any other flag are one. */
   readonly isList?: boolean;
-  /** @throws {ParleyError} `usage`, which names `flag`. */
+  /** @param flag how an error names the flag, such as `--port`. @throws {ParleyError} `usage`. */
   read(flag: string, ...texts: string[]): Value;
 }
 
@@ -26,7 +26,7 @@ export function duration(min = 1): Kind<number> {
     read(flag, text) {
       const value = parseDuration(text);
       if (value !== undefined && value >= min && value <= MAX_DURATION_MS) return value;
-      if (value === 0) throw usageError(`--${flag}: ${text} is too short`);
+      if (value === 0) throw usageError(`${flag}: ${text} is too short`);
       throw wrong(flag, text, "no duration", "write 500ms, 30s, 5m, 2h or 7d");
     },
   };
@@ -40,7 +40,7 @@ export function size(min: number, max: number): Kind<number> {
       const value = parseSize(text);
       if (value === undefined) throw wrong(flag, text, "no size", "write bytes, 64kb or 1mb");
       if (value >= min && value <= max) return value;
-      throw usageError(`--${flag}: ${text} is not within ${min} and ${max} bytes`);
+      throw usageError(`${flag}: ${text} is not within ${min} and ${max} bytes`);
     },
   };
 }
@@ -74,5 +74,5 @@ export const networks: Kind<readonly Cidr[]> = {
 
 /** The error for a text that is not what the flag takes. */
 export function wrong(flag: string, text: string, what: string, hint?: string): Error {
-  return usageError(`--${flag}: ${JSON.stringify(text)} is ${what}`, hint);
+  return usageError(`${flag}: ${JSON.stringify(text)} is ${what}`, hint);
 }

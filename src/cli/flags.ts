@@ -6,7 +6,7 @@ import { usageError } from "../base/errors.ts";
 import { readKeyFile } from "../auth/shared-key-file.ts";
 import type { Kind } from "../base/option-kinds.ts";
 import { Terminal, type ColorChoice, type SecretFlags } from "../terminal/terminal.ts";
-import type { Arguments, FlagDef } from "./parse.ts";
+import { labelOf, type Arguments, type FlagDef } from "./parse.ts";
 
 /** The arguments of one invocation; `Name` is a name of the command's own definitions. */
 export class Flags<Name extends string> {
@@ -38,7 +38,12 @@ export class Flags<Name extends string> {
 
   /** What the flag says, as a value of `kind`; undefined where it is not given. @throws {ParleyError} `usage`. */
   read<Value>(name: Name, kind: Kind<Value>): Value | undefined {
-    return this.isGiven(name) ? kind.read(name, ...this.texts(name)) : undefined;
+    return this.isGiven(name) ? kind.read(this.label(name), ...this.texts(name)) : undefined;
+  }
+
+  /** How an error names the flag: as it was given, on the command line or in a configuration file. */
+  label(name: Name): string {
+    return labelOf(name, this.#args);
   }
 
   /** One of `choices`; the parser has refused any other text. */

@@ -12,8 +12,9 @@ import type {
   PositionalArgDef,
   StringArgDef,
 } from "citty";
-import { closest, distance } from "fastest-levenshtein";
 import { usageError } from "../base/errors.ts";
+import { keyLabel, readConfigFile } from "./config-file.ts";
+import { meant } from "./suggestion.ts";
 
 /** A flag as citty defines it. With `multiple: true` it may be given more than once. */
 export type FlagDef = (StringArgDef | BooleanArgDef | EnumArgDef) & { multiple?: boolean };
@@ -44,7 +45,22 @@ export function about(meta: Meta): CommandMeta {
 }
 
 export type Command = CommandDef<ArgsDef>;
-export type Arguments = Readonly<Record<string, string | boolean | string[] | undefined>>;
+export type Arguments = Readonly<Record<string, string | boolean | string[] | undefined>> & {
+  readonly [FROM_FILE]?: FromFile;
+};
+
+/** Beside the arguments: those that a configuration file has set. */
+const FROM_FILE = Symbol("from the configuration file");
+
+interface FromFile {
+  path: string;
+  names: ReadonlySet<string>;
+}
+
+/** How an error names an argument: `--port`, or `parley.toml: port` where the configuration file has set it. */
+export function labelOf(name: string, { [FROM_FILE]: file }: Arguments): string {
+  return file?.names.has(name) === true ? keyLabel(file.path, name) : `--${name}`;
+}
 
 export interface Invocation {
   command: Command;
@@ -149,7 +165,7 @@ async function parseFlags(
   } catch (error) {
     throw usageError(...sayParseError(error, words, options, help));
   }
-  const args: Record<string, string | boolean | string[] | undefined> = {};
+  let args: Arguments & Record<string, string | boolean | string[] | undefined> = {};
   for (const [name, definition] of flags) {
     const values = parsed.values[name] as (string | boolean)[] | undefined;
     if (values === undefined) continue;
@@ -167,6 +183,9 @@ async function parseFlags(
     if (place === undefined) throw usageError(`unexpected argument ${JSON.stringify(word)}`, help);
     args[place[0]] = word;
   }
+  const config = args["config"];
+  if (typeof config === "string")
+    args = withFile(args, config, await readConfigFile(config, definitions, help));
   for (const [name, definition] of Object.entries(definitions)) {
     const value = args[name];
     if (value === undefined && definition.type === "positional" && definition.required !== false) {
@@ -175,12 +194,26 @@ async function parseFlags(
     const choices = definition.type === "enum" ? definition.options : undefined;
     if (value !== undefined && choices !== undefined && !choices.includes(String(value))) {
       throw usageError(
-        `--${name}: invalid value ${JSON.stringify(value)}`,
+        `${labelOf(name, args)}: invalid value ${JSON.stringify(value)}`,
         `use one of ${choices.join(", ")}`,
       );
     }
   }
   return args;
+}
+
+/** The arguments, and those of a file that they do not contradict. A list on the command line replaces that of the file. */
+function withFile(args: Arguments, path: string, file: Arguments): Arguments {
+  const isLeft = (name: string) =>
+    args[name] === undefined &&
+    args[`no-${name}`] === undefined &&
+    args[name.replace(/^no-/, "")] === undefined;
+  const left = Object.entries(file).filter(([name]) => isLeft(name));
+  return {
+    ...args,
+    ...Object.fromEntries(left),
+    [FROM_FILE]: { path, names: new Set(left.map(([name]) => name)) },
+  };
 }
 
 function checkKnown(word: string, options: Readonly<Record<string, unknown>>, help: string): void {
@@ -207,13 +240,6 @@ const INSTEAD: ReadonlyMap<string, string> = new Map([
   ["host", "write it as [USER@]HOST[:PORT]"],
   ["port", "write it as [USER@]HOST:PORT"],
 ]);
-
-/** The known name that is close to `given`, as a question; otherwise `help`. */
-function meant(given: string, known: string[], help: string): string {
-  if (known.length === 0) return help;
-  const guess = closest(given, known);
-  return distance(given, guess) <= Math.max(2, given.length / 3) ? `did you mean ${guess}?` : help;
-}
 
 /** What is wrong with the flags, and what to do. The error of Node's parser names only one letter of several. */
 function sayParseError(

@@ -177,7 +177,7 @@ function parseLast(text: string | null | undefined): Last {
 
 function pinChanged(server: string, pin: string, present: string | undefined): ParleyError {
   const now = present === undefined ? "it is not known any more" : `it is known by ${present} now`;
-  return new ParleyError("failed", `${server} was not trusted by ${pin}: ${now}`, {
+  return new ParleyError("pin_changed", `${server} was not trusted by ${pin}: ${now}`, {
     hint: "another parley process changed that meanwhile: compare the keys with what the server prints",
   });
 }

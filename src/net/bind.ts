@@ -41,7 +41,7 @@ export function bind(options: PortOptions, handlers: Handlers, tls: TLSOptions |
     }
   }
   throw new ParleyError(
-    "failed",
+    "listen",
     last === wanted ? `port ${wanted} is busy` : `ports ${wanted} to ${last} are all busy`,
     { hint: "another program listens there: stop it, or choose with --port (0 takes any free one)" },
   );
@@ -70,7 +70,7 @@ function open(
     return listen(host, port, socket, { tls, fd });
   } catch (error) {
     throw new ParleyError(
-      "failed",
+      "listen",
       `cannot listen on ${formatAddress(host, port)}: ${explain(error, host)}`,
       {
         hint:

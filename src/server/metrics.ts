@@ -48,7 +48,7 @@ export class MetricsEndpoint implements Disposable {
       });
     } catch (error) {
       const address = formatAddress(host, port);
-      throw new ParleyError("failed", `--metrics: cannot listen on ${address}: ${explain(error, host)}`, {
+      throw new ParleyError("listen", `--metrics: cannot listen on ${address}: ${explain(error, host)}`, {
         hint: "choose another one with --metrics ADDRESS:PORT",
         cause: error,
       });

@@ -227,7 +227,7 @@ describe("a file is read on from where it stands:", () => {
   test.concurrent("nor is it a password, or to be imported", async () => {
     const { stdout } = await run(["users", "export"], { data });
     const imported = await from('{ read -r; "$1" users import - --data new; } < "$3"', `first\n${stdout}`);
-    expect(imported).toMatchObject({ exitCode: 0, stdout: "2 users imported\n" });
+    expect(imported).toMatchObject({ exitCode: 0, stdout: "imported 2 users, skipped 0, replaced 0\n" });
     const login = '{ read -r; "$1" connect "$2" --no-token --password-stdin --send x; } < "$3"';
     expect(await from(login, `first\n${PASSWORD}\n`)).toMatchObject({ exitCode: 0, stdout: "x\n" });
   });

@@ -32,7 +32,7 @@ export class KnownServers implements Trust {
   check(pin: string): boolean {
     const { pin: named } = this.#options;
     if (named !== undefined && pin !== named) {
-      throw new ParleyError("failed", `the key of ${this.#server} is ${pin}: it does not match --pin`, {
+      throw new ParleyError("pin_changed", `the key of ${this.#server} is ${pin}: it does not match --pin`, {
         hint: "compare it with the pin that the server prints at its start; nothing was sent",
       });
     }
@@ -41,9 +41,13 @@ export class KnownServers implements Trust {
     this.#known = this.#state.findPin(this.#server);
     if (pin === this.#known) return true;
     if (this.#known === undefined || named !== undefined) return false;
-    throw new ParleyError("failed", `the key of ${this.#server} has changed from ${this.#known} to ${pin}`, {
-      hint: "ask its operator whether the key is new, and only then connect with --pin and the pin that the server prints: another server may be answering in its place. Nothing was sent",
-    });
+    throw new ParleyError(
+      "pin_changed",
+      `the key of ${this.#server} has changed from ${this.#known} to ${pin}`,
+      {
+        hint: "ask its operator whether the key is new, and only then connect with --pin and the pin that the server prints: another server may be answering in its place. Nothing was sent",
+      },
+    );
   }
 
   async confirmNew(pin: string, vouched: boolean): Promise<void> {
@@ -61,13 +65,13 @@ export class KnownServers implements Trust {
 
   async #ask(pin: string): Promise<void> {
     if (!this.#terminal.canAsk) {
-      throw new ParleyError("failed", `unknown server ${this.#server}: its key is ${pin}`, {
+      throw new ParleyError("pin_unknown", `unknown server ${this.#server}: its key is ${pin}`, {
         hint: "compare it with the pin that the server prints and connect with --pin, or trust it unseen with --accept-new",
       });
     }
     this.#terminal.say(`Unknown server ${this.#server}. Its key:`, pin);
     if (await this.#terminal.confirm("does it match the pin that the server prints?", false)) return;
-    throw new ParleyError("failed", `the key of ${this.#server} is not trusted`, {
+    throw new ParleyError("pin_unknown", `the key of ${this.#server} is not trusted`, {
       hint: "ask the server's operator for its pin; nothing was sent",
     });
   }

@@ -2,6 +2,7 @@
 //
 //     nothing is missing                              0
 //     answers, or the service's success, are missing  failed        1
+//     the connection was lost, and nothing was sent   network       1
 //     the server ended it                             turned_away   5
 //     messages may not have arrived                   unconfirmed   6
 //
@@ -68,7 +69,7 @@ function flawOf(outcome: Outcome, counts: Counts, wishes: Wishes): ParleyError |
 }
 
 function flawOfLoss(outcome: Extract<Outcome, { kind: "lost" }>, counts: Counts): ParleyError {
-  const code = counts.sent > 0 ? "unconfirmed" : "failed";
+  const code = counts.sent > 0 ? "unconfirmed" : "network";
   const unknown = counts.unacknowledged === undefined ? "; it is unknown whether all of it arrived" : "";
   const loss = sayLoss(outcome, " before the session ended");
   return new ParleyError(code, `${loss}: ${sayCounts(counts)}${unknown}`, {

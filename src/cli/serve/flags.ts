@@ -108,6 +108,11 @@ const lastFlags = {
       valueHint: "ADDRESS:PORT",
       description: "serve /metrics and /healthz over HTTP (default off)",
     },
+    config: {
+      type: "string",
+      valueHint: "FILE",
+      description: "TOML file of flags; flags given here win",
+    },
     json: { type: "boolean", description: "print the ready line as JSON" },
     "port-file": { type: "string", valueHint: "FILE", description: "write the port to this file when ready" },
     check: { type: "boolean", description: "check the configuration and exit" },

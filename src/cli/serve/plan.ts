@@ -71,19 +71,24 @@ function planAddress(
 ): { host: string; port: number; fd?: number } {
   const hostText = flags.text("host") ?? "127.0.0.1";
   const host = parseHost(hostText);
-  if (host === undefined) throw usageError(`--host: invalid address ${JSON.stringify(hostText)}`);
+  if (host === undefined)
+    throw usageError(`${flags.label("host")}: invalid address ${JSON.stringify(hostText)}`);
   checkZone(host);
   const portText = flags.text("port") ?? String(DEFAULT_PORT);
   const port = parsePort(portText, 0);
   if (port === undefined)
-    throw usageError(`--port: invalid port ${JSON.stringify(portText)}`, "use a number from 0 to 65535");
+    throw usageError(
+      `${flags.label("port")}: invalid port ${JSON.stringify(portText)}`,
+      "use a number from 0 to 65535",
+    );
   if (socket === undefined) return { host, port };
   const other = (["host", "port"] as const).find((flag) => flags.text(flag) !== undefined);
   if (other === undefined) return socket;
   const address = formatAddress(socket.host, socket.port);
+  const label = flags.label(other);
   throw usageError(
-    `--${other}: the service manager passed a socket (LISTEN_FDS) that listens on ${address}`,
-    `leave out --${other}`,
+    `${label}: the service manager passed a socket (LISTEN_FDS) that listens on ${address}`,
+    `leave out ${label}`,
   );
 }
 
@@ -96,11 +101,14 @@ export function planMetrics(flags: ServeFlags, port: number): { host: string; po
   const own = parsePort(portText, 0);
   if ((!isAddress(host) && !isLoopback(host)) || own === undefined)
     throw usageError(
-      `--metrics: invalid ADDRESS:PORT ${JSON.stringify(text)}`,
+      `${flags.label("metrics")}: invalid ADDRESS:PORT ${JSON.stringify(text)}`,
       "write it as 127.0.0.1:9113 or [::1]:9113",
     );
   checkZone(host);
   if (own !== 0 && own === port)
-    throw usageError(`--metrics: port ${own} is the port of the server`, "choose another port");
+    throw usageError(
+      `${flags.label("metrics")}: port ${own} is the port of the server`,
+      "choose another port",
+    );
   return { host, port: own };
 }

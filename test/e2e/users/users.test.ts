@@ -245,7 +245,7 @@ describe("export and import", () => {
     const file = join(folder.path, "users.ndjson");
     writeFileSync(file, exported);
     expect(objects(await users(["import", file, "--json"], { data: other }))).toEqual([
-      { event: "imported", count: 2 },
+      { event: "imported", count: 2, skipped: 0, replaced: 0 },
     ]);
     expect((await users(["export"], { data: other })).stdout).toBe(exported);
     await using server = await serve([], { data: other });
@@ -324,6 +324,58 @@ describe("export and import", () => {
       expect(stderr).toContain("nothing was imported");
       expect(stderr).not.toContain("hunter2");
     }
+  });
+
+  /** A line for each name, as `export` prints them. */
+  const lines = (...names: string[]) =>
+    names.map((name) => `${JSON.stringify({ name, password: FOREIGN["four lanes"] })}\n`).join("");
+
+  test("import names all users that exist, and the flags that help", async () => {
+    const names = Array.from({ length: 12 }, (_, index) => `u${index}`);
+    expect((await users(["import", "-"], { stdin: lines(...names) })).stdout).toBe(
+      "imported 12 users, skipped 0, replaced 0\n",
+    );
+    const before = store();
+    const one = await users(["import", "-"], { stdin: lines("new", "u3") });
+    const two = await users(["import", "-"], { stdin: lines("u3", "new", "u7") });
+    const all = await users(["import", "-"], { stdin: lines(...names) });
+    const first = ({ stderr }: Result) => stderr.split("\n", 1)[0];
+    expect(first(one)).toContain("user u3 already exists");
+    expect(first(two)).toContain("2 users already exist (u3, u7)");
+    expect(first(all)).toContain(`12 users already exist (${names.slice(0, 10).join(", ")} and 2 more)`);
+    for (const { exitCode, stderr } of [one, two, all]) {
+      expect(exitCode).toBe(1);
+      expect(stderr).toMatch(/hint: .*--skip-existing.*--replace/);
+    }
+    expect(store()).toBe(before);
+  });
+
+  test("import --skip-existing keeps users that exist, import --replace replaces them", async () => {
+    await addUser(data, "ann");
+    await addUser(data, "bob");
+    const hashes = () =>
+      Object.entries((JSON.parse(store()) as { users: Record<string, { password: string }> }).users).map(
+        ([name, { password }]) => [name, password === FOREIGN["four lanes"]],
+      );
+    const skipped = await users(["import", "-", "--skip-existing"], { stdin: lines("ann", "cat", "dan") });
+    expect(skipped).toMatchObject({ exitCode: 0, stdout: "imported 2 users, skipped 1, replaced 0\n" });
+    expect(hashes()).toEqual([
+      ["ann", false],
+      ["bob", false],
+      ["cat", true],
+      ["dan", true],
+    ]);
+    const flags = ["import", "-", "--replace", "--json"];
+    expect(objects(await users(flags, { stdin: lines("ann", "eve") }))).toEqual([
+      { event: "imported", count: 1, skipped: 0, replaced: 1 },
+    ]);
+    expect(Object.fromEntries(hashes())).toEqual({ ann: true, bob: false, cat: true, dan: true, eve: true });
+    const before = store();
+    for (const flag of ["--skip-existing", "--replace"]) {
+      await expectFailure(["import", "-", flag], 1, "nothing was imported", { stdin: `${lines("ann")}{\n` });
+    }
+    await expectFailure(["import", "-", "--skip-existing", "--replace"], 2, "exclude each other");
+    expect(store()).toBe(before);
   });
 
   test("import refuses the same name twice in one file", async () => {
