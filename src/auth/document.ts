@@ -124,7 +124,7 @@ export function copyDocument(document: Document): Document {
 export function parseDocument(text: string, path: string): Document {
   const corrupt = (what: string, cause?: unknown) =>
     new FileError("corrupt", `${path} is damaged: ${what}`, {
-      hint: "nothing was changed: mend it by hand, or restore a copy",
+      hint: "repair it by hand, or restore a copy: nothing was changed",
       cause,
     });
   let json: unknown;

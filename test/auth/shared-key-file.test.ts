@@ -90,7 +90,7 @@ test.each([0o650, 0o604, 0o644, 0o660, 0o620, 0o601, 0o677])(
     write(HEX, mode);
     for (const work of [() => readKeyFile(path), () => makeKeyFile(path)]) {
       expect(await refusal(work)).toBe(
-        `unsafe: ${path} has mode ${mode.toString(8)}: others could read or change it ` +
+        `unsafe: ${path} has mode ${mode.toString(8)}: other users could read or change it ` +
           `(make it private: chmod 600 ${path})`,
       );
     }
@@ -108,7 +108,7 @@ test("that cannot be made says why, and a folder is none", async () => {
   expect(await refusal(() => makeKeyFile(join(folder.path, "none", "key")))).toBe(
     `unreadable: there is no folder ${folder.path}/none ()`,
   );
-  expect(await refusal(() => readKeyFile(folder.path))).toContain("is not a plain file");
+  expect(await refusal(() => readKeyFile(folder.path))).toContain("is not a regular file");
 });
 
 test("may be a symbolic link: to a key, or to where it shall be made", async () => {

@@ -90,6 +90,6 @@ describe("--max-pending", () => {
   test.each(["0", "0:30:9", "9:30:8", "1:101:9", "1:30", "1:30:9:9", "-1", "1000000", "many", ""])(
     "%j is none",
     (text) =>
-      expect(() => kind.read(flag, text)).toThrow(`--max-pending: ${JSON.stringify(text)} is no limit`),
+      expect(() => kind.read(flag, text)).toThrow(`--max-pending: invalid limit ${JSON.stringify(text)}`),
   );
 });

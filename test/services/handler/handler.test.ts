@@ -123,7 +123,10 @@ describe("what is refused, with what to do:", () => {
     const pipe = join(folder.path, "pipe.ts");
     execFileSync("mkfifo", [pipe]);
     for (const path of [pipe, folder.path])
-      expect(await refusal(path)).toMatchObject({ code: "unusable", message: `${path} is not a plain file` });
+      expect(await refusal(path)).toMatchObject({
+        code: "unusable",
+        message: `${path} is not a regular file`,
+      });
   });
 });
 
