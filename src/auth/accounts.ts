@@ -23,7 +23,7 @@ export function addUser(draft: Document, name: string, hash: string, now: Date):
 /** Checks that a user may be added without an operator. @throws {AccountError} `full` when there are `max` already. */
 export function expectRoom(document: Readonly<Document>, max: number): void {
   if (document.users.size < max) return;
-  throw new AccountError("full", `the server has ${plural(max, "user")} already, and takes no new ones`);
+  throw new AccountError("full", `the server is full (${plural(max, "user")}), and creates no more accounts`);
 }
 
 /** Stores a user with a hash that may be new. */
@@ -34,7 +34,7 @@ export function putUser(draft: Document, name: string, user: User): void {
 
 export function userExists(name: string): AccountError {
   return new AccountError("exists", `user ${name} already exists`, {
-    hint: `to give it a new password: parley users passwd ${name}`,
+    hint: `change the password with: parley users passwd ${name}`,
   });
 }
 
@@ -91,7 +91,7 @@ export function enableUser(draft: Document, name: string): void {
 export function addToken(draft: Document, id: string, token: Token, stamp: string): void {
   const user = draft.users.get(token.user);
   if (user === undefined || user.disabled !== null || credentialStamp(user) !== stamp) {
-    throw new AccountError("unknown", `user ${token.user} has changed during the login`);
+    throw new AccountError("unknown", `user ${token.user} was changed during the login`);
   }
   draft.tokens.set(id, token);
   draft.users.set(token.user, { ...user, last_login: token.created });
@@ -148,7 +148,7 @@ export function addHost(
 ): void {
   const known = draft.hosts.get(address);
   if (known !== undefined) {
-    throw new AccountError("known", `this address has the name ${known.name} already: connect again`);
+    throw new AccountError("known", `this address already has the name ${known.name}: connect again`);
   }
   expectFreeName(draft, address, name);
   const excess = draft.hosts.size + 1 - MAX_HOSTS;
@@ -160,7 +160,7 @@ function expectFreeName(draft: Document, address: string, name: string): void {
   const folded = name.toLowerCase();
   for (const [other, host] of draft.hosts) {
     if (other !== address && host.name.toLowerCase() === folded) {
-      throw new AccountError("exists", `${name} is the name of another address`);
+      throw new AccountError("exists", `another address already has the name ${name}`);
     }
   }
 }
@@ -169,7 +169,7 @@ function forgetOldest(draft: Document, count: number, inUse: ReadonlySet<string>
   const mayGo = [...draft.hosts].filter(
     ([address, { named_by }]) => named_by === undefined && inUse?.has(address) === false,
   );
-  if (mayGo.length < count) throw new AccountError("full", "the server knows as many addresses as it may");
+  if (mayGo.length < count) throw new AccountError("full", "the server cannot store more addresses");
   // As texts: parley writes all times in one notation, and parsing takes 20 times as long (measured with Bun 1.4.5).
   mayGo.sort(([, a], [, b]) => (a.last < b.last ? -1 : 1));
   for (const [address] of mayGo.slice(0, count)) draft.hosts.delete(address);
@@ -198,7 +198,7 @@ export function touchHost(draft: Document, address: string, now: Date): Host | u
 
 /** @throws {AccountError} `unknown`. */
 export function forgetHost(draft: Document, address: string): void {
-  if (!draft.hosts.delete(address)) throw new AccountError("unknown", `no address ${address} is known`);
+  if (!draft.hosts.delete(address)) throw new AccountError("unknown", `address ${address} is not known`);
 }
 
 /** Is this token young enough, and used lately enough, to log in at `now` (in milliseconds)? */
@@ -226,7 +226,7 @@ function findUser(draft: Document, name: string): User {
   const user = draft.users.get(name);
   if (user === undefined) {
     throw new AccountError("unknown", `there is no user ${name}`, {
-      hint: "see who there is: parley users list",
+      hint: "list the users with: parley users list",
     });
   }
   return user;

@@ -126,7 +126,7 @@ export class Authenticator {
     this.#expect("ip");
     const { address, signal } = client;
     const name = displayName(given);
-    if (name === undefined) throw refusal("bad_name", `this is no name: ${NAME_RULE}`);
+    if (name === undefined) throw refusal("bad_name", `invalid name: ${NAME_RULE}`);
     const identity = { user: name, method: "name", known: false, address };
     return this.#candidate(client, identity, async () => {
       await this.#changes.register(
@@ -177,12 +177,12 @@ export class Authenticator {
   async byRegistration(client: LoginClient, given: string, password: string): Promise<Candidate> {
     this.#expect("password");
     const { hasher, register, maxUsers = MAX_USERS, minPassword = MIN_PASSWORD_LENGTH } = this.#options;
-    if (register !== true) throw refusal("not_allowed", "this server creates no accounts for clients");
+    if (register !== true) throw refusal("not_allowed", "this server does not accept registrations");
     const name = normalizeName(given);
-    if (name === undefined) throw refusal("bad_name", `this is no name: ${NAME_RULE}`);
+    if (name === undefined) throw refusal("bad_name", `invalid name: ${NAME_RULE}`);
     const flaw = passwordFlaw(password, name, minPassword);
     if (flaw !== undefined) throw refusal("bad_password", flaw);
-    if (this.#find(name) !== undefined) throw refusal("name_taken", "that name is taken"); // costs no hash
+    if (this.#find(name) !== undefined) throw refusal("name_taken", "this name is taken"); // costs no hash
     // Neither do these.
     this.#changes.expectRegistration(client.address);
     this.#changes.expect((document) => expectRoom(document, maxUsers));
@@ -331,7 +331,7 @@ export class Authenticator {
   }
 
   #expect(mode: AuthMode): void {
-    if (this.mode !== mode) throw refusal("not_allowed", `this server does not accept that way to log in`);
+    if (this.mode !== mode) throw refusal("not_allowed", "this server does not accept this login method");
   }
 
   /** The refusal of a login whose user has changed while it was completed. */
@@ -386,9 +386,9 @@ function wrongPassword(name: string | undefined, user: User | undefined): LoginE
 }
 
 function unknownAddress(): LoginError {
-  return refusal("bad_name", "this address is not known: say a name");
+  return refusal("bad_name", "this address is not known: choose a name");
 }
 
 function tokenRefused(): LoginError {
-  return refusal("token_refused", "this session token is not valid any more");
+  return refusal("token_refused", "this session token is no longer valid");
 }

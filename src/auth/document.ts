@@ -137,9 +137,9 @@ export function parseDocument(text: string, path: string): Document {
   if (header.success && header.output.version !== VERSION) {
     throw new FileError(
       "corrupt",
-      `${path} has version ${header.output.version}, this parley knows ${VERSION}`,
+      `${path} has version ${header.output.version}, this parley supports version ${VERSION}`,
       {
-        hint: "use the parley that wrote it",
+        hint: "use the version of parley that wrote it",
       },
     );
   }
@@ -154,7 +154,7 @@ export function parseDocument(text: string, path: string): Document {
   ) => {
     const map = new Map<string, v.InferInput<S>>();
     for (const [key, value] of Object.entries(record)) {
-      if (!isKey(key)) throw corrupt(`${name} has the impossible key ${JSON.stringify(key)}`);
+      if (!isKey(key)) throw corrupt(`${name} has the invalid key ${JSON.stringify(key)}`);
       if (!v.is(schema, value)) {
         throw corrupt(issueText(`${name}.${key}`, firstIssue(schema, value)));
       }
@@ -226,6 +226,6 @@ function firstIssue(schema: v.GenericSchema, value: unknown): v.BaseIssue<unknow
 function issueText(where: string, issue: v.BaseIssue<unknown> | undefined): string {
   const dotted = issue === undefined ? null : v.getDotPath(issue);
   const path = [where, dotted].filter((part) => part !== null && part !== "").join(".");
-  if (path === "") return `the whole should be ${issue?.message}`;
-  return `${path} should be ${issue?.received === "undefined" ? "there" : issue?.message}`;
+  if (path === "") return `it should be ${issue?.message}`;
+  return issue?.received === "undefined" ? `${path} is missing` : `${path} should be ${issue?.message}`;
 }

@@ -85,7 +85,7 @@ export class FairQueue {
     const last = most.at(-1);
     if (last === undefined || most.length <= (groups.get(keyOf(newcomer))?.length ?? 0) + 1) return false;
     this.#waiting.delete(last);
-    last.drop("others were waiting that had not had a turn");
+    last.drop("the place was given to a client with fewer waiting logins");
     return true;
   }
 }

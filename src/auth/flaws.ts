@@ -22,8 +22,8 @@ export function userFlaw(name: string, { password }: Pick<User, "password">): Fl
   if (flaw === undefined) return undefined;
   return {
     user: name,
-    message: `the hash of user ${name} cannot be used: ${flaw}`,
-    hint: `to give ${name} a new password: parley users passwd ${name}`,
+    message: `cannot use the password hash of user ${name}: ${flaw}`,
+    hint: `set a new password with: parley users passwd ${name}`,
   };
 }
 
@@ -31,11 +31,11 @@ export function userFlaw(name: string, { password }: Pick<User, "password">): Fl
 function addressFlaw(address: string): Flaw | undefined {
   const written = peerNotation(address);
   if (written === address) return undefined;
-  const why = written === undefined ? "that is no address" : `it has to be written ${written}`;
+  const why = written === undefined ? "it is not an address" : `it must be written as ${written}`;
   return {
     address,
-    message: `no client is known by ${address}: ${why}`,
-    hint: `to forget it: parley users hosts forget ${address}`,
+    message: `the known address ${address} matches no client: ${why}`,
+    hint: `forget it with: parley users hosts forget ${address}`,
   };
 }
 

@@ -104,8 +104,8 @@ export function refusal(code: LoginErrorCode, message: string, cause?: unknown):
 
 /** The refusal of one new user too many from `address`; the next one may come after `waitMs`. */
 export function rateLimited(address: string, waitMs: number): LoginError {
-  const error = new LoginError("rate_limited", `too many new users have come from ${address}`, {
-    peerMessage: "too many new users have come from your address",
+  const error = new LoginError("rate_limited", `too many new users from ${address}`, {
+    peerMessage: "too many new users from your address",
   });
   error.retryAfter = Math.ceil(waitMs / 1000);
   return error;

@@ -229,9 +229,7 @@ export class Admission {
     const { maxConnections, hasRoom } = this.#options;
     const isCrowded = connections >= maxConnections;
     if (!isCrowded && hasRoom?.() !== false) return undefined;
-    const have = isCrowded
-      ? `has its ${plural(maxConnections, "connection")}`
-      : "has no room for another connection";
+    const have = isCrowded ? `is full (${plural(maxConnections, "connection")})` : "is full";
     return { code: "full", message: `the server ${have}: try again later`, retryAfter: FULL_RETRY_SECONDS };
   }
 
@@ -248,7 +246,7 @@ export class Admission {
     const left = this.#options.penalties?.remaining(sourceOf(address), now);
     if (left === undefined) return undefined;
     const retryAfter = Math.ceil(left / 1000);
-    const message = `too much went wrong from ${address}: try again in ${retryAfter} s`;
+    const message = `too many failed connections from ${address}: try again in ${retryAfter} s`;
     return { code: "penalised", message, retryAfter };
   }
 
@@ -267,11 +265,11 @@ export class Admission {
     const { maxPendingPerAddress } = this.#options;
     const own = this.#pending.get(sourceOf(peer.address)) ?? new Set();
     if (own.size >= maxPendingPerAddress && !this.#evict(own, now)) {
-      const message = `${plural(own.size, "connection")} from ${peer.address} ${own.size === 1 ? "has" : "have"} not logged in yet: try again in a moment`;
+      const message = `too many connections from ${peer.address} without a login (${own.size}): try again in a moment`;
       return { code: "too_many_from_address", message, retryAfter: 1 };
     }
     if (!this.#dropEarly() || this.#reserve(peer) || this.#evictAnywhere(now)) return undefined;
-    const message = `${plural(this.#pendingCount, "connection", ["has", "have"])} not logged in yet: try again in a moment`;
+    const message = `too many connections without a login (${this.#pendingCount}): try again in a moment`;
     return { code: "full", message, retryAfter: 1 };
   }
 

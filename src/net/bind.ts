@@ -42,8 +42,8 @@ export function bind(options: PortOptions, handlers: Handlers, tls: TLSOptions |
   }
   throw new ParleyError(
     "failed",
-    last === wanted ? `port ${wanted} is busy` : `ports ${wanted} to ${last} are all busy`,
-    { hint: "another program listens there: stop it, or choose with --port (0 takes any free one)" },
+    last === wanted ? `port ${wanted} is in use` : `ports ${wanted} to ${last} are all in use`,
+    { hint: "stop the program that uses it, or choose another with --port (0: any free port)" },
   );
 }
 
@@ -75,7 +75,7 @@ function open(
       {
         hint:
           systemCode(error) === "EACCES"
-            ? "ports below 1024 belong to the administrator: choose one above"
+            ? "choose a port from 1024 on: lower ones are reserved for root"
             : undefined,
         cause: error,
       },
@@ -104,13 +104,13 @@ export function explain(error: unknown, host: string): string {
     systemCode(error) ?? (messageOf(error).startsWith("Failed to listen") ? "ENOTFOUND" : undefined);
   switch (code) {
     case "EADDRINUSE":
-      return "the port is busy";
+      return "the port is in use";
     case "EACCES":
       return "permission denied";
     case "EINVAL":
     case "ENOTFOUND": // Bun gives no code for a name or a zone that it cannot find (measured with 1.4.5)
       if (zone !== undefined) return `there is no interface ${zone}`;
-      if (!isAddress(host)) return "no address is found for that name";
+      if (!isAddress(host)) return "no address was found for this name";
       return NO_SUCH_ADDRESS;
     case "EADDRNOTAVAIL":
       return NO_SUCH_ADDRESS;
@@ -119,4 +119,4 @@ export function explain(error: unknown, host: string): string {
   }
 }
 
-const NO_SUCH_ADDRESS = "this machine has no such address";
+const NO_SUCH_ADDRESS = "this machine does not have this address";

@@ -254,7 +254,9 @@ export class Connection implements PausableSocket, FrameWriterEvents, LingeringC
     this.#backedUpSince ??= performance.now();
     if (this.#holdInput) this.#reader.holdForOutput();
     if (queued > this.#maxBacklog && !this.finishing) {
-      this.#reader.overBacklog(new ConnectionError("too_slow", `${queued} bytes of output were left unread`));
+      this.#reader.overBacklog(
+        new ConnectionError("too_slow", `the peer left ${queued} bytes of output unread`),
+      );
     }
   }
 

@@ -126,28 +126,32 @@ function dialError(error: unknown, host: string, at: string): DialError {
   switch (code) {
     case "ECONNREFUSED":
       // Bun says the same of a network that cannot be reached (measured with 1.4.5).
-      return new DialError("refused", `nobody listens on ${at}`, {
-        hint: "is the server running, and can it be reached from here? start one with: parley serve",
+      return new DialError("refused", `cannot connect to ${at}: connection refused`, {
+        hint: "check the address, or start a server with: parley serve",
       });
     case "ENOTFOUND":
-      return new DialError("unknown_host", `there is no host named ${host}`);
+      return new DialError("unknown_host", `unknown host ${host}`);
     case "EAI_AGAIN":
     case "ETIMEOUT":
-      return new DialError("unreachable", `${host} cannot be looked up at the moment`, {
-        hint: "its name server does not answer",
+      return new DialError("unreachable", `cannot look up ${host}: the name server does not answer`, {
+        hint: "check the network connection, and try again",
       });
     case "EACCES":
-      return new DialError("unreachable", `this machine does not allow a connection to ${at}`, {
-        hint: "a firewall of its own forbids it, or it is the address of a whole network",
+      return new DialError("unreachable", `cannot connect to ${at}: permission denied`, {
+        hint: "check this machine's firewall, and that this is not the address of a whole network",
       });
     case "EADDRINUSE":
     case "EADDRNOTAVAIL":
-      return new DialError("unreachable", `this machine has no address or port left to reach ${at} from`, {
-        hint: "for an IPv6 address it needs one itself; very many open connections use up all ports",
-      });
+      return new DialError(
+        "unreachable",
+        `cannot connect to ${at}: this machine has no address or port for it`,
+        {
+          hint: "check that this machine has an IPv6 address, if the server has one, and that not all ports are in use",
+        },
+      );
     case "EINVAL":
-      return new DialError("unreachable", `cannot connect to ${at}: the system calls the address invalid`, {
-        hint: zone === undefined ? undefined : `is ${zone} an interface of this machine?`,
+      return new DialError("unreachable", `cannot connect to ${at}: invalid address`, {
+        hint: zone === undefined ? undefined : `check that ${zone} is an interface of this machine`,
       });
     default:
       return new DialError("unreachable", `cannot connect to ${at}: ${code ?? messageOf(error)}`);
@@ -165,14 +169,14 @@ function tlsError(
   switch (code) {
     case undefined:
     case "ECONNRESET":
-      return channelError("lost", at, tls, "closed the connection before it was encrypted");
+      return channelError("lost", at, tls, "closed the connection before TLS was established");
     case "EPROTO":
       return channelError("tls", at, tls, "does not speak TLS 1.3", {
-        hint: "if it speaks plain text, and the network is your own: --no-tls",
+        hint: "use --no-tls if the server has no TLS and you trust the network",
       });
     default: {
       const { why, hint } = explainDistrust(code, host, certificate, tls?.authorities ?? "");
-      return new DialError("tls", `the certificate of ${at} is not to be trusted: ${why}`, { hint });
+      return new DialError("tls", `cannot trust the certificate of ${at}: ${why}`, { hint });
     }
   }
 }
@@ -186,7 +190,7 @@ function channelError(
   details?: ErrorDetails,
 ): DialError {
   if (tls?.knownSince === undefined) return new DialError(code, `${at} ${what}`, details);
-  return new DialError(code, `${at} is remembered as a TLS server since ${tls.knownSince} and ${what}`, {
-    hint: `if it speaks plain text now, forget it with: parley connect --forget ${at}`,
+  return new DialError(code, `${at} has been known as a TLS server since ${tls.knownSince}, but ${what}`, {
+    hint: `forget it if it no longer has TLS: parley connect --forget ${at}`,
   });
 }

@@ -116,7 +116,7 @@ export class HttpServer implements Disposable {
     const [line = ""] = head.split(/\r?\n/, 1);
     const [, method, target = ""] = /^([!#$%&'*+.^_`|~\w-]+) ([!-~]+) HTTP\/1\.\d$/.exec(line) ?? [];
     if (method === undefined) return response(400);
-    if (method !== "GET" && method !== "HEAD") return response(405, "only GET\n", "allow: GET, HEAD\r\n");
+    if (method !== "GET" && method !== "HEAD") return response(405, "use GET\n", "allow: GET, HEAD\r\n");
     // A target may have the form that proxies are asked in.
     const path = target.replace(/^http:\/\/[^/?]*/i, "").split("?", 1)[0] ?? "";
     const { status, type, body } = this.#options.answer(path === "" ? "/" : path);

@@ -89,7 +89,7 @@ class PendingConnection implements PendingPeer {
   }
 }
 
-const EVICTED = "others are waiting for this place";
+const EVICTED = "another client needed the place";
 
 export class Listener {
   /** Every connection whose socket is not gone. */
@@ -296,7 +296,7 @@ export class Listener {
     this.#tlsPending.set(socket, pending);
     const timeout = this.#options.tlsTimeoutMs ?? TLS_TIMEOUT_MS;
     pending.tlsDeadline = setTimeout(() => {
-      const reason = `no TLS within ${sayDuration(timeout)}: a peer in plain text waits for us to speak first`;
+      const reason = `no TLS within ${sayDuration(timeout)}: a client without TLS waits for the server to speak first`;
       this.#tlsFailed(socket, reason, false);
       socket.end();
     }, timeout);

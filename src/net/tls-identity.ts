@@ -66,7 +66,10 @@ export function loadIdentity(keyFile: string, certificateFile: string): TlsIdent
   const privateKey = parseKey(key, keyFile);
   const { text: certificate, certificates } = readCertificates(certificateFile);
   if (certificates[0]?.checkPrivateKey(privateKey) !== true) {
-    throw new ParleyError("failed", `the key in ${keyFile} is not that of ${certificateFile}`);
+    throw new ParleyError(
+      "failed",
+      `the key in ${keyFile} does not match the certificate in ${certificateFile}`,
+    );
   }
   return { key, certificate, pin: pinOf(createPublicKey(privateKey)) };
 }
@@ -97,7 +100,7 @@ function readCertificates(path: string): { text: string; certificates: X509Certi
       });
     }
     const isDamaged = text.includes("-----BEGIN CERTIFICATE-----");
-    const what = isDamaged ? "a certificate that is damaged" : "no certificate in PEM";
+    const what = isDamaged ? "a damaged certificate" : "no certificate in PEM";
     throw new ParleyError("failed", `${path} holds ${what}`, { cause: error });
   }
 }
@@ -135,7 +138,9 @@ function parseKey(text: string, path: string): KeyObject {
   } catch (error) {
     const isLocked = text.includes("ENCRYPTED");
     throw new ParleyError("failed", `${path} holds ${isLocked ? "an encrypted" : "no"} private key in PEM`, {
-      hint: isLocked ? "a server that starts by itself needs it without its passphrase" : undefined,
+      hint: isLocked
+        ? "store the key without a passphrase, so that the server can start without a person"
+        : undefined,
       cause: error,
     });
   }
@@ -156,8 +161,8 @@ const ECDSA = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" };
 /** A self-made certificate for `key`. The library takes a tenth of a second to load, hence only here. */
 async function issue(key: KeyObject, path: string): Promise<string> {
   if (key.asymmetricKeyType !== "ec" || key.asymmetricKeyDetails?.namedCurve !== "prime256v1") {
-    throw new ParleyError("failed", `${path} is no P-256 key, so no certificate can be made for it`, {
-      hint: "name both files with --tls-cert and --tls-key",
+    throw new ParleyError("failed", `cannot make a certificate for ${path}: it is not a P-256 key`, {
+      hint: "give both files with --tls-cert and --tls-key",
     });
   }
   await import("reflect-metadata"); // what the library's own dependency asks for

@@ -66,14 +66,14 @@ test.each([HEX, `${HEX}\n`, `${HEX.toUpperCase()}\r\n`, ` ${HEX} \n\n`, "5a".rep
 );
 
 test.each([
-  ["", "is no key"],
-  ["\n", "is no key"],
-  ["garbage", "is no key"],
-  [HEX.slice(1), "is no key"],
-  [`0x${HEX}`, "is no key"],
-  [`${HEX}\n${HEX}\n`, "is no key"],
-  [`${HEX.slice(0, 32)} ${HEX.slice(32)}`, "is no key"],
-  ["5a".repeat(15), "15 bytes is shorter than 16"],
+  ["", "invalid key in "],
+  ["\n", "invalid key in "],
+  ["garbage", "invalid key in "],
+  [HEX.slice(1), "invalid key in "],
+  [`0x${HEX}`, "invalid key in "],
+  [`${HEX}\n${HEX}\n`, "invalid key in "],
+  [`${HEX.slice(0, 32)} ${HEX.slice(32)}`, "invalid key in "],
+  ["5a".repeat(15), "the key has 15 bytes and needs at least 16"],
   [`${"5a".repeat(31)}00`, "zero byte"],
 ])("refuses %j, and says how to make one", async (text, words) => {
   write(text);
@@ -100,7 +100,7 @@ test.each([0o650, 0o604, 0o644, 0o660, 0o620, 0o601, 0o677])(
 
 test("that is missing is said so to whoever only reads", async () => {
   expect(await refusal(() => readKeyFile(path))).toBe(
-    `failed: there is no key file ${path} (copy the server's: both sides need the same key)`,
+    `failed: there is no key file ${path} (copy the key file of the server: both sides need the same key)`,
   );
 });
 
