@@ -1,5 +1,5 @@
-// Reads files. A private file holds secrets: it must be a plain file that no other user could read or replace. A public file,
-// such as a certificate, need only be a plain file. LockedFile, keys, TLS identities and the status files read through this.
+// Reads files. A private file holds secrets: it must be a regular file that no other user could read or replace. A public file,
+// such as a certificate, need only be a regular file. LockedFile, keys, TLS identities and the status files read through this.
 
 import {
   closeSync,

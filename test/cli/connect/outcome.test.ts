@@ -27,7 +27,7 @@ const OUTCOMES = {
   ended: { kind: "ended", early: false },
   left: { kind: "left" },
   lost: { kind: "lost", reason: "the connection was reset" },
-  protocol_mismatch: { kind: "protocol_mismatch", reason: "the server speaks TLS: say --tls" },
+  protocol_mismatch: { kind: "protocol_mismatch", reason: "the server uses TLS: use --tls" },
   service_failed: bye("service_failed"),
   bad_length: bye("bad_length"),
   bad_message: bye("bad_message"),
@@ -207,7 +207,7 @@ describe("the sentence of a conversation", () => {
       "the connection was reset before the conversation was over: 5 messages sent, 3 answers received; " +
         "whether all arrived is not known",
     ],
-    ["protocol_mismatch", "whole", "piped", "the server speaks TLS: say --tls"],
+    ["protocol_mismatch", "whole", "piped", "the server uses TLS: use --tls"],
     [
       "revoked",
       "whole",
@@ -236,12 +236,12 @@ describe("the sentence of a conversation", () => {
   test("that was lost for good says why there is no way back", () => {
     const reconnectFailed = { why: "its server is gone", hint: "start it again" };
     const lost = { kind: "lost", reason: "the connection was reset", reconnectFailed } as const;
-    expect(sayLoss(lost)).toBe("the connection was reset, and its server is gone");
+    expect(sayLoss(lost)).toBe("the connection was reset; its server is gone");
     expect(sayLoss({ ...lost, reconnectFailed: { why: undefined } })).toBe("the connection was reset");
     expect(() => conclude(lost, WHOLE, PIPED)).toThrow(
       expect.objectContaining({
         message:
-          "the connection was reset before the conversation was over, and its server is gone: " +
+          "the connection was reset before the conversation was over; its server is gone: " +
           "5 messages sent, 5 of them confirmed, 3 answers received",
         hint: "start it again",
       }),

@@ -20,7 +20,7 @@ test("asks for the port, offers 13131, refuses what is none", async () => {
   screen.type("\u0015");
   screen.enter(String(port));
   await screen.see("listening on 127.0.0.1:");
-  await screen.see(`port ${port} is busy`);
+  await screen.see(`port ${port} is in use`);
   screen.type(CTRL_C);
   expect(await screen.exited).toBe(0);
 });

@@ -277,9 +277,9 @@ describe("export and import", () => {
 
   const GOOD = { name: "bob", password: FOREIGN["one lane"] };
   test.each([
-    [{ ...GOOD, password: BCRYPT }, `the hash of user bob cannot be used: ${BCRYPT_FLAW}`],
-    [{ ...GOOD, password: "" }, "the hash of user bob cannot be used: it is empty"],
-    [{ ...GOOD, password: undefined }, "user bob: password should be there"],
+    [{ ...GOOD, password: BCRYPT }, `cannot use the password hash of user bob: ${BCRYPT_FLAW}`],
+    [{ ...GOOD, password: "" }, "cannot use the password hash of user bob: it is empty"],
+    [{ ...GOOD, password: undefined }, "user bob: password is missing"],
     [{ ...GOOD, created: "yesterday" }, "user bob: created should be a time such as 2026-01-02T03:04:05Z"],
     [{ ...GOOD, disabled: "on holiday" }, "user bob: disabled should be null or an object"],
     [{ ...GOOD, name: "a b" }, '"a b" is no user name'],
