@@ -42,7 +42,7 @@ export function bind(options: PortOptions, handlers: Handlers, tls: TLSOptions |
   }
   throw new ParleyError(
     "failed",
-    last === wanted ? `port ${wanted} is in use` : `ports ${wanted} to ${last} are all in use`,
+    last === wanted ? `port ${wanted} is busy` : `ports ${wanted} to ${last} are all busy`,
     { hint: "stop the program that uses it, or choose another with --port (0: any free port)" },
   );
 }
@@ -104,7 +104,7 @@ export function explain(error: unknown, host: string): string {
     systemCode(error) ?? (messageOf(error).startsWith("Failed to listen") ? "ENOTFOUND" : undefined);
   switch (code) {
     case "EADDRINUSE":
-      return "the port is in use";
+      return "the port is busy";
     case "EACCES":
       return "permission denied";
     case "EINVAL":

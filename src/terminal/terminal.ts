@@ -115,7 +115,7 @@ export class Terminal extends Prompts {
   async askNewSecret(message: string, check: (answer: string) => string | undefined): Promise<string> {
     for (;;) {
       const first = await this.askSecret(message, check);
-      const second = await this.askSecret("repeat the password:");
+      const second = await this.askSecret("password again:");
       this.restoreEcho();
       if (first === second) return first;
       this.say("the passwords do not match");

@@ -167,7 +167,7 @@ describe("--retry N ends after N tries in a row that brought nothing new:", () =
     const { exitCode, dials, stderr } = await retry(new Uint8Array(0));
     expect([exitCode, dials]).toEqual([6, 4]);
     expect(stderr).toContain(
-      "and later connections delivered nothing new: 1 message sent, 0 of them confirmed",
+      "; later connections delivered nothing new: 1 message sent, 0 of them confirmed",
     );
   });
 

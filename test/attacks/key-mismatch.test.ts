@@ -127,7 +127,7 @@ test("the client has a key, the server none and is bare: neither speaks, and the
 test("the same key, the client bare and the server not: the client says that a login is wanted", async () => {
   await using server = await startServer({ auth: "none", key: KEY() });
   const { said, ms } = await attempt(server.port, true, KEY());
-  expect(said).toContain("the server wants a login");
+  expect(said).toContain("the server requires a login");
   expect(ms).toBeLessThan(AT_ONCE_MS);
 });
 

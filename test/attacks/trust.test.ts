@@ -161,14 +161,14 @@ describe.each(MEAN)("with %j in the environment", (mean) => {
 describe("a certificate that is refused", () => {
   const past = { from: new Date("2020-01-01"), to: new Date("2021-02-03") };
   const future = { from: new Date("2090-04-05"), to: new Date("2091-01-01") };
-  const clock = /is the clock of this machine right\? It says 20\d\d-/;
-  const other = /--tls-ca must hold the authority/;
+  const clock = /check the clock of this machine \(20\d\d-/;
+  const other = /put the authority that signed it into --tls-ca/;
 
   test.each<[what: string, why: string, hint: RegExp, authority: () => Promise<Authority>, names: string[]]>([
     [
       "names another host",
       "it is not valid for 127.0.0.1",
-      /have one made/,
+      /issue a certificate for this name/,
       () => authority(),
       ["a.example"],
     ],

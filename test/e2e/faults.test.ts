@@ -74,7 +74,7 @@ describe("a revocation is noticed", () => {
     expect(limit("3:20000").exitCode).toBe(0);
     expect((await users(data, "disable", "ann", "--reason", "on holiday")).exitCode).toBe(0);
     const log = () => readFileSync(join(data, "parley.log"), "utf8");
-    await until("told of the descriptors", true, () => log().includes("no file descriptor left"));
+    await until("told of the descriptors", true, () => log().includes("too many open files"));
     expect(limit("1024:20000").exitCode).toBe(0);
     expect(await within("the end of ann", ann.exited)).toBe(5);
     expect(ann.stderr.text).toContain("on holiday");
@@ -253,11 +253,11 @@ describe.skipIf(lacks("unshare") || Bun.spawnSync([...MOUNT, "true"]).exitCode !
         expect([argv[0], exitCode]).toEqual([argv[0], 1]);
         expect(stderr).toContain(words);
         expect(stderr).toContain("/outside/users.json on ");
-        expect(stderr).toContain("mount the folder instead");
+        expect(stderr).toContain("mount its folder instead");
       }
       await using server = await serve([], { data, prefix });
       await server.stderr.see(words);
-      await server.stderr.see("mount the folder instead");
+      await server.stderr.see("mount its folder instead");
       const client = await run(["connect", `ann@${server.address}`, "--send", "x"], { env });
       expect(client).toMatchObject({ exitCode: 0, stdout: "x\n" }); // it serves all the same, without tokens
       await server.stop();

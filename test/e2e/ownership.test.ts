@@ -373,7 +373,7 @@ describe.skipIf(lacks("setpriv"))("what root owns and the service may read is tr
       const refused = await check(flags, member);
       expect(refused.exitCode).toBe(1);
       expect(refused.stderr).toContain(`has mode ${mode.toString(8)}: other users could read or change it`);
-      const hint = /readable for your group alone: (.*)\n/.exec(refused.stderr)?.[1] ?? "";
+      const hint = /readable only for your group: (.*)\n/.exec(refused.stderr)?.[1] ?? "";
       Bun.spawnSync(["sh", "-c", hint.replaceAll("sudo ", "")]);
       expect((await check(flags, SERVICE)).exitCode).toBe(0);
     },

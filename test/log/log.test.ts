@@ -223,7 +223,7 @@ describe("a pipe", () => {
     const log = open(path);
     renameSync(path, `${path}.1`);
     execFileSync("mkfifo", [path]);
-    const reason = `cannot write the log ${path}: it is a pipe without a reader`;
+    const reason = `cannot write the log ${path}: it is a socket, or a pipe without a reader`;
     expect(() => open(path)).toThrow(reason);
     expect(() => log.reopen()).toThrow(reason);
     log.info("connected");

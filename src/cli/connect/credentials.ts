@@ -143,7 +143,7 @@ export class CredentialPrompt {
   async #askPassword(hello: Hello, refused: Refused | undefined): Promise<Credential> {
     const method = this.#flags.has("register") ? "register" : "password";
     if (method === "register" && !hello.auth.includes("register")) {
-      throw new ParleyError("login_refused", "this server does not accept registrations", {
+      throw new ParleyError("login_refused", "this server creates no accounts for clients", {
         hint: "its operator does: parley users add NAME",
       });
     }

@@ -142,7 +142,7 @@ export async function tryPortFile(path: string): Promise<void> {
 
 function portFileError(path: string, error: unknown): ParleyError {
   const isPipe = systemCode(error) === "ENXIO";
-  const why = isPipe ? "it is a pipe without a reader, or a socket" : whyRefused(error);
+  const why = isPipe ? "it is a socket, or a pipe without a reader" : whyRefused(error);
   const words = error instanceof FileError ? error.message : `cannot write ${path}: ${why}`;
   return new ParleyError("failed", `--port-file: ${words}`, {
     hint: error instanceof FileError ? error.hint : undefined,

@@ -129,8 +129,7 @@ describe("a server that was killed, and a client that has no token but the passw
     await addUser(other.path, "ann", "another password");
     const [code, , said] = await twice(folder.path, other.path, { env: { PARLEY_PASSWORD: PASSWORD } });
     expect(code).toBe(6);
-    const error =
-      / before the conversation was over, and cannot log in again: login refused: \d messages? sent/;
+    const error = / before the conversation was over; cannot log in again: login refused: \d messages? sent/;
     expect(said).toMatch(error);
     expect(said).toContain("\nparley: hint: start parley connect again");
   });
@@ -145,6 +144,6 @@ test("a server that is gone for good: the loss is one sentence", async () => {
   await server.exited;
   expect(await client.exited).toBe(6);
   expect(client.stderr.text).toMatch(
-    /^parley: error: .* before the conversation was over, and the server could not be reached: 1 message sent, /m,
+    /^parley: error: .* before the conversation was over; the server could not be reached: 1 message sent, /m,
   );
 });

@@ -236,7 +236,7 @@ test.concurrent.each(["a?b", "a\\b", "a?load=1"])(
       const { exitCode, stderr } = await run(["serve", "--auth", "none", "--port", "0", "--handler", file]);
       expect(exitCode).toBe(1);
       expect(stderr).toStartWith(
-        `parley: error: cannot load a module from ${path}: it has ${name.charAt(1)} in it\nparley: hint: `,
+        `parley: error: cannot load a module from ${path}: the path has the character ${name.charAt(1)}\nparley: hint: `,
       );
     }
     const init = await run(["serve", "--init", shop.at(name, "new.ts")]);

@@ -139,7 +139,7 @@ test("a pipe without a reader is refused at once", async () => {
     exitCode: 1,
     stdout: "",
     stderr:
-      `parley: error: cannot write the log ${log}: it is a pipe without a reader, or a socket\n` +
+      `parley: error: cannot write the log ${log}: it is a socket, or a pipe without a reader\n` +
       "parley: hint: choose another file with --log FILE\n",
   });
 });

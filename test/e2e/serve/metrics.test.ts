@@ -134,7 +134,7 @@ test("two servers cannot have the same", async () => {
   const address = String(server.ready["metrics"]);
   const second = await run(["serve", "--port", "0", "--auth", "none", "--metrics", address]);
   expect([second.exitCode, second.stdout]).toEqual([1, ""]);
-  expect(second.stderr).toContain("the port is in use");
+  expect(second.stderr).toContain("the port is busy");
 });
 
 test("a busy port is told, and --check finds it", async () => {
@@ -144,7 +144,7 @@ test("a busy port is told, and --check finds it", async () => {
     const argv = ["serve", "--port", "0", "--auth", "none", "--metrics", address, ...check];
     const { exitCode, stdout, stderr } = await run(argv);
     expect([exitCode, stdout]).toEqual([1, ""]);
-    expect(stderr).toStartWith(`parley: error: --metrics: cannot listen on ${address}: the port is in use\n`);
+    expect(stderr).toStartWith(`parley: error: --metrics: cannot listen on ${address}: the port is busy\n`);
   }
 });
 

@@ -105,7 +105,7 @@ describe("a busy port", () => {
     const { exitCode, stdout, stderr } = await run(["serve", "--strict-port", "--port", String(busy?.port)]);
     expect(exitCode).toBe(1);
     expect(stdout).toBe("");
-    expect(stderr).toStartWith(`parley: error: port ${busy?.port} is in use\n`);
+    expect(stderr).toStartWith(`parley: error: port ${busy?.port} is busy\n`);
   });
 
   test("of another parley is busy too", async () => {
@@ -276,7 +276,7 @@ parley: hint: forget it with: parley users hosts forget 2001:DB8::1
     expect((await run(forget, { data: folder.path })).exitCode).toBe(0);
   });
 
-  test("says that the port is in use", async () => {
+  test("says that the port is busy", async () => {
     using busy = occupy("127.0.0.1");
     const { exitCode } = await run(["serve", "--check", "--strict-port", "--port", String(busy?.port)]);
     expect(exitCode).toBe(1);

@@ -20,7 +20,7 @@ test("asks for the port, offers 13131, refuses what is none", async () => {
   screen.type("\u0015");
   screen.enter(String(port));
   await screen.see("listening on 127.0.0.1:");
-  await screen.see(`port ${port} is in use`);
+  await screen.see(`port ${port} is busy`);
   screen.type(CTRL_C);
   expect(await screen.exited).toBe(0);
 });
@@ -56,7 +56,7 @@ test("offers to create the first user, asking twice for a password it does not s
   screen.enter(PASSWORD);
   await screen.see("again:");
   screen.enter("another one");
-  await screen.see("two different passwords");
+  await screen.see("the passwords do not match");
   for (const question of ["password:", "again:"]) {
     await screen.see(question);
     screen.enter(PASSWORD);

@@ -328,7 +328,7 @@ test("hosts name gives an address its name for good; the client is greeted by it
   expect(objects(await users(["hosts", "--json"]))).toMatchObject([
     { address: "127.0.0.1", name: "Anna", named_by: "operator" },
   ]);
-  await expectFailure(["hosts", "name", "192.0.2.1", "ANNA"], 1, "the name of another address");
+  await expectFailure(["hosts", "name", "192.0.2.1", "ANNA"], 1, "another address already has the name");
   await expectFailure(["hosts", "name", "localhost", "Bob"], 2, "no address");
   await expectFailure(["hosts", "name", "192.0.2.1", "a b"], 2, "no name");
   await server.stop();
