@@ -1,7 +1,7 @@
-// Connecting, with a deadline: Bun 1.4.5 has none of its own, and a pending dial cannot be cancelled (measured).
+// Connects with a deadline: Bun 1.4.5 has no deadline, and cannot cancel a pending dial (measured).
 //
-// Over TLS there is no Connection before the channel is established. Whether it leads to the right server is the caller's
-// question: see `Connection.pin`.
+// Over TLS there is no Connection before the channel is established. The caller checks that it is the right
+// server: see `Connection.pin`.
 
 import type { X509Certificate } from "node:crypto";
 import type { Socket } from "bun";
@@ -14,8 +14,8 @@ import { explainDistrust } from "./certificate-errors.ts";
 import { clientOptions, exporterOf, peerCertificate, peerPin, type TlsDemand } from "./tls.ts";
 
 /**
- * `refused`: no process listens there (yet). `unknown_host`: no such name. `unreachable`: any other way of not getting through. `timeout`: no answer.
- * `tls`: a process listens, but no channel that can be trusted came about. `lost`: it was cut off before that.
+ * `refused`: no process listens there (yet). `unknown_host`: no such name. `unreachable`: any other failure of the network. `timeout`: no answer.
+ * `tls`: no trusted TLS channel. `lost`: the connection was lost before TLS was established.
  */
 export class DialError extends ParleyError<
   "refused" | "unknown_host" | "unreachable" | "timeout" | "tls" | "lost"
@@ -29,18 +29,18 @@ export interface DialOptions extends Omit<ConnectionOptions, "exporter" | "pin" 
   port: number;
   /** Undefined: plain text. */
   tls?: TlsDemand;
-  /** Told when TCP is there. */
+  /** Called when TCP is connected. */
   onTcp?(): void;
   timeoutMs?: number;
 }
 
-/** @throws {DialError} when no connection came about. */
+/** @throws {DialError} when there is no connection. */
 export async function dial(options: DialOptions): Promise<Connection> {
   const { host, port, tls, timeoutMs = DIAL_TIMEOUT_MS } = options;
   const at = formatAddress(host, port);
   const { promise: established, resolve, reject } = Promise.withResolvers<Connection>();
   let over = false;
-  /** Connected, and TLS not there yet. */
+  /** The socket while TLS is being established. */
   let raw: Socket<Connection> | undefined;
   const timer = setTimeout(() => {
     over = true;
@@ -90,8 +90,8 @@ export async function dial(options: DialOptions): Promise<Connection> {
               raw = socket;
               options.onTcp?.();
             },
-            // The channel is there when the peer has shown a certificate. `success` says something else: it is false for
-            // one that does not name this host, and true for many that should not be believed (measured with Bun 1.4.5).
+            // The channel is established when the peer has sent a certificate. `success` means something else: it is false for a
+            // certificate of another host, and true for many that must not be trusted (measured with Bun 1.4.5).
             handshake(socket, success, error) {
               const isThere = success || peerPin(socket) !== undefined;
               const isTrusted = tls.authorities === undefined || (socket.authorized && error === null);
@@ -125,7 +125,7 @@ function dialError(error: unknown, host: string, at: string): DialError {
   const zone = zoneOf(host);
   switch (code) {
     case "ECONNREFUSED":
-      // Bun says the same of a network that cannot be reached (measured with 1.4.5).
+      // Bun reports the same for a network that cannot be reached (measured with 1.4.5).
       return new DialError("refused", `cannot connect to ${at}: connection refused`, {
         hint: "check the address, or start a server with: parley serve",
       });
@@ -158,7 +158,7 @@ function dialError(error: unknown, host: string, at: string): DialError {
   }
 }
 
-/** Why no channel came about. @param certificate the one that was shown, if there was one. */
+/** The error of a failed TLS channel. @param certificate the certificate that the server sent, if it did. */
 function tlsError(
   { host, port, tls }: DialOptions,
   error: unknown,
@@ -181,7 +181,7 @@ function tlsError(
   }
 }
 
-/** What `at` did instead of TLS. Where that was only remembered, it may have been given up there. */
+/** The error for a server without TLS. If TLS was only remembered, the server may no longer have it. */
 function channelError(
   code: "lost" | "timeout" | "tls",
   at: string,
