@@ -175,11 +175,12 @@ function randomBase64(bytes: number): string {
 export function passwordFlaw(password: string, name: string, minLength: number): string | undefined {
   const normal = normalizePassword(password);
   const length = Array.from(normal).length;
-  if (length < minLength) return `the password has ${plural(length, "character")}, it needs ${minLength}`;
+  if (length < minLength)
+    return `the password has ${plural(length, "character")} and needs at least ${minLength}`;
   if (Buffer.byteLength(normal) > MAX_PASSWORD_BYTES)
-    return `the password is over ${MAX_PASSWORD_BYTES} bytes`;
+    return `the password is longer than ${MAX_PASSWORD_BYTES} bytes`;
   if (!normal.isWellFormed()) return "the password is not valid Unicode text";
-  if (normal.toLowerCase() === name.toLowerCase()) return "the password is the user's name";
+  if (normal.toLowerCase() === name.toLowerCase()) return "the password is the same as the user name";
   if (new Set(normal).size < 3) return "the password repeats one or two characters";
   return undefined;
 }

@@ -17,12 +17,12 @@ export function readKeyFile(path: string): Buffer {
   const { text } = readPrivateFile(path);
   if (text === null) {
     throw new ParleyError("failed", `there is no key file ${path}`, {
-      hint: "copy the server's: both sides need the same key",
+      hint: "copy the key file of the server: both sides need the same key",
     });
   }
   const hex = text.trim();
   if (!/^(?:[\da-f]{2})+$/i.test(hex)) {
-    throw new ParleyError("failed", `${path} is no key: it should hold hexadecimal digits on one line`, {
+    throw new ParleyError("failed", `invalid key in ${path}: expected hexadecimal digits on one line`, {
       hint: HOW_TO_MAKE,
     });
   }

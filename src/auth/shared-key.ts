@@ -105,21 +105,21 @@ export class ConnectionKey {
       );
     }
     if (this.#outstanding.has(challenge.toString("latin1"))) {
-      throw badChallenge("the peer sent a challenge of ours back: it has not the key");
+      throw badChallenge("the peer sent our own challenge back: it does not have the key");
     }
     const digest = prefixOf(challenge, false);
     if (digest === undefined && challenge.length === MIN_CHALLENGE_BYTES) {
       if (this.#allowMd5) return hmac("md5", this.#key, [challenge]);
       throw badChallenge("the peer speaks HMAC-MD5 (Python 3.11 or older): see --allow-md5");
     }
-    if (digest === undefined) throw badChallenge("the challenge names no digest that is known");
+    if (digest === undefined) throw badChallenge("the challenge names an unknown digest");
     if (
       challenge
         .subarray(digest.length + 2)
         .toString("latin1")
         .startsWith(LABELS[side])
     ) {
-      throw badChallenge(`the peer claims to be a ${side}, as we are: our challenge was sent back`);
+      throw badChallenge(`the peer claims to be a ${side}, as we are: it sent our own challenge back`);
     }
     return Buffer.concat([Buffer.from(`{${digest}}`), hmac(digest, this.#key, [challenge])]);
   }
@@ -141,7 +141,7 @@ export class ConnectionKey {
       throw badResponse(
         isRight
           ? "right key, but the peer speaks HMAC-MD5 (Python 3.11 or older): see --allow-md5"
-          : "the peer has another key",
+          : "the peer has a different key",
       );
     }
     // Without a name: Red Hat's older Pythons answer with a bare HMAC-SHA256.
@@ -149,16 +149,16 @@ export class ConnectionKey {
       throw badResponse("the peer did not answer the challenge");
     }
     if (timingSafeEqual(mac, hmac(digest ?? "sha256", this.#key, [challenge]))) return;
-    throw badResponse("the peer has another key");
+    throw badResponse("the peer has a different key");
   }
 }
 
 /** What is wrong with a key, or undefined. */
 export function keyFlaw(key: Uint8Array): string | undefined {
   if (key.length < MIN_KEY_BYTES)
-    return `a key of ${plural(key.length, "byte")} is shorter than ${MIN_KEY_BYTES}`;
+    return `the key has ${plural(key.length, "byte")} and needs at least ${MIN_KEY_BYTES}`;
   // HMAC pads with zeros: with or without the last one, it would be the same key.
-  return key.at(-1) === 0 ? "a key must not end in a zero byte" : undefined;
+  return key.at(-1) === 0 ? "the key must not end in a zero byte" : undefined;
 }
 
 /** A new key. */

@@ -256,7 +256,7 @@ export class Store {
       if (this.#stamp === "") return emptyDocument();
       // To begin with, no file is an empty store; but no user is forgotten because the file has vanished.
       throw new FileError("unreadable", `${this.path} has disappeared`, {
-        hint: "put it back; to begin anew, stop the server first",
+        hint: "restore it, or stop the server before you start with a new one",
       });
     }
     try {

@@ -6,7 +6,8 @@ const NAME = /^[\p{L}\p{N}][\p{L}\p{M}\p{N}._-]{0,31}$/u;
 const INVISIBLE = /\p{Default_Ignorable_Code_Point}/u;
 
 /** What a name must be, for an error's hint. */
-export const NAME_RULE = "1 to 32 letters, digits, dots, dashes or underscores, a letter or digit first";
+export const NAME_RULE =
+  "a name has 1 to 32 letters, digits, dots, dashes or underscores, and begins with a letter or digit";
 
 /** The one form of a user's name (NFKC, case folded), or undefined when it is no name. */
 export function normalizeName(name: string): string | undefined {

@@ -120,11 +120,11 @@ export class Reconnector {
       }
     }
     const isNoFurther = failures === 0 && this.#tries > 0;
-    return { why: isNoFurther ? NO_FURTHER : "the server could not be reached again" };
+    return { why: isNoFurther ? NO_FURTHER : "the server could not be reached" };
   }
 }
 
-const NO_FURTHER = "the connections after it carried nothing new";
+const NO_FURTHER = "later connections delivered nothing new";
 
 function failure(error: unknown): ReconnectFailed {
   return { why: messageOf(error), hint: error instanceof ParleyError ? error.hint : undefined };

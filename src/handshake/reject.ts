@@ -54,7 +54,7 @@ export async function rejectLogin(
         "too_many_attempts",
         mayGoOn
           ? `${plural(options.maxAttempts, "login", ["was", "were"])} refused`
-          : "a login was refused, and others need the place",
+          : "a login was refused, and another client needed the place",
       );
     }
   }

@@ -167,7 +167,7 @@ async function logIn(
       throw new HandshakeError("gone", "the client left before logging in", { offence });
     }
     if (isKeyMissing(payload)) {
-      throw new HandshakeError("key_refused", "the client has a shared key, and this server asks for none");
+      throw new HandshakeError("key_refused", "the client uses a shared key, and this server does not");
     }
     const login = decodeLogin(payload);
     progress.hasSpoken = true;

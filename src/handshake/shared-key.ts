@@ -34,7 +34,7 @@ export async function exchangeKeyAsServer(
     const payload = await readNext();
     if (payload !== null) return payload;
     // Its connection may have been cut off: that is no guess at the key.
-    throw new HandshakeError("key_refused", "the peer left during the key exchange: has it no key?", {
+    throw new HandshakeError("key_refused", "the peer left during the key exchange: it may have no key", {
       offence: "no-login",
     });
   };
@@ -102,11 +102,11 @@ async function challengePeer(exchange: Exchange): Promise<void> {
 async function answerChallenge(exchange: Exchange, payload: Uint8Array): Promise<void> {
   const { connection, key, side } = exchange;
   if (!isChallenge(payload)) {
-    throw new KeyError("bad_challenge", "the peer did not ask for the key in its turn");
+    throw new KeyError("bad_challenge", "the peer did not send its challenge");
   }
   connection.send(key.respond(side, Buffer.from(payload.subarray(CHALLENGE.length))));
   if (WELCOME.equals(await receive(exchange))) return;
-  throw new KeyError("bad_response", "the peer has another key: it refused our response");
+  throw new KeyError("bad_response", "the peer has a different key: it refused our response");
 }
 
 async function receive(exchange: Exchange): Promise<Buffer> {

@@ -69,7 +69,7 @@ const pendingLimit: Kind<PendingLimit> = {
       full,
     };
     if (full >= 1 && limit.start >= 1 && limit.start <= full && limit.rate <= 100) return limit;
-    throw wrong(flag, text, "no limit", `a number, or start:percent:full, such as ${PENDING_TEXT}`);
+    throw wrong(flag, "limit", text, `use a number, or start:percent:full, such as ${PENDING_TEXT}`);
   },
 };
 const PENDING_TEXT = `${MAX_PENDING.start}:${MAX_PENDING.rate}:${MAX_PENDING.full}`;

@@ -334,6 +334,6 @@ const OVER = "the conversation is over";
 const MAX_STDERR_LENGTH = 8000;
 
 function neverSent(): MessageError {
-  const details = { peerMessage: "this acknowledges more than was sent" };
-  return new MessageError("bad_message", "an acknowledgement of what was never sent", details);
+  const details = { peerMessage: "an acknowledgement of messages that were not sent" };
+  return new MessageError("bad_message", "an acknowledgement of messages that were not sent", details);
 }

@@ -53,7 +53,7 @@ export class InputQueue {
    */
   add(payload: Uint8Array): void {
     if (this.#bytes > 2 * MAX_UNACKNOWLEDGED_BYTES) {
-      throw new ConnectionError("too_slow", "too much came while answers were not acknowledged");
+      throw new ConnectionError("too_slow", "too much input arrived while answers were not acknowledged");
     }
     this.#payloads.push(Buffer.from(payload));
     this.#grow(payload.length + PAYLOAD_COST_BYTES);

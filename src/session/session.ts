@@ -277,7 +277,7 @@ export class ServerSession implements ConversationEvents, SlowReader {
 
   /** No message is dropped: rather the whole session. */
   dropAsSlow(): void {
-    const error = new ConnectionError("too_slow", "too much was left unread, or unacknowledged");
+    const error = new ConnectionError("too_slow", "the client left too much output unread or unacknowledged");
     if (isDetached(this.#state)) return this.#end(error);
     this.#isResumable = false;
     this.#conversation.stopTracking();
@@ -381,7 +381,7 @@ const SHUTTING_DOWN = "the server is shutting down";
 const REPLACED = encodeMessage({
   type: "bye",
   code: "replaced",
-  message: "the conversation goes on over another connection",
+  message: "the conversation continues over another connection",
 });
 /** A sentence; it must fit a control frame however it is escaped. */
 const MAX_BYE_LENGTH = 1000;

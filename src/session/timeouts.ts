@@ -134,7 +134,7 @@ class Activity {
     }
     const allowed = timeoutMs + (partialLength / FRAME_MIN_RATE_BYTES) * 1000;
     if (now - this.#frameAt < allowed) return;
-    const message = `a frame was not whole within ${sayDuration(allowed)}`;
+    const message = `a frame did not arrive completely within ${sayDuration(allowed)}`;
     this.#session.fail(new ConnectionError("stalled", message, { peerMessage: message }));
   }
 
@@ -156,7 +156,7 @@ class Activity {
       this.#pings++;
       return this.#ping(now);
     }
-    const message = `the peer did not answer ${MAX_MISSED_PINGS} pings: it is gone`;
+    const message = `the peer did not answer ${MAX_MISSED_PINGS} pings`;
     this.#session.fail(new ConnectionError("silent", message));
   }
 
@@ -181,7 +181,7 @@ class Activity {
     } else if (now - this.#lastMessageAt >= timeoutMs) {
       // Output that the client does not read would keep `bye` from arriving.
       if (isStuck) session.fail(new ConnectionError("too_slow", "the peer has read nothing for too long"));
-      else session.sayBye("idle", "nothing was said for too long");
+      else session.sayBye("idle", "the conversation was idle for too long");
     }
     this.#received = received;
     this.#partialBytes = partialLength;

@@ -235,7 +235,7 @@ describe("it is a usage error when the file", () => {
     const read = (path: string) => usageError(() => parseCommand(root, ["serve", "--config", path]));
     expect((await read(file))[0]).toBe(`--config: cannot read ${file}: there is no such file`);
     for (const path of [folder.path, "/dev/null"]) {
-      expect((await read(path))[0]).toStartWith(`--config: ${path} is not a plain file`);
+      expect((await read(path))[0]).toStartWith(`--config: ${path} is not a regular file`);
     }
   });
 

@@ -199,8 +199,11 @@ describe("a flag's value", () => {
   test.each(["-1", "65536", "1.5", "1e3", "0x10", " 1", "", "one", "9".repeat(400)])(
     "%j is no count",
     async (text) => {
-      const said = `--x: ${JSON.stringify(text)} is no whole number from 0 to 65535`;
-      expect(await usageError(() => of(text).read("x", count(0, 65535)))).toEqual([said, undefined]);
+      const message = `--x: invalid number ${JSON.stringify(text)}`;
+      expect(await usageError(() => of(text).read("x", count(0, 65535)))).toEqual([
+        message,
+        "use a whole number from 0 to 65535",
+      ]);
     },
   );
 
@@ -209,19 +212,19 @@ describe("a flag's value", () => {
     expect(of("2147483647ms").read("x", duration())).toBe(2 ** 31 - 1);
     for (const text of ["2147483648ms", "25d", "30", "soon", "-1s"]) {
       const [message, hint] = await usageError(() => of(text).read("x", duration()));
-      expect(message).toBe(`--x: "${text}" is no duration`);
-      expect(hint).toBe("write 500ms, 30s, 5m, 2h or 7d");
+      expect(message).toBe(`--x: invalid duration "${text}"`);
+      expect(hint).toBe("use a duration such as 500ms, 30s, 5m, 2h or 7d");
     }
   });
 
   test("is a size within its bounds, or the error shows how to write one", async () => {
     expect(of("1kb").read("x", size(1024, 2048))).toBe(1024);
     expect(of("2048").read("x", size(1024, 2048))).toBe(2048);
-    const wrong = [`--x: "1k" is no size`, "write bytes, 64kb or 1mb"] as const;
+    const wrong = [`--x: invalid size "1k"`, "use a number of bytes, or a size such as 64kb or 1mb"] as const;
     expect(await usageError(() => of("1k").read("x", size(1024, 2048)))).toEqual([...wrong]);
     for (const text of ["1023", "2049", "0"]) {
       const [message] = await usageError(() => of(text).read("x", size(1024, 2048)));
-      expect(message).toBe(`--x: ${text} is not within 1024 and 2048 bytes`);
+      expect(message).toBe(`--x: ${text} is out of range (1024 to 2048 bytes)`);
     }
   });
 

@@ -35,7 +35,7 @@ test("of two first meetings at once with two keys one is believed, and the other
   expect(failure).toMatchObject({
     name: "ParleyError",
     code: "pin_changed",
-    message: "a:1 was not trusted by sha256/other: it is known by sha256/one now",
+    message: "cannot trust a:1 with sha256/other: its pin is now sha256/one",
   });
   expect(one.findPin("b:1")).toBe("sha256/b");
 });

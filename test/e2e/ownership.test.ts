@@ -372,8 +372,8 @@ describe.skipIf(lacks("setpriv"))("what root owns and the service may read is tr
       const flags = await identity(mode, GROUP);
       const refused = await check(flags, member);
       expect(refused.exitCode).toBe(1);
-      expect(refused.stderr).toContain(`has mode ${mode.toString(8)}: others could read or change it`);
-      const hint = /readable for your group alone: (.*)\n/.exec(refused.stderr)?.[1] ?? "";
+      expect(refused.stderr).toContain(`has mode ${mode.toString(8)}: other users could read or change it`);
+      const hint = /readable only for your group: (.*)\n/.exec(refused.stderr)?.[1] ?? "";
       Bun.spawnSync(["sh", "-c", hint.replaceAll("sudo ", "")]);
       expect((await check(flags, SERVICE)).exitCode).toBe(0);
     },
@@ -426,7 +426,7 @@ describe.skipIf(lacks("setpriv"))(
         run(["users", "list"], { data, prefix: asPerson(who), env: more });
       const refused = {
         exitCode: 1,
-        stderr: expect.stringContaining(`${data} has mode 775: others could replace`),
+        stderr: expect.stringContaining(`${data} has mode 775: other users could replace`),
       };
       expect(await list(SERVICE)).toMatchObject(refused);
       // Debian's group `staff` has a name, and on many machines members; `nogroup` is the primary group of others.

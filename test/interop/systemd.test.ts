@@ -135,8 +135,8 @@ describe.skipIf(python === undefined)("started by a service manager, a server", 
   });
 
   test.each([
-    ["2", [], 1, "LISTEN_FDS=2: one socket can be taken over"],
-    ["deaf", [], 1, "LISTEN_FDS: what was handed over does not listen for TCP"],
+    ["2", [], 1, "cannot use LISTEN_FDS=2: parley takes over one socket"],
+    ["deaf", [], 1, "cannot use LISTEN_FDS: the socket does not listen for TCP"],
     [
       "1",
       ["--port", "0"],

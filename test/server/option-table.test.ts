@@ -91,7 +91,7 @@ describe("--max-pending", () => {
     "%j is none",
     (text) =>
       expect(() => kind.read(`--${flag}`, text)).toThrow(
-        `--max-pending: ${JSON.stringify(text)} is no limit`,
+        `--max-pending: invalid limit ${JSON.stringify(text)}`,
       ),
   );
 });

@@ -127,7 +127,7 @@ function sayCounts(counts: Counts): string {
 
 /** The reason of a loss, followed by `when`, and why the client could not come back, where it tried to. */
 export function sayLoss({ reason, reconnectFailed }: Extract<Outcome, { kind: "lost" }>, when = ""): string {
-  return `${reason}${when}${reconnectFailed?.why === undefined ? "" : `, and ${reconnectFailed.why}`}`;
+  return `${reason}${when}${reconnectFailed?.why === undefined ? "" : `; ${reconnectFailed.why}`}`;
 }
 
 /** @throws {ParleyError} `failed` unless the server has ended the token. */

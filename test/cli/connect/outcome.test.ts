@@ -27,7 +27,7 @@ const OUTCOMES = {
   ended: { kind: "ended", early: false },
   left: { kind: "left" },
   lost: { kind: "lost", reason: "the connection was reset" },
-  protocol_mismatch: { kind: "protocol_mismatch", reason: "the server speaks TLS: say --tls" },
+  protocol_mismatch: { kind: "protocol_mismatch", reason: "the server uses TLS: use --tls" },
   service_failed: bye("service_failed"),
   bad_length: bye("bad_length"),
   bad_message: bye("bad_message"),
@@ -197,7 +197,7 @@ describe("the sentence of a conversation", () => {
       "the connection was reset before the session ended: sent 5, received 3; " +
         "it is unknown whether all of it arrived",
     ],
-    ["protocol_mismatch", "whole", "piped", "the server speaks TLS: say --tls"],
+    ["protocol_mismatch", "whole", "piped", "the server uses TLS: use --tls"],
     [
       "revoked",
       "whole",
@@ -226,12 +226,12 @@ describe("the sentence of a conversation", () => {
   test("that was lost for good says why there is no way back", () => {
     const reconnectFailed = { why: "its server is gone", hint: "start it again" };
     const lost = { kind: "lost", reason: "the connection was reset", reconnectFailed } as const;
-    expect(sayLoss(lost)).toBe("the connection was reset, and its server is gone");
+    expect(sayLoss(lost)).toBe("the connection was reset; its server is gone");
     expect(sayLoss({ ...lost, reconnectFailed: { why: undefined } })).toBe("the connection was reset");
     expect(() => conclude(lost, WHOLE, PIPED)).toThrow(
       expect.objectContaining({
         message:
-          "the connection was reset before the session ended, and its server is gone: " +
+          "the connection was reset before the session ended; its server is gone: " +
           "sent 5 (5 confirmed), received 3",
         hint: "start it again",
       }),

@@ -53,11 +53,11 @@ describe("it is a usage error", () => {
     [{ host: "a b" }, '--host: invalid address "a b"'],
     [{ host: "fe80::1" }, "the link-local address fe80::1 has no zone"],
     [{ port: "65536" }, '--port: invalid port "65536"'],
-    [{ allow: ["::1", "x"] }, '--allow: "x" is no network'],
-    [{ "resume-for": "-1s" }, '--resume-for: "-1s" is no duration'],
+    [{ allow: ["::1", "x"] }, '--allow: invalid network "x"'],
+    [{ "resume-for": "-1s" }, '--resume-for: invalid duration "-1s"'],
     [{ keepalive: "0s" }, "--keepalive: 0s is too short"],
-    [{ "max-frame": "63" }, "--max-frame: 63 is not within 64 and 1073741824 bytes"],
-    [{ "hash-time": "11" }, '--hash-time: "11" is no whole number from 1 to 10'],
+    [{ "max-frame": "63" }, "--max-frame: 63 is out of range (64 to 1073741824 bytes)"],
+    [{ "hash-time": "11" }, '--hash-time: invalid number "11"'],
   ])("that %j", (args, message) => expect(() => plan(args)).toThrow(message));
 });
 

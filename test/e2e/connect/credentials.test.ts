@@ -274,7 +274,7 @@ describe("where nothing can be kept", () => {
       expect(await to("--no-token")).toMatchObject({ exitCode: 0, stdout: "x\n", stderr: "" });
       const remembering = await to();
       expect(remembering).toMatchObject({ exitCode: 0, stdout: "x\n" });
-      expect(remembering.stderr).toContain("login not saved: there is no home folder");
+      expect(remembering.stderr).toContain("login not saved: cannot choose a data folder");
       await server.stop();
       const listing = await run(["users", "list"], { prefix: homeless });
       expect(listing.exitCode).toBe(1);

@@ -244,7 +244,7 @@ test("a reader that leaves early (head -1) brings no stack trace, and is said", 
   expect(answer).toBe("1");
   expect(code).toBe("1");
   expect(stderr).toHaveLength(1);
-  expect(stderr[0]).toStartWith("parley: error: standard output could not be written: its reader has left");
+  expect(stderr[0]).toStartWith("parley: error: cannot write standard output: its reader has left");
 });
 
 function sha256(bytes: Uint8Array): string {

@@ -129,9 +129,9 @@ describe("a server that was killed, and a client that has no token but the passw
     await addUser(other.path, "ann", "another password");
     const [code, , said] = await twice(folder.path, other.path, { env: { PARLEY_PASSWORD: PASSWORD } });
     expect(code).toBe(6);
-    const error = / before the session ended, and a new login was refused: login refused: sent \d /;
+    const error = / before the session ended; cannot log in again: login refused: sent \d /;
     expect(said).toMatch(error);
-    expect(said).toContain("\nparley: hint: the session is gone: start parley connect again");
+    expect(said).toContain("\nparley: hint: start parley connect again");
   });
 });
 
@@ -144,6 +144,6 @@ test("a server that is gone for good: the loss is one sentence", async () => {
   await server.exited;
   expect(await client.exited).toBe(6);
   expect(client.stderr.text).toMatch(
-    /^parley: error: .* before the session ended, and the server could not be reached again: sent 1 /m,
+    /^parley: error: .* before the session ended; the server could not be reached: sent 1 /m,
   );
 });

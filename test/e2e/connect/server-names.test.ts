@@ -80,9 +80,9 @@ test("a token is one server's, however that is written; an address is another on
 });
 
 describe("a server of this machine that is remembered for TLS, and speaks plain text now,", () => {
-  const REMEMBERED = "is remembered as a TLS server since 2026-11-05 and ";
+  const REMEMBERED = "has been known as a TLS server since 2026-11-05, but ";
   const hint = (server: string) =>
-    `\nparley: hint: if it speaks plain text now, forget it with: parley connect --forget ${server}\n`;
+    `\nparley: hint: forget it if it no longer has TLS: parley connect --forget ${server}\n`;
 
   test("is named as that, costs no penalty, and is talked to once it is forgotten", async () => {
     await using server = await serve(NOBODY);

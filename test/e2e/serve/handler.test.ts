@@ -175,11 +175,7 @@ test.concurrent(
 test.concurrent.each([
   ["is not there", undefined, "there is no file"],
   ["does not compile", "export default {\n  message( {\n};", "greet.ts:"],
-  [
-    "imports what is not there",
-    "\nimport './lib.ts';",
-    "greet.ts:2 does not load: there is no module ./lib.ts\n",
-  ],
+  ["imports what is not there", "\nimport './lib.ts';", "greet.ts:2: cannot find the module ./lib.ts\n"],
   ["exports nothing", "", "no message hook"],
 ])("--check and serve: a file that %s is 1, with file and reason", async (_, text, reason) => {
   using shop = new Workshop();
@@ -240,7 +236,7 @@ test.concurrent.each(["a?b", "a\\b", "a?load=1"])(
       const { exitCode, stderr } = await run(["serve", "--auth", "none", "--port", "0", "--handler", file]);
       expect(exitCode).toBe(1);
       expect(stderr).toStartWith(
-        `parley: error: no module can be loaded from ${path}: it has ${name.charAt(1)} in it\nparley: hint: `,
+        `parley: error: cannot load a module from ${path}: the path has the character ${name.charAt(1)}\nparley: hint: `,
       );
     }
     const init = await run(["serve", "--init", shop.at(name, "new.ts")]);

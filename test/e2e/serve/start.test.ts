@@ -11,7 +11,7 @@ import { Screen } from "../../support/screen.ts";
 
 setDefaultTimeout(90_000);
 
-/** Occupies a free port at `hostname`; undefined when this machine has no such address. */
+/** Occupies a free port at `hostname`; undefined when this machine does not have this address. */
 function occupy(hostname: string): (Disposable & { port: number }) | undefined {
   try {
     const listener = Bun.listen({ hostname, port: 0, socket: { data() {} } });
@@ -201,9 +201,9 @@ describe("refuses with exit 2 and one line that names the flag:", () => {
 });
 
 test.each([
-  ["192.0.2.1", "192.0.2.1:0: this machine has no such address"],
-  ["ff02::1", "[ff02::1]:0: this machine has no such address"],
-  ["a..b", "a..b:0: no address is found for that name"],
+  ["192.0.2.1", "192.0.2.1:0: this machine does not have this address"],
+  ["ff02::1", "[ff02::1]:0: this machine does not have this address"],
+  ["a..b", "a..b:0: no address was found for this name"],
   ["fe80::1%nowhere", "[fe80::1%nowhere]:0: there is no interface nowhere"],
 ])("--host %s ends with 1, and why in words", async (host, why) => {
   const argv = ["serve", "--auth", "none", "--port", "0", "--no-tls", "--host", host];
@@ -285,9 +285,9 @@ describe("--check", () => {
     const { exitCode, stderr } = await check();
     expect([exitCode, stderr]).toEqual([
       1,
-      `the hash of user eve cannot be used: it is no argon2id hash
-parley: error: the hash of user bob cannot be used: ${BCRYPT_FLAW}
-parley: hint: to give bob a new password: parley users passwd bob
+      `cannot use the password hash of user eve: it is not an argon2id hash
+parley: error: cannot use the password hash of user bob: ${BCRYPT_FLAW}
+parley: hint: set a new password with: parley users passwd bob
 `,
     ]);
     writeUsers(folder.path, { ann: FOREIGN["four lanes"] });
@@ -301,8 +301,9 @@ parley: hint: to give bob a new password: parley users passwd bob
       data: folder.path,
     });
     expect(exitCode).toBe(1);
-    expect(stderr).toBe(`parley: error: no client is known by 2001:DB8::1: it has to be written 2001:db8::1
-parley: hint: to forget it: parley users hosts forget 2001:DB8::1
+    expect(stderr)
+      .toBe(`parley: error: the known address 2001:DB8::1 matches no client: it must be written as 2001:db8::1
+parley: hint: forget it with: parley users hosts forget 2001:DB8::1
 `);
     const forget = ["users", "hosts", "forget", "2001:DB8::1"];
     expect((await run(forget, { data: folder.path })).exitCode).toBe(0);
@@ -322,7 +323,7 @@ describe("a hash that cannot be used", () => {
       .filter((line) => line.includes("users-flawed"))
       .map((line) => line.slice(line.indexOf(" ") + 1));
   const lineOf = (user: string, flaw: string) =>
-    `warn  users-flawed user=${user} reason="the hash of user ${user} cannot be used: ${flaw}"`;
+    `warn  users-flawed user=${user} reason="cannot use the password hash of user ${user}: ${flaw}"`;
 
   test("is in the log at start, once after each change, and with each login that it refuses", async () => {
     using folder = tempFolder();
@@ -338,13 +339,13 @@ describe("a hash that cannot be used", () => {
     const [ann, bob, nobody] = [await login("ann"), await login("bob"), await login("nobody")];
     expect(ann).toMatchObject({ exitCode: 0, stdout: "x\n" });
     expect(bob).toMatchObject({ exitCode: 3, stderr: nobody.stderr });
-    expect(log()).toMatch(/login-refused .*reason="the hash of user bob cannot be used: it is bcrypt/);
+    expect(log()).toMatch(/login-refused .*reason="cannot use the password hash of user bob: it is bcrypt/);
 
     // Before another one writes the file, the server has written all that it had to.
     const users = () => readFileSync(join(data, "users.json"), "utf8");
     await until("ann's hash is made anew", false, () => users().includes(FOREIGN["four lanes"]));
     writeUsers(data, { ann: FOREIGN["four lanes"], bob: BCRYPT, eve: "a plain password" });
-    expected.push(lineOf("eve", "it is no argon2id hash"));
+    expected.push(lineOf("eve", "it is not an argon2id hash"));
     await until("after a change", expected, () => flawed(log()));
     const made = await run(["users", "passwd", "bob", "--generate", "--json"], { data });
     expect(made.exitCode).toBe(0);
@@ -364,7 +365,7 @@ describe("a hash that cannot be used", () => {
     using folder = tempFolder();
     writeUsers(folder.path, { bob: BCRYPT });
     await using screen = new Screen(["serve", "--port", "0"], { data: folder.path, cols: 200 });
-    await screen.see(`the hash of user bob cannot be used: ${BCRYPT_FLAW}`);
+    await screen.see(`cannot use the password hash of user bob: ${BCRYPT_FLAW}`);
     await screen.see("parley users passwd bob");
     await screen.see("listening on");
     screen.type("\u0003");

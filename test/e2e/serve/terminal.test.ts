@@ -70,7 +70,7 @@ test("offers to create the first user, asking twice for a password it does not s
   screen.enter(PASSWORD);
   await screen.see("again:");
   screen.enter("another one");
-  await screen.see("two different passwords");
+  await screen.see("the passwords do not match");
   for (const question of ["password:", "again:"]) {
     await screen.see(question);
     screen.enter(PASSWORD);

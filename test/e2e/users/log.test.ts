@@ -102,7 +102,7 @@ test("a packed file that is damaged, or packed otherwise, is said; the rest is c
   expect(exitCode).toBe(1);
   expect(objects(stdout)).toMatchObject([{ address: "192.0.2.1" }, { event: "error" }]);
   expect(stderr).toContain(`skipped ${log}.2.xz: only gzip is supported\n`);
-  expect(stderr).toContain(`parley: error: ${log}.1.gz could not be read to its end: `);
+  expect(stderr).toContain(`parley: error: cannot read ${log}.1.gz to its end: `);
 });
 
 test.each([

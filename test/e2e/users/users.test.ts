@@ -303,9 +303,9 @@ describe("export and import", () => {
 
   const GOOD = { name: "bob", password: FOREIGN["one lane"] };
   test.each([
-    [{ ...GOOD, password: BCRYPT }, `the hash of user bob cannot be used: ${BCRYPT_FLAW}`],
-    [{ ...GOOD, password: "" }, "the hash of user bob cannot be used: it is empty"],
-    [{ ...GOOD, password: undefined }, "user bob: password should be there"],
+    [{ ...GOOD, password: BCRYPT }, `cannot use the password hash of user bob: ${BCRYPT_FLAW}`],
+    [{ ...GOOD, password: "" }, "cannot use the password hash of user bob: it is empty"],
+    [{ ...GOOD, password: undefined }, "user bob: password is missing"],
     [{ ...GOOD, created: "yesterday" }, "user bob: created should be a time such as 2026-01-02T03:04:05Z"],
     [{ ...GOOD, disabled: "on holiday" }, "user bob: disabled should be null or an object"],
     [{ ...GOOD, name: "a b" }, 'invalid user name "a b"'],
@@ -406,7 +406,7 @@ test("hosts name gives an address its name for good; the client is greeted by it
   expect(objects(await users(["hosts", "--json"]))).toMatchObject([
     { address: "127.0.0.1", name: "Anna", named_by: "operator" },
   ]);
-  await expectFailure(["hosts", "name", "192.0.2.1", "ANNA"], 1, "the name of another address");
+  await expectFailure(["hosts", "name", "192.0.2.1", "ANNA"], 1, "another address already has the name");
   await expectFailure(["hosts", "name", "localhost", "Bob"], 2, "invalid address");
   await expectFailure(["hosts", "name", "192.0.2.1", "a b"], 2, "invalid name");
   await server.stop();
