@@ -1,0 +1,160 @@
+// README.md and docs/*.md: each command of each block runs as a reader would run it, and says what the page shows; each flag
+// is one of parley's; each link leads somewhere.
+
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { existsSync } from "node:fs";
+import { dirname, join, normalize } from "node:path";
+import { selfSigned } from "../support/certificates.ts";
+import { PASSWORD, run } from "../support/executable.ts";
+import {
+  type Block,
+  type Command,
+  commandsOf,
+  fileNameOf,
+  flagsOf,
+  readPages,
+  ROOT,
+  where,
+} from "./markdown.ts";
+import { type Expected, Sandbox } from "./sandbox.ts";
+import { BEFORE, type Rule, RULES, SERVERS, USERS } from "./table.ts";
+
+setDefaultTimeout(180_000);
+
+const pages = readPages();
+const blocks = pages.flatMap((page) => page.blocks);
+
+function isShell({ language }: Block): boolean {
+  return language === "sh" || language === "console";
+}
+
+function ruleOf({ block, text, output = [] }: Command): Rule | undefined {
+  const whole = [text, ...output].join("\n");
+  return RULES.find(({ page = block.page, pattern }) => page === block.page && pattern.test(whole));
+}
+
+/** The commands of a block; one that is all output counts as a command that cannot run. */
+function allCommandsOf(block: Block): Command[] {
+  const commands = commandsOf(block);
+  return commands.length > 0 ? commands : [{ block, text: block.text }];
+}
+
+describe("the commands of", () => {
+  test.each(pages.filter(({ blocks }) => blocks.some(isShell)).map(({ path }) => path))(
+    "%s",
+    async (path) => {
+      await using sandbox = new Sandbox();
+      const { certificate, key } = await selfSigned();
+      sandbox.write("cert.pem", certificate);
+      sandbox.write("key.pem", key);
+      sandbox.write("password", PASSWORD);
+      for (const user of USERS[path] ?? ["ann"]) await sandbox.addUser(user);
+      let section = "";
+      for (const block of blocks.filter(({ page }) => page === path)) {
+        const name = fileNameOf(block);
+        if (name !== undefined) sandbox.write(name, block.text);
+        if (!isShell(block)) continue;
+        if (block.section !== section) {
+          section = block.section;
+          const before = BEFORE[`${path}#${section}`];
+          if (before !== undefined) await runCommand(sandbox, { block, text: before }, { exit: 0 });
+        }
+        if (name === undefined) await runBlock(sandbox, block);
+      }
+      await sandbox.stopServers();
+    },
+  );
+});
+
+async function runBlock(sandbox: Sandbox, block: Block): Promise<void> {
+  const commands = allCommandsOf(block);
+  for (const [at, command] of commands.entries()) {
+    const { notRun, exit = 0, append = "", anyOrder, server } = ruleOf(command) ?? {};
+    if (notRun !== undefined) continue;
+    const text = append === "" ? command.text : `${command.text.replace(/\s+#.*/, "")}${append}`;
+    const tellsCode = commands[at + 1]?.text.includes("$?") === true;
+    const expected = { exit: tellsCode ? undefined : exit, anyOrder };
+    await runCommand(sandbox, { ...command, text }, expected, server);
+  }
+}
+
+async function runCommand(sandbox: Sandbox, command: Command, expected: Expected, server?: string) {
+  const { block, text } = command;
+  const needed = server ?? SERVERS[`${block.page}#${block.section}`];
+  try {
+    if (needed !== undefined && /parley connect\b/.test(text)) await sandbox.ensureServer(needed);
+    await sandbox.run(command, expected);
+  } catch (error) {
+    throw new Error(`${where(block)}: ${text}`, { cause: error });
+  }
+}
+
+describe("each block", () => {
+  test("has a language that says what it is", () => {
+    const known = ["sh", "console", "ts", "js", "python", "json", "ini", "toml", "yaml", "dockerfile", ""];
+    expect(blocks.filter(({ language }) => !known.includes(language)).map(where)).toEqual([]);
+  });
+
+  test("that a shell runs is well-formed", () => {
+    for (const block of blocks.filter(isShell)) {
+      for (const { text } of commandsOf(block)) {
+        const { exitCode, stderr } = Bun.spawnSync(["bash", "-n", "-c", text]);
+        expect([where(block), text, exitCode, stderr.toString()]).toEqual([where(block), text, 0, ""]);
+      }
+    }
+  });
+
+  test("gives parley only flags that it has", async () => {
+    const helps = new Map<string, string>();
+    const wrong: string[] = [];
+    for (const block of blocks.filter(({ language }) => language !== "json")) {
+      for (const { subcommand, flag } of flagsOf(block.text)) {
+        const help = helps.get(subcommand) ?? (await run([...subcommand.split(" "), "--help"])).stdout;
+        helps.set(subcommand, help);
+        const isFlag = flag === "--help" || new RegExp(`(?:^|[\\s,])${flag}(?:$|[\\s,])`, "m").test(help);
+        if (!isFlag) wrong.push(`${where(block)}: ${subcommand} ${flag}`);
+      }
+    }
+    expect(wrong).toEqual([]);
+  });
+
+  test("of TypeScript, Python or JSON is well-formed, where it is a whole file", () => {
+    for (const block of blocks.filter((one) => fileNameOf(one) !== undefined)) {
+      if (block.language === "ts") new Bun.Transpiler({ loader: "ts" }).transformSync(block.text);
+      if (block.language !== "python") continue;
+      const { stderr } = Bun.spawnSync([
+        "python3",
+        "-c",
+        "import ast, sys; ast.parse(sys.argv[1])",
+        block.text,
+      ]);
+      expect([where(block), stderr.toString()]).toEqual([where(block), ""]);
+    }
+  });
+});
+
+test("each entry of the table is of use", () => {
+  const commands = blocks.filter(isShell).flatMap(allCommandsOf);
+  const used = new Set(commands.map(ruleOf));
+  expect(RULES.filter((rule) => !used.has(rule)).map(({ pattern }) => String(pattern))).toEqual([]);
+  const sections = new Set(commands.map(({ block }) => `${block.page}#${block.section}`));
+  expect(
+    [...Object.keys(SERVERS), ...Object.keys(BEFORE)].filter((section) => !sections.has(section)),
+  ).toEqual([]);
+  expect(Object.keys(USERS).filter((path) => !pages.some((page) => page.path === path))).toEqual([]);
+});
+
+test("each link leads to a file, and each anchor to a heading", () => {
+  const anchors = new Map(pages.map(({ path, anchors }) => [path, anchors]));
+  const broken: string[] = [];
+  for (const { path, links } of pages) {
+    for (const { line, target } of links) {
+      if (/^(?:https?|mailto):/.test(target)) continue;
+      const [file = "", anchor] = target.split("#");
+      const to = file === "" ? path : normalize(join(dirname(path), file));
+      const leads = anchor === undefined ? existsSync(join(ROOT, to)) : anchors.get(to)?.has(anchor) === true;
+      if (!leads) broken.push(`${path}:${line}: ${target}`);
+    }
+  }
+  expect(broken).toEqual([]);
+});
