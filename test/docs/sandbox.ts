@@ -46,6 +46,7 @@ export class Sandbox implements AsyncDisposable {
     const bin = join(this.#folder.path, "bin");
     for (const folder of [bin, this.#home]) mkdirSync(folder, { recursive: true });
     placeExecutable(join(bin, "parley"));
+    symlinkSync(process.execPath, join(bin, "bun"));
     const python = Bun.spawnSync(["python3", "-c", "import sys; print(sys.executable)"]).stdout.toString();
     if (python !== "") symlinkSync(python.trim(), join(bin, "python3"));
     writeFileSync(join(bin, "sudo"), '#!/bin/sh\n[ "$1" = -u ] && shift 2\nexec "$@"\n', { mode: 0o755 });
