@@ -2,10 +2,12 @@
 // is one of parley's; each link leads somewhere.
 
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
-import { existsSync } from "node:fs";
-import { dirname, join, normalize } from "node:path";
+import { existsSync, writeFileSync } from "node:fs";
+import { basename, dirname, join, normalize } from "node:path";
 import { selfSigned } from "../support/certificates.ts";
-import { PASSWORD, run } from "../support/executable.ts";
+import { EXECUTABLE, PASSWORD, run } from "../support/executable.ts";
+import { tempFolder } from "../support/folder.ts";
+import { lacksTools } from "../support/privileges.ts";
 import {
   type Block,
   type Command,
@@ -17,9 +19,11 @@ import {
   where,
 } from "./markdown.ts";
 import { type Expected, Sandbox } from "./sandbox.ts";
-import { BEFORE, type Rule, RULES, SERVERS, USERS } from "./table.ts";
+import { BEFORE, FOREIGN_FLAGS, type Rule, RULES, SERVERS, USERS } from "./table.ts";
 
 setDefaultTimeout(180_000);
+
+const USERS_COMMANDS = ["add", "passwd", "remove", "disable", "sessions", "revoke", "hosts list", "import"];
 
 const pages = readPages();
 const blocks = pages.flatMap((page) => page.blocks);
@@ -56,8 +60,9 @@ describe("the commands of", () => {
         if (!isShell(block)) continue;
         if (block.section !== section) {
           section = block.section;
-          const before = BEFORE[`${path}#${section}`];
-          if (before !== undefined) await runCommand(sandbox, { block, text: before }, { exit: 0 });
+          for (const text of BEFORE[`${path}#${section}`] ?? []) {
+            await runCommand(sandbox, { block, text }, { exit: 0 });
+          }
         }
         if (name === undefined) await runBlock(sandbox, block);
       }
@@ -69,8 +74,8 @@ describe("the commands of", () => {
 async function runBlock(sandbox: Sandbox, block: Block): Promise<void> {
   const commands = allCommandsOf(block);
   for (const [at, command] of commands.entries()) {
-    const { notRun, exit = 0, append = "", anyOrder, server } = ruleOf(command) ?? {};
-    if (notRun !== undefined) continue;
+    const { notRun, needs, exit = 0, append = "", anyOrder, server } = ruleOf(command) ?? {};
+    if (notRun !== undefined || (needs !== undefined && lacksTools(needs))) continue;
     const text = append === "" ? command.text : `${command.text.replace(/\s+#.*/, "")}${append}`;
     const tellsCode = commands[at + 1]?.text.includes("$?") === true;
     const expected = { exit: tellsCode ? undefined : exit, anyOrder };
@@ -130,6 +135,44 @@ describe("each block", () => {
       ]);
       expect([where(block), stderr.toString()]).toEqual([where(block), ""]);
     }
+  });
+});
+
+test("each flag that a page names is one of parley's", async () => {
+  const commands = ["serve", "connect", ...USERS_COMMANDS.map((name) => `users ${name}`)];
+  const helps = await Promise.all(commands.map((words) => run([...words.split(" "), "--help"])));
+  const flags = new Set(["--help", "--version"]);
+  for (const { stdout } of helps) for (const [flag] of stdout.matchAll(/--[a-z][\w-]*/g)) flags.add(flag);
+  const named = pages.flatMap(({ path, flags }) =>
+    flags.map(({ line, flag }) => ({ at: `${path}:${line}`, flag })),
+  );
+  const unknown = named.filter(({ flag }) => !flags.has(flag) && !FOREIGN_FLAGS.includes(flag));
+  expect(unknown).toEqual([]);
+  expect(FOREIGN_FLAGS.filter((foreign) => !named.some(({ flag }) => flag === foreign))).toEqual([]);
+});
+
+describe("the files of docs/operating.md", () => {
+  const files = new Map(blocks.map((block) => [fileNameOf(block) ?? "", block.text]));
+  const text = (name: string) => files.get(name) ?? "";
+
+  test.skipIf(lacksTools("systemd-analyze"))("are units that systemd takes without a warning", () => {
+    using folder = tempFolder();
+    const units = ["parley.service", "parley.socket"].map((name) => join(folder.path, name));
+    for (const unit of units) {
+      const content = text(`/etc/systemd/system/${basename(unit)}`);
+      writeFileSync(unit, content.replaceAll("/usr/local/bin/parley", EXECUTABLE));
+    }
+    const { exitCode, stderr } = Bun.spawnSync(["systemd-analyze", "verify", "--man=no", ...units]);
+    expect([exitCode, stderr.toString()]).toEqual([0, ""]);
+  });
+
+  test.skipIf(lacksTools("logrotate"))("are a configuration that logrotate takes", () => {
+    using folder = tempFolder();
+    const path = join(folder.path, "parley");
+    writeFileSync(path, text("/etc/logrotate.d/parley").replace("su parley parley", ""));
+    const { exitCode, stderr } = Bun.spawnSync(["logrotate", "--debug", path]);
+    expect(stderr.toString()).not.toMatch(/error/i);
+    expect(exitCode).toBe(0);
   });
 });
 

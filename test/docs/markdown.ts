@@ -28,6 +28,8 @@ export interface Page {
   blocks: Block[];
   anchors: Set<string>;
   links: { line: number; target: string }[];
+  /** Flags in the code of its sentences and tables. */
+  flags: { line: number; flag: string }[];
 }
 
 export function readPages(): Page[] {
@@ -36,7 +38,7 @@ export function readPages(): Page[] {
 }
 
 function readPage(path: string): Page {
-  const page: Page = { path, blocks: [], anchors: new Set(), links: [] };
+  const page: Page = { path, blocks: [], anchors: new Set(), links: [], flags: [] };
   let open: (Block & { indent: number; lines: string[] }) | undefined;
   let section = "";
   for (const [at, line] of readFileSync(join(ROOT, path), "utf8").split("\n").entries()) {
@@ -55,6 +57,10 @@ function readPage(path: string): Page {
       for (const [, target = ""] of line.matchAll(/(?:\]\(|(?:href|src|srcset)=")([^)"\s]+)[)"\s]/g)) {
         page.links.push({ line: at + 1, target });
       }
+      for (const [, code = ""] of line.matchAll(/`([^`]+)`/g)) {
+        for (const [flag] of code.matchAll(/(?<=^|\s)--[a-z][\w-]*/g))
+          page.flags.push({ line: at + 1, flag });
+      }
     }
   }
   if (open !== undefined) throw new Error(`${path}:${open.line}: a fence is not closed`);
@@ -72,7 +78,7 @@ function anchorOf(heading: string, taken: Set<string>): string {
 
 /** The name in the first line of a block that is a file: `// greet.ts`, `# upper.py`. */
 export function fileNameOf({ text }: Block): string | undefined {
-  return /^(?:\/\/|#|;|<!--) (\S*\w\.\w+)(?: -->)?\n/.exec(text)?.[1];
+  return /^(?:\/\/|#|;|<!--) (\/etc\/\S+|\S*\w\.\w+)(?: -->)?\n/.exec(text)?.[1];
 }
 
 export function commandsOf(block: Block): Command[] {
@@ -119,7 +125,10 @@ export function flagsOf(text: string): { subcommand: string; flag: string }[] {
   const bare = text.replaceAll(/(^|\s)#.*$/gm, "").replaceAll("\\\n", " ");
   return bare.split(/[|;&\n()`]/).flatMap((part) => {
     const [, subcommand = "", rest = ""] =
-      /(?:^|[\s/])parley (serve|connect|users \w+)(.*)/.exec(part.split(" -- ")[0] ?? "") ?? [];
-    return [...rest.matchAll(/(?<=\s)(?:--[a-z][\w-]*|-[0a-z])\b/g)].map(([flag]) => ({ subcommand, flag }));
+      /(?:^|[\s/])parley (serve|connect|users hosts(?: forget| name)?|users \w+)(.*)/.exec(
+        part.split(" -- ")[0] ?? "",
+      ) ?? [];
+    const flags = [...rest.matchAll(/(?<=\s)(?:--[a-z][\w-]*|-[0a-z])\b/g)];
+    return flags.map(([flag]) => ({ subcommand: subcommand.replace(/hosts$/, "hosts list"), flag }));
   });
 }

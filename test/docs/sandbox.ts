@@ -10,7 +10,7 @@ import { Watched } from "../support/watched.ts";
 import type { Command } from "./markdown.ts";
 
 /** Paths of a whole machine, which a page's commands find below the sandbox. */
-const PATHS = /(?<![\w.])\/(?:home\/ann|var\/lib\/parley|var\/log\/parley|etc\/parley|run\/parley|backup)\b/g;
+const PATHS = /(?<![\w.)\]])\/(?:home\/ann|etc|var|usr\/local|opt|run|srv|backup)(?=\/|\b)/g;
 /** `--port 4000`, `:9113`, `port = 4000`; and parley's own port wherever it stands. */
 const PORTS = /(?<=--(?:strict-)?port[ =]|\bport = |[\d\]*]:|localhost:)[1-9]\d{3,4}\b|\b13131\b/g;
 const SERVER =
@@ -25,6 +25,14 @@ export interface Expected {
   exit?: number;
   anyOrder?: boolean;
 }
+
+/** Runs only commands that stay in the sandbox. */
+const SUDO = `#!/bin/sh
+[ "$1" = -u ] && shift 2
+case $1 in parley | tar | chmod) exec "$@" ;; esac
+echo "sudo: not in a test: $1" >&2
+exit 1
+`;
 
 interface Process {
   text: Watched;
@@ -43,13 +51,13 @@ export class Sandbox implements AsyncDisposable {
   #runs = 0;
 
   constructor() {
-    const bin = join(this.#folder.path, "bin");
+    const bin = join(this.#folder.path, "usr/local/bin");
     for (const folder of [bin, this.#home]) mkdirSync(folder, { recursive: true });
     placeExecutable(join(bin, "parley"));
     symlinkSync(process.execPath, join(bin, "bun"));
     const python = Bun.spawnSync(["python3", "-c", "import sys; print(sys.executable)"]).stdout.toString();
     if (python !== "") symlinkSync(python.trim(), join(bin, "python3"));
-    writeFileSync(join(bin, "sudo"), '#!/bin/sh\n[ "$1" = -u ] && shift 2\nexec "$@"\n', { mode: 0o755 });
+    writeFileSync(join(bin, "sudo"), SUDO, { mode: 0o755 });
     this.#env = { PATH: `${bin}:${process.env["PATH"] ?? ""}`, HOME: this.#home, TERM: "xterm", USER: "ann" };
   }
 
@@ -71,7 +79,8 @@ export class Sandbox implements AsyncDisposable {
     const text = this.#localise(command.text);
     const output = command.output?.map((line) => this.#localise(line));
     const isTyped = output?.some((line) => ASKED.test(line) || TYPED.test(line)) === true;
-    if (SERVER.test(bareOf(text))) await this.#serve(text, output);
+    const fails = output?.[0]?.startsWith("parley: error:") === true;
+    if (SERVER.test(bareOf(text)) && !fails) await this.#serve(text, output);
     else if (isTyped) await this.#converse(text, output);
     else await this.#inShell(text, { exit, output, anyOrder });
   }
@@ -193,7 +202,7 @@ status=$?; echo ${end} $status; (exit $status)
   /** The same text with the sandbox's own ports and paths. */
   #localise(text: string): string {
     return text
-      .replaceAll(PORTS, (port) => this.#port(port))
+      .replaceAll(PORTS, (port) => (Number(port) > 65_535 ? port : this.#port(port)))
       .replaceAll(PATHS, (path) => join(this.#folder.path, path));
   }
 
@@ -228,7 +237,7 @@ async function follow({ text, type }: Process, output: string[]): Promise<void> 
     const [, question, answer = ""] = ASKED.exec(line) ?? [];
     const [, name, typed = ""] = TYPED.exec(line) ?? [];
     if (question !== undefined) {
-      at = await text.see(question, at);
+      at = await text.see(new RegExp(patternOf(question), "u"), at);
       type(`${/^\*+$/.test(answer) ? PASSWORD : answer === "Yes" ? "" : answer}\r`);
     } else if (name !== undefined) {
       at = await text.see(`${name}> `, at);

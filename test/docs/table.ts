@@ -16,6 +16,8 @@ export interface Rule {
   append?: string;
   /** The lines that it prints come in no certain order: standard output and standard error. */
   anyOrder?: true;
+  /** A tool of the machine: without it the command does not run. */
+  needs?: string;
   /** A server that it needs instead of the one that the page has started. */
   server?: string;
 }
@@ -24,13 +26,20 @@ export const RULES: Rule[] = [
   { pattern: /\bnpx\b/, notRun: "builds and tests everything" },
   { pattern: /example\.org/, notRun: "needs another machine" },
   { page: "docs/compare.md", pattern: /PORT/, notRun: "scripts/bench measures these" },
+  { pattern: /\b(systemctl|journalctl|useradd|userdel|ufw)\b/, notRun: "changes the machine" },
+  { pattern: /^sudo (install|rm)\b/, notRun: "changes the machine" },
+  { pattern: /\bpython3\b/, needs: "python3" },
+  { pattern: /\bcurl\b/, needs: "curl" },
+  { pattern: /\bstdbuf\b/, needs: "stdbuf" },
+  { pattern: /^fail2ban-regex\b/, needs: "fail2ban-regex" },
   { page: "README.md", pattern: /chris → ann/, notRun: "needs three people" },
   { page: "README.md", pattern: /coming back, Ctrl-C leaves/, notRun: "needs a network that fails" },
   { page: "README.md", pattern: /^parley connect {2,}#/, notRun: "asks at a terminal" },
   { page: "README.md", pattern: /parley users (add|passwd) \w+ +#/, append: " --password-file password" },
-  { page: "docs/operating.md", pattern: /^parley users log/, notRun: "a server that was attacked" },
   { page: "README.md", pattern: /users revoke ID/, notRun: "ID stands for an id" },
   { page: "README.md", pattern: /users import users\.ndjson/, exit: 1 },
+  { page: "docs/classroom.md", pattern: /--strict-port --check/, exit: 1 },
+  { page: "docs/classroom.md", pattern: /--send hi\nparley: error/, exit: 1 },
   { page: "README.md", pattern: /--trace\n/, anyOrder: true },
   {
     page: "README.md",
@@ -45,14 +54,38 @@ export const SERVERS: Record<string, string> = {
   "README.md#the-wire": "parley serve",
 };
 
-/** Run before the first command of a section: it needs files, or lacks users, that its reader is thought to have, or not. */
-export const BEFORE: Record<string, string> = {
-  "README.md#connect": "printf 'a picture\\n' > photo",
-  "README.md#users": "parley users remove ann",
-  "README.md#the-wire": "parley connect ann@127.0.0.1:13131",
+/** Run before the first command of a section, whose reader has files that a test has not. */
+export const BEFORE: Record<string, string[]> = {
+  "README.md#connect": ["printf 'a picture\\n' > photo"],
+  "README.md#users": ["parley users remove ann"],
+  "README.md#the-wire": ["parley connect ann@127.0.0.1:13131"],
+  "docs/operating.md#install": ["mkdir -p /var/lib/parley", "chmod 700 /var/lib/parley"],
+  "docs/operating.md#failed-logins": [
+    `cat > /var/lib/parley/parley.log <<'EOF'
+${refusal("2026-11-25T07:12:44.000Z", "198.51.100.4")}
+${`${refusal("2026-11-26T10:00:00.000Z", "203.0.113.7", "ann")}\n`.repeat(11).trimEnd()}
+2026-11-26T10:40:00.000Z info  refused similar=49 source=203.0.113.7 code=penalised
+${refusal("2026-11-26T10:41:12.000Z", "203.0.113.7", "ann")}
+EOF`,
+  ],
+  "docs/operating.md#backup": ["mkdir -p /backup", "parley serve --tls --data /var/lib/parley"],
 };
+
+function refusal(time: string, address: string, user?: string): string {
+  const who = user === undefined ? "" : ` user=${user}`;
+  return `${time} warn  login-refused conn=2 peer=${address}:50122 code=bad_credentials${who} reason="wrong"`;
+}
 
 /** The users of a page's sandbox, where it is not ann alone. Their passwords are the same. */
 export const USERS: Record<string, string[]> = {
   "README.md": [],
+  "docs/operating.md": [],
 };
+
+/** Flags of other programs that the pages name in their prose. */
+export const FOREIGN_FLAGS: readonly string[] = [
+  "--line-buffered", // grep
+  "--origin", // websocketd
+  "--ssl", // ncat
+  "--svg", // scripts/bench.ts
+];
