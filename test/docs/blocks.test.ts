@@ -37,10 +37,13 @@ function ruleOf({ block, text, output = [] }: Command): Rule | undefined {
   return RULES.find(({ page = block.page, pattern }) => page === block.page && pattern.test(whole));
 }
 
-/** The commands of a block; one that is all output counts as a command that cannot run. */
+/** The commands of a block; one that is all output counts as one command, which a rule has to exempt. */
 function allCommandsOf(block: Block): Command[] {
-  const commands = commandsOf(block);
-  return commands.length > 0 ? commands : [{ block, text: block.text }];
+  return isAllOutput(block) ? [{ block, text: block.text }] : commandsOf(block);
+}
+
+function isAllOutput({ language, text }: Block): boolean {
+  return language === "console" && !/^\$ /m.test(text);
 }
 
 describe("the commands of", () => {
@@ -75,6 +78,7 @@ async function runBlock(sandbox: Sandbox, block: Block): Promise<void> {
   const commands = allCommandsOf(block);
   for (const [at, command] of commands.entries()) {
     const { notRun, needs, exit = 0, append = "", anyOrder, server } = ruleOf(command) ?? {};
+    if (notRun === undefined && isAllOutput(block)) throw new Error(`${where(block)}: no line begins with $`);
     if (notRun !== undefined || (needs !== undefined && lacksTools(needs))) continue;
     const text = append === "" ? command.text : `${command.text.replace(/\s+#.*/, "")}${append}`;
     const tellsCode = commands[at + 1]?.text.includes("$?") === true;

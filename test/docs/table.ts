@@ -1,7 +1,16 @@
-// What the commands of the pages need beside the page itself, and those that cannot run in a test.
+// What the commands of the pages need beside the page itself, and which of them cannot run in a test.
 //
-// Every command of a `sh` or `console` block runs, in the order of its page, unless a rule here has a reason against it.
-// A new block needs an entry only where it does not run as it stands. An entry that no command needs fails the test.
+// Every command of a `sh` or `console` block runs, in the order of its page, unless a rule here has a reason against it. A new
+// block needs an entry only where it does not run as it stands. An entry that no command needs fails the test.
+//
+//     ```sh        each command has to exit with 0; `parley serve` runs on until another one takes its port, or the page ends
+//     ```console   `$ ` begins a command; the lines below are what it prints, on standard output and standard error.
+//                  `…` stands for anything, a line of `…` for any lines. Times, ids, pins and durations may differ
+//                  `✔ question: answer`, `ann> text` and `ann> ^D` are typed at a terminal; a row of `*` is the password
+//     # upper.py   or another file name in the first line of a block: the block is that file
+//
+// Ports and the paths of a whole machine (/etc/…, /var/lib/…) are replaced by the sandbox's own. The home folder has `password`,
+// `cert.pem` and `key.pem`; `ann` is a user with that password.
 
 /** A rule for each command that `pattern` matches; with its output where the page shows one. The first one counts. */
 export interface Rule {
@@ -33,7 +42,7 @@ export const RULES: Rule[] = [
   { pattern: /\bstdbuf\b/, needs: "stdbuf" },
   { pattern: /^fail2ban-regex\b/, needs: "fail2ban-regex" },
   { page: "README.md", pattern: /chris → ann/, notRun: "needs three people" },
-  { page: "README.md", pattern: /coming back, Ctrl-C leaves/, notRun: "needs a network that fails" },
+  { page: "README.md", pattern: /^reconnected after/m, notRun: "needs a network that fails" },
   { page: "README.md", pattern: /^parley connect {2,}#/, notRun: "asks at a terminal" },
   { page: "README.md", pattern: /parley users (add|passwd) \w+ +#/, append: " --password-file password" },
   { page: "README.md", pattern: /users revoke ID/, notRun: "ID stands for an id" },
