@@ -34,6 +34,9 @@ echo "sudo: not in a test: $1" >&2
 exit 1
 `;
 
+/** A command that takes longer than this hangs. */
+const PATIENCE_MS = 90_000;
+
 interface Process {
   text: Watched;
   exited: Promise<number>;
@@ -99,7 +102,7 @@ export class Sandbox implements AsyncDisposable {
     const process = this.#start(bareOf(command), output !== undefined);
     this.#servers.set(port, { text, process });
     if (output !== undefined) await follow(process, output);
-    await process.text.see(READY);
+    await process.text.see(READY, 0, PATIENCE_MS);
   }
 
   /** `parley serve` listens on this sandbox's own port, unless it says where. */
@@ -131,7 +134,7 @@ export class Sandbox implements AsyncDisposable {
     shell.write(`eval ${quoted(text)} </dev/null >${file} 2>&1
 status=$?; echo ${end} $status; (exit $status)
 `);
-    await shell.text.see(new RegExp(`${end} \\d+\n`), from).catch(async (error: unknown) => {
+    await shell.text.see(new RegExp(`${end} \\d+\n`), from, PATIENCE_MS).catch(async (error: unknown) => {
       throw new Error(`it does not end, and printed: ${await Bun.file(file).text()}`, { cause: error });
     });
     const said = (await Bun.file(file).text()).trimEnd();
