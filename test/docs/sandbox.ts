@@ -55,8 +55,11 @@ export class Sandbox implements AsyncDisposable {
 
   constructor() {
     const bin = join(this.#folder.path, "usr/local/bin");
-    for (const folder of [bin, this.#home]) mkdirSync(folder, { recursive: true });
-    placeExecutable(join(bin, "parley"));
+    const built = join(this.#home, "dist");
+    for (const folder of [bin, built]) {
+      mkdirSync(folder, { recursive: true });
+      placeExecutable(join(folder, "parley"));
+    }
     symlinkSync(process.execPath, join(bin, "bun"));
     const python = Bun.spawnSync(["python3", "-c", "import sys; print(sys.executable)"]).stdout.toString();
     if (python !== "") symlinkSync(python.trim(), join(bin, "python3"));

@@ -41,33 +41,17 @@ export const RULES: Rule[] = [
   { pattern: /\bcurl\b/, needs: "curl" },
   { pattern: /\bstdbuf\b/, needs: "stdbuf" },
   { pattern: /^fail2ban-regex\b/, needs: "fail2ban-regex" },
-  { page: "README.md", pattern: /chris → ann/, notRun: "needs three people" },
-  { page: "README.md", pattern: /^reconnected after/m, notRun: "needs a network that fails" },
-  { page: "README.md", pattern: /^parley connect {2,}#/, notRun: "asks at a terminal" },
-  { page: "README.md", pattern: /parley users (add|passwd) \w+ +#/, append: " --password-file password" },
-  { page: "README.md", pattern: /users revoke ID/, notRun: "ID stands for an id" },
-  { page: "README.md", pattern: /users import users\.ndjson/, exit: 1 },
   { page: "docs/classroom.md", pattern: /--strict-port --check/, exit: 1 },
   { page: "docs/classroom.md", pattern: /--send hi\nparley: error/, exit: 1 },
-  { page: "README.md", pattern: /--trace\n/, anyOrder: true },
-  {
-    page: "README.md",
-    pattern: /connect .*--key-file key/,
-    server: "parley serve --key-file key",
-  },
 ];
 
 /** The server that the commands of a section talk to, where no command of the section starts it. */
 export const SERVERS: Record<string, string> = {
-  "README.md#connect": "parley serve",
-  "README.md#the-wire": "parley serve",
+  "README.md#use-it-in-scripts": "parley serve",
 };
 
 /** Run before the first command of a section, whose reader has files that a test has not. */
 export const BEFORE: Record<string, string[]> = {
-  "README.md#connect": ["printf 'a picture\\n' > photo"],
-  "README.md#users": ["parley users remove ann"],
-  "README.md#the-wire": ["parley connect ann@127.0.0.1:13131"],
   "docs/operating.md#install": ["mkdir -p /var/lib/parley", "chmod 700 /var/lib/parley"],
   "docs/operating.md#failed-logins": [
     `cat > /var/lib/parley/parley.log <<'EOF'
