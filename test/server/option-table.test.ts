@@ -58,13 +58,6 @@ describe("each option", () => {
   });
 });
 
-test("the limits that README.md has are said there as in docs/security.md", () => {
-  const all = limitsIn("docs/security.md");
-  const some = limitsIn("README.md");
-  expect(some.size).toBeGreaterThan(10);
-  for (const [flag, row] of some) expect(row).toEqual(all.get(flag)?.slice(0, 3) ?? []);
-});
-
 test("what is not given, or given as undefined, is the default", () => {
   const { maxFrame, maxPerUser, maxPending, penalties, idleTimeoutMs, maxBacklog } = completeOptions({
     maxFrame: 64,
