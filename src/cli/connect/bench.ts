@@ -76,7 +76,7 @@ type Row = {
   max_us: number;
 };
 
-const HEADINGS = ["message", "in flight", "messages/s", "p50", "p99", "max"];
+const HEADINGS = ["message", "in flight", "messages/s", "p50", "p99", "longest"];
 const WIDTH = 12;
 
 function cells({ bytes, in_flight, per_second, p50_us, p99_us, max_us }: Row): string[] {
