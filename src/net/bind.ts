@@ -43,7 +43,7 @@ export function bind(options: PortOptions, handlers: Handlers, tls: TLSOptions |
   throw new ParleyError(
     "failed",
     last === wanted ? `port ${wanted} is busy` : `ports ${wanted} to ${last} are all busy`,
-    { hint: "stop the program that uses it, or choose another with --port (0: any free port)" },
+    { hint: "stop the program that uses it, or choose another with --port (0 means a free one)" },
   );
 }
 
