@@ -1,8 +1,8 @@
-// A password hash as it is kept: a PHC string of argon2id, version 19.
+// Parses stored password hashes: PHC strings of argon2id, version 19.
 //
 //     $argon2id$v=19$m=65536,t=2,p=1$<salt>$<tag>        base64 without padding
 //
-// What is wrong with another one is a clause that goes to logs and terminals: it holds nothing of salt, tag or plain text.
+// The flaw of any other text is a clause for logs and terminals, without salt, tag or plain text.
 
 import { MAX_HASH_LANES, MAX_HASH_MEMORY_KIB, MAX_HASH_TIME } from "../base/limits.ts";
 
@@ -33,10 +33,10 @@ const MIN_TAG_BYTES = 16;
 
 const ARGON2ID =
   /^\$argon2id(?:\$v=(\d{1,2}))?\$m=(0|[1-9]\d*),t=(0|[1-9]\d*),p=(0|[1-9]\d*)\$([^$]*)\$([^$]*)$/;
-/** Without padding, and without bits that stand for nothing. */
+/** Without padding, and without unused bits. */
 const BASE64 = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/][AQgw]|[A-Za-z0-9+/]{2}[AEIMQUYcgkosw048])?$/;
 
-/** Other algorithms, by what stands between the first two `$`: crypt(5), PHC strings. */
+/** Other algorithms, by the text between the first two `$`: crypt(5), PHC strings. */
 const OTHERS: ReadonlyMap<string, string> = new Map([
   ["1", "MD5-crypt"],
   ["apr1", "MD5-crypt"],
@@ -57,7 +57,7 @@ const OTHERS: ReadonlyMap<string, string> = new Map([
   ["pbkdf2-sha512", "PBKDF2"],
 ]);
 
-/** The parts of a hash, or, as a clause about it, why it cannot be verified. */
+/** The parts of a hash, or the reason why it cannot be verified, as a clause. */
 export function readPhc(text: string): PhcHash | string {
   const match = ARGON2ID.exec(text);
   if (match === null) return whatElse(text);

@@ -25,7 +25,7 @@ export interface Reconnected {
 
 /** The reason why a client could not reconnect. */
 export interface ReconnectFailed {
-  /** The second half of a sentence whose first half is the loss; undefined when the client was ended meanwhile. */
+  /** The text after the reason of the loss and `; `; undefined when the client was ended meanwhile. */
   why: string | undefined;
   hint?: string;
 }

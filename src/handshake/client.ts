@@ -1,4 +1,4 @@
-// The client's half of the handshake: what the server says first, the key where it asks for one, then a login for each try.
+// The client's half of the handshake: the server's first message, the shared key if it requires one, then a login for each try.
 //
 //     hello, or a challenge and then hello   →
 //                                            ←   login
@@ -24,7 +24,7 @@ import { exchangeKeyAsClient, isChallenge, sayKeyMissing } from "./shared-key.ts
 /**
  * Does the key exchange with a server that must begin with a challenge.
  *
- * @throws {ServerError} when it does not, or has another key.
+ * @throws {ServerError} when it does not, or has a different key.
  */
 export async function proveKey(connection: Connection, key: SharedKey): Promise<void> {
   try {
@@ -60,7 +60,7 @@ function throwIfTurnedAway(payload: Uint8Array): void {
 
 const ERROR_START = '{"type":"error"';
 
-/** Reads the first thing a server says. @throws {ServerError} when it is not `hello`. */
+/** Reads the first message of a server. @throws {ServerError} when it is not `hello`. */
 export async function readHello(connection: Connection): Promise<Hello> {
   const message = await receive(connection);
   if (message.type !== "hello") throw unexpected(message);
@@ -86,7 +86,7 @@ export async function logIn(
   send(connection, login);
   const answer = await receive(connection);
   if (answer.type === "refused" && answer.attempts_left === 0) {
-    // What follows says why the connection ends; what matters is that the login was refused.
+    // The next message has the reason for the end of the connection. The caller needs the refusal of the login.
     throw new ServerError("login_refused", answer.code, answer.message);
   }
   if (answer.type === "refused") return answer;
@@ -97,9 +97,9 @@ export async function logIn(
 }
 
 /**
- * The login that presents a token to the server that said `hello`.
+ * The login with a token for the server that sent `hello`.
  *
- * @param binding that of the connection: the proof is worth nothing on another.
+ * @param binding the channel binding of the connection: the proof is invalid on any other.
  */
 export function tokenLogin(
   hello: Hello,
@@ -125,7 +125,7 @@ async function receive(connection: Connection): Promise<FromServer> {
   }
 }
 
-/** The next payload. @param suspicion the hint for a connection that ends here. @throws {ServerError} when it does. */
+/** The next payload. @param suspicion the hint of the error. @throws {ServerError} when the connection has ended. */
 async function read(connection: Connection, suspicion?: string): Promise<Uint8Array> {
   let how = "closed";
   try {
