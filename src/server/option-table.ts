@@ -93,8 +93,8 @@ export const SERVER_OPTIONS = {
     group: "Limits",
     help: `connections at once (default ${MAX_CONNECTIONS})`,
     row: {
-      what: "connections at once",
-      byDefault: `${MAX_CONNECTIONS}, and below the descriptor limit`,
+      what: "connections",
+      byDefault: `${MAX_CONNECTIONS}, and fewer than the limit of open files`,
       asIn: "Redis 10 000",
     },
   }),
@@ -105,8 +105,8 @@ export const SERVER_OPTIONS = {
     group: "Limits",
     help: `connections not logged in, or start:percent:full (default ${PENDING_TEXT})`,
     row: {
-      what: "connections not logged in",
-      byDefault: `${MAX_PENDING.full}, at random from ${MAX_PENDING.start}`,
+      what: "connections that have not logged in",
+      byDefault: `${MAX_PENDING.full}; from ${MAX_PENDING.start} on some are refused at random`,
       asIn: "sshd MaxStartups",
     },
   }),
@@ -117,7 +117,7 @@ export const SERVER_OPTIONS = {
     group: "Limits",
     help: `connections not logged in per address (default ${MAX_PENDING_PER_ADDRESS})`,
     row: {
-      what: "… of one address (IPv6: /64)",
+      what: "… from one address (IPv6: /64)",
       byDefault: `${MAX_PENDING_PER_ADDRESS}`,
       asIn: "sshd PerSourceMaxStartups",
     },
@@ -129,7 +129,7 @@ export const SERVER_OPTIONS = {
     group: "Limits",
     help: `sessions per user (default ${MAX_PER_USER})`,
     row: {
-      what: "connections of one user; one that resumes a session always may",
+      what: "connections of one user; a resume is always allowed",
       byDefault: `${MAX_PER_USER}`,
       asIn: "Dovecot 10",
     },
@@ -140,7 +140,7 @@ export const SERVER_OPTIONS = {
     default: MAX_USERS,
     group: "Limits",
     help: `stop --register at this many users (default ${MAX_USERS})`,
-    row: { what: "users there may be for a client to add one (`--register`)", byDefault: "10 000" },
+    row: { what: "users with which clients can add no more (`--register`)", byDefault: "10 000" },
   }),
   maxBacklog: option({
     flag: "max-backlog",
@@ -149,7 +149,7 @@ export const SERVER_OPTIONS = {
     group: "Limits",
     help: `unsent output per client, at least 4 times --max-frame (default ${writeSize(MAX_BACKLOG_BYTES)})`,
     row: {
-      what: "output unread before the client is dropped",
+      what: "unread output of a client, before it is dropped",
       byDefault: saySize(MAX_BACKLOG_BYTES),
       asIn: "Redis pubsub 8–32 MiB",
     },
@@ -161,7 +161,7 @@ export const SERVER_OPTIONS = {
     group: "Limits",
     help: `unsent output of all clients, at least twice --max-backlog (default ${writeSize(MAX_QUEUED_BYTES)})`,
     row: {
-      what: "… queued and kept for all clients, and of their unfinished messages",
+      what: "… all memory for clients: output, sessions, unfinished messages",
       byDefault: saySize(MAX_QUEUED_BYTES),
       asIn: "Redis maxmemory-clients",
     },
@@ -172,7 +172,7 @@ export const SERVER_OPTIONS = {
     default: MAX_ATTEMPTS,
     group: "Who may connect",
     help: `failed logins per connection (default ${MAX_ATTEMPTS})`,
-    row: { what: "wrong logins on a connection", byDefault: `${MAX_ATTEMPTS}`, asIn: "sshd 6" },
+    row: { what: "failed logins on one connection", byDefault: `${MAX_ATTEMPTS}`, asIn: "sshd 6" },
   }),
   loginTimeoutMs: option({
     flag: "login-timeout",
@@ -193,8 +193,8 @@ export const SERVER_OPTIONS = {
     group: "Limits",
     help: `time for a message to arrive (default ${writeDuration(FRAME_TIMEOUT_MS)})`,
     row: {
-      what: "one message, until it is whole",
-      byDefault: `${sayDuration(FRAME_TIMEOUT_MS)}, and 1 s for each ${saySize(FRAME_MIN_RATE_BYTES)}`,
+      what: "time for one message to arrive",
+      byDefault: `${sayDuration(FRAME_TIMEOUT_MS)}, plus 1 s for each ${saySize(FRAME_MIN_RATE_BYTES)}`,
       asIn: "Apache RequestReadTimeout",
     },
   }),
@@ -205,7 +205,7 @@ export const SERVER_OPTIONS = {
     group: "Limits",
     help: `idle time before a client is pinged (default ${writeDuration(KEEPALIVE_MS)})`,
     row: {
-      what: "silence until a client is asked / questions without answer",
+      what: "silence before a ping / unanswered pings before disconnecting",
       byDefault: `${sayDuration(KEEPALIVE_MS)} / ${MAX_MISSED_PINGS}`,
       asIn: "NATS 2 min / 2",
     },
@@ -217,7 +217,7 @@ export const SERVER_OPTIONS = {
     group: "Limits",
     help: `time to resume a lost session; 0s: off (default ${writeDuration(RESUME_FOR_MS)})`,
     row: {
-      what: "session of a lost connection",
+      what: "time for which the session of a lost connection is kept",
       byDefault: sayDuration(RESUME_FOR_MS),
       asIn: "Eternal Terminal, XEP-0198",
     },
@@ -228,7 +228,7 @@ export const SERVER_OPTIONS = {
     default: undefined,
     group: "Limits",
     help: "end sessions without messages (default off)",
-    row: { what: "silence until a conversation ends", byDefault: "no limit" },
+    row: { what: "silence before a conversation ends", byDefault: "no limit" },
   }),
   drainMs: option({
     flag: "drain",
@@ -237,7 +237,7 @@ export const SERVER_OPTIONS = {
     group: "Limits",
     help: `time for sessions to end at shutdown (default ${writeDuration(DRAIN_TIMEOUT_MS)})`,
     row: {
-      what: "for conversations to end when the server stops",
+      what: "time for conversations to end when the server stops",
       byDefault: sayDuration(DRAIN_TIMEOUT_MS),
       asIn: "NATS lame-duck grace 10 s",
     },
@@ -276,7 +276,7 @@ export const SERVER_OPTIONS = {
     default: NO_NETWORKS,
     group: "Who may connect",
     help: "accept only this network; repeatable",
-    row: { what: "who may connect at all", byDefault: "anybody" },
+    row: { what: "addresses that may connect", byDefault: "all" },
   }),
   deny: option({
     flag: "deny",
@@ -284,7 +284,7 @@ export const SERVER_OPTIONS = {
     default: NO_NETWORKS,
     group: "Who may connect",
     help: "refuse this network; repeatable",
-    row: { what: "… and who may not", byDefault: "nobody" },
+    row: { what: "addresses that may not connect", byDefault: "none" },
   }),
   penalties: option({
     flag: "penalties",
@@ -292,7 +292,7 @@ export const SERVER_OPTIONS = {
     default: true,
     group: "Who may connect",
     help: "block an address after failures (default on)",
-    row: { what: "failures cost their address time", byDefault: "on", asIn: "sshd PerSourcePenalties" },
+    row: { what: "penalties for failed connections", byDefault: "on", asIn: "sshd PerSourcePenalties" },
   }),
   penaltyExempt: option({
     flag: "penalty-exempt",
@@ -300,7 +300,11 @@ export const SERVER_OPTIONS = {
     default: NO_NETWORKS,
     group: "Who may connect",
     help: "never block this network; repeatable",
-    row: { what: "… but not these addresses", byDefault: "none", asIn: "sshd PerSourcePenaltyExemptList" },
+    row: {
+      what: "… addresses without penalties",
+      byDefault: "none",
+      asIn: "sshd PerSourcePenaltyExemptList",
+    },
   }),
 };
 
