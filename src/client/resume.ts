@@ -50,7 +50,7 @@ export function makeReconnect(
       const answer = await sendLogin(connection, options, resume);
       if (answer.type === "welcome") return { connection, welcome: answer };
       if (answer.code !== "session_gone")
-        throw new ServerError("login_refused", answer.code, `coming back was refused: ${answer.message}`);
+        throw new ServerError("login_refused", answer.code, `cannot resume the session: ${answer.message}`);
       return { connection, welcome: await logInAgain(connection, hello) };
     } catch (error) {
       connection.terminate(); // a try that was given up must not reach the server later
@@ -73,7 +73,7 @@ function reloginCredential(first: Credential): Credential {
 /** The `welcome` that answers a new login. @throws {ServerError} `login_refused` for any other answer. */
 function expectWelcome(answer: Welcome | Refused): Welcome {
   if (answer.type === "welcome") return answer;
-  throw new ServerError("login_refused", answer.code, `a new login was refused: ${answer.message}`, {
-    hint: "the session is gone: start parley connect again, and log in",
+  throw new ServerError("login_refused", answer.code, `cannot log in again: ${answer.message}`, {
+    hint: "start parley connect again, and log in: the session has ended",
   });
 }
