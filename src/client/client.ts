@@ -252,8 +252,11 @@ export class Client {
         const { code, message: text, status } = message;
         this.#acks?.acknowledge();
         this.#hasFinished = status !== undefined;
+        const { reconnect } = this.#parts;
         // The server is probably restarted: reconnect, perhaps for a new session.
-        if (code === "shutting_down" && this.#parts.reconnect !== undefined) return this.#onLoss(text);
+        if (code === "shutting_down" && reconnect !== undefined && reconnect.sameSession !== true) {
+          return this.#onLoss(text);
+        }
         this.#sendBye();
         return this.#endWith({ kind: "bye", code, message: text, status, early: !this.#inputEnded });
       }

@@ -71,7 +71,10 @@ export interface ClientOptions {
 }
 
 /** The part of {@link ReconnectOptions} that the caller decides. */
-export interface Retry extends Pick<ReconnectOptions, "times" | "forMs" | "resend" | "onLost" | "onResumed"> {
+export interface Retry extends Pick<
+  ReconnectOptions,
+  "times" | "forMs" | "resend" | "sameSession" | "onLost" | "onResumed"
+> {
   /** True: wait also where the server turns the first connection away for a while, within `times` and `forMs`. */
   fromStart?: boolean;
 }

@@ -37,6 +37,8 @@ export interface ReconnectOptions {
   forMs: number;
   /** True: when the session is gone, send its unconfirmed messages again in the new one. The service may get them twice. */
   resend: boolean;
+  /** True: when the session is gone, or its server shuts down, the client ends. A new session would begin in the middle of a stream. */
+  sameSession?: boolean;
   /**
    * Dials and logs in.
    *

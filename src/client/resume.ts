@@ -49,7 +49,7 @@ export function makeReconnect(
       const resume: Login = { type: "login", method: "resume", session, proof, received };
       const answer = await sendLogin(connection, options, resume);
       if (answer.type === "welcome") return { connection, welcome: answer };
-      if (answer.code !== "session_gone")
+      if (answer.code !== "session_gone" || options.retry?.sameSession === true)
         throw new ServerError("login_refused", answer.code, `cannot resume the session: ${answer.message}`);
       return { connection, welcome: await logInAgain(connection, hello) };
     } catch (error) {
