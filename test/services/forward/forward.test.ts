@@ -8,7 +8,7 @@ import { connectClient } from "../../../src/client/connect.ts";
 import { MAX_DETACHED_BYTES, MAX_FORWARDED_PER_USER, PAUSE_OUTPUT_BYTES } from "../../../src/base/limits.ts";
 import { dialStream } from "../../../src/net/stream.ts";
 import type { ServerOptions } from "../../../src/server/options.ts";
-import { forward, type ForwardOptions } from "../../../src/services/forward/forward.ts";
+import { forward, type ForwardOptions, type Target } from "../../../src/services/forward/forward.ts";
 import { CROWD, until, within } from "../../support/attack.ts";
 import type { Peer } from "../../support/peer.ts";
 import { parseProxyHeader } from "../../support/proxy-header.ts";
@@ -340,6 +340,51 @@ describe("back-pressure", () => {
       if (!control) received += payload.length;
     expect(received).toBe(total);
     expect(server.events.filter(({ event }) => event === "dropped")).toEqual([]);
+  });
+
+  test("where all targets together leave too much unread, the one that leaves most is reset", async () => {
+    const resets: number[] = [];
+    let dials = 0;
+    /** A target that takes nothing, and counts it as a stream does. */
+    const open: ForwardOptions["open"] = ({ budget, released }) => {
+      const number = dials++;
+      let queued = 0;
+      return Promise.resolve<Target>({
+        get queued() {
+          return queued;
+        },
+        start: () => undefined,
+        write(bytes) {
+          queued += bytes.length;
+          budget.take(bytes.length);
+          return new Promise(() => undefined);
+        },
+        endWriting: () => undefined,
+        reset() {
+          resets.push(number);
+          budget.give(queued);
+          released();
+        },
+      });
+    };
+    await using server = await forwarder(0, { maxFrame: 32 * MIB, abandonedHookMs: 100 }, { open });
+    const peers: Peer[] = [];
+    for (const size of [12, 20, 14, 16, 10]) {
+      const peer = await server.peer();
+      cleanups.push(() => peer.socket.destroy());
+      peers.push(peer);
+      await peer.enter();
+      peer.send(Buffer.alloc(size * MIB));
+      await until("received", peers.length, () => server.server.stats().received);
+    }
+    expect(resets).toEqual([1]);
+    expect((await rest(peers[1]!)).bye).toMatchObject({
+      code: "reset",
+      message: "the target has left too much unread",
+    });
+    for (const peer of peers) peer.reset();
+    await until("sessions", 0, () => server.server.sessions);
+    expect(new Set(resets).size).toBe(peers.length);
   });
 
   test("a session without a connection keeps its target, and holds it", async () => {
