@@ -79,7 +79,9 @@ export function removeUser(draft: Document, name: string): void {
 /** @throws {AccountError} `unknown`. */
 export function disableUser(draft: Document, name: string, reason: string | undefined, now: Date): void {
   const user = findUser(draft, name);
-  draft.users.set(name, { ...user, disabled: { since: now.toISOString(), reason } });
+  // Without a new reason the earlier one holds.
+  const { since = now.toISOString(), reason: earlier } = user.disabled ?? {};
+  draft.users.set(name, { ...user, disabled: { since, reason: reason ?? earlier } });
 }
 
 /** @throws {AccountError} `unknown`. */

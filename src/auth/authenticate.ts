@@ -337,7 +337,7 @@ export class Authenticator {
   /** The refusal of a login whose user has changed while it was completed. */
   #changedMeanwhile(name: string, cause: AccountError): LoginError {
     const { disabled: ended } = this.#store.document.users.get(name) ?? { disabled: null };
-    return ended === null ? refusal("bad_credentials", "login refused", cause) : disabled(name, ended.reason);
+    return ended === null ? refusal("bad_credentials", LOGIN_REFUSED, cause) : disabled(name, ended.reason);
   }
 
   #isCrowded(user: string): boolean {
@@ -375,12 +375,15 @@ async function hashing<T>(work: Promise<T>): Promise<T> {
   }
 }
 
+/** What a client gets for a wrong password and for an unknown user. */
+const LOGIN_REFUSED = "wrong user name or password";
+
 /** The error has no name of an unknown user, even for the log: a person may have typed a password in place of a name. */
 function wrongPassword(name: string | undefined, user: User | undefined): LoginError {
   const isKnown = name !== undefined && user !== undefined;
   const flaw = isKnown ? userFlaw(name, user) : undefined;
   const reason = flaw?.message ?? `wrong password or user${isKnown ? ` for ${name}` : ""}`;
-  const error = new LoginError("bad_credentials", reason, { peerMessage: "login refused" });
+  const error = new LoginError("bad_credentials", reason, { peerMessage: LOGIN_REFUSED });
   error.user = isKnown ? name : undefined;
   return error;
 }

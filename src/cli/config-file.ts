@@ -14,6 +14,7 @@ import { MAX_CONFIG_BYTES } from "../base/limits.ts";
 import { saySize } from "../base/units.ts";
 import { FileError } from "../files/file-error.ts";
 import { readPublicFile } from "../files/private-file.ts";
+import { checkUnchangeable } from "../files/strict-modes.ts";
 import { meant } from "./suggestion.ts";
 
 /** What this file needs to know of a flag or positional of the command. */
@@ -62,7 +63,7 @@ export async function readConfigFile(
 function read(path: string): string {
   let text: string | undefined;
   try {
-    text = readPublicFile(path);
+    text = readPublicFile(path, checkUnchangeable);
   } catch (error) {
     if (!(error instanceof FileError)) throw error;
     throw usageError(`--config: ${error.message}`, error.hint);

@@ -173,14 +173,19 @@ async function parseFlags(
       args[name] = values.map(String);
       continue;
     }
-    if (values.length > 1) throw usageError(`--${name} is given ${values.length} times`, help);
+    if (values.length > 1) throw usageError(`--${name} is given ${values.length} times`, "give it once");
     if (values[0] === "") throw usageError(`--${name} needs a value`, help);
     args[name] = values[0];
   }
   if (restName !== undefined && rest.length > 1) args[restName] = rest.slice(1);
   for (const [index, word] of parsed.positionals.entries()) {
     const place = places[index];
-    if (place === undefined) throw usageError(`unexpected argument ${JSON.stringify(word)}`, help);
+    if (place === undefined) {
+      const isProgram = restName !== undefined && index === 0 && Bun.which(word) !== null;
+      const isPort = options["port"] !== undefined && /^\d{1,5}$/.test(word);
+      const hint = isPort ? `for a port: --port ${word}` : isProgram ? "write -- before a program" : help;
+      throw usageError(`unexpected argument ${JSON.stringify(word)}`, hint);
+    }
     args[place[0]] = word;
   }
   const config = args["config"];
@@ -251,6 +256,9 @@ function sayParseError(
   const text = error instanceof Error ? error.message : String(error);
   const flag = /--[\w-]+/.exec(text)?.[0] ?? "a flag";
   if (/does not take an argument/.test(text)) return [`${flag} takes no value`, help];
+  const next = words[words.indexOf(flag) + 1];
+  if (/ambiguous/.test(text) && next !== undefined && !isFlag(next, options))
+    return [`${flag} needs a value, and ${next} looks like a flag`, `write it as ${flag}=${next}`];
   if (/argument missing|ambiguous/.test(text)) return [`${flag} needs a value`, help];
   const letters = Object.values(options).map(({ short }) => short);
   const unknown = words.find(
@@ -260,6 +268,11 @@ function sayParseError(
   const long = `-${unknown.split("=", 1)[0]}`;
   const isLong = Object.hasOwn(options, long.slice(2));
   return [`unknown flag ${unknown}`, isLong ? `did you mean ${long}?` : help];
+}
+
+function isFlag(word: string, options: Readonly<Record<string, { short?: string }>>): boolean {
+  const name = word.replace(/^--/, "").split("=", 1)[0] ?? "";
+  return Object.hasOwn(options, name) || Object.values(options).some(({ short }) => word === `-${short}`);
 }
 
 function isMultiple(definition: object): boolean {

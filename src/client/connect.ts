@@ -47,8 +47,12 @@ export async function connectClient(options: ClientOptions): Promise<Client> {
       connection.finish(); // the server has closed it during a question
     } catch (error) {
       connection?.finish();
-      const seconds = secondsToWait(error);
-      if (seconds === undefined) throw error;
+      const asked = secondsToWait(error);
+      if (asked === undefined) throw error;
+      const left = (giveUpAt - performance.now()) / 1000;
+      // A place may be free before the server expects it: one more try at the end of `--wait`.
+      const seconds =
+        left > LAST_TRY_SECONDS && left < asked && isCrowded(error) ? left - LAST_TRY_SECONDS / 2 : asked;
       // After the budget, and for longer waits, `--wait` and `--retry` decide.
       const isShort = seconds <= SHORT_WAIT_SECONDS && performance.now() - began < retryBudget(error);
       const isInTime =
@@ -56,7 +60,7 @@ export async function connectClient(options: ClientOptions): Promise<Client> {
       if (!isShort && !isInTime) throw withWaitHint(error, seconds);
       if (!hasSaid) options.onTurnedAway?.(messageOf(error), seconds);
       hasSaid = true;
-      const jitter = Math.random() * Math.min(seconds * 500, MAX_RETRY_JITTER_MS);
+      const jitter = seconds < asked ? 0 : Math.random() * Math.min(seconds * 500, MAX_RETRY_JITTER_MS);
       await delay(Math.min(seconds * 1000 + jitter, MAX_TIMER_MS));
     }
   }
@@ -65,6 +69,9 @@ export async function connectClient(options: ClientOptions): Promise<Client> {
 function mayRetry(retry: Retry | undefined, tries: number, seconds: number): boolean {
   return retry?.fromStart === true && tries <= retry.times && seconds * 1000 <= retry.forMs;
 }
+
+/** A last try at the end of `--wait` comes so many seconds after the one before, at least. */
+const LAST_TRY_SECONDS = 0.5;
 
 /** Added to the seconds that the hint of an error names: it takes a while to read it. */
 const HINT_SECONDS = 5;
@@ -82,6 +89,10 @@ function withWaitHint(error: unknown, seconds: number): unknown {
 function retryBudget(error: unknown): number {
   const hasAnswered = error instanceof ServerError && error.serverCode !== "reset";
   return hasAnswered ? BUSY_RETRY_MS : SILENT_RESET_RETRY_MS;
+}
+
+function isCrowded(error: unknown): boolean {
+  return error instanceof ServerError && ["full", "too_many_from_address", "busy"].includes(error.serverCode);
 }
 
 /** Seconds after which another attempt may succeed; undefined when it would not. */

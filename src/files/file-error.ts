@@ -14,6 +14,10 @@ export class FileError extends ParleyError<FileErrorCode> {
 }
 
 const REASONS: Readonly<Record<string, string>> = {
+  EACCES: "permission denied",
+  EPERM: "the system does not permit it",
+  ENOENT: "there is no such file or folder",
+  ENOTDIR: "a part of the path is not a folder",
   ENOSPC: "the disk is full",
   EDQUOT: "the disk quota is used up",
   EROFS: "the file system is read-only",

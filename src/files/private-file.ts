@@ -20,7 +20,7 @@ import { userNameOf } from "../os/passwd.ts";
 import { Rights, type Person } from "../os/rights.ts";
 import { shellQuote } from "../base/shell-quote.ts";
 import { FileError, isSystemError, unreadable } from "./file-error.ts";
-import { checkFolders, checkLink, checkPrivate } from "./strict-modes.ts";
+import { checkFolders, checkLink, checkPrivate, type FileCheck } from "./strict-modes.ts";
 
 /** The content of a file at one moment. */
 export interface FileVersion {
@@ -102,19 +102,20 @@ function withOwnerHint(path: string, error: unknown, reader: Person | undefined)
  *
  * @throws {FileError} `unreadable`, or `corrupt` when it is not UTF-8.
  */
-export function readPublicFile(path: string): string | undefined {
-  const bytes = readPublicBytes(path);
+export function readPublicFile(path: string, check?: FileCheck): string | undefined {
+  const bytes = readPublicBytes(path, check);
   return bytes && decode(path, bytes);
 }
 
 /** Reads a public file; undefined when there is none. @throws {FileError} `unreadable`. */
-export function readPublicBytes(path: string): Uint8Array | undefined {
+export function readPublicBytes(path: string, check?: FileCheck): Uint8Array | undefined {
   let fd: number | undefined;
   try {
     const rights = rightsTo(path);
     fd = rights.use(() => openForReading(linksFrom(path, rights.person).at(-1) ?? path));
     const stats = fstatSync(fd);
     checkPlain(path, stats);
+    check?.(path, stats, rights.person);
     return readAll(path, fd, stats.size);
   } catch (error) {
     if (systemCode(error) === "ENOENT") return undefined;

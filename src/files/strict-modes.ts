@@ -27,8 +27,9 @@ const STICKY = 0o1000;
 /** Checks owner and mode of a file of secrets. @throws {FileError} `unsafe`, with the command that repairs it. */
 export function checkPrivate(path: string, stats: Stats, reader: Person | undefined): void {
   if (reader !== undefined && isAnothers(path, stats, reader)) {
-    throw new FileError("unsafe", `${path} belongs to another user (uid ${stats.uid})`, {
-      hint: `change its owner: ${command(reader, `chown ${reader.uid}`, path, true)}`,
+    const owner = userNameOf(stats.uid);
+    throw new FileError("unsafe", `${path} belongs to another user (${owner ?? `uid ${stats.uid}`})`, {
+      hint: `run parley as that user, or as root; if the file should be yours: ${command(reader, `chown ${reader.uid}`, path, true)}`,
     });
   }
   const isRoots = stats.uid === 0;
@@ -39,6 +40,25 @@ export function checkPrivate(path: string, stats: Stats, reader: Person | undefi
   throw new FileError("unsafe", `${path} has mode ${modeOf(stats)}: other users could read or change it`, {
     hint: isRoots && reader?.uid !== 0 ? roots : mine,
   });
+}
+
+/** A check of an open file, for {@link readPublicFile}. @throws {FileError} */
+export type FileCheck = (path: string, stats: Stats, reader: Person | undefined) => void;
+
+/** Checks that no other user could change or replace a file that others may read. @throws {FileError} `unsafe`, with the command that repairs it. */
+export function checkUnchangeable(path: string, stats: Stats, reader: Person | undefined): void {
+  if (reader !== undefined && stats.uid !== reader.uid && stats.uid !== 0) {
+    const owner = userNameOf(stats.uid) ?? `uid ${stats.uid}`;
+    throw new FileError("unsafe", `${path} belongs to another user (${owner})`, {
+      hint: `change its owner: ${command(reader, `chown ${reader.uid}`, path, true)}`,
+    });
+  }
+  if (isWritableByOthers({ mode: stats.mode & ~STICKY, gid: stats.gid }, reader)) {
+    throw new FileError("unsafe", `${path} has mode ${modeOf(stats)}: other users could change it`, {
+      hint: `remove their right to write: ${command(reader, "chmod go-w", path, stats.uid !== reader?.uid)}`,
+    });
+  }
+  checkFolders(path, reader);
 }
 
 function isAnothers(path: string, { uid }: Stats, reader: Person): boolean {
@@ -111,7 +131,7 @@ export function checkLink(path: string, { uid }: Stats, reader: Person | undefin
 }
 
 /** True when another user may create files in the folder. */
-function isWritableByOthers({ mode, gid }: Stats, reader: Person | undefined): boolean {
+function isWritableByOthers({ mode, gid }: Pick<Stats, "mode" | "gid">, reader: Person | undefined): boolean {
   if ((mode & STICKY) !== 0 || (mode & 0o022) === 0) return false;
   return (mode & 0o002) !== 0 || reader === undefined || !isOwnGroup(gid, reader);
 }

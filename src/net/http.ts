@@ -1,9 +1,10 @@
 // A small HTTP server for programs: GET and HEAD, one request for each connection, no request body.
 //
-// Few connections are open at once. A new connection closes the oldest one without a request, or else the oldest of all. So
-// silent connections do not keep requests away. RFC 9112.
+// Few connections are open at once. A new connection closes one without a request: the oldest of the source that has most. So
+// silent connections do not keep requests away, however many come at once. RFC 9112.
 
 import type { Socket } from "bun";
+import { plainAddress, sourceOf } from "../base/address.ts";
 import { LINGER_MS } from "../base/limits.ts";
 import { listen } from "./bind.ts";
 
@@ -42,11 +43,17 @@ const REASONS = {
 
 /** One connection: the received part of its request, then the unsent part of its answer. */
 class Exchange {
+  /** The client's address, or its network. */
+  readonly source: string;
   head = "";
   /** The unsent part of the answer; undefined before there is an answer. */
   rest: Uint8Array | undefined;
   inputEnded = false;
   timer: Timer | undefined;
+
+  constructor(source: string) {
+    this.source = source;
+  }
 }
 
 type HttpSocket = Socket<Exchange>;
@@ -88,15 +95,22 @@ export class HttpServer implements Disposable {
   }
 
   #accept(socket: HttpSocket): void {
-    if (this.#open.size >= this.#options.maxConnections) {
-      const open = [...this.#open];
-      const loser = open.find(({ data }) => data.rest === undefined) ?? open[0];
-      if (loser !== undefined) this.#open.delete(loser);
-      loser?.terminate();
-    }
-    socket.data = new Exchange();
+    socket.data = new Exchange(sourceOf(plainAddress(socket.remoteAddress)));
+    if (this.#open.size >= this.#options.maxConnections) this.#makeRoom(socket.data.source);
     this.#open.add(socket);
     this.#closeAfter(socket, this.#options.headTimeoutMs);
+  }
+
+  /** Ends the oldest connection that is not being answered, of the source that has most. @param newcomer counts for its source. */
+  #makeRoom(newcomer: string): void {
+    const counts = new Map([[newcomer, 1]]);
+    for (const { data } of this.#open) counts.set(data.source, (counts.get(data.source) ?? 0) + 1);
+    const silent = [...this.#open].filter(({ data }) => data.rest === undefined);
+    const most = Math.max(...silent.map(({ data }) => counts.get(data.source) ?? 0));
+    const loser = silent.find(({ data }) => counts.get(data.source) === most) ?? [...this.#open][0];
+    if (loser === undefined) return;
+    this.#open.delete(loser);
+    loser.terminate();
   }
 
   #received(socket: HttpSocket, chunk: Buffer): void {

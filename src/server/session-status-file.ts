@@ -26,7 +26,7 @@ import { addressOf } from "../base/address.ts";
 import { systemCode } from "../base/errors.ts";
 import { removeIfThere } from "../files/atomic-write.ts";
 import { createFile } from "../files/create.ts";
-import { FileError, unwritable } from "../files/file-error.ts";
+import { FileError, isSystemError, unreadable, unwritable } from "../files/file-error.ts";
 import { readPrivateFile } from "../files/private-file.ts";
 import { flock, LOCK_EXCLUSIVE_NONBLOCKING, LOCK_SHARED_NONBLOCKING } from "../os/flock.ts";
 import { STATUS_FILE_MS } from "../base/limits.ts";
@@ -197,9 +197,13 @@ function readWhole(path: string, rights: Rights): SessionStatus[] {
 }
 
 function filesIn(folder: string): string[] {
-  return readdirSync(folder)
-    .filter((name) => NAME.test(name))
-    .map((name) => join(folder, name));
+  let names: string[];
+  try {
+    names = readdirSync(folder);
+  } catch (error) {
+    throw isSystemError(error) ? unreadable(folder, error) : error;
+  }
+  return names.filter((name) => NAME.test(name)).map((name) => join(folder, name));
 }
 
 interface HeldFile {

@@ -8,7 +8,10 @@ import { ParleyError } from "../base/errors.ts";
 import { guardRawMode, interrupt, INTERRUPT, suspend, SUSPEND } from "./raw-mode.ts";
 import { stderr } from "./stdio.ts";
 
-export class Prompts {
+export abstract class Prompts {
+  /** Prints lines on stderr. */
+  abstract say(...lines: string[]): void;
+
   /** Discards what is typed while the terminal hides it; undefined while it is shown. */
   #discardTyped: ((typed: Buffer) => void) | undefined;
   #unguard: (() => void) | undefined;
@@ -31,13 +34,19 @@ export class Prompts {
   /** Asks for a password, which is shown as stars. Then hides what is typed. @param check as for {@link ask}. */
   async askSecret(message: string, check?: (answer: string) => string | undefined): Promise<string> {
     const { password } = await import("@inquirer/prompts");
-    const validate = (answer: string) => (answer === "" ? "enter a value" : (check?.(answer) ?? true));
-    this.restoreEcho();
-    const secret = await prompt((context) =>
-      password({ message, mask: "*", toggleMask: false, validate }, context),
-    );
-    this.#disableEcho();
-    return secret;
+    const validate = (answer: string) => answer !== "" || "enter a value";
+    for (;;) {
+      this.restoreEcho();
+      const secret = await prompt((context) =>
+        password({ message, mask: "*", toggleMask: false, validate }, context),
+      );
+      const flaw = check?.(secret);
+      if (flaw === undefined) {
+        this.#disableEcho();
+        return secret;
+      }
+      this.say(flaw); // and asks with an empty field: the prompt itself would keep the stars of what was typed
+    }
   }
 
   /** Shows again what is typed, after a password. Does nothing when it is shown already. */

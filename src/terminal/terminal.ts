@@ -131,7 +131,7 @@ export class Terminal extends Prompts {
    */
   async secret(flags: SecretFlags, variable?: string): Promise<string | undefined> {
     if (flags.file !== undefined && flags.stdin) {
-      throw usageError("--password-file and --password-stdin exclude each other");
+      throw usageError("--password-file and --password-stdin cannot be used together");
     }
     if (flags.file !== undefined) return withoutNewline(readGivenFile(flags.file, "--password-file"));
     if (flags.stdin) {

@@ -41,7 +41,12 @@ beforeAll(async () => {
 });
 afterAll(() => folder[Symbol.dispose]());
 
-const REFUSED = { type: "refused", code: "bad_credentials", message: "login refused", attempts_left: 0 };
+const REFUSED = {
+  type: "refused",
+  code: "bad_credentials",
+  message: "wrong user name or password",
+  attempts_left: 0,
+};
 
 /** A server that takes whatever a client gives away, and refuses every login. */
 const recorder = (identity: TlsIdentity) =>
@@ -293,6 +298,10 @@ test("a token issued over TLS is neither sent nor accepted in plain text", async
   expect((await goTo(address, [], client)).exitCode).toBe(0); // by the token: no password was given
   await first.stop();
   await using plain = await serve(at, { data: data.path });
+  const refused = await goTo(address, ["--no-tls", "--trace"], client);
+  expect(refused).toMatchObject({ exitCode: 1, stdout: "" });
+  expect(refused.stderr).toContain("has been known as a TLS server since");
+  expect((await run(["connect", "--forget", address], client)).exitCode).toBe(0);
   const lured = await goTo(address, ["--no-tls", "--trace"], client);
   expect(lured.exitCode).toBe(2);
   expect(lured.stderr).toContain("missing password");

@@ -135,10 +135,10 @@ describe("the command line", () => {
   ])("wins over %j", async (toml, argv, args) => expect(given(await parse(toml, argv))).toEqual(args));
 
   test.each<[string, string[], string]>([
-    ['tls-cert = "c"\ntls-key = "k"', ["--no-tls"], "--no-tls and --tls-cert exclude each other"],
-    ["bare = true", ["--auth", "none"], "--bare and --auth exclude each other"],
-    ["tls = true\nno-tls = true", [], "--no-tls and --tls exclude each other"],
-  ])("and %j exclude each other as flags do", async (toml, argv, words) => {
+    ['tls-cert = "c"\ntls-key = "k"', ["--no-tls"], "--no-tls and --tls-cert cannot be used together"],
+    ["bare = true", ["--auth", "none"], "--bare and --auth cannot be used together"],
+    ["tls = true\nno-tls = true", [], "--no-tls and --tls cannot be used together"],
+  ])("and %j cannot be used together as flags do", async (toml, argv, words) => {
     const args = await parse(toml, argv);
     expect(() => planServer(new Flags(args), undefined)).toThrow(words);
   });

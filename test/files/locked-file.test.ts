@@ -227,7 +227,10 @@ describe("refused, and left alone:", () => {
     fs.chmodSync(file.path, 0o644);
     fs.chownSync(file.path, NOBODY - 1, NOBODY);
     await unprivileged(folder.path, () => {
-      const theirs = { code: "unsafe", hint: `change its owner: sudo chown ${NOBODY} ${file.path}` };
+      const theirs = {
+        code: "unsafe",
+        hint: `run parley as that user, or as root; if the file should be yours: sudo chown ${NOBODY} ${file.path}`,
+      };
       expect(() => file.read()).toThrow(expect.objectContaining(theirs));
     });
   });

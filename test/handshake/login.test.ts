@@ -110,9 +110,9 @@ describe("password", () => {
     expect(known).toEqual(await answers("__proto__"));
     expect(known).toEqual(await answers("constructor"));
     expect(known).toEqual([
-      '{"type":"refused","code":"bad_credentials","message":"login refused","attempts_left":2}',
-      '{"type":"refused","code":"bad_credentials","message":"login refused","attempts_left":1}',
-      '{"type":"refused","code":"bad_credentials","message":"login refused","attempts_left":0}',
+      '{"type":"refused","code":"bad_credentials","message":"wrong user name or password","attempts_left":2}',
+      '{"type":"refused","code":"bad_credentials","message":"wrong user name or password","attempts_left":1}',
+      '{"type":"refused","code":"bad_credentials","message":"wrong user name or password","attempts_left":0}',
       '{"type":"error","code":"too_many_attempts","message":"3 logins were refused"}',
     ]);
   });

@@ -50,7 +50,11 @@ describe.each(pythons)("Python $version", ({ path: python }) => {
 
   test("docs/client.py says that a wrong password was refused", async () => {
     const argv = [CLIENT, "127.0.0.1", String(server.port), "ann", "wrong horse"];
-    expect(await run(argv, "never sent\n")).toEqual({ code: 1, stdout: "", stderr: "login refused\n" });
+    expect(await run(argv, "never sent\n")).toEqual({
+      code: 1,
+      stdout: "",
+      stderr: "wrong user name or password\n",
+    });
   });
 
   test("comes back with the proof of its token, which is good for one connection", async () => {

@@ -177,7 +177,7 @@ test("a log that cannot be written says so once and stops nothing", () => {
 
 test("a log that cannot be opened says where, and what to do", () => {
   expect(() => openLog({ path: "/nowhere/parley.log", level: "info", format: "text" })).toThrow(
-    "cannot write the log /nowhere/parley.log: ENOENT",
+    "cannot write the log /nowhere/parley.log: there is no such file or folder",
   );
 });
 

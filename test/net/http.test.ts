@@ -29,8 +29,11 @@ function open(options: Partial<HttpOptions> = {}): HttpServer {
 }
 
 /** A connection, and everything that it was sent once it is closed. */
-async function client({ port }: HttpServer): Promise<{ socket: Socket; said: Promise<string> }> {
-  const socket = connect({ port, host: "127.0.0.1" });
+async function client(
+  { port }: HttpServer,
+  localAddress = "127.0.0.1",
+): Promise<{ socket: Socket; said: Promise<string> }> {
+  const socket = connect({ port, host: "127.0.0.1", localAddress });
   const chunks: Buffer[] = [];
   const { promise, resolve } = Promise.withResolvers<string>();
   socket.on("data", (chunk: Buffer) => chunks.push(chunk));
@@ -122,6 +125,16 @@ test("the oldest connection without a request makes way for a newcomer, and ther
   expect(await said).toEndWith(BODY);
   expect(http.connections).toBeLessThanOrEqual(4);
   for (const { socket: other } of silent) other.destroy();
+});
+
+test("a flood from one address ends its own connections, and no other", async () => {
+  const http = open();
+  const { socket, said } = await client(http);
+  socket.write("GET / HT");
+  const flood = await Promise.all(Array.from({ length: 20 }, () => client(http, "127.0.0.2")));
+  socket.write("TP/1.1\r\n\r\n");
+  expect(await said).toStartWith("HTTP/1.1 200 ");
+  for (const one of flood) one.socket.destroy();
 });
 
 test("an error of the page is passed on, and costs its connection alone", async () => {

@@ -11,7 +11,7 @@ import { ownCommand } from "../../base/own-command.ts";
 import { ParleyError, usageError } from "../../base/errors.ts";
 import { escapeLine } from "../../base/escape.ts";
 import { RETRY_FOR_MS } from "../../base/limits.ts";
-import { count, duration } from "../../base/option-kinds.ts";
+import { count, duration, wrong, type Kind } from "../../base/option-kinds.ts";
 import { sayDuration } from "../../base/units.ts";
 import { plural } from "../../base/plural.ts";
 import { talkInteractively } from "./interactive.ts";
@@ -133,6 +133,14 @@ async function connect(flags: ConnectFlags): Promise<void> {
       signals.error ?? (terminal.hasHungUp ? new ParleyError("hung_up", "the terminal was closed") : error)
     );
   });
+  if (
+    outcome.kind === "bye" &&
+    outcome.code === "done" &&
+    (outcome.status ?? 0) !== 0 &&
+    !flags.has("exit-status")
+  ) {
+    terminal.say(escapeLine(outcome.message));
+  }
   if (signals.error !== undefined) {
     terminal.say(...nameUnconfirmed(client.unacknowledgedMessages()));
     throw signals.error;
@@ -157,6 +165,16 @@ interface OpenContext {
 }
 
 /** How often to come back after a loss, and what to print about it; undefined: a loss is the end. */
+/** A number of tries, or `forever`. */
+const RETRIES: Kind<number> = {
+  hint: "N|forever",
+  read(flag, text) {
+    if (text === "forever") return Infinity;
+    if (/^\d{1,7}$/.test(text)) return Number(text);
+    throw wrong(flag, "number", text, "use a number of tries, or forever");
+  },
+};
+
 function planRetry(
   flags: ConnectFlags,
   byHand: boolean,
@@ -167,8 +185,7 @@ function planRetry(
     if (flags.has("resend")) throw usageError("--resend requires --retry");
     return undefined;
   }
-  const times =
-    text === undefined || text === "forever" ? Infinity : flags.read("retry", count(0, 1_000_000));
+  const times = text === undefined ? Infinity : flags.read("retry", RETRIES);
   if (times === 0) return undefined;
   return {
     times: times ?? Infinity,
@@ -257,12 +274,12 @@ function isForPipes({ messages, count, timeoutMs, framing }: PipedOptions): bool
 
 function readPipedOptions(flags: ConnectFlags): PipedOptions {
   const framing = flags.has("raw") ? "raw" : flags.has("null") ? "nul" : "lines";
-  if (flags.has("raw") && flags.has("null")) throw usageError("--raw and -0 exclude each other");
-  if (flags.has("raw") && flags.has("json")) throw usageError("--raw and --json exclude each other");
+  if (flags.has("raw") && flags.has("null")) throw usageError("--raw and -0 cannot be used together");
+  if (flags.has("raw") && flags.has("json")) throw usageError("--raw and --json cannot be used together");
   const messages = flags.texts("send");
   const excluded = (["raw", "null", "check", "trace", "logout"] as const).find((name) => flags.has(name));
   if (flags.has("bench") && (excluded !== undefined || messages.length > 0)) {
-    throw usageError(`--bench and --${excluded ?? "send"} exclude each other`);
+    throw usageError(`--bench and --${excluded ?? "send"} cannot be used together`);
   }
   if (flags.has("password-stdin") && messages.length === 0 && !flags.has("logout")) {
     throw usageError(

@@ -3,9 +3,11 @@
 import { formatServer, isLoopback } from "../../base/address.ts";
 import type { Trust } from "../../client/options.ts";
 import type { ClientState } from "../../client/client-state.ts";
-import { usageError } from "../../base/errors.ts";
+import { ParleyError, usageError } from "../../base/errors.ts";
 import { DEFAULT_PORT, MAX_ANSWER_BYTES, MAX_FRAME_CEILING_BYTES, RETRY_FOR_MS } from "../../base/limits.ts";
 import { size } from "../../base/option-kinds.ts";
+import { ownCommand } from "../../base/own-command.ts";
+import { shellQuote } from "../../base/shell-quote.ts";
 import { sayDuration, writeSize } from "../../base/units.ts";
 import { isPin, type TlsDemand } from "../../net/tls.ts";
 import type { Terminal } from "../../terminal/terminal.ts";
@@ -99,7 +101,7 @@ export function checkForget(flags: ConnectFlags): void {
     (name) =>
       flags.isGiven(name) && !["target", "forget"].includes(name) && !Object.hasOwn(commonFlags, name),
   );
-  if (other !== undefined) throw usageError(`--forget and --${other} exclude each other`);
+  if (other !== undefined) throw usageError(`--forget and --${other} cannot be used together`);
 }
 
 /** `--max-frame` in bytes. @throws {ParleyError} `usage`. */
@@ -145,8 +147,13 @@ export async function findTarget(
       "write [USER@]HOST[:PORT], for example ann@127.0.0.1:13131",
     );
   checkZone(host);
+  if (user?.includes(":") === true)
+    throw usageError(
+      "a password cannot stand before the host",
+      "use --password-file FILE, --password-stdin or $PARLEY_PASSWORD",
+    );
   if (user !== undefined && flags.text("user") !== undefined)
-    throw usageError("USER@ and --user exclude each other");
+    throw usageError("USER@ and --user cannot be used together");
   const who = user ?? flags.text("user");
   if (portText === undefined) {
     return targetOf(host, terminal.canAsk ? await askPort(terminal, last.port) : DEFAULT_PORT, who);
@@ -173,6 +180,14 @@ export interface ChannelPlan {
   trust: Trust | undefined;
 }
 
+/** A server that has a key is not used in plain text: a machine in the middle could ask for that. */
+function isTlsServer({ server }: Target, since: string): ParleyError {
+  const message = `${server} has been known as a TLS server since ${since.slice(0, 10)}: it is not used in plain text`;
+  return new ParleyError("pin_changed", message, {
+    hint: `leave out --no-tls; if the server has no TLS any more, forget its key first: ${ownCommand(`connect --forget ${shellQuote(server)}`)}`,
+  });
+}
+
 /** The channel that the flags ask for; undefined: plain text. @throws {ParleyError} `usage`, or `failed` for a file. */
 export function planChannel(
   flags: ConnectFlags,
@@ -181,8 +196,10 @@ export function planChannel(
   terminal: Terminal,
 ): ChannelPlan | undefined {
   const demands = (["tls", "pin", "accept-new", "tls-ca"] as const).filter((name) => flags.isGiven(name));
+  const known = demands.length === 0 ? state.findServer(target.server) : undefined;
   if (flags.has("no-tls")) {
-    if (demands[0] !== undefined) throw usageError(`--no-tls and --${demands[0]} exclude each other`);
+    if (demands[0] !== undefined) throw usageError(`--no-tls and --${demands[0]} cannot be used together`);
+    if (known !== undefined) throw isTlsServer(target, known.since);
     return undefined;
   }
   const pin = flags.text("pin");
@@ -193,9 +210,7 @@ export function planChannel(
     );
   }
   const authority = flags.text("tls-ca");
-  const isOfMemory = demands.length === 0 && isLoopback(target.host);
-  const known = isOfMemory ? state.findServer(target.server) : undefined;
-  if (isOfMemory && known === undefined) return undefined;
+  if (demands.length === 0 && known === undefined && isLoopback(target.host)) return undefined;
   const trust = new KnownServers(target.server, state, terminal, { pin, acceptNew: flags.has("accept-new") });
   if (authority === undefined)
     return { tls: { authorities: undefined, knownSince: known?.since.slice(0, 10) }, trust };

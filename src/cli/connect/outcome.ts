@@ -94,7 +94,7 @@ function flawOfLeaving(counts: Counts, { byHand, wantsStatus }: Wishes): ParleyE
 }
 
 /** The protocol says that a client must not report success then. */
-const SESSION_GONE = "the session was lost before the server confirmed its end: answers may be missing";
+const SESSION_GONE = "the server lost the session, and answers may be missing";
 
 function flawOfBye({ code, message }: Extract<Outcome, { kind: "bye" }>, counts: Counts): ParleyError {
   const sentence = `the server ended the session: ${message}; ${sayCounts(counts)}`;

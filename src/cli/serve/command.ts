@@ -13,6 +13,7 @@ import { FileError } from "../../files/file-error.ts";
 import { DEFAULT_PORT } from "../../base/limits.ts";
 import { inUse, SessionStatusFile } from "../../server/session-status-file.ts";
 import { LOG_FORMATS, LOG_LEVELS, openLog, type Logger } from "../../log/log.ts";
+import { openTrialLog } from "../../log/trial-log.ts";
 import { checkFolders } from "../../files/strict-modes.ts";
 import { Rights } from "../../os/rights.ts";
 import { MetricsEndpoint, type StatsSource } from "../../server/metrics.ts";
@@ -73,7 +74,7 @@ async function serve(flags: ServeFlags): Promise<void> {
   if (flags.text("log") === undefined) checkFolders(logPath, Rights.own.person);
   /** Faults that do not stop a server, but do fail a check. */
   const flaws: string[] = [];
-  const file = openLog({
+  const file = (flags.has("check") ? openTrialLog : openLog)({
     path: logPath,
     level: flags.choice("log-level", LOG_LEVELS, "info"),
     format: flags.choice("log-format", LOG_FORMATS, "text"),
@@ -127,6 +128,10 @@ async function serve(flags: ServeFlags): Promise<void> {
       const [flaw] = flaws;
       if (flaw !== undefined) throw new ParleyError("failed", flaw);
       if (store !== undefined) checkEntries(store, options.auth, terminal);
+      if (wanted !== 0 && server.port !== wanted)
+        terminal.say(`port ${wanted} is busy: a server that starts now listens on ${server.port}`);
+      if (server.hasNoUsers && options.auth === "password" && options.register !== true)
+        terminal.say("no users yet: no client can log in");
       return terminal.say("the configuration is valid");
     }
     const reload = handler && (() => reloadHandler(handler, log, terminal));

@@ -18,13 +18,13 @@ export type ServerPlan = Omit<ServerOptions, "log" | "store" | "tls" | "key" | "
  * What all flags together ask for.
  *
  * @param socket a socket that already listens, where the service manager has handed one over.
- * @throws {ParleyError} `usage` when flags exclude each other or one is out of range.
+ * @throws {ParleyError} `usage` when flags cannot be used together or one is out of range.
  */
 export function planServer(flags: ServeFlags, socket: ListeningSocket | undefined): ServerPlan {
   const { host, port, fd } = planAddress(flags, socket);
   const bare = flags.has("bare");
   const auth = flags.choice<AuthMode>("auth", AUTH_MODES, "password");
-  if (bare && flags.text("auth") !== undefined) throw usageError("--bare and --auth exclude each other");
+  if (bare && flags.text("auth") !== undefined) throw usageError("--bare and --auth cannot be used together");
   if (flags.has("register") && (bare || auth !== "password"))
     throw usageError("--register requires --auth password");
   if (!isLoopback(host) && bare && !flags.has("open") && flags.text("key-file") === undefined) {
@@ -40,8 +40,7 @@ export function planServer(flags: ServeFlags, socket: ListeningSocket | undefine
     host,
     port,
     fd,
-    // A check that took the next free port would report a valid configuration, and be wrong.
-    strictPort: flags.has("strict-port") || flags.has("check"),
+    strictPort: flags.has("strict-port"),
     auth,
     bare,
     register: flags.has("register"),
@@ -64,7 +63,7 @@ function checkTls(flags: ServeFlags): void {
     throw usageError("--tls-cert and --tls-key require each other");
   const other = flags.has("tls") ? "tls" : certificate === undefined ? undefined : "tls-cert";
   if (flags.has("no-tls") && other !== undefined)
-    throw usageError(`--no-tls and --${other} exclude each other`);
+    throw usageError(`--no-tls and --${other} cannot be used together`);
 }
 
 function planAddress(

@@ -81,6 +81,9 @@ export async function announce(
     const flag = auth === "none" ? "--auth none" : "--bare";
     terminal.say(`warning: anyone who can reach ${address} can use this server: ${flag} has no login`);
   }
+  if (pin === undefined && !isLoopback(host) && auth !== "none" && auth !== "bare") {
+    terminal.say(`warning: --no-tls on ${address}: passwords and messages are not encrypted`);
+  }
   if (auth === "password" && options.register !== true && server.hasNoUsers) {
     terminal.say(`no users yet: add one with: ${ownCommand("users add NAME", programName())}`);
   }

@@ -50,7 +50,7 @@ export async function chooseService(flags: ServeFlags, maxMessage: number): Prom
     to !== undefined && "--to",
     name && "-- PROGRAM",
   ].filter(Boolean);
-  if (given.length > 1) throw usageError(`${given.join(" and ")} exclude each other`);
+  if (given.length > 1) throw usageError(`${given.join(" and ")} cannot be used together`);
   if (name === undefined) {
     const other = (["program-io", "program-stderr", "pass-env", "pty"] as const).find((flag) =>
       flags.isGiven(flag),

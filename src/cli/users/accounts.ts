@@ -16,7 +16,7 @@ import { usageError } from "../../base/errors.ts";
 import { sayStoredName } from "../flags.ts";
 import { about, inGroup, type FlagsDef } from "../parse.ts";
 import { UsersContext, expectUser, NAME, usersFlags } from "./context.ts";
-import { announce, newPassword, PASSWORD, printPassword } from "./new-password.ts";
+import { announce, changeWithPassword, newPassword, PASSWORD, printPassword } from "./new-password.ts";
 
 /** The reason is one line of the message that the user gets. */
 const MAX_REASON_LENGTH = 200;
@@ -50,7 +50,7 @@ export const add = defineCommand({
     const { password, generated } = await newPassword(context, name);
     const hash = await new PasswordHasher().hash(password);
     const event = { event: "added", user: name };
-    const added = await context.store.change((draft) => {
+    const added = await changeWithPassword(context, generated, (draft) => {
       if (ifMissing && draft.users.has(name)) return false;
       addUser(draft, name, hash, new Date());
       if (generated) printPassword(context, event, password);
@@ -85,7 +85,7 @@ export const passwd = defineCommand({
     const hash = await new PasswordHasher().hash(password);
     const keep = context.flags.has("keep-sessions");
     const event = { event: "password-changed", user: name };
-    await context.store.change((draft) => {
+    await changeWithPassword(context, generated, (draft) => {
       setPassword(draft, name, hash, keep, new Date());
       if (generated) printPassword(context, event, password);
     });

@@ -50,7 +50,7 @@ export const importUsers = defineCommand({
     const context = new UsersContext<"file" | "skip-existing" | "replace">(args, { makes: true });
     const { flags } = context;
     if (flags.has("skip-existing") && flags.has("replace"))
-      throw usageError("--skip-existing and --replace exclude each other");
+      throw usageError("--skip-existing and --replace cannot be used together");
     const existing = flags.has("skip-existing") ? "skip" : flags.has("replace") ? "replace" : "refuse";
     const path = flags.text("file") ?? "-";
     const text =

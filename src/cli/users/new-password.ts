@@ -2,6 +2,7 @@
 
 import { randomBytes } from "node:crypto";
 import { passwordFlaw } from "../../auth/password.ts";
+import type { Mutation } from "../../auth/store.ts";
 import { ParleyError, usageError } from "../../base/errors.ts";
 import { escapeJson } from "../../base/escape.ts";
 import { stdout } from "../../terminal/stdio.ts";
@@ -29,7 +30,7 @@ export async function newPassword(
   const secrets = secretFlags(flags);
   if (flags.has("generate") && (secrets.stdin || secrets.file !== undefined)) {
     const other = secrets.stdin ? "--password-stdin" : "--password-file";
-    throw usageError(`--generate and ${other} exclude each other`);
+    throw usageError(`--generate and ${other} cannot be used together`);
   }
   // 120 bits, in characters that no shell or editor changes.
   if (flags.has("generate")) return { password: randomBytes(15).toString("base64url"), generated: true };
@@ -53,6 +54,31 @@ export async function newPassword(
  */
 export function printPassword(context: UsersContext<string>, event: object, password: string): void {
   stdout.writeNow(context.flags.has("json") ? `${escapeJson({ ...event, password })}\n` : `${password}\n`);
+}
+
+/**
+ * Makes a change that prints a generated password. Tries to write the user file first: a password that is printed should hold.
+ *
+ * @throws {FileError} as {@link Store.change}.
+ */
+export async function changeWithPassword<T>(
+  { store, terminal }: UsersContext<string>,
+  generated: boolean,
+  change: Mutation<T>,
+): Promise<T> {
+  if (!generated) return store.change(change);
+  await store.tryToWrite();
+  let isPrinted = false;
+  try {
+    return await store.change((draft, inUse) => {
+      const result = change(draft, inUse);
+      isPrinted = true;
+      return result;
+    });
+  } catch (error) {
+    if (isPrinted) terminal.say("the printed password is not in use, since the change failed");
+    throw error;
+  }
 }
 
 /** Prints that the change was made, unless {@link printPassword} has printed it as an object. */

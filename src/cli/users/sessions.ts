@@ -10,7 +10,7 @@ import {
   revokeTokens,
 } from "../../auth/accounts.ts";
 import { displayName, NAME_RULE, normalizeName } from "../../auth/username.ts";
-import { peerNotation } from "../../base/address.ts";
+import { isAddress, peerNotation } from "../../base/address.ts";
 import { ownCommand } from "../../base/own-command.ts";
 import { usageError } from "../../base/errors.ts";
 import { readSessionStatuses, type SessionStatus } from "../../server/session-status-file.ts";
@@ -188,7 +188,7 @@ const nameAddress = defineCommand({
   async run({ args }) {
     const context = new UsersContext<"address" | "name">(args, { makes: true });
     const given = context.flags.text("address") ?? "";
-    const address = peerNotation(given);
+    const address = isAddress(given) ? peerNotation(given) : undefined;
     if (address === undefined)
       throw usageError(`invalid address ${JSON.stringify(given)}`, "write it as 192.0.2.7 or 2001:db8::7");
     const wanted = context.flags.text("name") ?? "";

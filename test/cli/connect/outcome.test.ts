@@ -167,8 +167,7 @@ describe("the sentence of a conversation", () => {
       "done",
       "answers missing",
       "piped",
-      "the session was lost before the server confirmed its end: answers may be missing: " +
-        "sent 5 (5 confirmed), received 3",
+      "the server lost the session, and answers may be missing: " + "sent 5 (5 confirmed), received 3",
     ],
     [
       "ended",

@@ -74,8 +74,8 @@ describe("connect --check", () => {
     const refused = await check(`ann@${server.address}`);
     expect([refused.exitCode, names(refused.lines)]).toEqual([3, ["tcp", "hello", "login", undefined]]);
     expect(refused.lines.slice(-2)).toMatchObject([
-      { ok: false, reason: "login refused" },
-      { event: "error", code: "login_refused", message: "login refused" },
+      { ok: false, reason: "wrong user name or password" },
+      { event: "error", code: "login_refused", message: "wrong user name or password" },
     ]);
     await server.stop();
   });

@@ -129,7 +129,7 @@ describe("a server that was killed, and a client that has no token but the passw
     await addUser(other.path, "ann", "another password");
     const [code, , said] = await twice(folder.path, other.path, { env: { PARLEY_PASSWORD: PASSWORD } });
     expect(code).toBe(6);
-    const error = / before the session ended; cannot log in again: login refused: sent \d /;
+    const error = / before the session ended; cannot log in again: wrong user name or password: sent \d /;
     expect(said).toMatch(error);
     expect(said).toContain("\nparley: hint: start parley connect again");
   });

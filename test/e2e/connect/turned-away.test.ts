@@ -108,3 +108,13 @@ test("a person is told once what is waited for, and how long", async () => {
   const said = screen.text.text.match(/too many failed connections from here \(next try in 200 ms\)/g);
   expect(said).toHaveLength(1);
 });
+
+test("--wait tries once more at its end where the server is full, although that asks for more patience", async () => {
+  const full = (socket: Socket) =>
+    socket.end(json({ ...penalty(30), code: "full", message: "the server is full" }));
+  using server = await serverOf(full, serve);
+  const began = performance.now();
+  const { exitCode } = await run(["connect", server.address, "--send", "hello", "--wait", "1s"]);
+  expect(exitCode).toBe(0);
+  expect(performance.now() - began).toBeGreaterThan(500);
+});

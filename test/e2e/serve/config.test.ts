@@ -1,6 +1,6 @@
 // parley serve --config: the executable with a configuration file.
 
-import { existsSync, mkdirSync, renameSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { until } from "../../support/attack.ts";
@@ -110,4 +110,16 @@ test("json = true makes events of errors", async () => {
   const { exitCode, stdout } = await run(["serve", "--config", file]);
   expect(JSON.parse(stdout)).toMatchObject({ event: "error", code: "handler" });
   expect(exitCode).toBe(1);
+});
+
+test("a file that other users could change is refused: it may name a program", async () => {
+  write("port = 0", 'program = ["id"]');
+  chmodSync(file, 0o666);
+  const { exitCode, stderr } = await run(["serve", "--config", file, "--check"]);
+  expect([exitCode, stderr]).toEqual([
+    2,
+    `parley: error: --config: ${file} has mode 666: other users could change it
+parley: hint: remove their right to write: chmod go-w ${file}
+`,
+  ]);
 });

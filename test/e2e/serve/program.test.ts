@@ -127,6 +127,14 @@ describe.each([
   });
 });
 
+test("a program that fails is said to the client, whose exit code is 0 without --exit-status", async () => {
+  await using server = await serve(["--auth", "none", "--", "sh", "-c", "exit 3"]);
+  expect(await run(["connect", server.address])).toMatchObject({
+    exitCode: 0,
+    stderr: "the program ended with status 3\n",
+  });
+});
+
 describe.skipIf(lacks("unshare"))("as process 1 of a container", () => {
   /** Its process among those of this machine. */
   const processOf = (server: Serving) => childrenOf(server.pid)[0] ?? NaN;
@@ -234,8 +242,8 @@ describe("refused at start:", () => {
     [["--program-io", "lines"], "--program-io"],
     [["--program-io", "chars", "--", "cat"], "chars"],
     [["--program-stderr", "none", "--", "cat"], "none"],
-    [["--service", "echo", "--", "cat"], "exclude"],
-    [["--handler", "x.ts", "--", "cat"], "exclude"],
+    [["--service", "echo", "--", "cat"], "cannot be used together"],
+    [["--handler", "x.ts", "--", "cat"], "cannot be used together"],
   ])("%j", async (argv, named) => {
     const { exitCode, stderr, stdout } = await run(["serve", "--auth", "none", "--port", "0", ...argv]);
     expect(exitCode).toBe(2);

@@ -314,6 +314,26 @@ parley: hint: forget it with: parley users hosts forget 2001:DB8::1
     const { exitCode } = await run(["serve", "--check", "--strict-port", "--port", String(busy?.port)]);
     expect(exitCode).toBe(1);
   });
+
+  test("says which port a server would take, where the port is busy: perhaps by the running server", async () => {
+    using folder = tempFolder();
+    await using server = await serve([], { data: folder.path });
+    const log = readFileSync(join(folder.path, "parley.log"), "utf8");
+    const port = String(server.port);
+    const { exitCode, stderr } = await run(["serve", "--check", "--port", port], { data: folder.path });
+    expect(exitCode).toBe(0);
+    expect(stderr).toMatch(new RegExp(`^port ${port} is busy: a server that starts now listens on \\d+\n`));
+    expect(stderr).toEndWith("the configuration is valid\n");
+    expect(readFileSync(join(folder.path, "parley.log"), "utf8")).toBe(log);
+  });
+
+  test("says that nobody can log in yet", async () => {
+    const { exitCode, stderr } = await run(["serve", "--check", "--port", "0"]);
+    expect([exitCode, stderr]).toEqual([
+      0,
+      "no users yet: no client can log in\nthe configuration is valid\n",
+    ]);
+  });
 });
 
 describe("a hash that cannot be used", () => {

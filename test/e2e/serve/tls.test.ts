@@ -136,7 +136,7 @@ describe("a server's own identity", () => {
       0,
       `would create a new certificate and its key: ${at("tls-key.pem")}\nthe configuration is valid\n`,
     ]);
-    expect(readdirSync(folder.path)).toEqual(["parley.log"]);
+    expect(readdirSync(folder.path)).toEqual([]);
   });
 
   test("is not even looked for in plain text", async () => {

@@ -205,6 +205,7 @@ describe("list", () => {
     await addUser(data);
     await addUser(data, "Боб");
     await users(["disable", "ann", "--reason", "on holiday"]);
+    await users(["disable", "ann"]); // keeps the reason
     const { stdout } = await users(["list"]);
     expect(stdout.split("\n")[0]).toMatch(/^USER +CREATED/);
     expect(stdout).toMatch(/^ann .*on holiday$/m);
@@ -374,7 +375,7 @@ describe("export and import", () => {
     for (const flag of ["--skip-existing", "--replace"]) {
       await expectFailure(["import", "-", flag], 1, "nothing was imported", { stdin: `${lines("ann")}{\n` });
     }
-    await expectFailure(["import", "-", "--skip-existing", "--replace"], 2, "exclude each other");
+    await expectFailure(["import", "-", "--skip-existing", "--replace"], 2, "cannot be used together");
     expect(store()).toBe(before);
   });
 
