@@ -50,7 +50,7 @@ const BLIND: Readonly<Record<string, readonly string[]>> = {
 
 export const WALLS: readonly Wall[] = [
   { name: "Bun.listen", pattern: /\bBun\.listen\b/, rooms: ["src/net/bind.ts"] },
-  { name: "Bun.connect", pattern: /\bBun\.connect\b/, rooms: ["src/net/dial.ts"] },
+  { name: "Bun.connect", pattern: /\bBun\.connect\b/, rooms: ["src/net/dial.ts", "src/net/stream.ts"] },
   { name: "HTTP", pattern: /\bBun\.serve\b|"node:http"/, rooms: [] },
   { name: "Bun.password", pattern: /\bBun\.password\b/, rooms: ["src/auth/password.ts"] },
   {

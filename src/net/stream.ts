@@ -1,0 +1,284 @@
+// One plain byte stream over a Bun socket, TCP or Unix, dialled or accepted: both directions end on their own, and a reset is told
+// from an end. It holds no more output than its user lets it, and reads no more than its user takes.
+//
+//     dialStream, or streamHandlers for a listener → Stream, not read yet → start(events) → data … end … closed
+//
+// After our own FIN Bun reports the peer's FIN as `close` without an error, and a reset as `close` with one. A Unix socket whose
+// peer has closed both directions is closed at once, which TCP reports with the next write only (all measured with Bun 1.4.5).
+
+import type { Socket } from "bun";
+import { formatAddress, lookupName, plainAddress } from "../base/address.ts";
+import type { ByteBudget } from "../base/byte-budget.ts";
+import { Condition } from "../base/condition.ts";
+import { PAUSE_OUTPUT_BYTES, TCP_KEEPALIVE_MS } from "../base/limits.ts";
+import { sayDuration } from "../base/units.ts";
+import { DialError, dialError } from "./dial.ts";
+import { WriteQueue } from "./write-queue.ts";
+
+export interface StreamEvents {
+  /**
+   * Bytes have come; they may be kept. With a promise no more is read until it settles; it must not reject. A peer that resets may
+   * cause one more call before that.
+   */
+  data(bytes: Uint8Array): void | Promise<void>;
+  /** The peer has ended its output. Ours is still open. */
+  end(): void;
+  /** Called once, when the socket is closed: without an error after both ends, or after {@link Stream.reset}. */
+  closed(error: Error | undefined): void;
+  /** The kernel has taken everything that was queued. */
+  drained?(): void;
+}
+
+export interface StreamOptions {
+  /** Counts the memory of what is queued. */
+  budget?: ByteBudget;
+  /** Called once when the socket has been given back, also that of a dial which was given up. */
+  released?: () => void;
+}
+
+/** Where a stream leads: a TCP port, or a Unix socket. */
+export type StreamAddress = { host: string; port: number } | { unix: string };
+
+/** `host:port`, or `unix:/path`. */
+export function formatStreamAddress(address: StreamAddress): string {
+  return "unix" in address ? `unix:${address.unix}` : formatAddress(address.host, address.port);
+}
+
+type StreamSocket = Socket<Stream | undefined>;
+
+export class Stream {
+  /** `address:port` of the peer; undefined on a Unix socket. */
+  readonly peer: string | undefined;
+  readonly #socket: StreamSocket;
+  readonly #queue: WriteQueue;
+  readonly #released: (() => void) | undefined;
+  #events: StreamEvents | undefined;
+  #read: "open" | "ended" = "open";
+  #write: "open" | "ending" | "fin-sent" = "open";
+  #socketClosed = false;
+  /** Undefined until the stream is closed. */
+  #closed: { error: Error | undefined } | undefined;
+  /** Has the peer's FIN come while `data` was still busy? */
+  #endWaits = false;
+  /** The promise of `data`, until it settles. */
+  #taking: Promise<void> | undefined;
+  #room: Condition | undefined;
+
+  /** Takes over an open socket, and does not read it yet. */
+  constructor(socket: StreamSocket, { budget, released }: StreamOptions = {}) {
+    this.#socket = socket;
+    this.#queue = new WriteQueue(budget);
+    this.#released = released;
+    socket.pause();
+    // Bun's types do not say that a Unix socket has no address.
+    const address = socket.remoteAddress as string | undefined;
+    if (address === undefined) return;
+    this.peer = formatAddress(plainAddress(address), socket.remotePort);
+    socket.setKeepAlive(true, TCP_KEEPALIVE_MS);
+  }
+
+  /** Begins to read. What has happened before is reported now. */
+  start(events: StreamEvents): void {
+    this.#events = events;
+    if (this.#endWaits) this.#ended();
+    if (this.#closed !== undefined) return events.closed(this.#closed.error);
+    if (!this.#socketClosed) this.#socket.resume();
+  }
+
+  /** Bytes that the kernel has not taken yet. */
+  get queued(): number {
+    return this.#queue.length;
+  }
+
+  get isClosed(): boolean {
+    return this.#closed !== undefined;
+  }
+
+  /**
+   * Sends `bytes`, or a copy of what the kernel does not take. A promise when so much is queued that the caller should wait; it also
+   * resolves when the stream is closed. Nothing is sent after {@link endWriting}, or on a closed stream.
+   */
+  write(bytes: Uint8Array): void | Promise<void> {
+    if (this.#write !== "open" || this.isClosed || bytes.length === 0) return undefined;
+    if (this.#socketClosed) return this.#close(brokenPipe());
+    const taken = this.#queue.length > 0 ? 0 : this.#socket.write(bytes);
+    if (taken < 0) return this.#broken();
+    if (taken < bytes.length) this.#queue.append(bytes.subarray(taken));
+    if (this.#queue.length <= PAUSE_OUTPUT_BYTES) return undefined;
+    return (this.#room ??= new Condition()).wait();
+  }
+
+  /** Sends FIN behind what is queued. The peer's output is still read. */
+  endWriting(): void {
+    if (this.#write !== "open" || this.isClosed) return;
+    this.#write = "ending";
+    this.#sendFin();
+  }
+
+  /** Closes at once with a reset: what is queued is lost. The peer of a Unix socket sees its end instead. */
+  reset(): void {
+    if (this.isClosed) return;
+    this.#close(undefined);
+  }
+
+  // --- what the socket says ---
+
+  received(bytes: Uint8Array): void {
+    const pending = this.#events?.data(bytes);
+    if (pending === undefined || this.#socketClosed) return;
+    this.#taking = pending;
+    this.#socket.pause();
+    void pending.then(() => this.#taken(pending));
+  }
+
+  #taken(pending: Promise<void>): void {
+    if (this.#taking !== pending) return;
+    this.#taking = undefined;
+    if (this.#endWaits) return this.#ended();
+    if (!this.#socketClosed) this.#socket.resume();
+  }
+
+  peerEnded(): void {
+    if (this.#taking !== undefined || this.#events === undefined) this.#endWaits = true;
+    else this.#ended();
+  }
+
+  #ended(): void {
+    this.#endWaits = false;
+    if (this.#read === "ended") return;
+    this.#read = "ended";
+    this.#events?.end();
+    this.#closeIfOver();
+  }
+
+  flush(): void {
+    while (this.#queue.length > 0 && !this.#socketClosed) {
+      const { first } = this.#queue;
+      const taken = this.#socket.write(first);
+      if (taken < 0) return this.#broken();
+      this.#queue.consume(taken);
+      if (taken < first.length) break;
+      if (this.#queue.length === 0) this.#events?.drained?.();
+    }
+    if (this.#queue.length <= PAUSE_OUTPUT_BYTES) this.#room?.notifyAll();
+    this.#sendFin();
+  }
+
+  wasClosed(error: Error | undefined): void {
+    if (this.#socketClosed) return;
+    this.#socketClosed = true;
+    this.#released?.();
+    if (this.isClosed) return;
+    if (error !== undefined || this.#queue.length > 0) return this.#close(error ?? brokenPipe());
+    this.peerEnded();
+    this.#closeIfOver();
+  }
+
+  /** A handler of the user threw: the stream cannot go on. */
+  handlerFailed(error: Error): void {
+    this.#close(error);
+  }
+
+  // --- the end ---
+
+  #sendFin(): void {
+    if (this.#write !== "ending" || this.#queue.length > 0) return;
+    this.#write = "fin-sent";
+    if (!this.#socketClosed) this.#socket.shutdown();
+    this.#closeIfOver();
+  }
+
+  #closeIfOver(): void {
+    if (this.#read === "ended" && this.#write === "fin-sent" && !this.isClosed) this.#close(undefined);
+  }
+
+  /** The socket takes nothing any more: the peer has reset it, which a paused socket does not always say. */
+  #broken(): void {
+    this.#close(brokenPipe());
+  }
+
+  /** With both directions ended nothing is left to be lost, and the kernel sends what it has; otherwise it is a reset. */
+  #close(error: Error | undefined): void {
+    if (this.isClosed) return;
+    this.#closed = { error };
+    const hasEnded = this.#read === "ended" && this.#write === "fin-sent";
+    this.#queue.clear();
+    if (!this.#socketClosed && hasEnded) this.#socket.end();
+    else if (!this.#socketClosed) this.#socket.terminate();
+    this.#room?.notifyAll();
+    this.#events?.closed(error);
+  }
+}
+
+/** What Bun calls for the sockets of streams. @param opened called with each new stream; it calls `start`, now or later. */
+export function streamHandlers(
+  opened: (stream: Stream) => void,
+  options?: StreamOptions,
+): Bun.SocketHandler<Stream | undefined> {
+  return {
+    open(socket) {
+      const stream = new Stream(socket, options);
+      socket.data = stream;
+      opened(stream);
+    },
+    data: (socket, bytes) => socket.data?.received(bytes),
+    drain: (socket) => socket.data?.flush(),
+    end: (socket) => socket.data?.peerEnded(),
+    close: (socket, error) => socket.data?.wasClosed(error),
+    error: (socket, error) => socket.data?.handlerFailed(error),
+  };
+}
+
+export interface StreamDialOptions extends StreamOptions {
+  timeoutMs: number;
+  /** Gives the dial up. */
+  signal?: AbortSignal;
+}
+
+/**
+ * Connects to `address`; of the addresses of a name the first that answers is taken.
+ *
+ * @throws {DialError} when no connection came about. @throws the reason of the signal.
+ */
+export async function dialStream(address: StreamAddress, options: StreamDialOptions): Promise<Stream> {
+  const { timeoutMs, signal, released } = options;
+  signal?.throwIfAborted();
+  const at = formatStreamAddress(address);
+  const { promise, resolve, reject } = Promise.withResolvers<Stream>();
+  let isOver = false;
+  const handlers = streamHandlers((stream) => {
+    if (isOver)
+      stream.reset(); // Bun cannot cancel a dial
+    else resolve(stream);
+  }, options);
+  const timer = setTimeout(
+    () => reject(new DialError("timeout", `${at} did not answer within ${sayDuration(timeoutMs)}`)),
+    timeoutMs,
+  );
+  const abort = () => reject(signal?.reason as Error);
+  signal?.addEventListener("abort", abort);
+  const connecting =
+    "unix" in address
+      ? Bun.connect<Stream | undefined>({ unix: address.unix, allowHalfOpen: true, socket: handlers })
+      : Bun.connect<Stream | undefined>({
+          hostname: lookupName(address.host),
+          port: address.port,
+          allowHalfOpen: true,
+          socket: handlers,
+        });
+  connecting.catch((error: unknown) => {
+    released?.();
+    reject(dialError(error, "unix" in address ? at : address.host, at));
+  });
+  try {
+    return await promise;
+  } finally {
+    isOver = true;
+    clearTimeout(timer);
+    signal?.removeEventListener("abort", abort);
+  }
+}
+
+function brokenPipe(): Error {
+  return Object.assign(new Error("the peer has reset the connection"), { code: "EPIPE" });
+}
