@@ -18,6 +18,7 @@ import { isChallenge } from "../handshake/shared-key.ts";
 import { DelayedAckTimer, AckTracker } from "../delivery/ack-tracker.ts";
 import { MAX_MISSED_PINGS, MAX_UNACKNOWLEDGED_BYTES } from "../base/limits.ts";
 import { isLoss } from "../net/connection-error.ts";
+import type { ByteBudget } from "../base/byte-budget.ts";
 import type { Connection } from "../net/connection.ts";
 import type { Receiver } from "../net/reader.ts";
 import type { RetransmitBuffer } from "../delivery/retransmit-buffer.ts";
@@ -47,6 +48,8 @@ export interface ClientParts {
   welcome?: Welcome;
   /** Undefined: the client does not reconnect. */
   reconnect?: ReconnectOptions;
+  /** Counts the memory of what is not acknowledged. */
+  budget?: ByteBudget;
   onAside?(text: string): void | Promise<void>;
 }
 
@@ -56,6 +59,8 @@ export interface StreamCallbacks {
   outputEnded?(): void;
   /** Messages that `receive` has taken and not handed on yet: they are not acknowledged. */
   unprocessed?(): number;
+  /** Resolves when no message is unprocessed; undefined: that is so now. The end of the session waits for it. */
+  allProcessed?(): Promise<void> | undefined;
 }
 
 export class Client {
@@ -94,6 +99,8 @@ export class Client {
   #unsent = 0;
   /** True when the service has finished: its `bye` had a status. */
   #hasFinished = false;
+  /** The end of the session, while `allProcessed` is awaited: everything was received. */
+  #ending: Outcome | undefined;
   #over = false;
   #inputEnded = false;
   #keepalive: Keepalive | undefined;
@@ -138,6 +145,23 @@ export class Client {
   /** The number of sent messages that the server has not acknowledged; undefined in a session without acknowledgements. */
   get unacknowledged(): number | undefined {
     return this.#acks?.retransmit.frames;
+  }
+
+  /** Bytes of the messages that the server has not acknowledged. */
+  get unacknowledgedBytes(): number {
+    let total = 0;
+    for (const frame of this.#acks?.retransmit.unacknowledged() ?? []) total += frame.length - HEADER_BYTES;
+    return total;
+  }
+
+  /** The number of messages received and of messages acknowledged, together: it never falls. */
+  get progress(): number {
+    return this.received + this.#acknowledgedBefore + (this.#acks?.retransmit.acknowledged ?? 0);
+  }
+
+  /** Gives the memory of what is not acknowledged back, once the client has ended. */
+  release(): void {
+    this.#acks?.retransmit.clear();
   }
 
   /** The sent messages that the server has not acknowledged. */
@@ -252,12 +276,23 @@ export class Client {
         const { code, message: text, status } = message;
         this.#acks?.acknowledge();
         this.#hasFinished = status !== undefined;
+        const { reconnect } = this.#parts;
         // The server is probably restarted: reconnect, perhaps for a new session.
-        if (code === "shutting_down" && this.#parts.reconnect !== undefined) return this.#onLoss(text);
-        this.#sendBye();
-        return this.#endWith({ kind: "bye", code, message: text, status, early: !this.#inputEnded });
+        if (code === "shutting_down" && reconnect !== undefined && reconnect.sameSession !== true) {
+          return this.#onLoss(text);
+        }
+        this.#ending = { kind: "bye", code, message: text, status, early: !this.#inputEnded };
+        return this.#stream.allProcessed?.()?.then(() => this.#answerBye()) ?? this.#answerBye();
       }
     }
+  }
+
+  /** The session has ended, and everything was handed on. */
+  #answerBye(): void {
+    if (this.#over || this.#ending === undefined) return;
+    this.#acks?.acknowledge();
+    this.#sendBye();
+    this.#endWith(this.#ending);
   }
 
   #acknowledged(received: number): void {
@@ -290,6 +325,7 @@ export class Client {
   #onLoss(reason: string): void {
     const { reconnect } = this.#parts;
     if (this.#over || this.#isReconnecting) return;
+    if (this.#ending !== undefined) return this.#endWith(this.#ending);
     if (reconnect === undefined || reconnect.times === 0 || this.welcome?.session === undefined) {
       return this.#endWith({ kind: "lost", reason });
     }
@@ -304,7 +340,7 @@ export class Client {
     const said = options.onLost(reason);
     if (said !== undefined) await said;
     const result = await this.#reconnector.reconnect(options, {
-      progress: this.received + this.#acknowledgedBefore + (this.#acks?.retransmit.acknowledged ?? 0),
+      progress: this.progress,
       welcome,
       received: this.received - this.#receivedBefore,
       isOver: () => this.#over,
@@ -376,6 +412,7 @@ export class Client {
       bytesReceived: () => this.#connection.bytes,
       sendAck: (received) => this.#replies.send("ack", encodeAck(received)),
     });
+    if (this.#parts.budget !== undefined) this.#acks.retransmit.budget = this.#parts.budget;
     this.#acks.retransmit.window = this.welcome.window ?? MAX_UNACKNOWLEDGED_BYTES;
     this.#connection.trackUnacked(this.#acks.retransmit);
   }

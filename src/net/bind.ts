@@ -16,10 +16,9 @@ export interface PortOptions {
   strictPort?: boolean;
   /** A descriptor that listens already, at `host` and `port`. */
   fd?: number;
+  /** What chooses the port (default: `--port`). */
+  flag?: string;
 }
-
-export type Handlers = Bun.SocketHandler<Connection>;
-export type BoundSocket = Bun.TCPSocketListener<Connection>;
 
 /**
  * The first free port from `options.port` on, held.
@@ -27,7 +26,11 @@ export type BoundSocket = Bun.TCPSocketListener<Connection>;
  * @throws {ParleyError} `failed` when the port (and, unless strict, each of the next ones) is busy, or the address is
  *   not of this machine.
  */
-export function bind(options: PortOptions, handlers: Handlers, tls: TLSOptions | undefined): BoundSocket {
+export function bind<T = Connection>(
+  options: PortOptions,
+  handlers: Bun.SocketHandler<T>,
+  tls: TLSOptions | undefined,
+): Bun.TCPSocketListener<T> {
   const { host, port: wanted, fd } = options;
   if (fd !== undefined) return open(host, wanted, handlers, tls, fd);
   if (wanted === 0) return open(host, 0, handlers, tls);
@@ -43,7 +46,9 @@ export function bind(options: PortOptions, handlers: Handlers, tls: TLSOptions |
   throw new ParleyError(
     "failed",
     last === wanted ? `port ${wanted} is busy` : `ports ${wanted} to ${last} are all busy`,
-    { hint: "another program listens there: stop it, or choose with --port (0 takes any free one)" },
+    {
+      hint: `another program listens there: stop it, or choose with ${options.flag ?? "--port"} (0 takes any free one)`,
+    },
   );
 }
 
@@ -59,13 +64,13 @@ function isTaken(port: number): boolean {
   });
 }
 
-function open(
+function open<T>(
   host: string,
   port: number,
-  socket: Handlers,
+  socket: Bun.SocketHandler<T>,
   tls: TLSOptions | undefined,
   fd?: number,
-): BoundSocket {
+): Bun.TCPSocketListener<T> {
   try {
     return listen(host, port, socket, { tls, fd });
   } catch (error) {
@@ -95,6 +100,13 @@ export function listen<T>(
   const where = fd === undefined ? { hostname, port } : { hostname, port, fd };
   const options = { ...where, allowHalfOpen: true, socket };
   return tls === undefined ? Bun.listen<T>(options) : Bun.listen<T>({ ...options, tls });
+}
+
+/** Listens at a path that is free. Bun removes the path when it stops. @throws the system's error. */
+export function listenUnix<T>(path: string, socket: Bun.SocketHandler<T>): Bun.UnixSocketListener<T> {
+  return Bun.listen<T>({ unix: path, allowHalfOpen: true, socket } as Parameters<typeof Bun.listen<T>>[0] & {
+    unix: string;
+  });
 }
 
 /** Why nothing can listen on `host`. */

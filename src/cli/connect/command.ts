@@ -4,7 +4,7 @@ import { defineCommand } from "citty";
 import type { SharedKey } from "../../auth/shared-key.ts";
 import type { Client } from "../../client/client.ts";
 import { connectClient } from "../../client/connect.ts";
-import type { Retry } from "../../client/options.ts";
+import type { ClientOptions, Retry } from "../../client/options.ts";
 import { ClientState } from "../../client/client-state.ts";
 import { DataFolder } from "../../files/data-folder.ts";
 import { ParleyError, usageError } from "../../base/errors.ts";
@@ -19,6 +19,7 @@ import { talkPiped, type PipedOptions } from "./piped.ts";
 import { LeavingSignals } from "./signals.ts";
 import { Printer } from "./printer.ts";
 import { conclude, concludeLogout, nameUnconfirmed, sayLoss } from "./outcome.ts";
+import { forward, planListen } from "./listen.ts";
 import { forgetServer, listTokens } from "./remembered.ts";
 import { ChatNames } from "./chat-names.ts";
 import { Trace } from "./frame-trace.ts";
@@ -50,6 +51,7 @@ export default defineCommand({
 async function connect(flags: ConnectFlags): Promise<void> {
   const terminal = terminalOf(flags);
   if (flags.has("forget")) checkForget(flags);
+  const listenAt = planListen(flags);
   const options = readPipedOptions(flags);
   const folder = new DataFolder(flags.text("data"));
   const state = new ClientState(folder);
@@ -75,8 +77,17 @@ async function connect(flags: ConnectFlags): Promise<void> {
     toTerminal: stdout.isTerminal && options.framing !== "raw",
     decorate: (line) => (isChat ? chatNames.show(line) : line),
   });
-  const retry = flags.has("bench") ? undefined : planRetry(flags, byHand, { printer, terminal });
-  const opening = open(flags, target, { channel, key, login, printer, retry, terminal });
+  const retry =
+    flags.has("bench") || listenAt !== undefined
+      ? undefined
+      : planRetry(flags, byHand, { printer, terminal });
+  const clientOptions = planClient(flags, target, { channel, key, login, printer, retry, terminal });
+  if (listenAt !== undefined) {
+    return forward(flags, listenAt, clientOptions, { target, login, printer, terminal }).finally(() =>
+      output.flush(),
+    );
+  }
+  const opening = connectClient(clientOptions);
   const client = await opening.finally(() => terminal.restoreEcho());
   if (options.framing === "raw" && client.hello?.messages === "lines") {
     client.leave();
@@ -182,11 +193,11 @@ function planRetry(
   };
 }
 
-function open(
+function planClient(
   flags: ConnectFlags,
   target: Target,
   { channel, key, login, printer, retry, terminal }: OpenContext,
-): Promise<Client> {
+): ClientOptions {
   const bare = flags.has("bare");
   const maxFrame = readMaxFrame(flags);
   const trace = new Trace(bare, maxFrame, (lines) => terminal.noteUnwrapped(lines));
@@ -194,7 +205,7 @@ function open(
     trace.see(direction, bytes);
     return stderr.writable();
   };
-  return connectClient({
+  return {
     host: target.host,
     port: target.port,
     bare,
@@ -223,7 +234,7 @@ function open(
     onConnected(hello) {
       void printer.event("connected", { server: target.server, service: hello?.service, auth: hello?.auth });
     },
-  });
+  };
 }
 
 /** Do the flags ask for something that a line editor does not do? */
@@ -240,7 +251,8 @@ function readPipedOptions(flags: ConnectFlags): PipedOptions {
   if (flags.has("bench") && (excluded !== undefined || messages.length > 0)) {
     throw usageError(`--bench and --${excluded ?? "send"} exclude each other`);
   }
-  if (flags.has("password-stdin") && messages.length === 0 && !flags.has("logout")) {
+  const readsMessages = messages.length === 0 && !flags.has("logout") && !flags.isGiven("listen");
+  if (flags.has("password-stdin") && readsMessages) {
     throw usageError("--password-stdin leaves nothing to read messages from", "say them with --send TEXT");
   }
   return {

@@ -42,6 +42,17 @@ export const connectFlags = {
     valueHint: "N|forever",
     description: "come back after a loss, in N tries (for two minutes on a terminal, not at all in a pipe)",
   },
+  listen: {
+    type: "string",
+    valueHint: "[ADDRESS:]PORT",
+    description: "forward local connections to a server with --to; unix:/path works too",
+  },
+  open: { type: "boolean", description: "--listen beyond this machine, too" },
+  "port-file": {
+    type: "string",
+    valueHint: "FILE",
+    description: "write the port of --listen there when ready",
+  },
   "max-frame": { type: "string", valueHint: "SIZE", description: "longest message that is accepted" },
   resend: {
     type: "boolean",
