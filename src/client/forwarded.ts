@@ -66,6 +66,7 @@ export class Forwarded implements StreamEvents, StreamCallbacks {
   /** Until the present connection to the server has lasted, and since which progress. */
   #proof: { timer: Timer; progress: number } | undefined;
   #patience: Timer | undefined;
+  #isCut = false;
 
   constructor(local: Stream, request: DialRequest, budget: ByteBudget, events: ForwardedEvents) {
     this.#local = local;
@@ -99,10 +100,12 @@ export class Forwarded implements StreamEvents, StreamCallbacks {
   /** Resets the local program, and leaves the conversation. */
   cut(code: string, reason: string): void {
     if (this.#state === "closed") return;
+    this.#isCut = true;
     const client = this.#client;
     const unconfirmed = client?.unacknowledgedBytes ?? 0;
     const undelivered = this.#local.queued;
     this.#local.reset();
+    this.#close();
     this.#events.cut(this, { code, reason, unconfirmed, undelivered });
   }
 
@@ -142,10 +145,17 @@ export class Forwarded implements StreamEvents, StreamCallbacks {
     if (ends.length === 0) this.#empty?.notifyAll();
   }
 
-  closed(): void {
+  closed(error: Error | undefined): void {
+    const mayConfirm = this.#state === "open" || this.#state === "away";
+    if (error === undefined && mayConfirm && !this.#isCut) return this.#to("ended");
+    this.#close();
+  }
+
+  #close(): void {
+    if (this.#state === "closed") return;
     this.#to("close");
     clearTimeout(this.#patience);
-    clearTimeout(this.#proof?.timer);
+    this.#endProof();
     this.#client?.leave();
     this.#client?.release();
     this.#room?.notifyAll();
@@ -156,6 +166,7 @@ export class Forwarded implements StreamEvents, StreamCallbacks {
   // --- from the server ---
 
   #deliver(payload: Uint8Array): void | Promise<void> {
+    if (this.#proof !== undefined) this.#prove();
     this.#received += payload.length;
     void this.#local.write(payload);
     if (this.#local.queued === 0) return undefined;
@@ -182,26 +193,31 @@ export class Forwarded implements StreamEvents, StreamCallbacks {
   }
 
   lost(reason: string): void {
-    if (this.#state !== "open") return;
-    this.#to("loss");
-    const proof = this.#proof;
-    if (proof !== undefined && (this.#client?.progress ?? 0) > proof.progress) this.#prove();
-    clearTimeout(proof?.timer);
-    this.#proof = undefined;
+    if (this.#state === "open") this.#to("loss");
+    this.#endProof();
     this.#events.lost(this, reason);
   }
 
   resumed(event: Resumed): void {
-    if (this.#state !== "away") return;
-    this.#to("resume");
+    if (this.#state === "away") this.#to("resume");
     const timer = setTimeout(() => this.#prove(), RETRY_HELD_MS);
     this.#proof = { timer, progress: this.#client?.progress ?? 0 };
     this.#events.resumed(this, event);
   }
 
   #prove(): void {
+    clearTimeout(this.#proof?.timer);
     this.#proof = undefined;
     this.#events.proven();
+  }
+
+  /** The connection to the server is gone: has it got anything further? */
+  #endProof(): void {
+    const proof = this.#proof;
+    if (proof === undefined) return;
+    if ((this.#client?.progress ?? 0) > proof.progress) return this.#prove();
+    clearTimeout(proof.timer);
+    this.#proof = undefined;
   }
 
   #over(outcome: Outcome): void {
@@ -209,8 +225,8 @@ export class Forwarded implements StreamEvents, StreamCallbacks {
     switch (outcome.kind) {
       case "bye":
         if (outcome.code !== "done") return this.cut(outcome.code, outcome.message);
+        if (this.#state === "confirming") return this.#close();
         this.#to("done");
-        this.#client?.release();
         return this.#local.endWriting();
       case "lost":
         return this.cut(

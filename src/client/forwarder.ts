@@ -21,6 +21,7 @@ import { maxDescriptors } from "../os/descriptors.ts";
 import type { Hello, Welcome } from "../wire/message.ts";
 import { Client } from "./client.ts";
 import { dialServer } from "./dial-with-retry.ts";
+import { DialLimiter } from "./dial-limiter.ts";
 import { DialQueue } from "./dial-queue.ts";
 import { Forwarded, type Cut, type ForwardedEvents } from "./forwarded.ts";
 import { receiveHello, secureChannel } from "./login.ts";
@@ -167,13 +168,17 @@ export class Forwarder implements ForwardedEvents {
 
   #reconnect(forwarded: Forwarded): ReconnectOptions {
     const { ticket } = forwarded.request;
+    const limiter = new DialLimiter(); // a server that cuts each connection is dialled as seldom as by any client
     return {
       ...this.#options.retry,
       resend: false,
       sameSession: true,
       isPaced: true,
-      reconnect: (welcome, received, giveUpAt) =>
-        this.#queue.run({ kind: "resume", ticket, giveUpAt }, () => this.#resume(welcome, received)),
+      reconnect: async (welcome, received, giveUpAt) => {
+        await limiter.wait();
+        const request = { kind: "resume", ticket, giveUpAt } as const;
+        return this.#queue.run(request, () => this.#resume(welcome, received));
+      },
       onLost: (reason) => forwarded.lost(reason),
       onResumed: (event) => forwarded.resumed(event),
     };

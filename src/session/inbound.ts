@@ -19,8 +19,8 @@ import type { SlowReaders } from "./slow-readers.ts";
 export interface Outbound {
   readonly connection: Connection;
   readonly acks: AckTracker | undefined;
-  /** Is the send window full? */
-  readonly awaitsAck: boolean;
+  /** Is the send window full, so that messages wait which would be answered? */
+  readonly holdsInput: boolean;
   /** Is `bye` said? */
   readonly isOver: boolean;
   /** Does a hook wait for room in the send window? */
@@ -232,7 +232,7 @@ export class Inbound implements Receiver {
     if (this.#state === "ended") {
       throw new MessageError("bad_message", "a message came after the end", AFTER_END);
     }
-    if (this.#queue?.isInUse === true || this.#outbound.awaitsAck) return this.#inputQueue().add(payload);
+    if (this.#queue?.isInUse === true || this.#outbound.holdsInput) return this.#inputQueue().add(payload);
     this.#slowPath = false;
     return this.payload(payload);
   }
@@ -245,7 +245,7 @@ export class Inbound implements Receiver {
     return (this.#queue ??= new InputQueue(
       {
         runningHook: () => this.#hooks.running,
-        hasRoom: () => !this.#outbound.isOver && !this.#outbound.awaitsAck,
+        hasRoom: () => !this.#outbound.isOver && !this.#outbound.holdsInput,
         message: (payload) => this.#deliver(payload),
         end: () => this.#endService(),
         pumped: () => this.#outbound.acks?.turnEnded(),
