@@ -35,17 +35,17 @@ const ACCEPT_TIMEOUT_MS = 2000;
  * Listens at `address`; port 0 is any free one.
  *
  * @param opened is called with each stream, which is not read before it is started.
- * @param flag what the user chose the address with.
+ * @param flag what the user chose the address with. @param fd a descriptor that listens already, at `address`.
  * @throws {ParleyError} `failed` when another program listens there, or the system does not allow it.
  */
 export async function listenForStreams(
   address: StreamAddress,
   opened: (stream: Stream) => void,
-  { flag, ...options }: StreamOptions & { flag: string },
+  { flag, fd, ...options }: StreamOptions & { flag: string; fd?: number },
 ): Promise<StreamListener> {
   const handlers = streamHandlers(opened, options);
   if ("unix" in address) return listenAtPath(address.unix, handlers);
-  const server = bind({ ...address, strictPort: true, flag }, handlers, undefined);
+  const server = bind({ ...address, strictPort: true, flag, fd }, handlers, undefined);
   return { address: { host: address.host, port: server.port }, stop: () => server.stop() };
 }
 

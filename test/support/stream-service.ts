@@ -104,7 +104,11 @@ export interface Local extends Disposable {
 }
 
 export async function local(to: { port: number } | { path: string }): Promise<Local> {
-  const socket = connect({ host: "127.0.0.1", allowHalfOpen: true, noDelay: true, ...to });
+  const socket = connect({
+    ...("path" in to ? { path: to.path } : { host: "127.0.0.1", port: to.port }),
+    allowHalfOpen: true,
+    noDelay: true,
+  });
   const closed = Promise.withResolvers<void>();
   const one: Local = {
     socket,

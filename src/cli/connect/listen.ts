@@ -18,6 +18,7 @@ import type { ClientOptions, Credential, Retry } from "../../client/options.ts";
 import { formatStreamAddress, type StreamAddress } from "../../net/stream.ts";
 import { checkSocketPath, listenForStreams } from "../../net/stream-listener.ts";
 import { onEndingSignal } from "../../os/signals.ts";
+import { takeSocket } from "../../os/systemd.ts";
 import type { Terminal } from "../../terminal/terminal.ts";
 import { checkZone, parsePort } from "../flags.ts";
 import { notifySystemd, sayReady, tryPortFile } from "../serve/ready.ts";
@@ -44,8 +45,14 @@ const EXCLUDED = [
   "bare",
 ] as const;
 
-/** Where `--listen` asks to listen; undefined without it. @throws {ParleyError} `usage`. */
-export function planListen(flags: ConnectFlags): StreamAddress | undefined {
+/** Where to listen, and a descriptor that does so already. */
+export interface ListenPlan {
+  address: StreamAddress;
+  fd?: number;
+}
+
+/** What `--listen` asks for; undefined without it. @throws {ParleyError} `usage`, or `failed` for an inherited socket. */
+export function planListen(flags: ConnectFlags): ListenPlan | undefined {
   const text = flags.text("listen");
   if (text === undefined) {
     const other = (["open", "port-file"] as const).find((name) => flags.isGiven(name));
@@ -54,17 +61,23 @@ export function planListen(flags: ConnectFlags): StreamAddress | undefined {
   }
   const excluded = EXCLUDED.find((name) => flags.isGiven(name));
   if (excluded !== undefined) throw usageError(`--listen and --${excluded} exclude each other`);
-  const address = parseListen(text);
+  const wanted = parseListen(text);
+  const inherited = takeSocket(process.env, process.pid);
+  const address = inherited ?? wanted;
+  if (inherited !== undefined && ("unix" in wanted || ![0, inherited.port].includes(wanted.port))) {
+    const where = formatStreamAddress(inherited);
+    throw usageError(`--listen: LISTEN_FDS has handed over a socket, which listens on ${where}`);
+  }
   if ("unix" in address) {
     if (flags.isGiven("port-file")) throw usageError("--port-file needs a port to listen on");
     checkSocketPath(address.unix);
   } else if (!isLoopback(address.host) && !flags.has("open")) {
     throw usageError(
-      `--listen ${text} lets other machines use your login`,
+      `--listen ${formatStreamAddress(address)} lets other machines use your login`,
       "add --open if you mean that, or leave the address out",
     );
   }
-  return address;
+  return { address, fd: inherited?.fd };
 }
 
 function parseListen(text: string): StreamAddress {
@@ -103,7 +116,7 @@ export interface ForwardContext {
 /** Forwards until a signal ends it. @throws {ParleyError} when the server refuses the login, now or later. */
 export async function forward(
   flags: ConnectFlags,
-  address: StreamAddress,
+  { address, fd }: ListenPlan,
   options: ClientOptions,
   context: ForwardContext,
 ): Promise<void> {
@@ -121,6 +134,7 @@ export async function forward(
   });
   const listener = await listenForStreams(address, (stream) => forwarder.accept(stream), {
     flag: "--listen",
+    fd,
     budget: forwarder.budget,
   });
   try {
