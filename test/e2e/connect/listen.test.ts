@@ -298,7 +298,7 @@ test("resets, losses and returns are events, with what is not known", async () =
   const sleeper = ["--program-io", "bytes", "--", "sh", "-c", "echo ready; exec sleep 60"];
   await using server = await serve([...OPEN, ...sleeper], { data });
   using proxy = await cuttingProxy({ port: server.port });
-  await using tunnel = await listen(proxy.address);
+  await using tunnel = await listen(proxy.address, ["--retry", "3"]);
   using program = await local(tunnel);
   await until("heard", "ready\n", () => program.text);
   program.socket.write(Buffer.alloc(1_000_000)); // more than a pipe takes
