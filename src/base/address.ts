@@ -63,6 +63,11 @@ export function addressOf(peer: string): string {
   return peer.replace(/:\d+$/, "").replace(/^\[(.*)\]$/, "$1");
 }
 
+/** The port of a peer that is written as {@link formatAddress} does. */
+export function portOf(peer: string): number {
+  return Number(/:(\d+)$/.exec(peer)?.[1]);
+}
+
 /** Does `host` reach this machine alone, so that nothing travels? */
 export function isLoopback(host: string): boolean {
   return isLocalName(host) || parseHostAddress(host)?.range() === "loopback";

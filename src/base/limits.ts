@@ -63,6 +63,8 @@ export const MAX_PROVING_PER_ADDRESS = 2;
 export const PROVING_TIMEOUT_MS = 5 * SECOND;
 /** Conversations of one user at once, as Dovecot's mail_max_userip_connections. `--max-per-user` */
 export const MAX_PER_USER = 10;
+/** … where each is a connection to `--to`: a pool and a browser open many, and a hundred is PostgreSQL's `max_connections`. */
+export const MAX_FORWARDED_PER_USER = 100;
 /**
  * Users there may be for another one to register: every change writes them all, 5 MB with a token each. An operator may add more.
  * `--max-users`
@@ -194,6 +196,10 @@ export const BUSY_RETRY_MS = 30 * SECOND;
 export const SILENT_RESET_RETRY_MS = 4 * SECOND;
 /** How long a dial waits for an answer; longer than three SYN retransmissions (1 + 2 + 4 s). */
 export const DIAL_TIMEOUT_MS = 10 * SECOND;
+/** How long a target may take to accept a connection. `--to-timeout` */
+export const TARGET_TIMEOUT_MS = 10 * SECOND;
+/** What targets have not read, of all sessions. From half of it on each session queues less. */
+export const MAX_TARGET_QUEUED_BYTES = 64 * MIB;
 
 /** How long a program may go on after the end of its conversation and its input, before it gets TERM. */
 export const PROGRAM_INPUT_GRACE_MS = 250;

@@ -104,6 +104,12 @@ export class Connection implements PausableSocket, FrameWriterEvents, LingeringC
     return formatAddress(this.address, this.#port);
   }
 
+  /** `address:port` of this end; undefined on a closed connection. */
+  get local(): string | undefined {
+    if (this.closed) return undefined;
+    return formatAddress(plainAddress(this.#socket.localAddress), this.#socket.localPort);
+  }
+
   /** The reader's decoder, whose limits change when the login is done. */
   get decoder(): FrameDecoder {
     return this.#reader.decoder;

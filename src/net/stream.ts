@@ -8,11 +8,12 @@
 
 import type { Socket } from "bun";
 import { formatAddress, lookupName, plainAddress } from "../base/address.ts";
-import type { ByteBudget } from "../base/byte-budget.ts";
+import { UNLIMITED, type ByteBudget } from "../base/byte-budget.ts";
+import { reasonOf, systemCode } from "../base/errors.ts";
 import { Condition } from "../base/condition.ts";
-import { PAUSE_OUTPUT_BYTES, TCP_KEEPALIVE_MS } from "../base/limits.ts";
+import { PAUSE_OUTPUT_BYTES, SHORT_PAUSE_OUTPUT_BYTES, TCP_KEEPALIVE_MS } from "../base/limits.ts";
 import { sayDuration } from "../base/units.ts";
-import { DialError, dialError } from "./dial.ts";
+import { DialError } from "./dial.ts";
 import { WriteQueue } from "./write-queue.ts";
 
 export interface StreamEvents {
@@ -25,8 +26,6 @@ export interface StreamEvents {
   end(): void;
   /** Called once, when the socket is closed: without an error after both ends, or after {@link Stream.reset}. */
   closed(error: Error | undefined): void;
-  /** The kernel has taken everything that was queued. */
-  drained?(): void;
   /** The kernel has taken some of what was queued. */
   taken?(): void;
 }
@@ -53,6 +52,7 @@ export class Stream {
   readonly peer: string | undefined;
   readonly #socket: StreamSocket;
   readonly #queue: WriteQueue;
+  readonly #budget: ByteBudget;
   readonly #released: (() => void) | undefined;
   #events: StreamEvents | undefined;
   /** Hears of the close, until the stream is started. */
@@ -69,7 +69,8 @@ export class Stream {
   #room: Condition | undefined;
 
   /** Takes over an open socket, and does not read it yet. */
-  constructor(socket: StreamSocket, { budget, released }: StreamOptions = {}) {
+  constructor(socket: StreamSocket, { budget = UNLIMITED, released }: StreamOptions = {}) {
+    this.#budget = budget;
     this.#socket = socket;
     this.#queue = new WriteQueue(budget);
     this.#released = released;
@@ -104,6 +105,10 @@ export class Stream {
     return this.#closed !== undefined;
   }
 
+  get #hasRoom(): boolean {
+    return this.#queue.length <= (this.#budget.isShort ? SHORT_PAUSE_OUTPUT_BYTES : PAUSE_OUTPUT_BYTES);
+  }
+
   /**
    * Sends `bytes`, or a copy of what the kernel does not take. A promise when so much is queued that the caller should wait; it also
    * resolves when the stream is closed. Nothing is sent after {@link endWriting}, or on a closed stream.
@@ -114,7 +119,7 @@ export class Stream {
     const taken = this.#queue.length > 0 ? 0 : this.#socket.write(bytes);
     if (taken < 0) return this.#broken();
     if (taken < bytes.length) this.#queue.append(bytes.subarray(taken));
-    if (this.#queue.length <= PAUSE_OUTPUT_BYTES) return undefined;
+    if (this.#hasRoom) return undefined;
     return (this.#room ??= new Condition()).wait();
   }
 
@@ -168,9 +173,8 @@ export class Stream {
       if (taken < 0) return this.#broken();
       this.#queue.consume(taken);
       if (taken < first.length) break;
-      if (this.#queue.length === 0) this.#events?.drained?.();
     }
-    if (this.#queue.length <= PAUSE_OUTPUT_BYTES) this.#room?.notifyAll();
+    if (this.#hasRoom) this.#room?.notifyAll();
     if (!this.isClosed) this.#events?.taken?.();
     this.#sendFin();
   }
@@ -263,7 +267,8 @@ export async function dialStream(address: StreamAddress, options: StreamDialOpti
     else resolve(stream);
   }, options);
   const timer = setTimeout(
-    () => reject(new DialError("timeout", `${at} did not answer within ${sayDuration(timeoutMs)}`)),
+    () =>
+      reject(new DialError("timeout", `cannot connect to ${at}: no answer within ${sayDuration(timeoutMs)}`)),
     timeoutMs,
   );
   const abort = () => reject(signal?.reason as Error);
@@ -279,7 +284,7 @@ export async function dialStream(address: StreamAddress, options: StreamDialOpti
         });
   connecting.catch((error: unknown) => {
     released?.();
-    reject(dialError(error, "unix" in address ? at : address.host, at));
+    reject(dialError(error, at));
   });
   try {
     return await promise;
@@ -289,6 +294,21 @@ export async function dialStream(address: StreamAddress, options: StreamDialOpti
     signal?.removeEventListener("abort", abort);
   }
 }
+
+function dialError(error: unknown, at: string): DialError {
+  const [code, why] = FAILURES.get(systemCode(error)) ?? (["unreachable", reasonOf(error)] as const);
+  return new DialError(code, `cannot connect to ${at}: ${why}`, { cause: error });
+}
+
+/** What Bun's codes mean; a network that cannot be reached is ECONNREFUSED, too (measured with Bun 1.4.5). */
+const FAILURES: ReadonlyMap<string | undefined, readonly [DialError["code"], string]> = new Map([
+  ["ECONNREFUSED", ["refused", "connection refused"]],
+  ["ENOENT", ["refused", "there is no socket"]],
+  ["ENOTFOUND", ["unknown_host", "no address is found for that name"]],
+  ["EAI_AGAIN", ["unreachable", "the name server does not answer"]],
+  ["ETIMEOUT", ["unreachable", "the name server does not answer"]],
+  ["EACCES", ["unreachable", "permission denied"]],
+]);
 
 function brokenPipe(): Error {
   return Object.assign(new Error("the peer has reset the connection"), { code: "EPIPE" });

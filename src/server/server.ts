@@ -328,9 +328,9 @@ export class Server {
     const isPeers =
       error instanceof ConnectionError || error instanceof FrameError || error instanceof MessageError;
     if (error instanceof ServiceEnding) {
-      const { code, message: reason } = error;
-      this.#log.warn("target-failed", { ...factsOf(session), code, reason });
-      return session.sayBye(code, reason);
+      const { code, message, cause = error } = error;
+      this.#log.warn("target-failed", { ...factsOf(session), code, reason: messageOf(cause) });
+      return session.sayBye(code, message);
     }
     if (!isPeers) return this.#serviceFailed(session, error);
     this.#log.warn("dropped", { ...factsOf(session), code: error.code, reason: error.message });

@@ -27,8 +27,9 @@ export class ServiceEnding extends Error {
   override name = "ServiceEnding";
   readonly code: "unreachable" | "reset";
 
-  constructor(code: "unreachable" | "reset", message: string) {
-    super(message);
+  /** @param message for the client. @param cause says more, for the log. */
+  constructor(code: "unreachable" | "reset", message: string, cause?: unknown) {
+    super(message, { cause });
     this.code = code;
   }
 }
@@ -41,6 +42,8 @@ export interface Session {
   readonly user: string | null;
   /** The client's address, as `address:port`. */
   readonly peer: string;
+  /** The server's own end of that connection, as `address:port`; undefined once it is closed. */
+  readonly local: string | undefined;
   /** Free for the service; undefined at first. */
   data: unknown;
   /** Aborted when the session is closed. For a hook that takes long. */
@@ -100,6 +103,11 @@ export interface Service {
   readonly messages?: "lines" | "bytes";
   /** True when `message` passes messages on to a receiver that may not have read them when the service finishes. */
   readonly acksOnHandOff?: boolean;
+  /**
+   * True where an end of the input means that the input is complete. A server that stops does not end it then: the session has the
+   * time of the drain.
+   */
+  readonly keepsInput?: boolean;
   /** Undefined: none. The server counts them, so that they do not run out. */
   readonly descriptors?: DescriptorUse;
   /** Called first, after the login. */

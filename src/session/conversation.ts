@@ -109,6 +109,10 @@ export class Conversation implements HookTarget, Outbound {
     return this.connection.peer;
   }
 
+  get local(): string | undefined {
+    return this.connection.local;
+  }
+
   get isOver(): boolean {
     return this.#output === "over";
   }

@@ -41,6 +41,9 @@ export class ServerSession implements ConversationEvents, SlowReader {
   readonly #conversation: Conversation;
   readonly #events: ServerSessionEvents;
   readonly #slowReaders: SlowReaders;
+  /** Are its messages a stream of bytes? */
+  readonly isStream: boolean;
+  readonly #keepsInput: boolean;
   #state: SessionState = "attached";
   /** May the client come back after a loss? Once it may not, that stays so. */
   #isResumable: boolean;
@@ -64,6 +67,8 @@ export class ServerSession implements ConversationEvents, SlowReader {
     this.conn = id;
     this.#events = events;
     this.#slowReaders = context.slowReaders;
+    this.isStream = context.service.messages === "bytes";
+    this.#keepsInput = context.service.keepsInput === true;
     this.#isResumable = (arrival.resumption?.forMs ?? 0) > 0;
     this.#conversation = new Conversation(id, connection, arrival, context, this);
   }
@@ -312,7 +317,7 @@ export class ServerSession implements ConversationEvents, SlowReader {
 
   /** The server is stopping: the service hears that no more is coming, and says `bye` when it has said all. */
   shutDown(): void {
-    if (this.#isStopping) return;
+    if (this.#isStopping || this.#keepsInput) return;
     this.#isStopping = true;
     this.#isResumable = false;
     this.#conversation.inbound.stop();

@@ -176,7 +176,9 @@ class Activity {
     const isStuck = isStill && connection.isWriteBlocked;
     const isUnheeded = isStill && session.awaitsAck;
     const hasMore = received !== this.#received || partialLength !== this.#partialBytes;
-    if (hasMore || (session.hasWork && !isStuck && !isUnheeded)) {
+    // A stream of bytes may go on for hours in one direction.
+    const hasStreamed = !isStill && session.isStream;
+    if (hasMore || hasStreamed || (session.hasWork && !isStuck && !isUnheeded)) {
       this.#lastMessageAt = now;
     } else if (now - this.#lastMessageAt >= timeoutMs) {
       // Output that the client does not read would keep `bye` from arriving.

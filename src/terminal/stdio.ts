@@ -13,7 +13,7 @@ import { isatty } from "node:tty";
 import { promisify } from "node:util";
 import { ParleyError, systemCode } from "../base/errors.ts";
 import { whyRefused } from "../files/file-error.ts";
-import { isWriteOnly, wasClosed } from "../os/standard-streams.ts";
+import { endStandardOutput, isWriteOnly, wasClosed } from "../os/standard-streams.ts";
 import { SystemError } from "../os/libc.ts";
 
 const readDescriptor = promisify(read);
@@ -99,6 +99,13 @@ export class StandardOutput {
   async flush(): Promise<void> {
     await this.#writing;
     if (this.#failure !== undefined) throw this.#failure;
+  }
+
+  /** Ends it for its reader, once everything is written. A terminal stays as it is. Only for standard output. */
+  async end(): Promise<void> {
+    if (this.isTerminal) return;
+    await this.#writing;
+    if (this.#failure === undefined) endStandardOutput();
   }
 
   /** Writes through Bun's stream, as the line editor and the questions do: all output keeps its order. */

@@ -28,6 +28,12 @@ export class BufferedStdout {
     await stdout.flush();
   }
 
+  /** Ends standard output for its reader, once everything is written. */
+  end(): Promise<void> {
+    this.#write();
+    return stdout.end();
+  }
+
   #write(): void {
     if (this.#chunks.length === 0) return;
     const bytes = Buffer.concat(this.#chunks);

@@ -81,7 +81,15 @@ async function connect(flags: ConnectFlags): Promise<void> {
     flags.has("bench") || listenAt !== undefined
       ? undefined
       : planRetry(flags, byHand, { printer, terminal });
-  const clientOptions = planClient(flags, target, { channel, key, login, printer, retry, terminal });
+  const clientOptions = planClient(flags, target, {
+    channel,
+    key,
+    login,
+    printer,
+    retry,
+    terminal,
+    takesLines: byHand && !flags.has("logout") && listenAt === undefined,
+  });
   if (listenAt !== undefined) {
     return forward(flags, listenAt, clientOptions, { target, login, printer, terminal }).finally(() =>
       output.flush(),
@@ -149,6 +157,8 @@ interface OpenContext {
   printer: Printer;
   retry: Retry | undefined;
   terminal: Terminal;
+  /** Are messages typed, a line each? */
+  takesLines: boolean;
 }
 
 /** How often to come back after a loss, and what to print about it; undefined: a loss is the end. */
@@ -196,7 +206,7 @@ function planRetry(
 function planClient(
   flags: ConnectFlags,
   target: Target,
-  { channel, key, login, printer, retry, terminal }: OpenContext,
+  { channel, key, login, printer, retry, terminal, takesLines }: OpenContext,
 ): ClientOptions {
   const bare = flags.has("bare");
   const maxFrame = readMaxFrame(flags);
@@ -232,6 +242,12 @@ function planClient(
       terminal.say("the server has not asked for the shared key: has it one (--key-file)?"),
     onWait: () => terminal.isWatched && terminal.note(`waiting for ${target.server}`),
     onConnected(hello) {
+      if (takesLines && hello?.messages === "bytes") {
+        throw usageError(
+          `${target.server} passes on bytes, and a terminal sends lines`,
+          "add --raw and connect programs to it: producer | parley connect … --raw | consumer",
+        );
+      }
       void printer.event("connected", { server: target.server, service: hello?.service, auth: hello?.auth });
     },
   };

@@ -29,8 +29,8 @@ export interface Wishes {
   wantsStatus: boolean;
 }
 
-/** Codes of `bye` for a fault of the service or of a message; with any other the server turns the client away. */
-const FAULTS: readonly string[] = ["service_failed", "bad_length", "bad_message"];
+/** Codes of `bye` for a fault of the service, of its target or of a message; with any other the server turns the client away. */
+const FAULTS: readonly string[] = ["service_failed", "unreachable", "reset", "bad_length", "bad_message"];
 
 /**
  * The exit code of a conversation in which nothing is missing, or whose program's own status was wanted.

@@ -38,7 +38,7 @@ export async function talkPiped(client: Client, printer: Printer, options: Piped
   const { count, timeoutMs } = options;
   const silence = new ReceiveTimeout(timeoutMs, () => client.isInputHeld);
   let left: Timer | undefined;
-  const outcome = client.converse((payload) => {
+  const receive = (payload: Uint8Array) => {
     if (client.received > (count ?? Infinity)) return undefined;
     const printed = printer.received(payload);
     if (client.received !== count) silence.heard(printed);
@@ -52,7 +52,8 @@ export async function talkPiped(client: Client, printer: Printer, options: Piped
       else void printed.then(leave);
     }
     return printed;
-  });
+  };
+  const outcome = client.converse(receive, { outputEnded: () => printer.ended() });
   let inputFailed: unknown;
   const sending = sendAll(client, printer, options).catch((error: unknown) => {
     inputFailed = error;

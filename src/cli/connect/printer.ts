@@ -47,6 +47,12 @@ export class Printer {
     );
   }
 
+  /** No more answers follow. With `--raw` the reader of standard output sees its end. */
+  ended(): void {
+    const { json, delimiter } = this.#options;
+    if (!json && delimiter === "") void this.#output.end();
+  }
+
   /** Prints a message that was sent, with `--json` only. A promise asks the caller to wait before the next one. */
   sent(payload: Uint8Array): Promise<void> | undefined {
     return this.#options.json ? this.event("sent", content(payload)) : undefined;

@@ -29,7 +29,7 @@ import type { Arguments } from "../parse.ts";
 import { announce, tryPortFile } from "./ready.ts";
 import { outdatedCertificate, planKey, planTls } from "./keys.ts";
 import { handleSignals } from "./signals.ts";
-import { chooseService, reloadHandler, watchHandler, writeFirstHandler } from "./service.ts";
+import { chooseService, reloadHandler, watchHandler, writeFirstHandler, type Chosen } from "./service.ts";
 import { serveFlags, type ServeFlags } from "./flags.ts";
 import { planMetrics, planServer, type ServerPlan } from "./plan.ts";
 
@@ -83,7 +83,7 @@ async function serve(flags: ServeFlags): Promise<void> {
     if (terminal.canAsk && !flags.has("check")) await askForMissing(flags, options, store, terminal);
     planMetrics(flags, options.port); // checks again, with the port of the answer
     const wanted = options.port;
-    const { service, name: serviceName, handler } = choose(log);
+    const { service, name: serviceName, handler, target } = choose(log);
     let vitals: StatsSource | undefined;
     using metrics =
       metricsAt && new MetricsEndpoint({ ...metricsAt, server: () => vitals, events: tally, log });
@@ -111,6 +111,7 @@ async function serve(flags: ServeFlags): Promise<void> {
     if (flags.has("check")) {
       await server.stop(0);
       await tryFiles(store, flags);
+      if (target !== undefined) await tryTarget(target, terminal);
       file.close();
       const [flaw] = flaws;
       if (flaw !== undefined) throw new ParleyError("failed", flaw);
@@ -123,7 +124,7 @@ async function serve(flags: ServeFlags): Promise<void> {
     if (metrics !== undefined) log.info("metrics-listening", { host: metrics.host, port: metrics.port });
     await announce(
       server,
-      { options, wanted, logPath, serviceName, pin: tls?.pin, metrics },
+      { options, wanted, logPath, serviceName, target: target?.address, pin: tls?.pin, metrics },
       flags,
       terminal,
     );
@@ -140,6 +141,22 @@ async function tryFiles(store: Store | undefined, flags: ServeFlags): Promise<vo
   await store?.tryToWrite();
   const portFile = flags.text("port-file");
   if (portFile !== undefined) await tryPortFile(portFile);
+}
+
+/** Connects to the target once, and says that it accepts. @throws {ParleyError} `failed`. */
+async function tryTarget(
+  { address, tryOut }: NonNullable<Chosen["target"]>,
+  terminal: Terminal,
+): Promise<void> {
+  try {
+    await tryOut();
+  } catch (error) {
+    throw new ParleyError("failed", messageOf(error), {
+      hint: "start the service that listens there, or name another one with --to",
+      cause: error,
+    });
+  }
+  terminal.say(`${address} accepts connections`);
 }
 
 /** @throws {ParleyError} for the first entry of the user file that cannot be used, once it has printed the others. */

@@ -1,7 +1,9 @@
 // The flags of parley serve, in the order of --help.
 
 import { AUTH_MODES } from "../../auth/identity.ts";
-import { DEFAULT_PORT } from "../../base/limits.ts";
+import { DEFAULT_PORT, TARGET_TIMEOUT_MS } from "../../base/limits.ts";
+import { duration } from "../../base/option-kinds.ts";
+import { writeDuration } from "../../base/units.ts";
 import { LOG_FORMATS, LOG_LEVELS } from "../../log/log.ts";
 import { optionEntries } from "../../server/option-table.ts";
 import { PROGRAM_IOS } from "../../services/program/codec.ts";
@@ -31,6 +33,19 @@ const firstFlags = {
   },
   watch: { type: "boolean", description: "load the handler again when it is saved" },
   init: { type: "string", valueHint: "FILE", description: "write a handler to begin with, and leave" },
+  to: {
+    type: "string",
+    valueHint: "HOST:PORT",
+    description: "forward each conversation to a TCP service, or to unix:/PATH",
+  },
+  "to-timeout": definitionOf({
+    kind: duration(),
+    help: `for that service to accept (${writeDuration(TARGET_TIMEOUT_MS)})`,
+  }),
+  "send-proxy": {
+    type: "boolean",
+    description: "tell it address and name of the client, with PROXY protocol v2",
+  },
   "program-io": {
     type: "enum",
     options: [...PROGRAM_IOS],

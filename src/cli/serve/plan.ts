@@ -3,7 +3,7 @@
 import { formatAddress, isAddress, isLoopback } from "../../base/address.ts";
 import { AUTH_MODES, type AuthMode } from "../../auth/identity.ts";
 import { usageError } from "../../base/errors.ts";
-import { DEFAULT_PORT } from "../../base/limits.ts";
+import { DEFAULT_PORT, MAX_FORWARDED_PER_USER } from "../../base/limits.ts";
 import type { ListeningSocket } from "../../os/systemd.ts";
 import { completeOptions, optionEntries, type OptionValues } from "../../server/option-table.ts";
 import type { ServerOptions } from "../../server/options.ts";
@@ -51,9 +51,11 @@ export function planServer(flags: ServeFlags, socket: ListeningSocket | undefine
 
 /** The values of {@link SERVER_OPTIONS}: from their flags, or their defaults. */
 function readOptions(flags: Flags<string>): OptionValues {
-  return completeOptions(
-    Object.fromEntries(optionEntries.map(([name, { flag, kind }]) => [name, flags.read(flag, kind)])),
+  const given: Partial<OptionValues> = Object.fromEntries(
+    optionEntries.map(([name, { flag, kind }]) => [name, flags.read(flag, kind)]),
   );
+  if (flags.isGiven("to")) given.maxPerUser ??= MAX_FORWARDED_PER_USER;
+  return completeOptions(given);
 }
 
 function checkTls(flags: ServeFlags): void {

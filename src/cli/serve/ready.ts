@@ -27,6 +27,8 @@ export interface ServerFacts {
   wanted: number;
   logPath: string;
   serviceName: string;
+  /** Where sessions are forwarded to; undefined: nowhere. */
+  target: string | undefined;
   /** The pin of the server's key; undefined: plain text. */
   pin: string | undefined;
   metrics: MetricsEndpoint | undefined;
@@ -52,6 +54,7 @@ export async function announce(
         tls: pin ?? null,
         auth,
         service: context.serviceName,
+        to: context.target,
         metrics: metrics?.address,
       })
     : `listening on ${address}`;
@@ -70,6 +73,7 @@ export async function announce(
     const reach = isLoopback(host) ? "this machine only" : "reachable from other machines";
     const key = flags.text("key-file") === undefined ? "" : "shared key · ";
     terminal.note(`${key}${who[auth]} · ${reach} · ${pin === undefined ? "not encrypted" : "TLS 1.3"}`);
+    if (context.target !== undefined) terminal.noteUnwrapped(`forwarding to ${context.target}`);
     terminal.noteUnwrapped(`log: ${context.logPath}`);
     if (metrics !== undefined) terminal.noteUnwrapped(`metrics: http://${metrics.address}/metrics`);
     terminal.noteUnwrapped(talk);
@@ -111,13 +115,18 @@ export async function sayReady(
 }
 
 /** The command that connects to this server, without the program's name. */
-function connectCommand({ host, port }: Server, { options, pin }: ServerFacts, flags: ServeFlags): string {
+function connectCommand(
+  { host, port }: Server,
+  { options, pin, target }: ServerFacts,
+  flags: ServeFlags,
+): string {
   const keyFile = flags.text("key-file");
   return [
     `connect ${formatAddress(reachableAs(host), port)}`,
     pin === undefined ? (isLoopback(host) ? "" : " --no-tls") : ` --pin ${pin}`,
     keyFile === undefined ? "" : ` --key-file ${shellQuote(resolve(keyFile))}`,
     options.bare === true ? " --bare" : "",
+    target === undefined ? "" : " --raw",
   ].join("");
 }
 

@@ -1,4 +1,4 @@
-// What answers the clients: a built-in service, a handler file, or a program.
+// What answers the clients: a built-in service, a handler file, a program, or a TCP service elsewhere.
 
 import { closeSync, constants } from "node:fs";
 import { basename, dirname, extname, join, resolve } from "node:path";
@@ -7,9 +7,12 @@ import { removeIfThere, writeFully } from "../../files/atomic-write.ts";
 import { createFile } from "../../files/create.ts";
 import { whyRefused } from "../../files/file-error.ts";
 import { readPublicFile } from "../../files/private-file.ts";
-import { RELOAD_QUIET_MS } from "../../base/limits.ts";
+import { RELOAD_QUIET_MS, TARGET_TIMEOUT_MS } from "../../base/limits.ts";
+import { duration, wrong } from "../../base/option-kinds.ts";
 import type { Logger } from "../../log/log.ts";
+import { dialStream, formatStreamAddress, type StreamAddress } from "../../net/stream.ts";
 import { findService } from "../../services/catalogue.ts";
+import { forward, type TargetDial } from "../../services/forward/forward.ts";
 import { HANDLER_TEMPLATE, HANDLER_TYPES } from "../../services/handler/template.ts";
 import { checkModulePath, Handler } from "../../services/handler/handler.ts";
 import { Rights } from "../../os/rights.ts";
@@ -18,6 +21,7 @@ import { checkProgram, program, STDERR_WAYS } from "../../services/program/progr
 import type { Service } from "../../services/service.ts";
 import { shellQuote } from "../../base/shell-quote.ts";
 import type { Terminal } from "../../terminal/terminal.ts";
+import { checkZone, parseHost, parsePort } from "../flags.ts";
 import type { ServeFlags } from "./flags.ts";
 
 export interface Chosen {
@@ -26,6 +30,8 @@ export interface Chosen {
   name: string;
   /** The handler, where the service is a handler file. */
   handler: Handler | undefined;
+  /** Where the sessions are forwarded to, and a try of it. */
+  target?: { address: string; tryOut: () => Promise<void> };
 }
 
 /**
@@ -36,9 +42,13 @@ export interface Chosen {
 export async function chooseService(flags: ServeFlags, maxMessage: number): Promise<(log: Logger) => Chosen> {
   const [name, ...rest] = flags.texts("program");
   const file = flags.text("handler");
-  const given = [flags.text("service") && "--service", file && "--handler", name && "-- PROGRAM"].filter(
-    Boolean,
-  );
+  const to = flags.text("to");
+  const given = [
+    flags.text("service") && "--service",
+    file && "--handler",
+    to !== undefined && "--to",
+    name && "-- PROGRAM",
+  ].filter(Boolean);
   if (given.length > 1) throw usageError(`${given.join(" and ")} exclude each other`);
   if (name === undefined) {
     const other = (["program-io", "program-stderr", "pass-env", "pty"] as const).find((flag) =>
@@ -46,6 +56,10 @@ export async function chooseService(flags: ServeFlags, maxMessage: number): Prom
     );
     if (other !== undefined) throw usageError(`--${other} needs a program`, "for example: serve -- wc -l");
   }
+  if (to !== undefined) return forwarding(flags, to);
+  const other = (["to-timeout", "send-proxy"] as const).find((flag) => flags.isGiven(flag));
+  if (other !== undefined)
+    throw usageError(`--${other} needs --to`, "for example: serve --to 127.0.0.1:5432");
   if (flags.has("watch") && file === undefined) throw usageError("--watch needs --handler");
   if (file !== undefined) {
     const handler = await Handler.load(file);
@@ -66,6 +80,31 @@ export async function chooseService(flags: ServeFlags, maxMessage: number): Prom
   const builtIn = flags.text("service") ?? "echo";
   const service = findService(builtIn);
   return () => ({ service, name: builtIn, handler: undefined });
+}
+
+/** `--to`: the service of a target. @throws {ParleyError} `usage`. */
+function forwarding(flags: ServeFlags, to: string): () => Chosen {
+  if (flags.has("watch")) throw usageError("--watch needs --handler");
+  const target = parseTarget(to);
+  const timeoutMs = flags.read("to-timeout", duration()) ?? TARGET_TIMEOUT_MS;
+  const open = (dial: Partial<TargetDial>) => dialStream(target, { ...dial, timeoutMs });
+  const service = forward({ open, sendProxy: flags.has("send-proxy") });
+  const address = formatStreamAddress(target);
+  const tryOut = async () => (await open({})).reset();
+  return () => ({ service, name: "forward", handler: undefined, target: { address, tryOut } });
+}
+
+/** The value of `--to`. */
+function parseTarget(to: string): StreamAddress {
+  const [, path] = /^unix:(.+)$/.exec(to) ?? [];
+  if (path !== undefined) return { unix: resolve(path) };
+  const [, hostText = "", portText = ""] = /^(\[.+\]|[^:]+):(\d+)$/.exec(to) ?? [];
+  const host = parseHost(hostText);
+  const port = parsePort(portText);
+  if (host === undefined || port === undefined)
+    throw wrong("to", to, "no HOST:PORT", "for example 127.0.0.1:5432, [::1]:5432 or unix:/run/service.sock");
+  checkZone(host);
+  return { host, port };
 }
 
 /** Loads a handler again and reports how that went; where it fails, the code before goes on. */
