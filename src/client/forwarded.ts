@@ -67,6 +67,7 @@ export class Forwarded implements StreamEvents, StreamCallbacks {
   #proof: { timer: Timer; progress: number } | undefined;
   #patience: Timer | undefined;
   #isCut = false;
+  #outputEnded = false;
 
   constructor(local: Stream, request: DialRequest, budget: ByteBudget, events: ForwardedEvents) {
     this.#local = local;
@@ -167,6 +168,7 @@ export class Forwarded implements StreamEvents, StreamCallbacks {
 
   #deliver(payload: Uint8Array): void | Promise<void> {
     if (this.#proof !== undefined) this.#prove();
+    if (this.#outputEnded) return this.cut("lost", "the server sent more after its end");
     this.#received += payload.length;
     void this.#local.write(payload);
     if (this.#local.queued === 0) return undefined;
@@ -189,6 +191,7 @@ export class Forwarded implements StreamEvents, StreamCallbacks {
   }
 
   outputEnded(): void {
+    this.#outputEnded = true;
     this.#local.endWriting();
   }
 

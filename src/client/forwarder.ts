@@ -6,7 +6,6 @@
 // All connections share one queue of dials, one cork, and one bound on what is queued. A login that the server refuses for good ends
 // the forwarder.
 
-import { setTimeout as delay } from "node:timers/promises";
 import { ByteBudget } from "../base/byte-budget.ts";
 import { messageOf, ParleyError } from "../base/errors.ts";
 import {
@@ -64,6 +63,8 @@ export class Forwarder implements ForwardedEvents {
   readonly #most = mostConnections();
   #tickets = 0;
   #whenEmpty: (() => void) | undefined;
+  /** Connections that were reset because the forwarder stops. */
+  #stopped = 0;
 
   constructor(options: ForwarderOptions) {
     const { client, retry, first, issued, events } = options;
@@ -111,18 +112,18 @@ export class Forwarder implements ForwardedEvents {
     void this.#open(connection);
   }
 
-  /** Waits until all local connections have ended, for `drainMs` at most; the number of those that were reset then. */
+  /** Waits until all local connections have ended; resets those that are left after `drainMs`. How many were reset. */
   async stop(drainMs: number): Promise<number> {
-    const empty = new Promise<void>((resolve) => (this.#whenEmpty = resolve));
-    if (this.size > 0) await Promise.race([empty, delay(drainMs)]);
-    const left = this.size;
-    this.terminate();
-    return left;
+    const timer = setTimeout(() => this.terminate(), drainMs);
+    if (this.size > 0) await new Promise<void>((resolve) => (this.#whenEmpty = resolve));
+    clearTimeout(timer);
+    return this.#stopped;
   }
 
   /** Resets all local connections. */
-  terminate(reason = "parley was stopped"): void {
-    for (const connection of this.#connections) connection.cut("stopped", reason);
+  terminate(): void {
+    this.#stopped += this.size;
+    for (const connection of this.#connections) connection.cut("stopped", "parley was stopped");
   }
 
   // --- a connection ---

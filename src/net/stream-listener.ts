@@ -4,7 +4,7 @@
 // which removes the path that it was given when it stops, does not remove that of another program. A path that is left over is
 // removed once a connection to it was refused.
 
-import { chmodSync, linkSync, lstatSync, unlinkSync, type Stats } from "node:fs";
+import { chmodSync, linkSync, lstatSync, renameSync, unlinkSync, type Stats } from "node:fs";
 import { dirname, join } from "node:path";
 import { randomBytes } from "node:crypto";
 import { ParleyError, reasonOf, systemCode, usageError } from "../base/errors.ts";
@@ -67,8 +67,7 @@ async function listenAtPath(
   try {
     server = listenUnix(hidden, handlers);
     chmodSync(hidden, 0o600);
-    linkSync(hidden, path);
-    unlinkSync(hidden);
+    putInPlace(hidden, path);
   } catch (error) {
     server?.stop(true);
     throw systemCode(error) === "EEXIST" ? pathTaken(path) : cannotListen(path, reasonOf(error), error);
@@ -86,6 +85,17 @@ async function listenAtPath(
 /** Another name in the same folder. */
 function hiddenName(path: string): string {
   return join(dirname(path), `.${randomBytes(4).toString("hex")}`);
+}
+
+/** @throws {Error} `EEXIST` when there is something at `path`. */
+function putInPlace(hidden: string, path: string): void {
+  try {
+    linkSync(hidden, path);
+    unlinkSync(hidden);
+  } catch (error) {
+    if (systemCode(error) === "EEXIST") throw error;
+    renameSync(hidden, path); // the file system knows no links
+  }
 }
 
 /** Removes a socket at `path` at which no program listens. @throws {ParleyError} when something else is there. */

@@ -1,6 +1,7 @@
 // Local connections that are forwarded, each as a conversation of its own: both ends of each direction, resets, losses, and who waits.
 
 import { describe, expect, test } from "bun:test";
+import { disableUser } from "../../src/auth/accounts.ts";
 import { MAX_FORWARD_DIALS, MAX_FORWARD_WAITING } from "../../src/base/limits.ts";
 import { ServiceEnding } from "../../src/services/service.ts";
 import { until, within } from "../support/attack.ts";
@@ -395,6 +396,39 @@ describe("the end of the forwarder", () => {
     using program = await local(tunnel);
     expect(await within("the end", failed)).toMatchObject({ code: "login_refused" });
     program.socket.destroy();
+  });
+
+  test("a disabled account ends it", async () => {
+    const { service } = streamService();
+    await using server = await startServer({ auth: "password", service });
+    await using tunnel = await forwarding(server.port);
+    await server.store?.change((draft) => disableUser(draft, "ann", "on holiday", new Date()));
+    server.server.reload();
+    const failed = tunnel.forwarder.failed.catch((error: unknown) => error);
+    using program = await local(tunnel);
+    const error = await within("the end", failed);
+    expect(error).toMatchObject({
+      code: "turned_away",
+      message: "this account is disabled: on holiday",
+    });
+    program.socket.destroy();
+  });
+
+  test("a token that is refused is replaced, where the password was given", async () => {
+    const { service, sessions } = streamService();
+    await using server = await startServer({ auth: "password", service });
+    await using tunnel = await forwarding(server.port);
+    await server.store?.change((draft) => draft.tokens.clear());
+    server.server.reload();
+    using one = await local(tunnel);
+    await opened(sessions, 1);
+    using two = await local(tunnel);
+    await opened(sessions, 2);
+    const methods = server.events.flatMap(({ event, fields }) =>
+      event === "logged-in" ? [fields["method"]] : [],
+    );
+    expect(methods).toEqual(["password", "password", "token"]);
+    for (const { socket } of [one, two]) socket.resetAndDestroy();
   });
 
   test("it waits for those that end meanwhile, and resets the others", async () => {

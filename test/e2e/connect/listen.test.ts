@@ -307,11 +307,12 @@ test("resets, losses and returns are events, with what is not known", async () =
   proxy.options.port = 1;
   server.signal("SIGKILL");
   await within("its reset", program.closed);
+  await tunnel.stdout.see(/"event":"reset".*\n/);
   const reset = events(tunnel).find(({ event }) => event === "reset");
   expect(reset).toMatchObject({ code: "lost", undelivered: 0 });
   expect(reset?.["unconfirmed"]).toBeGreaterThan(0);
   expect(reset?.["unconfirmed"]).toBeLessThanOrEqual(1_000_000);
-  expect(tunnel.stderr.text).toMatch(/ was reset: .*; \d+ bytes may not have arrived\n/);
+  await tunnel.stderr.see(/ was reset: .*; \d+ bytes may not have arrived\n/);
   tunnel.signal("SIGTERM");
   expect(await tunnel.exited).toBe(0);
 });
