@@ -59,7 +59,7 @@ export interface StreamCallbacks {
   outputEnded?(): void;
   /** Messages that `receive` has taken and not handed on yet: they are not acknowledged. */
   unprocessed?(): number;
-  /** Resolves when no message is unprocessed; undefined: that is so now. The end of the session waits for it. */
+  /** Resolves when no message is unprocessed; undefined: that is so now. An end with `done` waits for it. */
   allProcessed?(): Promise<void> | undefined;
 }
 
@@ -282,7 +282,8 @@ export class Client {
           return this.#onLoss(text);
         }
         this.#ending = { kind: "bye", code, message: text, status, early: !this.#inputEnded };
-        return this.#stream.allProcessed?.()?.then(() => this.#answerBye()) ?? this.#answerBye();
+        const processed = code === "done" ? this.#stream.allProcessed?.() : undefined;
+        return processed?.then(() => this.#answerBye()) ?? this.#answerBye();
       }
     }
   }
@@ -343,7 +344,8 @@ export class Client {
       progress: this.progress,
       welcome,
       received: this.received - this.#receivedBefore,
-      isOver: () => this.#over,
+      // What the other end of a stream has left behind ends with `bye`: the client comes back for that alone.
+      isOver: () => this.#over && options.sameSession !== true,
     });
     if ("connection" in result) this.#resumeOver(result, performance.now() - lostAt, options);
     else this.#endWith({ kind: "lost", reason, reconnectFailed: result });

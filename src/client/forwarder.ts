@@ -46,7 +46,7 @@ export interface ForwarderOptions {
   retry: Pick<Retry, "times" | "forMs">;
   /** The credential of the first login, and its answer. */
   first: Credential;
-  issued: Welcome;
+  issued: Welcome | undefined;
   events: ForwarderEvents;
 }
 
@@ -67,15 +67,9 @@ export class Forwarder implements ForwardedEvents {
   #stopped = 0;
 
   constructor(options: ForwarderOptions) {
-    const { client, retry, first, issued, events } = options;
+    const { client, first, issued, events } = options;
     this.#options = options;
-    const isForSession = { sameSession: true, isPaced: true, resend: false };
-    const said = { onLost: () => undefined, onResumed: () => undefined };
-    this.#clientOptions = {
-      ...client,
-      retry: { ...retry, ...isForSession, ...said },
-      cork: new Cork(this.budget),
-    };
+    this.#clientOptions = { ...client, retry: { ...this.#retry, ...UNSAID }, cork: new Cork(this.budget) };
     this.#relogin = new Relogin(this.#clientOptions, first, issued);
     const dial = () => dialServer(this.#clientOptions);
     this.#resume = makeReconnect(this.#clientOptions, dial, this.#relogin);
@@ -171,18 +165,23 @@ export class Forwarder implements ForwardedEvents {
     const { ticket } = forwarded.request;
     const limiter = new DialLimiter(); // a server that cuts each connection is dialled as seldom as by any client
     return {
-      ...this.#options.retry,
-      resend: false,
-      sameSession: true,
-      isPaced: true,
+      ...this.#retry,
       reconnect: async (welcome, received, giveUpAt) => {
         await limiter.wait();
         const request = { kind: "resume", ticket, giveUpAt } as const;
-        return this.#queue.run(request, () => this.#resume(welcome, received));
+        const resumed = await this.#queue.run(request, () => this.#resume(welcome, received));
+        if (forwarded.state === "closed") this.#queue.proven(); // it came back to say that it leaves
+        return resumed;
       },
       onLost: (reason) => forwarded.lost(reason),
       onResumed: (event) => forwarded.resumed(event),
     };
+  }
+
+  get #retry() {
+    const { times, forMs } = this.#options.retry;
+    // Without a try to come back the server need not keep the session.
+    return { times, forMs: times === 0 ? 0 : forMs, resend: false, sameSession: true, isPaced: true };
   }
 
   /** While the server cannot be reached, so many wait; the latest ones are reset. */
@@ -223,6 +222,9 @@ export class Forwarder implements ForwardedEvents {
     if (this.size === 0) this.#whenEmpty?.();
   }
 }
+
+/** Each connection reports its own losses. */
+const UNSAID = { onLost: () => undefined, onResumed: () => undefined };
 
 /** Codes of `bye` that no further login follows. */
 const ENDED_LOGIN: readonly string[] = ["revoked", "disabled"];

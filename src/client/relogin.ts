@@ -15,7 +15,7 @@ export class Relogin {
   #credential: Credential;
 
   /** @param issued the answer to the login with `first`. */
-  constructor(options: ClientOptions, first: Credential, issued: Welcome) {
+  constructor(options: ClientOptions, first: Credential, issued: Welcome | undefined) {
     this.#options = options;
     this.#given = first.method === "register" ? { ...first, method: "password" } : first;
     this.#credential = tokenOf(issued) ?? this.#given;
@@ -45,7 +45,7 @@ export class Relogin {
 }
 
 /** The token in `welcome` as a credential; undefined when there is none. */
-function tokenOf({ token }: Welcome): Credential | undefined {
-  const parts = token === undefined ? undefined : parseToken(token);
+function tokenOf(welcome: Welcome | undefined): Credential | undefined {
+  const parts = welcome?.token === undefined ? undefined : parseToken(welcome.token);
   return parts && { method: "token", token: parts };
 }

@@ -249,6 +249,24 @@ describe("a connection that is cut", () => {
     expect([there.bytes, tunnel.cuts]).toEqual([1024 * 1024, []]);
   });
 
+  test("ends there, too, when its local program was reset meanwhile", async () => {
+    const { service, sessions } = streamService();
+    await using server = await startServer({ auth: "none", service });
+    using proxy = await cuttingProxy({ port: server.port });
+    await using tunnel = await forwarding(server.port, {}, proxy.port);
+    using program = await local(tunnel);
+    const there = await opened(sessions);
+    proxy.options.port = 1;
+    proxy.cutAll("reset");
+    await until("reports", ["lost", "failing"], () => tunnel.reports);
+    program.socket.resetAndDestroy();
+    await until("connections", 0, () => tunnel.forwarder.size);
+    expect([there.closed, server.server.sessions]).toEqual([false, 1]);
+    proxy.options.port = server.port;
+    await until("closed", true, () => there.closed);
+    expect([there.ended, server.server.sessions]).toEqual([false, 0]);
+  });
+
   test("whose session is gone is reset, and no new session is used", async () => {
     const { service, sessions } = streamService();
     await using server = await startServer({ auth: "none", service, resumeForMs: 1 });

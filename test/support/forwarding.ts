@@ -52,7 +52,7 @@ export async function forwarding(
     client: { host: "127.0.0.1", port: through, ...options },
     retry: { times, forMs },
     first,
-    issued: client.welcome!,
+    issued: client.welcome,
     events,
   });
   const listener = await listenForStreams({ host: "127.0.0.1", port: 0 }, (one) => forwarder.accept(one), {

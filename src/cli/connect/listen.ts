@@ -129,7 +129,7 @@ export async function forward(
     client: options,
     retry: planRetry(flags),
     first,
-    issued: client.welcome ?? NO_WELCOME,
+    issued: client.welcome,
     events: reports(notices, target),
   });
   const listener = await listenForStreams(address, (stream) => forwarder.accept(stream), {
@@ -148,8 +148,6 @@ export async function forward(
     notices.stop();
   }
 }
-
-const NO_WELCOME = { type: "welcome", user: null, known: false } as const;
 
 /** Checks credential and service with a login that it leaves at once; asks a person for what is missing. */
 async function logInOnce(
