@@ -31,6 +31,9 @@ export interface DialQueueEvents {
   working(): void;
 }
 
+/** So many dials in a row say that the server is away. */
+const AWAY_FAILURES = 3;
+
 interface Waiting {
   request: DialRequest;
   timer: Timer | undefined;
@@ -85,9 +88,9 @@ export class DialQueue {
     this.#events = events;
   }
 
-  /** Does the server let nothing through at the moment? */
+  /** Does the server let nothing through at the moment? One dial may fail because its connection was cut. */
   get isFailing(): boolean {
-    return this.#way.failures + this.#lanes.login.failures > 0;
+    return this.#way.failures >= AWAY_FAILURES || this.#lanes.login.failures > 0;
   }
 
   /**
