@@ -28,11 +28,12 @@
  * FINCUT   a cut may look like FIN of the peer
  * DUPACK   an acknowledgement may come twice, and an older one behind it
  * RELAY    the connection of that number goes through a relay, whose link to the server may be cut, too
+ * HALF     the service ends its output at some moment, and goes on listening
  * COMPLETE nothing but cuts can happen: the client must end with success
  *
  * Faults that are put in on purpose; each must be found: LATE_RESUME, NEW_IS_CLEAN, WELCOME_CONFIRMS, REVOKED_RESUMES, LEFT_RESUMES,
  * TWO_STEPS, DONE_EXPIRES, OLD_IS_READ, END_ONCE, QUEUE_KEPT, NO_LAST_ACK, AGAIN_FROM_START, DEAF, HALF_CLOSES,
- * HOOK_COUNTS_LATE.
+ * HOOK_COUNTS_LATE, OUTPUT_END_ONCE, OUTPUT_END_FIRST.
  */
 #ifdef LEAVES
 #define K (CUTS + 2)
@@ -88,6 +89,8 @@ bool isBusy; byte todo;            /* a hook is at work, and has so many answers
 bool keepsReading;                 /* the connection is read although a hook is at work */
 byte queued; bool endQueued;       /* the input queue */
 bool inputEnded, inputOver;        /* `end` was heard; nothing is delivered any more */
+bool outputEnded;                  /* the service has ended its output */
+bool endHeard;                     /* … and the client knows */
 bool isRevoked, byeHeard;           /* for the assertions */
 
 #define isFull (said - acked >= W)
@@ -132,6 +135,9 @@ connected:
   :: atomic { !hasLeft -> hasLeft = true; send(BYE, left) } goto lost
 #endif
   :: atomic { down[conn]?DATA,a -> assert(a == got + 1); got = a; a = 0 }    /* each payload once, and in order */
+#ifdef HALF
+  :: atomic { down[conn]?END,_ -> endHeard = true; assert(got == said) }     /* the end of the output has all before it */
+#endif
   :: atomic { down[conn]?ACK,a -> if :: a > confirmed -> confirmed = a :: else fi; a = 0;
        assert(confirmed <= processed) }                       /* nothing is confirmed that was not processed */
   :: atomic { down[conn]?BYE,a ->
@@ -178,7 +184,8 @@ over:
     :: outcome == clean ->                                   /* success means: */
        assert(reason == done);                               /*   the server says so, too, */
        assert(processed == N && sent == N);                  /*   every message was processed, */
-       assert(got == said)                                   /*   and every payload of the service has come */
+       assert(got == said);                                  /*   every payload of the service has come, */
+       assert(endHeard == outputEnded)                       /*   and so has the end of its output */
     :: else
     fi
   }
@@ -212,7 +219,7 @@ inline lose() { detach(); if :: isFinal || hasAll -> close(expired) :: else fi }
 
 inline deliver() {
   assert(!isRevoked && !byeHeard);                            /* no service for a session that was revoked or left */
-  received++; isBusy = true; todo = ANSWERS
+  received++; isBusy = true; todo = (outputEnded -> 0 : ANSWERS)
 }
 
 inline payload() {
@@ -251,7 +258,13 @@ inline attach(c) {
   assert(isDetached);                                       /* one connection at a time owns the session */
   assert(!isRevoked && !byeHeard);
   owner = c; newest = c; state = (state == detached -> attached : closing);
+#ifdef OUTPUT_END_FIRST
+  if :: outputEnded -> sendTo(c, END, 0) :: else fi;
+#endif
   a = firstAgain; do :: a < said -> a++; sendTo(c, DATA, a) :: else -> a = 0; break od;
+#if defined(HALF) && !defined(OUTPUT_END_ONCE) && !defined(OUTPUT_END_FIRST)
+  if :: outputEnded -> sendTo(c, END, 0) :: else fi;
+#endif
   if :: state == closing -> sendTo(c, BYE, reason); sendTo(c, FIN, 0) :: else fi
 }
 
@@ -334,8 +347,11 @@ end:
   :: atomic { isBusy && isOpen && todo == 0 -> isBusy = false; keepsReading = false; processed = received }
   :: atomic { !isBusy && isOpen && queued > 0 && !isFull -> queued--; deliver() }
   :: atomic { !isBusy && isOpen && queued == 0 && endQueued -> endQueued = false }
+#ifdef HALF
+  :: atomic { isOpen && !outputEnded -> outputEnded = true; todo = 0; sendToOwner(END, 0) }
+#endif
 #if OWN > 0
-  :: atomic { unasked < OWN && isOpen && hasRoom -> unasked++; said++; sendToOwner(DATA, said) }
+  :: atomic { unasked < OWN && isOpen && hasRoom && !outputEnded -> unasked++; said++; sendToOwner(DATA, said) }
 #endif
   :: atomic { state == attached && ackSaid != processed -> acknowledge() }
   :: atomic { isOpen && mayFinish ->

@@ -121,10 +121,10 @@ export const SERVER_OPTIONS = {
     flag: "max-per-user",
     kind: count(1, MILLION),
     default: MAX_PER_USER,
-    help: `conversations of one user (${MAX_PER_USER}; ${MAX_FORWARDED_PER_USER} with --to)`,
+    help: `conversations of one user (${MAX_PER_USER}, and ${MAX_FORWARDED_PER_USER} with --to)`,
     row: {
       what: "connections of one user; one that resumes a session always may",
-      byDefault: `${MAX_PER_USER}; ${MAX_FORWARDED_PER_USER} with \`--to\``,
+      byDefault: `${MAX_PER_USER}, and ${MAX_FORWARDED_PER_USER} with \`--to\``,
       asIn: "Dovecot 10",
     },
   }),

@@ -13,6 +13,11 @@ export class Watched {
     this.#wake();
   }
 
+  /** Has all come that will? */
+  get hasEnded(): boolean {
+    return this.#ended;
+  }
+
   /** Nothing more will come. */
   end(): void {
     this.#ended = true;
