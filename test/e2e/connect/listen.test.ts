@@ -17,6 +17,7 @@ import {
 } from "../../support/executable.ts";
 import { tempFolder, type TempFolder } from "../../support/folder.ts";
 import { lacksTools } from "../../support/privileges.ts";
+import { Screen } from "../../support/screen.ts";
 import { bulk, digest, local } from "../../support/stream-service.ts";
 
 setDefaultTimeout(90_000);
@@ -101,6 +102,31 @@ describe("the ready line", () => {
     await within("the end", program.closed);
     expect([program.text, program.events]).toEqual(["hello", ["end", "closed"]]);
     await stop(tunnel);
+    await server.stop();
+  });
+
+  test("on a terminal it asks for what is missing, and says when a connection is lost and comes back", async () => {
+    await addUser(data);
+    await using server = await serve(CAT, { data });
+    using proxy = await cuttingProxy({ port: server.port });
+    await using screen = new Screen(["connect", proxy.address, "--listen", "0"], { data: own });
+    await screen.see("user:");
+    screen.enter("ann");
+    await screen.see("password for ann:");
+    screen.enter(PASSWORD);
+    await screen.see(/forwarding 127\.0\.0\.1:\d+ → \S+ as ann/);
+    const port = Number(/forwarding 127\.0\.0\.1:(\d+)/.exec(screen.text.text)?.[1]);
+    using program = await local({ port });
+    program.socket.write("x");
+    await until("echo", "x", () => program.text);
+    proxy.cutAll("reset");
+    await screen.see(/127\.0\.0\.1:\d+: .*, coming back/);
+    await screen.see("reconnected after");
+    screen.type("\x03");
+    await screen.see("stopping: 1 connection has 10 s to end; Ctrl-C again ends at once");
+    program.socket.end("y");
+    expect(await screen.exited).toBe(0);
+    expect(program.text).toBe("xy");
     await server.stop();
   });
 
