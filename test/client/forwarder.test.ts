@@ -1,11 +1,14 @@
 // Local connections that are forwarded, each as a conversation of its own: both ends of each direction, resets, losses, and who waits.
 
+import type { Socket } from "node:net";
 import { describe, expect, test } from "bun:test";
 import { disableUser } from "../../src/auth/accounts.ts";
 import { MAX_FORWARD_DIALS, MAX_FORWARD_WAITING } from "../../src/base/limits.ts";
 import { ServiceEnding } from "../../src/services/service.ts";
 import { until, within } from "../support/attack.ts";
 import { cuttingProxy } from "../support/cutting-proxy.ts";
+import { fakeServer, HELLO, WELCOME } from "../support/fake-server.ts";
+import { frame } from "../support/peer.ts";
 import { forwarding } from "../support/forwarding.ts";
 import { startServer } from "../support/server.ts";
 import { bulk, bulkService, digest, local, streamService, type Led } from "../support/stream-service.ts";
@@ -15,6 +18,11 @@ async function opened(sessions: Led[], number = 1): Promise<Led> {
   await until("sessions", true, () => sessions[number] !== undefined);
   return sessions[number]!;
 }
+
+/** PARLEY_BYTES, PARLEY_CUTS: of the long transfer. */
+const BYTES = Number(process.env["PARLEY_BYTES"] ?? 20_000_000);
+const CUTS = Number(process.env["PARLEY_CUTS"] ?? 12);
+const PATIENCE_MS = 60_000 + CUTS * 3000;
 
 const ROOMY = { maxPerUser: 1000, maxPending: { start: 1000, rate: 30, full: 1000 } };
 
@@ -175,32 +183,36 @@ describe("back-pressure", () => {
 });
 
 describe("a connection that is cut", () => {
-  test("goes on where it was: 20 MB both ways at once", async () => {
-    const BYTES = 20_000_000;
-    const { service, heard } = bulkService(BYTES);
-    await using server = await startServer({ auth: "none", service });
-    using proxy = await cuttingProxy({
-      port: server.port,
-      cuts: 20,
-      least: 100_000,
-      most: 3_000_000,
-      seed: 3,
-    });
-    await using tunnel = await forwarding(server.port, {}, proxy.port);
-    using program = await local(tunnel);
-    const hash = new Bun.CryptoHasher("sha256");
-    program.socket.on("data", (chunk: Buffer) => void hash.update(chunk));
-    for (const chunk of bulk(BYTES)) {
-      if (!program.socket.write(chunk)) await new Promise((resolve) => program.socket.once("drain", resolve));
-    }
-    program.socket.end();
-    await within("the end", program.closed, 60_000);
-    await until("connections", 0, () => tunnel.forwarder.size);
-    const wanted = digest(bulk(BYTES));
-    expect([program.bytes, hash.digest("hex"), heard.at(-1)]).toEqual([BYTES, wanted, wanted]);
-    expect(proxy.done).toBeGreaterThan(5);
-    expect(tunnel.cuts).toEqual([]);
-  }, 120_000);
+  test(
+    `goes on where it was: ${BYTES / 1e6} MB both ways at once, ${CUTS} cuts`,
+    async () => {
+      const { service, heard } = bulkService(BYTES);
+      await using server = await startServer({ auth: "none", service });
+      using proxy = await cuttingProxy({
+        port: server.port,
+        cuts: CUTS,
+        least: BYTES / CUTS / 2,
+        most: (3 * BYTES) / CUTS,
+        seed: 3,
+      });
+      await using tunnel = await forwarding(server.port, {}, proxy.port);
+      using program = await local(tunnel);
+      const hash = new Bun.CryptoHasher("sha256");
+      program.socket.on("data", (chunk: Buffer) => void hash.update(chunk));
+      for (const chunk of bulk(BYTES)) {
+        if (!program.socket.write(chunk))
+          await new Promise((resolve) => program.socket.once("drain", resolve));
+      }
+      program.socket.end();
+      await within("the end", program.closed, PATIENCE_MS);
+      await until("connections", 0, () => tunnel.forwarder.size);
+      const wanted = digest(bulk(BYTES));
+      expect([program.bytes, hash.digest("hex"), heard.at(-1)]).toEqual([BYTES, wanted, wanted]);
+      expect(proxy.done).toBeGreaterThan(CUTS / 2);
+      expect(tunnel.cuts).toEqual([]);
+    },
+    PATIENCE_MS,
+  );
 
   test("costs the local program nothing; twenty that are cut together all come back", async () => {
     const { service, sessions } = streamService({ echo: true });
@@ -386,6 +398,78 @@ describe("new local connections", () => {
     const there = await opened(sessions, 2);
     await until("heard", "me", () => there.text);
     expect(tunnel.cuts).toEqual([]);
+  });
+});
+
+describe("a server that keeps to nothing", () => {
+  /** A server that lets each client in, and then does what `then` does. */
+  const letting = (then: (socket: Socket) => unknown) =>
+    fakeServer(async (socket, received) => {
+      const from = received.text.length;
+      socket.write(frame(JSON.stringify({ ...HELLO, messages: "bytes" })));
+      await received.see('"login"', from);
+      socket.write(frame(JSON.stringify(WELCOME)));
+      await then(socket);
+    });
+
+  test("and sends without end is held when a local program does not read", async () => {
+    const chunk = frame(Buffer.alloc(256 * 1024).toString("latin1"));
+    const heldUp = Promise.withResolvers<void>();
+    using server = await letting((socket) => {
+      socket.on("drain", () => pour(socket));
+      pour(socket);
+    });
+    function pour(socket: Socket): void {
+      while (socket.write(chunk));
+      if (socket.bytesWritten > 8 * 1024 * 1024) heldUp.resolve();
+    }
+    await using tunnel = await forwarding(server.port);
+    using program = await local(tunnel);
+    program.socket.pause();
+    await within("much", heldUp.promise);
+    let before = -1;
+    await until("a stop", true, async () => {
+      const { used } = tunnel.forwarder.budget;
+      const isSteady = used === before;
+      before = used;
+      await Bun.sleep(100);
+      return isSteady;
+    });
+    expect(before).toBeGreaterThan(8 * 1024 * 1024);
+    expect(before).toBeLessThan(12 * 1024 * 1024);
+  });
+
+  test("and goes on after its end is left, and the local program reset", async () => {
+    using server = await letting((socket) => {
+      socket.write(frame(JSON.stringify({ type: "end" }), true));
+      socket.write(frame("more"));
+    });
+    await using tunnel = await forwarding(server.port);
+    using program = await local(tunnel);
+    await until("cuts", 1, () => tunnel.cuts.length);
+    await within("its end", program.closed);
+    expect(program.text).toBe("");
+    expect(tunnel.cuts).toMatchObject([{ code: "lost", reason: "the server sent more after its end" }]);
+  });
+
+  test("and cuts each connection at once is dialled seldom", async () => {
+    let dials = 0;
+    const session = { session: "s", resume_key: Buffer.alloc(32).toString("base64"), resume_for: 60 };
+    using server = await fakeServer(async (socket, received) => {
+      dials++;
+      const from = received.text.length;
+      socket.write(frame(JSON.stringify({ ...HELLO, messages: "bytes" })));
+      await received.see('"login"', from);
+      const welcome =
+        dials <= 2 ? { ...WELCOME, ...session } : { ...WELCOME, ...session, resumed: true, received: 0 };
+      socket.write(frame(JSON.stringify(welcome)), () => dials > 1 && socket.destroySoon());
+    });
+    await using tunnel = await forwarding(server.port, { forMs: 2000 });
+    using program = await local(tunnel);
+    await within("its reset", program.closed);
+    expect(tunnel.cuts).toMatchObject([{ code: "lost" }]);
+    expect(dials).toBeGreaterThan(5);
+    expect(dials).toBeLessThan(20);
   });
 });
 
