@@ -155,7 +155,7 @@ export class Client {
   }
 
   /** The number of messages received and of messages acknowledged, together: it never falls. */
-  get progress(): number {
+  get #progress(): number {
     return this.received + this.#acknowledgedBefore + (this.#acks?.retransmit.acknowledged ?? 0);
   }
 
@@ -341,7 +341,7 @@ export class Client {
     const said = options.onLost(reason);
     if (said !== undefined) await said;
     const result = await this.#reconnector.reconnect(options, {
-      progress: this.progress,
+      progress: this.#progress,
       welcome,
       received: this.received - this.#receivedBefore,
       // What the other end of a stream has left behind ends with `bye`: the client comes back for that alone.

@@ -19,7 +19,7 @@ export class DialLimiter {
     return Math.max(0, this.#spacedUntil - (DIAL_BURST - 1) * DIAL_INTERVAL_MS - now);
   }
 
-  /** A dial that was counted counts no more: it has led to a connection that works. */
+  /** A dial that was counted counts no more. */
   giveBack(): void {
     this.#spacedUntil -= DIAL_INTERVAL_MS;
   }

@@ -5,8 +5,8 @@
 //     a dial has failed  one at a time, after a pause that grows: it tries the way for all
 //     a login (or a resume) was turned away, and may succeed later: the same for that kind alone
 //
-// Beside that the rate is limited, as for every client: see DialLimiter. A login does not count there once it has succeeded, since
-// a local program has asked for it; a resume does not once its connection has proven itself.
+// Beside that the rate of dials in vain is limited: see DialLimiter. One that the server has answered counts no more: a local program
+// has asked for it, or it is one of a conversation, which has a limit of its own.
 
 import { FORWARD_PROBE_MS, MAX_FORWARD_DIALS, RETRY_AT_ONCE_MS } from "../base/limits.ts";
 import { MAX_TIMER_MS } from "../base/units.ts";
@@ -102,7 +102,6 @@ export class DialQueue {
     await this.#turn(request);
     try {
       const result = await work();
-      if (request.kind === "login") this.#limiter.giveBack();
       this.#ended(request, undefined);
       return result;
     } catch (error) {
@@ -114,12 +113,6 @@ export class DialQueue {
   /** Takes `request` out of the queue, if it still waits. */
   cancel(request: DialRequest): void {
     this.#lanes[request.kind].remove(request)?.fail(new DialError("timeout", "the wait was given up"));
-  }
-
-  /** The connection of a resume has proven itself. */
-  proven(): void {
-    this.#limiter.giveBack();
-    this.#pump();
   }
 
   #turn(request: DialRequest): Promise<void> {
@@ -149,7 +142,7 @@ export class DialQueue {
       if (wait === undefined) lane.succeeded();
       else lane.failed(wait);
     }
-    if (error !== undefined && wait === undefined) this.#limiter.giveBack(); // it is not asked again
+    if (wait === undefined) this.#limiter.giveBack();
     if (this.isFailing && !wasFailing) this.#events.failing(error);
     if (!this.isFailing && wasFailing) this.#events.working();
     this.#pump();

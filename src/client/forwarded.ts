@@ -13,7 +13,6 @@ import {
   MAX_FORWARD_MESSAGE_BYTES,
   MAX_UNACKNOWLEDGED_FRAMES,
   MAX_UNACKNOWLEDGED_STREAM_BYTES,
-  RETRY_HELD_MS,
   SHORT_WINDOW_BYTES,
 } from "../base/limits.ts";
 import type { Stream, StreamEvents } from "../net/stream.ts";
@@ -26,8 +25,6 @@ import type { Resumed } from "./reconnect.ts";
 export interface ForwardedEvents {
   lost(connection: Forwarded, reason: string): void;
   resumed(connection: Forwarded, event: Resumed): void;
-  /** The connection to the server has carried something new, or has lasted. */
-  proven(): void;
   /** The conversation came to another end than its own: the local program has been reset. */
   cut(connection: Forwarded, why: Cut): void;
   closed(connection: Forwarded): void;
@@ -63,8 +60,6 @@ export class Forwarded implements StreamEvents, StreamCallbacks {
   #room: Condition | undefined;
   /** Where the end of the conversation waits for it. */
   #empty: Condition | undefined;
-  /** Until the present connection to the server has lasted, and since which progress. */
-  #proof: { timer: Timer; progress: number } | undefined;
   #patience: Timer | undefined;
   #isCut = false;
   #outputEnded = false;
@@ -156,7 +151,6 @@ export class Forwarded implements StreamEvents, StreamCallbacks {
     if (this.#state === "closed") return;
     this.#to("close");
     clearTimeout(this.#patience);
-    this.#endProof();
     this.#client?.leave();
     this.#client?.release();
     this.#room?.notifyAll();
@@ -167,7 +161,6 @@ export class Forwarded implements StreamEvents, StreamCallbacks {
   // --- from the server ---
 
   #deliver(payload: Uint8Array): void | Promise<void> {
-    if (this.#proof !== undefined) this.#prove();
     if (this.#outputEnded) return this.cut("lost", "the server sent more after its end");
     this.#received += payload.length;
     void this.#local.write(payload);
@@ -197,30 +190,12 @@ export class Forwarded implements StreamEvents, StreamCallbacks {
 
   lost(reason: string): void {
     if (this.#state === "open") this.#to("loss");
-    this.#endProof();
     this.#events.lost(this, reason);
   }
 
   resumed(event: Resumed): void {
     if (this.#state === "away") this.#to("resume");
-    const timer = setTimeout(() => this.#prove(), RETRY_HELD_MS);
-    this.#proof = { timer, progress: this.#client?.progress ?? 0 };
     this.#events.resumed(this, event);
-  }
-
-  #prove(): void {
-    clearTimeout(this.#proof?.timer);
-    this.#proof = undefined;
-    this.#events.proven();
-  }
-
-  /** The connection to the server is gone: has it got anything further? */
-  #endProof(): void {
-    const proof = this.#proof;
-    if (proof === undefined) return;
-    if ((this.#client?.progress ?? 0) > proof.progress) return this.#prove();
-    clearTimeout(proof.timer);
-    this.#proof = undefined;
   }
 
   #over(outcome: Outcome): void {

@@ -169,9 +169,7 @@ export class Forwarder implements ForwardedEvents {
       reconnect: async (welcome, received, giveUpAt) => {
         await limiter.wait();
         const request = { kind: "resume", ticket, giveUpAt } as const;
-        const resumed = await this.#queue.run(request, () => this.#resume(welcome, received));
-        if (forwarded.state === "closed") this.#queue.proven(); // it came back to say that it leaves
-        return resumed;
+        return this.#queue.run(request, () => this.#resume(welcome, received));
       },
       onLost: (reason) => forwarded.lost(reason),
       onResumed: (event) => forwarded.resumed(event),
@@ -204,10 +202,6 @@ export class Forwarder implements ForwardedEvents {
 
   resumed(connection: Forwarded, event: Resumed): void {
     this.#options.events.resumed(connection.name, event);
-  }
-
-  proven(): void {
-    this.#queue.proven();
   }
 
   cut(connection: Forwarded, why: Cut): void {

@@ -231,6 +231,24 @@ describe("a connection that is cut", () => {
     expect(sessions.length).toBe(21);
   });
 
+  test("comes back again and again, also one of twenty that say nothing", async () => {
+    const { service, sessions } = streamService({ echo: true });
+    await using server = await startServer({ auth: "none", service, ...ROOMY });
+    using proxy = await cuttingProxy({ port: server.port });
+    await using tunnel = await forwarding(server.port, {}, proxy.port);
+    const programs = await Promise.all(Array.from({ length: 20 }, () => local(tunnel)));
+    await opened(sessions, 20);
+    const back = () => tunnel.reports.filter((report) => report === "resumed").length;
+    for (let round = 1; round <= 4; round++) {
+      proxy.cutAll("reset");
+      await until("returns", 20 * round, back);
+    }
+    for (const { socket } of programs) socket.end("x");
+    await Promise.all(programs.map(({ closed }) => within("the end", closed)));
+    expect(programs.map(({ text }) => text)).toEqual(Array(20).fill("x"));
+    expect(tunnel.cuts).toEqual([]);
+  });
+
   test("after both ends of the local program: what it has sent arrives all the same", async () => {
     const gate = Promise.withResolvers<void>();
     const { service, sessions } = streamService();
