@@ -3,12 +3,14 @@
 
 import { setTimeout as delay } from "node:timers/promises";
 import { defineCommand } from "citty";
-import { exitCodeOf, isBySignal } from "./src/cli/exit-codes.ts";
+import { errorEvent, exitCodeOf, isBySignal } from "./src/cli/exit-codes.ts";
 import { Flags, terminalOf } from "./src/cli/flags.ts";
 import { helpPage } from "./src/cli/help.ts";
-import { parseCommand, type Command, type Invocation } from "./src/cli/parse.ts";
+import { about, parseCommand, type Arguments, type Command, type Invocation } from "./src/cli/parse.ts";
 import { checkGivenWords } from "./src/files/given-text.ts";
+import { repeatDataFlag } from "./src/base/own-command.ts";
 import { ParleyError, systemCode } from "./src/base/errors.ts";
+import { escapeJson } from "./src/base/escape.ts";
 import { keepFilesPrivate } from "./src/os/process-limits.ts";
 import { Terminal } from "./src/terminal/terminal.ts";
 import { stderr, stdout } from "./src/terminal/stdio.ts";
@@ -20,10 +22,15 @@ declare const BUILD_COMMIT: string | undefined;
 const READER_TIMEOUT_MS = 10_000;
 
 const parley = defineCommand({
-  meta: {
+  meta: about({
     name: "parley",
-    description: "a login, a session and whole messages in front of a TCP conversation",
-  },
+    description: "adds login, sessions and message framing to TCP",
+    examples: [
+      ["parley serve", "start a server"],
+      ["parley users add ann", "create an account"],
+      ["parley connect ann@127.0.0.1:13131", "log in and talk"],
+    ],
+  }),
   subCommands: {
     serve: () => import("./src/cli/serve/command.ts").then((module) => module.default),
     connect: () => import("./src/cli/connect/command.ts").then((module) => module.default),
@@ -34,23 +41,28 @@ const parley = defineCommand({
 async function main(argv: string[]): Promise<number> {
   keepFilesPrivate();
   let terminal = new Terminal({ color: "auto", noInput: true });
+  let args: Arguments = argumentsBeforeParsing(argv);
   // The event loop is empty although the command still waits.
   process.once("beforeExit", () => {
-    terminal.error("the command came to nothing: what it waited for never happened");
-    void exit(1);
+    const words = "the command stopped without a result";
+    const code = report(new ParleyError("failed", words), terminal, args, argv);
+    void flushForAWhile().then(() => exit(code));
   });
   try {
     checkGivenWords();
     const invocation = await parseCommand(parley, argv);
-    terminal = terminalOf(new Flags(invocation.args));
+    args = { ...args, ...invocation.args };
+    const flags = new Flags<"data" | "no-input" | "color">(args);
+    terminal = terminalOf(flags);
+    repeatDataFlag(flags.text("data"));
     if (invocation.wants === "version") void stdout.write(`${versionLine()}\n`);
     else if (invocation.wants === "help") void stdout.write(await helpPage(invocation, stdout.columns));
     else await run(invocation);
     await flush();
     return Number(process.exitCode ?? 0); // that of a program, with --exit-status
   } catch (error) {
-    const code = report(error, terminal, argv.includes("--debug"));
-    if (!(error instanceof ParleyError && isBySignal(error))) await flushForAWhile();
+    const code = report(error, terminal, args, argv);
+    if (!isBySignal(error)) await flushForAWhile();
     return code;
   }
 }
@@ -73,17 +85,31 @@ async function flushForAWhile(): Promise<void> {
   await Promise.race([flush().catch(() => undefined), delay(READER_TIMEOUT_MS)]);
 }
 
-function report(error: unknown, terminal: Terminal, debug: boolean): number {
-  if (debug && error instanceof Error) void stderr.write(`${Bun.inspect(error)}\n`);
-  if (error instanceof ParleyError) {
-    if (!isBySignal(error)) terminal.error(error.message, error.hint);
-    return exitCodeOf(error);
+/** The flags that hold also where the arguments are wrong. */
+function argumentsBeforeParsing(argv: readonly string[]): Arguments {
+  const ending = argv.indexOf("--");
+  const own = ending === -1 ? argv : argv.slice(0, ending);
+  return { debug: own.includes("--debug"), json: own.includes("--json") };
+}
+
+/** Prints an error for a person, and with `--json` as an event; returns its exit code. */
+function report(error: unknown, terminal: Terminal, args: Arguments, [command]: string[]): number {
+  const code = exitCodeOf(error);
+  if (args["debug"] === true && error instanceof Error) void stderr.write(`${Bun.inspect(error)}\n`);
+  if (isBySignal(error)) return code;
+  if (error instanceof ParleyError) terminal.error(error.message, error.hint);
+  else {
+    terminal.error(
+      error instanceof Error ? `${error.name}: ${error.message}` : String(error),
+      "this is a bug in parley; run it with --debug for a stack trace",
+    );
   }
-  terminal.error(
-    error instanceof Error ? `${error.name}: ${error.message}` : String(error),
-    "this is a fault of parley; --debug shows where",
-  );
-  return 1;
+  if (args["json"] === true) {
+    const time = command === "connect" ? { time: new Date().toISOString() } : {};
+    // Where the error is that standard output cannot be written, this writes nothing.
+    void stdout.write(`${escapeJson({ ...time, ...errorEvent(error) })}\n`);
+  }
+  return code;
 }
 
 function versionLine(): string {

@@ -36,7 +36,7 @@ export async function clientScene(): Promise<Pane[]> {
   client.enter("hello");
   await client.see("HELLO");
   await way.cut();
-  await client.see("coming back");
+  await client.see("reconnecting");
   client.enter("are you there?");
   await way.mend();
   await client.see("ARE YOU THERE?");

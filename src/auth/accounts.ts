@@ -1,13 +1,14 @@
-// Each change of the store's content as one small function. All of them check first and change then: one that throws has
-// changed nothing.
+// The changes of the store's content, one small function each. Each checks before it changes: a function that throws has changed
+// nothing.
 
 import { ParleyError } from "../base/errors.ts";
 import { MAX_HOSTS, TOKEN_IDLE_MS, TOKEN_MAX_MS } from "../base/limits.ts";
+import { ownCommand } from "../base/own-command.ts";
 import { plural } from "../base/plural.ts";
 import type { Document, Host, Token, User } from "./document.ts";
 import { mintUserId } from "./token.ts";
 
-/** `unknown`: no such entry. `exists`: there is one already. `known`: the address has a name. `full`: there may be no more. */
+/** `unknown`: the entry does not exist. `exists`: it does already. `known`: the address has a name. `full`: the limit is reached. */
 export class AccountError extends ParleyError<"unknown" | "exists" | "known" | "full"> {
   override name = "AccountError";
 }
@@ -20,10 +21,10 @@ export function addUser(draft: Document, name: string, hash: string, now: Date):
   return user;
 }
 
-/** Checks that a user may be added without an operator. @throws {AccountError} `full` when there are `max` already. */
+/** Checks that a client may add a user. @throws {AccountError} `full` when there are `max` users already. */
 export function expectRoom(document: Readonly<Document>, max: number): void {
   if (document.users.size < max) return;
-  throw new AccountError("full", `the server has ${plural(max, "user")} already, and takes no new ones`);
+  throw new AccountError("full", `the server is full (${plural(max, "user")}), and creates no more accounts`);
 }
 
 /** Stores a user with a hash that may be new. */
@@ -32,9 +33,15 @@ export function putUser(draft: Document, name: string, user: User): void {
   draft.hashes = {};
 }
 
+/** Stores another user in the place of the one with this name, whose tokens and conversations end. */
+export function replaceUser(draft: Document, name: string, user: User): void {
+  putUser(draft, name, user);
+  revokeTokens(draft, (token) => token.user === name);
+}
+
 export function userExists(name: string): AccountError {
   return new AccountError("exists", `user ${name} already exists`, {
-    hint: `to give it a new password: parley users passwd ${name}`,
+    hint: `change the password with: ${ownCommand(`users passwd ${name}`)}`,
   });
 }
 
@@ -55,7 +62,7 @@ export function setPassword(
   revokeTokens(draft, (token) => token.user === name);
 }
 
-/** Replaces a hash by another one of the same password, unless that changed meanwhile. */
+/** Replaces a hash by another one of the same password, unless the password was changed meanwhile. */
 export function replaceHash(draft: Document, name: string, from: string, to: string): void {
   const user = draft.users.get(name);
   if (user?.password === from) putUser(draft, name, { ...user, password: to });
@@ -83,28 +90,28 @@ export function enableUser(draft: Document, name: string): void {
 /**
  * Stores a token for a user who has just logged in, if that login still holds.
  *
- * No other token is removed to make room: `TokenPruner` does that, which knows those that are in a conversation.
+ * Removes no other token to make room: `TokenPruner` does that, since it knows the tokens in use.
  *
  * @param stamp the user's {@link credentialStamp} that was checked.
- * @throws {AccountError} `unknown` when the user is gone, disabled, or has another password by now.
+ * @throws {AccountError} `unknown` when the user was removed or disabled, or has another password by now.
  */
 export function addToken(draft: Document, id: string, token: Token, stamp: string): void {
   const user = draft.users.get(token.user);
   if (user === undefined || user.disabled !== null || credentialStamp(user) !== stamp) {
-    throw new AccountError("unknown", `user ${token.user} has changed during the login`);
+    throw new AccountError("unknown", `user ${token.user} was changed during the login`);
   }
   draft.tokens.set(id, token);
   draft.users.set(token.user, { ...user, last_login: token.created });
 }
 
-/** Records that a user has logged in, unless the login does not hold any more. @param stamp as with {@link addToken}. */
+/** Records that a user has logged in, if the login is still valid. @param stamp as with {@link addToken}. */
 export function touchUser(draft: Document, name: string, stamp: string, now: Date): void {
   const user = draft.users.get(name);
   if (user === undefined || credentialStamp(user) !== stamp) return;
   draft.users.set(name, { ...user, last_login: now.toISOString() });
 }
 
-/** Records that tokens are in use, without a new login; those that are gone are left out. */
+/** Records that tokens are in use, without a new login. Skips removed tokens. */
 export function keepTokens(draft: Document, ids: readonly string[], now: Date): void {
   for (const id of ids) {
     const token = draft.tokens.get(id);
@@ -112,7 +119,7 @@ export function keepTokens(draft: Document, ids: readonly string[], now: Date): 
   }
 }
 
-/** Records that a token was used for a login; false when it is gone. */
+/** Records that a token was used for a login; false when it was removed. */
 export function touchToken(draft: Document, id: string, now: Date): boolean {
   const token = draft.tokens.get(id);
   if (token === undefined) return false;
@@ -122,7 +129,7 @@ export function touchToken(draft: Document, id: string, now: Date): boolean {
   return true;
 }
 
-/** Ends the tokens that `match`; returns how many. */
+/** Ends the tokens for which `match` is true, and returns their number. */
 export function revokeTokens(draft: Document, match: (token: Token, id: string) => boolean): number {
   let count = 0;
   for (const [id, token] of draft.tokens) {
@@ -132,12 +139,12 @@ export function revokeTokens(draft: Document, match: (token: Token, id: string) 
 }
 
 /**
- * Adds an address with the name that it is known by. In a full table the ones seen longest ago make room, except those that an
- * operator has named and those in a conversation.
+ * Adds an address with its name. In a full table the addresses seen longest ago make room, except those that an operator has named
+ * and those in use.
  *
- * @param inUse addresses in a conversation; undefined when that cannot be known now.
+ * @param inUse addresses in use; undefined when they are not known now.
  * @throws {AccountError} `known` when the address has a name already, `exists` when another address has this one, `full` when
- * none can make room.
+ * no address can make room.
  */
 export function addHost(
   draft: Document,
@@ -148,7 +155,7 @@ export function addHost(
 ): void {
   const known = draft.hosts.get(address);
   if (known !== undefined) {
-    throw new AccountError("known", `this address has the name ${known.name} already: connect again`);
+    throw new AccountError("known", `this address already has the name ${known.name}: connect again`);
   }
   expectFreeName(draft, address, name);
   const excess = draft.hosts.size + 1 - MAX_HOSTS;
@@ -160,7 +167,7 @@ function expectFreeName(draft: Document, address: string, name: string): void {
   const folded = name.toLowerCase();
   for (const [other, host] of draft.hosts) {
     if (other !== address && host.name.toLowerCase() === folded) {
-      throw new AccountError("exists", `${name} is the name of another address`);
+      throw new AccountError("exists", `another address already has the name ${name}`);
     }
   }
 }
@@ -169,8 +176,8 @@ function forgetOldest(draft: Document, count: number, inUse: ReadonlySet<string>
   const mayGo = [...draft.hosts].filter(
     ([address, { named_by }]) => named_by === undefined && inUse?.has(address) === false,
   );
-  if (mayGo.length < count) throw new AccountError("full", "the server knows as many addresses as it may");
-  // As texts: parley writes all times in one notation, and parsing takes 20 times as long (measured with Bun 1.4.5).
+  if (mayGo.length < count) throw new AccountError("full", "the server cannot store more addresses");
+  // Compares texts: parley writes all times in one notation, and parsing takes 20 times as long (measured with Bun 1.4.5).
   mayGo.sort(([, a], [, b]) => (a.last < b.last ? -1 : 1));
   for (const [address] of mayGo.slice(0, count)) draft.hosts.delete(address);
 }
@@ -182,12 +189,12 @@ export function nameHost(draft: Document, address: string, name: string, now: Da
   draft.hosts.set(address, { first: at, last: at, ...draft.hosts.get(address), name, named_by: "operator" });
 }
 
-/** Records that addresses are in a conversation; those that are gone are left out. */
+/** Records that addresses are in use. Skips removed addresses. */
 export function keepHosts(draft: Document, addresses: readonly string[], now: Date): void {
   for (const address of addresses) touchHost(draft, address, now);
 }
 
-/** Records that a client has connected from `address`; the address's entry after that, undefined when it has none. */
+/** Records that a client has connected from `address`; returns the entry of the address, undefined when it has none. */
 export function touchHost(draft: Document, address: string, now: Date): Host | undefined {
   const host = draft.hosts.get(address);
   if (host === undefined) return undefined;
@@ -198,26 +205,26 @@ export function touchHost(draft: Document, address: string, now: Date): Host | u
 
 /** @throws {AccountError} `unknown`. */
 export function forgetHost(draft: Document, address: string): void {
-  if (!draft.hosts.delete(address)) throw new AccountError("unknown", `no address ${address} is known`);
+  if (!draft.hosts.delete(address)) throw new AccountError("unknown", `address ${address} is not known`);
 }
 
-/** Is this token young enough, and used lately enough, to log in at `now` (in milliseconds)? */
+/** True when the token can be used at `now` (in milliseconds): it is neither too old nor unused for too long. */
 export function isAlive(token: Token, now: number): boolean {
   return now < aliveUntil(token);
 }
 
-/** The end of a token that is not revoked, in milliseconds: when it was idle for too long, or at its age. */
+/** When a token expires, in milliseconds: after a time without use, or at its greatest age. */
 export function aliveUntil(token: Token): number {
   const idle = Date.parse(token.used) + TOKEN_IDLE_MS;
   return Math.min(Date.parse(token.expires), Date.parse(token.created) + TOKEN_MAX_MS, idle);
 }
 
-/** Tells one account from another, also from one that had the same name before it. */
+/** Identifies an account, also among accounts that had the same name one after the other. */
 export function accountStamp(user: User): string {
   return `${user.id ?? ""} ${user.created}`;
 }
 
-/** What a login stands on, beginning with the {@link accountStamp}: it holds as long as this is the same. */
+/** Identifies the credential of a login, and begins with the {@link accountStamp}. The login is valid while this is unchanged. */
 export function credentialStamp(user: User): string {
   return `${accountStamp(user)} ${user.changed ?? ""}`;
 }
@@ -226,7 +233,7 @@ function findUser(draft: Document, name: string): User {
   const user = draft.users.get(name);
   if (user === undefined) {
     throw new AccountError("unknown", `there is no user ${name}`, {
-      hint: "see who there is: parley users list",
+      hint: `list the users with: ${ownCommand("users list")}`,
     });
   }
   return user;

@@ -1,12 +1,12 @@
-// Who is it? A credential as presented → a candidate → an identity, or a LoginError. Never sees a socket or a frame.
+// Authenticates clients: a credential → a candidate → an identity, or a LoginError. It uses no socket and no frame.
 //
-//     by…        checks the credential: whose login it is                  nothing is written
+//     by…        checks the credential, and finds its user               writes nothing
 //     (the caller finds a place for that user)
-//     complete   writes the login down, in one change of the store         from here on the login holds
+//     complete   records the login, in one change of the store           the login is valid from now on
 //
-// A login that has failed leaves nothing behind. So the client's signal ends each wait, for a hash and for the store's lock,
-// with its reason; and the change of `complete` is decided under that lock: see Store.change. Whichever comes first holds:
-// the abort, and nothing is changed; or the change, and the login succeeds although it is late.
+// A failed login changes nothing. So the client's signal ends each wait, for a hash and for the store's lock, with its reason. The
+// change of `complete` is decided under that lock: see Store.change. If the abort comes first, nothing is changed; if the change
+// comes first, the login succeeds although it is late.
 
 import { sourceOf } from "../base/address.ts";
 import { HOST_TOUCH_MS, MAX_USERS, MIN_PASSWORD_LENGTH, TOKEN_TOUCH_MS } from "../base/limits.ts";
@@ -47,15 +47,15 @@ import { TOKEN_LABEL, verifyProof } from "./token.ts";
 
 export interface AuthenticatorOptions {
   mode: AuthMode;
-  /** May clients create accounts? */
+  /** True when clients may create accounts. */
   register?: boolean;
-  /** Users there may be for a client to create one more. */
+  /** The number of users up to which clients may create accounts. */
   maxUsers?: number;
   minPassword?: number;
-  /** Needed unless the mode is `none`. */
+  /** Required unless the mode is `none`. */
   store?: Store;
   hasher: PasswordHasher;
-  /** Called when a login succeeded and something about it could not be written. */
+  /** Called when a login succeeded, but a part of its record could not be written. */
   warn(error: unknown): void;
 }
 
@@ -80,7 +80,7 @@ export class Authenticator {
     );
   }
 
-  /** The methods that a client at `address` may log in with, the preferred one first, and its name where it is known by that. */
+  /** The methods that a client at `address` may log in with, the preferred one first, and the name of a known address. */
   offer(address: string): { auth: string[]; user?: string; server?: string } {
     if (this.mode === "none") return { auth: ["none"] };
     if (this.mode === "password") {
@@ -92,7 +92,7 @@ export class Authenticator {
     return host === undefined ? { auth: ["name"] } : { auth: ["ip"], user: host.name };
   }
 
-  /** Was there a login from that address before, and no wrong password since? */
+  /** True for an address with an earlier login, and no wrong password since. */
   isKnownSource(address: string): boolean {
     return this.#knownSources.has(sourceOf(address));
   }
@@ -103,7 +103,7 @@ export class Authenticator {
     return { identity, complete: () => Promise.resolve(identity) };
   }
 
-  /** A client that is known by its address. */
+  /** Logs in a client at a known address. */
   async byAddress(client: LoginClient): Promise<Candidate> {
     this.#expect("ip");
     const { address } = client;
@@ -114,19 +114,19 @@ export class Authenticator {
       if (isDue(host.last, HOST_TOUCH_MS)) {
         await this.#changes.attempt((draft) => touchHost(draft, address, new Date()), client.signal);
       }
-      // The name as it is now: an operator may have changed it, or removed the address, meanwhile.
+      // Read again, since an operator may have changed the name or removed the address meanwhile.
       const now = this.#store.document.hosts.get(address);
       if (now === undefined) throw unknownAddress();
       return { ...identity, user: now.name };
     });
   }
 
-  /** A client at an unknown address, which says the name that it is to be known by. */
+  /** Logs in a client at an unknown address, which chooses its name. */
   async byName(client: LoginClient, given: string): Promise<Candidate> {
     this.#expect("ip");
     const { address, signal } = client;
     const name = displayName(given);
-    if (name === undefined) throw refusal("bad_name", `this is no name: ${NAME_RULE}`);
+    if (name === undefined) throw refusal("bad_name", `invalid name: ${NAME_RULE}`);
     const identity = { user: name, method: "name", known: false, address };
     return this.#candidate(client, identity, async () => {
       await this.#changes.register(
@@ -145,7 +145,7 @@ export class Authenticator {
     const request = this.#hashRequest(client, name);
     for (;;) {
       const user = this.#find(name);
-      // Known users, too: it takes time.
+      // For known users, too: it takes time.
       const dummyCost = this.#dummyHashes.costFor(name ?? given, this.#store.document);
       const matches = await hashing(hasher.verify(password, user?.password, request, dummyCost));
       // While it was hashed the user may have been given another password, or have been disabled or removed.
@@ -167,23 +167,23 @@ export class Authenticator {
     }
   }
 
-  /** The user of that name, as the file has it now; costs one stat(2). */
+  /** The user of that name in the current file; costs one stat(2). */
   #find(name: string | undefined): User | undefined {
     this.#store.reload();
     return name === undefined ? undefined : this.#store.document.users.get(name);
   }
 
-  /** A client that makes an account for itself. */
+  /** Creates an account for a client. */
   async byRegistration(client: LoginClient, given: string, password: string): Promise<Candidate> {
     this.#expect("password");
     const { hasher, register, maxUsers = MAX_USERS, minPassword = MIN_PASSWORD_LENGTH } = this.#options;
-    if (register !== true) throw refusal("not_allowed", "this server creates no accounts for clients");
+    if (register !== true) throw refusal("not_allowed", "this server does not accept registrations");
     const name = normalizeName(given);
-    if (name === undefined) throw refusal("bad_name", `this is no name: ${NAME_RULE}`);
+    if (name === undefined) throw refusal("bad_name", `invalid name: ${NAME_RULE}`);
     const flaw = passwordFlaw(password, name, minPassword);
     if (flaw !== undefined) throw refusal("bad_password", flaw);
-    if (this.#find(name) !== undefined) throw refusal("name_taken", "that name is taken"); // costs no hash
-    // Neither do these.
+    if (this.#find(name) !== undefined) throw refusal("name_taken", "this name is taken"); // costs no hash
+    // These cost no hash either.
     this.#changes.expectRegistration(client.address);
     this.#changes.expect((document) => expectRoom(document, maxUsers));
     const hash = await hashing(hasher.hash(password, this.#hashRequest(client, name)));
@@ -204,7 +204,7 @@ export class Authenticator {
     });
   }
 
-  /** A client that has a session token, and shows that by its proof. `binding` is empty on plain TCP. */
+  /** Logs in a client that proves its session token. `binding` is empty on plain TCP. */
   async byToken(
     client: LoginClient,
     id: string,
@@ -213,13 +213,13 @@ export class Authenticator {
     binding: Uint8Array,
   ): Promise<Candidate> {
     this.#expect("password");
-    this.#store.reload(); // a token revoked a moment ago is not let in
+    this.#store.reload(); // a token that was revoked a moment ago is refused
     const { users, tokens } = this.#store.document;
     const token = tokens.get(id);
     const key = token === undefined ? new Uint8Array(32) : Buffer.from(token.key, "base64");
     const proven = verifyProof(key, proof, TOKEN_LABEL, nonce, binding);
     const user = token === undefined ? undefined : users.get(token.user);
-    // A token that was issued over TLS is not accepted in plain text, where it could be watched.
+    // A token that was issued over TLS is not accepted in plain text, where others could see it.
     const isExposed = token?.via === "tls" && !client.encrypted;
     if (!proven || token === undefined || user === undefined || isExposed || !isAlive(token, Date.now())) {
       throw tokenRefused();
@@ -237,7 +237,7 @@ export class Authenticator {
       const now = new Date();
       const touch = (draft: Document) => touchToken(draft, id, now);
       if (this.#isCrowded(identity.user)) {
-        // Its user has too many, and this one might be removed: that is decided under the lock.
+        // Its user has too many tokens, and this one might be removed: decided under the lock.
         if ((await this.#changes.attempt(touch, client.signal)) === false) throw tokenRefused();
       } else if (isDue(token.used, TOKEN_TOUCH_MS)) {
         void this.#changes.attempt(touch);
@@ -246,14 +246,14 @@ export class Authenticator {
     });
   }
 
-  /** Revokes a token, and with it the conversations that began with it. */
+  /** Revokes a token, which ends the sessions that began with it. */
   async logout(id: string, signal: AbortSignal): Promise<void> {
     await this.#changes.require((draft) => draft.tokens.delete(id), signal);
   }
 
   /**
-   * Hashes a password that was right at the cost that is asked for today; the login does not wait for that. Also where it
-   * cost more: the operator has asked for less, and users whose hashes cost the same cannot be told apart.
+   * Hashes a right password again at the current cost; the login does not wait for it. A hash of higher cost is replaced, too: the
+   * operator wants less, and equal costs do not distinguish users.
    */
   async #rehash(name: string, outdated: string, password: string, source: string): Promise<void> {
     try {
@@ -266,8 +266,8 @@ export class Authenticator {
   }
 
   /**
-   * Records that the tokens and known addresses of conversations are in use, where that was not recorded for `olderThanMs`: what
-   * is in use all the time does not become idle.
+   * Records that the tokens and known addresses of sessions are in use, if the last record is older than `olderThanMs`. So a
+   * credential in constant use does not expire.
    */
   async keepInUse(identities: Iterable<Identity>, olderThanMs: number): Promise<void> {
     if (this.mode === "none") return;
@@ -311,7 +311,7 @@ export class Authenticator {
     return identity;
   }
 
-  /** Where no token can be stored the login succeeds all the same: the next one needs the password again. */
+  /** When no token can be stored, the login still succeeds: the next one needs the password again. */
   async #issueToken(client: LoginClient, identity: UserIdentity): Promise<Identity> {
     const { user, stamp } = identity;
     const issued = newToken(user, client);
@@ -331,7 +331,7 @@ export class Authenticator {
   }
 
   #expect(mode: AuthMode): void {
-    if (this.mode !== mode) throw refusal("not_allowed", `this server does not accept that way to log in`);
+    if (this.mode !== mode) throw refusal("not_allowed", "this server does not accept this login method");
   }
 
   /** The refusal of a login whose user has changed while it was completed. */
@@ -355,15 +355,15 @@ export class Authenticator {
   }
 }
 
-/** Was the use that was recorded at `at` so long ago? False when nothing is recorded. */
+/** True when the use recorded at `at` is older than that. False without a record. */
 function isDue(at: string | undefined, olderThanMs: number): boolean {
   return at !== undefined && Date.now() - Date.parse(at) >= olderThanMs;
 }
 
-/** An identity with an account behind it. */
+/** An identity with an account. */
 type UserIdentity = Identity & { user: string; stamp: string };
 
-/** What `work` comes to; a full queue as a LoginError. */
+/** The result of `work`, with a full queue as a LoginError. */
 async function hashing<T>(work: Promise<T>): Promise<T> {
   try {
     return await work;
@@ -375,7 +375,7 @@ async function hashing<T>(work: Promise<T>): Promise<T> {
   }
 }
 
-/** Names no unknown user, not even for the log: a password may have been typed in place of a name. */
+/** The error has no name of an unknown user, even for the log: a person may have typed a password in place of a name. */
 function wrongPassword(name: string | undefined, user: User | undefined): LoginError {
   const isKnown = name !== undefined && user !== undefined;
   const flaw = isKnown ? userFlaw(name, user) : undefined;
@@ -386,9 +386,9 @@ function wrongPassword(name: string | undefined, user: User | undefined): LoginE
 }
 
 function unknownAddress(): LoginError {
-  return refusal("bad_name", "this address is not known: say a name");
+  return refusal("bad_name", "this address is not known: choose a name");
 }
 
 function tokenRefused(): LoginError {
-  return refusal("token_refused", "this session token is not valid any more");
+  return refusal("token_refused", "this session token is no longer valid");
 }

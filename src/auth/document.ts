@@ -1,4 +1,4 @@
-// What users.json says, as values: read strictly, written readably, nothing unknown lost.
+// The content of users.json as values: parsed strictly, formatted readably, with unknown members kept.
 //
 //     {"version":1,"rev":7,"server":"<random>",
 //      "users":  {"ann":{"id":"<random>","password":"$argon2id$…","created":"…","changed":"…","disabled":null}},
@@ -16,7 +16,7 @@ import { normalizeName } from "./username.ts";
 const VERSION = 1;
 const isTimestamp = v.pipe(v.string(), v.isoTimestamp());
 
-// Each message is what a value should be.
+// Each message says what the value should be.
 const Text = v.string("a string");
 const Instant = v.custom<string>((value) => v.is(isTimestamp, value), "a time such as 2026-01-02T03:04:05Z");
 const Table = v.custom<Record<string, unknown>>(isObject, "an object");
@@ -24,14 +24,14 @@ const Table = v.custom<Record<string, unknown>>(isObject, "an object");
 const User = v.looseObject(
   {
     /**
-     * Made with the account: another account of the same name has another one. Absent where a parley wrote the account that
-     * did not know it.
+     * Created with the account: another account of the same name has another id. Absent in an account that an older version
+     * has written.
      */
     id: v.optional(Text),
-    /** PHC string of argon2id; another text is kept, and no password matches it. */
+    /** PHC string of argon2id. Another text is kept, but no password matches it. */
     password: Text,
     created: Instant,
-    /** When the password last changed in a way that ends conversations; absent: never. */
+    /** When a change of the password last ended sessions; absent: never. */
     changed: v.optional(Instant),
     disabled: v.nullable(v.looseObject({ since: Instant, reason: v.optional(Text) }, "null or an object")),
     last_login: v.optional(Instant),
@@ -41,14 +41,14 @@ const User = v.looseObject(
 const Token = v.looseObject(
   {
     user: Text,
-    /** base64 of SHA-256 of the secret: all that is stored of it. */
+    /** SHA-256 of the secret, in base64; the secret is not stored. */
     key: v.custom<string>(isDigest, "32 bytes in base64"),
     created: Instant,
     used: Instant,
     expires: Instant,
-    /** Where it was issued to. */
+    /** The address of the client that got it. */
     peer: v.optional(Text),
-    /** How it was issued. */
+    /** The transport on which it was issued. */
     via: v.optional(v.picklist(["tls", "plain"], "tls or plain")),
   },
   "an object",
@@ -58,7 +58,7 @@ const Host = v.looseObject(
     name: Text,
     first: Instant,
     last: Instant,
-    /** Absent where its client has said the name: then the address is forgotten where there are too many. */
+    /** Absent when the client has chosen the name: such an address may make room in a full table. */
     named_by: v.optional(v.literal("operator", "operator")),
   },
   "an object",
@@ -79,14 +79,14 @@ export type User = v.InferOutput<typeof User>;
 export type Token = v.InferOutput<typeof Token>;
 export type Host = v.InferOutput<typeof Host>;
 
-/** The whole store. Records are replaced, never changed in place: an older document stays what it was. */
+/** The whole store. Records are replaced, never changed in place, so that an older document stays unchanged. */
 export interface Document {
   rev: number;
-  /** Public and random: clients keep their tokens for the server that says the same. Made with the first token. */
+  /** Public and random: clients use a token only for a server with the same text. Created with the first token. */
   server: string | undefined;
   /** By normalised name. */
   users: Map<string, User>;
-  /** Replaced by another object when a user's hash changes: what was computed from all hashes holds until then. */
+  /** Replaced by another object when a user's hash changes, so that results computed from all hashes can be cached. */
   hashes: object;
   /** By public id. */
   tokens: Map<string, Token>;
@@ -120,11 +120,11 @@ export function copyDocument(document: Document): Document {
   };
 }
 
-/** @throws {FileError} `corrupt`, naming `path` and the member that is wrong; an empty text is corrupt too. */
+/** @throws {FileError} `corrupt`, naming `path` and the wrong member; an empty text is corrupt, too. */
 export function parseDocument(text: string, path: string): Document {
   const corrupt = (what: string, cause?: unknown) =>
     new FileError("corrupt", `${path} is damaged: ${what}`, {
-      hint: "nothing was changed: mend it by hand, or restore a copy",
+      hint: "repair it by hand, or restore a copy: nothing was changed",
       cause,
     });
   let json: unknown;
@@ -137,14 +137,14 @@ export function parseDocument(text: string, path: string): Document {
   if (header.success && header.output.version !== VERSION) {
     throw new FileError(
       "corrupt",
-      `${path} has version ${header.output.version}, this parley knows ${VERSION}`,
+      `${path} has version ${header.output.version}, this parley supports version ${VERSION}`,
       {
-        hint: "use the parley that wrote it",
+        hint: "use the version of parley that wrote it",
       },
     );
   }
   if (!v.is(File, json)) throw corrupt(issueText("", firstIssue(File, json)));
-  // What was checked is kept as it was read: valibot's own output leaves out members with names like `constructor`.
+  // Keeps the parsed value: valibot's output leaves out members with names such as `constructor`.
   const { version: _, rev, server, users = {}, tokens = {}, hosts = {}, ...rest } = json;
   const table = <S extends v.GenericSchema>(
     name: string,
@@ -154,7 +154,7 @@ export function parseDocument(text: string, path: string): Document {
   ) => {
     const map = new Map<string, v.InferInput<S>>();
     for (const [key, value] of Object.entries(record)) {
-      if (!isKey(key)) throw corrupt(`${name} has the impossible key ${JSON.stringify(key)}`);
+      if (!isKey(key)) throw corrupt(`${name} has the invalid key ${JSON.stringify(key)}`);
       if (!v.is(schema, value)) {
         throw corrupt(issueText(`${name}.${key}`, firstIssue(schema, value)));
       }
@@ -173,14 +173,14 @@ export function parseDocument(text: string, path: string): Document {
   };
 }
 
-/** Why a text was no JSON, without what is quoted of it: that may be a secret, and this goes to the log. */
+/** The reason why a text is not JSON, for the log. Quotes of the text are removed, since they may be secret. */
 export function jsonFlaw(error: unknown): string {
   return messageOf(error).replace(/"[^"]*"?/g, "…");
 }
 
 /**
- * A user's record that comes from elsewhere, or what is wrong with it. It makes a new account, with an id of its own. Its
- * dates default to now; `disabled` may also be true or false.
+ * A user's record from elsewhere, or the reason why it is invalid. It makes a new account with a new id. Its dates default to
+ * now; `disabled` may also be true or false.
  */
 export function parseUser(value: object, now: Date): User | string {
   const at = now.toISOString();
@@ -196,7 +196,7 @@ export function exportedUser(user: User): Omit<User, "id"> {
   return rest;
 }
 
-/** The file's text, indented so that a person can read and mend it. */
+/** The text of the file, indented so that a person can read and edit it. */
 export function formatDocument(document: Document): string {
   const { rev, server, users, tokens, hosts, rest } = document;
   const file = {
@@ -226,6 +226,6 @@ function firstIssue(schema: v.GenericSchema, value: unknown): v.BaseIssue<unknow
 function issueText(where: string, issue: v.BaseIssue<unknown> | undefined): string {
   const dotted = issue === undefined ? null : v.getDotPath(issue);
   const path = [where, dotted].filter((part) => part !== null && part !== "").join(".");
-  if (path === "") return `the whole should be ${issue?.message}`;
-  return `${path} should be ${issue?.received === "undefined" ? "there" : issue?.message}`;
+  if (path === "") return `it should be ${issue?.message}`;
+  return issue?.received === "undefined" ? `${path} is missing` : `${path} should be ${issue?.message}`;
 }

@@ -1,9 +1,9 @@
 // The cost of verifying the password of an unknown user: that of the hashes in the user file, so that the time of an answer
 // does not show which users exist.
 //
-// It is not the cost that new hashes have: a hash keeps the cost that it was made with until its user logs in. While costs
-// differ among users, each unknown name is given one of them, drawn in their proportions, and always the same one: a name
-// that took another time at each try would be seen to be unknown.
+// It is not the cost of new hashes: a hash keeps its cost until its user logs in. While costs differ among users, each unknown name
+// gets one of them, drawn in their proportions, and always the same one: different times at each try would show that the name is
+// unknown.
 
 import { createHmac, randomBytes } from "node:crypto";
 import type { Document } from "./document.ts";
@@ -18,7 +18,7 @@ export class DummyHashes {
   /** The cost of each user's hash, sorted, so that a change of one hash changes the draw of few names. */
   #costs: HashCost[] = [];
 
-  /** @param own the cost where no user has a hash. */
+  /** @param own the cost when no user has a hash. */
   constructor(own: HashCost) {
     this.#own = own;
   }

@@ -1,7 +1,8 @@
-// Jobs that wait for a hash: few in all, fewer of one source. The sources take turns, and so do the users of one source.
+// The queue of jobs that wait for a hash, with a limit for all and for each source. Sources take turns, and so do the users of a
+// source.
 //
-// Who had a turn waits behind those that had none lately, until MAX_HASH_QUEUE others had theirs: a source that asks again as
-// soon as it is answered delays others by one job, and newcomers without end keep no source waiting.
+// A source with a recent turn waits behind the others until MAX_HASH_QUEUE other turns have passed. So a source that asks again at
+// once delays the others by one job, and an endless row of new sources does not block the known ones.
 
 import { BoundedMap } from "../base/bounded-map.ts";
 import { MAX_HASH_QUEUE, MAX_HASH_QUEUE_PER_ADDRESS } from "../base/limits.ts";
@@ -9,22 +10,22 @@ import { plural } from "../base/plural.ts";
 
 export interface Job {
   source: string;
-  /** Of that source; empty where a job is nobody's. */
+  /** The user of that source; empty without a user. */
   user: string;
   run(): Promise<void>;
-  /** There is no room for it, so it will not be run. */
+  /** Called when there is no room for the job. */
   drop(message: string): void;
 }
 
-/** What takes turns: a source, or a user of one. */
+/** The key by which jobs take turns: their source, or their user within it. */
 type KeyOf = (job: Job) => string;
 const bySource: KeyOf = ({ source }) => source;
 const byUser: KeyOf = ({ source, user }) => `${source} ${user}`;
 
 export class FairQueue {
-  /** Jobs in the order in which they came, with the number of turns before that. */
+  /** Jobs in order of arrival, each with the number of turns before it. */
   readonly #waiting = new Map<Job, number>();
-  /** The last turns of sources and users, by number. Those longer ago make no difference. */
+  /** The last turns of sources and users, by number. Older turns do not matter. */
   readonly #turns = new BoundedMap<string, number>(2 * MAX_HASH_QUEUE);
   #count = 0;
 
@@ -32,7 +33,7 @@ export class FairQueue {
     return this.#waiting.size;
   }
 
-  /** Adds a job. Where there is no room, drops it, or the last job of the source, or user of its source, that has most. */
+  /** Adds a job. Without room, drops it, or the last job of the source (or of its own source's user) with the most jobs. */
   push(job: Job): void {
     const own = this.#jobs.filter(({ source }) => source === job.source);
     const hasRoom =
@@ -46,7 +47,7 @@ export class FairQueue {
     }
   }
 
-  /** Takes out the job whose turn it is. */
+  /** Removes and returns the next job. */
   take(): Job | undefined {
     const first = this.#first(this.#jobs, bySource);
     if (first === undefined) return undefined;
@@ -59,7 +60,7 @@ export class FairQueue {
     return job;
   }
 
-  /** Takes out a job that is not wanted any more, if it still waits. */
+  /** Removes a job that is no longer needed, if it still waits. */
   remove(job: Job): void {
     this.#waiting.delete(job);
   }
@@ -78,14 +79,14 @@ export class FairQueue {
     return first;
   }
 
-  /** Drops the last job of the one that has most in `jobs`, unless `newcomer` would then have as many. */
+  /** Drops the last job of the key with the most jobs, unless `newcomer`'s key would then have as many. */
   #displace(jobs: readonly Job[], keyOf: KeyOf, newcomer: Job): boolean {
     const groups = Map.groupBy(jobs, keyOf);
     const most = [...groups.values()].reduce((a, b) => (b.length > a.length ? b : a), []);
     const last = most.at(-1);
     if (last === undefined || most.length <= (groups.get(keyOf(newcomer))?.length ?? 0) + 1) return false;
     this.#waiting.delete(last);
-    last.drop("others were waiting that had not had a turn");
+    last.drop("the place was given to a client with fewer waiting logins");
     return true;
   }
 }

@@ -1,7 +1,8 @@
-// Entries of users.json that cannot be used, although the file is not damaged: the server runs on, and reports each once.
+// Unusable entries of users.json, in a file that is not damaged. The server continues, and reports each entry once.
 
 import { peerNotation } from "../base/address.ts";
 import { MAX_FLAWS_SHOWN } from "../base/limits.ts";
+import { ownCommand } from "../base/own-command.ts";
 import type { AuthMode } from "./identity.ts";
 import type { Document, User } from "./document.ts";
 import { hashFlaw } from "./password.ts";
@@ -16,26 +17,26 @@ export interface Flaw {
   hint: string;
 }
 
-/** What is wrong with the hash of a user; undefined when a password can match it. */
+/** The flaw of a user's hash; undefined when a password can match it. */
 export function userFlaw(name: string, { password }: Pick<User, "password">): Flaw | undefined {
   const flaw = hashFlaw(password);
   if (flaw === undefined) return undefined;
   return {
     user: name,
-    message: `the hash of user ${name} cannot be used: ${flaw}`,
-    hint: `to give ${name} a new password: parley users passwd ${name}`,
+    message: `cannot use the password hash of user ${name}: ${flaw}`,
+    hint: `set a new password with: ${ownCommand(`users passwd ${name}`)}`,
   };
 }
 
-/** What is wrong with a known address; undefined when a client can come from there. */
+/** The flaw of a known address; undefined when a client can have it. */
 function addressFlaw(address: string): Flaw | undefined {
   const written = peerNotation(address);
   if (written === address) return undefined;
-  const why = written === undefined ? "that is no address" : `it has to be written ${written}`;
+  const why = written === undefined ? "it is not an address" : `it must be written as ${written}`;
   return {
     address,
-    message: `no client is known by ${address}: ${why}`,
-    hint: `to forget it: parley users hosts forget ${address}`,
+    message: `the known address ${address} matches no client: ${why}`,
+    hint: `forget it with: ${ownCommand(`users hosts forget ${address}`)}`,
   };
 }
 
@@ -48,7 +49,7 @@ export class Flaws {
     this.#mode = mode;
   }
 
-  /** The flaws that are new since the last call, of entries that logins need. */
+  /** The new flaws since the last call, of entries that logins use. */
   news(document: Readonly<Document>): Flaw[] {
     const flaws = this.#find(document);
     const news = [...flaws].filter(([entry]) => !this.#reported.has(entry)).map(([, flaw]) => flaw);
@@ -68,7 +69,7 @@ export class Flaws {
   }
 }
 
-/** Flaws for a terminal, a line each: of many, the first ones. */
+/** The lines for a terminal: one for each flaw, and only the first of many. */
 export function flawLines(flaws: readonly Flaw[]): string[] {
   const shown = flaws.slice(0, MAX_FLAWS_SHOWN).map(({ message }) => message);
   const others = flaws.length - shown.length;

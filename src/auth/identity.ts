@@ -1,4 +1,4 @@
-// What a login comes to: an identity, or a LoginError; and how long an identity holds.
+// The results of a login: an identity or a LoginError. Also checks whether an identity is still valid.
 
 import { ParleyError } from "../base/errors.ts";
 import { accountStamp, credentialStamp } from "./accounts.ts";
@@ -26,55 +26,55 @@ export type LoginErrorCode =
   | "unavailable"
   | "disabled";
 
-/** A login that did not succeed. `peerMessage` is the same for every way of being wrong about a password. */
+/** A failed login. `peerMessage` is the same for an unknown user and for a wrong password. */
 export class LoginError extends ParleyError<LoginErrorCode> {
   override name = "LoginError";
-  /** Seconds after which trying again makes sense. */
+  /** Seconds after which the client may try again. */
   retryAfter: number | undefined;
-  /** The user that there is and whose login it was, for the log. */
+  /** The existing user of the login, for the log. */
   user: string | undefined;
 }
 
 export interface Identity {
-  /** Null where clients do not log in. */
+  /** Null on a server without logins. */
   user: string | null;
   /** The login's method. */
   method: string;
-  /** Was there an account, a token or a known address before? */
+  /** True when the account, token or address existed before. */
   known: boolean;
   lastLogin?: string;
-  /** The user's `credentialStamp` that was checked; the conversation ends when it changes. */
+  /** The user's `credentialStamp` at the login; the session ends when it changes. */
   stamp?: string;
-  /** The address that the name belongs to (`--auth ip`). */
+  /** The address with this name (`--auth ip`). */
   address?: string;
   /** The token used or issued. */
   tokenId?: string;
-  /** A new token, to be sent to the client. */
+  /** A new token for the client. */
   newToken?: { text: string; expires: string; server: string | undefined };
 }
 
 /** The client that logs in. */
 export interface LoginClient {
   address: string;
-  /** Does its connection travel over TLS? */
+  /** True when the connection uses TLS. */
   encrypted: boolean;
   /** Aborted once the login has failed for another reason, such as its deadline or a lost connection: see authenticate.ts. */
   signal: AbortSignal;
 }
 
-/** A client whose credential was right. */
+/** A client with a right credential. */
 export interface Candidate {
   readonly identity: Identity;
   /**
-   * Writes down that it has logged in, and issues a token if it `wantsToken` and has logged in with a password.
+   * Records the login, and issues a token if the client `wantsToken` and has logged in with a password.
    *
-   * @throws {LoginError} when the credential holds no more, or the change cannot be written.
+   * @throws {LoginError} when the credential is no longer valid, or the change cannot be written.
    */
   complete(wantsToken: boolean): Promise<Identity>;
 }
 
 /**
- * Why a conversation that began with `identity` may not go on, as the code and words of its `bye`; undefined when it may.
+ * The reason why a session of `identity` must end, as code and message of its `bye`; undefined when it may continue.
  */
 export function whyEnded(
   document: Readonly<Document>,
@@ -85,33 +85,33 @@ export function whyEnded(
     if (host === undefined) return { code: "revoked", message: "this address was forgotten" };
     if (host.name !== name) return { code: "revoked", message: "this address has another name now" };
   }
-  if (name === null || stamp === undefined) return undefined; // no account is behind it
+  if (name === null || stamp === undefined) return undefined; // without an account
   const user = document.users.get(name);
   if (user === undefined || !stamp.startsWith(`${accountStamp(user)} `)) {
-    return { code: "revoked", message: "this account was removed" }; // one of the same name may have been made since
+    return { code: "revoked", message: "this account was removed" }; // another account may have the same name now
   }
   if (user.disabled !== null) return { code: "disabled", message: disabledMessage(user.disabled.reason) };
   if (credentialStamp(user) !== stamp) return { code: "revoked", message: "the password was changed" };
-  // TokenPruner removes no token that is in a conversation: this one was revoked.
+  // TokenPruner removes no token in use: this one was revoked.
   if (tokenId === undefined || document.tokens.has(tokenId)) return undefined;
   return { code: "revoked", message: "this login was revoked" };
 }
 
-/** A refusal that says the same to the operator and to the peer. */
+/** A refusal with the same message for the operator and the peer. */
 export function refusal(code: LoginErrorCode, message: string, cause?: unknown): LoginError {
   return new LoginError(code, message, { peerMessage: message, cause });
 }
 
-/** The refusal of one new user too many from `address`; the next one may come after `waitMs`. */
+/** The refusal of a new user from `address`, which has reached its limit for `waitMs`. */
 export function rateLimited(address: string, waitMs: number): LoginError {
-  const error = new LoginError("rate_limited", `too many new users have come from ${address}`, {
-    peerMessage: "too many new users have come from your address",
+  const error = new LoginError("rate_limited", `too many new users from ${address}`, {
+    peerMessage: "too many new users from your address",
   });
   error.retryAfter = Math.ceil(waitMs / 1000);
   return error;
 }
 
-/** The refusal of a login to a disabled account. It says so, and is for clients whose credential was right. */
+/** The refusal of a login to a disabled account. It says so, since the credential was right. */
 export function disabled(name: string, reason: string | undefined): LoginError {
   const error = new LoginError("disabled", `user ${name} is disabled`, {
     peerMessage: disabledMessage(reason),

@@ -1,4 +1,4 @@
-// A session token that a login issues: minted, stored as a digest, sent to its client once.
+// A session token that a login issues. The server stores its digest, and sends the token to the client once.
 
 import { TOKEN_MAX_MS } from "../base/limits.ts";
 import { addToken } from "./accounts.ts";
@@ -30,7 +30,7 @@ export function newToken(user: string, { address, encrypted }: LoginClient): Iss
   return { id, text, token };
 }
 
-/** Stores a token of a user whose login stands on `stamp`. @throws {AccountError} as {@link addToken}. */
+/** Stores a token of a user with the credential `stamp`. @throws {AccountError} as {@link addToken}. */
 export function putToken(draft: Document, { id, token }: IssuedToken, stamp: string): void {
   addToken(draft, id, token, stamp);
   draft.server ??= mintServerName();

@@ -1,5 +1,5 @@
-// Sources with a successful login. When many others guess passwords at once, the logins of these have most turns at a hash, so
-// that the flood hardly delays users. After one wrong password a source is forgotten.
+// Sources with a successful login. When many other sources guess passwords at once, logins of known sources get most of the
+// hashes, so that the flood hardly delays users. After one wrong password a source is forgotten.
 
 import { BoundedMap } from "../base/bounded-map.ts";
 
@@ -16,7 +16,7 @@ export class KnownSources {
     return this.#sources.has(source);
   }
 
-  /** Remembers `source`; of too many, the one that was added longest ago is forgotten. */
+  /** Adds `source`. When there are too many, removes the one that was added longest ago. */
   add(source: string): void {
     this.#sources.set(source, true);
   }

@@ -1,4 +1,4 @@
-// The changes of the store that logins make, and how many of them may make a new user.
+// The changes of the store by logins, and the limit of new users from one source.
 
 import { sourceOf } from "../base/address.ts";
 import { MAX_REGISTRATIONS, REGISTRATION_WINDOW_MS } from "../base/limits.ts";
@@ -10,7 +10,7 @@ import { SlidingWindowLimiter } from "./sliding-window-limiter.ts";
 import type { Mutation, Store } from "./store.ts";
 
 export interface LoginChangesOptions {
-  /** Needed where clients log in. */
+  /** Required on a server with logins. */
   store?: Store;
   /** Called when a change could not be written to the user file. */
   warn(error: unknown): void;
@@ -18,14 +18,14 @@ export interface LoginChangesOptions {
 
 export class LoginChanges {
   readonly #options: LoginChangesOptions;
-  /** New users of each source: their entries stay in the user file until an operator removes them. */
+  /** Counts new users for each source, since their entries stay in the user file until an operator removes them. */
   readonly #registrations = new SlidingWindowLimiter(MAX_REGISTRATIONS, REGISTRATION_WINDOW_MS);
 
   constructor(options: LoginChangesOptions) {
     this.#options = options;
   }
 
-  /** @throws {TypeError} when there is none. */
+  /** @throws {TypeError} without a store. */
   get store(): Store {
     const { store } = this.#options;
     if (store === undefined) throw new TypeError("this way to log in needs a store");
@@ -51,7 +51,7 @@ export class LoginChanges {
     }
   }
 
-  /** Checks whether a change could be made as things stand. @throws {LoginError} as {@link require}. */
+  /** Checks whether a change could be made now. @throws {LoginError} as {@link require}. */
   expect(check: (document: Readonly<Document>) => void): void {
     try {
       check(this.store.document);
@@ -60,7 +60,7 @@ export class LoginChanges {
     }
   }
 
-  /** Makes a change that the login can do without; undefined when it cannot be made. @throws the reason of `signal`. */
+  /** Makes a change that the login does not depend on; undefined when it cannot be made. @throws the reason of `signal`. */
   async attempt<T>(mutation: Mutation<T>, signal?: AbortSignal): Promise<T | undefined> {
     try {
       return await this.store.change(mutation, signal);
@@ -71,7 +71,7 @@ export class LoginChanges {
     }
   }
 
-  /** Makes a change that adds a new user at `address`, as {@link require}; a change that fails does not count. */
+  /** Makes a change that adds a new user at `address`, as {@link require}. A failed change does not count. */
   async register<T>(address: string, mutation: Mutation<T>, signal: AbortSignal): Promise<T> {
     this.expectRegistration(address);
     const source = sourceOf(address);
@@ -85,7 +85,7 @@ export class LoginChanges {
     }
   }
 
-  /** @throws {LoginError} `rate_limited` when too many new users have come from `address`. */
+  /** @throws {LoginError} `rate_limited` when too many new users came from `address`. */
   expectRegistration(address: string): void {
     const wait = this.#registrations.retryAfter(sourceOf(address), performance.now());
     if (wait !== undefined) throw rateLimited(address, wait);

@@ -4,13 +4,13 @@
 // where the system gives it none (password.test.ts shows it). node:crypto works through the lanes one by one.
 //
 // Hashes run beside the event loop, on the few threads of Bun's pool, with 64 MiB each. 32 at once held a file read up for
-// 166 ms instead of 4 (measured with Bun 1.4.5 on 2 cores). So few run at once, few wait, and sources take turns: a flood of
-// guesses from one delays another only a little. Sources with a successful login have a queue of their own, which comes first
-// but for a share of the turns: with an account of their own they could keep all others out. An unknown user's password is
+// 166 ms instead of 4 (measured with Bun 1.4.5 on 2 cores). So few hashes run at once, few wait, and sources take turns: a
+// flood of guesses from one source delays another only a little. Sources with a successful login have a separate queue, which gets
+// most of the turns and not all: otherwise a client with an account could keep all others out. An unknown user's password is
 // verified against a dummy hash: see dummy-hash.ts.
 //
-// A hash cannot be cancelled. When its result is not wanted any more, the caller gets its answer at once; the hash still counts
-// as running until it ends, since it has its thread and its memory until then.
+// A hash cannot be cancelled. When its result is no longer needed, the caller gets its answer at once. The hash still counts as running
+// until it ends, since it uses its thread and memory until then.
 
 import { argon2, randomBytes, timingSafeEqual } from "node:crypto";
 import { availableParallelism } from "node:os";
@@ -22,25 +22,25 @@ import { HASH_MEMORY_KIB, HASH_TIME, KNOWN_HASHES_IN_A_ROW, MAX_PASSWORD_BYTES }
 import { plural } from "../base/plural.ts";
 import { readPhc, type HashCost, type PhcHash } from "./phc.ts";
 
-/** Too many hashes wait already; nothing was checked. */
+/** Too many hashes wait already; no password was checked. */
 export class HashQueueError extends ParleyError<"busy"> {
   override name = "HashQueueError";
 }
 
-/** What a new hash is to cost; it has one lane. */
+/** The cost of a new hash; it has one lane. */
 export type NewHashCost = Omit<HashCost, "lanes">;
 
 export const DEFAULT_HASH_COST: NewHashCost = { memoryKib: HASH_MEMORY_KIB, time: HASH_TIME };
 
-/** Who asks for a hash. */
+/** The client for which a hash is computed. */
 export interface HashRequest {
-  /** The source among those that take turns. */
+  /** The source, since sources take turns. */
   source: string;
-  /** The user among those of the source that take turns. */
+  /** The user, since the users of a source take turns. */
   user?: string;
-  /** Set for a source with a successful login: of three hashes that are begun two are for such sources, where some wait. */
+  /** True for a source with a successful login. While hashes of known sources wait, they get two of three turns. */
   isKnown?: boolean;
-  /** Aborted when the result is not wanted any more; its reason is what is thrown then. */
+  /** Aborted when the result is no longer needed; then its reason is thrown. */
   signal?: AbortSignal;
 }
 
@@ -51,7 +51,7 @@ export class PasswordHasher {
   readonly #concurrency: number;
   readonly #known = new FairQueue();
   readonly #others = new FairQueue();
-  /** Hashes for known sources that were begun since the last one for another source. */
+  /** Hashes for known sources since the last one for another source. */
   #knownInARow = 0;
   #running = 0;
 
@@ -74,7 +74,7 @@ export class PasswordHasher {
   }
 
   /**
-   * Was `hash` made of `password`? An undefined or unacceptable hash matches nothing, and takes as long as one of
+   * True when `password` matches `hash`. An undefined or unusable hash matches no password, and takes as long as a hash of
    * `dummyCost`.
    *
    * @throws {HashQueueError} as {@link hash}.
@@ -88,7 +88,7 @@ export class PasswordHasher {
     const read = readPhc(hash ?? "");
     const usable = typeof read !== "string";
     const normal = normalizePassword(password);
-    // Bun answers for an empty password at once, in 0.02 ms (measured with Bun 1.4.5): one that is hashed stands in for it.
+    // Bun answers for an empty password at once, in 0.02 ms (measured with Bun 1.4.5), so another password is hashed in its place.
     const possible = normal !== "" && Buffer.byteLength(normal) <= MAX_PASSWORD_BYTES;
     return this.#enqueue(request, async () => {
       const matches = await verifyPhc(
@@ -99,7 +99,7 @@ export class PasswordHasher {
     });
   }
 
-  /** Was `hash` made with another cost than is asked for now, less or more? */
+  /** True when the cost of `hash` differs from the current one. */
   isOutdated(hash: string): boolean {
     const cost = hashCost(hash);
     return cost !== undefined && !Bun.deepEquals(cost, this.cost);
@@ -144,13 +144,13 @@ export class PasswordHasher {
   }
 }
 
-/** The cost of a hash, or undefined when it is none that parley would verify. */
+/** The cost of a hash; undefined when parley does not verify it. */
 export function hashCost(hash: string): HashCost | undefined {
   const read = readPhc(hash);
   return typeof read === "string" ? undefined : read.cost;
 }
 
-/** Why parley would not verify a hash, as a clause about it that can be shown; undefined when it would. */
+/** The reason why parley does not verify a hash, as a clause that may be shown; undefined when it does. */
 export function hashFlaw(hash: string): string | undefined {
   const read = readPhc(hash);
   return typeof read === "string" ? read : undefined;
@@ -171,20 +171,21 @@ function randomBase64(bytes: number): string {
   return randomBytes(bytes).toString("base64").replaceAll("=", "");
 }
 
-/** What is wrong with a new password, as a sentence, or undefined when it will do. `minLength` in characters. */
+/** The reason why a new password is refused, as a sentence; undefined when it is accepted. `minLength` in characters. */
 export function passwordFlaw(password: string, name: string, minLength: number): string | undefined {
   const normal = normalizePassword(password);
   const length = Array.from(normal).length;
-  if (length < minLength) return `the password has ${plural(length, "character")}, it needs ${minLength}`;
+  if (length < minLength)
+    return `the password has ${plural(length, "character")} and needs at least ${minLength}`;
   if (Buffer.byteLength(normal) > MAX_PASSWORD_BYTES)
-    return `the password is over ${MAX_PASSWORD_BYTES} bytes`;
+    return `the password is longer than ${MAX_PASSWORD_BYTES} bytes`;
   if (!normal.isWellFormed()) return "the password is not valid Unicode text";
-  if (normal.toLowerCase() === name.toLowerCase()) return "the password is the user's name";
+  if (normal.toLowerCase() === name.toLowerCase()) return "the password is the same as the user name";
   if (new Set(normal).size < 3) return "the password repeats one or two characters";
   return undefined;
 }
 
-/** One text for what looks the same on every keyboard: composed and decomposed accents are different bytes. */
+/** The normal form of a password: keyboards differ in the bytes of an accented letter, composed or decomposed. */
 function normalizePassword(password: string): string {
   return password.normalize("NFC");
 }

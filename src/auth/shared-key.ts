@@ -1,4 +1,4 @@
-// The shared key: only a peer that has it can answer a random challenge, with a keyed hash of that.
+// The shared key. Only a peer with the key can answer a random challenge, by a keyed hash.
 //
 //     challenge  M = {sha256} ‖ label ‖ 40 random bytes       label: the side that challenges, parley-s or parley-c
 //     response   {d} ‖ HMAC-d(key, M), d chosen by the side that answers
@@ -10,15 +10,15 @@ import { createHmac, randomBytes, timingSafeEqual } from "node:crypto";
 import { ParleyError } from "../base/errors.ts";
 import { plural } from "../base/plural.ts";
 
-/** `bad_challenge`: a challenge that is not to be answered. `bad_response`: the peer has not the same key. */
+/** `bad_challenge`: a challenge that must not be answered. `bad_response`: the peer does not have the same key. */
 export class KeyError extends ParleyError<"bad_challenge" | "bad_response"> {
   override name = "KeyError";
 }
 
-/** Which end of the connection this is. */
+/** The side of the connection. */
 export type KeySide = "server" | "client";
 
-/** Shortest key, in bytes: 128 bits. What `--key-file` makes has 32. */
+/** Shortest key, in bytes: 128 bits. `--key-file` makes 32. */
 export const MIN_KEY_BYTES = 16;
 export const KEY_BYTES = 32;
 
@@ -31,23 +31,23 @@ const DIGESTS: ReadonlyMap<string, number> = new Map([
 ]);
 const MD5_BYTES = 16;
 const LABELS: Record<KeySide, string> = { server: "parley-s", client: "parley-c" };
-/** CPython's own: fresh for each challenge. */
+/** The same number as in CPython. */
 const RANDOM_BYTES = 40;
 /** A challenge of CPython 3.11 and older is this long and has no prefix; no challenge is shorter. */
 const MIN_CHALLENGE_BYTES = 20;
 
 export interface SharedKeyOptions {
-  /** Answer, and accept, HMAC-MD5: for CPython 3.11 and older. */
+  /** Allow HMAC-MD5 in both directions, for CPython 3.11 and older. */
   allowMd5?: boolean;
 }
 
-/** One key, and the challenges that this process has asked with it and awaits the response to. */
+/** One key, and the open challenges that this process has sent with it. */
 export class SharedKey {
   readonly allowMd5: boolean;
   readonly #key: Uint8Array;
   readonly #outstanding = new Set<string>();
 
-  /** @throws {RangeError} when `key` is too short, or HMAC could not tell it from a shorter one. */
+  /** @throws {RangeError} when `key` is too short, or has the same HMAC as a shorter key. */
   constructor(key: Uint8Array, options: SharedKeyOptions = {}) {
     const flaw = keyFlaw(key);
     if (flaw !== undefined) throw new RangeError(flaw);
@@ -56,8 +56,8 @@ export class SharedKey {
   }
 
   /**
-   * The key as used on one connection. Over TLS it is bound to the channel: a machine in the middle has two channels, and so
-   * two different keys.
+   * The key for one connection. Over TLS it is bound to the channel: a machine in the middle has two channels, and so two different
+   * keys.
    *
    * @param exporter 32 bytes of the TLS exporter (RFC 9266), or nothing on plain TCP.
    */
@@ -80,7 +80,7 @@ export class ConnectionKey {
     this.#outstanding = outstanding;
   }
 
-  /** A challenge for the peer; pass it to {@link settle} when the exchange ends, however it does. */
+  /** A challenge for the peer; pass it to {@link settle} when the exchange ends, also after a failure. */
   challenge(side: KeySide, random: Uint8Array = randomBytes(RANDOM_BYTES)): Buffer {
     const message = Buffer.concat([Buffer.from(`{sha256}${LABELS[side]}`), random]);
     this.#outstanding.add(message.toString("latin1"));
@@ -94,9 +94,9 @@ export class ConnectionKey {
   /**
    * The response to a peer's challenge.
    *
-   * @param side which end answers.
-   * @throws {KeyError} `bad_challenge` for one that a peer with the key would not send: one of ours (reflection), one with an
-   *   unknown digest, or with MD5 where that is not allowed.
+   * @param side the side that answers.
+   * @throws {KeyError} `bad_challenge` for a challenge that no honest peer sends: one of ours (reflection), one with an unknown
+   *   digest, or with MD5 when that is not allowed.
    */
   respond(side: KeySide, challenge: Buffer): Buffer {
     if (challenge.length < MIN_CHALLENGE_BYTES) {
@@ -105,21 +105,21 @@ export class ConnectionKey {
       );
     }
     if (this.#outstanding.has(challenge.toString("latin1"))) {
-      throw badChallenge("the peer sent a challenge of ours back: it has not the key");
+      throw badChallenge("the peer sent our own challenge back: it does not have the key");
     }
     const digest = prefixOf(challenge, false);
     if (digest === undefined && challenge.length === MIN_CHALLENGE_BYTES) {
       if (this.#allowMd5) return hmac("md5", this.#key, [challenge]);
       throw badChallenge("the peer speaks HMAC-MD5 (Python 3.11 or older): see --allow-md5");
     }
-    if (digest === undefined) throw badChallenge("the challenge names no digest that is known");
+    if (digest === undefined) throw badChallenge("the challenge names an unknown digest");
     if (
       challenge
         .subarray(digest.length + 2)
         .toString("latin1")
         .startsWith(LABELS[side])
     ) {
-      throw badChallenge(`the peer claims to be a ${side}, as we are: our challenge was sent back`);
+      throw badChallenge(`the peer claims to be a ${side}, as we are: it sent our own challenge back`);
     }
     return Buffer.concat([Buffer.from(`{${digest}}`), hmac(digest, this.#key, [challenge])]);
   }
@@ -127,7 +127,7 @@ export class ConnectionKey {
   /**
    * Checks the response to `challenge`, in constant time.
    *
-   * @throws {KeyError} `bad_response`; its message says what may be wrong.
+   * @throws {KeyError} `bad_response`; its message names the likely cause.
    */
   verify(challenge: Buffer, response: Buffer): void {
     if (response[0] === JSON_OBJECT && response.includes('"type"')) {
@@ -141,24 +141,24 @@ export class ConnectionKey {
       throw badResponse(
         isRight
           ? "right key, but the peer speaks HMAC-MD5 (Python 3.11 or older): see --allow-md5"
-          : "the peer has another key",
+          : "the peer has a different key",
       );
     }
-    // Without a name: Red Hat's older Pythons answer with a bare HMAC-SHA256.
+    // Red Hat's older Pythons answer with a bare HMAC-SHA256, without a name.
     if (mac.length !== DIGESTS.get(digest ?? "sha256")) {
       throw badResponse("the peer did not answer the challenge");
     }
     if (timingSafeEqual(mac, hmac(digest ?? "sha256", this.#key, [challenge]))) return;
-    throw badResponse("the peer has another key");
+    throw badResponse("the peer has a different key");
   }
 }
 
-/** What is wrong with a key, or undefined. */
+/** The flaw of a key; undefined for a valid key. */
 export function keyFlaw(key: Uint8Array): string | undefined {
   if (key.length < MIN_KEY_BYTES)
-    return `a key of ${plural(key.length, "byte")} is shorter than ${MIN_KEY_BYTES}`;
-  // HMAC pads with zeros: with or without the last one, it would be the same key.
-  return key.at(-1) === 0 ? "a key must not end in a zero byte" : undefined;
+    return `the key has ${plural(key.length, "byte")} and needs at least ${MIN_KEY_BYTES}`;
+  // HMAC pads with zeros, so that the key without its last zero has the same HMAC.
+  return key.at(-1) === 0 ? "the key must not end in a zero byte" : undefined;
 }
 
 /** A new key. */
@@ -171,7 +171,7 @@ export function generateKey(): Buffer {
 
 const JSON_OBJECT = 0x7b;
 
-/** The digest that a challenge or a response names, when it is one that is known. */
+/** The digest named in a challenge or response; undefined for an unknown one. */
 function prefixOf(message: Buffer, orMd5 = true): string | undefined {
   const name = /^\{(\w{1,20})\}/.exec(message.subarray(0, 22).toString("latin1"))?.[1];
   return name !== undefined && (DIGESTS.has(name) || (orMd5 && name === "md5")) ? name : undefined;

@@ -1,4 +1,4 @@
-// At most so many events of each source in any window of time. The number of sources that are remembered is bounded, too.
+// Limits the events of each source in any window of time. The number of remembered sources is bounded, too.
 
 import { BoundedMap } from "../base/bounded-map.ts";
 import { MAX_PENALISED_SOURCES } from "../base/limits.ts";
@@ -14,27 +14,27 @@ export class SlidingWindowLimiter {
     this.#windowMs = windowMs;
   }
 
-  /** How long `source` has to wait for its next event, in milliseconds; undefined when that may be now. */
+  /** The milliseconds until the next event of `source`; undefined when it may happen now. */
   retryAfter(source: string, now: number): number | undefined {
     const times = this.#recent(source, now);
     return times.length < this.#max ? undefined : (times[0] ?? now) + this.#windowMs - now;
   }
 
-  /** Records an event of `source`, unless it has to wait: see {@link retryAfter}, which this returns. */
+  /** Records an event of `source`, unless it must wait. Returns {@link retryAfter}. */
   take(source: string, now: number): number | undefined {
     const wait = this.retryAfter(source, now);
     if (wait === undefined) this.record(source, now);
     return wait;
   }
 
-  /** Removes the event that was recorded at `now`: what it was for has failed. */
+  /** Removes the event that was recorded at `now`, when its purpose has failed. */
   giveBack(source: string, now: number): void {
     const times = this.#times.get(source);
     const index = times?.indexOf(now) ?? -1;
     if (index >= 0) times?.splice(index, 1);
   }
 
-  /** Records an event of `source`, however many it has had. */
+  /** Records an event of `source`, also above the limit. */
   record(source: string, now: number): void {
     this.#times.set(source, [...this.#recent(source, now), now].slice(-this.#max));
   }
@@ -44,7 +44,7 @@ export class SlidingWindowLimiter {
     this.#times.delete(source);
   }
 
-  /** How many events `source` has had within the window. */
+  /** The number of events of `source` within the window. */
   count(source: string, now: number): number {
     return this.#recent(source, now).length;
   }

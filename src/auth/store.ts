@@ -1,10 +1,10 @@
-// users.json as a running process sees it: the last good content in memory, changes committed in groups.
+// users.json in a running process: the last good content in memory, and changes that are committed in groups.
 //
 //     change(m) ─┐
 //     change(m) ─┴→ one commit: lock, re-read, every m in turn, write, fsync, rename → each resolves or rejects alone
 //
-// Reads never touch the disk. A file that cannot be read is never overwritten, and never treated as an empty one: the last
-// good content stays, and changes fail until the file is mended.
+// Reads use memory only. An unreadable file is never overwritten, and never treated as an empty one: the last good content stays,
+// and changes fail until the file is repaired.
 
 import { watch, type FSWatcher } from "node:fs";
 import { basename, dirname } from "node:path";
@@ -18,10 +18,10 @@ import { COMMIT_PAUSE_MS, WATCH_INTERVAL_MS } from "../base/limits.ts";
 import { copyDocument, emptyDocument, formatDocument, parseDocument, type Document } from "./document.ts";
 import { TokenPruner } from "./token-pruner.ts";
 
-/** Between an event and the look at the file, since an editor may move the old file away first. In milliseconds. */
+/** The delay between an event and reading the file, in milliseconds: an editor may move the old file away first. */
 const SETTLE_MS = 20;
 
-/** What servers have in a conversation. */
+/** The credentials of the sessions of all servers. */
 export interface InUse {
   /** Ids of tokens. */
   tokens: ReadonlySet<string>;
@@ -29,9 +29,9 @@ export interface InUse {
 }
 
 /**
- * Changes a draft, or throws before it has changed anything; what it returns reaches the caller once that is on the disk.
+ * Changes a draft, or throws before it has changed it. The caller gets the result once the change is on the disk.
  *
- * @param inUse undefined when that cannot be known now. It reads files, at most once for each commit.
+ * @param inUse returns undefined when that is not known now. It reads files, at most once for each commit.
  */
 export type Mutation<T> = (draft: Document, inUse: () => InUse | undefined) => T;
 
@@ -43,9 +43,9 @@ interface Waiting {
 }
 
 export interface StoreWatcher {
-  /** The content has changed; `byOthers`: another process has changed it, perhaps besides this one. */
+  /** Called when the content has changed. `byOthers`: also by another process. */
   changed(byOthers: boolean): void;
-  /** The file cannot be read; called once for each reason. */
+  /** Called when the file cannot be read, once for each reason. */
   unreadable(error: unknown): void;
 }
 
@@ -56,9 +56,9 @@ export class Store {
   #document: Document;
   /** The stamp of the content in memory; empty when there was no file. */
   #stamp = "";
-  /** The stamp of a damaged content, which need not be read again. Other failures are tried again. */
+  /** The stamp of a damaged file, which need not be read again. Other failures are tried again. */
   #damagedStamp: string | undefined;
-  /** Why the file could not be read when it was last tried, so that it is reported once. */
+  /** The reason of the last failure to read the file, so that it is reported once. */
   #complaint: string | undefined;
   #waiting: Waiting[] = [];
   #committing: Promise<void> | undefined;
@@ -67,9 +67,9 @@ export class Store {
   #watcher: StoreWatcher | undefined;
 
   /**
-   * Opens the file at `path`; one that does not exist is an empty store.
+   * Opens the file at `path`. A missing file is an empty store.
    *
-   * @throws {FileError} when it cannot be read, is damaged, or others could read it.
+   * @throws {FileError} when it cannot be read, is damaged, or other users could read it.
    */
   constructor(path: string, inUse: () => InUse | undefined = () => undefined) {
     this.#file = new LockedFile(path);
@@ -90,13 +90,13 @@ export class Store {
   }
 
   /**
-   * Applies `mutation` to the file's present content, together with whatever else is waiting.
+   * Applies `mutation` to the current content of the file, together with other waiting changes.
    *
-   * Resolves with what it returned once that is durable. Rejects with what it threw, or with a FileError when the file
-   * could not be locked, read or written: then nothing has changed.
+   * Resolves with its result once the change is durable. Rejects with its error, or with a FileError when the file could not be
+   * locked, read or written: then the file is unchanged.
    *
-   * The change is decided under the lock. When `signal` is aborted before that, this rejects with its reason at once, and
-   * nothing will be changed. When it is aborted later, it comes too late: what was decided is done, and said.
+   * The change is decided under the lock. When `signal` is aborted before that, this rejects with its reason at once and
+   * changes nothing. A later abort has no effect: the decided change is made and reported.
    */
   change<T>(mutation: Mutation<T>, signal?: AbortSignal): Promise<T> {
     const { promise, resolve, reject } = Promise.withResolvers<T>();
@@ -142,8 +142,8 @@ export class Store {
   }
 
   /**
-   * Commits all that waits, settles it, and calls the watcher. It is decided by what is read under the lock: while the lock is
-   * waited for, `reload` may read what another process has written.
+   * Commits the waiting changes, settles their promises, and calls the watcher. They are decided from the content under the lock:
+   * before that, `reload` may read a change of another process.
    */
   async #commit(): Promise<void> {
     let batch = this.#waiting;
@@ -162,7 +162,7 @@ export class Store {
         let inUse: { value: InUse | undefined } | undefined;
         const inUseNow = () => (inUse ??= { value: this.#inUse() }).value;
         const results = batch.map((waiting) => waiting.run(draft, inUseNow));
-        if (!results.includes(true)) return null; // nothing worked, nothing to write
+        if (!results.includes(true)) return null; // no change succeeded
         this.#pruner.prune(draft, Date.now(), performance.now());
         draft.rev++;
         changed = draft;
@@ -170,7 +170,7 @@ export class Store {
       });
       if (changed !== undefined) this.#adopt(changed, stamp);
     } catch (error) {
-      // Before the lock was had the batch is still in the queue: it goes down with it.
+      // Without the lock, the batch is still in the queue, and fails too.
       if (batch === this.#waiting) this.#waiting = [];
       for (const waiting of batch) waiting.settle(error, true);
       if (byOthers) this.#watcher?.changed(true);
@@ -183,12 +183,12 @@ export class Store {
   }
 
   /**
-   * Reads the file again if it is another than the one known, and not one that was found to be damaged.
+   * Reads the file again if it has changed, and is not a file that was found to be damaged.
    *
-   * @param always also when it looks unchanged.
+   * @param always read it also when it looks unchanged.
    */
   reload(always = false): void {
-    // A commit reads it again itself; between its rename and its end our own change would look like another's.
+    // A commit reads the file itself. Between its rename and its end our own change would look like another process's.
     if (this.#updating) return;
     try {
       const seen = this.#file.stamp();
@@ -208,9 +208,9 @@ export class Store {
   }
 
   /**
-   * Could a change be written?
+   * Checks that a change could be written.
    *
-   * @throws {FileError} that says why not.
+   * @throws {FileError} with the reason when it could not.
    */
   tryToWrite(): Promise<void> {
     return this.#file.tryToWrite();
@@ -220,7 +220,7 @@ export class Store {
   watch(watcher: StoreWatcher): () => void {
     this.#watcher = watcher;
     let soon: Timer | undefined;
-    const { target } = this.#file; // should a link be turned to another file, the interval finds out
+    const { target } = this.#file; // a link that is changed to another file is found by the interval
     const events = this.#watchFolder(dirname(target), (name) => {
       if (name === basename(target)) soon ??= setTimeout(look, SETTLE_MS);
     });
@@ -237,7 +237,7 @@ export class Store {
     };
   }
 
-  /** Events of the folder; undefined where the system has none left, and looking at intervals must do. */
+  /** Watches the folder; undefined when the system has no watch left, and only the interval is used. */
   #watchFolder(folder: string, changed: (name: string | null) => void): FSWatcher | undefined {
     try {
       // Watching the file itself ends with the first rename (measured with Bun 1.4.5).
@@ -254,9 +254,9 @@ export class Store {
   #parse({ text, stamp }: FileVersion): Document {
     if (text === null) {
       if (this.#stamp === "") return emptyDocument();
-      // To begin with, no file is an empty store; but no user is forgotten because the file has vanished.
+      // At the start a missing file is an empty store. Later a missing file does not remove the users.
       throw new FileError("unreadable", `${this.path} has disappeared`, {
-        hint: "put it back; to begin anew, stop the server first",
+        hint: "restore it, or stop the server before you start with a new one",
       });
     }
     try {

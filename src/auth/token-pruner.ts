@@ -1,12 +1,12 @@
-// Which tokens are removed from the store, beside those that are revoked:
+// Decides which tokens are removed from the store, beside the revoked ones:
 //
-//     its user is gone          at once
+//     its user was removed      at once
 //     it is too old, or idle    once it has been so for an hour of this process's own time: a clock that jumps ahead for
 //                               a moment removes no token
 //     its user has too many     the least recently used
 //
-// But none that a server has in a conversation: a login never ends one, and a revocation finds it, however old it is. Three
-// things hold that, also with several servers on one file:
+// A token in use is never removed, so that a login ends no session, and a revocation finds every token. Three rules ensure that,
+// also with several servers on one file:
 //   - each server lists its conversations within LIVE_FILE_MS, and a token that is listed stays;
 //   - a token that was made or used within TOKEN_SETTLE_MS stays, since it may not be listed yet;
 //   - a login with a token of a user who has too many (`crowdedUsers`) succeeds only after that use is recorded.
@@ -15,7 +15,7 @@ import { DEAD_TOKEN_MS, MAX_TOKENS_PER_USER, TOKEN_SETTLE_MS } from "../base/lim
 import { isAlive, revokeTokens } from "./accounts.ts";
 import type { Document, Token } from "./document.ts";
 
-/** Ids of the tokens that servers have in a conversation; undefined when that cannot be known now. */
+/** Ids of the tokens of all sessions; undefined when they are not known now. */
 export type TokensInUse = () => ReadonlySet<string> | undefined;
 
 export class TokenPruner {
@@ -27,7 +27,7 @@ export class TokenPruner {
     this.#inUse = inUse;
   }
 
-  /** Removes from `draft` what can go. @param now by the wall clock. @param monotonic by `performance.now`. */
+  /** Removes tokens from `draft`. @param now by the wall clock. @param monotonic by `performance.now`. */
   prune(draft: Document, now: number, monotonic: number): void {
     revokeTokens(draft, (token) => !draft.users.has(token.user));
     const dead = this.#longDead(draft, now, monotonic);

@@ -1,10 +1,10 @@
-// Session tokens: minted at login, proven at the next one, stored only as a digest.
+// Session tokens: issued at a login, proven at the next one, stored only as a digest.
 //
 //     prly_<id>_<secret><check>     id: 8 random characters, public; secret: 32 random bytes; check: CRC-32
-//     K     = SHA-256(secret)                                     all that the server stores
-//     proof = secret XOR HMAC-SHA256(K, label ‖ nonce ‖ binding)  all that travels
+//     K     = SHA-256(secret)                                     the server stores only this
+//     proof = secret XOR HMAC-SHA256(K, label ‖ nonce ‖ binding)  the client sends only this
 //
-// The idea is SCRAM's (RFC 5802 §3): a stolen file cannot log in, a recorded proof cannot be replayed.
+// As in SCRAM (RFC 5802 §3), a stolen file does not allow a login, and a recorded proof cannot be replayed.
 
 import { createHash, createHmac, randomBytes, timingSafeEqual } from "node:crypto";
 import { crc32 } from "node:zlib";
@@ -17,7 +17,7 @@ const CHECK_LENGTH = 6;
 const ID_LENGTH = 8;
 const FORM = /^prly_([0-9A-Za-z]{8})_([0-9A-Za-z]{43})([0-9A-Za-z]{6})$/;
 
-/** Domain separation: what a proof is for. */
+/** Domain separation: the purpose of a proof. */
 export const TOKEN_LABEL = "parley/1 token";
 export const RESUME_LABEL = "parley/1 resume";
 
@@ -51,7 +51,7 @@ export function formatToken({ id, secret }: TokenParts): string {
   return `prly_${body}${check(body)}`;
 }
 
-/** The parts of a token's text, or undefined when it is no token or mistyped. */
+/** The parts of a token's text; undefined when it is not a token or is mistyped. */
 export function parseToken(text: string): TokenParts | undefined {
   const [, id, secretText, checkText] = FORM.exec(text) ?? [];
   if (id === undefined || secretText === undefined || check(`${id}_${secretText}`) !== checkText)
@@ -61,7 +61,7 @@ export function parseToken(text: string): TokenParts | undefined {
   return { id, secret: Buffer.from(value.toString(16).padStart(2 * SECRET_BYTES, "0"), "hex") };
 }
 
-/** K: what the server keeps of a secret, 32 bytes. */
+/** K: the digest of a secret that the server keeps, 32 bytes. */
 export function tokenKey(secret: Uint8Array): Buffer {
   return createHash("sha256").update(secret).digest();
 }
@@ -76,7 +76,7 @@ export function proveToken(
   return xor(secret, mask(tokenKey(secret), label, nonce, binding));
 }
 
-/** Does `proof` show knowledge of the secret whose digest is `key`? In constant time. */
+/** True when `proof` shows knowledge of the secret whose digest is `key`. Takes constant time. */
 export function verifyProof(
   key: Uint8Array,
   proof: Uint8Array,

@@ -1,5 +1,5 @@
-// Addresses: of peers, and what counts as one source (a peer with one IPv6 address has the 2^64 of its network); of servers,
-// and which spellings are one server.
+// Addresses of peers and servers. A peer's source is its IPv4 address or its IPv6 /64 network, since a peer with one IPv6 address
+// has all 2^64 of its network. Different spellings of a server's address name one server.
 
 import ipaddr from "ipaddr.js";
 
@@ -13,16 +13,16 @@ export class Cidr {
     this.#bits = bits;
   }
 
-  /** Undefined when `text` is no network. */
+  /** Undefined when `text` is not a network. */
   static parse(text: string): Cidr | undefined {
     const range = text.includes("/") ? text : `${text}/${text.includes(":") ? 128 : 32}`;
-    // The library's other checks take 10.1, 0x0a000001 and the octal 010.0.0.1 for addresses, too.
+    // The library's other checks also accept 10.1, 0x0a000001 and the octal 010.0.0.1.
     const isIpv4 = ipaddr.IPv4.isValidCIDRFourPartDecimal(range);
     const isIpv6 = ipaddr.IPv6.isValidCIDR(range) && zoneOf(range) === undefined;
     if (!isIpv4 && !isIpv6) return undefined;
     const [base, bits] = ipaddr.parseCIDR(range);
     if (!(base instanceof ipaddr.IPv6) || !base.isIPv4MappedAddress()) return new Cidr(base, bits);
-    // Peers are known by their plain addresses.
+    // Addresses of peers are compared without `::ffff:`.
     return bits < 96 ? undefined : new Cidr(base.toIPv4Address(), bits - 96);
   }
 
@@ -32,7 +32,7 @@ export class Cidr {
   }
 }
 
-/** What limits for each address are counted by: an IPv4 address, or the /64 network of an IPv6 one. */
+/** The source for which limits per address count: an IPv4 address, or the /64 network of an IPv6 address. */
 export function sourceOf(address: string): string {
   if (!address.includes(":")) return address;
   const parsed = parse(address);
@@ -48,7 +48,7 @@ export function plainAddress(address: string): string {
   return address.replace(/^::ffff:(?=\d+\.)/i, "");
 }
 
-/** An address as peers have it, in the system's way to write it (RFC 5952); undefined when `text` is none. */
+/** An address as the system writes those of peers (RFC 5952); undefined when `text` is not an address. */
 export function peerNotation(text: string): string | undefined {
   return ipaddr.isValid(text) ? ipaddr.process(text).toString() : undefined;
 }
@@ -58,7 +58,7 @@ export function formatAddress(host: string, port: number): string {
   return host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
 }
 
-/** The address of a peer that is written as {@link formatAddress} does. */
+/** The address in a text that {@link formatAddress} made. */
 export function addressOf(peer: string): string {
   return peer.replace(/:\d+$/, "").replace(/^\[(.*)\]$/, "$1");
 }
@@ -68,43 +68,43 @@ export function portOf(peer: string): number {
   return Number(/:(\d+)$/.exec(peer)?.[1]);
 }
 
-/** Does `host` reach this machine alone, so that nothing travels? */
+/** True when `host` is this machine, so that no data leaves it. */
 export function isLoopback(host: string): boolean {
   return isLocalName(host) || parseHostAddress(host)?.range() === "loopback";
 }
 
-/** Is `text` an address, four decimal numbers or an IPv6 one, with its zone too? (`node:net` for this costs 10 MiB.) */
+/** True for an IPv4 address of four decimal numbers and for an IPv6 address, also with a zone. (Importing `node:net` for this costs 10 MiB.) */
 export function isAddress(text: string): boolean {
   return ipaddr.IPv4.isValidFourPartDecimal(text) || ipaddr.IPv6.isValid(text);
 }
 
-/** Is `host` an address that means nothing without the interface it is reached through? */
+/** True for a link-local address without the interface that it needs. */
 export function lacksZone(host: string): boolean {
   const address = parseHostAddress(host);
   return address?.kind() === "ipv6" && address.range() === "linkLocal" && zoneOf(host) === undefined;
 }
 
-/** The interface that an IPv6 address names behind its `%`. */
+/** The interface after the `%` of an IPv6 address. */
 export function zoneOf(host: string): string | undefined {
   return /:.*%(.*)$/.exec(host)?.[1];
 }
 
-/** The name to look up for `host`: one below localhost is never asked for, a name server could lead it elsewhere. */
+/** The name to look up for `host`. A name below localhost is not looked up, since a name server could answer with another machine. */
 export function lookupName(host: string): string {
   return isLocalName(host) ? "localhost" : host;
 }
 
-/** `host` in its usual spelling: a name in lower case and without a dot at the end; it stays a name, wherever it leads. */
+/** `host` in its usual spelling: a name in lower case and without a final dot. A name is not replaced by its address. */
 export function spellHost(host: string): string {
   return parseHostAddress(host)?.toString() ?? host.toLowerCase().replace(/(?<=.)\.$/, "");
 }
 
-/** `host:port` as a server is remembered by. */
+/** `host:port` in the spelling under which a server is remembered. */
 export function formatServer(host: string, port: number): string {
   return formatAddress(spellHost(host), port);
 }
 
-/** What was remembered as `host:port` in any spelling, as {@link formatServer} has it. */
+/** `server`, which is `host:port` in any spelling, in the spelling of {@link formatServer}. */
 export function respellServer(server: string): string {
   const [, address, name, port] = /^(?:\[(.+)\]|(.+)):(\d+)$/.exec(server) ?? [];
   const host = address ?? name;
@@ -116,7 +116,7 @@ function isLocalName(host: string): boolean {
   return /^(?:.+\.)?localhost\.?$/i.test(host);
 }
 
-/** An address as connecting takes it: 127.1, 0x7f.1 and 2130706433 are 127.0.0.1 (measured with Bun 1.4.5). */
+/** An address that connecting accepts: 127.1, 0x7f.1 and 2130706433 are 127.0.0.1 (measured with Bun 1.4.5). */
 function parseHostAddress(host: string): ipaddr.IPv4 | ipaddr.IPv6 | undefined {
   // The library takes ::127.0.0.1 for ::ffff:127.0.0.1, which is another address.
   return ipaddr.isValid(host) && !/^::\d+\./.test(host) ? ipaddr.process(host) : undefined;

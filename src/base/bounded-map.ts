@@ -1,15 +1,15 @@
-// A map of limited size, for what is remembered of peers: in a full one the entry that was set longest ago makes room.
+// A map of limited size, for facts about peers. When it is full, a new entry replaces the one that was set longest ago.
 
 export class BoundedMap<K, V> extends Map<K, V> {
   readonly #max: number;
 
-  /** @param max how many entries it holds at most. */
+  /** @param max the largest number of entries. */
   constructor(max: number) {
     super();
     this.#max = max;
   }
 
-  /** Sets an entry and makes it the newest one, also where there was one with that key. */
+  /** Sets an entry and makes it the newest one, also when the key exists already. */
   override set(key: K, value: V): this {
     this.delete(key);
     for (const oldest of this.keys()) {

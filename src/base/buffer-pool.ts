@@ -1,12 +1,12 @@
-// Memory that is used over and over, for bytes that live longer than a turn: what is new each time has to be mapped,
-// zeroed and collected, which costs more than all that is done with it (measured with Bun 1.4.5 by scripts/bench.ts).
+// Reuses memory for bytes that live longer than one turn of the event loop. New memory must be mapped, zeroed and collected each
+// time, which costs more than the work on it (measured with Bun 1.4.5 by scripts/bench.ts).
 
 /** From 4 KiB to 2 MiB, four sizes to a power of two: at most a quarter of a block is wasted. */
 const MIN_BITS = 12;
 const MAX_BITS = 20;
 /** Memory kept for later use, in bytes: 50 frames of 256 KiB at once. */
 const MAX_FREE_BYTES = 16 * 1024 * 1024;
-/** How long free memory is kept while none is asked for, in milliseconds. */
+/** How long free memory is kept while no memory is requested, in milliseconds. */
 const KEEP_MS = 10_000;
 
 class BufferPool {
@@ -30,7 +30,7 @@ class BufferPool {
     return block;
   }
 
-  /** Takes back what `acquire` gave, when nothing refers to it any more; other memory is left to the collector. */
+  /** Takes back a block of `acquire` to which no reference is left. Other memory is left to the collector. */
   release(block: Uint8Array): void {
     if (!this.#made.has(block) || this.#bytes + block.length > MAX_FREE_BYTES) return;
     this.#bytes += block.length;
@@ -40,7 +40,7 @@ class BufferPool {
     this.#timer ??= setInterval(() => this.#trim(), KEEP_MS).unref();
   }
 
-  /** Nobody has asked for memory since the last look: it is let go. */
+  /** Frees the memory when none was requested since the last call. */
   #trim(): void {
     if (this.#isInUse) return void (this.#isInUse = false);
     this.#free.clear();
@@ -57,5 +57,5 @@ function sizeFor(count: number): number {
   return Math.max(2 ** MIN_BITS, Math.ceil(count / step) * step);
 }
 
-/** One for the process: connections come and go. */
+/** One pool for the process, since connections are short-lived. */
 export const bufferPool = new BufferPool();

@@ -1,14 +1,14 @@
-// Memory that many holders use for their peers, counted together, with one limit for all of it.
+// One limit for the memory that many holders use for their peers.
 //
 //     ample → short (more than half is used: windows and queues are smaller) → exceeded (a holder has to go)
 //
-// A server has one for everything that it queues and keeps for clients; a part of it is a budget of its own, whose parent
-// the whole is. Holders call `take` and `give` for each block of memory, not for each message.
+// A server has one budget for all messages that it queues and keeps for clients. A part of it can have a separate budget, with the
+// whole as its parent. Holders call `take` and `give` for each block of memory, not for each message.
 
 export class ByteBudget {
   /** Bytes in use. */
   used = 0;
-  /** Bytes of output ever queued: how much a turn has queued is a difference of two. */
+  /** Bytes of output queued since the start. The difference of two values is the output of a turn. */
   queued = 0;
   readonly limit: number;
   readonly #exceeded: () => void;
@@ -17,7 +17,7 @@ export class ByteBudget {
 
   /**
    * @param limit in bytes.
-   * @param exceeded called at once when more is used: it makes a holder give memory back. Not called again meanwhile.
+   * @param exceeded called at once when more is used. It makes a holder give memory back, and is not called again meanwhile.
    */
   constructor(limit = Infinity, exceeded: () => void = () => undefined, parent?: ByteBudget) {
     this.limit = limit;
@@ -25,7 +25,7 @@ export class ByteBudget {
     this.#parent = parent;
   }
 
-  /** Is so much used that holders should use less? */
+  /** True when holders should use less. */
   get isShort(): boolean {
     return this.used > this.limit / 2 || this.#parent?.isShort === true;
   }
@@ -52,5 +52,5 @@ export class ByteBudget {
   }
 }
 
-/** For clients, and for queues that stay empty. */
+/** The budget of clients, and of queues that stay empty. */
 export const UNLIMITED = new ByteBudget();

@@ -1,9 +1,9 @@
-/** Where any number of waiters wait for one thing to happen, again and again. */
+/** Any number of waiters wait for an event that can happen again. */
 export class Condition {
   #promise: Promise<void> | undefined;
   #notify: (() => void) | undefined;
 
-  /** Does anything wait? */
+  /** True when there are waiters. */
   get hasWaiters(): boolean {
     return this.#promise !== undefined;
   }

@@ -1,30 +1,34 @@
-// Every failure parley itself reports.
+// The errors that parley reports.
 //
-// One class a boundary, each with a literal union of codes; callers decide by `code`, never by `message`.
-// `message` is for the operator: lower case, no full stop, value then limit. `peerMessage` is all that may go on the
-// wire. The caller's own mistake is a TypeError or RangeError and does not belong here.
+// Each boundary has one class, with a literal union of codes; callers decide by `code`, never by `message`. `message` is for the
+// operator: lower case, no full stop, value then limit. Only `peerMessage` may go on the wire. A mistake of the caller is a
+// TypeError or RangeError instead.
 
 export interface ErrorDetails {
-  /** The next thing to do, as one sentence: printed after `parley: hint:`. */
+  /** What the person should do, as one imperative sentence: printed after `parley: hint:`. */
   hint?: string;
-  /** The only words of this error that a peer may see; without it the peer gets a general sentence. */
+  /** The only text of this error that a peer may see; without it the peer gets a general sentence. */
   peerMessage?: string;
   cause?: unknown;
 }
 
-/** What went wrong, by what the process can do about it; `cli.ts` turns each into an exit code. */
+/** The kind of an error; `cli.ts` turns each into an exit code. */
 export type ParleyErrorCode =
   | "usage" // a flag or an argument: exit 2
-  | "failed" // network, file or service: exit 1
+  | "failed" // a file, a service or an answer: exit 1
+  | "network" // the connection was lost: exit 1
+  | "listen" // the address or port cannot be listened on: exit 1
   | "login_refused" // exit 3
   | "timeout" // exit 4
   | "turned_away" // the server is full, stopping, or ended this credential: exit 5
-  | "unconfirmed" // sent, and nobody knows whether it arrived: exit 6
+  | "pin_unknown" // the server's key is not known yet: exit 1
+  | "pin_changed" // the server's key is not the known one: exit 1
+  | "unconfirmed" // sent, and it is unknown whether it arrived: exit 6
   | "interrupted" // SIGINT: exit 130
   | "terminated" // SIGTERM: exit 143
   | "hung_up"; // SIGHUP, the terminal was closed: exit 129
 
-/** An error a person can act on. Shown as one line and a hint, without a stack. */
+/** An error that a person can act on. It is shown as one line and a hint, without a stack. */
 export class ParleyError<Code extends string = ParleyErrorCode> extends Error {
   override name = "ParleyError";
   readonly code: Code;
@@ -39,12 +43,12 @@ export class ParleyError<Code extends string = ParleyErrorCode> extends Error {
   }
 }
 
-/** A wrong flag or argument: exit 2, nothing was done. */
+/** A wrong flag or argument: exit 2, before any work was done. */
 export function usageError(message: string, hint?: string): ParleyError {
   return new ParleyError("usage", message, { hint });
 }
 
-/** The message of anything thrown, for a line a person reads. */
+/** The message of a thrown value, for a person. */
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
@@ -55,12 +59,12 @@ export function systemCode(error: unknown): string | undefined {
   return typeof error.code === "string" ? error.code : undefined;
 }
 
-/** Why the system would not do something, in a word where it has one. */
+/** Why the system refused: its error code, or else the message. */
 export function reasonOf(error: unknown): string {
   return systemCode(error) ?? messageOf(error);
 }
 
-/** An error for the log: one of the world's by its message, a bug with its stack. */
+/** The text of an error for the log: a ParleyError by its message, any other error with its stack, since it is a bug. */
 export function describeFault(error: unknown): string {
   if (error instanceof ParleyError) return error.message;
   return error instanceof Error ? (error.stack ?? error.message) : String(error);

@@ -1,8 +1,8 @@
-// The one function through which a peer's text reaches a terminal or a log.
+// Escapes the text of peers. Each text of a peer passes one of these functions on its way to a terminal or a log.
 //
-// It makes visible everything that acts instead of being read: C0 and C1 controls, DEL, bidi overrides, zero-width
-// characters, line separators, tags, unassigned code points and lone surrogates. It never drops anything, so that a
-// reader can see what was sent. A joiner stays where it is part of the writing: see JOINS.
+// They show every character that acts on the terminal as an escape: C0 and C1 controls, DEL, bidi overrides, zero-width
+// characters, line separators, tags, unassigned code points and lone surrogates. They drop no character, so that a reader sees the
+// whole text. A joiner stays where it is part of the writing: see JOINS.
 
 /** Controls, formatting (bidi, zero-width, tags), line and paragraph separators, unassigned, lone surrogates. */
 const ACTS = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cn}\p{Cs}]/gu;
@@ -10,11 +10,11 @@ const ACTS = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cn}\p{Cs}]/gu;
 /** Scripts whose letters change with their neighbours: there a non-joiner is spelling, as in Persian. */
 const CURSIVE = String.raw`[[\p{sc=Arab}\p{sc=Syrc}\p{sc=Mand}\p{sc=Nkoo}\p{sc=Adlm}\p{sc=Rohg}\p{sc=Mong}]&&\p{L}]`;
 const INDIC = String.raw`[[\p{sc=Deva}\p{sc=Beng}\p{sc=Guru}\p{sc=Gujr}\p{sc=Orya}\p{sc=Taml}\p{sc=Telu}\p{sc=Knda}\p{sc=Mlym}\p{sc=Sinh}]&&\p{L}]`;
-/** What takes the vowel from an Indic letter, so that it may join the next one. */
+/** Signs that take the vowel from an Indic letter, so that it may join the next one. */
 const VIRAMA = "[\u094d\u09cd\u0a4d\u0acd\u0b4d\u0bcd\u0c4d\u0ccd\u0d4d\u0dca]";
 const EMOJI = String.raw`[\p{Extended_Pictographic}--\p{Cn}]`;
 
-/** A joiner (U+200D) or non-joiner (U+200C) between what it joins or parts: emoji, and the rules of RFC 5892, appendix A. */
+/** A joiner (U+200D) or non-joiner (U+200C) where it belongs to the writing: between emoji, and by the rules of RFC 5892, appendix A. */
 const JOINS = new RegExp(
   [
     String.raw`(?<=${EMOJI}[\ufe0f\p{Emoji_Modifier}]?)\u200d(?=${EMOJI})`,
@@ -52,7 +52,7 @@ export function escapeText(text: string): string {
   );
 }
 
-/** `value` as JSON on one line, every character that acts as `\u…`: the same value to a program, harmless to a terminal. */
+/** `value` as JSON on one line, with every character that acts as `\u…`: the same value for a program, harmless on a terminal. */
 export function escapeJson(value: unknown): string {
   return JSON.stringify(value).replace(ACTS, (character) =>
     Array.from({ length: character.length }, (_, index) => {

@@ -7,7 +7,7 @@ const MIB = 1024 * KIB;
 const SECOND = 1000;
 const DAY = 24 * 60 * 60 * SECOND;
 
-/** 13131: unassigned at IANA, above the well-known ports, easy to say. `--port` */
+/** 13131: unassigned at IANA, above the well-known ports, easy to remember. `--port` */
 export const DEFAULT_PORT = 13131;
 /** Ports that are tried after a busy one, as development servers do. */
 export const PORT_ATTEMPTS = 100;
@@ -20,7 +20,7 @@ export const MAX_LOGIN_FRAME_BYTES = 4 * KIB;
 export const MAX_FRAME_BYTES = MIB;
 /** The most that `--max-frame` may ask for: one frame is one buffer, and lengths stay within 31 bits. */
 export const MAX_FRAME_CEILING_BYTES = 1024 * MIB;
-/** Longest payload that a client accepts, whatever the server announces: a server may be hostile, too. `connect --max-frame` */
+/** Longest payload that a client accepts, even if the server announces longer ones: it may be hostile. `connect --max-frame` */
 export const MAX_ANSWER_BYTES = 16 * MIB;
 
 /**
@@ -55,18 +55,18 @@ export const MAX_PENDING_PER_ADDRESS = 8;
 export const PENDING_GRACE_MS = SECOND;
 /** How long a new connection waits for room before it is refused; logins without a hash take milliseconds. */
 export const PENDING_HOLD_MS = SECOND / 2;
-/** Refused connections that may prove that they have a token or a session: half as many as connections without a login. */
+/** Refused connections that may still log in with a token or resume a session: half as many as pending connections. */
 export const MAX_PROVING = 32;
-/** … of one address, or IPv6 /64. */
+/** {@link MAX_PROVING} of one address, or IPv6 /64. */
 export const MAX_PROVING_PER_ADDRESS = 2;
-/** From TCP accept to a login with a proof, where only those get in: a program sends it at once. */
+/** From TCP accept to a login with a token or a session, where no other login is accepted: a program sends it at once. */
 export const PROVING_TIMEOUT_MS = 5 * SECOND;
 /** Conversations of one user at once, as Dovecot's mail_max_userip_connections. `--max-per-user` */
 export const MAX_PER_USER = 10;
 /** … where each is a connection to `--to`: a pool and a browser open many, and a hundred is PostgreSQL's `max_connections`. */
 export const MAX_FORWARDED_PER_USER = 100;
 /**
- * Users there may be for another one to register: every change writes them all, 5 MB with a token each. An operator may add more.
+ * Users up to which clients may register, since each change writes all users: 5 MB with a token each. An operator may add more.
  * `--max-users`
  */
 export const MAX_USERS = 10_000;
@@ -95,7 +95,7 @@ export const PENALTY_THRESHOLD_MS = 15 * SECOND;
 export const PENALTY_MAX_MS = 600 * SECOND;
 /**
  * The longest penalty of a loopback address, which is also its threshold. All users of the machine have that address, and all
- * clients of a proxy on it: they wait for a few seconds at most, and five garbage connections in a row are nobody's mistake.
+ * clients of a proxy on it: they wait for a few seconds at most, and five garbage connections in a row are no mistake of a user.
  */
 export const LOOPBACK_PENALTY_MAX_MS = 5 * SECOND;
 /** The part of each penalty that counts for a loopback address. */
@@ -112,18 +112,18 @@ export const PAUSE_OUTPUT_BYTES = 256 * KIB;
 /** With so much output queued, a peer is dropped: its service sends more than it is asked for. `--max-backlog` */
 export const MAX_BACKLOG_BYTES = 4 * MIB;
 
-/** With more than that, a client that had no time to read it is dropped too: so many times {@link MAX_BACKLOG_BYTES}. */
+/** A client with this many times {@link MAX_BACKLOG_BYTES} is dropped at once, even if it had no time to read. */
 export const BACKLOG_BURST = 4;
 /**
- * How long a client may be over {@link MAX_BACKLOG_BYTES}, counted from when it fell behind: what was said in one moment can be
- * read in another. What makes so much output is held back meanwhile.
+ * How long a client may be over {@link MAX_BACKLOG_BYTES}, counted from when it fell behind: output of one moment can be read in
+ * the next. The sessions that make so much output are paused meanwhile.
  */
 export const SLOW_READER_MS = SECOND;
-/** … and how long, when it reads and acknowledges nothing. */
+/** How long a client may be over {@link MAX_BACKLOG_BYTES} when it reads and acknowledges nothing. */
 export const STUCK_READER_MS = SECOND / 5;
 /** With so much output queued for all clients by one client's messages, the other clients have their turn first. */
 export const TURN_OUTPUT_BYTES = MIB;
-/** All that is queued or kept for clients, and what is not whole of what they send. `--max-queued` */
+/** All output that is queued or kept for clients, and their unfinished frames. `--max-queued` */
 export const MAX_QUEUED_BYTES = 256 * MIB;
 /** {@link PAUSE_OUTPUT_BYTES} while more than half of {@link MAX_QUEUED_BYTES} is used. */
 export const SHORT_PAUSE_OUTPUT_BYTES = 16 * KIB;
@@ -142,19 +142,19 @@ export const KEEPALIVE_MS = 60 * SECOND;
 export const MAX_MISSED_PINGS = 2;
 /** How long the input of a rejected peer is discarded, so that no reset destroys the error that was sent to it. */
 export const LINGER_MS = 2 * SECOND;
-/** How long the FIN of a peer without control frames is waited for after ours, while nothing moves. */
+/** How long a peer without control frames may take for its FIN after ours, while no data moves. */
 export const FINISH_TIMEOUT_MS = 30 * SECOND;
 /** How much input is discarded after our FIN (wire protocol, 3.4). */
 export const LINGER_BYTES = 16 * MIB;
-/** A peer that takes nothing of its queued output for so long after the end is reset, as with Ranch's send timeout. */
+/** A peer that reads none of its queued output for so long after the end is reset, as with Ranch's send timeout. */
 export const STALL_TIMEOUT_MS = 30 * SECOND;
 /** From SIGTERM to the end of the last conversation, as NATS's lame-duck grace. `--drain` */
 export const DRAIN_TIMEOUT_MS = 10 * SECOND;
-/** How long a hook may go on whose client is gone; as long as a drain. */
+/** How long a hook may run after its client has left; as long as a drain. */
 export const ABANDONED_HOOK_MS = DRAIN_TIMEOUT_MS;
 /** How long a service that sends without end may keep the event loop, before other connections have their turn. */
 export const SERVICE_SHARE_MS = 2;
-/** How often the lines that were left out of the log are summed up; each limit of the log counts anew then. */
+/** How often the log summarises the lines that it left out; then each limit of the log starts from zero. */
 export const LOG_SUMMARY_MS = 60 * SECOND;
 /** Equal refusals of one source that get a line of their own, as in sshd: enough for fail2ban, whose usual limit is 5. */
 export const MAX_LOG_REFUSALS = 10;
@@ -170,29 +170,29 @@ export const MAX_LOG_STDERR_BYTES = 64 * KIB;
 export const MAX_LOG_ALL_STDERR_BYTES = MIB;
 /** Characters of one field of a line; an error of a handler may quote a whole message. */
 export const MAX_LOG_FIELD_LENGTH = 4 * KIB;
-/** Sources and kinds of events that are told apart until the next summary; about 3 MiB. */
+/** Sources and kinds of events that are counted separately until the next summary; about 3 MiB. */
 export const MAX_LOG_GROUPS = 8192;
 /** Summary lines of one event with a source each, those with the most lines first; the others become one line. */
 export const MAX_LOG_SUMMARIES = 32;
-/** Faults of a handler that are shown on the operator's terminal in that time; a client may cause as many as it likes. */
+/** Faults of a handler that the operator's terminal shows in {@link LOG_SUMMARY_MS}; a client may cause any number of them. */
 export const MAX_SHOWN_FAULTS = 30;
-/** Addresses that `users log` tells apart, as many as are penalised; those beyond are one row. */
+/** Addresses with their own row in `users log`, as many as are penalised; the others share one row. */
 export const MAX_LOG_ADDRESSES = MAX_PENALISED_SOURCES;
 /** Names that `users log` shows for an address. */
 export const MAX_LOG_NAMES = 100;
-/** A conversation that was silent for so long during a drain has no message on its way from before the signal. */
+/** A session that was silent for so long during a drain has no message in transit from before the signal. */
 export const DRAIN_QUIET_MS = 100;
-/** A conversation that goes on talking during a drain gets its `bye` after so long. */
+/** A session that still receives messages during a drain gets its `bye` after so long. */
 export const DRAIN_BUSY_MS = SECOND;
 /** TCP keepalive of an accepted connection: a dead one is found within this and ten seconds. */
 export const TCP_KEEPALIVE_MS = 60 * SECOND;
-/** A server that says nothing for so long after accepting is no parley server. */
+/** A server that sends nothing for so long after accepting is not a parley server. */
 export const HELLO_TIMEOUT_MS = 10 * SECOND;
 /** How long a client waits for the answer to a login: twice what a full hash queue takes, at half a second a hash. */
 export const LOGIN_ANSWER_TIMEOUT_MS = 30 * SECOND;
-/** How long a client tries again on its own where the server is busy. */
+/** How long a client retries without a flag when the server is busy. */
 export const BUSY_RETRY_MS = 30 * SECOND;
-/** How long a client tries again on its own where the server resets the connection without an error. */
+/** How long a client retries without a flag when the server resets the connection without an error. */
 export const SILENT_RESET_RETRY_MS = 4 * SECOND;
 /** How long a dial waits for an answer; longer than three SYN retransmissions (1 + 2 + 4 s). */
 export const DIAL_TIMEOUT_MS = 10 * SECOND;
@@ -201,15 +201,15 @@ export const TARGET_TIMEOUT_MS = 10 * SECOND;
 /** What targets have not read, of all sessions. From half of it on each session queues less. */
 export const MAX_TARGET_QUEUED_BYTES = 64 * MIB;
 
-/** How long a program may go on after the end of its conversation and its input, before it gets TERM. */
+/** The time between the end of a program's input and TERM, after its session has ended. */
 export const PROGRAM_INPUT_GRACE_MS = 250;
-/** How long a program may go on after TERM, before it gets KILL. */
+/** The time between TERM and KILL for a program. */
 export const PROGRAM_TERM_GRACE_MS = 2 * SECOND;
-/** Output of a program's terminal that waits to be read; from then on the program is held. */
+/** A program with so much unread terminal output is held. */
 export const TERMINAL_OUTPUT_BYTES = 64 * KIB;
-/** Output of a program's terminal with which the program is ended: the hold had no effect. */
+/** A program with so much unread terminal output is ended: holding it had no effect. */
 export const MAX_TERMINAL_OUTPUT_BYTES = MIB;
-/** How long the last output of a terminal is waited for after the program's end, where other processes keep it open. */
+/** How long the last output of a terminal may take after the program's end, when other processes keep the terminal open. */
 export const TERMINAL_DRAIN_MS = SECOND / 10;
 /** Longest line of a program's standard error; a longer one becomes several. */
 export const MAX_STDERR_LINE_BYTES = 4 * KIB;
@@ -217,17 +217,22 @@ export const MAX_STDERR_LINE_BYTES = 4 * KIB;
 /** A handler is loaded again once its files have not changed for so long: editors write more than once. */
 export const RELOAD_QUIET_MS = 100;
 
-/** How long a session is kept whose connection was lost. `--resume-for` */
+/** How long a session is kept after its connection was lost. `--resume-for` */
 export const RESUME_FOR_MS = 120 * SECOND;
 /** Unacknowledged output that is kept for all detached sessions together. */
 export const MAX_DETACHED_BYTES = 64 * MIB;
+/**
+ * … where they are streams of bytes: a part of {@link MAX_QUEUED_BYTES}. Windows are short from half of that on, so that sessions which
+ * lose their connections together hold little more than the half, and all can come back.
+ */
+export const DETACHED_STREAM_SHARE = 3 / 4;
 /** {@link MAX_UNACKNOWLEDGED_BYTES} while more than half of {@link MAX_QUEUED_BYTES} is used. */
 export const SHORT_WINDOW_BYTES = 64 * KIB;
-/** Frames without an acknowledgement with which a sender waits. */
+/** A sender waits when so many of its frames are unacknowledged. */
 export const MAX_UNACKNOWLEDGED_FRAMES = 1024;
-/** Bytes without an acknowledgement with which a sender waits: the window. */
+/** The window: a sender waits when so many of its bytes are unacknowledged. */
 export const MAX_UNACKNOWLEDGED_BYTES = MIB;
-/** The window where the messages are a stream of bytes: 80 MB/s at a round trip of 100 ms. */
+/** The window of a stream of bytes: 80 MB/s at a round trip of 100 ms. */
 export const MAX_UNACKNOWLEDGED_STREAM_BYTES = 8 * MIB;
 /**
  * Frames after which a receiver acknowledges: a quarter of the window, so that no sender waits. Every 32 frames it would cost
@@ -243,19 +248,19 @@ export const ACK_MS = 200;
 export const DIAL_BURST = 10;
 /** The time between two dials of one client, after {@link DIAL_BURST}. */
 export const DIAL_INTERVAL_MS = SECOND;
-/** Added at random, at most, to a wait that a server has asked for: clients that it turned away together come back one by one. */
+/** The longest random addition to a wait that a server asks for, so that clients that it refused together return one by one. */
 export const MAX_RETRY_JITTER_MS = 2 * SECOND;
-/** How soon after a loss a client tries to come back, at random within this time; each further pause is twice as long. */
+/** A client reconnects at a random time within this after a loss; each further pause is twice as long. */
 export const RETRY_FIRST_MS = SECOND / 2;
-/** How soon after the loss of a connection that worked a client tries to come back, at random within this time. */
+/** A client reconnects at a random time within this after the loss of a connection that worked. */
 export const RETRY_AT_ONCE_MS = 50;
 /** A connection worked if it carried a message or lasted for so long. */
 export const RETRY_HELD_MS = SECOND;
-/** A connection that carried nothing new is a try that failed, unless it lasted for so long. */
+/** A connection that carried no new message counts as a failed try, unless it lasted for so long. */
 export const RETRY_PROVEN_MS = 120 * SECOND;
-/** The longest pause between two tries to come back. */
+/** The longest pause between two tries to reconnect. */
 export const RETRY_MAX_MS = 30 * SECOND;
-/** How long a client at a terminal tries to come back. `--retry` */
+/** How long a client at a terminal tries to reconnect. `--retry` */
 export const RETRY_FOR_MS = 120 * SECOND;
 
 /** Dials and logins of a forwarder that are under way at once: half of {@link MAX_PENDING_PER_ADDRESS}. `connect --listen` */
@@ -287,15 +292,15 @@ export const MAX_HASH_MEMORY_KIB = 256 * KIB;
 export const MAX_HASH_TIME = 10;
 /** A hash in the user file with more lanes is not verified. Django makes 8; they cost as much as one. */
 export const MAX_HASH_LANES = 16;
-/** Entries of the user file that cannot be used and are shown on a terminal; the log has all of them. */
+/** Unusable entries of the user file that a terminal shows; the log has all of them. */
 export const MAX_FLAWS_SHOWN = 10;
-/** Hashes that may wait; where there are more, a login is answered with `busy` and uses up no attempt. */
+/** Hashes that may wait. A login beyond that is answered with `busy`, and does not count as an attempt. */
 export const MAX_HASH_QUEUE = 32;
 /** Hashes of one address that may wait. */
 export const MAX_HASH_QUEUE_PER_ADDRESS = 4;
 /**
- * Hashes for sources with a successful login that are begun one after the other while other sources wait: these have every
- * third one, and a known source waits for one stranger more.
+ * Hashes in a row for sources with a successful login while other sources wait. The other sources get every third hash, and a
+ * known source waits for one more of them.
  */
 export const KNOWN_HASHES_IN_A_ROW = 2;
 /** Delay of the answer `busy`, so that a client which guesses in a loop does not spin. */
@@ -307,25 +312,28 @@ export const BUSY_RETRY_SECONDS = 2;
 export const TOKEN_IDLE_MS = 7 * DAY;
 /** A token of this age is dead, used or not: NIST AAL1 asks for a new login every 30 days. */
 export const TOKEN_MAX_MS = 30 * DAY;
-/** Tokens of one user beside those in a conversation; where there are more, the least recently used ones are removed. */
+/** Unused tokens of one user; where there are more, the least recently used ones are removed. */
 export const MAX_TOKENS_PER_USER = 10;
-/** A token made or used so lately may be in a conversation that is not listed yet: 20 times {@link STATUS_FILE_MS}. */
+/** A token that was made or used within this time may belong to a session that is not listed yet: 20 times {@link STATUS_FILE_MS}. */
 export const TOKEN_SETTLE_MS = 10 * SECOND;
 /** A dead token stays in the file for so long: the clock may only have jumped ahead. */
 export const DEAD_TOKEN_MS = 60 * 60 * SECOND;
-/** How often at most `last` of a known address is written, so that not every greeting costs an fsync. */
+/** The shortest time between two writes of a known address's `last`, so that not every greeting costs an fsync. */
 export const HOST_TOUCH_MS = 60 * 60 * SECOND;
-/** How often at most `used` of a token is written, so that not every login costs an fsync. */
+/** The shortest time between two writes of a token's `used`, so that not every login costs an fsync. */
 export const TOKEN_TOUCH_MS = 60 * 60 * SECOND;
 
-/** A signal that comes again so soon is the same one: `bun run` passes Ctrl-C on twice (measured with Bun 1.4.5). */
+/** Longest configuration file: the time to parse one grows with the square of its keys (0.2 s for 8000, Bun 1.4.5). */
+export const MAX_CONFIG_BYTES = 64 * KIB;
+
+/** A signal that is repeated within this time is the same one: `bun run` passes Ctrl-C on twice (measured with Bun 1.4.5). */
 export const SAME_SIGNAL_MS = 500;
 
-/** How long a change of a file waits for the lock. */
+/** How long a change of a file waits for its lock. */
 export const LOCK_TIMEOUT_MS = 10 * SECOND;
 /** Pause between two commits of one process, so that other processes get the lock. */
 export const COMMIT_PAUSE_MS = 2;
 /** How soon after a change a server writes the list of its sessions. */
 export const STATUS_FILE_MS = 500;
-/** How often a watched file is checked even when no event came. */
+/** How often a watched file is checked without an event. */
 export const WATCH_INTERVAL_MS = 500;

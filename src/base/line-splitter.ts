@@ -1,4 +1,4 @@
-// Bytes → lines, for a pipe: whatever chunks they come in, of bounded length, the last one without its newline too.
+// Splits the bytes of a pipe into lines of bounded length. A line may span chunks, and the last one may lack its newline.
 
 import { ParleyError } from "./errors.ts";
 
@@ -13,7 +13,7 @@ export class LineSplitter {
   #length = 0;
   #count = 0;
 
-  /** Lines end with the byte `delimiter`; one before a newline, a carriage return goes too. */
+  /** Lines end with the byte `delimiter`. A carriage return before a newline is removed, too. */
   constructor(delimiter: number, maxBytes: number) {
     this.#delimiter = delimiter;
     this.#maxBytes = maxBytes;
@@ -22,7 +22,7 @@ export class LineSplitter {
   /**
    * The lines that `chunk` completes, without their ends.
    *
-   * @throws {ParleyError} `failed` when a line is longer than the limit; those before it have been given out.
+   * @throws {ParleyError} `failed` when a line is longer than the limit, after the lines before it were returned.
    */
   *push(chunk: Uint8Array): Generator<Uint8Array> {
     let start = 0;
@@ -35,7 +35,7 @@ export class LineSplitter {
     }
   }
 
-  /** What came after the last delimiter, or undefined when nothing did. */
+  /** The bytes after the last delimiter; undefined when there are none. */
   end(): Uint8Array | undefined {
     return this.#length === 0 ? undefined : this.#take(false);
   }
@@ -61,13 +61,13 @@ export class LineSplitter {
   #tooLong(): ParleyError {
     return new ParleyError(
       "failed",
-      `line ${this.#count + 1} has over ${this.#maxBytes} bytes, the most that the server takes in one message`,
-      { hint: "--raw sends a stream of bytes of any length; the server's limit is --max-frame" },
+      `line ${this.#count + 1} is longer than ${this.#maxBytes} bytes, the server's limit for a message`,
+      { hint: "use --raw to send bytes without lines, or raise --max-frame of the server" },
     );
   }
 }
 
-/** `chunk` in pieces of `size` bytes, and what is left; they share its memory. */
+/** `chunk` in pieces of `size` bytes, the last one shorter. They share its memory. */
 export function* pieces(chunk: Uint8Array, size: number): Generator<Uint8Array> {
   for (let start = 0; start < chunk.length; start += size) yield chunk.subarray(start, start + size);
 }

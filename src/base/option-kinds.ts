@@ -1,18 +1,18 @@
-// What the value of a flag can be: a duration, a size, a number, networks. A kind reads the text of its flag, or says which
-// text would have been right.
+// The kinds of values that flags take: durations, sizes, numbers, networks. A kind parses the text of its flag, or throws an error
+// that shows a valid text.
 
 import { Cidr } from "./address.ts";
 import { usageError } from "./errors.ts";
 import { parseDuration, parseSize } from "./units.ts";
 
 export interface Kind<Value> {
-  /** What `--help` calls the value. */
+  /** The placeholder of the value in `--help`. */
   readonly hint?: string;
-  /** The only texts that are taken; `--help` shows them, and parsing the arguments checks them. */
+  /** The only valid texts; `--help` shows them, and parsing the arguments checks them. */
   readonly choices?: readonly string[];
-  /** The flag may be given more than once. `read` gets all its texts, and those of any other flag are one. */
+  /** True when the flag may be repeated: `read` gets all its texts. For other flags it gets one. */
   readonly isList?: boolean;
-  /** @throws {ParleyError} `usage`, which names `flag`. */
+  /** @param flag how an error names the flag, such as `--port`. @throws {ParleyError} `usage`. */
   read(flag: string, ...texts: string[]): Value;
 }
 
@@ -26,8 +26,8 @@ export function duration(min = 1): Kind<number> {
     read(flag, text) {
       const value = parseDuration(text);
       if (value !== undefined && value >= min && value <= MAX_DURATION_MS) return value;
-      if (value === 0) throw usageError(`--${flag}: ${text} is too short`);
-      throw wrong(flag, text, "no duration", "write 500ms, 30s, 5m, 2h or 7d");
+      if (value === 0) throw usageError(`${flag}: ${text} is too short`);
+      throw wrong(flag, "duration", text, "use a duration such as 500ms, 30s, 5m, 2h or 7d");
     },
   };
 }
@@ -38,9 +38,10 @@ export function size(min: number, max: number): Kind<number> {
     hint: "SIZE",
     read(flag, text) {
       const value = parseSize(text);
-      if (value === undefined) throw wrong(flag, text, "no size", "write bytes, 64kb or 1mb");
+      if (value === undefined)
+        throw wrong(flag, "size", text, "use a number of bytes, or a size such as 64kb or 1mb");
       if (value >= min && value <= max) return value;
-      throw usageError(`--${flag}: ${text} is not within ${min} and ${max} bytes`);
+      throw usageError(`${flag}: ${text} is out of range (${min} to ${max} bytes)`);
     },
   };
 }
@@ -52,7 +53,7 @@ export function count(min: number, max: number): Kind<number> {
     read(flag, text) {
       const value = Number(text);
       if (/^\d+$/.test(text) && value >= min && value <= max) return value;
-      throw wrong(flag, text, `no whole number from ${min} to ${max}`);
+      throw wrong(flag, "number", text, `use a whole number from ${min} to ${max}`);
     },
   };
 }
@@ -68,11 +69,11 @@ export const networks: Kind<readonly Cidr[]> = {
     texts.map((text) => {
       const network = Cidr.parse(text);
       if (network !== undefined) return network;
-      throw wrong(flag, text, "no network", "an address, or a network such as 10.0.0.0/8");
+      throw wrong(flag, "network", text, "use an address, or a network such as 10.0.0.0/8");
     }),
 };
 
-/** The error for a text that is not what the flag takes. */
-export function wrong(flag: string, text: string, what: string, hint?: string): Error {
-  return usageError(`--${flag}: ${JSON.stringify(text)} is ${what}`, hint);
+/** The error for a value that the flag does not accept. `noun` is the kind of the value. */
+export function wrong(flag: string, noun: string, text: string, hint: string): Error {
+  return usageError(`${flag}: invalid ${noun} ${JSON.stringify(text)}`, hint);
 }

@@ -1,4 +1,4 @@
-/** `text` as one word of a shell, for commands that are shown to be copied. */
+/** `text` as one word of a shell command that a person copies. */
 export function shellQuote(text: string): string {
   return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
 }

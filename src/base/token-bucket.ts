@@ -1,17 +1,17 @@
-// How fast something may happen over time, with a reserve for what comes at once.
+// Limits a rate over time, with a reserve for bursts.
 //
-// What is spent beyond the reserve is a debt that time pays off: who spends waits for that, and nothing is refused. The debt
-// is bounded by the reserve's size, so that no wait is longer than the time in which an empty reserve fills.
+// Spending more than the reserve makes a debt, which time pays off. The spender waits for that, and is not refused. The debt is at
+// most the reserve's size, so that no wait is longer than the time in which an empty reserve fills.
 
 export class TokenBucket {
   readonly #perSecond: number;
   readonly #size: number;
   #level: number;
-  /** When the level was right, in the caller's milliseconds. */
+  /** When the level was last updated, in the caller's milliseconds. */
   #at = -Infinity;
 
   /**
-   * @param perSecond how much is paid back in a second.
+   * @param perSecond the amount that a second adds.
    * @param size the reserve, full at first.
    */
   constructor(perSecond: number, size: number) {
@@ -19,7 +19,7 @@ export class TokenBucket {
     this.#size = this.#level = size;
   }
 
-  /** Spends `count`; the milliseconds until the debt is paid off, 0 where there is none. */
+  /** Spends `count`, and returns the milliseconds until the debt is paid off: 0 without a debt. */
   spend(count: number, now: number): number {
     const earned = ((now - this.#at) / 1000) * this.#perSecond;
     this.#at = now;

@@ -1,4 +1,4 @@
-// Durations and sizes as people write them: in flags (`30s`, `64kb`), and in sentences (`30 s`, `64 KiB`).
+// Parses and formats durations and sizes, as flags have them (`30s`, `64kb`) and as sentences have them (`30 s`, `64 KiB`).
 
 const KIB = 1024;
 const MIB = 1024 * KIB;
@@ -27,17 +27,17 @@ const SIZE_UNITS: Units = [
   ["gb", GIB],
 ];
 
-/** `500ms 30s 5m 2h 7d` in milliseconds, or undefined when `text` is nothing of the kind. */
+/** `500ms 30s 5m 2h 7d` in milliseconds; undefined when `text` is not a duration. */
 export function parseDuration(text: string): number | undefined {
   return parseWithUnit(text, DURATION_UNITS, undefined);
 }
 
-/** `4096 64kb 1mb` in bytes (1 kb = 1024 bytes), or undefined when `text` is nothing of the kind. */
+/** `4096 64kb 1mb` in bytes (1 kb = 1024 bytes); undefined when `text` is not a size. */
 export function parseSize(text: string): number | undefined {
   return parseWithUnit(text, SIZE_UNITS, 1);
 }
 
-/** @param bare what a number without a unit is multiplied by; undefined: it needs one. */
+/** @param bare the factor for a number without a unit; undefined when a unit is required. */
 function parseWithUnit(text: string, units: Units, bare: number | undefined): number | undefined {
   const [, number, name] = /^(\d{1,12}(?:\.\d{1,3})?)([a-z]*)$/.exec(text.toLowerCase()) ?? [];
   const worth = name === "" ? bare : units.find(([unit]) => unit === name)?.[1];

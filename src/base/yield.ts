@@ -1,4 +1,4 @@
-// Lets code that never has to wait yield to the other connections: services that send without end.
+// Lets a service that sends without end yield to the other connections.
 
 import { SERVICE_SHARE_MS } from "./limits.ts";
 
@@ -7,7 +7,7 @@ export function nextTurn(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
 }
 
-/** How long a service may run before it yields: {@link SERVICE_SHARE_MS}. */
+/** The time that a service may run before it yields: {@link SERVICE_SHARE_MS}. */
 export class TimeSlice {
   #since = 0;
 

@@ -6,7 +6,7 @@ import { usageError } from "../base/errors.ts";
 import { readKeyFile } from "../auth/shared-key-file.ts";
 import type { Kind } from "../base/option-kinds.ts";
 import { Terminal, type ColorChoice, type SecretFlags } from "../terminal/terminal.ts";
-import type { Arguments, FlagsDef } from "./parse.ts";
+import { labelOf, type Arguments, type FlagDef } from "./parse.ts";
 
 /** The arguments of one invocation; `Name` is a name of the command's own definitions. */
 export class Flags<Name extends string> {
@@ -38,7 +38,12 @@ export class Flags<Name extends string> {
 
   /** What the flag says, as a value of `kind`; undefined where it is not given. @throws {ParleyError} `usage`. */
   read<Value>(name: Name, kind: Kind<Value>): Value | undefined {
-    return this.isGiven(name) ? kind.read(name, ...this.texts(name)) : undefined;
+    return this.isGiven(name) ? kind.read(this.label(name), ...this.texts(name)) : undefined;
+  }
+
+  /** How an error names the flag: as it was given, on the command line or in a configuration file. */
+  label(name: Name): string {
+    return labelOf(name, this.#args);
   }
 
   /** One of `choices`; the parser has refused any other text. */
@@ -48,7 +53,7 @@ export class Flags<Name extends string> {
 }
 
 /** A flag that takes a value of `kind`. */
-export function definitionOf({ kind, help }: { kind: Kind<unknown>; help: string }): FlagsDef[string] {
+export function definitionOf({ kind, help }: { kind: Kind<unknown>; help: string }): FlagDef {
   const { hint = "", choices, isList = false } = kind;
   if (choices !== undefined) return { type: "enum", options: [...choices], description: help };
   return { type: "string", valueHint: hint, multiple: isList, description: help };
@@ -69,11 +74,16 @@ export function secretFlags(flags: Flags<"password-file" | "password-stdin">): S
   return { file: flags.text("password-file"), stdin: flags.has("password-stdin") };
 }
 
+/** Says that a new user's name is stored in another form than it was typed. */
+export function sayStoredName(terminal: Terminal, typed: string | undefined, stored: string): void {
+  if (typed !== stored) terminal.say(`the name is stored as ${stored}`);
+}
+
 /** The key that `--key-file` names. @throws {ParleyError} `usage`, or `failed` for the file. */
 export function sharedKey(flags: Flags<"key-file" | "allow-md5">): SharedKey | undefined {
   const path = flags.text("key-file");
   const allowMd5 = flags.has("allow-md5");
-  if (path === undefined && allowMd5) throw usageError("--allow-md5 needs --key-file");
+  if (path === undefined && allowMd5) throw usageError("--allow-md5 requires --key-file");
   return path === undefined ? undefined : new SharedKey(readKeyFile(path), { allowMd5 });
 }
 
@@ -85,7 +95,7 @@ export function parsePort(text: string, min = 1): number | undefined {
 
 /** What is wrong with `text` as a port; undefined: nothing. */
 export function portFlaw(text: string): string | undefined {
-  return parsePort(text) === undefined ? "a port is a number from 1 to 65535" : undefined;
+  return parsePort(text) === undefined ? "enter a number from 1 to 65535" : undefined;
 }
 
 /** A host without the brackets of an IPv6 address, or undefined when `text` is no host. */
@@ -100,13 +110,13 @@ export function parseHost(text: string): string | undefined {
 /** What is wrong with `text` as a host; undefined: nothing. */
 export function hostFlaw(text: string): string | undefined {
   const host = parseHost(text);
-  if (host === undefined) return "a host is a name or an address, such as 127.0.0.1 or example.org";
-  return lacksZone(host) ? `a link-local address needs its zone, as in ${host}%eth0` : undefined;
+  if (host === undefined) return "enter a name or an address, such as 127.0.0.1 or example.org";
+  return lacksZone(host) ? `add the network interface: ${host}%eth0` : undefined;
 }
 
 /** @throws {ParleyError} `usage` for a link-local address without its zone; the system would only say that it is invalid. */
 export function checkZone(host: string): void {
   if (!lacksZone(host)) return;
-  const hint = `add the interface that leads there, for example ${host}%eth0`;
-  throw usageError(`${host} is a link-local address and needs a zone`, hint);
+  const hint = `add the network interface, for example ${host}%eth0`;
+  throw usageError(`the link-local address ${host} has no zone`, hint);
 }

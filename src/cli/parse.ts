@@ -3,17 +3,64 @@
 // parser lets all of these pass (measured with citty 0.2.2).
 
 import { parseArgs } from "node:util";
-import type { ArgsDef, CommandDef, CommandMeta } from "citty";
-import { closest, distance } from "fastest-levenshtein";
+import type {
+  ArgsDef,
+  BooleanArgDef,
+  CommandDef,
+  CommandMeta,
+  EnumArgDef,
+  PositionalArgDef,
+  StringArgDef,
+} from "citty";
 import { usageError } from "../base/errors.ts";
+import { keyLabel, readConfigFile } from "./config-file.ts";
+import { meant } from "./suggestion.ts";
 
-/**
- * Flags as citty defines them; a string flag with `multiple: true` may be given more than once, and a positional with
- * `rest: true` is all that follows a `--`, as it is.
- */
-export type FlagsDef = Record<string, ArgsDef[string] & { multiple?: boolean; rest?: boolean }>;
+/** A flag as citty defines it. With `multiple: true` it may be given more than once. */
+export type FlagDef = (StringArgDef | BooleanArgDef | EnumArgDef) & { multiple?: boolean };
+/** An argument without a flag. With `rest: true` it is everything after `--`, unchanged. */
+type PlaceDef = PositionalArgDef & { type: "positional"; rest?: boolean };
+/** Flags and arguments, each flag with the heading under which `--help` lists it. */
+export type FlagsDef = Record<string, (FlagDef & { group: string }) | (PlaceDef & { group?: string })>;
+
+/** `flags`, which `--help` lists under the heading `group`. */
+export function inGroup<Flags extends Record<string, FlagDef | PlaceDef>>(
+  group: string,
+  flags: Flags,
+): { [Name in keyof Flags]: Flags[Name] & { group: string } } {
+  const entries = Object.entries(flags).map(([name, flag]) => [name, { ...flag, group }]);
+  return Object.fromEntries(entries) as { [Name in keyof Flags]: Flags[Name] & { group: string } };
+}
+
+/** What `--help` says of a command, beside its flags. */
+export interface Meta extends CommandMeta {
+  name: string;
+  description: string;
+  examples?: readonly (readonly [command: string, explanation: string])[];
+}
+
+/** `meta` as citty takes it, which knows no examples. */
+export function about(meta: Meta): CommandMeta {
+  return meta;
+}
+
 export type Command = CommandDef<ArgsDef>;
-export type Arguments = Readonly<Record<string, string | boolean | string[] | undefined>>;
+export type Arguments = Readonly<Record<string, string | boolean | string[] | undefined>> & {
+  readonly [FROM_FILE]?: FromFile;
+};
+
+/** Beside the arguments: those that a configuration file has set. */
+const FROM_FILE = Symbol("from the configuration file");
+
+interface FromFile {
+  path: string;
+  names: ReadonlySet<string>;
+}
+
+/** How an error names an argument: `--port`, or `parley.toml: port` where the configuration file has set it. */
+export function labelOf(name: string, { [FROM_FILE]: file }: Arguments): string {
+  return file?.names.has(name) === true ? keyLabel(file.path, name) : `--${name}`;
+}
 
 export interface Invocation {
   command: Command;
@@ -25,16 +72,16 @@ export interface Invocation {
 }
 
 /** Flags of every command. */
-export const commonFlags = {
+export const commonFlags = inGroup("Every command", {
   data: {
     type: "string",
     valueHint: "DIR",
-    description: "where parley keeps its files ($PARLEY_DATA, or ~/.local/state/parley)",
+    description: "data folder ($PARLEY_DATA, ~/.local/state/parley)",
   },
-  "no-input": { type: "boolean", description: "never ask a question" },
-  color: { type: "enum", options: ["auto", "always", "never"], description: "colour on a terminal (auto)" },
-  debug: { type: "boolean", description: "show stack traces" },
-} satisfies FlagsDef;
+  "no-input": { type: "boolean", description: "never prompt" },
+  color: { type: "enum", options: ["auto", "always", "never"], description: "use colors (default auto)" },
+  debug: { type: "boolean", description: "print a stack trace with an error" },
+}) satisfies FlagsDef;
 
 /** @throws {ParleyError} `usage`. */
 export async function parseCommand(root: Command, argv: string[]): Promise<Invocation> {
@@ -59,8 +106,8 @@ export async function parseCommand(root: Command, argv: string[]): Promise<Invoc
     }
     if (!Object.hasOwn(subCommands, name)) {
       throw usageError(
-        `there is no command ${path} ${name}`,
-        meant(name, Object.keys(subCommands), `${path} --help`),
+        `unknown command ${path} ${name}`,
+        meant(name, Object.keys(subCommands), `run ${path} --help`),
       );
     }
     command = (await resolve(subCommands[name])) as Command;
@@ -75,8 +122,8 @@ export async function parseCommand(root: Command, argv: string[]): Promise<Invoc
   if (command.subCommands !== undefined) {
     if (own.length === 0) return { command, path, wants: "help", args: {} };
     const hint =
-      own[0] === "-V" || own[0] === "-v" ? `did you mean ${path} --version?` : `see ${path} --help`;
-    throw usageError(`${own[0]} needs a command before it`, hint);
+      own[0] === "-V" || own[0] === "-v" ? `did you mean ${path} --version?` : `run ${path} --help`;
+    throw usageError(`${own[0]} needs a command`, hint);
   }
   return { command, path, wants, args: await parseFlags(command, path, own, words.slice(own.length)) };
 }
@@ -106,10 +153,11 @@ async function parseFlags(
       ];
     }),
   );
-  const help = `see ${path} --help`;
+  const help = `run ${path} --help`;
   const [restName] = Object.entries(definitions).find(([, definition]) => isRest(definition)) ?? [];
-  if (rest.length > 1 && restName === undefined) throw usageError(`${path} takes nothing after --`, help);
-  if (rest.length === 1 && restName !== undefined) throw usageError("-- needs a program after it", help);
+  if (rest.length > 1 && restName === undefined)
+    throw usageError(`${path} takes no arguments after --`, help);
+  if (rest.length === 1 && restName !== undefined) throw usageError("missing program after --", help);
   for (const word of words) checkKnown(word, options, help);
   let parsed;
   try {
@@ -117,7 +165,7 @@ async function parseFlags(
   } catch (error) {
     throw usageError(...sayParseError(error, words, options, help));
   }
-  const args: Record<string, string | boolean | string[] | undefined> = {};
+  let args: Arguments & Record<string, string | boolean | string[] | undefined> = {};
   for (const [name, definition] of flags) {
     const values = parsed.values[name] as (string | boolean)[] | undefined;
     if (values === undefined) continue;
@@ -132,29 +180,49 @@ async function parseFlags(
   if (restName !== undefined && rest.length > 1) args[restName] = rest.slice(1);
   for (const [index, word] of parsed.positionals.entries()) {
     const place = places[index];
-    if (place === undefined) throw usageError(`${path} has no use for ${JSON.stringify(word)}`, help);
+    if (place === undefined) throw usageError(`unexpected argument ${JSON.stringify(word)}`, help);
     args[place[0]] = word;
   }
+  const config = args["config"];
+  if (typeof config === "string")
+    args = withFile(args, config, await readConfigFile(config, definitions, help));
   for (const [name, definition] of Object.entries(definitions)) {
     const value = args[name];
     if (value === undefined && definition.type === "positional" && definition.required !== false) {
-      throw usageError(`${path} needs ${name.toUpperCase()}`, help);
+      throw usageError(`missing argument ${name.toUpperCase()}`, help);
     }
     const choices = definition.type === "enum" ? definition.options : undefined;
     if (value !== undefined && choices !== undefined && !choices.includes(String(value))) {
-      throw usageError(`--${name}: ${JSON.stringify(value)} is none of ${choices.join(", ")}`, help);
+      throw usageError(
+        `${labelOf(name, args)}: invalid value ${JSON.stringify(value)}`,
+        `use one of ${choices.join(", ")}`,
+      );
     }
   }
   return args;
+}
+
+/** The arguments, and those of a file that they do not contradict. A list on the command line replaces that of the file. */
+function withFile(args: Arguments, path: string, file: Arguments): Arguments {
+  const isLeft = (name: string) =>
+    args[name] === undefined &&
+    args[`no-${name}`] === undefined &&
+    args[name.replace(/^no-/, "")] === undefined;
+  const left = Object.entries(file).filter(([name]) => isLeft(name));
+  return {
+    ...args,
+    ...Object.fromEntries(left),
+    [FROM_FILE]: { path, names: new Set(left.map(([name]) => name)) },
+  };
 }
 
 function checkKnown(word: string, options: Readonly<Record<string, unknown>>, help: string): void {
   const name = /^--(=.*|[^=]+)/.exec(word)?.[1];
   if (name === undefined || Object.hasOwn(options, name)) return;
   const instead = INSTEAD.get(name);
-  if (instead !== undefined) throw usageError(`there is no flag --${name}`, instead);
+  if (instead !== undefined) throw usageError(`unknown flag --${name}`, instead);
   throw usageError(
-    `there is no flag --${name}`,
+    `unknown flag --${name}`,
     meant(
       `--${name}`,
       Object.keys(options).map((known) => `--${known}`),
@@ -165,17 +233,13 @@ function checkKnown(word: string, options: Readonly<Record<string, unknown>>, he
 
 /** Flags that people expect, and what to use instead. */
 const INSTEAD: ReadonlyMap<string, string> = new Map([
-  ["password", "a secret is no argument: --password-file FILE, --password-stdin or $PARLEY_PASSWORD"],
-  ["host", "say it as [USER@]HOST[:PORT]"],
-  ["port", "say it as [USER@]HOST:PORT"],
+  [
+    "password",
+    "use --password-file FILE, --password-stdin or $PARLEY_PASSWORD: other users can read arguments",
+  ],
+  ["host", "write it as [USER@]HOST[:PORT]"],
+  ["port", "write it as [USER@]HOST:PORT"],
 ]);
-
-/** The known name that is close to `given`, as a question; otherwise `help`. */
-function meant(given: string, known: string[], help: string): string {
-  if (known.length === 0) return help;
-  const guess = closest(given, known);
-  return distance(given, guess) <= Math.max(2, given.length / 3) ? `did you mean ${guess}?` : help;
-}
 
 /** What is wrong with the flags, and what to do. The error of Node's parser names only one letter of several. */
 function sayParseError(
@@ -195,7 +259,7 @@ function sayParseError(
   if (unknown === undefined) return [text.split("\n", 1)[0] ?? text, help];
   const long = `-${unknown.split("=", 1)[0]}`;
   const isLong = Object.hasOwn(options, long.slice(2));
-  return [`there is no flag ${unknown}`, isLong ? `did you mean ${long}?` : help];
+  return [`unknown flag ${unknown}`, isLong ? `did you mean ${long}?` : help];
 }
 
 function isMultiple(definition: object): boolean {
@@ -206,8 +270,8 @@ function isRest(definition: object): boolean {
   return "rest" in definition && definition.rest === true;
 }
 
-/** The name and description of a command. */
-export async function metaOf(command: Command): Promise<CommandMeta> {
+/** The name, description and examples of a command. */
+export async function metaOf(command: Command): Promise<Partial<Meta>> {
   return (await resolve(command.meta)) ?? {};
 }
 

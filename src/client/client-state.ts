@@ -140,7 +140,7 @@ export class ClientState {
 
   #parseServers(text: string | null): KnownServer[] {
     if (text === null) return [];
-    const hint = "mend it by hand; without it every server would be met as for the first time";
+    const hint = "repair it by hand; if you remove it, every server is unknown again";
     return parse(Servers, text, this.#path("knownServers"), hint).servers;
   }
 
@@ -176,9 +176,9 @@ function parseLast(text: string | null | undefined): Last {
 }
 
 function pinChanged(server: string, pin: string, present: string | undefined): ParleyError {
-  const now = present === undefined ? "it is not known any more" : `it is known by ${present} now`;
-  return new ParleyError("failed", `${server} was not trusted by ${pin}: ${now}`, {
-    hint: "another parley process changed that meanwhile: compare the keys with what the server prints",
+  const now = present === undefined ? "it is no longer known" : `its pin is now ${present}`;
+  return new ParleyError("pin_changed", `cannot trust ${server} with ${pin}: ${now}`, {
+    hint: "compare the pin with the one that the server prints: another parley process changed it",
   });
 }
 
@@ -208,7 +208,7 @@ function parse<S extends v.GenericSchema>(
   schema: S,
   text: string,
   path: string,
-  hint = "it holds only what a client remembers: remove it, and log in with your password",
+  hint = "remove it, and log in with your password: it holds only session tokens",
 ): v.InferOutput<S> {
   let json: unknown;
   try {

@@ -300,7 +300,7 @@ export class Client {
     const retransmit = this.#acks?.retransmit;
     if (retransmit === undefined) return;
     if (!retransmit.acknowledge(received))
-      return this.#onError(new Error("the server acknowledged what was never sent"));
+      return this.#onError(new Error("the server acknowledged messages that were not sent"));
     if (!retransmit.isWindowFull) this.#writable.notifyAll();
   }
 
@@ -315,7 +315,7 @@ export class Client {
     if (isLoss(error)) return this.#onLoss(messageOf(error));
     const isBareAndNew = this.received === 0 && this.hello === undefined;
     if (isBareAndNew && error instanceof FrameError && tlsRecord(error) !== undefined) {
-      return this.#endWith({ kind: "protocol_mismatch", reason: "the server speaks TLS: say --tls" });
+      return this.#endWith({ kind: "protocol_mismatch", reason: "the server uses TLS: use --tls" });
     }
     if (!this.#over) this.#sendBye();
     const isTooLarge = !isBareAndNew && error instanceof FrameError && error.code === "frame_too_large";
@@ -361,7 +361,10 @@ export class Client {
     const received = welcome.received ?? 0;
     if (isSame && unacked?.canResumeFrom(received) !== true) {
       connection.finish();
-      return this.#endWith({ kind: "lost", reason: "the server has received more than was sent" });
+      return this.#endWith({
+        kind: "lost",
+        reason: "the server claims to have received more messages than were sent",
+      });
     }
     // A new session gets the messages that were never written, and with `resend` also those that may have arrived before.
     const all = isSame ? [] : messagesIn(unacked);
@@ -445,9 +448,9 @@ const BYE = encodeMessage({ type: "bye", code: "left", message: "the client has 
 
 /** Why the first payload of a bare connection is no message of the service; undefined when it may be one. */
 function mismatchOf(payload: Uint8Array): string | undefined {
-  if (isChallenge(payload)) return "the server requires a shared key: say --key-file FILE";
+  if (isChallenge(payload)) return "the server requires a shared key: use --key-file FILE";
   const start = Buffer.from(payload.subarray(0, HELLO_START.length)).toString();
-  return start === HELLO_START ? "the server wants a login: leave --bare out" : undefined;
+  return start === HELLO_START ? "the server requires a login: leave --bare out" : undefined;
 }
 
 const HELLO_START = '{"type":"hello","protocol":"parley/';

@@ -75,7 +75,7 @@ function withWaitHint(error: unknown, seconds: number): unknown {
   if (!(error instanceof ServerError) || error.hint !== undefined || seconds * 1000 > MAX_TIMER_MS / 2)
     return error;
   const { code, serverCode, message, retryAfter } = error;
-  const hint = `to wait until then: --wait ${writeDuration((Math.ceil(seconds) + HINT_SECONDS) * 1000)}`;
+  const hint = `wait until then with --wait ${writeDuration((Math.ceil(seconds) + HINT_SECONDS) * 1000)}`;
   return new ServerError(code, serverCode, message, { hint, retryAfter, cause: error });
 }
 

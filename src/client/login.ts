@@ -31,7 +31,7 @@ export async function secureChannel(connection: Connection, options: ClientOptio
   const { key, trust } = options;
   const { pin } = connection;
   if (trust !== undefined && pin === undefined)
-    throw new DialError("tls", `${connection.peer} showed no certificate`);
+    throw new DialError("tls", `${connection.peer} sent no certificate`);
   const isKnown = trust === undefined || pin === undefined || trust.check(pin);
   if (key !== undefined) {
     const notice = setTimeout(() => options.onNoChallenge?.(), CHALLENGE_DUE_MS);
@@ -90,8 +90,8 @@ function answerMs({ timeoutMs = Infinity }: ClientOptions): number {
 
 /** Does `work`, and aborts the connection when it takes longer than `timeoutMs`. */
 async function within<T>(connection: Connection, timeoutMs: number, work: () => Promise<T>): Promise<T> {
-  const message = `${connection.peer} said nothing for ${sayDuration(timeoutMs)}`;
-  const hint = "is it a parley server? one that runs with --bare says nothing first: use --bare here too";
+  const message = `no answer from ${connection.peer} within ${sayDuration(timeoutMs)}`;
+  const hint = "check that it is a parley server; use --bare if it was started with --bare";
   const timer = setTimeout(() => {
     connection.abort(new ServerError("timeout", "timeout", message, { hint }));
   }, timeoutMs);

@@ -25,7 +25,7 @@ export interface Reconnected {
 
 /** The reason why a client could not reconnect. */
 export interface ReconnectFailed {
-  /** The second half of a sentence whose first half is the loss; undefined when the client was ended meanwhile. */
+  /** The text after the reason of the loss and `; `; undefined when the client was ended meanwhile. */
   why: string | undefined;
   hint?: string;
 }
@@ -125,11 +125,11 @@ export class Reconnector {
       }
     }
     const isNoFurther = failures === 0 && this.#tries > 0;
-    return { why: isNoFurther ? NO_FURTHER : "the server could not be reached again" };
+    return { why: isNoFurther ? NO_FURTHER : "the server could not be reached" };
   }
 }
 
-const NO_FURTHER = "the connections after it carried nothing new";
+const NO_FURTHER = "later connections delivered nothing new";
 
 function failure(error: unknown): ReconnectFailed {
   return { why: messageOf(error), hint: error instanceof ParleyError ? error.hint : undefined };

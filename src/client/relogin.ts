@@ -30,8 +30,8 @@ export class Relogin {
       if (other !== undefined) answer = await logInWith(connection, this.#options, hello, other);
     }
     if (answer.type !== "welcome") {
-      throw new ServerError("login_refused", answer.code, `a new login was refused: ${answer.message}`, {
-        hint: "the session is gone: start parley connect again, and log in",
+      throw new ServerError("login_refused", answer.code, `cannot log in again: ${answer.message}`, {
+        hint: "start parley connect again, and log in: the session has ended",
       });
     }
     this.#credential = tokenOf(answer) ?? this.#credential;

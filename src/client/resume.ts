@@ -34,7 +34,7 @@ export function makeReconnect(
       const answer = await sendLogin(connection, options, resume);
       if (answer.type === "welcome") return { connection, welcome: answer };
       if (answer.code !== "session_gone" || options.retry?.sameSession === true)
-        throw new ServerError("login_refused", answer.code, `coming back was refused: ${answer.message}`);
+        throw new ServerError("login_refused", answer.code, `cannot resume the session: ${answer.message}`);
       const begun = await relogin.logIn(connection, hello);
       await options.onNewLogin?.(hello, begun);
       return { connection, welcome: begun };

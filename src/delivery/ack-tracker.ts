@@ -1,5 +1,5 @@
-// The acknowledgements of one session, on either side: the retransmit buffer of what was sent, and when to acknowledge what was
-// received. An AckTracker survives the loss of a connection. Its owner (a Conversation or a Client) calls `turnEnded` after each
+// The acknowledgements of one session, on either side: the retransmit buffer for sent frames, and the time to acknowledge
+// received ones. An AckTracker survives the loss of a connection. Its owner (a Conversation or a Client) calls `turnEnded` after each
 // batch of received frames.
 //
 //     received → due (the timer waits) → acknowledged; at once after ACK_FRAMES payloads or ACK_BYTES bytes

@@ -60,7 +60,7 @@ export class RetransmitBuffer {
     this.#recorded(block, end - start, frames);
   }
 
-  /** Adds one payload: one that has no connection to be written to, or that is written without a run. */
+  /** Adds one payload, which has no connection or is written without a run. */
   add(payload: Uint8Array): void {
     const length = HEADER_BYTES + payload.length;
     const block = this.#room(length);
@@ -87,7 +87,7 @@ export class RetransmitBuffer {
     budget.take(this.#allocated);
   }
 
-  /** Forgets everything, and counts no more: its session has ended. */
+  /** Drops all frames and stops counting, when the session has ended. */
   clear(): void {
     this.#budget.give(this.#allocated);
     this.#budget = UNLIMITED;
@@ -97,7 +97,7 @@ export class RetransmitBuffer {
     this.fullSince = undefined;
   }
 
-  /** Drops the first `received` payload frames of the session; false when that is more than were sent. */
+  /** Drops the first `received` payload frames of the session; false when fewer were sent. */
   acknowledge(received: number): boolean {
     const count = received - this.acknowledged;
     if (count > this.frames) return false;
@@ -133,7 +133,7 @@ export class RetransmitBuffer {
   /**
    * Yields the payload frames that are not acknowledged, in order, with headers. The views are valid until `acknowledge`.
    *
-   * @param received leaves out the first so many frames of the session: the peer has them, and may not have processed them.
+   * @param received the number of the session's first frames to leave out: the peer has received them, but may not have processed them.
    */
   *unacknowledged(received = this.acknowledged): Generator<Uint8Array> {
     let skip = this.#skip + received - this.acknowledged;
@@ -159,7 +159,7 @@ export class RetransmitBuffer {
         : bufferPool.acquire(Math.min(RUNS_PER_BLOCK * count, Math.max(count, MAX_BLOCK_BYTES)));
     const budget = this.#budget;
     budget.take(bytes.length);
-    if (this.#budget !== budget) budget.give(bytes.length); // its session had to end for that
+    if (this.#budget !== budget) budget.give(bytes.length); // its session was ended to free memory
     const block = { bytes, length: 0, frames: 0 };
     this.#blocks.push(block);
     this.#allocated += bytes.length;

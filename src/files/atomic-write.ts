@@ -72,7 +72,7 @@ export async function replaceFile(
       await syncFolder(folder);
       return stamp;
     } catch (error) {
-      const message = `${path} was changed, but the disk does not confirm it: ${whyRefused(error)}`;
+      const message = `${path} was changed, but the disk did not confirm the change: ${whyRefused(error)}`;
       throw new FileError("unwritable", message, { cause: error });
     }
   } finally {

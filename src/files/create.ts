@@ -52,8 +52,8 @@ export function makePrivateFolder(folder: string): void {
     makeFolder(folder);
   } catch (error) {
     if (error instanceof ParleyError) throw error;
-    throw new FileError("unwritable", `cannot make the folder ${folder}: ${whyRefused(error)}`, {
-      hint: "choose another with --data DIR",
+    throw new FileError("unwritable", `cannot create the folder ${folder}: ${whyRefused(error)}`, {
+      hint: "choose another folder with --data DIR",
       cause: error,
     });
   }

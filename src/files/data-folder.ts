@@ -6,6 +6,7 @@ import { statSync } from "node:fs";
 import { homedir } from "node:os";
 import { isAbsolute, join, resolve } from "node:path";
 import { systemCode } from "../base/errors.ts";
+import { ownCommand } from "../base/own-command.ts";
 import { makePrivateFolder } from "./create.ts";
 import { FileError } from "./file-error.ts";
 
@@ -21,7 +22,7 @@ export class DataFolder {
   /** The folder, absolute. @throws {FileError} `unreadable` when no folder is named and the user has no home. */
   get path(): string {
     if (this.#path !== undefined) return this.#path;
-    throw new FileError("unreadable", "there is no home folder to keep anything in", {
+    throw new FileError("unreadable", "cannot choose a data folder: there is no home folder", {
       hint: "name a folder with --data DIR or $PARLEY_DATA",
     });
   }
@@ -41,7 +42,7 @@ export class DataFolder {
   expect(): this {
     if (this.exists) return this;
     throw new FileError("unreadable", `there is no folder ${this.path}`, {
-      hint: "name the one that the server has with --data DIR, or make the first user with: parley users add NAME",
+      hint: `give the server's folder with --data DIR, or create the first user with: ${ownCommand("users add NAME")}`,
     });
   }
 

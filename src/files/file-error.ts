@@ -18,9 +18,9 @@ const REASONS: Readonly<Record<string, string>> = {
   EDQUOT: "the disk quota is used up",
   EROFS: "the file system is read-only",
   EISDIR: "it is a folder",
-  EBADF: "it is closed, or not open for that",
-  EMFILE: "this process has no file descriptor left (EMFILE)",
-  ENFILE: "the system has no file descriptor left (ENFILE)",
+  EBADF: "it is closed, or not open for this",
+  EMFILE: "this process has too many open files (EMFILE)",
+  ENFILE: "the system has too many open files (ENFILE)",
 };
 
 /** True for an error of the system, which has yet to be put into words; false for those of parley. */
@@ -44,7 +44,7 @@ export function unwritable(path: string, error: unknown): FileError {
   const mount = systemCode(error) === "EBUSY" ? mountAt(path) : undefined;
   if (mount !== undefined) return mountedAlone(path, mount);
   return new FileError("unwritable", `cannot write ${path}: ${whyRefused(error)}`, {
-    hint: "the file is as it was before",
+    hint: "fix the cause and try again: the file is unchanged",
     cause: error,
   });
 }
@@ -52,6 +52,6 @@ export function unwritable(path: string, error: unknown): FileError {
 /** The failure to replace a single mounted file. @param source the origin of the mount, see {@link mountAt}. */
 export function mountedAlone(path: string, source: string): FileError {
   return new FileError("unwritable", `cannot write ${path}: it is mounted as a single file, from ${source}`, {
-    hint: "parley replaces its files whole, and a mount cannot be replaced: mount the folder instead",
+    hint: "mount its folder instead: parley replaces the file, and a mounted file cannot be replaced",
   });
 }

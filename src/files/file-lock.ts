@@ -47,7 +47,7 @@ export class FileLock implements Disposable {
       if (fd !== undefined) return new FileLock(fd, lock, isNew, rights);
       if (performance.now() > deadline) {
         throw new FileError("locked", `another process has held ${lock} for ${LOCK_TIMEOUT_MS / 1000} s`, {
-          hint: "is a parley process stopped or hanging? end it and try again",
+          hint: "end the parley process that is stopped or hangs, and try again",
         });
       }
       await delay(pause);
@@ -58,7 +58,7 @@ export class FileLock implements Disposable {
   confirm(): void {
     if (this.#rights.use(() => isAt(this.#fd, this.#path))) return;
     throw new FileError("locked", `the lock ${this.#path} was removed while it was held`, {
-      hint: "nothing was changed: try again, and leave lock files alone",
+      hint: "try again, and do not remove lock files: nothing was changed",
     });
   }
 
@@ -107,15 +107,15 @@ function noLock(lock: string, path: string, error: unknown, person: Person | und
   if (owner !== undefined && owner !== person?.uid) {
     const who = userNameOf(owner) ?? `uid ${owner}`;
     return new FileError("unwritable", `${cannot} belongs to another user (${who})`, {
-      hint: `give it to yourself: sudo chown ${person?.uid} ${shellQuote(lock)}`,
+      hint: `change its owner: sudo chown ${person?.uid} ${shellQuote(lock)}`,
       cause: error,
     });
   }
   const hasNone = code === "ENOLCK" || code === "EOPNOTSUPP" || code === "ENOSYS";
-  return new FileError("unwritable", `${cannot} cannot be had: ${whyRefused(error)}`, {
+  return new FileError("unwritable", `${cannot} is not available: ${whyRefused(error)}`, {
     hint: hasNone
-      ? "this file system has no locks: use a folder on a local disk (--data DIR), or mount NFS with local_lock=flock"
-      : "the file is as it was before",
+      ? "use a folder on a local disk (--data DIR), or mount NFS with local_lock=flock: this file system has no locks"
+      : "fix the cause and try again: the file is unchanged",
     cause: error,
   });
 }

@@ -19,7 +19,7 @@ export function decodeGiven(bytes: Uint8Array, name: string): string {
     return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
   } catch (error) {
     throw new ParleyError("failed", `${name} is not UTF-8 text`, {
-      hint: "save it as UTF-8: other bytes would be taken for something that they are not",
+      hint: "save it as UTF-8",
       cause: error,
     });
   }
@@ -55,10 +55,7 @@ export function checkGivenWords(): void {
   for (const word of wordsOf("/proc/self/cmdline")) {
     if (isUtf8(word)) continue;
     const shown = JSON.stringify(new TextDecoder().decode(word));
-    throw usageError(
-      `an argument is not UTF-8 text: ${shown}`,
-      "it would be changed on its way: give it as UTF-8",
-    );
+    throw usageError(`an argument is not UTF-8 text: ${shown}`, "write it as UTF-8");
   }
   for (const variable of wordsOf("/proc/self/environ")) {
     const name = /^\w+/.exec(variable.toString("latin1"))?.[0];

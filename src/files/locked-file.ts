@@ -176,7 +176,7 @@ function noFolder(folder: string, error: unknown, rights: Rights): FileError {
     code === "ENOENT" ? `there is no folder ${folder}` : `cannot use ${folder}: ${whyRefused(error)}`;
   const isShutOut = code === "EACCES" && rights.isAnothers;
   const hint = isShutOut
-    ? `root uses it with the rights of its owner (uid ${rights.person?.uid}), who may not pass a folder above it`
+    ? `let its owner (uid ${rights.person?.uid}) enter the folders above it: root uses it with the rights of that user`
     : undefined;
   return new FileError("unreadable", why, { hint, cause: error });
 }
@@ -189,7 +189,7 @@ interface Place {
 }
 
 function linkChanged(path: string): FileError {
-  return new FileError("locked", `the symbolic link ${path} was turned to another file during the change`, {
-    hint: "nothing was changed: try again",
+  return new FileError("locked", `the symbolic link ${path} was changed during the update`, {
+    hint: "try again: nothing was changed",
   });
 }

@@ -1,5 +1,5 @@
-// Reads files. A private file holds secrets: it must be a plain file that no other user could read or replace. A public file,
-// such as a certificate, need only be a plain file. LockedFile, keys, TLS identities and the status files read through this.
+// Reads files. A private file holds secrets: it must be a regular file that no other user could read or replace. A public file,
+// such as a certificate, need only be a regular file. LockedFile, keys, TLS identities and the status files read through this.
 
 import {
   closeSync,
@@ -92,7 +92,7 @@ function withOwnerHint(path: string, error: unknown, reader: Person | undefined)
   if (stats === undefined || stats.uid === reader.uid) return error;
   const who = userNameOf(stats.uid) ?? `uid ${stats.uid}`;
   return new FileError("unreadable", `cannot read ${path}: it belongs to another user (${who})`, {
-    hint: `make it yours: sudo chown ${reader.uid} ${shellQuote(path)}`,
+    hint: `change its owner: sudo chown ${reader.uid} ${shellQuote(path)}`,
     cause: error,
   });
 }
@@ -132,8 +132,8 @@ function openForReading(path: string): number {
 
 function checkPlain(path: string, stats: Stats | BigIntStats): void {
   if (stats.isFile()) return;
-  throw new FileError("unreadable", `${path} is not a plain file`, {
-    hint: "name a plain file: no folder, pipe or device will do",
+  throw new FileError("unreadable", `${path} is not a regular file`, {
+    hint: "use a regular file, not a folder, pipe or device",
   });
 }
 
@@ -177,7 +177,7 @@ export function linksFrom(path: string, reader: Person | undefined): string[] {
 
 function readAll(path: string, fd: number, size: number): Uint8Array {
   if (size > MAX_FILE_BYTES) {
-    throw new FileError("unreadable", `${path} has ${size} bytes, over the limit of ${MAX_FILE_BYTES}`);
+    throw new FileError("unreadable", `${path} has ${size} bytes, more than the limit of ${MAX_FILE_BYTES}`);
   }
   const bytes = new Uint8Array(size);
   let length = 0;
@@ -194,7 +194,7 @@ function decode(path: string, bytes: Uint8Array): string {
     return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
   } catch (error) {
     throw new FileError("corrupt", `${path} is not UTF-8 text`, {
-      hint: "nothing was changed: mend it by hand, or restore a copy",
+      hint: "repair it by hand, or restore a copy: nothing was changed",
       cause: error,
     });
   }

@@ -24,19 +24,19 @@ const FORBIDDEN = 0o077;
 /** In a folder with this bit no user can remove or rename the files of another user, as in /tmp. */
 const STICKY = 0o1000;
 
-/** Checks owner and mode of a file of secrets. @throws {FileError} `unsafe`, with the command that mends it. */
+/** Checks owner and mode of a file of secrets. @throws {FileError} `unsafe`, with the command that repairs it. */
 export function checkPrivate(path: string, stats: Stats, reader: Person | undefined): void {
   if (reader !== undefined && isAnothers(path, stats, reader)) {
     throw new FileError("unsafe", `${path} belongs to another user (uid ${stats.uid})`, {
-      hint: `make it yours: ${command(reader, `chown ${reader.uid}`, path, true)}`,
+      hint: `change its owner: ${command(reader, `chown ${reader.uid}`, path, true)}`,
     });
   }
   const isRoots = stats.uid === 0;
   if ((stats.mode & (isRoots ? FORBIDDEN_FOR_ROOT : FORBIDDEN)) === 0) return;
   const mine = `make it private: ${command(reader, "chmod 600", path, stats.uid !== reader?.uid)}`;
   // A file of root's must stay readable for a reader who is not root.
-  const roots = `make it readable for your group alone: ${command(reader, `chgrp ${reader?.gid}`, path, true)} && ${command(reader, "chmod 640", path, true)}`;
-  throw new FileError("unsafe", `${path} has mode ${modeOf(stats)}: others could read or change it`, {
+  const roots = `make it readable only for your group: ${command(reader, `chgrp ${reader?.gid}`, path, true)} && ${command(reader, "chmod 640", path, true)}`;
+  throw new FileError("unsafe", `${path} has mode ${modeOf(stats)}: other users could read or change it`, {
     hint: isRoots && reader?.uid !== 0 ? roots : mine,
   });
 }
@@ -57,20 +57,24 @@ function command(reader: Person | undefined, words: string, path: string, needsR
 /**
  * Checks the folders above a file, after symbolic links: a user who may write to one of them may replace the file.
  *
- * @throws {FileError} `unsafe`, with the command that mends it.
+ * @throws {FileError} `unsafe`, with the command that repairs it.
  */
 export function checkFolders(path: string, reader: Person | undefined): void {
   for (let folder = realpathSync(dirname(resolve(path))); ; folder = dirname(folder)) {
     const stats = statSync(folder);
     if (isWritableByOthers(stats, reader)) {
-      throw new FileError("unsafe", `${folder} has mode ${modeOf(stats)}: others could replace ${path}`, {
-        hint: howToClose(folder, stats, reader),
-      });
+      throw new FileError(
+        "unsafe",
+        `${folder} has mode ${modeOf(stats)}: other users could replace ${path}`,
+        {
+          hint: howToClose(folder, stats, reader),
+        },
+      );
     }
     // Root may use the folders of users for whom it works, and trusts those users.
     if (reader !== undefined && reader.uid !== 0 && stats.uid !== reader.uid && stats.uid !== 0) {
       throw new FileError("unsafe", `${folder} belongs to another user (uid ${stats.uid})`, {
-        hint: "keep such files in a folder of your own: --data DIR",
+        hint: "choose a folder that you own with --data DIR",
       });
     }
     if (folder === dirname(folder)) return;
@@ -82,12 +86,12 @@ function howToClose(folder: string, { mode, uid, gid }: Stats, reader: Person | 
   const isOthersOnly = (mode & 0o020) === 0;
   if (reader !== undefined && !isMine && !isOthersOnly && isIn(gid, reader)) {
     // Only by that group may this reader write here: chmod would take that away.
-    return `give it a group of your own: ${command(reader, `chgrp ${reader.gid}`, folder, true)}`;
+    return `give it your group: ${command(reader, `chgrp ${reader.gid}`, folder, true)}`;
   }
   if (reader?.uid === 0 && !isOthersOnly && gid !== 0) {
-    return `run parley as the user whose group may write there, or keep it out: chmod go-w ${shellQuote(folder)}`;
+    return `run parley as a user whose group may write there, or remove the right to write: chmod go-w ${shellQuote(folder)}`;
   }
-  return `keep them out: ${command(reader, "chmod go-w", folder, !isMine)}`;
+  return `remove their right to write: ${command(reader, "chmod go-w", folder, !isMine)}`;
 }
 
 /**
@@ -102,7 +106,7 @@ export function checkLink(path: string, { uid }: Stats, reader: Person | undefin
   // Root itself follows no link of another user. It follows such links with that user's rights, and then the reader is not root.
   if (reader?.uid !== 0 && ((folder.mode & STICKY) === 0 || folder.uid === uid)) return;
   throw new FileError("unsafe", `the link ${path} belongs to another user (uid ${uid})`, {
-    hint: "name the file itself, or make the link yourself",
+    hint: "give the path of the file, or create the link yourself",
   });
 }
 

@@ -1,4 +1,4 @@
-// The client's half of the handshake: what the server says first, the key where it asks for one, then a login for each try.
+// The client's half of the handshake: the server's first message, the shared key if it requires one, then a login for each try.
 //
 //     hello, or a challenge and then hello   →
 //                                            ←   login
@@ -24,7 +24,7 @@ import { exchangeKeyAsClient, isChallenge, sayKeyMissing } from "./shared-key.ts
 /**
  * Does the key exchange with a server that must begin with a challenge.
  *
- * @throws {ServerError} when it does not, or has another key.
+ * @throws {ServerError} when it does not, or has a different key.
  */
 export async function proveKey(connection: Connection, key: SharedKey): Promise<void> {
   try {
@@ -32,19 +32,19 @@ export async function proveKey(connection: Connection, key: SharedKey): Promise<
     throwIfTurnedAway(first);
     if (!isChallenge(first)) {
       sayKeyMissing(connection);
-      throw new ServerError("failed", "key_missing", "the server asks for no shared key", {
-        hint: "start it with --key-file, or leave --key-file out here",
+      throw new ServerError("failed", "key_missing", "the server does not use a shared key", {
+        hint: "start the server with --key-file, or leave --key-file out here",
       });
     }
     await exchangeKeyAsClient(connection, key.on(connection.binding), first, async () => {
-      const payload = await read(connection, "has it the same --key-file?");
+      const payload = await read(connection, "check that both sides have the same --key-file");
       throwIfTurnedAway(payload);
       return payload;
     });
   } catch (error) {
     if (error instanceof KeyError) {
       throw new ServerError("failed", "key_refused", error.message, {
-        hint: "both sides need the same --key-file; over TLS also both the same channel, with nobody in the middle",
+        hint: "use the same --key-file on both sides; over TLS, also check that no proxy ends the TLS connection",
         cause: error,
       });
     }
@@ -60,12 +60,16 @@ function throwIfTurnedAway(payload: Uint8Array): void {
 
 const ERROR_START = '{"type":"error"';
 
-/** Reads the first thing a server says. @throws {ServerError} when it is not `hello`. */
+/** Reads the first message of a server. @throws {ServerError} when it is not `hello`. */
 export async function readHello(connection: Connection): Promise<Hello> {
   const message = await receive(connection);
   if (message.type !== "hello") throw unexpected(message);
   if (message.protocol === PROTOCOL) return message;
-  throw new ServerError("failed", "protocol", `the server speaks ${message.protocol}, this is ${PROTOCOL}`);
+  throw new ServerError(
+    "failed",
+    "protocol",
+    `the server speaks ${message.protocol}, this client speaks ${PROTOCOL}`,
+  );
 }
 
 /**
@@ -82,7 +86,7 @@ export async function logIn(
   send(connection, login);
   const answer = await receive(connection);
   if (answer.type === "refused" && answer.attempts_left === 0) {
-    // What follows says why the connection ends; what matters is that the login was refused.
+    // The next message has the reason for the end of the connection. The caller needs the refusal of the login.
     throw new ServerError("login_refused", answer.code, answer.message);
   }
   if (answer.type === "refused") return answer;
@@ -93,9 +97,9 @@ export async function logIn(
 }
 
 /**
- * The login that presents a token to the server that said `hello`.
+ * The login with a token for the server that sent `hello`.
  *
- * @param binding that of the connection: the proof is worth nothing on another.
+ * @param binding the channel binding of the connection: the proof is invalid on any other.
  */
 export function tokenLogin(
   hello: Hello,
@@ -112,7 +116,7 @@ async function receive(connection: Connection): Promise<FromServer> {
     const payload = await read(connection);
     if (isChallenge(payload)) {
       throw new ServerError("failed", "login_required", "the server requires a shared key", {
-        hint: "get a copy of its key file, and say --key-file FILE",
+        hint: "copy its key file, and use --key-file FILE",
       });
     }
     return decodeFromServer(payload);
@@ -121,7 +125,7 @@ async function receive(connection: Connection): Promise<FromServer> {
   }
 }
 
-/** The next payload. @param suspicion the hint for a connection that ends here. @throws {ServerError} when it does. */
+/** The next payload. @param suspicion the hint of the error. @throws {ServerError} when the connection has ended. */
 async function read(connection: Connection, suspicion?: string): Promise<Uint8Array> {
   let how = "closed";
   try {
@@ -134,9 +138,9 @@ async function read(connection: Connection, suspicion?: string): Promise<Uint8Ar
   const saidNothing = connection.chunks === 0;
   // An overloaded server resets connections without an error: a quick reset counts as `busy`.
   const isBusy = saidNothing && how === "reset" && performance.now() - connection.since < QUICK_RESET_MS;
-  const words = saidNothing ? " without a word" : "";
+  const words = saidNothing ? " without an answer" : "";
   throw new ServerError("failed", how, `the server ${how} the connection${words}`, {
-    hint: saidNothing && !connection.encrypted ? "if it speaks TLS: --tls" : suspicion,
+    hint: saidNothing && !connection.encrypted ? "use --tls if the server uses TLS" : suspicion,
     retryAfter: isBusy ? 1 : undefined,
   });
 }
@@ -147,24 +151,20 @@ const QUICK_RESET_MS = 2000;
 function asServerError(error: unknown): unknown {
   if (!(error instanceof FrameError || error instanceof MessageError)) return error;
   if (error instanceof FrameError && tlsRecord(error) !== undefined) {
-    return new ServerError("failed", "tls", "the server speaks TLS", { hint: "say --tls", cause: error });
+    return new ServerError("failed", "tls", "the server speaks TLS", { hint: "use --tls", cause: error });
   }
   if (error.code === "frame_cut") {
     return new ServerError("failed", "closed", "the server closed the connection in the middle of a message");
   }
   return new ServerError("failed", error.code, `this is not a parley server: ${error.message}`, {
-    hint: "if it speaks bare frames (serve --bare), so must you: --bare",
+    hint: "use --bare if the server does (serve --bare)",
     cause: error,
   });
 }
 
 function unexpected(message: FromServer): ServerError {
   if (message.type !== "error") {
-    return new ServerError(
-      "failed",
-      "bad_message",
-      `the server said ${message.type} when something else was due`,
-    );
+    return new ServerError("failed", "bad_message", `the server sent an unexpected message: ${message.type}`);
   }
   const details = { retryAfter: message.retry_after };
   switch (message.code) {

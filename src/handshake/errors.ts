@@ -1,19 +1,19 @@
-// Why a login failed, on either side.
+// The errors of a failed login, on either side.
 
 import { ParleyError, type ErrorDetails } from "../base/errors.ts";
 import type { PenaltyReason } from "../base/limits.ts";
 import type { FailureCode } from "../wire/message.ts";
 
 export interface FailureDetails extends ErrorDetails {
-  /** Seconds after which trying again makes sense. */
+  /** Seconds after which the client may try again. */
   retryAfter?: number;
-  /** The penalty for the peer's source, where it is not the usual one of the code. */
+  /** The penalty for the peer's source, if it differs from the usual one of the code. */
   offence?: PenaltyReason | "none";
 }
 
 /**
- * The server's: `peerMessage` goes to the peer in an `error` message with this code. For `gone` and `key_refused` none is
- * sent: the peer has left, or has got its answer in the key exchange.
+ * An error of the server's half. `peerMessage` goes to the peer in an `error` message with this code, except for `gone` and
+ * `key_refused`: there the peer has left, or has got its answer in the key exchange.
  */
 export class HandshakeError extends ParleyError<FailureCode | "gone" | "key_refused"> {
   override name = "HandshakeError";
@@ -27,10 +27,10 @@ export class HandshakeError extends ParleyError<FailureCode | "gone" | "key_refu
   }
 }
 
-/** The client's: what a server said, or did, instead of `welcome`; the connection has ended. */
+/** An error of the client's half: the server refused or broke the handshake, and the connection has ended. */
 export class ServerError extends ParleyError<"turned_away" | "login_refused" | "failed" | "timeout"> {
   override name = "ServerError";
-  /** The code of the server's `error` message, or of what was wrong with what it sent. */
+  /** The code of the server's `error` message, or of the fault in its data. */
   readonly serverCode: string;
   readonly retryAfter: number | undefined;
 

@@ -1,4 +1,4 @@
-// How a login is refused and a connection rejected: which message a client gets for each error, and after which delay.
+// Refuses logins and rejects connections: the message of a client for each error, and its delay.
 
 import type { LoginError } from "../auth/identity.ts";
 import { KeyError } from "../auth/shared-key.ts";
@@ -11,20 +11,20 @@ import { encodeMessage, MessageError } from "../wire/codec.ts";
 import { HandshakeError } from "./errors.ts";
 
 export interface RefusalOptions {
-  /** Aborted to end the handshake early, with the HandshakeError that it is to throw. The handshake aborts it at its deadline. */
+  /** Aborted to end the handshake early, with its HandshakeError as the reason. The handshake aborts it at its deadline. */
   attempt: AbortController;
   /** Refused logins until the connection is closed. */
   maxAttempts: number;
   /** Called for each refused login; returns how long its answer is delayed, in milliseconds. */
   onRefused(error: LoginError): number;
   /**
-   * Waits for `ms` without a place among the connections that log in. False where too many wait already, or no place is left
+   * Waits for `ms` without a place among the connections that log in. False when too many wait already, or no place is left
    * for another login. @throws the reason of `attempt`.
    */
   waitWithoutPlace(ms: number): Promise<boolean>;
 }
 
-/** Tells the client that its login is refused and that it may try again, or throws what ends the connection. */
+/** Sends the client the refusal of its login, so that it may try again; or throws the error that ends the connection. */
 export async function rejectLogin(
   connection: Connection,
   error: LoginError,
@@ -44,7 +44,7 @@ export async function rejectLogin(
     case "full":
       throw new HandshakeError("full", message);
     case "unavailable":
-      throw new HandshakeError("busy", message); // for how long is not known
+      throw new HandshakeError("busy", message); // for an unknown time
     default: {
       const mayGoOn = delayMs === 0 || (await options.waitWithoutPlace(delayMs));
       const left = mayGoOn ? attemptsLeft : 0;
@@ -54,13 +54,13 @@ export async function rejectLogin(
         "too_many_attempts",
         mayGoOn
           ? `${plural(options.maxAttempts, "login", ["was", "were"])} refused`
-          : "a login was refused, and others need the place",
+          : "a login was refused, and another client needed the place",
       );
     }
   }
 }
 
-/** What went wrong below the handshake, as a HandshakeError; anything else as it is. */
+/** An error of a lower layer as a HandshakeError; any other error unchanged. */
 export function asHandshakeError(error: unknown): unknown {
   if (error instanceof MessageError)
     return new HandshakeError("bad_message", error.message, { cause: error });
@@ -78,7 +78,7 @@ export function asHandshakeError(error: unknown): unknown {
   return new HandshakeError("bad_length", error.message, { cause: error });
 }
 
-/** Tells a client why it is rejected, and closes once that has arrived. */
+/** Sends a client the reason of its rejection, and closes the connection once it has arrived. */
 export function reject(connection: Connection, error: HandshakeError): void {
   if (error.code !== "gone" && error.code !== "key_refused") {
     const message = error.peerMessage ?? error.message;

@@ -1,7 +1,7 @@
-// The server's half of the handshake, from a fresh connection to `welcome`, straight down.
+// The server's half of the handshake, from a new connection to `welcome`, in this order:
 //
 //     server                                 client
-//     (challenge and response of the shared key, both ways, where there is one)
+//     (challenge and response of the shared key, both ways, if there is one)
 //     hello                              →
 //                                        ←   login
 //     refused, attempts_left: 2          →
@@ -11,8 +11,8 @@
 // Frames that follow a login at once wait in the decoder while the password is checked. Errors travel up to the login handler,
 // which sends them with `reject`.
 //
-// A handshake may end early: at its deadline, when the server stops, when the client is gone. Its AbortController says so to
-// whatever it waits for: a frame, a hash, the store's lock, a delay.
+// A handshake may end early: at its deadline, when the server stops, or when the client leaves. Its AbortController then ends each
+// wait: for a frame, a hash, the store's lock or a delay.
 
 import { randomBytes } from "node:crypto";
 import type { Authenticator } from "../auth/authenticate.ts";
@@ -31,30 +31,30 @@ import { exchangeKeyAsServer, isKeyMissing } from "./shared-key.ts";
 
 export interface ServerHandshakeOptions extends RefusalOptions {
   authenticator: Authenticator;
-  /** The key that a client must have before anything else. */
+  /** The shared key that a client must prove first. */
   key?: SharedKey;
-  /** No hello and no login: frames are the conversation. */
+  /** True for frames without hello and login. */
   bare: boolean;
   /** Name of the service, for `hello`. */
   service: string;
-  /** What the messages of the service are; undefined: whatever the service makes of them. */
+  /** The form of the service's messages; undefined: the service decides. */
   messages: "lines" | "bytes" | undefined;
   /** Longest payload after welcome, in bytes. */
   maxFrame: number;
-  /** From accept to the end of the login, whatever the peer sends meanwhile. */
+  /** The deadline from accept to the end of the login. */
   timeoutMs: number;
   /** Seconds of silence after which the server sends a ping. */
   keepalive: number;
-  /** Set where only a token or a session lets the client in: what any other login is refused with. */
+  /** Set when only a token or a session is accepted: the error for any other login. */
   proofsOnly?: HandshakeError;
-  /** Takes a place for the user. @throws {HandshakeError} `full` when the user has no more. */
+  /** Takes a place for the user. @throws {HandshakeError} `full` when the user has no place left. */
   reserveSlot(identity: Identity): void;
-  /** Called once the login holds, before `welcome` is sent. */
+  /** Called once the login is complete, before `welcome` is sent. */
   onCompleted(identity: Identity): void;
-  /** Makes a session that can be resumed. @param wishMs how long the client wishes it to be kept; undefined: it did not say. */
+  /** Creates a session that can be resumed. @param wishMs the time for which the client wants it to be kept, if it said one. */
   newResumption(wishMs: number | undefined): Resumption;
   /**
-   * The session that a client resumes, without the connection that it had.
+   * The session that a client resumes, without its earlier connection.
    *
    * @throws {LoginError} `session_gone`.
    */
@@ -63,15 +63,15 @@ export interface ServerHandshakeOptions extends RefusalOptions {
 
 export type ResumeLogin = Login & { method: "resume" };
 
-/** How a client resumes its session. */
+/** The data for resuming a session. */
 export interface Resumption {
   /** The session's name, public. */
   name: string;
   /** The secret that the client proves: 32 bytes. */
   key: Uint8Array;
-  /** How long the session is kept without a connection; 0: not at all. */
+  /** The time for which the session is kept without a connection; 0: not at all. */
   forMs: number;
-  /** Set where the client asked for it, and so promised to acknowledge. */
+  /** True when the client asked for it, and so promised to acknowledge. */
   isWanted: boolean;
 }
 
@@ -82,29 +82,29 @@ export interface ResumedLogin {
 }
 
 export interface LoginResult extends Identity {
-  /** Set where both sides speak control frames. */
+  /** True when both sides use control frames. */
   control: boolean;
-  /** Did the login travel over TLS? */
+  /** True when the login was sent over TLS. */
   encrypted: boolean;
   /** Present with control frames. */
   resumption?: Resumption;
-  /** Bytes that the client may be sent without an acknowledgement. */
+  /** The number of bytes that the server may send without an acknowledgement. */
   window: number;
-  /** Present where a session is resumed: how many of its payloads the client has received. */
+  /** Present when a session is resumed: the number of its payloads that the client has received. */
   received?: number;
 }
 
 /**
  * Logs a client in.
  *
- * @throws {HandshakeError} when it fails; the caller tells the peer and closes.
+ * @throws {HandshakeError} when it fails; the caller sends the reason and closes.
  */
 export async function serverHandshake(
   connection: Connection,
   options: ServerHandshakeOptions,
 ): Promise<LoginResult> {
   const { attempt, key, bare, maxFrame, timeoutMs } = options;
-  // A client with the key, or one that has sent a login, may only be slow: it costs its address less, which many may share.
+  // A client with the key, or one that has sent a login, may only be slow: the penalty for its address, which many may share, is lower.
   const progress = { hasSpoken: false };
   const deadline = setTimeout(
     () => {
@@ -144,7 +144,7 @@ export async function serverHandshake(
 /** The next payload, or null when the client has ended its side. @throws the reason of `signal`. */
 async function read(connection: Connection, signal: AbortSignal): Promise<Uint8Array | null> {
   using _ = onAbort(signal, (reason) => {
-    // The read itself notices that the connection is gone, and knows how it ended.
+    // The read itself notices the end of the connection, and its kind.
     if (!connection.closed) connection.abort(reason as HandshakeError);
   });
   return await connection.read();
@@ -170,14 +170,14 @@ async function logIn(
   let gone = 0;
   for (let attemptsLeft = maxAttempts - 1; ; attemptsLeft--) {
     const payload = await read(connection, attempt.signal);
-    // A login that had arrived before its client left is not begun.
+    // A login whose client has left is not begun.
     if (payload === null || connection.closed) {
-      // A client that asked for a session that is gone, and for nothing else, has done nothing wrong.
+      // A client that asked only for a session that has ended made no mistake.
       const offence = gone > 0 && attemptsLeft === maxAttempts - 1 ? "none" : undefined;
       throw new HandshakeError("gone", "the client left before logging in", { offence });
     }
     if (isKeyMissing(payload)) {
-      throw new HandshakeError("key_refused", "the client has a shared key, and this server asks for none");
+      throw new HandshakeError("key_refused", "the client uses a shared key, and this server does not");
     }
     const login = decodeLogin(payload);
     progress.hasSpoken = true;
@@ -203,7 +203,7 @@ async function logIn(
   }
 }
 
-/** Sessions that are gone, and may be asked for on one connection before that costs attempts. */
+/** Requests for ended sessions on one connection that cost no attempts. */
 const MAX_GONE = 3;
 
 interface LoginReply {
@@ -219,7 +219,7 @@ async function handleLogin(
 ): Promise<LoginReply> {
   const identity = await identify(login, connection, options, nonce);
   options.onCompleted(identity);
-  // The login holds, but its client has left meanwhile: there is no session to begin.
+  // The login is complete, but its client has left meanwhile: no session begins.
   if (connection.closed) throw new HandshakeError("gone", "the client left during its login");
   const control = login.control === true;
   const wish = login.resume_for === undefined ? undefined : login.resume_for * 1000;
@@ -264,7 +264,7 @@ function handleResume(login: ResumeLogin, options: ServerHandshakeOptions, nonce
   };
 }
 
-/** Checks a login's credential, takes a place for its user, and writes the login down. */
+/** Checks a login's credential, takes a place for its user, and records the login. */
 async function identify(
   login: Exclude<Login, ResumeLogin>,
   connection: Connection,
@@ -276,7 +276,7 @@ async function identify(
   const client = { address, encrypted, signal: attempt.signal };
   const candidate = await check(login, client, authenticator, { nonce, binding: connection.binding });
   if (login.method === "token" && login.logout === true) {
-    // Its conversation begins and ends as the others of this token do: with `bye`, code `revoked`. It needs no place.
+    // This session ends as the others of the token do: with `bye`, code `revoked`. It needs no place.
     await authenticator.logout(login.id, attempt.signal);
     return candidate.identity;
   }

@@ -1,4 +1,4 @@
-// The mutual challenge and response of the shared key (wire protocol, section 2), both halves, straight down.
+// The mutual challenge and response of the shared key (wire protocol, section 2), both halves, in this order:
 //
 //     server                        client
 //     #CHALLENGE# ‖ M1         →
@@ -21,7 +21,7 @@ const FAILURE = Buffer.from("#FAILURE#");
  * The server's half: challenges the client, then answers its challenge.
  *
  * @param readNext the next payload; null when the client has ended its side.
- * @throws {KeyError} when the client has another key or none, or sends a challenge that is not to be answered; it was told so.
+ * @throws {KeyError} when the client has a different key or none, or sends a challenge that must not be answered; it got an answer.
  * @throws {HandshakeError} `key_refused` when it has left.
  */
 export async function exchangeKeyAsServer(
@@ -33,8 +33,8 @@ export async function exchangeKeyAsServer(
   const read = async () => {
     const payload = await readNext();
     if (payload !== null) return payload;
-    // Its connection may have been cut off: that is no guess at the key.
-    throw new HandshakeError("key_refused", "the peer left during the key exchange: has it no key?", {
+    // Its connection may have been lost: that is not a wrong key.
+    throw new HandshakeError("key_refused", "the peer left during the key exchange: it may have no key", {
       offence: "no-login",
     });
   };
@@ -61,17 +61,17 @@ export async function exchangeKeyAsClient(
   await challengePeer(exchange);
 }
 
-/** Is this the first thing that a server with a shared key says? */
+/** True for the first message of a server with a shared key. */
 export function isChallenge(payload: Uint8Array): boolean {
   return startsWith(payload, CHALLENGE);
 }
 
-/** Tells a server that asked for no key that this client expected it to. */
+/** Informs a server without a shared key that this client expected one. */
 export function sayKeyMissing(connection: Connection): void {
   connection.send(FAILURE);
 }
 
-/** Is this what {@link sayKeyMissing} sends? */
+/** True for the message of {@link sayKeyMissing}. */
 export function isKeyMissing(payload: Uint8Array): boolean {
   return FAILURE.equals(payload);
 }
@@ -79,7 +79,7 @@ export function isKeyMissing(payload: Uint8Array): boolean {
 interface Exchange {
   connection: Connection;
   key: ConnectionKey;
-  /** Which end this is. */
+  /** The side of this peer. */
   side: KeySide;
   read(): Promise<Uint8Array>;
 }
@@ -102,11 +102,11 @@ async function challengePeer(exchange: Exchange): Promise<void> {
 async function answerChallenge(exchange: Exchange, payload: Uint8Array): Promise<void> {
   const { connection, key, side } = exchange;
   if (!isChallenge(payload)) {
-    throw new KeyError("bad_challenge", "the peer did not ask for the key in its turn");
+    throw new KeyError("bad_challenge", "the peer did not send its challenge");
   }
   connection.send(key.respond(side, Buffer.from(payload.subarray(CHALLENGE.length))));
   if (WELCOME.equals(await receive(exchange))) return;
-  throw new KeyError("bad_response", "the peer has another key: it refused our response");
+  throw new KeyError("bad_response", "the peer has a different key: it refused our response");
 }
 
 async function receive(exchange: Exchange): Promise<Buffer> {

@@ -25,9 +25,9 @@ function openForAppending(path: string): number {
     const code = systemCode(error);
     const own = OWN_DESCRIPTORS[path];
     if (code === "ENXIO" && own !== undefined && fstatSync(own).isSocket()) return own;
-    const reason = code === "ENXIO" ? "it is a pipe that nobody reads, or a socket" : whyRefused(error);
+    const reason = code === "ENXIO" ? "it is a socket, or a pipe without a reader" : whyRefused(error);
     throw new ParleyError("failed", `cannot write the log ${path}: ${reason}`, {
-      hint: "choose another place with --log FILE",
+      hint: "choose another file with --log FILE",
       cause: error,
     });
   }

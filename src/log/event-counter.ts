@@ -2,7 +2,7 @@
 
 import type { LogEvent, LogFields, Logger } from "./log.ts";
 
-/** The fields by which the kinds of an event are told apart: the first one that is present. Each has few values. */
+/** The fields that may hold the kind of an event: the first one that is present does. Each has few values. */
 const KINDS: Readonly<Partial<Record<LogEvent, readonly string[]>>> = {
   "logged-in": ["method"],
   "login-refused": ["code"],
@@ -11,14 +11,14 @@ const KINDS: Readonly<Partial<Record<LogEvent, readonly string[]>>> = {
   disconnected: ["bye", "code"],
 };
 
-/** The name of the field that tells the kind of an event; undefined for an event without kinds. */
+/** The name of the field that holds the kind of an event; undefined for an event without kinds. */
 export function kindOf(event: LogEvent, fields: LogFields): string | undefined {
   return KINDS[event]?.find((name) => fields[name] !== undefined);
 }
 
 export interface Count {
   event: LogEvent;
-  /** The value of the field that tells kinds of this event apart; "" for an event without kinds. */
+  /** The kind of the event, which is the value of that field; "" for an event without kinds. */
   kind: string;
   count: number;
 }

@@ -1,4 +1,4 @@
-// The files of one log, the present one and those that were rotated, read as lines that are not kept.
+// Reads the files of one log, the current one and the rotated ones, line by line.
 //
 //     parley.log   parley.log.1   parley.log.2.gz   parley.log-20261126.gz
 
@@ -12,9 +12,9 @@ import { FileError, unreadable, whyRefused } from "../files/file-error.ts";
 import { isSpecial } from "../files/private-file.ts";
 import { Rights } from "../os/rights.ts";
 
-/** Bytes of a line that are kept. None of a log is longer; another one is cut. */
+/** Longest line, in bytes. Lines of a log are shorter; any other one is cut. */
 const MAX_LINE_BYTES = 1024 * 1024;
-/** How often files are listed that are being rotated. */
+/** How often the files are listed again when they are rotated meanwhile. */
 const MAX_LISTINGS = 100;
 
 interface Opened {
@@ -24,9 +24,9 @@ interface Opened {
 
 export class LogFiles implements Disposable {
   readonly #files: Opened[];
-  /** Rotated files that are compressed otherwise than by gzip: they are not read. */
+  /** Rotated files with a compression other than gzip, which are not read. */
   readonly unsupported: readonly string[];
-  /** What is wrong with files that could not be read to their ends. */
+  /** Error messages for files that could not be read to their end. */
   readonly failures: string[] = [];
 
   private constructor(files: Opened[], unsupported: readonly string[] = []) {
@@ -77,7 +77,7 @@ export class LogFiles implements Disposable {
         yield* linesOf(path.endsWith(".gz") ? pipeline(bytes, createGunzip(), () => undefined) : bytes);
       } catch (error) {
         if (systemCode(error) === undefined) throw error;
-        this.failures.push(`${path} could not be read to its end: ${whyRefused(error)}`);
+        this.failures.push(`cannot read ${path} to its end: ${whyRefused(error)}`);
       }
     }
   }
@@ -98,7 +98,7 @@ function openFile(path: string): Opened {
   throw new FileError("unreadable", `cannot read ${path}: it is a folder`);
 }
 
-/** The files of the log at `path`, and those that cannot be read for their compression. */
+/** The files of the log at `path`, and those whose compression is not supported. */
 function list(path: string): { files: string[]; unsupported: string[] } {
   const name = basename(path);
   const files: string[] = [];
@@ -114,7 +114,7 @@ function list(path: string): { files: string[]; unsupported: string[] } {
   return { files, unsupported };
 }
 
-/** Is the file still where it was opened? */
+/** True when the file is still at the path where it was opened. */
 function isThere({ path, fd }: Opened): boolean {
   const [there, opened] = [statSync(path), fstatSync(fd)];
   return there.ino === opened.ino && there.dev === opened.dev;

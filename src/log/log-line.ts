@@ -3,10 +3,10 @@
 import { LOG_EVENTS, LOG_LEVELS } from "./log.ts";
 
 export interface LogLine {
-  /** As it is in the log; times of a log are in order as texts. */
+  /** As in the log. The texts sort in the order of time. */
   time: string;
   event: string;
-  /** Values of a text line are texts, escaped as they were written. */
+  /** The values of a text line are texts, still escaped. */
   fields: Readonly<Record<string, unknown>>;
 }
 
@@ -18,7 +18,7 @@ const FIELD = / ([a-z_]+)=(?:"((?:[^"\\]|\\.)*)"|([^\s"=]+))/y;
 const JSON_TEXT = new RegExp(`^\\{"time":"(${TIME})","level":"${LEVEL}","event":"${EVENT}"[,}]`);
 
 /**
- * The parts of `text`, or undefined when it is no whole line of a log.
+ * The parts of `text`; undefined when it is not a whole line of a log.
  *
  * @param isWanted whether the fields of an event are needed; otherwise there are none, and only the begin of the line is checked.
  */

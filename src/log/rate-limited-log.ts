@@ -1,5 +1,5 @@
-// Limits what clients can write to the log. The first lines of a minute are written as they come, and what is left out becomes one
-// line for each source, with its number. Otherwise a flood, or one client that logs in and leaves, would fill the disk.
+// Limits what clients can write to the log. The first lines of a minute are written at once. The others are counted, and become one
+// line for each source. Otherwise a flood, or one client that logs in and leaves, would fill the disk.
 //
 //     equal lines of one source            10 refusals, 120 of any other event
 //     all lines of one source              128 KiB
@@ -49,13 +49,13 @@ interface Allowance {
 interface Group {
   level: Level;
   event: LogEvent;
-  /** What the lines have in common, for their summary. */
+  /** The fields that the lines share, for their summary. */
   facts: LogFields;
   /** How many more lines may be written. */
   lines: number;
   /** Lines that were left out. */
   left: number;
-  /** All of them have to have bytes left. */
+  /** Each of them must have bytes left. */
   allowances: readonly Allowance[];
 }
 
@@ -63,7 +63,7 @@ export class RateLimitedLog implements Logger {
   readonly #log: Logger & { readonly bytes: number };
   readonly #groups = new Map<string, Group>();
   readonly #allowances = new Map<string, Allowance>();
-  /** Set from the first line until the counts begin anew. */
+  /** Set from the first line until the counts start from zero again. */
   #isCounting = false;
 
   constructor(log: Logger & { readonly bytes: number }) {
@@ -86,7 +86,7 @@ export class RateLimitedLog implements Logger {
     this.#write("error", event, fields);
   }
 
-  /** Writes the summaries of what was left out since the last ones. */
+  /** Writes the summaries of the lines that were left out since the last summaries. */
   flush(): void {
     const groups = [...this.#groups.values()].filter(({ left }) => left > 0);
     for (const ofEvent of Map.groupBy(groups, ({ event }) => event).values()) {

@@ -1,29 +1,29 @@
-// Who was refused, out of a log: refused logins and keys, and connections during a penalty, for each address.
+// Counts the refusals in a log for each address: refused logins and keys, and connections during a penalty.
 
 import { addressOf, sourceOf } from "../base/address.ts";
 import { MAX_LOG_ADDRESSES, MAX_LOG_NAMES } from "../base/limits.ts";
 import type { LogLine } from "./log-line.ts";
 
 interface Entry {
-  /** Null where the log says no address, and for those beyond {@link MAX_LOG_ADDRESSES}. */
+  /** Null for lines without an address, and for addresses beyond {@link MAX_LOG_ADDRESSES}. */
   address: string | null;
-  /** All of those below. */
+  /** The sum of the three counts below. */
   count: number;
   logins: number;
   keys: number;
   penalised: number;
   first: string;
   last: string;
-  /** Of users that there were: the log has no other names. */
+  /** Names of users that existed: the log has no other names. */
   names: Set<string>;
 }
 
 type Kind = "logins" | "keys" | "penalised";
 
-/** Codes of refused logins that say nothing about the client. */
+/** Codes of refused logins that are no sign of an attack. */
 const HARMLESS = new Set<unknown>(["session_gone", "busy", "full", "unavailable"]);
 
-/** Is it an event that {@link Refusals.add} looks into? */
+/** True for the events that {@link Refusals.add} counts. */
 export function isRefusal(event: string): boolean {
   return event === "login-refused" || event === "key-refused" || event === "refused";
 }

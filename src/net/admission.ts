@@ -1,15 +1,15 @@
-// Which connections are admitted: the policy at accept, before a byte is read. Knows addresses and numbers, no sockets.
+// Decides at accept which connections are admitted, before a byte is read. It uses addresses and numbers, and no sockets.
 //
 //     denied → penalised → full → too many of this address → too many pending     → refuse or admit
 //
-// A connection is pending until it has logged in. Where there is no room for another one, a pending one that has been silent
-// for a while is evicted, of the source that has most of them. Where all are busy the new one waits for a moment, since a
-// login takes less: many clients that connect at once are all admitted. Only then is it refused: from half of the limit on at
-// random, as with sshd's MaxStartups, so that a flood cannot predict it. Sources with an earlier login have some places of
-// their own, which a flood from other sources cannot fill.
+// A connection is pending until it has logged in. When there is no room for a new connection, a silent pending connection of the
+// source with the most of them is evicted. When none is silent, the new connection waits for a moment, since a login takes less:
+// so many clients that connect at once are all admitted. Then it is refused, from half of the limit on at random, as with sshd's
+// MaxStartups, so that a flood cannot predict the decision. Some places are reserved for sources with an earlier login, so that a
+// flood from other sources cannot take them.
 //
-// A pending one whose answer is delayed has no place meanwhile, so that wrong logins do not fill the places. Where one is
-// refused that might have a token or a session, it may get a place to prove that: few in all, fewer of one source.
+// A pending connection gives up its place while its answer is delayed, so that wrong logins do not fill the places. A refused
+// connection may get one of a few other places, where it can log in with a token or resume a session.
 
 import { isLoopback, sourceOf, type Cidr } from "../base/address.ts";
 import {
@@ -30,7 +30,7 @@ export interface Refusal {
   code: RefusalCode;
   message: string;
   retryAfter: number | undefined;
-  /** It has a place to prove that it has a token or a session; then it is not refused. */
+  /** True when the peer may still log in with a token or resume a session. */
   mayProve?: boolean;
 }
 
@@ -55,11 +55,11 @@ export interface AdmissionOptions {
   allow: readonly Cidr[];
   /** These are never admitted. */
   deny: readonly Cidr[];
-  /** Is a descriptor left for one more? Sessions take some, too. */
+  /** True when there is a descriptor for another connection. Sessions use descriptors, too. */
   hasRoom?(this: void): boolean;
-  /** Was there a login from that address before? `maxPending.start` places are for such sources alone. */
+  /** True for an address with an earlier login. `maxPending.start` places are reserved for such sources. */
   isKnownSource?(this: void, address: string): boolean;
-  /** Are there logins with a proof, so that {@link Refusal.mayProve} makes sense? */
+  /** True when the server accepts tokens or resumes sessions, so that {@link Refusal.mayProve} makes sense. */
   takesProofs?: boolean;
   /** A number from 0 to 1, as Math.random, which is the default. */
   random?: () => number;
@@ -70,9 +70,9 @@ export interface PendingPeer {
   readonly address: string;
   /** When it was accepted, by `performance.now`. */
   readonly since: number;
-  /** True while the server waits for what the peer sends next; then it may be evicted. */
+  /** True while the server waits for a message of the peer; then it may be evicted. */
   isIdle(): boolean;
-  /** Closes it: another one needs its place. */
+  /** Closes the connection, since another one needs its place. */
   evict(): void;
 }
 
@@ -88,13 +88,13 @@ export class Admission {
   readonly #options: AdmissionOptions;
   readonly #pending = new Map<string, Set<PendingPeer>>();
   readonly #waiting = new Map<PendingPeer, Waiting>();
-  /** Pending ones in the places for known sources. */
+  /** Pending peers in the places for known sources. */
   readonly #reserved = new Set<PendingPeer>();
-  /** Pending ones whose answer is delayed, without a place. */
+  /** Pending peers without a place, whose answer is delayed. */
   readonly #delayed = new Set<PendingPeer>();
-  /** Those with {@link Refusal.mayProve}, the oldest first. */
+  /** Peers with {@link Refusal.mayProve}, the oldest first. */
   readonly #proving = new Set<PendingPeer>();
-  /** Pending ones, with a place or delayed. */
+  /** The number of pending peers, with a place or delayed. */
   #pendingCount = 0;
 
   constructor(options: AdmissionOptions) {
@@ -106,7 +106,7 @@ export class Admission {
     return this.#pendingCount + this.#proving.size;
   }
 
-  /** Do failures of this address have penalties? */
+  /** True when failures of this address have penalties. */
   penalises(address: string): boolean {
     const { penalties, penaltyExempt } = this.#options;
     return penalties !== undefined && !penaltyExempt.some((network) => network.has(address));
@@ -114,9 +114,9 @@ export class Admission {
 
   /**
    * Admits `peer` as pending, or refuses it: at once, or after {@link PENDING_HOLD_MS} at most. `decide` is not called for
-   * one that leaves before that.
+   * a peer that leaves before that.
    *
-   * @param connections how many there are already, without those that are refused.
+   * @param connections the number of connections, without the refused ones.
    */
   admit(peer: PendingPeer, connections: number, decide: AdmitCallback): void {
     const { maxConnections } = this.#options;
@@ -132,7 +132,7 @@ export class Admission {
       this.#enter(peer);
       return decide(undefined);
     }
-    // Each one that waits has a socket, too: they may be half of all.
+    // Each waiting peer has a socket, too. They may be half of all connections.
     if (this.#waiting.size >= maxConnections / 2) return decide(obstacle);
     const timer = setTimeout(() => {
       this.#waiting.delete(peer);
@@ -141,7 +141,7 @@ export class Admission {
     this.#waiting.set(peer, { decide, timer });
   }
 
-  /** `peer` is not pending any more: it has logged in, or is closed. May be called again. */
+  /** Removes `peer`, which has logged in or is closed. May be called again. */
   leave(peer: PendingPeer): void {
     const held = this.#waiting.get(peer);
     if (held !== undefined) {
@@ -153,11 +153,11 @@ export class Admission {
   }
 
   /**
-   * Gives the place of `peer` to others while its answer is delayed; it still counts for its source. False when too many are
-   * delayed already; then it keeps its place.
+   * Gives the place of `peer` to others while its answer is delayed; the peer still counts for its source. False when too many
+   * peers are delayed already; then it keeps its place.
    */
   suspend(peer: PendingPeer): boolean {
-    if (this.#proving.has(peer)) return true; // in a place that others do not need
+    if (this.#proving.has(peer)) return true; // in a place that no other peer can have
     if (this.#delayed.size >= this.#options.maxPending.full) return false;
     this.#delayed.add(peer);
     this.#reserved.delete(peer);
@@ -165,7 +165,7 @@ export class Admission {
     return true;
   }
 
-  /** Gives a delayed `peer` a place again, as a new one would get it; false when there is none: then it is not pending. */
+  /** Gives a delayed `peer` a place again, by the rules for a new one. False without a place; then it is no longer pending. */
   restore(peer: PendingPeer): boolean {
     if (!this.#delayed.has(peer)) return true;
     this.#remove(peer);
@@ -176,7 +176,7 @@ export class Admission {
 
   penalise(address: string, offence: PenaltyReason): void {
     if (!this.penalises(address)) return;
-    // Everybody on this machine, and behind a proxy on it, has that address: it is no person's.
+    // All users of this machine, and all clients of a proxy on it, have that address.
     const rule = isLoopback(address) ? LOOPBACK_PENALTIES : undefined;
     this.#options.penalties?.add(sourceOf(address), offence, performance.now(), rule);
   }
@@ -203,7 +203,7 @@ export class Admission {
     return true;
   }
 
-  /** Gives a free place to one that waits, the newest first: in a flood the oldest ones are the flood's. */
+  /** Gives a free place to a waiting peer, the newest first, since the oldest ones of a flood belong to the flood. */
   #admitWaiting(): void {
     const { maxPending, maxPendingPerAddress } = this.#options;
     if (this.#waiting.size === 0) return;
@@ -229,9 +229,7 @@ export class Admission {
     const { maxConnections, hasRoom } = this.#options;
     const isCrowded = connections >= maxConnections;
     if (!isCrowded && hasRoom?.() !== false) return undefined;
-    const have = isCrowded
-      ? `has its ${plural(maxConnections, "connection")}`
-      : "has no room for another connection";
+    const have = isCrowded ? `is full (${plural(maxConnections, "connection")})` : "is full";
     return { code: "full", message: `the server ${have}: try again later`, retryAfter: FULL_RETRY_SECONDS };
   }
 
@@ -248,11 +246,11 @@ export class Admission {
     const left = this.#options.penalties?.remaining(sourceOf(address), now);
     if (left === undefined) return undefined;
     const retryAfter = Math.ceil(left / 1000);
-    const message = `too much went wrong from ${address}: try again in ${retryAfter} s`;
+    const message = `too many failed connections from ${address}: try again in ${retryAfter} s`;
     return { code: "penalised", message, retryAfter };
   }
 
-  /** `refusal`, with a place to prove a token or a session where there is one. */
+  /** `refusal`, with a place for a token or a session if there is one. */
   #offerProof(peer: PendingPeer, refusal: Refusal, now: number): Refusal {
     if (this.#options.takesProofs !== true) return refusal;
     const source = sourceOf(peer.address);
@@ -267,15 +265,15 @@ export class Admission {
     const { maxPendingPerAddress } = this.#options;
     const own = this.#pending.get(sourceOf(peer.address)) ?? new Set();
     if (own.size >= maxPendingPerAddress && !this.#evict(own, now)) {
-      const message = `${plural(own.size, "connection")} from ${peer.address} ${own.size === 1 ? "has" : "have"} not logged in yet: try again in a moment`;
+      const message = `too many connections from ${peer.address} without a login (${own.size}): try again in a moment`;
       return { code: "too_many_from_address", message, retryAfter: 1 };
     }
     if (!this.#dropEarly() || this.#reserve(peer) || this.#evictAnywhere(now)) return undefined;
-    const message = `${plural(this.#pendingCount, "connection", ["has", "have"])} not logged in yet: try again in a moment`;
+    const message = `too many connections without a login (${this.#pendingCount}): try again in a moment`;
     return { code: "full", message, retryAfter: 1 };
   }
 
-  /** Gives `peer` one of the places for known sources, if its source is known and there is one. */
+  /** Gives `peer` a place for known sources, if its source is known and a place is free. */
   #reserve(peer: PendingPeer): boolean {
     const { isKnownSource, maxPending } = this.#options;
     if (isKnownSource?.(peer.address) !== true || this.#reserved.size >= maxPending.start) return false;
@@ -283,12 +281,12 @@ export class Admission {
     return true;
   }
 
-  /** Pending, those in reserved places or without one left out. */
+  /** The number of pending peers in unreserved places. */
   get #unreserved(): number {
     return this.#pendingCount - this.#reserved.size - this.#delayed.size;
   }
 
-  /** Is it time to refuse another one? See {@link PendingLimit}. */
+  /** True when the next peer is to be refused: see {@link PendingLimit}. */
   #dropEarly(): boolean {
     const { start, rate, full } = this.#options.maxPending;
     const count = this.#unreserved;
@@ -298,7 +296,7 @@ export class Admission {
     return (this.#options.random ?? Math.random)() < chance;
   }
 
-  /** Evicts one of the source with most pending ones. One in a reserved place would make no room for others. */
+  /** Evicts a peer of the source with most pending peers. A peer in a reserved place would make no room for others. */
   #evictAnywhere(now: number): boolean {
     const bySize = [...this.#pending.values()].sort((a, b) => b.size - a.size);
     const isUnreserved = (peer: PendingPeer) => !this.#reserved.has(peer);
@@ -306,8 +304,8 @@ export class Admission {
   }
 
   /**
-   * Evicts the oldest idle one. It frees its place at once, and is closed within LINGER_MS: until then its socket counts
-   * among the rejected ones.
+   * Evicts the oldest idle peer. Its place is free at once. Its socket is closed within LINGER_MS, and counts among the rejected
+   * connections until then.
    */
   #evict(peers: Iterable<PendingPeer>, now: number): boolean {
     for (const peer of peers) {

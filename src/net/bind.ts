@@ -21,10 +21,10 @@ export interface PortOptions {
 }
 
 /**
- * The first free port from `options.port` on, held.
+ * Listens on the first free port from `options.port` on.
  *
- * @throws {ParleyError} `failed` when the port (and, unless strict, each of the next ones) is busy, or the address is
- *   not of this machine.
+ * @throws {ParleyError} `failed` when the port (and, unless strict, each of the next ones) is busy, or the address does
+ *   not belong to this machine.
  */
 export function bind<T = Connection>(
   options: PortOptions,
@@ -44,22 +44,22 @@ export function bind<T = Connection>(
     }
   }
   throw new ParleyError(
-    "failed",
+    "listen",
     last === wanted ? `port ${wanted} is busy` : `ports ${wanted} to ${last} are all busy`,
     {
-      hint: `another program listens there: stop it, or choose with ${options.flag ?? "--port"} (0 takes any free one)`,
+      hint: `stop the program that uses it, or choose another with ${options.flag ?? "--port"} (0 picks a free one)`,
     },
   );
 }
 
-/** Does a process listen on `port`, at any address that a client of this machine might try? */
+/** True when a process listens on `port` at any address that a client of this machine might try. */
 function isTaken(port: number): boolean {
   return ["127.0.0.1", "::1", "0.0.0.0", "::"].some((hostname) => {
     try {
       Bun.listen({ hostname, port, socket: { data() {} } }).stop(true);
       return false;
     } catch (error) {
-      return systemCode(error) === "EADDRINUSE"; // anything else: this machine has no such address
+      return systemCode(error) === "EADDRINUSE"; // any other error: this machine does not have that address
     }
   });
 }
@@ -75,12 +75,12 @@ function open<T>(
     return listen(host, port, socket, { tls, fd });
   } catch (error) {
     throw new ParleyError(
-      "failed",
+      "listen",
       `cannot listen on ${formatAddress(host, port)}: ${explain(error, host)}`,
       {
         hint:
           systemCode(error) === "EACCES"
-            ? "ports below 1024 belong to the administrator: choose one above"
+            ? "choose a port from 1024 on: lower ones are reserved for root"
             : undefined,
         cause: error,
       },
@@ -96,7 +96,7 @@ export function listen<T>(
   { tls, fd }: { tls?: TLSOptions; fd?: number } = {},
 ): Bun.TCPSocketListener<T> {
   const hostname = lookupName(host);
-  // `data` is set in `open`, which Bun's type does not allow for; nor does it know `fd`, which takes the place of both.
+  // Bun's type does not know that `open` sets `data`, nor `fd`, which replaces host and port.
   const where = fd === undefined ? { hostname, port } : { hostname, port, fd };
   const options = { ...where, allowHalfOpen: true, socket };
   return tls === undefined ? Bun.listen<T>(options) : Bun.listen<T>({ ...options, tls });
@@ -109,7 +109,7 @@ export function listenUnix<T>(path: string, socket: Bun.SocketHandler<T>): Bun.U
   });
 }
 
-/** Why nothing can listen on `host`. */
+/** The reason why listening on `host` failed. */
 export function explain(error: unknown, host: string): string {
   const zone = zoneOf(host);
   const code =
@@ -122,7 +122,7 @@ export function explain(error: unknown, host: string): string {
     case "EINVAL":
     case "ENOTFOUND": // Bun gives no code for a name or a zone that it cannot find (measured with 1.4.5)
       if (zone !== undefined) return `there is no interface ${zone}`;
-      if (!isAddress(host)) return "no address is found for that name";
+      if (!isAddress(host)) return "no address was found for this name";
       return NO_SUCH_ADDRESS;
     case "EADDRNOTAVAIL":
       return NO_SUCH_ADDRESS;
@@ -131,4 +131,4 @@ export function explain(error: unknown, host: string): string {
   }
 }
 
-const NO_SUCH_ADDRESS = "this machine has no such address";
+const NO_SUCH_ADDRESS = "this machine does not have this address";

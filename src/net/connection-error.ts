@@ -1,11 +1,11 @@
-// How a connection, not what it carries, goes wrong.
+// The errors of a connection itself, without those of its messages.
 
 import { ParleyError } from "../base/errors.ts";
 import { FrameError } from "../wire/frame.ts";
 
 /**
  * `too_slow`: the peer left more output unread than it may. `reset`: the connection was lost. `crowded_out`: it had not
- * logged in, and newcomers needed its place. `stalled`: a frame was not whole in time. `silent`: it did not answer pings.
+ * logged in, and new connections needed its place. `stalled`: a frame was not whole in time. `silent`: it did not answer pings.
  */
 export class ConnectionError extends ParleyError<
   "too_slow" | "reset" | "crowded_out" | "stalled" | "silent"
@@ -13,7 +13,7 @@ export class ConnectionError extends ParleyError<
   override name = "ConnectionError";
 }
 
-/** Is it the way, rather than the peer, that failed? */
+/** True when the connection failed, and not the peer. */
 export function isLoss(error: unknown): boolean {
   if (error instanceof FrameError) return error.code === "frame_cut";
   return error instanceof ConnectionError && ["stalled", "silent", "reset"].includes(error.code);

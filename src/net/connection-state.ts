@@ -1,5 +1,5 @@
-// How far the two directions of a connection and its socket have come. The connection, its reader, its writer and its
-// lingering close all ask this one object; each transition is written in one place.
+// The state of a connection's two directions and of its socket. The connection, its reader, its writer and its lingering close
+// share this object, so that each transition is written in one place.
 //
 //     read     open ── peer's FIN ──→ ended
 //     write    open ── endSending ──→ flushing ── the last byte is with the kernel ──→ fin-sent
@@ -16,7 +16,7 @@ export class ConnectionState {
     return this.#read;
   }
 
-  /** `flushing`: nothing more is sent, and not all of it is with the kernel. `fin-sent`: all is, and FIN behind it. */
+  /** `flushing`: sending has ended, and the kernel has not accepted all bytes yet. `fin-sent`: it has, and FIN after them. */
   get write(): "open" | "flushing" | "fin-sent" {
     return this.#write;
   }
@@ -26,12 +26,12 @@ export class ConnectionState {
     return this.#socket;
   }
 
-  /** Can payloads be sent? */
+  /** True while payloads can be sent. */
   get canSend(): boolean {
     return this.#write === "open" && this.#socket === "open";
   }
 
-  /** Can nothing more arrive? */
+  /** True when no more input can arrive. */
   get inputEnded(): boolean {
     return this.#read === "ended" || this.#socket === "closed";
   }

@@ -1,10 +1,10 @@
-// One peer over one Bun socket: a frame reader, a frame writer, and the closing of both. How far each direction has come is in
-// connection-state.ts.
+// One peer over one Bun socket: a frame reader, a frame writer, and the closing of both. connection-state.ts has the state of each
+// direction.
 //
 //     kernel → received → FrameReader → read() or deliver()          send() → FrameWriter → one write a batch → kernel
 //
-// The listener and `dial` make connections; handshakes and sessions use them. Nothing here knows what a payload means, who the
-// peer is, or when to log.
+// The listener and `dial` make connections; handshakes and sessions use them. This file does not interpret payloads, know
+// the user, or log.
 
 import type { Socket } from "bun";
 import { messageOf, type ParleyError } from "../base/errors.ts";
@@ -29,21 +29,21 @@ export interface ConnectionOptions {
   /** Queued output at which the connection fails with `too_slow`, in bytes. */
   maxBacklog?: number;
   /**
-   * Read nothing while much output is queued: for the side that answers. If both sides did it, two peers that send at
+   * True for the side that answers: it reads nothing while much output is queued. If both sides did so, two peers that send at
    * once would wait for each other without end.
    */
   holdInput?: boolean;
-  /** When it was accepted, by `performance.now` (default: now), and from where (default: what the socket says). */
+  /** When it was accepted, by `performance.now` (default: now), and from where (default: the address of the socket). */
   since?: number;
   address?: string;
   port?: number;
-  /** What binds proofs to this TLS channel (RFC 9266); undefined on plain TCP. */
+  /** The channel binding for proofs (RFC 9266); undefined on plain TCP. */
   exporter?: Uint8Array;
   /** The pin of the peer's key, over TLS. */
   pin?: string;
   /** Sees every byte as it passes, for `--trace`. Nothing more is delivered before the promise that it returns is settled. */
   tap?: Tap;
-  /** Called once, when the socket is gone. */
+  /** Called once, when the socket is closed. */
   onClose?: (connection: Connection) => void;
 }
 
@@ -55,15 +55,15 @@ export class Connection implements PausableSocket, FrameWriterEvents, LingeringC
   readonly address: string;
   /** When it was accepted or dialled, by `performance.now`. */
   readonly since: number;
-  /** What binds proofs to this channel: 32 bytes over TLS, none on plain TCP. */
+  /** The channel binding for proofs: 32 bytes over TLS, none on plain TCP. */
   readonly binding: Uint8Array;
-  /** The pin of the peer's key, where it showed one. */
+  /** The pin of the peer's key, if it sent a certificate. */
   readonly pin: string | undefined;
   /** Chunks received so far: timeouts compare it. */
   chunks = 0;
   /** Bytes received so far. */
   bytes = 0;
-  /** Set when a read found less than it had room for: everything that had arrived by then was read. */
+  /** True when the last read did not fill its buffer: all input that had arrived was read. */
   receiveQueueDrained = false;
 
   readonly #port: number;
@@ -115,52 +115,52 @@ export class Connection implements PausableSocket, FrameWriterEvents, LingeringC
     return this.#reader.decoder;
   }
 
-  /** Is the socket gone? */
+  /** True when the socket is closed. */
   get closed(): boolean {
     return this.#state.socket === "closed";
   }
 
-  /** Was {@link finish} called, or is the socket closed? */
+  /** True after {@link finish}, and when the socket is closed. */
   get finishing(): boolean {
     return this.#lingering !== undefined || this.closed;
   }
 
-  /** Has the peer sent FIN, or is the socket closed? */
+  /** True when the peer has sent FIN, or the socket is closed. */
   get inputEnded(): boolean {
     return this.#state.inputEnded;
   }
 
-  /** Can more input be delivered? Not after the peer's FIN, and not after a failure. */
+  /** True while more input can be delivered: before the peer's FIN, and before a failure. */
   get canDeliver(): boolean {
     return this.#reader.canDeliver;
   }
 
-  /** Is a `read` pending? */
+  /** True while a `read` is pending. */
   get isReading(): boolean {
     return this.#reader.isReading;
   }
 
-  /** Is it a TLS channel? */
+  /** True for a TLS channel. */
   get encrypted(): boolean {
     return this.binding.length > 0;
   }
 
-  /** Is a frame still with the receiver, or is input held back? */
+  /** True while the receiver processes a frame, or input is held back. */
   get isInputHeld(): boolean {
     return this.#reader.isHeld;
   }
 
-  /** Is input held back because the peer does not read? */
+  /** True while input is held back because the peer does not read. */
   get isWriteBlocked(): boolean {
     return this.#reader.isWriteBlocked;
   }
 
-  /** Bytes that the kernel has taken so far. */
+  /** Bytes that the kernel has accepted so far. */
   get written(): number {
     return this.#writer.written;
   }
 
-  // --- what comes in ---
+  // --- input ---
 
   /** The next payload, before login: see {@link FrameReader.read}. */
   read(): Promise<Uint8Array | null> {
@@ -172,12 +172,12 @@ export class Connection implements PausableSocket, FrameWriterEvents, LingeringC
     this.#reader.abort(error);
   }
 
-  /** @throws {ParleyError} what `abort` was given, if it was called: for callers that have waited for something else. */
+  /** @throws {ParleyError} the error of `abort`, if it was called: for callers that have waited for something else. */
   check(): void {
     this.#reader.check();
   }
 
-  /** Delivers every further frame to `receiver`, also those that came with the login: see {@link FrameReader.deliver}. */
+  /** Delivers every later frame to `receiver`, also frames that arrived with the login: see {@link FrameReader.deliver}. */
   deliver(receiver: Receiver, prepare?: () => void | Promise<void>): void {
     this.#reader.deliver(receiver, prepare);
   }
@@ -194,66 +194,66 @@ export class Connection implements PausableSocket, FrameWriterEvents, LingeringC
     this.#socket.resume();
   }
 
-  // --- what goes out ---
+  // --- output ---
 
   /**
-   * Sends one payload: text as UTF-8, bytes as they are. They are copied or in the kernel when this returns.
+   * Sends one payload: text as UTF-8, bytes as they are. The bytes may be reused when this returns.
    *
-   * Nothing happens on a connection that is finishing or closed.
+   * Does nothing on a connection that is finishing or closed.
    */
   send(payload: string | Uint8Array): void {
     this.#writer.send(payload);
   }
 
-  /** Sends one control frame; only after both sides agreed to them. */
+  /** Sends one control frame. Only for connections whose sides have agreed to control frames. */
   sendControl(text: string): void {
     this.#writer.send(text, writeControlHeader);
   }
 
-  /** Keeps what is sent from now on in `buffer` until it is acknowledged; undefined: keeps nothing. */
+  /** From now on, keeps sent frames in `buffer` until they are acknowledged; undefined: keeps none. */
   trackUnacked(retention: RetransmitBuffer | undefined): void {
     this.#writer.track(retention);
   }
 
-  /** Is what is sent kept until it is acknowledged? */
+  /** True when sent frames are kept until they are acknowledged. */
   get tracksUnacked(): boolean {
     return this.#writer.isTracking;
   }
 
-  /** Sends one control frame behind all payloads, those that are sent again included. */
+  /** Sends one control frame after all payloads, those that are sent again included. */
   sendLast(text: string): void {
     this.#writer.sendLast(text);
   }
 
   /**
-   * Sends what is in `retransmit` once more, but for the first `received` payloads of the session, as fast as the peer reads. What
-   * is sent from now on comes behind it, and is kept in it.
+   * Sends the frames in `retransmit` again, without the first `received` payloads of the session, as fast as the peer reads. Later
+   * frames follow them, and are kept in the same buffer.
    */
   sendAgain(retransmit: RetransmitBuffer, received = retransmit.acknowledged): void {
     this.#writer.sendAgain(retransmit, received);
   }
 
-  /** Delivers nothing any more; the receiver's `fail` is called, unless it was called before. */
+  /** Stops delivering, and calls the receiver's `fail` unless it was called before. */
   fail(error: unknown): void {
     this.#reader.fail(error);
   }
 
-  /** Delivers nothing any more and calls no receiver: the session has another connection. */
+  /** Stops delivering without calling the receiver: the session has another connection. */
   detach(): void {
     this.#reader.detach();
   }
 
-  /** Is output left that the kernel has not taken? */
+  /** True when the kernel has not accepted all output yet. */
   get hasOutput(): boolean {
     return this.#writer.hasOutput;
   }
 
-  /** Bytes waiting for the kernel to take them. */
+  /** Bytes that the kernel has not accepted yet. */
   get queued(): number {
     return this.#writer.queued;
   }
 
-  /** Resolves when little enough output is queued to send more; undefined when that is the case now. */
+  /** Resolves when there is room to send more; undefined when there is room now. */
   writable(): Promise<void> | undefined {
     return this.#writer.writable() ?? this.#tracing;
   }
@@ -268,27 +268,29 @@ export class Connection implements PausableSocket, FrameWriterEvents, LingeringC
     this.#backedUpSince ??= performance.now();
     if (this.#holdInput) this.#reader.holdForOutput();
     if (queued > this.#maxBacklog && !this.finishing) {
-      this.#reader.overBacklog(new ConnectionError("too_slow", `${queued} bytes of output were left unread`));
+      this.#reader.overBacklog(
+        new ConnectionError("too_slow", `the peer left ${queued} bytes of output unread`),
+      );
     }
   }
 
-  /** Called by the writer when nothing is queued any more. */
+  /** Called by the writer when its queue is empty. */
   drained(): void {
     this.#backedUpSince = undefined;
     this.#reader.outputDrained();
   }
 
-  /** Since when much is queued, by `performance.now`; undefined once nothing is queued any more. */
+  /** Since when much output is queued, by `performance.now`; undefined once the queue is empty. */
   get backedUpSince(): number | undefined {
     return this.#backedUpSince;
   }
 
-  /** How much the peer may leave unread, in bytes. */
+  /** The amount of output that the peer may leave unread, in bytes. */
   get maxBacklog(): number {
     return this.#maxBacklog;
   }
 
-  /** Memory held for the peer: output that is queued, and input that is not delivered, in bytes. */
+  /** Memory for the peer, in bytes: queued output and undelivered input. */
   get allocated(): number {
     return this.#writer.queued + this.#reader.allocated;
   }
@@ -301,8 +303,8 @@ export class Connection implements PausableSocket, FrameWriterEvents, LingeringC
   // --- the end ---
 
   /**
-   * Closes with a lingering close: queued output goes out, then FIN. What the peer still sends is discarded for a while, so
-   * that no reset destroys what we have sent; then the socket is closed.
+   * Closes with a lingering close: queued output goes out, then FIN. Input is discarded for a while, so that no reset
+   * destroys our output; then the socket is closed.
    */
   finish(patience: Patience = "brief"): void {
     if (this.finishing) return;
@@ -310,18 +312,18 @@ export class Connection implements PausableSocket, FrameWriterEvents, LingeringC
     this.#lingering = new LingeringClose(this.#state, this.#writer, this, patience);
     const { write, inputEnded } = this.#state;
     if (write === "fin-sent") return this.ended();
-    if (inputEnded && !this.#writer.hasOutput) return this.close(); // neither side has anything to say
+    if (inputEnded && !this.#writer.hasOutput) return this.close(); // both sides have ended
     this.#writer.endSending();
-    if (this.#state.write !== "fin-sent") this.pauseSocket(); // nothing is read before all is said
+    if (this.#state.write !== "fin-sent") this.pauseSocket(); // reads no input before all output is sent
   }
 
-  /** Closes at once with a reset: what is queued is lost. */
+  /** Closes at once with a reset; queued output is lost. */
   terminate(): void {
     this.#reader.stop();
     if (!this.closed) this.#socket.terminate();
   }
 
-  /** Bytes sent that the peer's kernel has not acknowledged; undefined where the system does not tell. */
+  /** Bytes sent that the peer's kernel has not acknowledged; undefined on a system that cannot say. */
   get unsent(): number | undefined {
     return this.closed ? 0 : unsentBytes((this.#socket as unknown as { fd: number }).fd);
   }
@@ -338,7 +340,7 @@ export class Connection implements PausableSocket, FrameWriterEvents, LingeringC
     this.#lingering.finSent();
   }
 
-  // --- what the socket says ---
+  // --- events of the socket ---
 
   /** The socket's `data`. */
   received(chunk: Uint8Array): void {

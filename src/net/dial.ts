@@ -1,12 +1,13 @@
-// Connecting, with a deadline: Bun 1.4.5 has none of its own, and a pending dial cannot be cancelled (measured).
+// Connects with a deadline: Bun 1.4.5 has no deadline, and cannot cancel a pending dial (measured).
 //
-// Over TLS there is no Connection before the channel is established. Whether it leads to the right server is the caller's
-// question: see `Connection.pin`.
+// Over TLS there is no Connection before the channel is established. The caller checks that it is the right
+// server: see `Connection.pin`.
 
 import type { X509Certificate } from "node:crypto";
 import type { Socket } from "bun";
 import { ParleyError, messageOf, systemCode, type ErrorDetails } from "../base/errors.ts";
 import { DIAL_TIMEOUT_MS } from "../base/limits.ts";
+import { ownCommand } from "../base/own-command.ts";
 import { sayDuration } from "../base/units.ts";
 import { formatAddress, lookupName, spellHost, zoneOf } from "../base/address.ts";
 import { Connection, type ConnectionOptions } from "./connection.ts";
@@ -14,8 +15,8 @@ import { explainDistrust } from "./certificate-errors.ts";
 import { clientOptions, exporterOf, peerCertificate, peerPin, type TlsDemand } from "./tls.ts";
 
 /**
- * `refused`: no process listens there (yet). `unknown_host`: no such name. `unreachable`: any other way of not getting through. `timeout`: no answer.
- * `tls`: a process listens, but no channel that can be trusted came about. `lost`: it was cut off before that.
+ * `refused`: no process listens there (yet). `unknown_host`: no such name. `unreachable`: any other failure of the network. `timeout`: no answer.
+ * `tls`: no trusted TLS channel. `lost`: the connection was lost before TLS was established.
  */
 export class DialError extends ParleyError<
   "refused" | "unknown_host" | "unreachable" | "timeout" | "tls" | "lost"
@@ -29,18 +30,18 @@ export interface DialOptions extends Omit<ConnectionOptions, "exporter" | "pin" 
   port: number;
   /** Undefined: plain text. */
   tls?: TlsDemand;
-  /** Told when TCP is there. */
+  /** Called when TCP is connected. */
   onTcp?(): void;
   timeoutMs?: number;
 }
 
-/** @throws {DialError} when no connection came about. */
+/** @throws {DialError} when there is no connection. */
 export async function dial(options: DialOptions): Promise<Connection> {
   const { host, port, tls, timeoutMs = DIAL_TIMEOUT_MS } = options;
   const at = formatAddress(host, port);
   const { promise: established, resolve, reject } = Promise.withResolvers<Connection>();
   let over = false;
-  /** Connected, and TLS not there yet. */
+  /** The socket while TLS is being established. */
   let raw: Socket<Connection> | undefined;
   const timer = setTimeout(() => {
     over = true;
@@ -90,8 +91,8 @@ export async function dial(options: DialOptions): Promise<Connection> {
               raw = socket;
               options.onTcp?.();
             },
-            // The channel is there when the peer has shown a certificate. `success` says something else: it is false for
-            // one that does not name this host, and true for many that should not be believed (measured with Bun 1.4.5).
+            // The channel is established when the peer has sent a certificate. `success` means something else: it is false for a
+            // certificate of another host, and true for many that must not be trusted (measured with Bun 1.4.5).
             handshake(socket, success, error) {
               const isThere = success || peerPin(socket) !== undefined;
               const isTrusted = tls.authorities === undefined || (socket.authorized && error === null);
@@ -125,36 +126,40 @@ export function dialError(error: unknown, host: string, at: string): DialError {
   const zone = zoneOf(host);
   switch (code) {
     case "ECONNREFUSED":
-      // Bun says the same of a network that cannot be reached (measured with 1.4.5).
-      return new DialError("refused", `nobody listens on ${at}`, {
-        hint: "is the server running, and can it be reached from here? start one with: parley serve",
+      // Bun reports the same for a network that cannot be reached (measured with 1.4.5).
+      return new DialError("refused", `cannot connect to ${at}: connection refused`, {
+        hint: "check the address, or start a server with: parley serve",
       });
     case "ENOTFOUND":
-      return new DialError("unknown_host", `there is no host named ${host}`);
+      return new DialError("unknown_host", `unknown host ${host}`);
     case "EAI_AGAIN":
     case "ETIMEOUT":
-      return new DialError("unreachable", `${host} cannot be looked up at the moment`, {
-        hint: "its name server does not answer",
+      return new DialError("unreachable", `cannot look up ${host}: the name server does not answer`, {
+        hint: "check the network connection, and try again",
       });
     case "EACCES":
-      return new DialError("unreachable", `this machine does not allow a connection to ${at}`, {
-        hint: "a firewall of its own forbids it, or it is the address of a whole network",
+      return new DialError("unreachable", `cannot connect to ${at}: permission denied`, {
+        hint: "check this machine's firewall, and that this is not the address of a whole network",
       });
     case "EADDRINUSE":
     case "EADDRNOTAVAIL":
-      return new DialError("unreachable", `this machine has no address or port left to reach ${at} from`, {
-        hint: "for an IPv6 address it needs one itself; very many open connections use up all ports",
-      });
+      return new DialError(
+        "unreachable",
+        `cannot connect to ${at}: this machine has no address or port for it`,
+        {
+          hint: "check that this machine has an IPv6 address, if the server has one, and that not all ports are in use",
+        },
+      );
     case "EINVAL":
-      return new DialError("unreachable", `cannot connect to ${at}: the system calls the address invalid`, {
-        hint: zone === undefined ? undefined : `is ${zone} an interface of this machine?`,
+      return new DialError("unreachable", `cannot connect to ${at}: invalid address`, {
+        hint: zone === undefined ? undefined : `check that ${zone} is an interface of this machine`,
       });
     default:
       return new DialError("unreachable", `cannot connect to ${at}: ${code ?? messageOf(error)}`);
   }
 }
 
-/** Why no channel came about. @param certificate the one that was shown, if there was one. */
+/** The error of a failed TLS channel. @param certificate the certificate that the server sent, if it did. */
 function tlsError(
   { host, port, tls }: DialOptions,
   error: unknown,
@@ -165,19 +170,19 @@ function tlsError(
   switch (code) {
     case undefined:
     case "ECONNRESET":
-      return channelError("lost", at, tls, "closed the connection before it was encrypted");
+      return channelError("lost", at, tls, "closed the connection before TLS was established");
     case "EPROTO":
       return channelError("tls", at, tls, "does not speak TLS 1.3", {
-        hint: "if it speaks plain text, and the network is your own: --no-tls",
+        hint: "use --no-tls if the server has no TLS and you trust the network",
       });
     default: {
       const { why, hint } = explainDistrust(code, host, certificate, tls?.authorities ?? "");
-      return new DialError("tls", `the certificate of ${at} is not to be trusted: ${why}`, { hint });
+      return new DialError("tls", `cannot trust the certificate of ${at}: ${why}`, { hint });
     }
   }
 }
 
-/** What `at` did instead of TLS. Where that was only remembered, it may have been given up there. */
+/** The error for a server without TLS. If TLS was only remembered, the server may no longer have it. */
 function channelError(
   code: "lost" | "timeout" | "tls",
   at: string,
@@ -186,7 +191,7 @@ function channelError(
   details?: ErrorDetails,
 ): DialError {
   if (tls?.knownSince === undefined) return new DialError(code, `${at} ${what}`, details);
-  return new DialError(code, `${at} is remembered as a TLS server since ${tls.knownSince} and ${what}`, {
-    hint: `if it speaks plain text now, forget it with: parley connect --forget ${at}`,
+  return new DialError(code, `${at} has been known as a TLS server since ${tls.knownSince}, but ${what}`, {
+    hint: `forget it if it no longer has TLS: ${ownCommand(`connect --forget ${at}`)}`,
   });
 }

@@ -1,7 +1,7 @@
-// A small HTTP server for pages that a program asks for: GET and HEAD, one request for each connection, no request body.
+// A small HTTP server for programs: GET and HEAD, one request for each connection, no request body.
 //
-// Few connections are open at once, and silent ones make way: for a newcomer the oldest one that has not asked yet is closed,
-// else the oldest of all. So connections that only sit there keep nobody's request away. RFC 9112.
+// Few connections are open at once. A new connection closes the oldest one without a request, or else the oldest of all. So
+// silent connections do not keep requests away. RFC 9112.
 
 import type { Socket } from "bun";
 import { LINGER_MS } from "../base/limits.ts";
@@ -9,21 +9,21 @@ import { listen } from "./bind.ts";
 
 export interface HttpAnswer {
   status: 200 | 404 | 503;
-  /** Of the body: its `content-type`. */
+  /** The `content-type` of the body. */
   type: string;
   body: string;
 }
 
 export interface HttpOptions {
   host: string;
-  /** 0: any. */
+  /** 0: any free port. */
   port: number;
   maxConnections: number;
   /** From accept to the end of the request's head, in milliseconds. */
   headTimeoutMs: number;
   /** The answer to a GET or a HEAD of `path`, which has no query. */
   answer(this: void, path: string): HttpAnswer;
-  /** `answer` has thrown; its connection is reset. */
+  /** Called when `answer` has thrown; its connection is reset. */
   failed(this: void, error: Error): void;
 }
 
@@ -40,10 +40,10 @@ const REASONS = {
   503: "Service Unavailable",
 } as const;
 
-/** One connection: its request, as far as it has come, then its answer, as far as it has not gone. */
+/** One connection: the received part of its request, then the unsent part of its answer. */
 class Exchange {
   head = "";
-  /** What the kernel has not taken of the answer; undefined before there is one. */
+  /** The unsent part of the answer; undefined before there is an answer. */
   rest: Uint8Array | undefined;
   inputEnded = false;
   timer: Timer | undefined;
@@ -57,7 +57,7 @@ export class HttpServer implements Disposable {
   /** Open connections, the oldest first. */
   readonly #open = new Set<HttpSocket>();
 
-  /** @throws the system's error when the port cannot be had. */
+  /** @throws the system's error when it cannot listen. */
   constructor(options: HttpOptions) {
     this.#options = options;
     this.#listener = listen<Exchange>(options.host, options.port, {
@@ -101,7 +101,7 @@ export class HttpServer implements Disposable {
 
   #received(socket: HttpSocket, chunk: Buffer): void {
     const exchange = socket.data;
-    if (exchange.rest !== undefined) return; // a second request, or a body: one is answered
+    if (exchange.rest !== undefined) return; // a second request, or a body: only the first request is answered
     exchange.head += chunk.toString("latin1", 0, MAX_HEAD_BYTES);
     const head = exchange.head.replace(/^(?:\r?\n)+/, "");
     const end = /\r?\n\r?\n/.exec(head)?.index;
@@ -111,13 +111,13 @@ export class HttpServer implements Disposable {
     }
   }
 
-  /** The bytes that answer a request with that head. */
+  /** The answer to a request with this head, as bytes. */
   #respond(head: string): string {
     const [line = ""] = head.split(/\r?\n/, 1);
     const [, method, target = ""] = /^([!#$%&'*+.^_`|~\w-]+) ([!-~]+) HTTP\/1\.\d$/.exec(line) ?? [];
     if (method === undefined) return response(400);
-    if (method !== "GET" && method !== "HEAD") return response(405, "only GET\n", "allow: GET, HEAD\r\n");
-    // A target may have the form that proxies are asked in.
+    if (method !== "GET" && method !== "HEAD") return response(405, "use GET\n", "allow: GET, HEAD\r\n");
+    // A target may be a whole URL, as in requests to proxies.
     const path = target.replace(/^http:\/\/[^/?]*/i, "").split("?", 1)[0] ?? "";
     const { status, type, body } = this.#options.answer(path === "" ? "/" : path);
     return response(status, body, "", type, method === "HEAD");
@@ -128,7 +128,7 @@ export class HttpServer implements Disposable {
     this.#flush(socket);
   }
 
-  /** Writes what is left of the answer; after that FIN, and the client's is waited for: see linger.ts. */
+  /** Writes the rest of the answer, then FIN, and waits for the client's FIN: see linger.ts. */
   #flush(socket: HttpSocket): void {
     const exchange = socket.data;
     if (exchange.rest === undefined) return;

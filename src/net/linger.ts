@@ -1,9 +1,9 @@
-// The lingering close of a connection, so that what was sent arrives: FIN when all is sent, then discarding input for a while,
-// then close(2). After a close(2) the kernel answers the peer's next bytes with a reset, and a reset destroys what the peer
-// has not read yet.
+// The lingering close of a connection, so that its output arrives: FIN after all output, then discarding input for a while, then
+// close(2). After a close(2) the kernel answers the peer's next bytes with a reset, and a reset destroys output that the peer has
+// not read yet.
 //
-// That the kernel has sent everything proves nothing: 2.5 MB lay in a client's kernel when a server closed (measured with Bun
-// 1.4.5 on loopback). So the FIN of a peer that has a session is waited for, as long as something moves.
+// It is not enough that our kernel has sent everything: 2.5 MB lay in a client's kernel when a server closed (measured with Bun
+// 1.4.5 on loopback). So the FIN of a peer with a session is awaited as long as data moves.
 
 import { FINISH_TIMEOUT_MS, LINGER_BYTES, LINGER_MS, STALL_TIMEOUT_MS } from "../base/limits.ts";
 import type { ConnectionState } from "./connection-state.ts";
@@ -13,7 +13,7 @@ import type { FrameWriter } from "./writer.ts";
 export type Patience = "brief" | "patient";
 
 export interface LingeringCloseEvents {
-  /** Bytes that the peer's kernel has not acknowledged; undefined where the system does not tell. */
+  /** Bytes that the peer's kernel has not acknowledged; undefined on a system that cannot say. */
   readonly unsent: number | undefined;
   /** Closes the socket; the kernel still sends what it holds. */
   close(): void;
@@ -29,7 +29,7 @@ export class LingeringClose {
   #timer: Timer;
   #discarded = 0;
 
-  /** Begins when the writer is to end; `finSent` is to be called when that is done. */
+  /** Starts when the writer is about to end. The caller calls `finSent` when FIN is sent. */
   constructor(state: ConnectionState, sender: FrameWriter, events: LingeringCloseEvents, patience: Patience) {
     this.#state = state;
     this.#writer = sender;
@@ -38,7 +38,7 @@ export class LingeringClose {
     this.#timer = setTimeout(() => this.#checkStall(sender.written), STALL_TIMEOUT_MS);
   }
 
-  /** FIN is on its way. */
+  /** Called when our FIN is sent. */
   finSent(): void {
     clearTimeout(this.#timer);
     // Bun may report the peer's FIN as `close` alone after ours.
@@ -47,19 +47,19 @@ export class LingeringClose {
     else this.#awaitFin(this.#events.unsent, this.#discarded);
   }
 
-  /** The peer's FIN has come. */
+  /** Called when the peer's FIN has arrived. */
   peerEnded(): void {
     if (this.#state.write === "fin-sent") this.#events.close();
   }
 
-  /** Counts input that is discarded: too much of it after our FIN closes the socket. */
+  /** Counts discarded input: too much of it after our FIN closes the socket. */
   discard(bytes: number): void {
     if (this.#state.write !== "fin-sent") return;
     this.#discarded += bytes;
     if (this.#discarded > LINGER_BYTES) this.#events.close();
   }
 
-  /** The socket is closed. */
+  /** Called when the socket is closed. */
   cancel(): void {
     clearTimeout(this.#timer);
   }

@@ -1,5 +1,4 @@
-// Accepts connections: asks admission, establishes TLS where it is spoken, and stops listening. Knows nothing of what peers
-// say.
+// Accepts connections: asks admission, establishes TLS if the server has it, and stops listening. It does not read messages.
 //
 //     accept → admission → (TLS, within its deadline) → a Connection, admitted or to be refused
 
@@ -31,17 +30,17 @@ export interface ListenOptions extends PortOptions {
   /** `maxConnections` is clamped to the descriptor limit less {@link RESERVED_DESCRIPTORS}. */
   admission: AdmissionOptions;
   maxBacklog?: number;
-  /** Counts what is queued for all connections; unlimited by default. */
+  /** Counts the output queued for all connections; unlimited by default. */
   budget?: ByteBudget;
   /** Descriptors that sessions take beside their connections. */
   sessions?: { readonly perSession: number; readonly taken: number };
-  /** A peer has connected. With a refusal it is to be told why, and its connection to be closed, unless it may prove something. */
+  /** Called for a new connection. With a refusal, the server answers with the reason and closes it, unless {@link Refusal.mayProve}. */
   accept(connection: Connection, refusal: Refusal | undefined): void;
-  /** A connection's socket is closed. */
+  /** Called when the socket of a connection is closed. */
   closed(connection: Connection): void;
-  /** A refused peer was reset, since too many others are being told why they are refused. */
+  /** Called when a refused peer was reset without an answer, since too many refused peers are open. */
   reset(peer: string, refusal: Refusal): void;
-  /** TLS was not established with a peer. `spoke`: it sent something that is not TLS. */
+  /** Called when TLS was not established. `spoke`: the peer sent data that is not TLS. */
   tlsFailed(peer: { address: string; peer: string }, reason: string, spoke: boolean): void;
 }
 
@@ -52,15 +51,15 @@ class PendingConnection implements PendingPeer {
   readonly since = performance.now();
   /** Undefined while TLS is being established. */
   connection: Connection | undefined;
-  /** `held` until admission has decided. `rejected`: it has no place, and is open until its peer has been told why. */
+  /** `held` until admission has decided. `rejected`: without a place, and open until its peer has got the reason. */
   state: "held" | "admitted" | "rejected" | "reset" = "held";
-  /** Why it is rejected, or admitted only to prove something. */
+  /** The reason of a rejection, also with {@link Refusal.mayProve}. */
   refusal: Refusal | undefined;
-  /** Ends it when TLS is not established in time. */
+  /** Closes the socket when TLS is not established in time. */
   tlsDeadline: Timer | undefined;
-  /** Set when it had to make room for another one. */
+  /** True when it was evicted. */
   evicted = false;
-  /** The earliest time at which it is told that it is refused, by `performance.now`. */
+  /** The earliest time for the answer of a refusal, by `performance.now`. */
   replyAfter = 0;
   readonly #socket: Socket<Connection>;
 
@@ -89,10 +88,10 @@ class PendingConnection implements PendingPeer {
   }
 }
 
-const EVICTED = "others are waiting for this place";
+const EVICTED = "another client needed the place";
 
 export class Listener {
-  /** Every connection whose socket is not gone. */
+  /** Every connection with an open socket. */
   readonly connections = new Set<Connection>();
   readonly host: string;
   readonly admission: Admission;
@@ -126,7 +125,7 @@ export class Listener {
     // Each connection may have a session, and as many sessions may be detached.
     const needed = maxConnections * (1 + 2 * (sessions?.perSession ?? 0));
     this.#maxRejecting = Math.max(MIN_REFUSING, Math.min(MAX_REFUSING, room - needed));
-    this.#maxDescriptors = room - (this.#maxRejecting - MIN_REFUSING); // there are so many in the reserve
+    this.#maxDescriptors = room - (this.#maxRejecting - MIN_REFUSING); // the reserve has room for so many
     this.#options = options;
     this.#cork = new Cork(options.budget);
     this.host = host;
@@ -135,7 +134,7 @@ export class Listener {
       data: (socket: Socket<Connection>, chunk: Uint8Array) => socket.data?.received(chunk),
       drain: (socket: Socket<Connection>) => socket.data?.flush(),
       end: (socket: Socket<Connection>) => socket.data?.peerEnded(),
-      // Without it a throw in another handler ends the process (measured with Bun 1.4.5): with it, one connection.
+      // Without this handler a throw in another one ends the process (measured with Bun 1.4.5); with it, it ends one connection.
       error: (socket: Socket<Connection>, error: Error) => socket.data?.onHandlerError(error),
     };
     if (tls === undefined) {
@@ -168,13 +167,13 @@ export class Listener {
     return this.connections.size + this.#tlsPending.size;
   }
 
-  /** Are `count` descriptors left for connections and sessions? */
+  /** True when `count` descriptors are left for connections and sessions. */
   hasRoom(count: number): boolean {
     const taken = this.sockets - this.#rejecting + (this.#options.sessions?.taken ?? 0);
     return taken + count <= this.#maxDescriptors;
   }
 
-  /** Bytes received from, and taken by the kernel for, all peers ever. */
+  /** Bytes received from and sent to all peers since the start. */
   get traffic(): { received: number; sent: number } {
     let { received, sent } = this.#carried;
     for (const connection of this.connections) {
@@ -184,7 +183,7 @@ export class Listener {
     return { received, sent };
   }
 
-  /** `connection` is not pending any more: it has logged in, or is closed. */
+  /** Called when `connection` has logged in or is closed, and is no longer pending. */
   loggedIn(connection: Connection): void {
     const pending = this.#pending.get(connection);
     if (pending === undefined) return;
@@ -192,7 +191,7 @@ export class Listener {
     this.#forget(pending);
   }
 
-  /** See {@link Admission.suspend}; `connection` is one that has not logged in. */
+  /** See {@link Admission.suspend}; `connection` has not logged in. */
   suspend(connection: Connection): boolean {
     const pending = this.#pending.get(connection);
     return pending !== undefined && this.admission.suspend(pending);
@@ -205,8 +204,8 @@ export class Listener {
   }
 
   /**
-   * Gives back the place of a connection whose login has failed. False when it is to be reset, since too many others are being
-   * told why they are rejected.
+   * Frees the place of a connection whose login has failed. False when the caller must reset it, since too many rejected
+   * connections are open.
    */
   turnAway(connection: Connection): boolean {
     const pending = this.#pending.get(connection);
@@ -217,7 +216,7 @@ export class Listener {
     return pending?.state !== "reset";
   }
 
-  /** Accepts no more connections; those there are stay. */
+  /** Stops accepting. Open connections stay. */
   stop(): void {
     this.#server.stop(false);
     for (const [socket] of this.#tlsPending) socket.terminate();
@@ -251,8 +250,8 @@ export class Listener {
   }
 
   /**
-   * A rejected connection stays open until its peer has been told: at most `#maxRejecting` at once, half of them for peers
-   * that were told before. The rest are to be reset: then this is false.
+   * A rejected connection stays open until its peer has the answer: at most `#maxRejecting` at once, half of them for peers
+   * that have got the same answer before. False when the caller must reset it.
    */
   #countRejected(pending: PendingConnection, refusal: Refusal | undefined): boolean {
     const isRepeated = refusal?.code === "penalised" || refusal?.code === "denied";
@@ -296,7 +295,7 @@ export class Listener {
     this.#tlsPending.set(socket, pending);
     const timeout = this.#options.tlsTimeoutMs ?? TLS_TIMEOUT_MS;
     pending.tlsDeadline = setTimeout(() => {
-      const reason = `no TLS within ${sayDuration(timeout)}: a peer in plain text waits for us to speak first`;
+      const reason = `no TLS within ${sayDuration(timeout)}: a client without TLS waits for the server to speak first`;
       this.#tlsFailed(socket, reason, false);
       socket.end();
     }, timeout);
@@ -314,7 +313,7 @@ export class Listener {
     } catch (thrown) {
       error = thrown instanceof Error ? thrown : null;
     }
-    // EPROTO is what TLS itself objects to; anything else, that the peer left or that we ended it.
+    // EPROTO is an error of TLS. With any other error the peer has left, or we have closed the socket.
     const spoke = systemCode(error) === "EPROTO";
     this.#tlsFailed(socket, spoke ? `the peer does not speak TLS 1.3: ${messageOf(error)}` : LEFT, spoke);
     socket.terminate();

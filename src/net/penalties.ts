@@ -1,8 +1,8 @@
-// Sources that misbehave wait, as with sshd's PerSourcePenalties: each offence adds its time, nothing happens below a
-// threshold, and above it no connection of that source is accepted until its time is over.
+// Penalties for sources that misbehave, as sshd's PerSourcePenalties: each offence adds its time. Below a threshold they have no
+// effect. Above it no connection of the source is accepted until its time is over.
 //
-// The number of sources is bounded. In a full table the one that offended longest ago makes room, so that a flood from many
-// sources can at most free some of its own.
+// The number of sources is bounded. In a full table the source with the oldest offence makes room, so that a flood from many
+// sources can only free sources of the flood.
 
 import { BoundedMap } from "../base/bounded-map.ts";
 import {
@@ -15,7 +15,7 @@ import {
   type PenaltyReason,
 } from "../base/limits.ts";
 
-/** How much offences of a source cost. */
+/** The costs of offences. */
 export interface PenaltyRule {
   /** The part of {@link PENALTY_MS} that counts. */
   share: number;
@@ -31,9 +31,9 @@ export const LOOPBACK_PENALTIES: PenaltyRule = {
 };
 
 interface Penalty {
-  /** When it is over, by the caller's clock, in milliseconds. */
+  /** The end of the penalty, by the caller's clock, in milliseconds. */
   until: number;
-  /** True once it has passed the threshold; it then holds until it is over. */
+  /** True once the penalty has passed the threshold; it then holds until its end. */
   active: boolean;
 }
 
@@ -53,7 +53,7 @@ export class Penalties {
     this.#entries.set(source, { until, active });
   }
 
-  /** How long `source` has still to wait, in milliseconds; undefined when it may connect. */
+  /** The milliseconds that `source` must still wait; undefined when it may connect. */
   remaining(source: string, now: number): number | undefined {
     const entry = this.#entries.get(source);
     if (entry === undefined) return undefined;
@@ -62,7 +62,7 @@ export class Penalties {
     return undefined;
   }
 
-  /** Removes all penalties of `source`: after a login that succeeded. */
+  /** Removes all penalties of `source`, after a successful login. */
   forgive(source: string): void {
     this.#entries.delete(source);
   }

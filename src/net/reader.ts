@@ -3,8 +3,8 @@
 //     arrived → FrameDecoder ┬ read()      before the login: the handshake pulls one payload at a time
 //                            └ deliver(r)  after the login: every whole frame of a chunk goes to `r` in one write batch
 //
-// Order holds: while a promise of `r` is pending, or too much output is queued, nothing further is delivered. What arrived
-// before the end is delivered before the end.
+// The order is kept: while a promise of `r` is pending, or too much output is queued, no further frame is delivered. Frames that
+// arrived before the end are delivered before it.
 
 import type { ByteBudget } from "../base/byte-budget.ts";
 import type { ParleyError } from "../base/errors.ts";
@@ -12,19 +12,19 @@ import { FrameDecoder } from "../wire/frame.ts";
 import { ConnectionError } from "./connection-error.ts";
 import type { ConnectionState } from "./connection-state.ts";
 
-/** Takes what a connection delivers. */
+/** Receives the frames of a connection. */
 export interface Receiver {
   /** A payload; the receiver may keep it. A promise, also from `control` and `end`, holds the next frame back. */
   payload(payload: Uint8Array): void | Promise<void>;
   /** The payload of a control frame. */
   control(payload: Uint8Array): void | Promise<void>;
-  /** Everything that was received at once was delivered, or is held back. */
+  /** Called when all frames of a chunk were delivered or are held back. */
   turnEnded?(): void;
-  /** The peer has ended its sending side, between two frames. */
+  /** The peer has ended its side, between two frames. */
   end(): void | Promise<void>;
   /** More output is queued than the peer may leave unread. Without this method, delivery fails at once. */
   overBacklog?(): void;
-  /** The peer broke the framing or left too much unread, or the receiver threw: nothing more is delivered. */
+  /** The peer broke the framing or left too much unread, or the receiver threw. No more frames are delivered. */
   fail(error: unknown): void;
   /** The socket is closed while a promise of the receiver is pending; `close` follows when that has settled. */
   disconnected?(error: Error | undefined): void;
@@ -32,26 +32,26 @@ export interface Receiver {
   close(error: Error | undefined): void;
 }
 
-/** What the reader needs of the socket. */
+/** The part of the socket that the reader uses. */
 export interface PausableSocket {
   pauseSocket(): void;
   resumeSocket(): void;
 }
 
-/** Collects what is sent while frames are delivered, so that it leaves in one write. */
+/** Collects output while frames are delivered, so that it leaves in one write. */
 export interface WriteBatch {
   /** False while another batch is collected, of this connection or of another one. */
   begin(): boolean;
-  /** Writes what was collected. */
+  /** Writes the collected output. */
   end(): void;
 }
 
-/** Why nothing is delivered at the moment; bits of `#holds`. */
+/** The reasons why delivery is paused; bits of `#holds`. */
 const HOLD_PROMISE = 1; // a promise of the receiver is pending
-const HOLD_OUTPUT = 2; // much output is queued, which the peer does not read
+const HOLD_OUTPUT = 2; // the peer leaves much output unread
 const HOLD_OVER = 4; // failed, finishing or closed: for good
-const HOLD_TURN = 8; // it has delivered enough: other connections first
-const HOLD_TRACE = 16; // what was traced is not printed yet
+const HOLD_TURN = 8; // it has delivered much: other connections first
+const HOLD_TRACE = 16; // the trace is not printed yet
 
 /** Frames that one connection may deliver in a turn of the event loop. A control frame, parsed and answered, counts for many. */
 const TURN_FRAMES = 16_384;
@@ -74,7 +74,7 @@ export class FrameReader {
   #closeError: Error | undefined;
   #closeDelivered = false;
   #delivering = false;
-  /** Was a delivery asked for while one was going on? */
+  /** True when another delivery was requested during a delivery. */
   #again = false;
   #failed = false;
   #aborted: ParleyError<string> | undefined;
@@ -82,7 +82,7 @@ export class FrameReader {
 
   /**
    * @param batch brackets each delivery.
-   * @param budget counts the memory of what is not delivered.
+   * @param budget counts the memory of undelivered input.
    */
   constructor(
     maxFrame: number,
@@ -98,32 +98,32 @@ export class FrameReader {
     this.#batch = batch;
   }
 
-  /** Can anything more be delivered? */
+  /** True while more can be delivered. */
   get canDeliver(): boolean {
     return !this.#state.inputEnded && (this.#holds & HOLD_OVER) === 0;
   }
 
-  /** Is a frame still with the receiver, or input held back? */
+  /** True while the receiver processes a frame, or input is held back. */
   get isHeld(): boolean {
     return (this.#holds & ~HOLD_OVER) !== 0;
   }
 
-  /** Is input held back because the peer does not read? */
+  /** True while input is held back because the peer does not read. */
   get isWriteBlocked(): boolean {
     return this.#holds === HOLD_OUTPUT;
   }
 
-  /** @throws {ParleyError} what `abort` was given, if it was. */
+  /** @throws {ParleyError} the error of `abort`, if it was called. */
   check(): void {
     if (this.#aborted !== undefined) throw this.#aborted;
   }
 
-  /** Is a `read` waiting? */
+  /** True while a `read` waits. */
   get isReading(): boolean {
     return this.#wakeReader !== undefined;
   }
 
-  // --- what comes in ---
+  // --- input ---
 
   arrived(chunk: Uint8Array): void {
     this.decoder.push(chunk);
@@ -135,7 +135,7 @@ export class FrameReader {
     this.#count();
   }
 
-  /** Memory held for what is not delivered, in bytes. */
+  /** Memory of undelivered input, in bytes. */
   get allocated(): number {
     return this.#counted;
   }
@@ -158,7 +158,7 @@ export class FrameReader {
   /** The socket is closed. */
   close(error: Error | undefined): void {
     this.#closeError = error;
-    this.#holds &= ~HOLD_OUTPUT; // nothing will drain any more
+    this.#holds &= ~HOLD_OUTPUT; // no `drain` will come
     this.#count();
     this.#wake();
     if (this.#holds === 0 && !this.#delivering) this.#deliver();
@@ -172,7 +172,7 @@ export class FrameReader {
   /**
    * The next payload, or null when the peer has ended its sending side between two frames.
    *
-   * @throws {ParleyError} what `abort` was given.
+   * @throws {ParleyError} the error of `abort`.
    * @throws {FrameError} when the peer broke the framing.
    * @throws {ConnectionError} `reset` when the connection was lost.
    */
@@ -202,7 +202,7 @@ export class FrameReader {
   // --- delivering ---
 
   /**
-   * Delivers every further frame to `receiver`, beginning with those that were received already, once `prepare` is done.
+   * Delivers every later frame to `receiver`, also those that were received already, once `prepare` is done.
    * Failures and the end of the connection reach it from now on.
    */
   deliver(receiver: Receiver, prepare?: () => void | Promise<void>): void {
@@ -217,10 +217,10 @@ export class FrameReader {
     this.#release(HOLD_PROMISE);
   }
 
-  /** Delivers what was received; everything that is sent meanwhile leaves in one write. */
+  /** Delivers the received frames. All output of the delivery leaves in one write. */
   #deliver(): void {
     this.#again = this.#delivering;
-    if (this.#delivering) return; // hooks are not entered from within themselves
+    if (this.#delivering) return; // hooks are not called within a hook
     this.#delivering = true;
     const isBatched = this.#batch.begin();
     try {
@@ -229,7 +229,7 @@ export class FrameReader {
       if (isBatched) this.#batch.end();
       this.#delivering = false;
     }
-    // An end that came meanwhile is delivered now: what was sent before it is on its way.
+    // An end that arrived meanwhile is delivered now, after the output before it.
     if (this.#again && this.#holds === 0) this.#goOn();
     if (this.#state.socket !== "closed") return;
     if (this.isHeld) this.#receiver?.disconnected?.(this.#closeError);
@@ -255,14 +255,14 @@ export class FrameReader {
         left -= decoder.isControl ? CONTROL_WEIGHT : 1;
         if (left <= 0) this.#yieldTurn();
       }
-      // Held back: acknowledging what was delivered does not wait for that.
+      // Delivered frames are acknowledged although others are held back.
       if ((this.#holds & HOLD_OVER) === 0) receiver.turnEnded?.();
     } catch (error) {
       this.fail(error);
     }
   }
 
-  /** Delivers nothing any more; calls the receiver's `fail` once. */
+  /** Stops delivering; calls the receiver's `fail` once. */
   fail(error: unknown): void {
     if (this.#failed) return;
     this.#failed = true;

@@ -36,7 +36,7 @@ const ACCEPT_TIMEOUT_MS = 2000;
  *
  * @param opened is called with each stream, which is not read before it is started.
  * @param flag what the user chose the address with. @param fd a descriptor that listens already, at `address`.
- * @throws {ParleyError} `failed` when another program listens there, or the system does not allow it.
+ * @throws {ParleyError} `listen` when another program listens there, or the system does not allow it.
  */
 export async function listenForStreams(
   address: StreamAddress,
@@ -124,7 +124,7 @@ function pathTaken(path: string): ParleyError {
 }
 
 function cannotListen(path: string, why: string, cause?: unknown): ParleyError {
-  return new ParleyError("failed", `cannot listen on ${formatStreamAddress({ unix: path })}: ${why}`, {
+  return new ParleyError("listen", `cannot listen on ${formatStreamAddress({ unix: path })}: ${why}`, {
     hint: "choose another path, or remove it if it is not needed",
     cause,
   });

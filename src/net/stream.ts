@@ -257,7 +257,6 @@ export interface StreamDialOptions extends StreamOptions {
  */
 export async function dialStream(address: StreamAddress, options: StreamDialOptions): Promise<Stream> {
   const { timeoutMs, signal, released } = options;
-  signal?.throwIfAborted();
   const at = formatStreamAddress(address);
   const { promise, resolve, reject } = Promise.withResolvers<Stream>();
   let isOver = false;
@@ -272,17 +271,9 @@ export async function dialStream(address: StreamAddress, options: StreamDialOpti
     timeoutMs,
   );
   const abort = () => reject(signal?.reason as Error);
+  if (signal?.aborted === true) abort();
   signal?.addEventListener("abort", abort);
-  const connecting =
-    "unix" in address
-      ? Bun.connect<Stream | undefined>({ unix: address.unix, allowHalfOpen: true, socket: handlers })
-      : Bun.connect<Stream | undefined>({
-          hostname: lookupName(address.host),
-          port: address.port,
-          allowHalfOpen: true,
-          socket: handlers,
-        });
-  connecting.catch((error: unknown) => {
+  connect(address, handlers).catch((error: unknown) => {
     released?.();
     reject(dialError(error, at));
   });
@@ -293,6 +284,18 @@ export async function dialStream(address: StreamAddress, options: StreamDialOpti
     clearTimeout(timer);
     signal?.removeEventListener("abort", abort);
   }
+}
+
+/** Rejects also where Bun throws. */
+async function connect(address: StreamAddress, socket: Bun.SocketHandler<Stream | undefined>): Promise<void> {
+  const shared = { allowHalfOpen: true, socket };
+  if ("unix" in address) await Bun.connect<Stream | undefined>({ unix: address.unix, ...shared });
+  else
+    await Bun.connect<Stream | undefined>({
+      hostname: lookupName(address.host),
+      port: address.port,
+      ...shared,
+    });
 }
 
 function dialError(error: unknown, at: string): DialError {

@@ -1,6 +1,6 @@
-// A server's key and certificate: its own, made when first needed and kept in the data folder, or those it is given.
+// A server's key and certificate. It makes them when it first needs them and keeps them in the data folder, unless files are given.
 //
-// The key is the identity: a certificate that is lost or worn out is made anew for the same key, and every pin holds.
+// The key is the identity. A lost or expired certificate is made again for the same key, so that every pin stays valid.
 
 import {
   createPrivateKey,
@@ -19,14 +19,14 @@ import { readPrivateFile, readPublicBytes, readPublicFile } from "../files/priva
 import { shellQuote } from "../base/shell-quote.ts";
 
 const DAY_MS = 24 * 60 * 60 * 1000;
-/** Ten years: it is the pin that is believed. */
+/** Ten years, since clients trust the pin. */
 const VALID_MS = 3650 * DAY_MS;
 const SERVER_AUTH = "1.3.6.1.5.5.7.3.1";
 
 /**
- * The identity at `keyFile` and `certificateFile`, made where it is missing.
+ * The identity at `keyFile` and `certificateFile`. Missing files are created.
  *
- * @throws {FileError} when the key can be read by others, or cannot be written.
+ * @throws {FileError} when other users can read the key, or it cannot be written.
  * @throws {ParleyError} `failed` when a file is damaged.
  */
 export async function loadOrCreateIdentity(keyFile: string, certificateFile: string): Promise<TlsIdentity> {
@@ -46,7 +46,7 @@ export async function loadOrCreateIdentity(keyFile: string, certificateFile: str
   return { key, certificate, pin: pinOf(createPublicKey(privateKey)) };
 }
 
-/** The file that {@link loadOrCreateIdentity} would make; undefined when both are there. @throws as that does. */
+/** The file that {@link loadOrCreateIdentity} would create; undefined when both exist. @throws as that function. */
 export function missingPart(keyFile: string, certificateFile: string): string | undefined {
   const key = readPrivateFile(keyFile).text;
   if (key === null) return keyFile;
@@ -56,22 +56,25 @@ export function missingPart(keyFile: string, certificateFile: string): string | 
 }
 
 /**
- * An identity made elsewhere, PEM in both files.
+ * An identity from elsewhere, with PEM in both files.
  *
- * @throws {FileError} when the key can be read by others.
- * @throws {ParleyError} `failed` when one cannot be read, or they do not belong together.
+ * @throws {FileError} when other users can read the key.
+ * @throws {ParleyError} `failed` when a file cannot be read, or the key does not match the certificate.
  */
 export function loadIdentity(keyFile: string, certificateFile: string): TlsIdentity {
   const key = readGivenKey(keyFile);
   const privateKey = parseKey(key, keyFile);
   const { text: certificate, certificates } = readCertificates(certificateFile);
   if (certificates[0]?.checkPrivateKey(privateKey) !== true) {
-    throw new ParleyError("failed", `the key in ${keyFile} is not that of ${certificateFile}`);
+    throw new ParleyError(
+      "failed",
+      `the key in ${keyFile} does not match the certificate in ${certificateFile}`,
+    );
   }
   return { key, certificate, pin: pinOf(createPublicKey(privateKey)) };
 }
 
-/** Why a server's certificate, or one above it that it shows too, is not valid at the time `at`. */
+/** The reason why a server's certificate, or one above it in its file, is not valid at the time `at`. */
 export function certificateFlaw({ certificate }: TlsIdentity, at = Date.now()): string | undefined {
   return certificatesIn(certificate)
     .map((one) => timeFlaw(one, at))
@@ -97,7 +100,7 @@ function readCertificates(path: string): { text: string; certificates: X509Certi
       });
     }
     const isDamaged = text.includes("-----BEGIN CERTIFICATE-----");
-    const what = isDamaged ? "a certificate that is damaged" : "no certificate in PEM";
+    const what = isDamaged ? "a damaged certificate" : "no certificate in PEM";
     throw new ParleyError("failed", `${path} holds ${what}`, { cause: error });
   }
 }
@@ -112,7 +115,7 @@ function isDer(bytes: Uint8Array): boolean {
   }
 }
 
-/** What every certificate in DER begins with. */
+/** The first bytes of every certificate in DER. */
 const DER_SEQUENCE = 0x30;
 
 function readGivenKey(path: string): string {
@@ -135,19 +138,21 @@ function parseKey(text: string, path: string): KeyObject {
   } catch (error) {
     const isLocked = text.includes("ENCRYPTED");
     throw new ParleyError("failed", `${path} holds ${isLocked ? "an encrypted" : "no"} private key in PEM`, {
-      hint: isLocked ? "a server that starts by itself needs it without its passphrase" : undefined,
+      hint: isLocked
+        ? "store the key without a passphrase, so that the server can start without a person"
+        : undefined,
       cause: error,
     });
   }
 }
 
-/** Is it not this key's, damaged, or past its time within a month? */
+/** True for a certificate of another key, a damaged one, and one that expires within a month. */
 function needsRenewal(text: string, key: KeyObject): boolean {
   try {
     const certificate = new X509Certificate(text);
     return !certificate.checkPrivateKey(key) || Date.parse(certificate.validTo) < Date.now() + 30 * DAY_MS;
   } catch {
-    return true; // ours, and only a wrapping of the key: a new one is as good
+    return true; // our own certificate, which only carries the key: it can be replaced
   }
 }
 
@@ -156,11 +161,11 @@ const ECDSA = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" };
 /** A self-made certificate for `key`. The library takes a tenth of a second to load, hence only here. */
 async function issue(key: KeyObject, path: string): Promise<string> {
   if (key.asymmetricKeyType !== "ec" || key.asymmetricKeyDetails?.namedCurve !== "prime256v1") {
-    throw new ParleyError("failed", `${path} is no P-256 key, so no certificate can be made for it`, {
-      hint: "name both files with --tls-cert and --tls-key",
+    throw new ParleyError("failed", `cannot make a certificate for ${path}: it is not a P-256 key`, {
+      hint: "give both files with --tls-cert and --tls-key",
     });
   }
-  await import("reflect-metadata"); // what the library's own dependency asks for
+  await import("reflect-metadata"); // required by a dependency of the library
   const x509 = await import("@peculiar/x509");
   const { subtle } = webcrypto;
   const pkcs8 = key.export({ type: "pkcs8", format: "der" });

@@ -1,30 +1,30 @@
-// TLS as parley speaks it: 1.3 only, so that the exporter names exactly one channel; a server known by the pin of its
-// key, or by a certificate authority.
+// TLS for parley: 1.3 only, so that the exporter names exactly one channel. A client trusts the pin of the server's key, or a
+// certificate authority.
 //
-// Without key and certificate Bun 1.4.5 listens in plain text (measured): both are demanded here, and nothing is left to defaults
-// or to the environment.
+// Without key and certificate Bun 1.4.5 listens in plain text (measured): so this file requires both, and sets every option
+// itself.
 
 import { createHash, X509Certificate, type KeyObject } from "node:crypto";
 import type { Socket, TLSOptions } from "bun";
 
-/** What a server shows: PEM texts, and the pin of its key. */
+/** A server's certificate and key in PEM, and the pin of the key. */
 export interface TlsIdentity {
   key: string;
   certificate: string;
   pin: string;
 }
 
-/** What a client demands. */
+/** The requirements of a client. */
 export interface TlsDemand {
-  /** PEM of the authorities to believe; without it no certificate is believed, and the caller must check the pin. */
+  /** The trusted authorities in PEM; without them no certificate is trusted, and the caller must check the pin. */
   authorities: string | undefined;
-  /** Set where TLS is demanded for this reason alone: the server has spoken it since this day. */
+  /** Set when TLS is required only because the server has had it since this day. */
   knownSince?: string | undefined;
 }
 
 const TLS_1_3 = 0x0304;
 
-/** Bun 1.4.5 takes the number, and only the number (measured); its types know neither. */
+/** Bun 1.4.5 accepts only the number (measured); its types have neither form. */
 type Options = TLSOptions & { minVersion: number };
 
 export function serverOptions({ key, certificate }: TlsIdentity): TLSOptions {
@@ -49,24 +49,24 @@ export function clientOptions({ authorities }: TlsDemand, host: string): TLSOpti
   return options;
 }
 
-/** `sha256/` and the base64 SHA-256 of a public key (its SPKI in DER): the key is who the server is, not the certificate. */
+/** `sha256/` and the base64 SHA-256 of a public key (its SPKI in DER): the key is the identity, and not the certificate. */
 export function pinOf(publicKey: KeyObject): string {
   const spki = publicKey.export({ type: "spki", format: "der" });
   return `sha256/${createHash("sha256").update(spki).digest("base64")}`;
 }
 
-/** Is `text` a pin as {@link pinOf} makes them? */
+/** True for a pin as {@link pinOf} makes it. */
 export function isPin(text: string): boolean {
   return /^sha256\/[A-Za-z0-9+/]{43}=$/.test(text);
 }
 
-/** Every certificate in a PEM text. @throws {Error} when there is none, or one is damaged. */
+/** The certificates in a PEM text. @throws {Error} when there is none, or one is damaged. */
 export function certificatesIn(pem: string): X509Certificate[] {
   const blocks = pem.match(/-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----/gs) ?? [pem];
   return blocks.map((block) => new X509Certificate(block));
 }
 
-/** Why a certificate is not valid at the time `at`: it expired, expires, or is too young. */
+/** The reason why a certificate is not valid at the time `at`: it expired, expires, or is not valid yet. */
 export function timeFlaw({ validFrom, validTo }: X509Certificate, at = Date.now()): string | undefined {
   const end = Date.parse(validTo);
   if (end < at) return `${end < Date.now() ? "expired" : "expires"} on ${dayOf(validTo)}`;
@@ -77,7 +77,7 @@ function dayOf(time: string): string {
   return new Date(time).toISOString().slice(0, 10);
 }
 
-/** The pin of the peer at the other end of an established channel. */
+/** The pin of the peer of an established channel. */
 export function peerPin(socket: Socket<unknown>): string | undefined {
   const certificate = peerCertificate(socket);
   return certificate === undefined ? undefined : pinOf(certificate.publicKey);
@@ -89,7 +89,7 @@ export function peerCertificate(socket: Socket<unknown>): X509Certificate | unde
 
 /** 32 bytes that only the two ends of this channel know (RFC 9266). */
 export function exporterOf(socket: Socket<unknown>): Uint8Array {
-  // Bun's types say that this returns nothing.
+  // By Bun's types this returns nothing.
   const bytes: unknown = socket.exportKeyingMaterial(32, "EXPORTER-Channel-Binding", Buffer.alloc(0));
   if (bytes instanceof Uint8Array && bytes.length === 32) return bytes;
   throw new Error("this TLS channel has no exporter");

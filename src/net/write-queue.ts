@@ -1,22 +1,22 @@
-// Output that the kernel would not take yet, in order: a list of blocks.
+// Output that the kernel has not accepted yet, in order, as a list of blocks.
 //
-// Bun buffers nothing: `write` says how much the kernel took, and the rest is lost unless it is kept here. The writer bounds
-// it by `length`. It is blocks rather than one growing buffer: a peer that does not read costs what it has not read and one
-// block, never twice that while it is copied.
+// Bun buffers nothing: `write` returns how much the kernel accepted, and the caller must keep the rest. The writer bounds the queue
+// by `length`. With blocks instead of one growing buffer a peer that does not read costs its unread bytes and one block, and never
+// twice that while a buffer is copied.
 
 import { bufferPool } from "../base/buffer-pool.ts";
 import { UNLIMITED, type ByteBudget } from "../base/byte-budget.ts";
 
 interface Block {
   bytes: Uint8Array;
-  /** Where what is in use of it ends. */
+  /** The end of the used part. */
   end: number;
 }
 
 const BLOCK_BYTES = 64 * 1024;
 /** The first block of a queue, which is mostly short. */
 const FIRST_BYTES = 4 * 1024;
-/** Shared by all that are empty, as most are; never added to. */
+/** Shared by all empty queues, which most are; nothing is added to it. */
 const NONE: Block[] = [];
 
 export class WriteQueue {
@@ -34,15 +34,15 @@ export class WriteQueue {
     return this.#length;
   }
 
-  /** The first queued bytes, some of them at least when there are any; valid until the next call. */
+  /** Some of the first queued bytes, when there are any; valid until the next call. */
   get first(): Uint8Array {
     const [block] = this.#blocks;
     return block === undefined ? new Uint8Array(0) : block.bytes.subarray(this.#start, block.end);
   }
 
   /**
-   * Makes room for `count` bytes at the end, in one piece, and returns where they go. When that exceeds the budget, the queue
-   * may be empty afterwards: its connection was closed.
+   * Makes room for `count` bytes at the end, in one piece, and returns it. When that exceeds the budget, the queue may be empty
+   * afterwards, since its connection was closed.
    */
   reserve(count: number): { target: Uint8Array; offset: number } {
     this.#length += count;
@@ -66,7 +66,7 @@ export class WriteQueue {
     target.set(bytes, offset);
   }
 
-  /** Forgets the first `count` bytes, all within {@link first}: they are the kernel's now. */
+  /** Removes the first `count` bytes, all within {@link first}: the kernel has accepted them. */
   consume(count: number): void {
     this.#length -= count;
     this.#start += count;
@@ -80,8 +80,8 @@ export class WriteQueue {
   }
 
   /**
-   * Forgets everything; an empty queue holds no memory. The blocks are not kept for later use: a megabyte that is kept lets the
-   * garbage beside it grow by three (measured with Bun 1.4.5).
+   * Removes all bytes. An empty queue holds no memory: keeping a megabyte of blocks for later lets the garbage beside it grow by
+   * three (measured with Bun 1.4.5).
    */
   clear(): void {
     for (const { bytes } of this.#blocks) this.#budget.give(bytes.length);

@@ -1,10 +1,10 @@
 // The outgoing half of a connection: payloads → frames → cork or backlog → the kernel → FIN.
 //
 // Inside a write batch of its connection a payload is encoded straight into the cork; otherwise, or behind output that the
-// kernel would not take, into the backlog. Order holds, since nothing passes a backlog that is not empty.
+// kernel has not accepted, into the backlog. The order is kept, since no payload passes a backlog that is not empty.
 //
-// After a resume the retransmit buffer is sent again, as fast as the peer reads. Until that is done, further payloads go into that
-// buffer, and the backlog is never empty.
+// After a resume the frames of the retransmit buffer are sent again, as fast as the peer reads. Until then later payloads go into
+// that buffer, and the backlog is never empty.
 
 import type { Socket } from "bun";
 import { Condition } from "../base/condition.ts";
@@ -17,38 +17,38 @@ import type { RetransmitBuffer } from "../delivery/retransmit-buffer.ts";
 
 type HeaderWriter = (target: Uint8Array, offset: number, length: number) => void;
 
-/** Most peers read what they are sent: their writers share a backlog that stays empty. */
+/** Most peers read all output: their writers share a backlog that stays empty. */
 const NOTHING = new WriteQueue();
 
 const SCRATCH = new Uint8Array(HEADER_BYTES);
 
-/** What a writer tells its connection. */
+/** The events of a writer, for its connection. */
 export interface FrameWriterEvents {
-  /** So much is queued that the peer's input is to be held back; called at each further write. */
+  /** Much output is queued, so that the peer's input should be held back; called at each further write. */
   backedUp(queued: number): void;
-  /** Nothing is queued any more. */
+  /** The queue is empty again. */
   drained(): void;
-  /** The last byte is with the kernel, and FIN behind it. */
+  /** The kernel has accepted the last byte and FIN. */
   ended(): void;
 }
 
 export class FrameWriter implements Flushable {
-  /** Bytes that the kernel has taken so far. */
+  /** Bytes that the kernel has accepted so far. */
   written = 0;
   readonly #socket: Socket<unknown>;
   readonly #state: ConnectionState;
   readonly #cork: Cork;
   readonly #tap: ((bytes: Uint8Array) => void) | undefined;
   readonly #events: FrameWriterEvents;
-  /** Keeps payloads until the peer has acknowledged them; undefined: they are not kept. */
+  /** Keeps payloads until the peer has acknowledged them; undefined: payloads are not kept. */
   #retransmit: RetransmitBuffer | undefined;
-  /** {@link NOTHING} until something is queued. */
+  /** {@link NOTHING} until output is queued. */
   #backlog = NOTHING;
-  /** The number of the next payload that is sent again; undefined: none is. */
+  /** The number of the next payload to send again; undefined: all were sent. */
   #replayFrom: number | undefined;
-  /** Control frames that come behind all payloads, while some are still to be sent again. */
+  /** Control frames to send after the payloads that are sent again. */
   #last: string[] = [];
-  /** Made with the first `writable` that has to wait. */
+  /** Created by the first `writable` that must wait. */
   #room: Condition | undefined;
 
   constructor(
@@ -69,41 +69,41 @@ export class FrameWriter implements Flushable {
     return this.#state.socket !== "open";
   }
 
-  /** Queued bytes from which on the peer's input is held back. */
+  /** The number of queued bytes from which the peer's input is held back. */
   get #pauseLimit(): number {
     return this.#cork.budget.isShort ? SHORT_PAUSE_OUTPUT_BYTES : PAUSE_OUTPUT_BYTES;
   }
 
-  /** Is something left to be sent? */
+  /** True when the kernel has not accepted all output yet. */
   get hasOutput(): boolean {
     return this.queued > 0 || this.#replayFrom !== undefined;
   }
 
-  /** Bytes waiting for the kernel. What is to be sent again, and has not been queued yet, does not count. */
+  /** Bytes that the kernel has not accepted yet, without payloads that are still to be sent again. */
   get queued(): number {
     const cork = this.#cork;
     return this.#backlog.length + (cork.owner === this ? cork.length : 0);
   }
 
-  /** Collects what is sent from now on; false while another batch is collected, and then it goes through the backlog. */
+  /** Begins to collect output. False while another batch is collected: then output goes through the backlog. */
   begin(): boolean {
     if (this.#cork.owner !== undefined) return false;
     this.#cork.owner = this;
     return true;
   }
 
-  /** Ends the batch that `begin` began: one write. */
+  /** Ends the batch of `begin`, and writes it in one write. */
   end(): void {
     try {
       this.#flushCork();
     } finally {
-      this.#cork.owner = undefined; // others share it, whatever has happened to this connection
+      this.#cork.owner = undefined; // other connections share the cork
     }
     if (this.#state.write === "flushing") this.#finishEnd();
   }
 
   /**
-   * Sends one payload; it is copied, or with the kernel, when this returns. Nothing happens after `endSending`.
+   * Sends one payload. Its bytes may be reused when this returns. Does nothing after `endSending`.
    *
    * @param header writes the frame's header: that of a payload, or of a control frame.
    */
@@ -129,20 +129,20 @@ export class FrameWriter implements Flushable {
     if (header === writeHeader) cork.payloads++;
   }
 
-  /** A payload for a socket that is closed: it is kept for the connection that the client comes back on. */
+  /** Keeps a payload for a closed socket, until the client has another connection. */
   #trackUnsent(payload: string | Uint8Array, header: HeaderWriter): void {
     if (this.#state.write !== "open" || header !== writeHeader) return;
-    this.#flushCork(); // what was sent before it in this batch comes first
+    this.#flushCork(); // earlier output of this batch comes first
     this.#retransmit?.add(typeof payload === "string" ? Buffer.from(payload) : payload);
   }
 
-  /** Sends a control frame behind all payloads. */
+  /** Sends a control frame after all payloads. */
   sendLast(text: string): void {
     if (this.#replayFrom === undefined) this.send(text, writeControlHeader);
     else this.#last.push(text);
   }
 
-  /** Sends the payloads of `retransmit` once more, from number `received` of the session on, and keeps in it what follows. */
+  /** Sends the payloads of `retransmit` again, from number `received` of the session on, and keeps later payloads in it. */
   sendAgain(retransmit: RetransmitBuffer, received: number): void {
     this.#retransmit = retransmit;
     if (!this.#state.canSend) return;
@@ -151,13 +151,13 @@ export class FrameWriter implements Flushable {
     this.#cork.flushLater(this);
   }
 
-  /** Keeps what is sent from now on in `buffer`; undefined: keeps nothing. */
+  /** From now on, keeps sent payloads in `buffer`; undefined: keeps none. */
   track(buffer: RetransmitBuffer | undefined): void {
-    if (buffer === undefined) this.#replay(Infinity); // what is not queued by then would be lost
+    if (buffer === undefined) this.#replay(Infinity); // payloads that are not queued by then would be lost
     this.#retransmit = buffer;
   }
 
-  /** Queues what is sent again, up to `limit` bytes, or one payload that is longer. */
+  /** Queues payloads to send again: up to `limit` bytes, or one longer payload. */
   #replay(limit = this.#pauseLimit): void {
     const retransmit = this.#retransmit;
     if (this.#replayFrom === undefined || retransmit === undefined || this.#isGone) return;
@@ -166,14 +166,14 @@ export class FrameWriter implements Flushable {
     for (const frame of retransmit.unacknowledged(this.#replayFrom)) {
       if (backlog.length > 0 && backlog.length + frame.length > limit) return;
       backlog.append(frame);
-      if (this.#replayFrom === undefined) return; // there was no memory for it: the session has ended
+      if (this.#replayFrom === undefined) return; // the memory was exhausted, and the session has ended
       this.#replayFrom++;
     }
     this.#replayFrom = undefined;
     for (const text of this.#last.splice(0)) this.#queue(text, writeControlHeader);
   }
 
-  /** Sends nothing after this: what is queued goes out, then FIN. */
+  /** Ends sending: writes the queued output, then FIN. */
   endSending(): void {
     if (this.#state.write !== "open") return;
     this.#state.endSending();
@@ -184,18 +184,18 @@ export class FrameWriter implements Flushable {
     return this.#isGone || (this.#backlog.length <= this.#pauseLimit && this.#replayFrom === undefined);
   }
 
-  /** Is what is sent kept? */
+  /** True when sent payloads are kept. */
   get isTracking(): boolean {
     return this.#retransmit !== undefined;
   }
 
-  /** Resolves when little enough is queued to send more; undefined when that is the case now. */
+  /** Resolves when there is room to send more; undefined when there is room now. */
   writable(): Promise<void> | undefined {
     if (this.#isWritable) return undefined;
     return (this.#room ??= new Condition()).wait();
   }
 
-  /** Hands queued output to the kernel: at the end of a turn of the event loop, and when the kernel has room. */
+  /** Writes queued output, at the end of a turn of the event loop and when the kernel has room. */
   flush(): void {
     if (this.#isGone) return;
     this.#drainOutbox();
@@ -210,7 +210,7 @@ export class FrameWriter implements Flushable {
     if (this.#state.write === "flushing") this.#finishEnd();
   }
 
-  /** The socket is closed: what is queued is dropped. */
+  /** Drops the queue, since the socket is closed. */
   close(): void {
     this.#backlog.clear();
     this.#replayFrom = undefined;
@@ -218,8 +218,8 @@ export class FrameWriter implements Flushable {
   }
 
   /**
-   * A payload that the cork cannot hold. It leaves uncopied with its header when that stands before it; otherwise the header
-   * and the beginning are one write, and the rest is another one.
+   * Writes a payload that is too long for the cork. It leaves uncopied when its header stands before it in memory; otherwise the
+   * header and the beginning are one write, and the rest is another one.
    */
   #sendLarge(payload: Uint8Array, header: HeaderWriter): void {
     const { buffer } = this.#cork;
@@ -251,9 +251,9 @@ export class FrameWriter implements Flushable {
 
   #queue(payload: string | Uint8Array, header: HeaderWriter): void {
     const bytes = typeof payload === "string" ? Buffer.from(payload) : payload;
-    header(SCRATCH, 0, bytes.length); // throws for an impossible length, before anything is queued
+    header(SCRATCH, 0, bytes.length); // throws for an invalid length, before bytes are queued
     if (header === writeHeader) this.#retransmit?.add(bytes);
-    if (header === writeHeader && this.#replayFrom !== undefined) return; // it comes out of that buffer in its turn
+    if (header === writeHeader && this.#replayFrom !== undefined) return; // `#replay` sends it in its turn
     const { target, offset } = this.#queueHere().reserve(HEADER_BYTES + bytes.length);
     header(target, offset, bytes.length);
     target.set(bytes, offset + HEADER_BYTES);
@@ -266,12 +266,12 @@ export class FrameWriter implements Flushable {
     if (cork.owner !== this || cork.length === 0) return;
     const { buffer } = cork;
     this.#retransmit?.record(buffer, 0, cork.length, cork.payloads);
-    const { length } = cork; // an overflow of the retransmit buffer has put `bye` behind it
+    const { length } = cork; // an overflow of the retransmit buffer has added `bye`
     cork.length = cork.payloads = 0;
     this.#write(buffer, 0, length);
   }
 
-  /** Writes what the kernel takes and keeps a copy of the rest: Bun buffers nothing. */
+  /** Writes to the kernel, and keeps a copy of the rest, since Bun buffers nothing. */
   #write(bytes: Uint8Array, start: number, end: number): void {
     if (this.#isGone) return;
     const taken = this.#backlog.length > 0 ? 0 : this.#writeToSocket(bytes, start, end);
@@ -280,7 +280,7 @@ export class FrameWriter implements Flushable {
     this.#checkBackpressure();
   }
 
-  /** Writes what is queued, block by block, until the kernel has enough. */
+  /** Writes the queue, block by block, until the kernel is full. */
   #drainOutbox(): void {
     while (this.#backlog.length > 0) {
       const bytes = this.#backlog.first;
@@ -291,7 +291,7 @@ export class FrameWriter implements Flushable {
     }
   }
 
-  /** Hands bytes to the kernel; how many it took. */
+  /** Writes bytes to the kernel, and returns how many it accepted. */
   #writeToSocket(bytes: Uint8Array, start: number, end: number): number {
     const taken = this.#socket.write(bytes, start, end - start);
     if (taken < 0) {
@@ -318,7 +318,7 @@ export class FrameWriter implements Flushable {
   }
 }
 
-/** The frame that `payload` lies in, when its header stands before it in memory, as it does where a peer sent it. */
+/** The frame of `payload`, when its header stands before it in memory, as in the chunk of a peer. */
 function frameAround(payload: Uint8Array): Uint8Array | undefined {
   const { buffer, byteOffset, length } = payload;
   if (byteOffset < HEADER_BYTES) return undefined;

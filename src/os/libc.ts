@@ -69,7 +69,7 @@ function find(name: string, args: FFITypeOrString[], returns: FFITypeOrString): 
     }
   }
   throw new ParleyError("failed", `cannot call ${name} of this system's C library: ${messageOf(cause)}`, {
-    hint: "parley needs it, on Linux and macOS",
+    hint: "use Linux or macOS with its usual C library",
     cause,
   });
 }

@@ -35,7 +35,7 @@ export function reapOrphans(isAwaited: (pid: number) => boolean): void {
 /** PR_SET_CHILD_SUBREAPER of prctl(2). */
 const SET_CHILD_SUBREAPER = 36;
 
-/** Makes this process the parent of every descendant that loses its own. Only Linux can do that. */
+/** Makes this process the parent of every descendant whose parent ends. Only Linux can do that. */
 export function adoptOrphans(): void {
   if (process.platform !== "linux") return;
   call("prctl", ["i32", "u64", "u64", "u64", "u64"])(SET_CHILD_SUBREAPER, 1, 0, 0, 0);

@@ -136,14 +136,14 @@ const SYS_SETGROUPS: Readonly<Record<string, bigint>> = { x64: 116n, arm64: 159n
  */
 function withRightsOf<T>(person: Person, work: () => T): T {
   const own = { uid: 0, gid: process.getegid?.() ?? 0, groups: process.getgroups?.() ?? [] };
-  if (isChanged()) throw new TypeError("a use of other rights within another one");
+  if (isChanged()) throw new TypeError("the rights are changed already");
   try {
     if (setRights(person)) return work();
   } finally {
     setRights(own);
   }
-  throw new ParleyError("failed", `files of uid ${person.uid} cannot be used with the rights of that user`, {
-    hint: "this process has root's name and not its powers: run it as that user",
+  throw new ParleyError("failed", `cannot use the files of uid ${person.uid} with the rights of that user`, {
+    hint: "run parley as that user: root has no power to change its user here",
   });
 }
 

@@ -24,14 +24,14 @@ export function takeSocket(env: NodeJS.ProcessEnv, pid: number): ListeningSocket
   const count = env["LISTEN_FDS"];
   if (count === undefined || env["LISTEN_PID"] !== String(pid)) return undefined;
   if (count !== "1") {
-    throw new ParleyError("failed", `LISTEN_FDS=${count}: one socket can be taken over`, {
-      hint: "one server for each ListenStream= of the socket unit",
+    throw new ParleyError("failed", `cannot use LISTEN_FDS=${count}: parley takes over one socket`, {
+      hint: "use one server for each ListenStream= of the socket unit",
     });
   }
   const address = listenerAddress(FIRST_FD);
   if (address !== undefined) return { fd: FIRST_FD, ...address };
-  throw new ParleyError("failed", "LISTEN_FDS: what was handed over does not listen for TCP", {
-    hint: "the socket unit needs ListenStream=PORT and Accept=no",
+  throw new ParleyError("failed", "cannot use LISTEN_FDS: the socket does not listen for TCP", {
+    hint: "set ListenStream=PORT and Accept=no in the socket unit",
   });
 }
 

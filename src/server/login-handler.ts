@@ -62,7 +62,7 @@ export interface LoginHandlerOptions extends AuthenticatorOptions {
 /** A resume that was delayed on its way: the session has a connection that was opened later. */
 class LateResume extends LoginError {
   constructor() {
-    const message = "the session has a connection that was opened later";
+    const message = "the session has a newer connection";
     super("busy", message, { peerMessage: message });
   }
 }
@@ -163,7 +163,7 @@ export class LoginHandler {
 
   /** Logs a refused peer whose connection was reset. */
   reset(peer: string, { code, message }: Refusal): void {
-    this.#options.log.warn("refused", { peer, code, reason: `${message} (it was not told)` });
+    this.#options.log.warn("refused", { peer, code, reason: `${message} (the client got no answer)` });
   }
 
   async #handshake(
@@ -228,7 +228,7 @@ export class LoginHandler {
     };
     const { session: name, received } = login;
     const resumed = this.#options.resume({ name, received, since: connection.since, proves });
-    if (resumed === undefined) throw refusal("session_gone", "that session is gone: log in anew");
+    if (resumed === undefined) throw refusal("session_gone", "the session has ended: log in again");
     if (resumed === "late") throw new LateResume();
     // Beyond the limit, too: a client that resumes its session always may.
     if (resumed.login.user !== null) this.#slots.take(connection, resumed.login.user);
@@ -238,7 +238,7 @@ export class LoginHandler {
   #reserveSlot(connection: Connection, { user }: Identity): void {
     if (user !== null) this.#reserveUserSlot(connection, user);
     if (this.#options.places.reserve(connection)) return;
-    const message = "the server has no room for another conversation: try again later";
+    const message = "the server has too many conversations: try again later";
     throw new HandshakeError("full", message, { retryAfter: FULL_RETRY_SECONDS });
   }
 
@@ -247,7 +247,7 @@ export class LoginHandler {
     const { maxPerUser } = this.#options;
     if (this.#slots.count(user) >= maxPerUser) {
       const have = maxPerUser === 1 ? "a conversation" : `${maxPerUser} conversations`;
-      throw new HandshakeError("full", `${user} has ${have} already: end one first`);
+      throw new HandshakeError("full", `${user} already has ${have}: end one first`);
     }
     this.#slots.take(connection, user);
   }
@@ -287,7 +287,7 @@ export class LoginHandler {
       connection.finish();
     } else {
       log.error("internal-error", { conn, peer, reason: describeFault(error) });
-      reject(connection, new HandshakeError("busy", "the server could not do that"));
+      reject(connection, new HandshakeError("busy", "the login failed because of a fault of the server"));
     }
   }
 }

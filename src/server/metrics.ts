@@ -48,8 +48,8 @@ export class MetricsEndpoint implements Disposable {
       });
     } catch (error) {
       const address = formatAddress(host, port);
-      throw new ParleyError("failed", `--metrics: cannot listen on ${address}: ${explain(error, host)}`, {
-        hint: "choose another one with --metrics ADDRESS:PORT",
+      throw new ParleyError("listen", `--metrics: cannot listen on ${address}: ${explain(error, host)}`, {
+        hint: "choose another address with --metrics ADDRESS:PORT",
         cause: error,
       });
     }
@@ -77,7 +77,7 @@ function answer(path: string, options: MetricsOptions): HttpAnswer {
   }
   const type = "text/plain; charset=utf-8";
   if (path !== "/healthz" && path !== "/metrics") {
-    return { status: 404, type, body: "there are /metrics and /healthz\n" };
+    return { status: 404, type, body: "not found: use /metrics or /healthz\n" };
   }
   if (server?.isStopping === false) return { status: 200, type, body: "ok\n" };
   return { status: 503, type, body: server === undefined ? "starting\n" : "stopping\n" };
@@ -87,32 +87,36 @@ function answer(path: string, options: MetricsOptions): HttpAnswer {
 export function exposition(figures: ServerStats, events: Iterable<Count>): string {
   const { accepted, connections, pending, attached, detached, received, kept, held, traffic } = figures;
   const page = new Page();
-  page.counter("parley_connections_total", "Connections accepted, also those turned away.", accepted);
+  page.counter("parley_connections_total", "Accepted connections, including refused ones.", accepted);
   page.gauge("parley_connections", "Open connections.", connections);
-  page.gauge("parley_connections_pending", "Connections that have not logged in.", pending);
+  page.gauge("parley_connections_pending", "Open connections that have not logged in.", pending);
   page.add("gauge", "parley_sessions", "Conversations.", [
     ['{state="attached"}', attached],
     ['{state="detached"}', detached],
   ]);
-  page.counter("parley_messages_received_total", "Messages of clients.", received);
+  page.counter("parley_messages_received_total", "Messages received from clients.", received);
   page.counter("parley_received_bytes_total", "Bytes received.", traffic.received);
   page.counter("parley_sent_bytes_total", "Bytes sent.", traffic.sent);
-  page.gauge("parley_unacknowledged_bytes", "Bytes kept until clients have acknowledged them.", kept);
-  page.gauge("parley_client_memory_bytes", "Memory of what is queued and kept for clients.", held);
+  page.gauge("parley_unacknowledged_bytes", "Bytes sent that clients have not acknowledged.", kept);
+  page.gauge("parley_client_memory_bytes", "Memory of queued and unacknowledged messages, in bytes.", held);
   page.add(
     "counter",
     "parley_events_total",
-    "Events of the log, written or summed up.",
+    "Log events, including those that the log summarises.",
     // Neither holds anything that a peer has said.
     [...events].map(({ event, kind, count }) => [`{event="${event}",kind="${kind}"}`, count]),
   );
   const { user, system } = process.cpuUsage();
-  page.counter("process_cpu_seconds_total", "CPU time, user and system.", (user + system) / 1e6);
-  page.gauge("process_resident_memory_bytes", "Resident memory.", process.memoryUsage.rss());
-  page.gauge("process_start_time_seconds", "Start, since 1970.", performance.timeOrigin / 1000);
+  page.counter("process_cpu_seconds_total", "User and system CPU time, in seconds.", (user + system) / 1e6);
+  page.gauge("process_resident_memory_bytes", "Resident memory, in bytes.", process.memoryUsage.rss());
+  page.gauge(
+    "process_start_time_seconds",
+    "Start time of the process, in seconds since 1970.",
+    performance.timeOrigin / 1000,
+  );
   const [open, max] = [openDescriptors(), maxDescriptors()];
   if (open !== undefined) page.gauge("process_open_fds", "Open file descriptors.", open);
-  if (max !== undefined) page.gauge("process_max_fds", "Most file descriptors.", max);
+  if (max !== undefined) page.gauge("process_max_fds", "Maximum number of open file descriptors.", max);
   return page.text;
 }
 

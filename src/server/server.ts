@@ -9,7 +9,7 @@
 import { flawLines, Flaws } from "../auth/flaws.ts";
 import { PasswordHasher } from "../auth/password.ts";
 import { ByteBudget } from "../base/byte-budget.ts";
-import { MAX_DETACHED_BYTES } from "../base/limits.ts";
+import { DETACHED_STREAM_SHARE, MAX_DETACHED_BYTES } from "../base/limits.ts";
 import { saySize } from "../base/units.ts";
 import { SlidingWindowLimiter } from "../auth/sliding-window-limiter.ts";
 import { drain } from "./drain.ts";
@@ -111,7 +111,7 @@ export class Server {
     });
     this.#budget = new ByteBudget(options.maxQueued, () => this.#dropLargest());
     this.#detachedBudget = new ByteBudget(
-      MAX_DETACHED_BYTES,
+      options.service.messages === "bytes" ? DETACHED_STREAM_SHARE * options.maxQueued : MAX_DETACHED_BYTES,
       () => this.#sessions.crowdOut(this.#detachedBudget),
       this.#budget,
     );
@@ -351,7 +351,7 @@ export class Server {
         this.#sessions.expire(session, "crowded_out");
         continue;
       }
-      const reason = `${saySize(session.allocated)} were held for it, and the clients have all of --max-queued`;
+      const reason = `the client used ${saySize(session.allocated)}, and all clients together reached --max-queued`;
       this.#log.warn("dropped", { ...factsOf(session), code: "too_slow", reason });
       session.abort("too_slow");
     }
@@ -376,7 +376,7 @@ export class Server {
 
   /** Its service does not notice that the client is gone. */
   #abandonHook(session: ServerSession): void {
-    const reason = "the client is gone, and a hook still runs: session.signal is aborted for it";
+    const reason = "the client has left while a hook still runs: session.signal was aborted";
     this.#log.warn("service-busy", { ...factsOf(session), reason });
     session.abandonHook();
   }

@@ -190,8 +190,8 @@ function readWhole(path: string, rights: Rights): SessionStatus[] {
     const parsed = v.safeParse(v.pipe(v.string(), v.parseJson(), File), text);
     if (parsed.success) return parsed.output.sessions;
     if (reads < MAX_READS && rights.use(() => isLocked(path))) continue;
-    throw new FileError("unreadable", `${path} is only half written`, {
-      hint: "its server is stopped, or its disk is full",
+    throw new FileError("unreadable", `${path} is incomplete`, {
+      hint: "check that its server is not stopped, and that the disk is not full",
     });
   }
 }

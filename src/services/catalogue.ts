@@ -7,9 +7,9 @@ import type { Service } from "./service.ts";
 import { upper } from "./upper.ts";
 
 const SERVICES: ReadonlyMap<string, { make(): Service; summary: string }> = new Map([
-  ["echo", { make: () => echo, summary: "every message comes back as it was" }],
-  ["upper", { make: () => upper, summary: "every message comes back in capital letters" }],
-  ["chat", { make: chat, summary: "what one says, all hear" }],
+  ["echo", { make: () => echo, summary: "sends every message back unchanged" }],
+  ["upper", { make: () => upper, summary: "sends every message back in capital letters" }],
+  ["chat", { make: chat, summary: "sends every line to all clients" }],
 ]);
 
 /** Makes the built-in service `name`. @throws {ParleyError} `usage` when there is none. */
@@ -17,8 +17,8 @@ export function findService(name: string): Service {
   const entry = SERVICES.get(name);
   if (entry !== undefined) return entry.make();
   throw usageError(
-    `--service: there is no service ${JSON.stringify(name)}`,
-    `one of ${[...SERVICES.keys()].join(", ")}`,
+    `--service: unknown service ${JSON.stringify(name)}`,
+    `choose one of ${[...SERVICES.keys()].join(", ")}`,
   );
 }
 

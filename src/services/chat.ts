@@ -77,7 +77,7 @@ export function chat(): Service {
     const now = performance.now();
     if (now - ration.warnedAt >= WARN_AGAIN_MS) {
       ration.warnedAt = now;
-      session.send(`* you say much at once: your lines are sent ${RATION.lines} a second`);
+      session.send(`* you send too fast: the chat sends ${RATION.lines} of your lines a second`);
     }
     return delay(waitMs, undefined, { signal: session.signal, ref: false });
   }
@@ -85,11 +85,12 @@ export function chat(): Service {
   function rename(session: Session, wanted: string): void | number {
     const name = wanted.normalize("NFKC");
     const room = hall(session);
-    if (session.user !== null) return session.send("* your name is that of your login");
+    if (session.user !== null)
+      return session.send("* you cannot change your name: it is the name of your login");
     if (!NAME.test(name))
       return session.send("* a name has 1 to 32 letters, digits, dots, dashes and underscores");
     const isOwn = name.toLowerCase() === nameOf(session).toLowerCase();
-    if (!isOwn && isTaken(room, name)) return session.send(`* somebody is called ${name} already`);
+    if (!isOwn && isTaken(room, name)) return session.send(`* the name ${name} is taken`);
     const before = nameOf(session);
     session.data = name;
     return say(session, `* ${before} is now ${name}`);
@@ -98,7 +99,7 @@ export function chat(): Service {
   function whisper(session: Session, to: string, text: string): void | number {
     const listeners = named(hall(session), to);
     const [listener] = listeners;
-    if (listener === undefined) return session.send(`* nobody here is called ${to}: /who`);
+    if (listener === undefined) return session.send(`* ${to} is not here; /who lists the names`);
     const line = `${nameOf(session)} → ${nameOf(listener)}: ${text}`;
     for (const one of new Set([...listeners, session])) one.send(line);
     return rationOf(session).spend(line);
@@ -111,7 +112,10 @@ export function chat(): Service {
     if (name === "who") session.send(`* here: ${names(hall(session)).join(", ")}`);
     else if (name === "name" && rest !== "") return rename(session, rest);
     else if (name === "msg" && text !== "") return whisper(session, to, text);
-    else session.send(`* /who, /msg NAME TEXT${session.user === null ? ", /name NAME" : ""}; //x says /x`);
+    else
+      session.send(
+        `* commands: /who, /msg NAME TEXT${session.user === null ? ", /name NAME" : ""}; //x sends /x`,
+      );
   }
 
   return {
@@ -131,10 +135,10 @@ export function chat(): Service {
 
     message(session, payload) {
       const text = session.text(payload);
-      if (text.length > MAX_LENGTH) return session.send(`* not said: over ${MAX_LENGTH} characters`);
+      if (text.length > MAX_LENGTH) return session.send(`* not sent: longer than ${MAX_LENGTH} characters`);
       // Each line gets the speaker's name: otherwise a second line could begin with another name.
       const lines = text.split(/[\r\n\u2028\u2029\v\f\u0085]+/);
-      if (lines.length > MAX_LINES) return session.send(`* not said: over ${MAX_LINES} lines at once`);
+      if (lines.length > MAX_LINES) return session.send(`* not sent: more than ${MAX_LINES} lines at once`);
       let wait = 0;
       for (const line of lines) {
         if (line.trim() === "") continue;

@@ -1,10 +1,10 @@
-// What a service may call on a session, and the output of that session.
+// The calls of a service on its session, and the output of that session.
 //
 //     connection ── payload ──→ Inbound ──→ service.message(session, payload) ──→ session.send ──→ connection
 //
-//     open ⇄ kept (there is no connection: what is sent goes to the retransmit buffer) → over (`bye` is said)
+//     open ⇄ kept (without a connection: output goes to the retransmit buffer) → over (`bye` is sent)
 //
-// Its ServerSession gives it a connection, takes that away, and ends it.
+// Its ServerSession gives it a connection, takes the connection away, and ends the conversation.
 
 import { Condition } from "../base/condition.ts";
 import { TimeSlice } from "../base/yield.ts";
@@ -18,19 +18,19 @@ import { HookRunner, type HookTarget, type HooksContext } from "./hook-runner.ts
 import type { ByteBudget } from "../base/byte-budget.ts";
 import { Inbound, type InboundEvents, type Outbound, type SharedLimits } from "./inbound.ts";
 
-/** What a conversation reports to its session. */
+/** The events of a conversation, for its session. */
 export interface ConversationEvents extends InboundEvents {
   /** The service has finished. */
   finish(status: number, message: string): void;
-  /** The retransmit buffer has more in it than it may. */
+  /** The retransmit buffer exceeds its limit. */
   overflow(): void;
 }
 
 export interface ConversationContext extends HooksContext, SharedLimits {
-  /** Memory that is kept for clients without a connection; a part of `budget`. */
+  /** Memory for clients without a connection; a part of `budget`. */
   detachedBudget: ByteBudget;
   ackTimer: DelayedAckTimer;
-  /** Most bytes in the retransmit buffer; a few windows at least. */
+  /** The limit of the retransmit buffer, in bytes; at least a few windows. */
   maxBacklog: number;
   /** How long a hook may run after the end of its session until `send` throws in it. */
   abandonedHookMs: number;
@@ -40,15 +40,15 @@ export class Conversation implements HookTarget, Outbound {
   readonly id: number;
   readonly user: string | null;
   data: unknown = undefined;
-  /** The present connection, or the last one. */
+  /** The current connection, or the last one. */
   connection: Connection;
   readonly inbound: Inbound;
-  /** Payloads sent to the client, and those that it has acknowledged; both count only without a retransmit buffer. */
+  /** Payloads sent to the client, and payloads that it has acknowledged. Both count only without a retransmit buffer. */
   #sent = 0;
   #acknowledgedCount = 0;
-  /** Undefined where nothing is acknowledged. */
+  /** Undefined in a session without acknowledgements. */
   acks: AckTracker | undefined;
-  /** Has the client acknowledged anything, or promised to? No acknowledgement is waited for from another client. */
+  /** True when the client has acknowledged a message or has promised to. The session awaits no acknowledgement from other clients. */
   peerAcks: boolean;
 
   readonly #hooks: HookRunner;
@@ -56,19 +56,19 @@ export class Conversation implements HookTarget, Outbound {
   readonly #abandonedHookMs: number;
   readonly #budget: ByteBudget;
   readonly #detachedBudget: ByteBudget;
-  /** May control frames be sent? */
+  /** True when control frames may be sent. */
   readonly #control: boolean;
   readonly #isStream: boolean;
   #output: "open" | "kept" | "over" = "open";
-  /** Has the service ended its output? That is said again over each further connection. */
+  /** True when the service has ended its output; `end` is sent again over each later connection. */
   #outputEnded = false;
-  /** The `bye` that was said; it is said again over each further connection. */
+  /** The `bye` that was sent; it is sent again over each later connection. */
   #byeMessage: string | undefined;
-  /** Where hooks wait for room in the send window. */
+  /** Notified when the send window has room; hooks wait for it. */
   #room: Condition | undefined;
   #share: TimeSlice | undefined;
   #isOpen = true;
-  /** Has a hook run for `abandonedHookMs` after the end? */
+  /** True when a hook has run for `abandonedHookMs` after the end. */
   #hookAbandoned = false;
   #abort: AbortController | undefined;
 
@@ -98,7 +98,7 @@ export class Conversation implements HookTarget, Outbound {
       bytesReceived: () => this.connection.bytes,
       sendAck: (received) => this.connection.sendControl(encodeAck(received)),
     });
-    // A whole window may be unconfirmed when what came at once is answered, in capital letters perhaps.
+    // A whole window may be unacknowledged when a batch is answered, perhaps with longer messages.
     this.acks.retransmit.window = arrival.window;
     this.acks.retransmit.limit = Math.max(context.maxBacklog, 4 * arrival.window);
     this.acks.retransmit.overflow = () => events.overflow();
@@ -117,12 +117,12 @@ export class Conversation implements HookTarget, Outbound {
     return this.#output === "over";
   }
 
-  /** Memory that is held for the client, in bytes. */
+  /** Memory for the client, in bytes. */
   get allocated(): number {
     return this.connection.allocated + (this.acks?.retransmit.allocated ?? 0) + this.inbound.allocated;
   }
 
-  /** Is more waiting for the client, so many times, than it may leave? */
+  /** True when the unread output exceeds this multiple of the client's limit. */
   isOverLimit(times: number): boolean {
     const { connection, acks } = this;
     if (connection.queued > times * connection.maxBacklog) return true;
@@ -139,7 +139,7 @@ export class Conversation implements HookTarget, Outbound {
     return this.#room?.hasWaiters === true;
   }
 
-  /** Does the client acknowledge, and is something that was sent not acknowledged? */
+  /** True when the client acknowledges, and has not acknowledged all output. */
   get awaitsFinalAck(): boolean {
     if (!this.peerAcks || this.acks === undefined) return false;
     return this.connection.tracksUnacked
@@ -147,7 +147,7 @@ export class Conversation implements HookTarget, Outbound {
       : this.#acknowledgedCount < this.#sent;
   }
 
-  /** Is the send window full, so that the client has to acknowledge before it is answered? */
+  /** True when the send window is full: the client must acknowledge before it is answered. */
   get awaitsAck(): boolean {
     return this.acks?.retransmit.isWindowFull === true && this.peerAcks;
   }
@@ -157,10 +157,10 @@ export class Conversation implements HookTarget, Outbound {
     return this.awaitsAck && !this.#isStream;
   }
 
-  /** Opens the service, and begins to deliver. @param keeps whether what is sent is kept until it is acknowledged. */
+  /** Opens the service, and begins to deliver. @param keeps true: output is kept until it is acknowledged. */
   start(keeps: boolean): void {
     if (keeps) this.connection.trackUnacked(this.acks?.retransmit);
-    // Its credential may have ended just now, and `bye` been said.
+    // Its credential may have ended just now, so that `bye` was sent.
     this.connection.deliver(this.inbound, () =>
       this.#isOpen ? this.inbound.pauseUntil(this.#hooks.open()) : undefined,
     );
@@ -182,14 +182,14 @@ export class Conversation implements HookTarget, Outbound {
 
   send(message: string | Uint8Array): void {
     if (typeof message !== "string" && !(message instanceof Uint8Array)) {
-      throw new TypeError(`a message is text or bytes, not ${typeof message}`); // a handler may send anything
+      throw new TypeError(`a message is text or bytes, not ${typeof message}`); // a handler may pass any value
     }
     if (this.#output === "open") {
       this.#sent++;
       return this.connection.send(message);
     }
     if (this.#output === "over") {
-      // The only way to stop a hook that sends in a loop and heeds no signal.
+      // Only this stops a hook that sends in a loop and ignores the signal.
       if (this.#hookAbandoned && this.#hooks.running !== undefined) throw new SessionClosedError();
       return;
     }
@@ -259,7 +259,7 @@ export class Conversation implements HookTarget, Outbound {
     this.#events.fail(error);
   }
 
-  /** Says `bye`, now or when the client is back. Nothing is delivered or sent behind it. */
+  /** Sends `bye`, now or when the client has reconnected. After it no message is delivered or sent. */
   sendBye(bye: string): void {
     const isDetached = this.#output === "kept";
     this.#output = "over";
@@ -271,7 +271,7 @@ export class Conversation implements HookTarget, Outbound {
     if (this.#control) this.connection.sendLast(bye);
   }
 
-  /** Lets go of the connection; what the service sends from now on is kept. */
+  /** Releases the connection; later output of the service is kept. */
   detach(): void {
     this.connection.detach();
     if (this.#output === "open") this.#output = "kept";
@@ -279,39 +279,39 @@ export class Conversation implements HookTarget, Outbound {
     if (this.acks !== undefined) this.acks.retransmit.budget = this.#detachedBudget;
   }
 
-  /** Goes on over `connection`, whose client has `received` payloads. */
+  /** Continues over `connection`, whose client has `received` payloads. */
   resume(connection: Connection, received: number): void {
     const { acks } = this;
     if (acks === undefined) return;
     acks.retransmit.acknowledge(received);
     acks.retransmit.budget = this.#budget;
-    acks.reconnected(0); // `welcome.received` confirms nothing
+    acks.reconnected(0); // `welcome.received` is no acknowledgement
     this.connection = connection;
     acks.acknowledge();
     connection.sendAgain(acks.retransmit);
     if (this.#output === "kept") this.#output = "open";
     if (this.#outputEnded) this.#sendEnd();
     if (this.#byeMessage !== undefined) connection.sendLast(this.#byeMessage);
-    this.inbound.keepReading(); // a hook that still runs is not joined by another
+    this.inbound.keepReading(); // no second hook runs beside one that still runs
     connection.deliver(this.inbound);
     this.#onWindowOpen();
   }
 
-  /** Keeps nothing for the client any more. */
+  /** Stops keeping output for the client. */
   stopTracking(): void {
     this.connection.trackUnacked(undefined);
     this.acks?.retransmit.clear();
     this.acks = undefined;
   }
 
-  /** The session has ended: gives its memory back. */
+  /** Frees the memory of an ended session. */
   forget(): void {
     this.connection.trackUnacked(undefined);
     this.acks?.retransmit.clear();
     this.inbound.forget();
   }
 
-  /** The client hears nothing any more: aborts the signal, and ends the waiting in `writable`. */
+  /** Ends the output: aborts the signal, and rejects each wait in `writable`. */
   markClosed(): void {
     if (!this.#isOpen) return;
     this.#isOpen = false;
@@ -319,7 +319,7 @@ export class Conversation implements HookTarget, Outbound {
     this.#room?.notifyAll();
   }
 
-  /** The client is gone while a hook runs: tells the service. */
+  /** Informs the service that the client has left while a hook runs. */
   notifyDisconnect(): void {
     this.#hooks.disconnected();
   }
@@ -342,13 +342,13 @@ export class Conversation implements HookTarget, Outbound {
     if (!this.connection.tracksUnacked) {
       if (received > this.#sent) throw neverSent();
       this.#acknowledgedCount = Math.max(this.#acknowledgedCount, received);
-      return; // nothing is kept for it
+      return; // no output is kept for this client
     }
     if (!acks.retransmit.acknowledge(received)) throw neverSent();
     this.#onWindowOpen();
   }
 
-  /** Something was acknowledged: what waited for room in the send window goes on. */
+  /** Called after an acknowledgement: input and hooks that waited for the send window continue. */
   #onWindowOpen(): void {
     if (this.awaitsAck) return;
     this.#room?.notifyAll();
@@ -358,10 +358,10 @@ export class Conversation implements HookTarget, Outbound {
 
 const OVER = "the conversation is over";
 const END = encodeMessage({ type: "end" });
-/** In characters; as JSON they fit a control frame, however they are escaped. */
+/** In characters. As JSON they fit into a control frame with any escapes. */
 const MAX_STDERR_LENGTH = 8000;
 
 function neverSent(): MessageError {
-  const details = { peerMessage: "this acknowledges more than was sent" };
-  return new MessageError("bad_message", "an acknowledgement of what was never sent", details);
+  const details = { peerMessage: "an acknowledgement of messages that were not sent" };
+  return new MessageError("bad_message", "an acknowledgement of messages that were not sent", details);
 }

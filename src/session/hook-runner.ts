@@ -10,13 +10,13 @@ export interface HooksContext {
   rooms: Rooms;
 }
 
-/** The session, as its hooks and this runner see it. */
+/** The part of the session that its hooks and this runner use. */
 export interface HookTarget extends Session {
-  /** Does the client hear what is sent, or will it when it is back? */
+  /** True while output reaches the client, now or after it has reconnected. */
   readonly isOpen: boolean;
-  /** A hook failed for whose end no delivery waits. */
+  /** Called when a hook has failed that no delivery waits for. */
   fail(error: unknown): void;
-  /** The input has ended, and the service has no hook for that: it is finished. */
+  /** Called when the input has ended and the service has no `end` hook: the session finishes. */
   finishByDefault(): void;
 }
 
@@ -46,7 +46,7 @@ export class HookRunner {
     return this.#isProcessingMessage;
   }
 
-  /** The service finishes: the message in its hook counts as processed, unless the service only hands messages on. */
+  /** Called when the service finishes: the message in its hook counts as processed, unless the service only passes messages on. */
   finishing(): void {
     if (this.#service.acksOnHandOff !== true) this.#isProcessingMessage = false;
   }
@@ -57,7 +57,7 @@ export class HookRunner {
   }
 
   message(payload: Uint8Array): Promise<void> | undefined {
-    this.#isProcessingMessage = true; // and stays so when this throws
+    this.#isProcessingMessage = true; // also when this throws
     const pending = this.#service.message(this.#conversation, payload);
     if (pending !== undefined) return this.#track(pending);
     this.#isProcessingMessage = false;
@@ -68,12 +68,12 @@ export class HookRunner {
     return this.#track(this.#end());
   }
 
-  /** Tells the service that there is no more input, although a hook may run. */
+  /** Informs the service of the end of input, even while a hook runs. */
   stop(): void {
     this.#runDetached(() => this.#end());
   }
 
-  /** Tells the service that the client is gone while a hook runs. */
+  /** Informs the service that the client has left while a hook runs. */
   disconnected(): void {
     this.#service.disconnected?.(this.#conversation);
   }
@@ -91,7 +91,7 @@ export class HookRunner {
     return this.#isClosed ? this.#rooms.find(name) : this.#rooms.join(name, this.#conversation);
   }
 
-  /** What the reader waits for before it delivers again: `hook`, or {@link resumeInput}. */
+  /** The promise after which the reader delivers again: that of `hook`, or {@link resumeInput}. */
   pauseInputUntil(hook: Promise<void> | undefined): Promise<void> | undefined {
     if (hook === undefined) return undefined;
     const { promise, resolve, reject } = Promise.withResolvers<void>();
@@ -100,7 +100,7 @@ export class HookRunner {
     return promise;
   }
 
-  /** Lets the reader deliver although a hook runs. */
+  /** Makes the reader deliver while a hook runs. */
   resumeInput(): void {
     this.#resumeInput?.();
   }
@@ -136,7 +136,7 @@ export class HookRunner {
     if (!this.#isEnd(error)) this.#conversation.fail(error);
   }
 
-  /** Did a hook end because its session has? */
+  /** True when a hook ended because of the end of its session. */
   #isEnd(error: unknown): boolean {
     return !this.#conversation.isOpen && SessionClosedError.is(error);
   }

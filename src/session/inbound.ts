@@ -1,6 +1,6 @@
-// What a client sends to its session: messages to the service's hook, acknowledgements, and the end of input.
+// The input of a session from its client: messages for the service's hook, acknowledgements, and the end of input.
 //
-//     open → ended (the client has said `end`, or FIN) → over (what comes is too late to be answered)
+//     open → ended (the client has sent `end` or FIN) → over (later input gets no answer)
 //
 // It is the receiver of the session's connection. A message is delivered while the send window has room and no hook runs;
 // otherwise it waits: in the reader, or, when acknowledgements must be read meanwhile, in the input queue.
@@ -15,29 +15,29 @@ import { InputQueue } from "./input-queue.ts";
 import { OutputTurn } from "./output-turn.ts";
 import type { SlowReaders } from "./slow-readers.ts";
 
-/** What the input of a session depends on: the state of its output. */
+/** The state of the output, on which the input depends. */
 export interface Outbound {
   readonly connection: Connection;
   readonly acks: AckTracker | undefined;
-  /** Is the send window full, so that messages wait which would be answered? */
+  /** True when the send window is full, and messages wait that would be answered. */
   readonly holdsInput: boolean;
-  /** Is `bye` said? */
+  /** True when `bye` was sent. */
   readonly isOver: boolean;
-  /** Does a hook wait for room in the send window? */
+  /** True while a hook waits for room in the send window. */
   readonly hasWaiters: boolean;
-  /** The client has `received` payloads. @throws {MessageError} when more than were sent. */
+  /** Called for an acknowledgement of `received` payloads. @throws {MessageError} when fewer were sent. */
   acknowledged(received: number): void;
 }
 
-/** What the input of a session reports: events that may end it, or its connection. */
+/** The events of the input, which may end the session or its connection. */
 export interface InboundEvents extends Required<Pick<Receiver, "end" | "fail" | "disconnected" | "close">> {
-  /** The client has said `bye`. */
+  /** The client has sent `bye`. */
   leave(): void;
-  /** The client has left more unread than it may. */
+  /** The client has left too much output unread. */
   overBacklog(): void;
 }
 
-/** What all sessions of a server share. */
+/** The parts that all sessions of a server share. */
 export interface SharedLimits {
   /** Memory of all clients. */
   budget: ByteBudget;
@@ -59,9 +59,9 @@ export class Inbound implements Receiver {
   readonly #window: number;
   readonly #turn: OutputTurn;
   #state: "open" | "ended" | "over" = "open";
-  /** The payloads that were processed when `bye` was said. */
+  /** The number of payloads that were processed when `bye` was sent. */
   #final: number | undefined;
-  /** Must the fast path be skipped? Set when the input has ended or is queued, or the send window is full. */
+  /** True when the fast path must be skipped: the input has ended or is queued, or the send window is full. */
   #slowPath = false;
   #queue: InputQueue | undefined;
 
@@ -79,23 +79,23 @@ export class Inbound implements Receiver {
     this.#events = events;
   }
 
-  /** Is no further input delivered to the service? */
+  /** True when no more input is delivered to the service. */
   get hasEnded(): boolean {
     return this.#state !== "open";
   }
 
-  /** Payloads that the service has processed. */
+  /** The number of payloads that the service has processed. */
   get processed(): number {
     return this.#final ?? (this.#hooks.isProcessingMessage ? this.received - 1 : this.received);
   }
 
-  /** `bye` is said: what is not processed now counts as not processed for good. */
+  /** Called when `bye` is sent: payloads that are not processed now never count as processed. */
   freeze(): void {
     this.#final ??= this.processed;
     this.discard();
   }
 
-  /** Does a hook run, or is input held back or queued? */
+  /** True while a hook runs, or input is held back or queued. */
   get hasWork(): boolean {
     const { connection } = this.#outbound;
     return connection.isInputHeld || this.#hooks.running !== undefined || this.#queue?.isInUse === true;
@@ -109,7 +109,7 @@ export class Inbound implements Receiver {
     return hook === undefined ? undefined : this.pauseUntil(hook);
   }
 
-  /** The one place where a message reaches the service: at once, or from the queue. */
+  /** Delivers a message to the service, at once or from the queue. There is no other way to the service. */
   #deliver(payload: Uint8Array): Promise<void> | undefined {
     this.received++;
     const { queued } = this.#turn;
@@ -141,7 +141,7 @@ export class Inbound implements Receiver {
     const { acks } = this.#outbound;
     if (acks === undefined) return;
     acks.turnEnded();
-    // Once a batch is enough: what one batch answers is bounded by what the client may leave unacknowledged.
+    // Checking once a batch is enough: the client's window bounds the answers to one batch.
     if (acks.retransmit.isWindowFull) this.#slowPath = true;
   }
 
@@ -167,7 +167,7 @@ export class Inbound implements Receiver {
 
   // --- for the session ---
 
-  /** The client has ended its input: the service hears of it behind the messages that are queued. */
+  /** Called when the client has ended its input: the service gets the end after the queued messages. */
   endInput(): void | Promise<void> {
     if (this.#state !== "open") return;
     this.#state = "ended";
@@ -176,45 +176,45 @@ export class Inbound implements Receiver {
     return this.pauseUntil(this.#endService());
   }
 
-  /** Ends the input from this side; the service hears of it, unless the client has ended it before. */
+  /** Ends the input from this side; the service gets the end, unless the client has ended it before. */
   stop(): void {
     const isNews = this.#state === "open";
     this.discard();
     if (isNews) this.#hooks.stop();
   }
 
-  /** Delivers nothing any more. */
+  /** Stops delivering. */
   discard(): void {
     this.#state = "over";
     this.#slowPath = true;
   }
 
-  /** The session has ended: forgets what is queued. */
+  /** Drops the queue of an ended session. */
   forget(): void {
     this.#queue?.clear();
   }
 
-  /** The connection is let go: the client sends again what was not delivered, and its `end` after it. */
+  /** Called when the connection is released: the client sends undelivered messages again, and its `end` after them. */
   detach(): void {
     if (this.#queue?.clear() === true && this.#state === "ended") this.#state = "open";
-    this.keepReading(); // the reader that waited for the running hook is gone
+    this.keepReading(); // the reader that waited for the running hook is closed
   }
 
-  /** Memory of what is queued, in bytes. */
+  /** Memory of the queue, in bytes. */
   get allocated(): number {
     return this.#queue?.bytes ?? 0;
   }
 
   // --- holding back ---
 
-  /** Holds the input back until `hook` is done, unless it waits for acknowledgements. */
+  /** Holds the input back until `hook` settles, unless the hook waits for acknowledgements. */
   pauseUntil(hook: Promise<void> | undefined): Promise<void> | undefined {
     const held = this.#hooks.pauseInputUntil(hook);
     if (held !== undefined && this.#outbound.hasWaiters) this.keepReading();
     return held;
   }
 
-  /** A hook is blocked in `writable`: reads on, so that acknowledgements arrive, and queues messages meanwhile. */
+  /** Called when a hook waits in `writable`: continues to read, so that acknowledgements arrive, and queues messages. */
   keepReading(): void {
     this.#slowPath = true;
     if (this.#hooks.running === undefined) return;
@@ -222,7 +222,7 @@ export class Inbound implements Receiver {
     this.#hooks.resumeInput();
   }
 
-  /** The send window has room: delivers what is queued. */
+  /** Delivers the queue, since the send window has room. */
   windowOpened(): void {
     if (this.#queue?.isInUse === true) void this.#queue.pump();
   }

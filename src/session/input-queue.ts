@@ -1,24 +1,24 @@
-// Messages that were received while the send window is full or a hook is blocked in `writable`. The reader goes on, so that
+// Messages that were received while the send window is full or a hook is blocked in `writable`. The reader continues, so that
 // acknowledgements arrive.
 //
-//     payload, payload, end → queue → one by one, as there is room for answers → service
+//     payload, payload, end → queue → one by one, while there is room for answers → service
 
 import type { ByteBudget } from "../base/byte-budget.ts";
 import { ConnectionError } from "../net/connection-error.ts";
 
-/** Where queued input goes. */
+/** The destination of queued input. */
 export interface InputSink {
-  /** The running hook, if there is one: it is waited for. */
+  /** The running hook, if there is one; the queue waits for it. */
   runningHook(): Promise<void> | undefined;
   hasRoom(): boolean;
   message(payload: Uint8Array): Promise<void> | undefined;
   end(): Promise<void> | undefined;
-  /** Everything that there is room for was delivered. */
+  /** Called when all messages were delivered for which there is room. */
   pumped(): void;
   fail(error: unknown): void;
 }
 
-/** What a payload costs beside its bytes, about: many empty ones take memory, too. */
+/** The approximate cost of a payload beside its bytes: many empty payloads use memory, too. */
 const PAYLOAD_COST_BYTES = 128;
 
 export class InputQueue {
@@ -27,7 +27,7 @@ export class InputQueue {
   readonly #limit: number;
   #payloads: Uint8Array[] = [];
   #bytes = 0;
-  /** Does the end of input stand behind the payloads? */
+  /** True when the end of input follows the payloads. */
   #hasEnd = false;
   #isPumping = false;
 
@@ -43,19 +43,19 @@ export class InputQueue {
     return this.#bytes;
   }
 
-  /** Must further input be queued, so that order holds? */
+  /** True when later input must be queued to keep the order. */
   get isInUse(): boolean {
     return this.#payloads.length > 0 || this.#isPumping;
   }
 
   /**
-   * Keeps a copy: a view would keep the whole chunk that it came in.
+   * Keeps a copy: a view would keep its whole chunk in memory.
    *
-   * @throws {ConnectionError} `too_slow` when the client says too much and acknowledges too little.
+   * @throws {ConnectionError} `too_slow` when the client sends too much and acknowledges too little.
    */
   add(payload: Uint8Array): void {
     if (this.#bytes > this.#limit) {
-      throw new ConnectionError("too_slow", "too much came while answers were not acknowledged");
+      throw new ConnectionError("too_slow", "too much input arrived while answers were not acknowledged");
     }
     this.#payloads.push(Buffer.from(payload));
     this.#grow(payload.length + PAYLOAD_COST_BYTES);
@@ -71,7 +71,7 @@ export class InputQueue {
     this.#hasEnd = true;
   }
 
-  /** Empties the queue: the client will send it again. True when the end of input was in it. */
+  /** Empties the queue, since the client sends its content again. True when the end of input was in it. */
   clear(): boolean {
     const hadEnd = this.#hasEnd;
     this.#payloads = [];
@@ -80,7 +80,7 @@ export class InputQueue {
     return hadEnd;
   }
 
-  /** Delivers what there is room for. Not inside a write batch: what is sent in one is counted at its end only. */
+  /** Delivers while there is room. Not inside a write batch, since its output is counted only at its end. */
   async pump(): Promise<void> {
     if (this.#isPumping) return;
     this.#isPumping = true;

@@ -1,5 +1,6 @@
-// Bounds what the messages of one session make for all sessions: after much output it waits for a turn of the event loop, in
-// which that is written; after output for clients that fall behind, until they have caught up or are dropped.
+// Bounds the output that messages of one session cause for all sessions. After much output the session waits for a turn of the
+// event loop, in which the output is written. After output for clients that fall behind it waits until they have caught up or are
+// dropped.
 
 import type { ByteBudget } from "../base/byte-budget.ts";
 import { TURN_OUTPUT_BYTES } from "../base/limits.ts";
@@ -9,7 +10,7 @@ import type { SlowReaders } from "./slow-readers.ts";
 export class OutputTurn {
   readonly #budget: ByteBudget;
   readonly #slowReaders: SlowReaders;
-  /** Bytes that messages of this turn have queued. */
+  /** Bytes of output from the messages of this turn. */
   #bytes = 0;
 
   constructor(budget: ByteBudget, slowReaders: SlowReaders) {
@@ -17,12 +18,12 @@ export class OutputTurn {
     this.#slowReaders = slowReaders;
   }
 
-  /** Bytes of output ever queued, for all sessions. */
+  /** Bytes of output queued for all sessions since the start. */
   get queued(): number {
     return this.#budget.queued;
   }
 
-  /** A message has queued `count` bytes: what the next one waits for, or undefined. */
+  /** Counts `count` bytes of output of a message. Returns the promise that the next message waits for, or undefined. */
   add(count: number): Promise<void> | undefined {
     this.#bytes += count;
     const slow = this.#slowReaders.whenNone();
@@ -31,7 +32,7 @@ export class OutputTurn {
     return slow ?? nextTurn();
   }
 
-  /** The other sessions have their turn. */
+  /** Waits for the turn of the other sessions. */
   ended(): void {
     this.#bytes = 0;
   }

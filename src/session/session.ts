@@ -1,9 +1,8 @@
-// The life of a session after the login: which connection it has, and how it ends. Its states are in state.ts; what is said in
-// it is conversation.ts's.
+// The life of a session after the login: its connections and its end. state.ts has its states, conversation.ts its messages.
 //
-// A durable session outlives its connection: lost without a goodbye, it is detached, and its service goes on, until the
-// client comes back over another connection. Both sides then send again what the other has not received. Services do not
-// notice. The server makes sessions, the registry and the timeouts end them.
+// A durable session outlives its connection. When the connection is lost without `bye`, the session is detached, and its service
+// continues until the client resumes over another connection. Then both sides send the messages again that the other side has not
+// received. Services do not notice. The server creates sessions; the registry and the timeouts end them.
 
 import { Conversation, type ConversationContext, type ConversationEvents } from "./conversation.ts";
 import type { LoginResult } from "../handshake/server.ts";
@@ -16,18 +15,18 @@ import { BACKLOG_BURST } from "../base/limits.ts";
 import { isAttached, isDetached, transition, type SessionEvent, type SessionState } from "./state.ts";
 
 /**
- * Why a session ended, for the log: what was said in `bye`, or would have been. `left`: the client said `bye`. `expired`: it was
- * detached until its time was over. `crowded_out`: it was detached, and others needed its place.
+ * The reason why a session ended, for the log: the code of its `bye`, also of one that was not sent. `left`: the client sent `bye`.
+ * `expired`: it was detached for too long. `crowded_out`: it was detached, and other sessions needed its place.
  */
 export type Ending = ByeCode | "left" | "expired" | "crowded_out";
 
-/** What the server wants to know of a session's life. */
+/** The events of a session, for the server. */
 export interface ServerSessionEvents {
-  /** The service threw, the peer broke the framing or left too much unread. The server decides what to tell the peer. */
+  /** The service threw, the peer broke the framing or left too much unread. The server chooses the message for the peer. */
   failed(session: ServerSession, error: unknown): void;
-  /** Its connection is lost; it waits for another. */
+  /** The session has lost its connection, and waits for another one. */
   lost(session: ServerSession, error: Error | undefined): void;
-  /** It is over. */
+  /** The session is closed. */
   closed(session: ServerSession, error: Error | undefined): void;
 }
 
@@ -35,7 +34,7 @@ export class ServerSession implements ConversationEvents, SlowReader {
   readonly login: LoginResult;
   /** When it began, by `performance.now`. */
   readonly since = performance.now();
-  /** Number of the connection that it has, or had last, as in the log. */
+  /** The number of the current or last connection, as in the log. */
   conn: number;
 
   readonly #conversation: Conversation;
@@ -45,15 +44,15 @@ export class ServerSession implements ConversationEvents, SlowReader {
   readonly isStream: boolean;
   readonly #keepsInput: boolean;
   #state: SessionState = "attached";
-  /** May the client come back after a loss? Once it may not, that stays so. */
+  /** True while the client may resume after a loss. Once false, it stays false. */
   #isResumable: boolean;
   #isStopping = false;
   #detachedSince: number | undefined;
   #disconnectedSince: number | undefined;
   #reason: Ending | undefined;
-  /** When the connection was accepted that the client came back on last. */
+  /** When the last connection of a resume was accepted. */
   #newestSince = 0;
-  /** The connection that the present one has taken the place of, while it may still be open. */
+  /** The connection before the current one, while it may still be open. */
   #replaced: Connection | undefined;
 
   constructor(
@@ -90,7 +89,7 @@ export class ServerSession implements ConversationEvents, SlowReader {
     return this.connection.peer;
   }
 
-  /** The connection that it has, or had last. */
+  /** The current or last connection. */
   get connection(): Connection {
     return this.#conversation.connection;
   }
@@ -100,22 +99,22 @@ export class ServerSession implements ConversationEvents, SlowReader {
     return this.#conversation.inbound.received;
   }
 
-  /** Does a hook run, or is input held back or queued? */
+  /** True while a hook runs, or input is held back or queued. */
   get hasWork(): boolean {
     return this.#conversation.inbound.hasWork;
   }
 
-  /** Does the client have to acknowledge before it is answered? */
+  /** True when the client must acknowledge before it is answered. */
   get awaitsAck(): boolean {
     return this.#conversation.awaitsAck;
   }
 
-  /** Has the client shown that it acknowledges? */
+  /** True when the client is known to acknowledge. */
   get peerAcks(): boolean {
     return this.#conversation.peerAcks;
   }
 
-  /** Memory that is held for the client, in bytes. */
+  /** Memory for the client, in bytes. */
   get allocated(): number {
     return this.#conversation.allocated;
   }
@@ -125,7 +124,7 @@ export class ServerSession implements ConversationEvents, SlowReader {
     return this.#conversation.acks?.retransmit.bytes ?? 0;
   }
 
-  /** When the newest connection was accepted on which its client has come, by `performance.now`. */
+  /** When the newest connection of its client was accepted, by `performance.now`. */
   get newestSince(): number {
     return Math.max(this.#newestSince, this.connection.since);
   }
@@ -135,41 +134,41 @@ export class ServerSession implements ConversationEvents, SlowReader {
     return this.#detachedSince;
   }
 
-  /** Since when the client is gone for good while a hook still runs, by `performance.now`. */
+  /** Since when the client has left for good while a hook still runs, by `performance.now`. */
   get disconnectedSince(): number | undefined {
     return this.#disconnectedSince;
   }
 
-  /** Why it ends or has ended; undefined until then, and where its client was lost without a word. */
+  /** The reason of its end; undefined before it, and when its client was lost without `bye`. */
   get reason(): Ending | undefined {
     return this.#reason;
   }
 
-  /** Has `bye` been said, while the connection stays open until it is known that everything has arrived? */
+  /** True when `bye` was sent, and the connection stays open until all output has arrived. */
   get isClosing(): boolean {
     return this.#state === "closing" && this.login.control && !this.connection.finishing;
   }
 
-  /** Does the client acknowledge, and has it not yet acknowledged all that was sent? */
+  /** True when the client acknowledges, and has not acknowledged all output. */
   get awaitsFinalAck(): boolean {
     return this.#conversation.awaitsFinalAck;
   }
 
-  /** The client has not shown in all its time that it has what was said: where it can, it has to come back for that. */
+  /** Called when the client has not acknowledged the output in time: it must resume to get it, if it can. */
   giveUp(): void {
     if (this.#isResumable || !this.awaitsFinalAck) this.connection.terminate();
     else this.abort("timeout");
   }
 
   start(): void {
-    // For a client that will not come back nothing is kept; it hears what was received all the same.
+    // No output is kept for a client that cannot resume. It still gets acknowledgements.
     this.#conversation.start(this.#isResumable);
   }
 
-  // --- coming back ---
+  // --- resuming ---
 
   /**
-   * Could a client that has `received` payloads come back to this session? A `bye` other than `done` is final, and so is the
+   * True when a client that has `received` payloads can resume this session. A `bye` other than `done` is final, and so is the
    * client's own.
    */
   canResume(received: number): boolean {
@@ -179,10 +178,10 @@ export class ServerSession implements ConversationEvents, SlowReader {
   }
 
   /**
-   * Lets go of the connection that it has, since the client has another one; how many payloads it has received.
+   * Releases the current connection, since the client has another one. Returns the number of received payloads.
    *
-   * Of replaced connections one may still be open, so that it hears why it ends: a client that comes back in a loop holds no
-   * more. What is queued on it is kept for the next one.
+   * One replaced connection may still be open, so that it gets the reason of its end. A client that resumes in a loop has no more
+   * than that. Its queued output is kept for the next connection.
    *
    * @param since when the client's new connection was accepted, by `performance.now`.
    */
@@ -202,7 +201,7 @@ export class ServerSession implements ConversationEvents, SlowReader {
     return this.received;
   }
 
-  /** Goes on over `connection`, number `conn`; the client has `received` payloads. False when that cannot be. */
+  /** Continues over `connection`, number `conn`, whose client has `received` payloads. False when that is not possible. */
   resume(conn: number, connection: Connection, received: number): boolean {
     if (!isDetached(this.#state) || !this.canResume(received)) return false;
     this.#to("resume");
@@ -219,15 +218,15 @@ export class ServerSession implements ConversationEvents, SlowReader {
     this.#detachedSince = performance.now();
   }
 
-  /** Ends it while it is detached: there is no client that could hear why. */
+  /** Ends a detached session, whose client cannot get the reason. */
   expire(why: Ending): void {
-    // Everything was said, and the client has not come back for it: most likely its `bye` was lost.
+    // The session was done, and the client has not resumed: probably only its `bye` was lost.
     const isFinal = why !== "expired" && why !== "crowded_out" && why !== "shutting_down";
     if (isFinal || this.#reason !== "done") this.#reason = why;
     this.#end(undefined);
   }
 
-  // --- what its conversation says ---
+  // --- events of its conversation ---
 
   finish(status: number, message: string): void {
     if (this.#isStopping) this.sayBye("shutting_down", SHUTTING_DOWN, status);
@@ -238,19 +237,19 @@ export class ServerSession implements ConversationEvents, SlowReader {
     this.#reason ??= "left";
     this.#isResumable = false;
     if (this.#state === "attached") this.#to("bye");
-    this.connection.finish(); // it has all that it wants
+    this.connection.finish(); // the client needs no more output
   }
 
-  /** FIN: no more input, unless `end` has said so before. */
+  /** Called at the client's FIN: the end of input, unless `end` came before. */
   end(): void | Promise<void> {
     if (this.isClosing) return this.connection.finish("patient");
     if (this.#conversation.inbound.hasEnded) return this.#probe();
-    // A client with control frames says `end` when it has no more to say: without it, it is gone.
+    // A client with control frames ends its input with `end`: FIN without it means that the client has left.
     if (this.login.control) return this.connection.terminate();
     return this.#conversation.inbound.endInput();
   }
 
-  /** It has said all, and now FIN: it has half closed, or is gone, and then the answer to anything is a reset. */
+  /** Called at FIN after `end`: the client has half closed, or has left, and then any output gets a reset. */
   #probe(): void {
     if (this.login.control) this.connection.sendControl(encodeMessage({ type: "ping", n: 0 }));
   }
@@ -280,9 +279,9 @@ export class ServerSession implements ConversationEvents, SlowReader {
     return this.connection.written + (this.#conversation.acks?.retransmit.acknowledged ?? 0);
   }
 
-  /** No message is dropped: rather the whole session. */
+  /** Ends the session rather than drop a message. */
   dropAsSlow(): void {
-    const error = new ConnectionError("too_slow", "too much was left unread, or unacknowledged");
+    const error = new ConnectionError("too_slow", "the client left too much output unread or unacknowledged");
     if (isDetached(this.#state)) return this.#end(error);
     this.#isResumable = false;
     this.#conversation.stopTracking();
@@ -290,7 +289,7 @@ export class ServerSession implements ConversationEvents, SlowReader {
   }
 
   disconnected(error: Error | undefined): void {
-    if (this.#isResumable) return this.close(error); // the hook goes on, and what it sends is kept
+    if (this.#isResumable) return this.close(error); // the hook continues, and its output is kept
     this.#disconnectedSince ??= performance.now();
     this.#conversation.markClosed();
     if (error !== undefined) this.#conversation.notifyDisconnect();
@@ -303,11 +302,11 @@ export class ServerSession implements ConversationEvents, SlowReader {
     this.#events.lost(this, error);
   }
 
-  /** Is there anything that the client could come back for? */
+  /** True when the client could resume and get something. */
   get #mayReturn(): boolean {
     if (!this.#isResumable) return false;
     if (this.#reason === undefined) return true;
-    // A client that promised to come back says `bye` in its turn; of others, acknowledgements must do.
+    // A client that promised to resume sends `bye` in its turn; for others, acknowledgements are enough.
     const hasAll =
       this.login.resumption?.isWanted !== true && this.#conversation.acks?.retransmit.frames === 0;
     return this.#reason === "done" && !hasAll;
@@ -315,7 +314,7 @@ export class ServerSession implements ConversationEvents, SlowReader {
 
   // --- the end ---
 
-  /** The server is stopping: the service hears that no more is coming, and says `bye` when it has said all. */
+  /** Called when the server stops: the service gets the end of input, and the session ends after its last output. */
   shutDown(): void {
     if (this.#isStopping || this.#keepsInput) return;
     this.#isStopping = true;
@@ -324,19 +323,19 @@ export class ServerSession implements ConversationEvents, SlowReader {
   }
 
   /**
-   * Says `bye` behind all that was sent, and closes the session; what a running hook sends afterwards goes nowhere.
+   * Sends `bye` after all output, and closes the session. Later output of a running hook is dropped.
    *
-   * @param code another one than `done` is final: there is no coming back from the moment of it.
+   * @param code any other code than `done` is final: from then on the client cannot resume.
    */
   sayBye(code: ByeCode, message: string, status?: number): void {
     if (this.#state === "closed") return;
     const wasDetached = isDetached(this.#state);
     if (code !== "done") {
       if (wasDetached) return this.expire(code);
-      if (this.#reason === "done") this.#reason = code; // it was done, and now it is not to be come back to, either
+      if (this.#reason === "done") this.#reason = code; // it was done, and now it cannot be resumed either
     }
     if (this.#reason !== undefined) return;
-    // A connection that is gone without notice so far: what is said now is for when the client comes back.
+    // The connection may be lost without notice so far: then the client gets this output when it resumes.
     const isLost = wasDetached || (this.connection.closed && this.#isResumable);
     if (this.connection.finishing && !isLost) return;
     this.#reason = code;
@@ -344,25 +343,25 @@ export class ServerSession implements ConversationEvents, SlowReader {
     this.#conversation.sendBye(
       encodeMessage({ type: "bye", code, message: message.slice(0, MAX_BYE_LENGTH), status }),
     );
-    // For the service it is over, once the hook that says so has returned. What it said is kept until that has arrived,
-    // for a detached client too.
+    // The session is closed for the service, once the hook that ends it has returned. Its output is kept until it has arrived,
+    // for a detached client, too.
     queueMicrotask(() => this.#conversation.closeService());
     if (!wasDetached) this.#closeOutput();
   }
 
-  /** Says no more, and listens until the client has it all: it acknowledges, says `bye`, or ends its side. */
+  /** Ends the output, and reads until the client has all of it: it acknowledges, sends `bye`, or ends its side. */
   #closeOutput(): void {
     if (this.isClosing && this.connection.canDeliver) this.connection.endSending();
     else this.connection.finish("patient");
   }
 
-  /** Its client has been gone for long, and a hook still runs: it is over all the same. */
+  /** Ends the session although a hook still runs: its client left long ago. */
   abandonHook(): void {
     this.connection.detach();
     this.#end(undefined);
   }
 
-  /** Ends it at once, without a word. */
+  /** Ends the session at once, without `bye`. */
   abort(reason: ByeCode | undefined): void {
     this.#reason = reason;
     this.#isResumable = false;
@@ -386,7 +385,7 @@ const SHUTTING_DOWN = "the server is shutting down";
 const REPLACED = encodeMessage({
   type: "bye",
   code: "replaced",
-  message: "the conversation goes on over another connection",
+  message: "the conversation continues over another connection",
 });
-/** A sentence; it must fit a control frame however it is escaped. */
+/** A sentence that fits into a control frame with any escapes. */
 const MAX_BYE_LENGTH = 1000;

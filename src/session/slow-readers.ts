@@ -1,5 +1,5 @@
-// Sessions whose clients leave more unread, or unacknowledged, than they may, and have not had the time to read it: what was
-// said in one moment can be read in another. Sessions whose messages make much output wait for them meanwhile.
+// Sessions whose clients have too much unread or unacknowledged output, and had no time to read it yet. Output of one moment can be
+// read in the next. Sessions whose messages make much output wait for these clients meanwhile.
 //
 //     add → caught up, or over the limit until its time is over: dropped
 
@@ -7,21 +7,21 @@ import { SLOW_READER_MS, STUCK_READER_MS } from "../base/limits.ts";
 import { Condition } from "../base/condition.ts";
 
 export interface SlowReader {
-  /** Is still more waiting for its client than may? */
+  /** True while the client still has too much unread output. */
   readonly isOverLimit: boolean;
-  /** A number that changes when its client reads or acknowledges something. */
+  /** A number that changes when the client reads or acknowledges output. */
   readonly progress: number;
   dropAsSlow(): void;
 }
 
-/** How one of them gets on; instants by `performance.now`. */
+/** The progress of one session; times by `performance.now`. */
 interface Pace {
   deadline: number;
   progress: number;
   movedAt: number;
 }
 
-/** How often it is seen who has caught up, in milliseconds. */
+/** The time between two checks, in milliseconds. */
 const CHECK_MS = 20;
 
 export class SlowReaders {
@@ -39,7 +39,7 @@ export class SlowReaders {
     this.#timer ??= setInterval(() => this.#check(), CHECK_MS);
   }
 
-  /** Resolves when there is none; undefined when that is the case now. */
+  /** Resolves when there are no slow readers; undefined when there are none now. */
   whenNone(): Promise<void> | undefined {
     return this.#behind.size === 0 ? undefined : this.#none.wait();
   }

@@ -1,4 +1,4 @@
-// The states of a session, and every way from one to another. Nothing else changes them.
+// The states of a session, and all transitions between them.
 //
 //     attached ─── loss ──→ detached ────── expired ──→ closed
 //        │  ←── resume ───     │
@@ -9,19 +9,19 @@
 //        └─── the last acknowledgement, or a loss for good ───→ closed
 
 /**
- * `attached`: it has a connection. `detached`: its connection is lost, and its client may come back. `closing`: `bye` is
- * said, and it is not known yet that everything has arrived. `detached-closing`: the connection was lost before that was
- * known. `closed`: it is over.
+ * `attached`: it has a connection. `detached`: its connection is lost, and its client may resume. `closing`: `bye`
+ * was sent, and its arrival is not confirmed yet. `detached-closing`: the connection was lost before that. `closed`: the session has
+ * ended.
  */
 export type SessionState = "attached" | "detached" | "closing" | "detached-closing" | "closed";
 
 /**
- * `bye`: the last thing is said, or kept until the client is back. `loss`: the connection is gone, or given to nothing, and
- * the client may come back. `resume`: the client has come back over another connection. `end`: there is nothing to wait for.
+ * `bye`: `bye` was sent, or is kept until the client resumes. `loss`: the connection is lost or released, and the client may
+ * resume. `resume`: the client has resumed over another connection. `end`: no further event is awaited.
  */
 export type SessionEvent = "bye" | "loss" | "resume" | "end";
 
-/** Undefined: that cannot happen in this state. */
+/** Undefined: the event is impossible in this state. */
 const TRANSITIONS: Readonly<Record<SessionState, Readonly<Record<SessionEvent, SessionState | undefined>>>> =
   {
     attached: { bye: "closing", loss: "detached", resume: undefined, end: "closed" },
@@ -31,19 +31,19 @@ const TRANSITIONS: Readonly<Record<SessionState, Readonly<Record<SessionEvent, S
     closed: { bye: undefined, loss: undefined, resume: undefined, end: undefined },
   };
 
-/** The state after `event`. @throws {Error} when it cannot happen in `state`: a fault of parley. */
+/** The state after `event`. @throws {Error} when the event is impossible in `state`, which is a fault of parley. */
 export function transition(state: SessionState, event: SessionEvent): SessionState {
   const next = TRANSITIONS[state][event];
   if (next === undefined) throw new Error(`a session that is ${state} has no ${event}`);
   return next;
 }
 
-/** Has the session a connection on which it can say something? */
+/** True when the session has a connection for output. */
 export function isAttached(state: SessionState): boolean {
   return state === "attached" || state === "closing";
 }
 
-/** Does the session wait for its client to come back? */
+/** True while the session waits for its client to resume. */
 export function isDetached(state: SessionState): boolean {
   return state === "detached" || state === "detached-closing";
 }

@@ -1,5 +1,5 @@
 // Timeouts of established sessions: a partial frame, keepalive, idleness, and the end of a closing connection. One timer
-// scans all sessions, once a second at most; nothing is done for each message.
+// scans all sessions, once a second at most; there is no work for each message.
 
 import {
   FINISH_TIMEOUT_MS,
@@ -17,13 +17,13 @@ import { encodeMessage } from "../wire/codec.ts";
 export interface SessionTimeoutOptions {
   frameTimeoutMs: number;
   keepaliveMs: number;
-  /** For so long a hook is waited for whose client is gone. */
+  /** How long a hook may run after its client has left. */
   abandonedHookMs: number;
-  /** Undefined: no session ends for being idle. */
+  /** Undefined: idle sessions do not end. */
   idleTimeoutMs: number | undefined;
   /** Called with a session that was detached for too long. */
   expired(session: ServerSession): void;
-  /** Called with a session whose client is gone and whose hook has run on for too long. */
+  /** Called with a session whose hook has run for too long after its client has left. */
   hookAbandoned(session: ServerSession): void;
 }
 
@@ -31,7 +31,7 @@ export class SessionTimeouts {
   readonly #sessions: Iterable<ServerSession>;
   readonly #options: SessionTimeoutOptions;
   readonly #timer: Timer;
-  /** By connection: a session that was resumed begins anew. */
+  /** By connection, since a resumed session starts again. */
   readonly #activities = new WeakMap<Connection, Activity>();
 
   constructor(sessions: Iterable<ServerSession>, options: SessionTimeoutOptions) {
@@ -68,23 +68,23 @@ export class SessionTimeouts {
   }
 }
 
-/** What the last scans saw of one connection; instants by `performance.now`. */
+/** The results of the last scans for one connection; times by `performance.now`. */
 class Activity {
   readonly #session: ServerSession;
-  /** When something was last read, or could not have been. */
+  /** When input was last read, or reading was paused. */
   #lastReadAt: number;
   #chunks = 0;
   #pings = 0;
   /** Time of the last ping while reading was paused. */
   #lastPingAt: number;
-  /** When a message, or a part of one, was last received. */
+  /** When a message or a part of it was last received. */
   #lastMessageAt: number;
   #received = 0;
   #partialBytes = 0;
   #written = 0;
-  /** Bytes that the peer's kernel has not acknowledged; looked at while closing. */
+  /** Bytes that the peer's kernel has not acknowledged; checked while closing. */
   #unsent: number | undefined;
-  /** The number of the frame that is not whole, and since when it is not. */
+  /** The number of the partial frame, and when it began. */
   #frame = 0;
   #frameAt: number;
 
@@ -100,7 +100,7 @@ class Activity {
     if (options.idleTimeoutMs !== undefined) this.#checkIdle(now, options.idleTimeoutMs);
   }
 
-  /** After `bye`: gives the client up when nothing has moved for long. */
+  /** After `bye`: ends the session when no data has moved for long. */
   #checkClosing(now: number, keepaliveMs: number): void {
     const session = this.#session;
     const { connection } = session;
@@ -116,7 +116,7 @@ class Activity {
     if (connection.queued > 0) {
       if (silentMs >= STALL_TIMEOUT_MS) session.giveUp();
     } else if (session.awaitsFinalAck) {
-      // It may be printing, and reads no ping meanwhile: it has the time that a silent peer has.
+      // It may be printing, and reads no ping meanwhile: it has the same time as a silent peer.
       if (silentMs >= keepaliveMs * (MAX_MISSED_PINGS + 1)) session.giveUp();
     } else if (silentMs >= (session.peerAcks ? LINGER_MS : FINISH_TIMEOUT_MS)) {
       connection.finish();
@@ -126,7 +126,7 @@ class Activity {
   #checkFrame(now: number, timeoutMs: number): void {
     const { connection } = this.#session;
     const { partialFrames, partialLength } = connection.decoder;
-    // While input is held back, the rest may long be here.
+    // While input is held back, the rest of the frame may have arrived already.
     if (partialLength === 0 || partialFrames !== this.#frame || connection.isInputHeld) {
       this.#frame = partialFrames;
       this.#frameAt = now;
@@ -134,7 +134,7 @@ class Activity {
     }
     const allowed = timeoutMs + (partialLength / FRAME_MIN_RATE_BYTES) * 1000;
     if (now - this.#frameAt < allowed) return;
-    const message = `a frame was not whole within ${sayDuration(allowed)}`;
+    const message = `a frame did not arrive completely within ${sayDuration(allowed)}`;
     this.#session.fail(new ConnectionError("stalled", message, { peerMessage: message }));
   }
 
@@ -156,7 +156,7 @@ class Activity {
       this.#pings++;
       return this.#ping(now);
     }
-    const message = `the peer did not answer ${MAX_MISSED_PINGS} pings: it is gone`;
+    const message = `the peer did not answer ${MAX_MISSED_PINGS} pings`;
     this.#session.fail(new ConnectionError("silent", message));
   }
 
@@ -183,7 +183,7 @@ class Activity {
     } else if (now - this.#lastMessageAt >= timeoutMs) {
       // Output that the client does not read would keep `bye` from arriving.
       if (isStuck) session.fail(new ConnectionError("too_slow", "the peer has read nothing for too long"));
-      else session.sayBye("idle", "nothing was said for too long");
+      else session.sayBye("idle", "the conversation was idle for too long");
     }
     this.#received = received;
     this.#partialBytes = partialLength;

@@ -31,7 +31,7 @@ export class Prompts {
   /** Asks for a password, which is shown as stars. Then hides what is typed. @param check as for {@link ask}. */
   async askSecret(message: string, check?: (answer: string) => string | undefined): Promise<string> {
     const { password } = await import("@inquirer/prompts");
-    const validate = (answer: string) => (answer === "" ? "say something" : (check?.(answer) ?? true));
+    const validate = (answer: string) => (answer === "" ? "enter a value" : (check?.(answer) ?? true));
     this.restoreEcho();
     const secret = await prompt((context) =>
       password({ message, mask: "*", toggleMask: false, validate }, context),

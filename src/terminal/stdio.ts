@@ -156,8 +156,8 @@ export class StandardOutput {
   #fail(error: unknown): ParleyError {
     const hasNoReader = systemCode(error) === "EPIPE";
     const why = hasNoReader ? "its reader has left" : whyRefused(error);
-    this.#failure ??= new ParleyError("failed", `${this.#name} could not be written: ${why}`, {
-      hint: hasNoReader ? undefined : "what was printed is not complete",
+    this.#failure ??= new ParleyError("failed", `cannot write ${this.#name}: ${why}`, {
+      hint: hasNoReader ? undefined : "run the command again: the printed output is incomplete",
       cause: error,
     });
     this.#queue = [];
@@ -200,7 +200,7 @@ export async function* readInput(): AsyncGenerator<Uint8Array> {
     }
   } catch (error) {
     if (systemCode(error) === undefined || error instanceof ParleyError) throw error;
-    throw new ParleyError("failed", `standard input cannot be read: ${whyRefused(error)}`, { cause: error });
+    throw new ParleyError("failed", `cannot read standard input: ${whyRefused(error)}`, { cause: error });
   }
 }
 

@@ -115,10 +115,10 @@ export class Terminal extends Prompts {
   async askNewSecret(message: string, check: (answer: string) => string | undefined): Promise<string> {
     for (;;) {
       const first = await this.askSecret(message, check);
-      const second = await this.askSecret("the same again:");
+      const second = await this.askSecret("password again:");
       this.restoreEcho();
       if (first === second) return first;
-      this.say("those were two different passwords");
+      this.say("the passwords do not match");
     }
   }
 
@@ -135,7 +135,8 @@ export class Terminal extends Prompts {
     }
     if (flags.file !== undefined) return withoutNewline(readGivenFile(flags.file, "--password-file"));
     if (flags.stdin) {
-      if (isInputTerminal()) throw usageError("--password-stdin: standard input is a terminal", "pipe it in");
+      if (isInputTerminal())
+        throw usageError("--password-stdin: standard input is a terminal", "pipe the password in");
       return withoutNewline(decodeGiven(await readWholeInput(), "the password on standard input"));
     }
     return variable === "" ? undefined : variable;

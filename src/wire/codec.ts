@@ -110,8 +110,8 @@ function check<S extends v.GenericSchema>(schema: S, value: unknown, expected: s
     path === null
       ? `expected ${expected}`
       : issue.received === "undefined"
-        ? `expected ${expected}, with ${path}`
-        : `expected ${expected}, with ${path} as ${issue.expected ?? "documented"}`,
+        ? `expected ${expected}: ${path} is missing`
+        : `expected ${expected}: ${path} must be ${issue.expected ?? "as documented"}`,
   );
 }
 

@@ -158,7 +158,7 @@ export class FrameDecoder {
       length = Number(long);
     } else if (header >= CONTROL_BIT) {
       if (!this.control || (header & CONTROL_MASK) >>> 0 !== CONTROL_BIT) {
-        throw this.#fail("bad_length", `header ${header.toString(16)} is no length`, header);
+        throw this.#fail("bad_length", `invalid frame header ${header.toString(16)}`, header);
       }
       this.isControl = true;
       return HEADER_BYTES + (header & 0xffff);

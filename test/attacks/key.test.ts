@@ -76,7 +76,7 @@ describe("a server without the key", () => {
       expect(await oracle).toMatch(/sent .*back/);
       second.socket.destroy();
       victim.send(help[0] ?? "{sha256}".padEnd(40, "?"));
-      expect(await within("the victim", outcome)).toContain("another key");
+      expect(await within("the victim", outcome)).toContain("a different key");
       victim.socket.destroy();
     }
     expect(answers).toEqual([]);
@@ -115,7 +115,7 @@ describe("a server without the key", () => {
       using other = await fakeServer((socket) =>
         new Frames(socket).send(CHALLENGE + prefix + "r".repeat(40)),
       );
-      expect(await tryClient({ port: other.port, key: newKey(true) })).toContain("no digest that is known");
+      expect(await tryClient({ port: other.port, key: newKey(true) })).toContain("an unknown digest");
       expect(other.received.text).toBe("");
     }
   });
@@ -135,7 +135,7 @@ describe("a server without the key", () => {
     using rogue = await fakeServer((socket) => {
       for (const payload of recorded) new Frames(socket).send(payload);
     });
-    expect(await tryClient({ port: rogue.port })).toContain("another key");
+    expect(await tryClient({ port: rogue.port })).toContain("a different key");
     expect(secretsIn(rogue.received.text)).toEqual([]);
   });
 });

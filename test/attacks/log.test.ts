@@ -52,7 +52,7 @@ test(
     expect(await register("bob")).toEqual({
       type: "error",
       code: "full",
-      message: "the server has 1 user already, and takes no new ones",
+      message: "the server is full (1 user), and creates no more accounts",
     });
   },
   TIMEOUT_MS,

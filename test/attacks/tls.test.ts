@@ -70,7 +70,7 @@ describe("a port with TLS", () => {
     expect(performance.now() - began).toBeGreaterThan(290);
     await until("connections", 0, () => server.server.connections);
     expect(tlsFailures(server).slice(before)).toEqual([
-      "no TLS within 300 ms: a peer in plain text waits for us to speak first",
+      "no TLS within 300 ms: a client without TLS waits for the server to speak first",
     ]);
   });
 

@@ -39,15 +39,15 @@ describe("refused, with nothing done:", () => {
     ["unknown", "there is no user eve", (d) => accounts.setPassword(d, "eve", "h", false, at(1))],
     ["unknown", "there is no user eve", (d) => accounts.disableUser(d, "eve", "x", at(1))],
     ["unknown", "there is no user eve", (d) => accounts.enableUser(d, "eve")],
-    ["unknown", "no address ::1 is known", (d) => accounts.forgetHost(d, "::1")],
+    ["unknown", "address ::1 is not known", (d) => accounts.forgetHost(d, "::1")],
     [
       "unknown",
-      "user eve has changed during the login",
+      "user eve was changed during the login",
       (d) => accounts.addToken(d, "eve00001", token("eve"), stamp),
     ],
     [
       "unknown",
-      "user ann has changed during the login",
+      "user ann was changed during the login",
       (d) => accounts.addToken(d, "ann00002", token("ann"), `${stamp}earlier`),
     ],
   ];
@@ -82,7 +82,7 @@ describe("refused, with nothing done:", () => {
     const before = formatDocument(draft);
     const take = () => accounts.addHost(draft, "10.0.0.2", "aNN", at(1));
     expect(take).toThrow(
-      expect.objectContaining({ code: "exists", message: "aNN is the name of another address" }),
+      expect.objectContaining({ code: "exists", message: "another address already has the name aNN" }),
     );
     expect(formatDocument(draft)).toBe(before);
   });

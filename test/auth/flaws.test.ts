@@ -22,24 +22,24 @@ function documentOf(hashes: Record<string, string>, addresses: string[] = []): D
 }
 
 describe("a hash that cannot be used", () => {
-  test("is named by its user, with the way out, and without a word of it", () => {
+  test("is named by its user, with a hint, and without a word of the hash", () => {
     const document = documentOf({ ann: FOREIGN["four lanes"], bob: BCRYPT, eve: PLAIN, joe: "" });
     const flaws = new Flaws("password").news(document);
     expect(flaws).toEqual([
       {
         user: "bob",
-        message: `the hash of user bob cannot be used: ${BCRYPT_FLAW}`,
-        hint: "to give bob a new password: parley users passwd bob",
+        message: `cannot use the password hash of user bob: ${BCRYPT_FLAW}`,
+        hint: "set a new password with: parley users passwd bob",
       },
       {
         user: "eve",
-        message: "the hash of user eve cannot be used: it is no argon2id hash",
-        hint: "to give eve a new password: parley users passwd eve",
+        message: "cannot use the password hash of user eve: it is not an argon2id hash",
+        hint: "set a new password with: parley users passwd eve",
       },
       {
         user: "joe",
-        message: "the hash of user joe cannot be used: it is empty",
-        hint: "to give joe a new password: parley users passwd joe",
+        message: "cannot use the password hash of user joe: it is empty",
+        hint: "set a new password with: parley users passwd joe",
       },
     ]);
     expect(JSON.stringify(flaws)).not.toContain(PLAIN);
@@ -67,9 +67,9 @@ describe("an address that no client comes from", () => {
   test("is named, with what it has to be", () => {
     const messages = new Flaws("ip").news(documentOf({}, addresses)).map(({ message }) => message);
     expect(messages).toEqual([
-      "no client is known by 2001:DB8::1: it has to be written 2001:db8::1",
-      "no client is known by ::ffff:192.0.2.1: it has to be written 192.0.2.1",
-      "no client is known by abcdef: that is no address",
+      "the known address 2001:DB8::1 matches no client: it must be written as 2001:db8::1",
+      "the known address ::ffff:192.0.2.1 matches no client: it must be written as 192.0.2.1",
+      "the known address abcdef matches no client: it is not an address",
     ]);
   });
 
@@ -82,5 +82,8 @@ test("a terminal shows the first of many", () => {
   const hashes = Object.fromEntries(Array.from({ length: MAX_FLAWS_SHOWN + 5 }, (_, n) => [`u${n}`, ""]));
   const lines = flawLines(new Flaws("password").news(documentOf(hashes)));
   expect(lines).toHaveLength(MAX_FLAWS_SHOWN + 1);
-  expect([lines[0], lines.at(-1)]).toEqual(["the hash of user u0 cannot be used: it is empty", "and 5 more"]);
+  expect([lines[0], lines.at(-1)]).toEqual([
+    "cannot use the password hash of user u0: it is empty",
+    "and 5 more",
+  ]);
 });

@@ -48,78 +48,74 @@ describe("the cost of a hash", () => {
     const highest = { memoryKib: MAX_HASH_MEMORY_KIB, time: MAX_HASH_TIME, lanes: MAX_HASH_LANES };
     const { memoryKib, time, lanes } = highest;
     expect(hashCost(phc(`m=${memoryKib},t=${time},p=${lanes}`))).toEqual(highest);
-    expect(hashFlaw(phc(`m=${memoryKib + 1},t=1,p=1`))).toBe("it asks for more than 262144 KiB of memory");
-    expect(hashFlaw(phc(`m=8,t=${time + 1},p=1`))).toBe("it asks for more than 10 passes");
-    expect(hashFlaw(phc(`m=${memoryKib},t=1,p=${lanes + 1}`))).toBe("it asks for more than 16 lanes");
+    expect(hashFlaw(phc(`m=${memoryKib + 1},t=1,p=1`))).toBe("it needs more than 262144 KiB of memory");
+    expect(hashFlaw(phc(`m=8,t=${time + 1},p=1`))).toBe("it needs more than 10 passes");
+    expect(hashFlaw(phc(`m=${memoryKib},t=1,p=${lanes + 1}`))).toBe("it needs more than 16 lanes");
     for (const hash of [`m=${memoryKib + 1},t=1,p=1`, `m=8,t=${time + 1},p=1`, `m=999,t=1,p=${lanes + 1}`]) {
       expect(hashCost(phc(hash))).toBeUndefined();
     }
   });
 
-  const FORM = "it is not of the form $argon2id$v=19$m=…,t=…,p=…$salt$tag";
+  const FORM = "it does not have the form $argon2id$v=19$m=…,t=…,p=…$salt$tag";
   const ARGON2ID = phc("m=8,t=1,p=1");
   test.each([
     ["nothing", "", "it is empty"],
-    ["garbage", "garbage", "it is no argon2id hash"],
-    ["the password itself", "correct horse", "it is no argon2id hash"],
-    ["a password between dollars", "$correct$horse", "it is no argon2id hash"],
+    ["garbage", "garbage", "it is not an argon2id hash"],
+    ["the password itself", "correct horse", "it is not an argon2id hash"],
+    ["a password between dollars", "$correct$horse", "it is not an argon2id hash"],
     ["bcrypt", BCRYPT, BCRYPT_FLAW],
-    ["SHA-512-crypt", "$6$salt$hash", "it is SHA-512-crypt ($6$), and parley verifies only argon2id"],
-    [
-      "argon2i",
-      ARGON2ID.replace("2id", "2i"),
-      "it is argon2i ($argon2i$), and parley verifies only argon2id",
-    ],
-    [
-      "argon2d",
-      ARGON2ID.replace("2id", "2d"),
-      "it is argon2d ($argon2d$), and parley verifies only argon2id",
-    ],
+    ["SHA-512-crypt", "$6$salt$hash", "it is SHA-512-crypt ($6$), parley supports only argon2id"],
+    ["argon2i", ARGON2ID.replace("2id", "2i"), "it is argon2i ($argon2i$), parley supports only argon2id"],
+    ["argon2d", ARGON2ID.replace("2id", "2d"), "it is argon2d ($argon2d$), parley supports only argon2id"],
     [
       "another version",
       ARGON2ID.replace("v=19", "v=16"),
-      "it is of argon2 version 16, and parley verifies only version 19",
+      "it has argon2 version 16, parley supports only version 19",
     ],
     [
       "no version, which is the first one",
       ARGON2ID.replace("$v=19", ""),
-      "it is of argon2 version 16, and parley verifies only version 19",
+      "it has argon2 version 16, parley supports only version 19",
     ],
-    ["2 GiB", phc("m=2097152,t=1,p=1"), "it asks for more than 262144 KiB of memory"],
+    ["2 GiB", phc("m=2097152,t=1,p=1"), "it needs more than 262144 KiB of memory"],
     [
       "more digits than a number has",
       phc(`m=${"9".repeat(400)},t=1,p=1`),
-      "it asks for more than 262144 KiB of memory",
+      "it needs more than 262144 KiB of memory",
     ],
-    ["too little memory", phc("m=7,t=1,p=1"), "it asks for 7 KiB of memory, its lanes need 8"],
+    ["too little memory", phc("m=7,t=1,p=1"), "it has 7 KiB of memory and needs at least 8 for its lanes"],
     [
       "too little memory for its lanes",
       phc("m=31,t=1,p=4"),
-      "it asks for 31 KiB of memory, its lanes need 32",
+      "it has 31 KiB of memory and needs at least 32 for its lanes",
     ],
-    ["no passes", phc("m=8,t=0,p=1"), "it asks for no pass at all"],
-    ["no lanes", phc("m=8,t=1,p=0"), "it asks for no lane at all"],
+    ["no passes", phc("m=8,t=0,p=1"), "it has 0 passes"],
+    ["no lanes", phc("m=8,t=1,p=0"), "it has 0 lanes"],
     ["a negative cost", phc("m=-8,t=1,p=1"), FORM],
     ["a leading zero", phc("m=08,t=1,p=1"), FORM],
     ["parameters in another order", phc("t=1,m=8,p=1"), FORM],
     ["another parameter", phc("m=8,t=1,p=1,keyid=AAAA"), FORM],
     ["no tag", ARGON2ID.slice(0, ARGON2ID.lastIndexOf("$")), FORM],
-    ["a short salt", phc("m=8,t=1,p=1", "AAAA"), "its salt has 3 bytes, it needs 8"],
-    ["a tag that was cut off", phc("m=8,t=1,p=1", SALT, "AAAA"), "its tag has 3 bytes, it needs 16"],
-    ["padding", `${ARGON2ID}=`, "its tag is no base64 without padding"],
+    ["a short salt", phc("m=8,t=1,p=1", "AAAA"), "its salt has 3 bytes and needs at least 8"],
+    ["a tag that was cut off", phc("m=8,t=1,p=1", SALT, "AAAA"), "its tag has 3 bytes and needs at least 16"],
+    ["padding", `${ARGON2ID}=`, "its tag is not base64 without padding"],
     [
       "another base64",
       phc("m=8,t=1,p=1", SALT, `_${"A".repeat(42)}`),
-      "its tag is no base64 without padding",
+      "its tag is not base64 without padding",
     ],
-    ["a salt of no whole bytes", phc("m=8,t=1,p=1", "A".repeat(25)), "its salt is no base64 without padding"],
+    [
+      "a salt of no whole bytes",
+      phc("m=8,t=1,p=1", "A".repeat(25)),
+      "its salt is not base64 without padding",
+    ],
     [
       "bits that stand for nothing",
       phc("m=8,t=1,p=1", `${"A".repeat(21)}B`),
-      "its salt is no base64 without padding",
+      "its salt is not base64 without padding",
     ],
-    ["something before it", ` ${ARGON2ID}`, "it is no argon2id hash"],
-    ["a line end", `${ARGON2ID}\n`, "its tag is no base64 without padding"],
+    ["something before it", ` ${ARGON2ID}`, "it is not an argon2id hash"],
+    ["a line end", `${ARGON2ID}\n`, "its tag is not base64 without padding"],
   ])("is undefined for %s, and why is said", (_, hash, flaw) => {
     expect([hashCost(hash), hashFlaw(hash)]).toEqual([undefined, flaw]);
   });
@@ -136,14 +132,14 @@ describe("the cost of a hash", () => {
 
 describe("a new password", () => {
   test.each([
-    ["", "the password has 0 characters, it needs 8"],
-    ["1234567", "the password has 7 characters, it needs 8"],
-    ["😀".repeat(4), "the password has 4 characters, it needs 8"],
-    ["e\u0301a".repeat(3), "the password has 6 characters, it needs 8"],
-    ["abc".repeat(342), "the password is over 1024 bytes"],
-    ["öbc".repeat(257), "the password is over 1024 bytes"],
+    ["", "the password has 0 characters and needs at least 8"],
+    ["1234567", "the password has 7 characters and needs at least 8"],
+    ["😀".repeat(4), "the password has 4 characters and needs at least 8"],
+    ["e\u0301a".repeat(3), "the password has 6 characters and needs at least 8"],
+    ["abc".repeat(342), "the password is longer than 1024 bytes"],
+    ["öbc".repeat(257), "the password is longer than 1024 bytes"],
     ["half a \ud83d character", "the password is not valid Unicode text"],
-    ["Ann.Smith", "the password is the user's name"],
+    ["Ann.Smith", "the password is the same as the user name"],
     ["aaaaaaaa", "the password repeats one or two characters"],
     ["abababab", "the password repeats one or two characters"],
   ])("%j will not do", (password, flaw) => {

@@ -66,14 +66,14 @@ test.each([HEX, `${HEX}\n`, `${HEX.toUpperCase()}\r\n`, ` ${HEX} \n\n`, "5a".rep
 );
 
 test.each([
-  ["", "is no key"],
-  ["\n", "is no key"],
-  ["garbage", "is no key"],
-  [HEX.slice(1), "is no key"],
-  [`0x${HEX}`, "is no key"],
-  [`${HEX}\n${HEX}\n`, "is no key"],
-  [`${HEX.slice(0, 32)} ${HEX.slice(32)}`, "is no key"],
-  ["5a".repeat(15), "15 bytes is shorter than 16"],
+  ["", "invalid key in "],
+  ["\n", "invalid key in "],
+  ["garbage", "invalid key in "],
+  [HEX.slice(1), "invalid key in "],
+  [`0x${HEX}`, "invalid key in "],
+  [`${HEX}\n${HEX}\n`, "invalid key in "],
+  [`${HEX.slice(0, 32)} ${HEX.slice(32)}`, "invalid key in "],
+  ["5a".repeat(15), "the key has 15 bytes and needs at least 16"],
   [`${"5a".repeat(31)}00`, "zero byte"],
 ])("refuses %j, and says how to make one", async (text, words) => {
   write(text);
@@ -90,7 +90,7 @@ test.each([0o650, 0o604, 0o644, 0o660, 0o620, 0o601, 0o677])(
     write(HEX, mode);
     for (const work of [() => readKeyFile(path), () => makeKeyFile(path)]) {
       expect(await refusal(work)).toBe(
-        `unsafe: ${path} has mode ${mode.toString(8)}: others could read or change it ` +
+        `unsafe: ${path} has mode ${mode.toString(8)}: other users could read or change it ` +
           `(make it private: chmod 600 ${path})`,
       );
     }
@@ -100,7 +100,7 @@ test.each([0o650, 0o604, 0o644, 0o660, 0o620, 0o601, 0o677])(
 
 test("that is missing is said so to whoever only reads", async () => {
   expect(await refusal(() => readKeyFile(path))).toBe(
-    `failed: there is no key file ${path} (copy the server's: both sides need the same key)`,
+    `failed: there is no key file ${path} (copy the key file of the server: both sides need the same key)`,
   );
 });
 
@@ -108,7 +108,7 @@ test("that cannot be made says why, and a folder is none", async () => {
   expect(await refusal(() => makeKeyFile(join(folder.path, "none", "key")))).toBe(
     `unreadable: there is no folder ${folder.path}/none ()`,
   );
-  expect(await refusal(() => readKeyFile(folder.path))).toContain("is not a plain file");
+  expect(await refusal(() => readKeyFile(folder.path))).toContain("is not a regular file");
 });
 
 test("may be a symbolic link: to a key, or to where it shall be made", async () => {

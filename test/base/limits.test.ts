@@ -18,12 +18,12 @@ test.each([
 });
 
 test.each(["", "30", "s", "-1s", "+1s", "1 s", " 1s", "1s\n", "1e3s", "0x1s", "1.s", ".5s", "1.0001s", "1w"])(
-  "%j is no duration",
+  "%j is an invalid duration",
   (text) => expect(parseDuration(text)).toBeUndefined(),
 );
 
 test.each(["1kb", "1constructor", "1__proto__", "1000000000000s", "999999999999d"])(
-  "%j is no duration",
+  "%j is an invalid duration",
   (text) => {
     expect(parseDuration(text)).toBeUndefined();
   },
@@ -55,7 +55,7 @@ test.each([
   "0x10",
   "Infinity",
   "999999999999gb",
-])("%j is no size", (text) => expect(parseSize(text)).toBeUndefined());
+])("%j is an invalid size", (text) => expect(parseSize(text)).toBeUndefined());
 
 test.each([
   [0, "0 ms"],

@@ -85,21 +85,21 @@ describe("a line over the limit", () => {
       for (const line of new LineSplitter(NEWLINE, 4).push(utf8("one\ntwo\nthree\nfour\n")))
         given.push(text(line));
     };
-    expect(reading).toThrow("line 3 has over 4 bytes");
+    expect(reading).toThrow("line 3 is longer than 4 bytes");
     expect(given).toEqual(["one", "two"]);
   });
 
   test("has its number right too when only the last byte is too many", () => {
     const whole = new LineSplitter(NEWLINE, 4);
-    expect(() => [...whole.push(utf8("one\nthree\n"))]).toThrow("line 2 has over 4 bytes");
+    expect(() => [...whole.push(utf8("one\nthree\n"))]).toThrow("line 2 is longer than 4 bytes");
     const unended = new LineSplitter(NEWLINE, 4);
     expect([...unended.push(utf8("one\nthree"))].map(text)).toEqual(["one"]);
-    expect(() => unended.end()).toThrow("line 2 has over 4 bytes");
+    expect(() => unended.end()).toThrow("line 2 is longer than 4 bytes");
   });
 
   test("is refused before its end comes, so that memory is bounded", () => {
     const splitter = new LineSplitter(NEWLINE, 8);
     expect([...splitter.push(utf8("123456789"))]).toEqual([]); // the ninth may be a carriage return
-    expect(() => [...splitter.push(utf8("0"))]).toThrow("line 1 has over 8 bytes");
+    expect(() => [...splitter.push(utf8("0"))]).toThrow("line 1 is longer than 8 bytes");
   });
 });

@@ -30,7 +30,7 @@ const unread = (names: string[], source: string) =>
   [...new Set(names)].filter((name) => !new RegExp(`[([,]\\s*"${name}"[\\]),]`).test(source));
 
 test.each<[string, Command]>([
-  ["serve", serve],
+  ["serve", serve as Command],
   ["connect", connect as Command],
   ["users", users as Command],
 ])("every flag of parley %s is read", async (name, command) => {

@@ -5,14 +5,16 @@ import { describe, expect, test } from "bun:test";
 import { ParleyError } from "../../src/base/errors.ts";
 import { count, duration, size } from "../../src/base/option-kinds.ts";
 import { Flags, parseHost, parsePort } from "../../src/cli/flags.ts";
-import { commonFlags, parseCommand, type Command, type FlagsDef } from "../../src/cli/parse.ts";
+import { commonFlags, inGroup, parseCommand, type Command, type FlagsDef } from "../../src/cli/parse.ts";
 
 const serveFlags = {
-  port: { type: "string" },
-  auth: { type: "enum", options: ["password", "ip", "none"] },
-  bare: { type: "boolean" },
-  send: { type: "string", multiple: true },
-  null: { type: "boolean", alias: "0" },
+  ...inGroup("Flags", {
+    port: { type: "string" },
+    auth: { type: "enum", options: ["password", "ip", "none"] },
+    bare: { type: "boolean" },
+    send: { type: "string", multiple: true },
+    null: { type: "boolean", alias: "0" },
+  }),
   ...commonFlags,
 } satisfies FlagsDef;
 
@@ -109,13 +111,13 @@ describe("help and version, at every level", () => {
 
 describe("a command that does not exist", () => {
   test.each([
-    ["serv", "there is no command tool serv", "did you mean serve?"],
-    ["Serve", "there is no command tool Serve", "did you mean serve?"],
-    ["xyzzy", "there is no command tool xyzzy", "tool --help"],
-    ["help serv", "there is no command tool serv", "did you mean serve?"],
-    ["users lst", "there is no command tool users lst", "did you mean list?"],
-    ["users hosts froget", "there is no command tool users hosts froget", "did you mean forget?"],
-    ["--port 1 serve", "--port needs a command before it", "see tool --help"],
+    ["serv", "unknown command tool serv", "did you mean serve?"],
+    ["Serve", "unknown command tool Serve", "did you mean serve?"],
+    ["xyzzy", "unknown command tool xyzzy", "run tool --help"],
+    ["help serv", "unknown command tool serv", "did you mean serve?"],
+    ["users lst", "unknown command tool users lst", "did you mean list?"],
+    ["users hosts froget", "unknown command tool users hosts froget", "did you mean forget?"],
+    ["--port 1 serve", "--port needs a command", "run tool --help"],
   ])("%s", async (line, message, hint) => {
     expect(await usageError(() => parse(words(line)))).toEqual([message, hint]);
   });
@@ -125,29 +127,29 @@ describe("a command that does not exist", () => {
     async (name) => {
       for (const above of ["", "users ", "users hosts ", "help "]) {
         const [message] = await usageError(() => parse(words(above + name)));
-        expect(message).toBe(`there is no command tool ${above.replace("help ", "")}${name}`);
+        expect(message).toBe(`unknown command tool ${above.replace("help ", "")}${name}`);
       }
     },
   );
 });
 
 describe("a flag or argument that is wrong", () => {
-  const help = "see tool serve --help";
+  const help = "run tool serve --help";
   test.each([
-    ["serve --prot 80", "there is no flag --prot", "did you mean --port?"],
-    ["serve --prot=80", "there is no flag --prot", "did you mean --port?"],
-    ["serve --xyzzyxyzzy", "there is no flag --xyzzyxyzzy", help],
-    ["serve --constructor", "there is no flag --constructor", help],
-    ["serve --__proto__=1", "there is no flag --__proto__", help],
-    ["serve --no-bare", "there is no flag --no-bare", undefined],
-    ["serve -x", "there is no flag -x", help],
-    ["serve -ann", "there is no flag -ann", help],
-    ["serve -x…", "there is no flag -x…", help],
-    ["serve -0x", "there is no flag -0x", help],
-    ["serve -é", "there is no flag -é", help],
-    ["serve -port 80", "there is no flag -port", "did you mean --port?"],
-    ["serve -port=80", "there is no flag -port=80", "did you mean --port?"],
-    ["serve --=x", "there is no flag --=x", help],
+    ["serve --prot 80", "unknown flag --prot", "did you mean --port?"],
+    ["serve --prot=80", "unknown flag --prot", "did you mean --port?"],
+    ["serve --xyzzyxyzzy", "unknown flag --xyzzyxyzzy", help],
+    ["serve --constructor", "unknown flag --constructor", help],
+    ["serve --__proto__=1", "unknown flag --__proto__", help],
+    ["serve --no-bare", "unknown flag --no-bare", undefined],
+    ["serve -x", "unknown flag -x", help],
+    ["serve -ann", "unknown flag -ann", help],
+    ["serve -x…", "unknown flag -x…", help],
+    ["serve -0x", "unknown flag -0x", help],
+    ["serve -é", "unknown flag -é", help],
+    ["serve -port 80", "unknown flag -port", "did you mean --port?"],
+    ["serve -port=80", "unknown flag -port=80", "did you mean --port?"],
+    ["serve --=x", "unknown flag --=x", help],
     ["serve --port", "--port needs a value", help],
     ["serve --port=", "--port needs a value", help],
     ["serve --port --bare", "--port needs a value", help],
@@ -155,14 +157,18 @@ describe("a flag or argument that is wrong", () => {
     ["serve --port 1 --port 1", "--port is given 2 times", help],
     ["serve -0 --null", "--null is given 2 times", help],
     ["serve --bare --bare --bare", "--bare is given 3 times", help],
-    ["serve --auth pasword", `--auth: "pasword" is none of password, ip, none`, help],
-    ["serve --color=always --auth toString", `--auth: "toString" is none of password, ip, none`, help],
-    ["serve extra", `tool serve has no use for "extra"`, help],
-    ["serve help", `tool serve has no use for "help"`, help],
-    ["serve -- cat", "tool serve takes nothing after --", help],
-    ["serve -- --help", "tool serve takes nothing after --", help],
-    ["users add", "tool users add needs NAME", "see tool users add --help"],
-    ["users add a b c", `tool users add has no use for "c"`, "see tool users add --help"],
+    ["serve --auth pasword", `--auth: invalid value "pasword"`, "use one of password, ip, none"],
+    [
+      "serve --color=always --auth toString",
+      `--auth: invalid value "toString"`,
+      "use one of password, ip, none",
+    ],
+    ["serve extra", `unexpected argument "extra"`, help],
+    ["serve help", `unexpected argument "help"`, help],
+    ["serve -- cat", "tool serve takes no arguments after --", help],
+    ["serve -- --help", "tool serve takes no arguments after --", help],
+    ["users add", "missing argument NAME", "run tool users add --help"],
+    ["users add a b c", `unexpected argument "c"`, "run tool users add --help"],
   ])("%s", async (line, message, hint) => {
     const [said, next] = await usageError(() => parse(words(line)));
     expect(said).toBe(message);
@@ -171,13 +177,13 @@ describe("a flag or argument that is wrong", () => {
 
   test("an empty value is none, and an empty word is one too many", async () => {
     expect(await usageError(() => parse(["serve", "--port", ""]))).toEqual(["--port needs a value", help]);
-    expect(await usageError(() => parse(["serve", ""]))).toEqual([`tool serve has no use for ""`, help]);
+    expect(await usageError(() => parse(["serve", ""]))).toEqual([`unexpected argument ""`, help]);
   });
 
   test("of a command without flags", async () => {
     const bare: Command = { meta: { name: "bare" } };
     const [message] = await usageError(() => parseCommand(bare, ["--x"]));
-    expect(message).toBe("there is no flag --x");
+    expect(message).toBe("unknown flag --x");
   });
 });
 
@@ -193,8 +199,11 @@ describe("a flag's value", () => {
   test.each(["-1", "65536", "1.5", "1e3", "0x10", " 1", "", "one", "9".repeat(400)])(
     "%j is no count",
     async (text) => {
-      const said = `--x: ${JSON.stringify(text)} is no whole number from 0 to 65535`;
-      expect(await usageError(() => of(text).read("x", count(0, 65535)))).toEqual([said, undefined]);
+      const message = `--x: invalid number ${JSON.stringify(text)}`;
+      expect(await usageError(() => of(text).read("x", count(0, 65535)))).toEqual([
+        message,
+        "use a whole number from 0 to 65535",
+      ]);
     },
   );
 
@@ -203,19 +212,19 @@ describe("a flag's value", () => {
     expect(of("2147483647ms").read("x", duration())).toBe(2 ** 31 - 1);
     for (const text of ["2147483648ms", "25d", "30", "soon", "-1s"]) {
       const [message, hint] = await usageError(() => of(text).read("x", duration()));
-      expect(message).toBe(`--x: "${text}" is no duration`);
-      expect(hint).toBe("write 500ms, 30s, 5m, 2h or 7d");
+      expect(message).toBe(`--x: invalid duration "${text}"`);
+      expect(hint).toBe("use a duration such as 500ms, 30s, 5m, 2h or 7d");
     }
   });
 
   test("is a size within its bounds, or the error shows how to write one", async () => {
     expect(of("1kb").read("x", size(1024, 2048))).toBe(1024);
     expect(of("2048").read("x", size(1024, 2048))).toBe(2048);
-    const wrong = [`--x: "1k" is no size`, "write bytes, 64kb or 1mb"] as const;
+    const wrong = [`--x: invalid size "1k"`, "use a number of bytes, or a size such as 64kb or 1mb"] as const;
     expect(await usageError(() => of("1k").read("x", size(1024, 2048)))).toEqual([...wrong]);
     for (const text of ["1023", "2049", "0"]) {
       const [message] = await usageError(() => of(text).read("x", size(1024, 2048)));
-      expect(message).toBe(`--x: ${text} is not within 1024 and 2048 bytes`);
+      expect(message).toBe(`--x: ${text} is out of range (1024 to 2048 bytes)`);
     }
   });
 

@@ -34,8 +34,8 @@ test("of two first meetings at once with two keys one is believed, and the other
   expect(present).toBe("sha256/one");
   expect(failure).toMatchObject({
     name: "ParleyError",
-    code: "failed",
-    message: "a:1 was not trusted by sha256/other: it is known by sha256/one now",
+    code: "pin_changed",
+    message: "cannot trust a:1 with sha256/other: its pin is now sha256/one",
   });
   expect(one.findPin("b:1")).toBe("sha256/b");
 });
@@ -47,7 +47,7 @@ test("a key is replaced only by a client that knew the one before, and the same 
   await state.savePin("a:1", "sha256/one", undefined);
   expect(readFileSync(data.knownServers, "utf8")).toBe(before);
   expect(await state.savePin("a:1", "sha256/two", "sha256/zero").catch(thrown)).toMatchObject({
-    code: "failed",
+    code: "pin_changed",
   });
   await state.savePin("a:1", "sha256/two", "sha256/one");
   expect(state.findPin("a:1")).toBe("sha256/two");

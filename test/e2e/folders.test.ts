@@ -72,7 +72,7 @@ test("a data folder where others may put files is refused in every mode, unless 
   for (const argv of [[], ["--auth", "ip"], ["--auth", "none"], ["--bare"], ["--auth", "none", "--tls"]]) {
     const { exitCode, stderr } = await check(...argv);
     expect({ argv, exitCode }).toEqual({ argv, exitCode: 1 });
-    expect(stderr).toContain(`${data} has mode 777: others could replace ${data}/`);
+    expect(stderr).toContain(`${data} has mode 777: other users could replace ${data}/`);
     expect(stderr).toContain(`chmod go-w ${data}`);
   }
   expect(readdirSync(data)).toEqual([]);

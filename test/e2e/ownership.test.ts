@@ -71,7 +71,7 @@ describe.skipIf(lacks("setpriv"))("what root makes in another user's folder belo
       expectOwned();
       expect(readdirSync(data).filter((name) => /^sessions-[0-9a-f]+\.json$/.test(name))).toHaveLength(1);
       await server.stop();
-      expect(server.stderr.text.replace(/^a new key was made.*\n/, "")).toBe("");
+      expect(server.stderr.text.replace(/^created a new shared key.*\n/, "")).toBe("");
     }
     expectOwned();
     expect(readdirSync(data).sort()).toEqual([
@@ -155,7 +155,7 @@ describe.skipIf(lacks("setpriv"))("what root makes in another user's folder belo
     const check = await run(["serve", "--check", "--port", "0"], { data, prefix });
     expect([check.exitCode, check.stderr]).toEqual([1, expect.stringContaining("belongs to another user")]);
     await using server = await serve([], { data, prefix });
-    await server.stderr.see("no account can be changed, and no session token issued");
+    await server.stderr.see("accounts cannot change and no session tokens are issued");
     await server.stop();
   });
 });
@@ -361,7 +361,7 @@ describe.skipIf(lacks("setpriv"))("what root owns and the service may read is tr
     async (mode) => {
       expect(await check(await identity(mode, GROUP), member)).toMatchObject({
         exitCode: 0,
-        stderr: "everything is in order\n",
+        stderr: "the configuration is valid\n",
       });
     },
   );
@@ -372,8 +372,8 @@ describe.skipIf(lacks("setpriv"))("what root owns and the service may read is tr
       const flags = await identity(mode, GROUP);
       const refused = await check(flags, member);
       expect(refused.exitCode).toBe(1);
-      expect(refused.stderr).toContain(`has mode ${mode.toString(8)}: others could read or change it`);
-      const hint = /readable for your group alone: (.*)\n/.exec(refused.stderr)?.[1] ?? "";
+      expect(refused.stderr).toContain(`has mode ${mode.toString(8)}: other users could read or change it`);
+      const hint = /readable only for your group: (.*)\n/.exec(refused.stderr)?.[1] ?? "";
       Bun.spawnSync(["sh", "-c", hint.replaceAll("sudo ", "")]);
       expect((await check(flags, SERVICE)).exitCode).toBe(0);
     },
@@ -426,7 +426,7 @@ describe.skipIf(lacks("setpriv"))(
         run(["users", "list"], { data, prefix: asPerson(who), env: more });
       const refused = {
         exitCode: 1,
-        stderr: expect.stringContaining(`${data} has mode 775: others could replace`),
+        stderr: expect.stringContaining(`${data} has mode 775: other users could replace`),
       };
       expect(await list(SERVICE)).toMatchObject(refused);
       // Debian's group `staff` has a name, and on many machines members; `nogroup` is the primary group of others.

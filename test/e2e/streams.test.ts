@@ -77,7 +77,7 @@ describe("on a full disk, it is an error that standard output cannot be written:
     for (let times = 0; times < TIMES; times++) {
       const { exitCode, stderr } = await shell(`${BOUND} "$@" > /dev/full`, argv, { data, env });
       expect([exitCode, command]).toEqual([1, command]);
-      expectSentence(stderr, "standard output could not be written: the disk is full\n");
+      expectSentence(stderr, "cannot write standard output: the disk is full\n");
     }
   });
 });
@@ -227,7 +227,7 @@ describe("a file is read on from where it stands:", () => {
   test.concurrent("nor is it a password, or to be imported", async () => {
     const { stdout } = await run(["users", "export"], { data });
     const imported = await from('{ read -r; "$1" users import - --data new; } < "$3"', `first\n${stdout}`);
-    expect(imported).toMatchObject({ exitCode: 0, stdout: "2 users imported\n" });
+    expect(imported).toMatchObject({ exitCode: 0, stdout: "imported 2 users, skipped 0, replaced 0\n" });
     const login = '{ read -r; "$1" connect "$2" --no-token --password-stdin --send x; } < "$3"';
     expect(await from(login, `first\n${PASSWORD}\n`)).toMatchObject({ exitCode: 0, stdout: "x\n" });
   });
@@ -264,7 +264,7 @@ describe("standard input that cannot be read:", () => {
       const words = argv.replace("ANN", ann).split(" ");
       const result = await shell(`${BOUND} "$@" ${input}`, words, { data, env });
       expect([result.exitCode, result.stdout]).toEqual([1, ""]);
-      expectSentence(result.stderr, "standard input cannot be read: it is ");
+      expectSentence(result.stderr, "cannot read standard input: it is ");
     }
   });
 
@@ -286,7 +286,7 @@ describe("a stream that is closed:", () => {
     const argv = command.replace("ANN", ann).split(" ");
     const { exitCode, stderr } = await shell(`${BOUND} "$@" >&-`, argv, { data, env });
     expect([exitCode, command]).toEqual([1, command]);
-    expectSentence(stderr, "standard output could not be written: it is closed");
+    expectSentence(stderr, "cannot write standard output: it is closed");
     expect((await shell(`${BOUND} "$@" >&- 2>&-`, argv, { data, env })).exitCode).toBe(1);
   });
 

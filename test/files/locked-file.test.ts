@@ -123,7 +123,9 @@ describe("a change", () => {
     const old = "old".repeat(2000);
     const path = usersFile(folder.path, old);
     const told = await changeElsewhere(path, "trap '' XFSZ; ulimit -f 64;");
-    expect(told).toBe(`unwritable; cannot write ${path}: EFBIG; the file is as it was before\n`);
+    expect(told).toBe(
+      `unwritable; cannot write ${path}: EFBIG; fix the cause and try again: the file is unchanged\n`,
+    );
     expect(fs.readFileSync(path, "utf8")).toBe(old);
     expect(fs.readdirSync(folder.path).sort()).toEqual([LOCK, "users.json"]);
   });
@@ -193,7 +195,7 @@ describe("refused, and left alone:", () => {
     expect(Bun.spawnSync(["mkfifo", "-m", "600", path]).exitCode).toBe(0);
     const told = await changeElsewhere(path, "");
     expect(told).toBe(
-      `unreadable; ${path} is not a plain file; name a plain file: no folder, pipe or device will do\n`,
+      `unreadable; ${path} is not a regular file; use a regular file, not a folder, pipe or device\n`,
     );
     expect(fs.lstatSync(path).isFIFO()).toBe(true);
   });
@@ -204,7 +206,7 @@ describe("refused, and left alone:", () => {
     fs.mkdirSync(file.path);
     expect(await file.update(() => "{}").catch(thrown)).toMatchObject({
       code: "unreadable",
-      message: `${file.path} is not a plain file`,
+      message: `${file.path} is not a regular file`,
     });
     expect(fs.lstatSync(file.path).isDirectory()).toBe(true);
   });
@@ -225,7 +227,7 @@ describe("refused, and left alone:", () => {
     fs.chmodSync(file.path, 0o644);
     fs.chownSync(file.path, NOBODY - 1, NOBODY);
     await unprivileged(folder.path, () => {
-      const theirs = { code: "unsafe", hint: `make it yours: sudo chown ${NOBODY} ${file.path}` };
+      const theirs = { code: "unsafe", hint: `change its owner: sudo chown ${NOBODY} ${file.path}` };
       expect(() => file.read()).toThrow(expect.objectContaining(theirs));
     });
   });
@@ -278,7 +280,7 @@ describe("makePrivateFolder", () => {
   test("says what is in the way", () => {
     using folder = tempFolder();
     const inside = join(usersFile(folder.path, "old"), "inner");
-    const failed = { code: "unwritable", hint: "choose another with --data DIR" };
+    const failed = { code: "unwritable", hint: "choose another folder with --data DIR" };
     expect(() => makePrivateFolder(inside)).toThrow(expect.objectContaining(failed));
   });
 });

@@ -54,7 +54,7 @@ describe("a folder above the file", () => {
         chmodSync(wrong, mode);
         expect(refusal()).toMatchObject({
           code: "unsafe",
-          message: `${wrong} has mode ${(mode & 0o777).toString(8)}: others could replace ${path}`,
+          message: `${wrong} has mode ${(mode & 0o777).toString(8)}: other users could replace ${path}`,
         });
         chmodSync(wrong, 0o700);
         expect(refusal()).toBeUndefined();
@@ -103,8 +103,8 @@ describe("the file", () => {
 
   test("is not a folder or a pipe, and none of them is waited for", () => {
     execFileSync("mkfifo", ["-m", "600", join(inner, "pipe")]);
-    expect(refusal(join(inner, "pipe"))?.message).toContain("is not a plain file");
-    expect(refusal(inner)?.message).toContain("is not a plain file");
+    expect(refusal(join(inner, "pipe"))?.message).toContain("is not a regular file");
+    expect(refusal(inner)?.message).toContain("is not a regular file");
   });
 
   test("that is not there is null, and one that is not UTF-8 is corrupt", () => {

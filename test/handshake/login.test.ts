@@ -187,7 +187,7 @@ describe("password", () => {
     expect([bob.answer, bob.work]).toEqual([ann.answer, ann.work]);
     expect([bob.answer, bob.work]).toEqual([nobody.answer, nobody.work]);
     expect(ann.reason).toBe("wrong password or user for ann");
-    expect(bob.reason).toBe(`the hash of user bob cannot be used: ${BCRYPT_FLAW}`);
+    expect(bob.reason).toBe(`cannot use the password hash of user bob: ${BCRYPT_FLAW}`);
     expect(nobody.reason).toBe("wrong password or user");
   });
 
@@ -257,7 +257,7 @@ describe("register", () => {
     peer.json({ ...NEW, password: "short" });
     expect(await peer.message()).toMatchObject({
       code: "bad_password",
-      message: "the password has 5 characters, it needs 8",
+      message: "the password has 5 characters and needs at least 8",
     });
     peer.json(NEW);
     expect(await peer.message()).toMatchObject({ type: "welcome", user: "боб", known: false });

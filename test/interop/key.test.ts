@@ -83,7 +83,7 @@ describe.each(pythons)("Python $version", ({ path: python, isModern }) => {
     });
     const refused = await asListener(python, otherKey, "--allow-md5");
     expect(refused.exitCode).toBe(1);
-    expect(refused.stderr).toContain("another key");
+    expect(refused.stderr).toContain("a different key");
     expect(refused.python).toBe("refused: AuthenticationError\n");
   });
 

@@ -135,9 +135,14 @@ describe.skipIf(python === undefined)("started by a service manager, a server", 
   });
 
   test.each([
-    ["2", [], 1, "LISTEN_FDS=2: one socket can be taken over"],
-    ["deaf", [], 1, "LISTEN_FDS: what was handed over does not listen for TCP"],
-    ["1", ["--port", "0"], 2, "--port: LISTEN_FDS has handed over a socket, which listens on 127.0.0.1:"],
+    ["2", [], 1, "cannot use LISTEN_FDS=2: parley takes over one socket"],
+    ["deaf", [], 1, "cannot use LISTEN_FDS: the socket does not listen for TCP"],
+    [
+      "1",
+      ["--port", "0"],
+      2,
+      "--port: the service manager passed a socket (LISTEN_FDS) that listens on 127.0.0.1:",
+    ],
   ])("that cannot be as it is told says so: %s %j", async (count, argv, code, message) => {
     await using manager = manage("127.0.0.1", 1, count, argv);
     await manager.output.see(`exit ${code}\n`);

@@ -217,13 +217,13 @@ describe("a pipe", () => {
     return all;
   }
 
-  test("that nobody reads is refused, not waited for, also where it takes the place of a log", () => {
+  test("without a reader is refused, not waited for, also where it takes the place of a log", () => {
     using folder = tempFolder();
     const path = `${folder.path}/parley.log`;
     const log = open(path);
     renameSync(path, `${path}.1`);
     execFileSync("mkfifo", [path]);
-    const reason = `cannot write the log ${path}: it is a pipe that nobody reads`;
+    const reason = `cannot write the log ${path}: it is a socket, or a pipe without a reader`;
     expect(() => open(path)).toThrow(reason);
     expect(() => log.reopen()).toThrow(reason);
     log.info("connected");

@@ -373,8 +373,8 @@ describe("where there is no room", () => {
       return (guest.decision as Refusal).message;
     });
     expect(said).toEqual([
-      "1 connection from 10.0.0.1 has not logged in yet: try again in a moment",
-      "2 connections from 10.0.0.1 have not logged in yet: try again in a moment",
+      "too many connections from 10.0.0.1 without a login (1): try again in a moment",
+      "too many connections from 10.0.0.1 without a login (2): try again in a moment",
     ]);
   });
 

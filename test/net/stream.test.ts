@@ -299,6 +299,23 @@ describe("a dial", () => {
     expect(released).toBe(2);
   });
 
+  test("that a path too long for a socket is no way, is an error as any other", async () => {
+    let released = 0;
+    const address = { unix: `/${"x".repeat(300)}` };
+    const dialling = dialStream(address, { timeoutMs: TIMEOUT_MS, released: () => released++ });
+    expect(await dialling.catch((error: unknown) => error)).toMatchObject({ name: "DialError" });
+    expect(released).toBe(1);
+  });
+
+  test("with a signal that was aborted before gives its socket back, too", async () => {
+    const { address } = await listening("tcp");
+    const gone = Promise.withResolvers<void>();
+    const signal = AbortSignal.abort(new Error("left"));
+    const dialling = dialStream(address, { timeoutMs: TIMEOUT_MS, signal, released: gone.resolve });
+    expect(await dialling.catch((error: unknown) => error)).toMatchObject({ message: "left" });
+    await gone.promise;
+  });
+
   test("that was given up does not leave a stream behind", async () => {
     const { server, address } = await listening("tcp");
     const closed = new Promise<void>((resolve) =>

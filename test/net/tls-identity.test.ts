@@ -182,7 +182,7 @@ describe("one that is given", () => {
   test("with a damaged certificate above it is refused", async () => {
     const { key, certificate } = await selfSigned();
     put(key, `${certificate}-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n`);
-    expect(await refusal(given)).toContain(`${certificateFile} holds a certificate that is damaged`);
+    expect(await refusal(given)).toContain(`${certificateFile} holds a damaged certificate`);
   });
 
   // As certbot lays them out: what has a name of its own is a link to the newest.

@@ -50,7 +50,7 @@ test("one user in two conversations is one: joined and left are said once", asyn
     expect((await upTo(peer, /here/)).at(-1)).toBe("* here: ann");
   }
   second.send("/name bob");
-  expect(await second.text()).toBe("* your name is that of your login");
+  expect(await second.text()).toBe("* you cannot change your name: it is the name of your login");
   second.control({ type: "end" });
   expect((await second.rest()).length).toBe(1);
   first.send("alone");
@@ -66,7 +66,7 @@ test("/name: taken in whatever case, invalid, invisible; a new one is told to al
   expect([await ann.text(), await bob.text()]).toEqual(Array(2).fill("* guest-1 is now Ann"));
   for (const taken of ["Ann", "ann", "ANN", "Ａｎｎ"]) {
     bob.send(`/name ${taken}`);
-    expect(await bob.text()).toMatch(/^\* somebody is called .+ already$/);
+    expect(await bob.text()).toMatch(/^\* the name .+ is taken$/);
   }
   for (const bad of ["a b", "*", "a:b", "-a", "x".repeat(33), "a\u200bb", "\u115f", "Ann\u00ad"]) {
     bob.send(`/name ${bad}`);
@@ -97,7 +97,7 @@ test("/msg reaches the one it names, in whatever case, and nobody else; /who say
   ann.send("/msg GUEST-2 a secret: x");
   expect([await ann.text(), await bob.text()]).toEqual(Array(2).fill("guest-1 → guest-2: a secret: x"));
   ann.send("/msg nobody x");
-  expect(await ann.text()).toBe("* nobody here is called nobody: /who");
+  expect(await ann.text()).toBe("* nobody is not here; /who lists the names");
   eve.send("/who");
   expect(await eve.text()).toBe("* here: guest-1, guest-2, guest-3");
   const { peer: late, heard } = await join(server);
@@ -111,7 +111,7 @@ test("a line that begins with two slashes is said with one; with one it is a com
   const { peer: bob } = await join(server);
   await ann.text();
   ann.send("/shrug");
-  expect(await ann.text()).toBe("* /who, /msg NAME TEXT, /name NAME; //x says /x");
+  expect(await ann.text()).toBe("* commands: /who, /msg NAME TEXT, /name NAME; //x sends /x");
   for (const [line, said] of [
     ["//who", "/who"],
     ["///", "//"],
@@ -151,7 +151,7 @@ test("what is no text ends the conversation, what is too long is not said", asyn
   const { peer: bob } = await join(server);
   await ann.text();
   ann.send("x".repeat(4001));
-  expect(await ann.text()).toBe("* not said: over 4000 characters");
+  expect(await ann.text()).toBe("* not sent: longer than 4000 characters");
   bob.send(Buffer.from("ff", "hex"));
   expect((await bob.rest()).at(-1)?.payload.toString()).toContain("bad_message");
   expect(await ann.text()).toBe("* guest-2 left");
@@ -206,7 +206,7 @@ describe("a member who says much at once", () => {
     const said = heard.filter((line) => line.includes("line "));
     expect(said).toEqual(Array.from({ length: LINES }, (_, n) => `guest-1: line ${n}`));
     const own = await upTo(loud, new RegExp(`line ${LINES - 1}$`));
-    expect(own.filter((line) => line.startsWith("* you say much"))).toHaveLength(1);
+    expect(own.filter((line) => line.startsWith("* you send too fast"))).toHaveLength(1);
     for (const peer of [loud, other]) peer[Symbol.dispose]();
   });
 

@@ -17,4 +17,4 @@ export const FOREIGN = {
 
 export const BCRYPT = "$2b$10$NVRDdQy6JTmWbXnFOYVLkOxq0C3iQU4k6HRrJt2wJ1bPtEsp7pDaO";
 /** What is said of it. */
-export const BCRYPT_FLAW = "it is bcrypt ($2b$), and parley verifies only argon2id";
+export const BCRYPT_FLAW = "it is bcrypt ($2b$), parley supports only argon2id";

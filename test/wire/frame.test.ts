@@ -97,7 +97,7 @@ describe("headers", () => {
   test.each([...vectors.bad_headers, "80010001", "bfffffff"])("%s means nothing, ever", (header) => {
     for (const control of [false, true]) {
       const error = errorOf(() => decoderOf(0x7fffffff, header, control).next());
-      expect([error.code, error.message]).toEqual(["bad_length", `header ${header} is no length`]);
+      expect([error.code, error.message]).toEqual(["bad_length", `invalid frame header ${header}`]);
     }
   });
 

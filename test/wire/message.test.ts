@@ -174,7 +174,7 @@ describe("wrong members", () => {
     [`{"type":"login","method":"token","id":"x","proof":"no base64"}`, "proof"],
   ])("decodeLogin names the one that is wrong: %s", (json, member) => {
     expect(refusal(decodeLogin, utf8(json))).toMatch(
-      new RegExp(`^expected a login, with ${member}(?: as |$)`),
+      new RegExp(`^expected a login: ${member} (?:is missing|must be )`),
     );
   });
 
@@ -191,7 +191,7 @@ describe("wrong members", () => {
     [`{"type":"refused","code":"x","message":"x","attempts_left":"2"}`, "attempts_left"],
     [`{"type":"error","code":"x","message":"x","retry_after":"2"}`, "retry_after"],
   ])("decodeFromServer names the one that is wrong: %s", (json, member) => {
-    expect(refusal(decodeFromServer, utf8(json))).toMatch(new RegExp(`, with ${member}(?: as |$)`));
+    expect(refusal(decodeFromServer, utf8(json))).toMatch(new RegExp(`: ${member} (?:is missing|must be )`));
   });
 
   test.each([
@@ -200,7 +200,7 @@ describe("wrong members", () => {
     [`{"type":"bye","code":"done"}`, "message"],
     [`{"type":"bye","code":"done","message":"","status":"0"}`, "status"],
   ])("decodeControl names the one that is wrong: %s", (json, member) => {
-    expect(refusal(decodeControl, utf8(json))).toMatch(new RegExp(`, with ${member}(?: as |$)`));
+    expect(refusal(decodeControl, utf8(json))).toMatch(new RegExp(`: ${member} (?:is missing|must be )`));
   });
 
   test("no refusal quotes what the peer sent", () => {

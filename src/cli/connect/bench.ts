@@ -42,7 +42,11 @@ export async function bench(client: Client, options: BenchOptions): Promise<void
   const { printer, terminal, json } = options;
   if (client.hello?.service === "chat") {
     client.leave();
-    throw new ParleyError("failed", "everybody in the chat would have to read what --bench sends", HINT);
+    throw new ParleyError(
+      "failed",
+      "--bench does not run in a chat: every member would get its messages",
+      HINT,
+    );
   }
   const run = new Run(client, options);
   try {
@@ -102,7 +106,7 @@ class Run {
       .then((outcome) => {
         const why =
           "reason" in outcome ? outcome.reason : "message" in outcome ? outcome.message : outcome.kind;
-        this.#failed(new ParleyError("failed", `the conversation ended in the middle: ${why}`));
+        this.#failed(new ParleyError("failed", `the session ended during the measurement: ${why}`));
       });
   }
 
@@ -111,7 +115,7 @@ class Run {
     await this.#ask();
     const { first, count } = await this.#ask();
     if (count === 1) return WORDS.equals(first);
-    const tooMany = `${count} answers came to one message: there is nothing to measure`;
+    const tooMany = `cannot measure: one message got ${count} answers`;
     throw new ParleyError("failed", tooMany, HINT);
   }
 
@@ -119,7 +123,7 @@ class Run {
   #ask(): Promise<{ first: Uint8Array; count: number }> {
     const { promise, resolve, reject } = Promise.withResolvers<{ first: Uint8Array; count: number }>();
     let count = 0;
-    const isLate = () => reject(new ParleyError("timeout", NO_ANSWER));
+    const isLate = () => reject(new ParleyError("timeout", NO_ANSWER, HINT));
     let timer = setTimeout(isLate, this.#options.timeoutMs ?? HELLO_TIMEOUT_MS);
     this.#failed = reject;
     this.#answered = (first) => {
@@ -153,7 +157,7 @@ class Run {
     this.#answered = (answer) => {
       const now = performance.now();
       if (isEcho && !message.equals(answer)) {
-        return done.reject(new ParleyError("failed", "another answer came than was due"));
+        return done.reject(new ParleyError("failed", "the server sent a wrong answer"));
       }
       const since = sentAt[answers++ % inFlight] ?? now;
       if (since >= warmUntil) latency.add(now - since);
@@ -167,7 +171,7 @@ class Run {
       terminal.status(name);
     }, PROGRESS_MS);
     const watch = setInterval(() => {
-      if (answers === heard) done.reject(new ParleyError("timeout", NO_ANSWER));
+      if (answers === heard) done.reject(new ParleyError("timeout", NO_ANSWER, HINT));
       heard = answers;
     }, timeoutMs);
     try {
@@ -197,8 +201,10 @@ class Run {
   }
 }
 
-const NO_ANSWER = "no answer came: does the service answer each message with one?";
-const HINT = { hint: "measure a service that answers each message with one: parley serve --service echo" };
+const NO_ANSWER = "the server did not answer in time";
+const HINT = {
+  hint: "measure a service that answers each message with one message, such as: parley serve --service echo",
+};
 
 /** Durations in buckets 2 % wide: millions of them in a few kilobytes. */
 class Histogram {

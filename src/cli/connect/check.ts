@@ -72,19 +72,20 @@ async function checkEcho(client: Client, bare: boolean, timeoutMs: number, show:
   const service = client.hello?.service ?? "";
   const answerOf = ANSWERS.get(service);
   const answer = Promise.withResolvers<string>();
-  const timer = setTimeout(() => answer.reject(new ParleyError("timeout", "no answer came")), timeoutMs);
+  const timer = setTimeout(() => answer.reject(new ParleyError("timeout", "no answer")), timeoutMs);
   const outcome = client.converse((payload) => answer.resolve(Buffer.from(payload).toString()));
-  void outcome.then(() =>
-    answer.reject(new ParleyError("failed", "the conversation ended without an answer")),
-  );
+  void outcome.then(() => answer.reject(new ParleyError("failed", "the session ended without an answer")));
   try {
     if (answerOf === undefined) {
-      show.skipped("echo", bare ? "who knows what bare frames answer" : `${service} is no echo`);
+      show.skipped(
+        "echo",
+        bare ? "the answer of a bare service is not known" : `the service ${service} is not an echo`,
+      );
       return;
     }
     client.send(PROBE);
     if ((await answer.promise) !== answerOf(PROBE))
-      throw new ParleyError("failed", "another answer came than was due");
+      throw new ParleyError("failed", "the server sent a wrong answer");
     show.done("echo");
   } finally {
     clearTimeout(timer);

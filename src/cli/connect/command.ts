@@ -7,6 +7,7 @@ import { connectClient } from "../../client/connect.ts";
 import type { ClientOptions, Retry } from "../../client/options.ts";
 import { ClientState } from "../../client/client-state.ts";
 import { DataFolder } from "../../files/data-folder.ts";
+import { ownCommand } from "../../base/own-command.ts";
 import { ParleyError, usageError } from "../../base/errors.ts";
 import { escapeLine } from "../../base/escape.ts";
 import { RETRY_FOR_MS } from "../../base/limits.ts";
@@ -40,10 +41,19 @@ import {
 } from "./flags.ts";
 import { Flags, sharedKey, terminalOf } from "../flags.ts";
 import { CredentialPrompt } from "./credentials.ts";
-import type { Arguments } from "../parse.ts";
+import { about, type Arguments } from "../parse.ts";
 
 export default defineCommand({
-  meta: { name: "connect", description: "log in to a server and hold a conversation" },
+  meta: about({
+    name: "connect",
+    description: "log in to a server, send messages and print the answers",
+    examples: [
+      ["parley connect ann@127.0.0.1:13131", "type messages"],
+      ["parley connect 127.0.0.1:13131 --send hi", "send one, print the answers"],
+      ["seq 9 | parley connect 127.0.0.1:13131", "send each line"],
+      ["parley connect 127.0.0.1:13131 --check", "test the connection"],
+    ],
+  }),
   args: connectFlags,
   run: ({ args }) => connect(new Flags(args as Arguments)),
 });
@@ -62,8 +72,8 @@ async function connect(flags: ConnectFlags): Promise<void> {
   const key = sharedKey(flags);
   const login = new CredentialPrompt(flags, target, state, terminal, channel !== undefined);
   if (flags.has("logout") && !login.hasToken) {
-    throw new ParleyError("failed", `no session token is stored for ${target.server}`, {
-      hint: "see those that are: parley connect --sessions",
+    throw new ParleyError("failed", `cannot log out: no stored session token for ${target.server}`, {
+      hint: `list the stored tokens with: ${ownCommand("connect --sessions")}`,
     });
   }
   if (flags.has("check")) return check(flags, target, { channel, key, login, terminal });
@@ -99,13 +109,9 @@ async function connect(flags: ConnectFlags): Promise<void> {
   const client = await opening.finally(() => terminal.restoreEcho());
   if (options.framing === "raw" && client.hello?.messages === "lines") {
     client.leave();
-    throw new ParleyError(
-      "failed",
-      "the program there takes lines: bytes sent as they come would not stay what they are",
-      {
-        hint: "start it with serve --program-io bytes, or leave --raw out",
-      },
-    );
+    throw new ParleyError("failed", "cannot send raw bytes: the remote program reads lines", {
+      hint: "leave out --raw, or start the server with --program-io bytes",
+    });
   }
   isChat = client.hello?.service === "chat";
   await login.keep(client);
@@ -169,7 +175,7 @@ function planRetry(
 ): Retry | undefined {
   const text = flags.text("retry");
   if (flags.has("bare") || (text === undefined && !byHand)) {
-    if (flags.has("resend")) throw usageError("--resend needs --retry");
+    if (flags.has("resend")) throw usageError("--resend requires --retry");
     return undefined;
   }
   const times =
@@ -182,22 +188,23 @@ function planRetry(
     fromStart: text !== undefined,
     onLost(reason) {
       const printed = printer.event("lost", { reason });
-      if (terminal.isWatched) terminal.note(`${reason}: coming back${byHand ? ", Ctrl-C leaves" : ""}`);
+      if (terminal.isWatched)
+        terminal.note(`${reason}: reconnecting${byHand ? ", press Ctrl-C to quit" : ""}`);
       return printed ?? stderr.writable();
     },
     onResumed({ afterMs, again, lost, isNew, answersMayBeMissing }) {
       const unconfirmed = lost.length;
       void printer.event("resumed", { after: Math.round(afterMs), again, unconfirmed, new: isNew });
       const after = `reconnected after ${sayDuration(afterMs)}`;
-      const sent = again === 0 ? "" : ` ${plural(again, "message")} sent again,`;
+      const sent = again === 0 ? "" : `, resent ${plural(again, "message")}`;
       if (unconfirmed > 0) {
         const what = plural(unconfirmed, "message", ["was", "were"]);
-        terminal.say(`${after}, but the session was gone: ${what} never confirmed`);
+        terminal.say(`${after}, but the session was lost: ${what} never confirmed`);
         terminal.say(...nameUnconfirmed(lost));
       } else if (answersMayBeMissing) {
-        terminal.say(`${after}, but the session was gone: answers may be missing`);
+        terminal.say(`${after}, but the session was lost: answers may be missing`);
       } else {
-        terminal.note(`${after},${sent} ${isNew ? "in a new session" : "none lost"}`);
+        terminal.note(`${after}${sent}${isNew ? ", in a new session" : ", nothing lost"}`);
       }
     },
   };
@@ -232,14 +239,14 @@ function planClient(
     onNewLogin: (hello, welcome) => login.keep({ hello, welcome }),
     onDial: () => trace.restart(),
     onTurnedAway(message, seconds) {
-      if (terminal.isWatched) terminal.note(`${message} (trying again in ${sayDuration(seconds * 1000)})`);
+      if (terminal.isWatched) terminal.note(`${message} (next try in ${sayDuration(seconds * 1000)})`);
     },
     onAside(text) {
       terminal.noteUnwrapped(text);
       return stderr.writable();
     },
     onNoChallenge: () =>
-      terminal.say("the server has not asked for the shared key: has it one (--key-file)?"),
+      terminal.say("warning: the server did not ask for the shared key: start it with --key-file, too"),
     onWait: () => terminal.isWatched && terminal.note(`waiting for ${target.server}`),
     onConnected(hello) {
       if (takesLines && hello?.messages === "bytes") {
@@ -269,7 +276,10 @@ function readPipedOptions(flags: ConnectFlags): PipedOptions {
   }
   const readsMessages = messages.length === 0 && !flags.has("logout") && !flags.isGiven("listen");
   if (flags.has("password-stdin") && readsMessages) {
-    throw usageError("--password-stdin leaves nothing to read messages from", "say them with --send TEXT");
+    throw usageError(
+      "--password-stdin uses standard input: it cannot send messages, too",
+      "send them with --send TEXT",
+    );
   }
   return {
     messages,
@@ -280,8 +290,8 @@ function readPipedOptions(flags: ConnectFlags): PipedOptions {
 }
 
 function greeting({ welcome, hello }: Client, { server }: Target): string {
-  if (welcome === undefined) return `connected to ${server}, bare frames; Ctrl-D leaves`;
+  if (welcome === undefined) return `connected to ${server}, bare frames; Ctrl-D to quit`;
   const back = welcome.last_login === undefined ? "" : " back";
   const who = welcome.user === null ? "" : `, welcome${back}, ${welcome.user}`;
-  return `${hello?.service ?? "a service"} at ${server}${who}; /help helps, Ctrl-D leaves`;
+  return `${hello?.service ?? "connected"} at ${server}${who}; /help for help, Ctrl-D to quit`;
 }

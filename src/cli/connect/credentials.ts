@@ -5,13 +5,16 @@ import { parseToken } from "../../auth/token.ts";
 import type { Client } from "../../client/client.ts";
 import type { Credential } from "../../client/options.ts";
 import type { ClientState, StoredToken } from "../../client/client-state.ts";
+import { ownCommand } from "../../base/own-command.ts";
+import { shellQuote } from "../../base/shell-quote.ts";
 import { ParleyError, usageError } from "../../base/errors.ts";
 import { FileError } from "../../files/file-error.ts";
 import { ServerError } from "../../handshake/errors.ts";
 import type { Terminal } from "../../terminal/terminal.ts";
 import type { Hello, Refused, Welcome } from "../../wire/message.ts";
 import type { ConnectFlags, Target } from "./flags.ts";
-import { secretFlags } from "../flags.ts";
+import { programName } from "../program-name.ts";
+import { sayStoredName, secretFlags } from "../flags.ts";
 
 /** Finds the credential of a login, asks a person where one is there, and stores what worked. */
 export class CredentialPrompt {
@@ -64,7 +67,7 @@ export class CredentialPrompt {
     if (!hello.auth.includes("password")) {
       throw new ParleyError(
         "failed",
-        `this server wants a login that this version does not know: ${hello.auth.join(", ")}`,
+        `the server requires a login method that this version does not support: ${hello.auth.join(", ")}`,
       );
     }
     return (
@@ -99,7 +102,7 @@ export class CredentialPrompt {
     const [stored] = this.#stored;
     this.#user ??= stored?.user;
     if (token === undefined) {
-      if (stored !== undefined) this.#sessionEnded("the stored session is of another server than this one");
+      if (stored !== undefined) this.#sessionEnded("the stored session token is from another server");
       return undefined;
     }
     this.#shown = shown;
@@ -110,13 +113,15 @@ export class CredentialPrompt {
   async #tokenWasRefused(token: StoredToken): Promise<void> {
     this.#isShownRefused = true;
     const isOwn = token.issuer !== undefined;
-    if (isOwn) await this.#tryToKeep("forgotten", () => this.#state.forgetToken(token));
-    this.#sessionEnded(isOwn ? "the stored session has ended" : "the stored session was refused");
+    if (isOwn) await this.#tryToKeep("session token not deleted", () => this.#state.forgetToken(token));
+    this.#sessionEnded(
+      isOwn ? "the stored session token is no longer valid" : "the server refused the stored session token",
+    );
   }
 
   /** Says that the login goes on without the token. @throws {ParleyError} `failed` where that makes no sense. */
   #sessionEnded(why: string): void {
-    if (this.#flags.has("logout")) throw new ParleyError("failed", `${why}: there is nothing to log out of`);
+    if (this.#flags.has("logout")) throw new ParleyError("failed", `cannot log out: ${why}`);
     if (this.#terminal.isWatched) this.#terminal.note(`${why}: log in again`);
   }
 
@@ -131,7 +136,7 @@ export class CredentialPrompt {
     if (!this.#terminal.canAsk || isGiven || refused.code === "not_allowed") {
       throw new ServerError("login_refused", refused.code, refused.message);
     }
-    const tries = refused.attempts_left === 1 ? "one try left" : `${refused.attempts_left} tries left`;
+    const tries = refused.attempts_left === 1 ? "1 try left" : `${refused.attempts_left} tries left`;
     this.#terminal.say(`${refused.message}, ${tries}`);
   }
 
@@ -143,10 +148,11 @@ export class CredentialPrompt {
   async #askPassword(hello: Hello, refused: Refused | undefined): Promise<Credential> {
     const method = this.#flags.has("register") ? "register" : "password";
     if (method === "register" && !hello.auth.includes("register")) {
-      throw new ParleyError("login_refused", "this server creates no accounts for clients", {
-        hint: "its operator does: parley users add NAME",
+      throw new ParleyError("login_refused", "cannot create an account: the server does not allow it", {
+        hint: "ask its operator for an account (parley users add NAME)",
       });
     }
+    if (method === "password" && refused === undefined) await this.#offerAccount(hello);
     // After a wrong password only the password is asked for: a person types it at once, and it must not be taken for the name.
     const wrongName = refused?.code === "bad_name" || refused?.code === "name_taken";
     const user = await this.#askUser("user:", wrongName ? refused : undefined);
@@ -160,17 +166,24 @@ export class CredentialPrompt {
     return { method, user, password };
   }
 
+  /** Says how to create an account, before the questions of a login, where the server allows that. */
+  async #offerAccount(hello: Hello): Promise<void> {
+    if (!hello.auth.includes("register") || !this.#terminal.canAsk) return;
+    if (this.hasToken || (await this.#secret()) !== undefined) return; // such a person has an account
+    const command = ownCommand(`connect ${shellQuote(this.#target.server)} --register`, programName());
+    this.#terminal.noteUnwrapped(`no account yet? create one with: ${command}`);
+  }
+
   #noPassword(): ParleyError {
-    const hint = "give the password with --password-file FILE, --password-stdin or $PARLEY_PASSWORD";
+    const hint = "use --password-file FILE, --password-stdin or $PARLEY_PASSWORD";
     return this.hasToken
-      ? new ParleyError("login_refused", "the stored session was refused", { hint })
-      : usageError("a password is needed", hint);
+      ? new ParleyError("login_refused", "the server refused the stored session token", { hint })
+      : usageError("missing password", hint);
   }
 
   async #askUser(question: string, refused: Refused | undefined): Promise<string> {
     if (this.#user !== undefined && refused === undefined) return this.#user;
-    if (!this.#terminal.canAsk)
-      throw usageError("a user is needed", "give it with --user NAME or as USER@HOST");
+    if (!this.#terminal.canAsk) throw usageError("missing user name", "use --user NAME or USER@HOST");
     const check = (answer: string) => (displayName(answer) === undefined ? NAME_RULE : undefined);
     this.#user = await this.#terminal.ask(question, {
       default: this.#user ?? lastUser(this.#state),
@@ -183,18 +196,22 @@ export class CredentialPrompt {
 
   /** Stores host, port, user and token for the next time; where that fails, the conversation goes on. */
   keep({ hello, welcome }: Pick<Client, "hello" | "welcome">): Promise<void> {
-    return this.#tryToKeep("remembered for the next time", () => this.#keep(hello, welcome));
+    return this.#tryToKeep("login not saved", () => this.#keep(hello, welcome));
   }
 
   async #keep(hello: Hello | undefined, welcome: Welcome | undefined): Promise<void> {
     const { host, port, server } = this.#target;
     const user = welcome?.user ?? undefined;
+    if (this.#flags.has("register") && user !== undefined) {
+      sayStoredName(this.#terminal, this.#user, user);
+      this.#user = user;
+    }
     this.#user ??= user;
     const isToken = !this.#flags.has("no-token");
     if (isToken || this.#state.exists) await this.#state.remember({ host, port, user });
     const shown = this.#shown;
     if (this.#flags.has("logout") && shown !== undefined) {
-      await this.#tryToKeep("forgotten", () => this.#state.forgetToken(shown));
+      await this.#tryToKeep("session token not deleted", () => this.#state.forgetToken(shown));
     } else if (isToken && user !== undefined) await this.#keepToken(server, user, hello, welcome ?? {});
   }
 
@@ -213,13 +230,13 @@ export class CredentialPrompt {
     if (shown !== undefined && shown.issuer !== issuer) await this.#state.saveToken({ ...shown, issuer });
   }
 
-  /** Where `work` cannot write a file, says that it is not `done`, and goes on. */
-  async #tryToKeep(done: string, work: () => Promise<void>): Promise<void> {
+  /** Where `work` cannot write a file, says so in the words of `what`, and goes on. */
+  async #tryToKeep(what: string, work: () => Promise<void>): Promise<void> {
     try {
       await work();
     } catch (error) {
       if (!(error instanceof FileError)) throw error;
-      this.#terminal.say(`not ${done}: ${error.message}`);
+      this.#terminal.say(`${what}: ${error.message}`);
     }
   }
 }

@@ -4,86 +4,102 @@ import { formatServer, isLoopback } from "../../base/address.ts";
 import type { Trust } from "../../client/options.ts";
 import type { ClientState } from "../../client/client-state.ts";
 import { usageError } from "../../base/errors.ts";
-import { DEFAULT_PORT, MAX_ANSWER_BYTES, MAX_FRAME_CEILING_BYTES } from "../../base/limits.ts";
+import { DEFAULT_PORT, MAX_ANSWER_BYTES, MAX_FRAME_CEILING_BYTES, RETRY_FOR_MS } from "../../base/limits.ts";
 import { size } from "../../base/option-kinds.ts";
+import { sayDuration, writeSize } from "../../base/units.ts";
 import { isPin, type TlsDemand } from "../../net/tls.ts";
 import type { Terminal } from "../../terminal/terminal.ts";
 import { readAuthorities } from "../../net/tls-identity.ts";
 import { checkZone, hostFlaw, parseHost, parsePort, portFlaw, type Flags } from "../flags.ts";
-import { commonFlags, type FlagsDef } from "../parse.ts";
+import { commonFlags, inGroup, type FlagsDef } from "../parse.ts";
 import { KnownServers } from "./known-servers.ts";
 
 /** The arguments of `parley connect`. */
 export const connectFlags = {
-  target: { type: "positional", required: false, valueHint: "[USER@]HOST[:PORT]", description: "where to" },
-  user: { type: "string", valueHint: "NAME", description: "who you are" },
-  "password-file": {
-    type: "string",
-    valueHint: "FILE",
-    description: "read the password from a file; $PARLEY_PASSWORD works too",
-  },
-  "password-stdin": { type: "boolean", description: "read the password from standard input" },
-  register: { type: "boolean", description: "create the account" },
-  send: {
-    type: "string",
-    multiple: true,
-    valueHint: "TEXT",
-    description: "send this instead of standard input; repeatable",
-  },
-  count: { type: "string", valueHint: "N", description: "leave after N answers" },
-  timeout: { type: "string", valueHint: "TIME", description: "give up when nothing is received for so long" },
-  wait: {
-    type: "string",
-    valueHint: "TIME",
-    description: "wait for a server that is not up yet, or turns you away for a while",
-  },
-  retry: {
-    type: "string",
-    valueHint: "N|forever",
-    description: "come back after a loss, in N tries (for two minutes on a terminal, not at all in a pipe)",
-  },
-  listen: {
-    type: "string",
-    valueHint: "[ADDRESS:]PORT",
-    description: "forward local connections to a server with --to; unix:/path works too",
-  },
-  open: { type: "boolean", description: "--listen beyond this machine, too" },
-  "port-file": {
-    type: "string",
-    valueHint: "FILE",
-    description: "write the port of --listen there when ready",
-  },
-  "max-frame": { type: "string", valueHint: "SIZE", description: "longest message that is accepted" },
-  resend: {
-    type: "boolean",
-    description: "after a loss of the session too: send again what was not confirmed",
-  },
-  raw: { type: "boolean", description: "bytes both ways, unchanged" },
-  null: { type: "boolean", alias: "0", description: "messages end with NUL instead of newline, both ways" },
-  json: { type: "boolean", description: "one JSON object an event" },
-  trace: { type: "boolean", description: "show every frame on standard error" },
-  check: { type: "boolean", description: "show each step to a first answer, with its time, and leave" },
-  bench: { type: "boolean", description: "measure messages a second and how long answers take, and leave" },
-  "no-token": { type: "boolean", description: "neither use nor keep a session token" },
-  logout: { type: "boolean", description: "end the stored session token" },
-  sessions: { type: "boolean", description: "list the stored session tokens" },
-  "exit-status": { type: "boolean", description: "end with the exit status of the program there" },
-  bare: { type: "boolean", description: "frames only: no login, no session" },
-  "key-file": { type: "string", valueHint: "FILE", description: "shared key that both sides must prove" },
-  "allow-md5": { type: "boolean", description: "shared key also with Python 3.11 and older" },
-  tls: { type: "boolean", description: "encrypt; by itself unless the server is on this machine" },
-  "no-tls": { type: "boolean", description: "connect in plain text, also to another machine" },
-  pin: { type: "string", valueHint: "sha256/…", description: "the server's key, as it prints it" },
-  "accept-new": {
-    type: "boolean",
-    description: "encrypt, and believe a server that is not known yet",
-  },
-  forget: { type: "boolean", description: "forget the key by which the server is known" },
-  "tls-ca": {
-    type: "string",
-    valueHint: "FILE",
-    description: "believe who this authority vouches for (PEM)",
-  },
+  ...inGroup("Where to and who", {
+    target: {
+      type: "positional",
+      required: false,
+      valueHint: "[USER@]HOST[:PORT]",
+      description: `user and server; without PORT, ${DEFAULT_PORT} or a prompt`,
+    },
+    user: { type: "string", valueHint: "NAME", description: "user name" },
+    "password-file": {
+      type: "string",
+      valueHint: "FILE",
+      description: "read the password from a file (or $PARLEY_PASSWORD)",
+    },
+    "password-stdin": { type: "boolean", description: "read the password from standard input" },
+    register: { type: "boolean", description: "create an account and log in" },
+    "no-token": { type: "boolean", description: "do not use or store a session token" },
+    bare: { type: "boolean", description: "message frames only: no login, no session" },
+  }),
+  ...inGroup("What to send and print", {
+    send: {
+      type: "string",
+      multiple: true,
+      valueHint: "TEXT",
+      description: "message to send instead of stdin; repeatable",
+    },
+    count: { type: "string", valueHint: "N", description: "exit after N answers" },
+    timeout: { type: "string", valueHint: "TIME", description: "fail if nothing arrives for this long" },
+    raw: { type: "boolean", description: "send and print bytes unchanged, not lines" },
+    null: { type: "boolean", alias: "0", description: "end messages with NUL, not newline, both ways" },
+    json: { type: "boolean", description: "print one JSON object per event" },
+    "max-frame": {
+      type: "string",
+      valueHint: "SIZE",
+      description: `longest message to accept (default ${writeSize(MAX_ANSWER_BYTES)})`,
+    },
+    "exit-status": { type: "boolean", description: "exit with the remote program's status" },
+  }),
+  ...inGroup("Forwarding", {
+    listen: {
+      type: "string",
+      valueHint: "[ADDRESS:]PORT",
+      description: "forward local connections to the server (or unix:/path)",
+    },
+    open: { type: "boolean", description: "allow --listen beyond loopback" },
+    "port-file": {
+      type: "string",
+      valueHint: "FILE",
+      description: "write the port of --listen there when ready",
+    },
+  }),
+  ...inGroup("Lost connections", {
+    wait: {
+      type: "string",
+      valueHint: "TIME",
+      description: "keep trying this long if the server is down or busy",
+    },
+    retry: {
+      type: "string",
+      valueHint: "N|forever",
+      description: `tries to reconnect (default: for ${sayDuration(RETRY_FOR_MS)} on a terminal, none in a pipe)`,
+    },
+    resend: { type: "boolean", description: "resend unconfirmed messages in a new session, too" },
+  }),
+  ...inGroup("Keys and TLS", {
+    tls: { type: "boolean", description: "use TLS (default beyond loopback)" },
+    "no-tls": { type: "boolean", description: "use plain TCP (default on loopback)" },
+    pin: {
+      type: "string",
+      valueHint: "sha256/…",
+      description: "trust only this key, as the server prints it",
+    },
+    "accept-new": { type: "boolean", description: "use TLS and trust an unknown server's key" },
+    "tls-ca": { type: "string", valueHint: "FILE", description: "trust servers certified by this CA (PEM)" },
+    forget: { type: "boolean", description: "forget the server's key and exit" },
+    "key-file": { type: "string", valueHint: "FILE", description: "shared key of client and server" },
+    "allow-md5": { type: "boolean", description: "accept MD5 proofs of it (Python 3.11 and older)" },
+  }),
+  ...inGroup("Tools", {
+    check: { type: "boolean", description: "time each step from TCP to an answer and exit" },
+    bench: { type: "boolean", description: "measure throughput and latency and exit" },
+    trace: { type: "boolean", description: "print every frame on stderr" },
+    sessions: { type: "boolean", description: "list stored session tokens and exit" },
+    logout: { type: "boolean", description: "end the stored session token and exit" },
+  }),
   ...commonFlags,
 } satisfies FlagsDef;
 
@@ -124,8 +140,8 @@ export async function findTarget(
   if (given === undefined) {
     if (!terminal.canAsk)
       throw usageError(
-        "parley connect needs [USER@]HOST[:PORT]",
-        "for example: parley connect 127.0.0.1:13131",
+        "missing argument [USER@]HOST[:PORT]",
+        "name the server, for example: parley connect 127.0.0.1:13131",
       );
     const host =
       parseHost(await terminal.ask("host:", { default: last.host ?? "127.0.0.1", check: hostFlaw })) ?? "";
@@ -133,19 +149,24 @@ export async function findTarget(
   }
   const [, user, hostText, portText] =
     /^(?:([^@]*)@)?(\[[^\]]*\]|[^:]*|[^[]*:[^[]*:[^[]*)(?::(\d*))?$/.exec(given) ?? [];
-  if (/^\d+$/.test(given)) throw usageError(`${given} is no host`, `if it is a port: 127.0.0.1:${given}`);
+  if (/^\d+$/.test(given))
+    throw usageError(`invalid host "${given}"`, `for that port on this machine, use 127.0.0.1:${given}`);
   const host = parseHost(hostText ?? "");
   if (host === undefined)
-    throw usageError(`${JSON.stringify(given)} is no [USER@]HOST[:PORT]`, "for example: ann@127.0.0.1:13131");
+    throw usageError(
+      `invalid server ${JSON.stringify(given)}`,
+      "write [USER@]HOST[:PORT], for example ann@127.0.0.1:13131",
+    );
   checkZone(host);
-  if (user !== undefined && flags.text("user") !== undefined) throw usageError("the user is given twice");
+  if (user !== undefined && flags.text("user") !== undefined)
+    throw usageError("USER@ and --user exclude each other");
   const who = user ?? flags.text("user");
   if (portText === undefined) {
     return targetOf(host, terminal.canAsk ? await askPort(terminal, last.port) : DEFAULT_PORT, who);
   }
   const port = parsePort(portText);
   if (port === undefined)
-    throw usageError(`${JSON.stringify(portText)} is no port`, "a number from 1 to 65535");
+    throw usageError(`invalid port ${JSON.stringify(portText)}`, "use a number from 1 to 65535");
   return targetOf(host, port, who);
 }
 
@@ -180,8 +201,8 @@ export function planChannel(
   const pin = flags.text("pin");
   if (pin !== undefined && !isPin(pin)) {
     throw usageError(
-      `--pin: ${JSON.stringify(pin)} is no pin`,
-      "sha256/ and 44 characters, as the server prints it",
+      `--pin: invalid pin ${JSON.stringify(pin)}`,
+      "copy the pin that the server prints: sha256/ and 44 characters",
     );
   }
   const authority = flags.text("tls-ca");

@@ -27,7 +27,7 @@ export class History {
       return linesOf(new LockedFile(this.#path).read().text).reverse();
     } catch (error) {
       if (!(error instanceof FileError)) throw error;
-      this.#failed(`no history: ${messageOf(error)}`);
+      this.#failed(`history not loaded: ${messageOf(error)}`);
       return [];
     }
   }
@@ -54,7 +54,7 @@ export class History {
       }
     } catch (error) {
       this.#added = [];
-      this.#failed(`not in the history: ${messageOf(error)}`);
+      this.#failed(`history not saved: ${messageOf(error)}`);
     } finally {
       this.#writing = undefined;
     }

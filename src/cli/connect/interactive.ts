@@ -12,12 +12,17 @@ import type { ChatNames } from "./chat-names.ts";
 
 /** What /help prints, each line within 80 columns. */
 const HELP = [
-  "A line is a message, and //x sends /x. Ctrl-D or /quit leaves.",
-  "Up and down bring back earlier lines. Ctrl-C drops the line; twice, it leaves.",
+  "Enter sends the line. //x sends /x.",
+  "/help           show this help",
+  "/quit, Ctrl-D   quit",
+  "Ctrl-C          clear the line; twice: quit",
+  "Up, Down        recall earlier lines",
 ];
 const CHAT_HELP = [
-  "/who: who is here. /msg NAME TEXT: to one person. Tab completes names.",
-  "/name NAME gives a guest another name.",
+  "Tab             complete a name",
+  "/who            list the people in the chat",
+  "/msg NAME TEXT  send a private message",
+  "/name NAME      change your name (guests only)",
 ];
 /** Commands that a chat understands itself. */
 const CHAT_COMMAND = /^\/(?:who|msg|name)(?: |$)/;
@@ -54,18 +59,17 @@ export async function talkInteractively(client: Client, options: InteractiveOpti
   const runCommand = (line: string): boolean => {
     if (!/^\/[^/]/.test(line) || (chat !== undefined && CHAT_COMMAND.test(line))) return false;
     if (line === "/help") for (const help of chat ? [...HELP, ...CHAT_HELP] : HELP) terminal.note(help);
-    else
-      terminal.note(`there is no command ${line.split(" ", 1)[0]}: /help shows what there is, //x sends /x`);
+    else terminal.note(`unknown command ${line.split(" ", 1)[0]}: /help lists commands, //x sends /x`);
     return true;
   };
   const say = (line: string, text: string) => {
     const message = Buffer.from(text);
     if (message.length > client.maxFrame) {
       return terminal.note(
-        `not sent: ${message.length} bytes are over the server's limit of ${client.maxFrame}`,
+        `not sent: ${message.length} bytes exceed the server's limit of ${client.maxFrame}`,
       );
     }
-    if (client.inputEnded) return terminal.note("not sent: the conversation is ending");
+    if (client.inputEnded) return terminal.note("not sent: the session is ending");
     // A chat sends the message back, and it is printed then; without a connection that may never be.
     if (chat !== undefined && !client.isReconnecting) editor.takeBack(line);
     client.send(message);

@@ -32,8 +32,8 @@ export class KnownServers implements Trust {
   check(pin: string): boolean {
     const { pin: named } = this.#options;
     if (named !== undefined && pin !== named) {
-      throw new ParleyError("failed", `the key of ${this.#server} is ${pin}, not the one that --pin names`, {
-        hint: "nothing was sent: compare it with what the server prints when it starts",
+      throw new ParleyError("pin_changed", `the key of ${this.#server} is ${pin}: it does not match --pin`, {
+        hint: "compare it with the pin that the server prints at its start; nothing was sent",
       });
     }
     if (pin === this.#known) return true;
@@ -41,32 +41,38 @@ export class KnownServers implements Trust {
     this.#known = this.#state.findPin(this.#server);
     if (pin === this.#known) return true;
     if (this.#known === undefined || named !== undefined) return false;
-    throw new ParleyError("failed", `the key of ${this.#server} is ${pin}, but it was ${this.#known}`, {
-      hint: "somebody may be in the middle, and nothing was sent; if its operator says that the key is new, say --pin with the pin that the server prints",
-    });
+    throw new ParleyError(
+      "pin_changed",
+      `the key of ${this.#server} has changed from ${this.#known} to ${pin}`,
+      {
+        hint: "ask its operator whether the key is new, and only then connect with --pin and the pin that the server prints: another server may be answering in its place. Nothing was sent",
+      },
+    );
   }
 
   async confirmNew(pin: string, vouched: boolean): Promise<void> {
     if (this.#options.pin === undefined && !vouched && !this.#options.acceptNew) await this.#ask(pin);
-    else if (this.#terminal.isWatched) this.#terminal.note(`${this.#server} is known from now on by ${pin}`);
+    else if (this.#terminal.isWatched) this.#terminal.note(`new server ${this.#server}: its key is ${pin}`);
     const before = this.#known;
     this.#known = pin;
     try {
       await this.#state.savePin(this.#server, pin, before);
     } catch (error) {
       if (!(error instanceof FileError)) throw error;
-      this.#terminal.say(`not remembered for the next time: ${error.message}`);
+      this.#terminal.say(`key of ${this.#server} not saved: ${error.message}`);
     }
   }
 
   async #ask(pin: string): Promise<void> {
     if (!this.#terminal.canAsk) {
-      throw new ParleyError("failed", `${this.#server} is not known yet; its key is ${pin}`, {
-        hint: "compare it with what the server prints, then say --pin with it, or --accept-new to believe it unseen",
+      throw new ParleyError("pin_unknown", `unknown server ${this.#server}: its key is ${pin}`, {
+        hint: "compare it with the pin that the server prints and connect with --pin, or trust it unseen with --accept-new",
       });
     }
-    this.#terminal.say(`${this.#server} is not known yet. Its key:`, pin);
-    if (await this.#terminal.confirm("is it the one that the server prints?", false)) return;
-    throw new ParleyError("failed", `${this.#server} is not trusted`, { hint: "nothing was sent" });
+    this.#terminal.say(`Unknown server ${this.#server}. Its key:`, pin);
+    if (await this.#terminal.confirm("does it match the pin that the server prints?", false)) return;
+    throw new ParleyError("pin_unknown", `the key of ${this.#server} is not trusted`, {
+      hint: "ask the server's operator for its pin; nothing was sent",
+    });
   }
 }

@@ -2,6 +2,7 @@
 //
 //     nothing is missing                              0
 //     answers, or the service's success, are missing  failed        1
+//     the connection was lost, and nothing was sent   network       1
 //     the server ended it                             turned_away   5
 //     messages may not have arrived                   unconfirmed   6
 //
@@ -25,7 +26,7 @@ export interface Wishes {
   byHand: boolean;
   /** `--count`: how many answers are wanted. */
   count: number | undefined;
-  /** `--exit-status`: the exit code is that of the program there. */
+  /** `--exit-status`: the exit code is that of the remote program. */
   wantsStatus: boolean;
 }
 
@@ -68,9 +69,9 @@ function flawOf(outcome: Outcome, counts: Counts, wishes: Wishes): ParleyError |
 }
 
 function flawOfLoss(outcome: Extract<Outcome, { kind: "lost" }>, counts: Counts): ParleyError {
-  const code = counts.sent > 0 ? "unconfirmed" : "failed";
-  const unknown = counts.unacknowledged === undefined ? "; whether all arrived is not known" : "";
-  const loss = sayLoss(outcome, " before the conversation was over");
+  const code = counts.sent > 0 ? "unconfirmed" : "network";
+  const unknown = counts.unacknowledged === undefined ? "; it is unknown whether all of it arrived" : "";
+  const loss = sayLoss(outcome, " before the session ended");
   return new ParleyError(code, `${loss}: ${sayCounts(counts)}${unknown}`, {
     hint: outcome.hint ?? outcome.reconnectFailed?.hint,
   });
@@ -84,20 +85,19 @@ function flawOfLeaving(counts: Counts, { byHand, wantsStatus }: Wishes): ParleyE
   }
   if (byHand && never === 0) return undefined;
   if (never > 0 || counts.unacknowledged === undefined) {
-    const message = `the server did not confirm that it took everything: ${sayCounts(counts)}`;
+    const message = `the server did not confirm every message: ${sayCounts(counts)}`;
     return new ParleyError("unconfirmed", message);
   }
   if (!wantsStatus) return undefined; // every answer that was wanted has come
-  const late = `the program there had not ended ${sayDuration(LINGER_MS)} after the last answer that was wanted`;
-  return new ParleyError("failed", late, { hint: "leave --exit-status out, or --count" });
+  const late = `the remote program was still running ${sayDuration(LINGER_MS)} after the last of the --count answers`;
+  return new ParleyError("failed", late, { hint: "leave out --exit-status or --count" });
 }
 
 /** The protocol says that a client must not report success then. */
-const SESSION_GONE =
-  "the session was gone before the server had said that it was done: answers may be missing";
+const SESSION_GONE = "the session was lost before the server confirmed its end: answers may be missing";
 
 function flawOfBye({ code, message }: Extract<Outcome, { kind: "bye" }>, counts: Counts): ParleyError {
-  const sentence = `the server ended the conversation: ${message} (${sayCounts(counts)})`;
+  const sentence = `the server ended the session: ${message}; ${sayCounts(counts)}`;
   return new ParleyError(FAULTS.includes(code) ? "failed" : "turned_away", sentence);
 }
 
@@ -110,9 +110,9 @@ function flawOfEnd(counts: Counts, { byHand, count = 0 }: Wishes): ParleyError |
   if (answersMayBeMissing) return unconfirmed(SESSION_GONE);
   const mustBeWhole = !byHand && !(count > 0 && received >= count);
   if (mustBeWhole && !inputEnded)
-    return unconfirmed("the server ended the conversation before the input ended");
+    return unconfirmed("the server ended the session before the end of the input");
   if (received >= count) return undefined;
-  return new ParleyError("failed", `only ${plural(received, "answer")} came, not ${count}`);
+  return new ParleyError("failed", `received ${received} of ${plural(count, "answer")}`);
 }
 
 function neverConfirmed({ unconfirmed, unacknowledged = 0 }: Counts): number {
@@ -121,21 +121,20 @@ function neverConfirmed({ unconfirmed, unacknowledged = 0 }: Counts): number {
 
 function sayCounts(counts: Counts): string {
   const { sent, received, unacknowledged } = counts;
-  const confirmed =
-    unacknowledged === undefined ? "" : `, ${sent - neverConfirmed(counts)} of them confirmed`;
-  return `${plural(sent, "message")} sent${confirmed}, ${plural(received, "answer")} received`;
+  const confirmed = unacknowledged === undefined ? "" : ` (${sent - neverConfirmed(counts)} confirmed)`;
+  return `sent ${sent}${confirmed}, received ${received}`;
 }
 
 /** The reason of a loss, followed by `when`, and why the client could not come back, where it tried to. */
 export function sayLoss({ reason, reconnectFailed }: Extract<Outcome, { kind: "lost" }>, when = ""): string {
-  return `${reason}${when}${reconnectFailed?.why === undefined ? "" : `, and ${reconnectFailed.why}`}`;
+  return `${reason}${when}${reconnectFailed?.why === undefined ? "" : `; ${reconnectFailed.why}`}`;
 }
 
 /** @throws {ParleyError} `failed` unless the server has ended the token. */
 export function concludeLogout(outcome: Outcome): void {
   if (outcome.kind === "bye" && outcome.code === "revoked") return;
   throw new ParleyError("failed", "the server did not confirm the logout", {
-    hint: "the token is forgotten here; its operator can end it with: parley users revoke ID",
+    hint: "the token is deleted here; ask the server's operator to end it with: parley users revoke ID",
   });
 }
 

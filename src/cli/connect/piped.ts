@@ -103,7 +103,7 @@ class ReceiveTimeout {
 
   #start(): void {
     if (this.#timeoutMs === undefined) return;
-    const error = new ParleyError("timeout", `nothing was received for ${sayDuration(this.#timeoutMs)}`);
+    const error = new ParleyError("timeout", `received nothing for ${sayDuration(this.#timeoutMs)}`);
     this.#timer = setTimeout(() => {
       if (this.#isPrinting()) this.#start();
       else this.#late.reject(error);
@@ -132,7 +132,8 @@ async function sendAll(client: Client, printer: Printer, options: PipedOptions):
 function tooLong(message: Uint8Array, client: Client): ParleyError {
   return new ParleyError(
     "failed",
-    `a message of ${message.length} bytes is over the server's limit of ${client.maxFrame}`,
+    `cannot send a message of ${message.length} bytes: the server's limit is ${client.maxFrame}`,
+    { hint: "send shorter messages, or raise --max-frame of the server" },
   );
 }
 

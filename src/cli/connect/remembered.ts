@@ -10,7 +10,7 @@ import type { Target } from "./flags.ts";
 
 export function listTokens(state: ClientState, terminal: Terminal, json: boolean): void {
   const tokens = state.tokens();
-  if (tokens.length === 0 && terminal.isWatched) terminal.note("no session token is stored");
+  if (tokens.length === 0 && terminal.isWatched) terminal.note("no stored session tokens");
   for (const { server, user, token, expires } of tokens) {
     const id = parseToken(token)?.id ?? "?";
     const line = json
@@ -28,9 +28,9 @@ export async function forgetServer(
   terminal: Terminal,
 ): Promise<void> {
   if (user !== undefined)
-    throw usageError("--forget takes no user", `the key is the server's: --forget ${server}`);
+    throw usageError("--forget takes a server without a user", `use --forget ${server}`);
   if (await state.forgetPin(server)) {
-    return terminal.say(`the key of ${server} is forgotten; session tokens are kept`);
+    return terminal.say(`forgot the key of ${server}; session tokens are kept`);
   }
-  throw new ParleyError("failed", `no key of ${server} is known`, { hint: `those that are: ${path}` });
+  throw new ParleyError("failed", `no stored key of ${server}`, { hint: `see the stored keys in ${path}` });
 }

@@ -24,8 +24,8 @@ import { EventCounter } from "../../log/event-counter.ts";
 import { RateLimitedLog } from "../../log/rate-limited-log.ts";
 import type { Terminal } from "../../terminal/terminal.ts";
 import { stdout } from "../../terminal/stdio.ts";
-import { Flags, parsePort, portFlaw, terminalOf } from "../flags.ts";
-import type { Arguments } from "../parse.ts";
+import { Flags, parsePort, portFlaw, sayStoredName, terminalOf } from "../flags.ts";
+import { about, type Arguments } from "../parse.ts";
 import { announce, tryPortFile } from "./ready.ts";
 import { outdatedCertificate, planKey, planTls } from "./keys.ts";
 import { handleSignals } from "./signals.ts";
@@ -34,7 +34,17 @@ import { serveFlags, type ServeFlags } from "./flags.ts";
 import { planMetrics, planServer, type ServerPlan } from "./plan.ts";
 
 export default defineCommand({
-  meta: { name: "serve", description: "listen, log clients in, and answer their messages" },
+  meta: about({
+    name: "serve",
+    description: "listen for clients, log them in and answer their messages",
+    examples: [
+      ["parley serve", "echo, on this machine only"],
+      ["parley serve --service chat --register", "chat with sign-up"],
+      ["parley serve --handler greet.ts --watch", "your own code, reloaded"],
+      ["parley serve -- python3 -u upper.py", "a program for each session"],
+      ["parley serve --host 0.0.0.0", "reachable from outside, TLS"],
+    ],
+  }),
   args: serveFlags,
   run: ({ args }) => serve(new Flags(args as Arguments)),
 });
@@ -67,8 +77,8 @@ async function serve(flags: ServeFlags): Promise<void> {
     level: flags.choice("log-level", LOG_LEVELS, "info"),
     format: flags.choice("log-format", LOG_FORMATS, "text"),
     onLoss(reason) {
-      flaws.push(`the log cannot be written: ${reason}`);
-      terminal.say(`the log cannot be written: ${reason}`);
+      flaws.push(`cannot write the log: ${reason}`);
+      terminal.say(`cannot write the log: ${reason}`);
     },
   });
   const tally = new EventCounter();
@@ -116,7 +126,7 @@ async function serve(flags: ServeFlags): Promise<void> {
       const [flaw] = flaws;
       if (flaw !== undefined) throw new ParleyError("failed", flaw);
       if (store !== undefined) checkEntries(store, options.auth, terminal);
-      return terminal.say("everything is in order");
+      return terminal.say("the configuration is valid");
     }
     const reload = handler && (() => reloadHandler(handler, log, terminal));
     const unwatch = handler && reload && flags.has("watch") ? watchHandler(handler, reload) : undefined;
@@ -174,8 +184,8 @@ async function trySilently(store: Store, log: Logger, terminal: Terminal): Promi
   } catch (error) {
     if (!(error instanceof FileError)) throw error;
     log.error("users-failed", { reason: error.message });
-    terminal.say(`no account can be changed, and no session token issued: ${error.message}`);
-    if (error.hint !== undefined) terminal.say(error.hint);
+    terminal.say(`accounts cannot change and no session tokens are issued: ${error.message}`);
+    if (error.hint !== undefined) terminal.say(`hint: ${error.hint}`);
   }
 }
 
@@ -194,10 +204,12 @@ async function askForMissing(
 
 async function offerFirstUser(store: Store, options: ServerPlan, terminal: Terminal): Promise<void> {
   if (store.document.users.size > 0 || options.register === true) return;
-  terminal.say("There are no users yet, so nobody could log in.");
-  if (!(await terminal.confirm("create the first one?", true))) return;
+  terminal.say("There are no users yet: no client can log in.");
+  if (!(await terminal.confirm("create the first user?", true))) return;
   const check = (answer: string) => (normalizeName(answer) === undefined ? NAME_RULE : undefined);
-  const name = normalizeName(await terminal.ask("user:", { check })) ?? "";
+  const typed = await terminal.ask("user:", { check });
+  const name = normalizeName(typed) ?? "";
+  sayStoredName(terminal, typed, name);
   const flaw = (password: string) => passwordFlaw(password, name, options.minPassword);
   const password = await terminal.askNewSecret("password:", flaw);
   const hash = await new PasswordHasher(hashCostOf(options.hashMemory, options.hashTime)).hash(password);

@@ -14,7 +14,7 @@ import { sharedKey } from "../flags.ts";
 import type { ServeFlags } from "./flags.ts";
 
 /**
- * The key and certificate for TLS, which is the default wherever another machine could listen in. Undefined: plain text, or
+ * The key and certificate for TLS, which is the default beyond loopback. Undefined: plain TCP, or
  * a check, and there is none yet.
  *
  * @throws {ParleyError} `failed` for a file. @throws {FileError} when it is not safe.
@@ -34,8 +34,8 @@ export async function planTls(
     await new LockedFile(missing).tryToWrite("");
     const what =
       missing === folder.tlsKey
-        ? "a new certificate would be made, with its key"
-        : "a new certificate would be made";
+        ? "would create a new certificate and its key"
+        : "would create a new certificate";
     terminal.say(`${what}: ${missing}`);
     return undefined;
   }
@@ -59,9 +59,9 @@ export async function planKey(flags: ServeFlags, terminal: Terminal): Promise<Sh
   const path = flags.text("key-file");
   if (path === undefined) return undefined;
   if (flags.has("check") && (await lacksKeyFile(path))) {
-    terminal.say(`a new key would be made: ${resolve(path)}`);
+    terminal.say(`would create a new shared key: ${resolve(path)}`);
     return undefined;
   }
-  if (await makeKeyFile(path)) terminal.say(`a new key was made: clients need a copy of ${resolve(path)}`);
+  if (await makeKeyFile(path)) terminal.say(`created a new shared key: copy ${resolve(path)} to the clients`);
   return sharedKey(flags);
 }

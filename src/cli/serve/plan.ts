@@ -26,21 +26,21 @@ export function planServer(flags: ServeFlags, socket: ListeningSocket | undefine
   const auth = flags.choice<AuthMode>("auth", AUTH_MODES, "password");
   if (bare && flags.text("auth") !== undefined) throw usageError("--bare and --auth exclude each other");
   if (flags.has("register") && (bare || auth !== "password"))
-    throw usageError("--register needs --auth password");
+    throw usageError("--register requires --auth password");
   if (!isLoopback(host) && bare && !flags.has("open") && flags.text("key-file") === undefined) {
     throw usageError(
-      `--bare lets anybody in: not on ${host}`,
-      "say --key-file FILE, or --open if that is meant",
+      `--bare lets anyone in: not allowed on ${host}`,
+      "add --key-file FILE, or --open to allow it",
     );
   }
   if (flags.has("allow-md5") && flags.text("key-file") === undefined)
-    throw usageError("--allow-md5 needs --key-file");
+    throw usageError("--allow-md5 requires --key-file");
   checkTls(flags);
   return {
     host,
     port,
     fd,
-    // A check that took the next free port would say that all is in order, and be wrong.
+    // A check that took the next free port would report a valid configuration, and be wrong.
     strictPort: flags.has("strict-port") || flags.has("check"),
     auth,
     bare,
@@ -61,7 +61,7 @@ function readOptions(flags: Flags<string>): OptionValues {
 function checkTls(flags: ServeFlags): void {
   const certificate = flags.text("tls-cert");
   if ((certificate === undefined) !== (flags.text("tls-key") === undefined))
-    throw usageError("--tls-cert and --tls-key belong together");
+    throw usageError("--tls-cert and --tls-key require each other");
   const other = flags.has("tls") ? "tls" : certificate === undefined ? undefined : "tls-cert";
   if (flags.has("no-tls") && other !== undefined)
     throw usageError(`--no-tls and --${other} exclude each other`);
@@ -73,17 +73,25 @@ function planAddress(
 ): { host: string; port: number; fd?: number } {
   const hostText = flags.text("host") ?? "127.0.0.1";
   const host = parseHost(hostText);
-  if (host === undefined) throw usageError(`--host: ${JSON.stringify(hostText)} is no address`);
+  if (host === undefined)
+    throw usageError(`${flags.label("host")}: invalid address ${JSON.stringify(hostText)}`);
   checkZone(host);
   const portText = flags.text("port") ?? String(DEFAULT_PORT);
   const port = parsePort(portText, 0);
   if (port === undefined)
-    throw usageError(`--port: ${JSON.stringify(portText)} is no port`, "a number from 0 to 65535");
+    throw usageError(
+      `${flags.label("port")}: invalid port ${JSON.stringify(portText)}`,
+      "use a number from 0 to 65535",
+    );
   if (socket === undefined) return { host, port };
   const other = (["host", "port"] as const).find((flag) => flags.text(flag) !== undefined);
   if (other === undefined) return socket;
   const address = formatAddress(socket.host, socket.port);
-  throw usageError(`--${other}: LISTEN_FDS has handed over a socket, which listens on ${address}`);
+  const label = flags.label(other);
+  throw usageError(
+    `${label}: the service manager passed a socket (LISTEN_FDS) that listens on ${address}`,
+    `leave out ${label}`,
+  );
 }
 
 /** The address of `--metrics`; undefined: none. @param port the server's own port. @throws {ParleyError} `usage`. */
@@ -95,11 +103,14 @@ export function planMetrics(flags: ServeFlags, port: number): { host: string; po
   const own = parsePort(portText, 0);
   if ((!isAddress(host) && !isLoopback(host)) || own === undefined)
     throw usageError(
-      `--metrics: ${JSON.stringify(text)} is no ADDRESS:PORT`,
-      "for example 127.0.0.1:9113, or [::1]:9113",
+      `${flags.label("metrics")}: invalid ADDRESS:PORT ${JSON.stringify(text)}`,
+      "write it as 127.0.0.1:9113 or [::1]:9113",
     );
   checkZone(host);
   if (own !== 0 && own === port)
-    throw usageError(`--metrics: port ${own} is the one of the conversations`, "choose another one");
+    throw usageError(
+      `${flags.label("metrics")}: port ${own} is the port of the server`,
+      "choose another port",
+    );
   return { host, port: own };
 }

@@ -13,6 +13,7 @@ import { isSpecial } from "../../files/private-file.ts";
 import { Rights } from "../../os/rights.ts";
 import type { MetricsEndpoint } from "../../server/metrics.ts";
 import type { Server } from "../../server/server.ts";
+import { ownCommand } from "../../base/own-command.ts";
 import { shellQuote } from "../../base/shell-quote.ts";
 import { notify } from "../../os/systemd.ts";
 import type { Terminal } from "../../terminal/terminal.ts";
@@ -62,17 +63,9 @@ export async function announce(
     { line: ready, status: `listening on ${address}`, portFile: flags.text("port-file"), port },
     terminal,
   );
-  const talk = `talk to it: ${programName()} ${connectCommand(server, context, flags)}`;
+  const talk = `connect with: ${programName()} ${connectCommand(server, context, flags)}`;
   if (terminal.isWatched) {
-    const who = {
-      password: "password",
-      ip: "known addresses",
-      none: "anybody may talk",
-      bare: "bare frames, no login",
-    };
-    const reach = isLoopback(host) ? "this machine only" : "reachable from other machines";
-    const key = flags.text("key-file") === undefined ? "" : "shared key · ";
-    terminal.note(`${key}${who[auth]} · ${reach} · ${pin === undefined ? "not encrypted" : "TLS 1.3"}`);
+    terminal.note(posture(host, context, flags).join(" · "));
     if (context.target !== undefined) terminal.noteUnwrapped(`forwarding to ${context.target}`);
     terminal.noteUnwrapped(`log: ${context.logPath}`);
     if (metrics !== undefined) terminal.noteUnwrapped(`metrics: http://${metrics.address}/metrics`);
@@ -81,12 +74,14 @@ export async function announce(
     terminal.say(talk); // clients need the pin, which only --json prints otherwise
   }
   if (metrics !== undefined && !isLoopback(metrics.host)) {
-    terminal.say(`whoever reaches ${metrics.address} can read the metrics: there is no login`);
+    terminal.say(`warning: anyone who can reach ${metrics.address} can read the metrics: there is no login`);
+  }
+  if ((auth === "none" || auth === "bare") && !isLoopback(host) && flags.text("key-file") === undefined) {
+    const flag = auth === "none" ? "--auth none" : "--bare";
+    terminal.say(`warning: anyone who can reach ${address} can use this server: ${flag} has no login`);
   }
   if (auth === "password" && options.register !== true && server.hasNoUsers) {
-    terminal.say(
-      `nobody can log in yet: add somebody with: ${programName()} users add NAME${dataFlag(flags)}`,
-    );
+    terminal.say(`no users yet: add one with: ${ownCommand("users add NAME", programName())}`);
   }
   if (context.wanted !== 0 && context.wanted !== port) {
     terminal.say(`port ${context.wanted} is busy: listening on ${port} instead`);
@@ -114,6 +109,23 @@ export async function sayReady(
   void tellReady(status, terminal);
 }
 
+/** Who may connect, from where, and how it is protected. */
+function posture(host: string, { options, pin }: ServerFacts, flags: ServeFlags): string[] {
+  const login = {
+    password: "password login",
+    ip: "login by address",
+    none: "no login",
+    bare: "bare frames, no login",
+  };
+  return [
+    ...(flags.text("key-file") === undefined ? [] : ["shared key"]),
+    login[options.bare === true ? "bare" : options.auth],
+    ...(options.register === true ? ["clients can create accounts"] : []),
+    isLoopback(host) ? "this machine only" : "reachable from other machines",
+    pin === undefined ? "not encrypted" : "TLS 1.3",
+  ];
+}
+
 /** The command that connects to this server, without the program's name. */
 function connectCommand(
   { host, port }: Server,
@@ -136,11 +148,6 @@ function reachableAs(host: string): string {
   const all = Object.values(networkInterfaces()).flatMap((addresses) => addresses ?? []);
   const outside = all.find((address) => !address.internal && address.family === "IPv4");
   return outside?.address ?? hostname();
-}
-
-function dataFlag(flags: ServeFlags): string {
-  const data = flags.text("data");
-  return data === undefined ? "" : ` --data ${shellQuote(data)}`;
 }
 
 /** Writes the port file whole or not at all, so that a script which finds it finds the port in it; or to a pipe or device. */
@@ -171,7 +178,7 @@ export async function tryPortFile(path: string): Promise<void> {
 
 function portFileError(path: string, error: unknown): ParleyError {
   const isPipe = systemCode(error) === "ENXIO";
-  const why = isPipe ? "it is a pipe that nobody reads, or a socket" : whyRefused(error);
+  const why = isPipe ? "it is a socket, or a pipe without a reader" : whyRefused(error);
   const words = error instanceof FileError ? error.message : `cannot write ${path}: ${why}`;
   return new ParleyError("failed", `--port-file: ${words}`, {
     hint: error instanceof FileError ? error.hint : undefined,
@@ -193,7 +200,7 @@ function openOther(name: string): number {
   const fd = Rights.over(path).use(() => openSync(path, O_WRONLY | O_APPEND | O_NONBLOCK));
   if (isSpecial(path) || !fstatSync(fd).isFile()) return fd;
   closeSync(fd);
-  throw new FileError("unwritable", `${path} has become a file just now: try again`);
+  throw new FileError("unwritable", `${path} was replaced by a file`);
 }
 
 /** Pause between two tries to reach the service manager, whose queue may be full for a moment. */
@@ -214,5 +221,5 @@ async function tellReady(status: string, terminal: Terminal): Promise<void> {
 /** Reports `state` to the service manager, where there is one. */
 export function notifySystemd(state: string, terminal: Terminal): void {
   if (!notify(state, process.env))
-    terminal.say("$NOTIFY_SOCKET cannot be reached: the service manager was not told");
+    terminal.say("cannot notify the service manager: $NOTIFY_SOCKET is not reachable");
 }

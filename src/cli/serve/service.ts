@@ -19,6 +19,7 @@ import { Rights } from "../../os/rights.ts";
 import { PROGRAM_IOS } from "../../services/program/codec.ts";
 import { checkProgram, program, STDERR_WAYS } from "../../services/program/program.ts";
 import type { Service } from "../../services/service.ts";
+import { ownCommand } from "../../base/own-command.ts";
 import { shellQuote } from "../../base/shell-quote.ts";
 import type { Terminal } from "../../terminal/terminal.ts";
 import { checkZone, parseHost, parsePort } from "../flags.ts";
@@ -54,13 +55,17 @@ export async function chooseService(flags: ServeFlags, maxMessage: number): Prom
     const other = (["program-io", "program-stderr", "pass-env", "pty"] as const).find((flag) =>
       flags.isGiven(flag),
     );
-    if (other !== undefined) throw usageError(`--${other} needs a program`, "for example: serve -- wc -l");
+    if (other !== undefined)
+      throw usageError(
+        `--${other} requires a program`,
+        "name it after --, for example: parley serve -- wc -l",
+      );
   }
   if (to !== undefined) return forwarding(flags, to);
   const other = (["to-timeout", "send-proxy"] as const).find((flag) => flags.isGiven(flag));
   if (other !== undefined)
-    throw usageError(`--${other} needs --to`, "for example: serve --to 127.0.0.1:5432");
-  if (flags.has("watch") && file === undefined) throw usageError("--watch needs --handler");
+    throw usageError(`--${other} requires --to`, "for example: parley serve --to 127.0.0.1:5432");
+  if (flags.has("watch") && file === undefined) throw usageError("--watch requires --handler");
   if (file !== undefined) {
     const handler = await Handler.load(file);
     return () => ({ service: handler, name: basename(file, extname(file)), handler });
@@ -84,8 +89,8 @@ export async function chooseService(flags: ServeFlags, maxMessage: number): Prom
 
 /** `--to`: the service of a target. @throws {ParleyError} `usage`. */
 function forwarding(flags: ServeFlags, to: string): () => Chosen {
-  if (flags.has("watch")) throw usageError("--watch needs --handler");
-  const target = parseTarget(to);
+  if (flags.has("watch")) throw usageError("--watch requires --handler");
+  const target = parseTarget(flags, to);
   const timeoutMs = flags.read("to-timeout", duration()) ?? TARGET_TIMEOUT_MS;
   const open = (dial: Partial<TargetDial>) => dialStream(target, { ...dial, timeoutMs });
   const service = forward({ open, sendProxy: flags.has("send-proxy") });
@@ -95,27 +100,32 @@ function forwarding(flags: ServeFlags, to: string): () => Chosen {
 }
 
 /** The value of `--to`. */
-function parseTarget(to: string): StreamAddress {
+function parseTarget(flags: ServeFlags, to: string): StreamAddress {
   const [, path] = /^unix:(.+)$/.exec(to) ?? [];
   if (path !== undefined) return { unix: resolve(path) };
   const [, hostText = "", portText = ""] = /^(\[.+\]|[^:]+):(\d+)$/.exec(to) ?? [];
   const host = parseHost(hostText);
   const port = parsePort(portText);
   if (host === undefined || port === undefined)
-    throw wrong("to", to, "no HOST:PORT", "for example 127.0.0.1:5432, [::1]:5432 or unix:/run/service.sock");
+    throw wrong(
+      flags.label("to"),
+      "HOST:PORT",
+      to,
+      "for example 127.0.0.1:5432, [::1]:5432 or unix:/run/service.sock",
+    );
   checkZone(host);
   return { host, port };
 }
 
-/** Loads a handler again and reports how that went; where it fails, the code before goes on. */
+/** Loads a handler again and reports how that went; where it fails, the previous version stays loaded. */
 export async function reloadHandler(handler: Handler, log: Logger, terminal: Terminal): Promise<void> {
   try {
     await handler.reload();
     log.info("handler-reloaded", { file: handler.path });
-    if (terminal.isWatched) terminal.note(`${handler.path}: loaded again`);
+    if (terminal.isWatched) terminal.note(`reloaded ${handler.path}`);
   } catch (error) {
     log.error("handler-failed", { file: handler.path, reason: messageOf(error) });
-    terminal.say(`${messageOf(error)}; the code before goes on`);
+    terminal.say(`${messageOf(error)}; the previous version stays loaded`);
     if (error instanceof ParleyError && error.hint !== undefined) terminal.say(...error.hint.split("\n"));
   }
 }
@@ -151,11 +161,13 @@ export function writeFirstHandler(file: string, terminal: Terminal): void {
     }
   } catch (error) {
     if (systemCode(error) === "EEXIST")
-      throw new ParleyError("failed", `${path} is there already`, { hint: "nothing was changed" });
+      throw new ParleyError("failed", `cannot write ${path}: it already exists`, {
+        hint: "choose another name",
+      });
     throw new ParleyError("failed", `cannot write ${path}: ${whyRefused(error)}`);
   }
-  terminal.say(`wrote ${path}, and its types beside it`);
-  terminal.say(`run it: parley serve --handler ${shellQuote(file)} --watch`);
+  terminal.say(`created ${path}, and its types in parley.d.ts`);
+  terminal.say(`run it with: ${ownCommand(`serve --handler ${shellQuote(file)} --watch`)}`);
 }
 
 /** Writes a new source file, whole or not at all. */

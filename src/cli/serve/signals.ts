@@ -33,8 +33,8 @@ export async function handleSignals(server: Server, context: SignalContext): Pro
     firstAt ??= now;
     if (!again) notifySystemd("STOPPING=1", terminal);
     if (!again && terminal.isWatched && !terminal.hasHungUp && server.sessions > 0) {
-      const count = plural(server.sessions, "conversation", ["has", "have"]);
-      terminal.say(`stopping: ${count} ${sayDuration(drainMs)} to end; Ctrl-C again ends at once`);
+      const count = plural(server.sessions, "session", ["has", "have"]);
+      terminal.say(`stopping: ${count} ${sayDuration(drainMs)} to end; press Ctrl-C again to stop now`);
     }
     if (again) server.terminate();
     else void server.stop().then(resolve, reject);
@@ -46,7 +46,7 @@ export async function handleSignals(server: Server, context: SignalContext): Pro
     try {
       file.reopen();
     } catch (error) {
-      terminal.say(`the log cannot be reopened: ${messageOf(error)}`);
+      terminal.say(`log not reopened: ${messageOf(error)}`);
     }
   };
   // A fault of parley costs a line in the log, not every conversation.
@@ -55,7 +55,8 @@ export async function handleSignals(server: Server, context: SignalContext): Pro
   process.on("SIGINT", stop).on("SIGTERM", stop).on("SIGHUP", hangUp);
   try {
     const cut = await promise;
-    if (cut > 0 && !terminal.hasHungUp) terminal.say(`${plural(cut, "connection")} had to be cut off`);
+    if (cut > 0 && !terminal.hasHungUp)
+      terminal.say(`cut off ${plural(cut, "connection")} that did not end in time`);
   } finally {
     process.off("uncaughtException", fault).off("unhandledRejection", fault);
     // The handlers of signals stay: without them another signal would end the process before its log is closed.

@@ -11,8 +11,10 @@ import {
   userExists,
 } from "../../auth/accounts.ts";
 import { hashFlaw, PasswordHasher } from "../../auth/password.ts";
+import { ownCommand } from "../../base/own-command.ts";
 import { usageError } from "../../base/errors.ts";
-import type { FlagsDef } from "../parse.ts";
+import { sayStoredName } from "../flags.ts";
+import { about, inGroup, type FlagsDef } from "../parse.ts";
 import { UsersContext, expectUser, NAME, usersFlags } from "./context.ts";
 import { announce, newPassword, PASSWORD, printPassword } from "./new-password.ts";
 
@@ -20,11 +22,21 @@ import { announce, newPassword, PASSWORD, printPassword } from "./new-password.t
 const MAX_REASON_LENGTH = 200;
 
 export const add = defineCommand({
-  meta: { name: "add", description: "create a user" },
+  meta: about({
+    name: "add",
+    description: "create a user",
+    examples: [
+      ["parley users add ann", "asks for the password"],
+      ["parley users add ann --generate", "prints a new password"],
+      ["parley users add ann --password-file FILE", "for scripts"],
+    ],
+  }),
   args: {
     ...NAME,
     ...PASSWORD,
-    "if-missing": { type: "boolean", description: "an existing user is no error, and stays as it is" },
+    ...inGroup("Options", {
+      "if-missing": { type: "boolean", description: "do nothing if the user exists" },
+    }),
     ...usersFlags,
   } satisfies FlagsDef,
   async run({ args }) {
@@ -33,7 +45,7 @@ export const add = defineCommand({
     const ifMissing = context.flags.has("if-missing");
     if (context.store.document.users.has(name)) {
       if (!ifMissing) throw userExists(name);
-      return context.printResult({ event: "exists", user: name }, `user ${name} is there already`);
+      return context.printResult({ event: "exists", user: name }, `user ${name} already exists`);
     }
     const { password, generated } = await newPassword(context, name);
     const hash = await new PasswordHasher().hash(password);
@@ -44,17 +56,25 @@ export const add = defineCommand({
       if (generated) printPassword(context, event, password);
       return true;
     });
-    if (!added) return context.printResult({ event: "exists", user: name }, `user ${name} is there already`);
+    if (!added) return context.printResult({ event: "exists", user: name }, `user ${name} already exists`);
     announce(context, event, `user ${name} added`, generated);
+    sayStoredName(context.terminal, context.flags.text("name"), name);
   },
 });
 
 export const passwd = defineCommand({
-  meta: { name: "passwd", description: "give a user another password; its sessions end" },
+  meta: about({
+    name: "passwd",
+    description: "change a user's password and end the user's sessions",
+    examples: [
+      ["parley users passwd ann", "asks for the password"],
+      ["parley users passwd ann --generate", "prints a new password"],
+    ],
+  }),
   args: {
     ...NAME,
     ...PASSWORD,
-    "keep-sessions": { type: "boolean", description: "do not end its sessions" },
+    ...inGroup("Options", { "keep-sessions": { type: "boolean", description: "do not end the sessions" } }),
     ...usersFlags,
   } satisfies FlagsDef,
   async run({ args }) {
@@ -69,17 +89,26 @@ export const passwd = defineCommand({
       setPassword(draft, name, hash, keep, new Date());
       if (generated) printPassword(context, event, password);
     });
-    const sentence = `user ${name} has a new password${keep ? "" : ", and its sessions have ended"}`;
+    const sentence = `password of ${name} changed${keep ? "" : ", sessions ended"}`;
     announce(context, event, sentence, generated);
   },
 });
 
 export const remove = defineCommand({
-  meta: { name: "remove", description: "remove a user and end its sessions" },
+  meta: about({
+    name: "remove",
+    description: "remove a user and end the user's sessions",
+    examples: [
+      ["parley users remove ann", "asks first"],
+      ["parley users remove ann --yes --if-exists", "for scripts"],
+    ],
+  }),
   args: {
     ...NAME,
-    "if-exists": { type: "boolean", description: "an unknown user is no error" },
-    yes: { type: "boolean", description: "do not ask" },
+    ...inGroup("Options", {
+      "if-exists": { type: "boolean", description: "do nothing if the user does not exist" },
+      yes: { type: "boolean", description: "do not ask for confirmation" },
+    }),
     ...usersFlags,
   } satisfies FlagsDef,
   async run({ args }) {
@@ -88,7 +117,7 @@ export const remove = defineCommand({
     const ifExists = context.flags.has("if-exists");
     const known = context.store.document.users.has(name);
     if (known && !context.flags.has("yes") && context.terminal.canAsk) {
-      if (!(await context.terminal.confirm(`remove ${name} for good?`, false))) return;
+      if (!(await context.terminal.confirm(`remove user ${name}?`, false))) return;
     }
     const removed = await context.store.change((draft) => {
       if (ifExists && !draft.users.has(name)) return false;
@@ -101,10 +130,19 @@ export const remove = defineCommand({
 });
 
 export const disable = defineCommand({
-  meta: { name: "disable", description: "keep a user out and end its conversations" },
+  meta: about({
+    name: "disable",
+    description: "block a user's logins and end the user's sessions",
+    examples: [
+      ["parley users disable ann", "without a reason"],
+      ["parley users disable ann --reason holiday", "shown to ann"],
+    ],
+  }),
   args: {
     ...NAME,
-    reason: { type: "string", valueHint: "TEXT", description: "what the user is told" },
+    ...inGroup("Options", {
+      reason: { type: "string", valueHint: "TEXT", description: "reason to show to the user" },
+    }),
     ...usersFlags,
   } satisfies FlagsDef,
   async run({ args }) {
@@ -112,7 +150,7 @@ export const disable = defineCommand({
     const name = context.name(context.flags.text("name"));
     const reason = context.flags.text("reason");
     if (reason !== undefined && reason.length > MAX_REASON_LENGTH) {
-      throw usageError(`--reason: ${reason.length} characters are over the limit of ${MAX_REASON_LENGTH}`);
+      throw usageError(`--reason: ${reason.length} characters exceed the limit of ${MAX_REASON_LENGTH}`);
     }
     await context.store.change((draft) => disableUser(draft, name, reason, new Date()));
     context.printResult({ event: "disabled", user: name }, `user ${name} disabled`);
@@ -120,7 +158,11 @@ export const disable = defineCommand({
 });
 
 export const enable = defineCommand({
-  meta: { name: "enable", description: "let a disabled user in again" },
+  meta: about({
+    name: "enable",
+    description: "allow a disabled user's logins again",
+    examples: [["parley users enable ann", "ann can log in again"]],
+  }),
   args: { ...NAME, ...usersFlags },
   async run({ args }) {
     const context = new UsersContext<"name">(args);
@@ -131,7 +173,14 @@ export const enable = defineCommand({
 });
 
 export const list = defineCommand({
-  meta: { name: "list", description: "list the users" },
+  meta: about({
+    name: "list",
+    description: "list the users",
+    examples: [
+      ["parley users list", "as a table"],
+      ["parley users list --json", "one JSON object per line"],
+    ],
+  }),
   args: usersFlags,
   async run({ args }) {
     const context = new UsersContext<never>(args);
@@ -149,6 +198,6 @@ export const list = defineCommand({
       hash_flaw: hashFlaw(password) ?? null,
       disabled: disabled === null ? null : (disabled.reason ?? disabled.since),
     }));
-    await context.printTable(rows, "there are no users: parley users add NAME");
+    await context.printTable(rows, `no users yet: add one with: ${ownCommand("users add NAME")}`);
   },
 });

@@ -6,10 +6,19 @@ import { defineCommand } from "citty";
 import { add, disable, enable, list, passwd, remove } from "./accounts.ts";
 import { log } from "./log.ts";
 import { hosts, revoke, sessions } from "./sessions.ts";
+import { about } from "../parse.ts";
 import { exportUsers, importUsers } from "./import-export.ts";
 
 export default defineCommand({
-  meta: { name: "users", description: "accounts, sessions and known addresses" },
+  meta: about({
+    name: "users",
+    description: "manage accounts, sessions and known addresses",
+    examples: [
+      ["parley users add ann", "create an account"],
+      ["parley users list", "list the accounts"],
+      ["parley users passwd ann", "change a password"],
+    ],
+  }),
   subCommands: {
     add,
     passwd,

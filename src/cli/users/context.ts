@@ -4,21 +4,24 @@ import { AccountError } from "../../auth/accounts.ts";
 import { NAME_RULE, normalizeName } from "../../auth/username.ts";
 import { Store } from "../../auth/store.ts";
 import { DataFolder } from "../../files/data-folder.ts";
+import { ownCommand } from "../../base/own-command.ts";
 import { usageError } from "../../base/errors.ts";
 import { escapeJson, escapeLine } from "../../base/escape.ts";
 import { inUse } from "../../server/session-status-file.ts";
 import { stdout } from "../../terminal/stdio.ts";
 import { Flags, terminalOf } from "../flags.ts";
-import { commonFlags, type Arguments, type FlagsDef } from "../parse.ts";
+import { commonFlags, inGroup, type Arguments, type FlagsDef } from "../parse.ts";
 
 /** Flags of every command of `parley users`. */
 export const usersFlags = {
+  ...inGroup("Options", {
+    json: { type: "boolean", description: "print JSON, one object per line" },
+  }),
   ...commonFlags,
-  json: { type: "boolean", description: "one JSON object a line" },
 } satisfies FlagsDef;
 
 export const NAME = {
-  name: { type: "positional", valueHint: "NAME", description: "the user" },
+  name: { type: "positional", valueHint: "NAME", description: "user name" },
 } satisfies FlagsDef;
 
 type Cell = string | number | null | readonly string[];
@@ -60,7 +63,7 @@ export class UsersContext<Name extends string> {
   /** `text` as a user's name. @throws {ParleyError} `usage` when it can be none. */
   name(text: string | undefined): string {
     const name = normalizeName(text ?? "");
-    if (name === undefined) throw usageError(`${JSON.stringify(text)} is no user name`, NAME_RULE);
+    if (name === undefined) throw usageError(`invalid user name ${JSON.stringify(text)}`, NAME_RULE);
     return name;
   }
 
@@ -104,7 +107,7 @@ export function expectUser(context: UsersContext<string>, name: string): void {
   const { users } = context.store.document;
   if (!users.has(name)) {
     throw new AccountError("unknown", `there is no user ${name}`, {
-      hint: `to create it: parley users add ${name}`,
+      hint: `create the user with: ${ownCommand(`users add ${name}`)}`,
     });
   }
 }

@@ -1,20 +1,25 @@
 // parley users export, import: users with their hashes, one JSON object a line.
 
 import { defineCommand } from "citty";
-import { AccountError, putUser } from "../../auth/accounts.ts";
-import { exportedUser, jsonFlaw, parseUser, type User } from "../../auth/document.ts";
+import { AccountError, putUser, replaceUser } from "../../auth/accounts.ts";
+import { exportedUser, jsonFlaw, parseUser, type Document, type User } from "../../auth/document.ts";
 import { userFlaw } from "../../auth/flaws.ts";
 import { NAME_RULE, normalizeName } from "../../auth/username.ts";
-import { ParleyError } from "../../base/errors.ts";
+import { ownCommand } from "../../base/own-command.ts";
+import { ParleyError, usageError } from "../../base/errors.ts";
 import { escapeJson } from "../../base/escape.ts";
 import { decodeGiven, readGivenFile } from "../../files/given-text.ts";
 import { plural } from "../../base/plural.ts";
 import { readWholeInput, stdout } from "../../terminal/stdio.ts";
-import type { FlagsDef } from "../parse.ts";
+import { about, inGroup, type FlagsDef } from "../parse.ts";
 import { UsersContext, usersFlags } from "./context.ts";
 
 export const exportUsers = defineCommand({
-  meta: { name: "export", description: "print every user with its hash, one JSON object a line" },
+  meta: about({
+    name: "export",
+    description: "print the users with their password hashes, one JSON object per line",
+    examples: [["parley users export > users.ndjson", "keep this file private"]],
+  }),
   args: usersFlags,
   async run({ args }) {
     const context = new UsersContext<never>(args);
@@ -25,14 +30,29 @@ export const exportUsers = defineCommand({
 });
 
 export const importUsers = defineCommand({
-  meta: { name: "import", description: "add the users that `export` printed" },
+  meta: about({
+    name: "import",
+    description: "add users from an export: all of them or none",
+    examples: [
+      ["parley users import users.ndjson", "from parley users export"],
+      ["parley users import - < users.ndjson", "from standard input"],
+    ],
+  }),
   args: {
-    file: { type: "positional", valueHint: "FILE", description: "where they are; - is standard input" },
+    file: { type: "positional", valueHint: "FILE", description: "exported users; - reads standard input" },
+    ...inGroup("Options", {
+      "skip-existing": { type: "boolean", description: "skip users that exist" },
+      replace: { type: "boolean", description: "replace users that exist, end their sessions" },
+    }),
     ...usersFlags,
   } satisfies FlagsDef,
   async run({ args }) {
-    const context = new UsersContext<"file">(args, { makes: true });
-    const path = context.flags.text("file") ?? "-";
+    const context = new UsersContext<"file" | "skip-existing" | "replace">(args, { makes: true });
+    const { flags } = context;
+    if (flags.has("skip-existing") && flags.has("replace"))
+      throw usageError("--skip-existing and --replace exclude each other");
+    const existing = flags.has("skip-existing") ? "skip" : flags.has("replace") ? "replace" : "refuse";
+    const path = flags.text("file") ?? "-";
     const text =
       path === "-" ? decodeGiven(await readWholeInput(), "standard input") : readGivenFile(path, "import");
     const users = text
@@ -41,23 +61,52 @@ export const importUsers = defineCommand({
     const names = new Set<string>();
     for (const { name } of users) {
       if (names.has(name))
-        throw new AccountError("exists", `user ${name} is there twice: nothing was imported`);
+        throw new AccountError("exists", `user ${name} occurs twice: nothing was imported`);
       names.add(name);
     }
-    await context.store.change((draft) => {
-      const taken = users.find(({ name }) => draft.users.has(name));
-      if (taken !== undefined)
-        throw new AccountError("exists", `user ${taken.name} already exists: nothing was imported`);
-      for (const { name, user } of users) putUser(draft, name, user);
-    });
+    const { count, skipped, replaced } = await context.store.change((draft) =>
+      importInto(draft, users, existing),
+    );
     context.printResult(
-      { event: "imported", count: users.length },
-      `${plural(users.length, "user")} imported`,
+      { event: "imported", count, skipped, replaced },
+      `imported ${plural(count, "user")}, skipped ${skipped}, replaced ${replaced}`,
     );
   },
 });
 
-function parseImport(line: string, number: number): { name: string; user: User } {
+interface Imported {
+  name: string;
+  user: User;
+}
+
+/** Adds `users`, and does with those whose name is taken as `existing` says. @throws {AccountError} `exists`. */
+function importInto(draft: Document, users: readonly Imported[], existing: "refuse" | "skip" | "replace") {
+  const taken = users.filter(({ name }) => draft.users.has(name));
+  if (existing === "refuse" && taken.length > 0) throw namesTaken(taken.map(({ name }) => name));
+  const added = users.filter(({ name }) => !draft.users.has(name));
+  for (const { name, user } of added) putUser(draft, name, user);
+  if (existing === "replace") for (const { name, user } of taken) replaceUser(draft, name, user);
+  const count = added.length;
+  return existing === "replace"
+    ? { count, skipped: 0, replaced: taken.length }
+    : { count, skipped: taken.length, replaced: 0 };
+}
+
+/** How many names are listed. */
+const MAX_NAMED = 10;
+
+function namesTaken(names: readonly string[]): AccountError {
+  const [first] = names;
+  const more = names.length - MAX_NAMED;
+  const listed = `${names.slice(0, MAX_NAMED).join(", ")}${more > 0 ? ` and ${more} more` : ""}`;
+  const what =
+    names.length === 1 ? `user ${first} already exists` : `${names.length} users already exist (${listed})`;
+  return new AccountError("exists", `${what}: nothing was imported`, {
+    hint: "keep them with --skip-existing, or replace them, which ends their sessions, with --replace",
+  });
+}
+
+function parseImport(line: string, number: number): Imported {
   const wrong = (what: string, hint?: string) =>
     new ParleyError("failed", `line ${number}: ${what}: nothing was imported`, { hint });
   let json: unknown;
@@ -66,16 +115,16 @@ function parseImport(line: string, number: number): { name: string; user: User }
   } catch (error) {
     throw wrong(jsonFlaw(error));
   }
-  if (typeof json !== "object" || json === null || !("name" in json)) throw wrong("it has no user name");
+  if (typeof json !== "object" || json === null || !("name" in json)) throw wrong("missing user name");
   const { name: given, ...rest } = json;
   const name = typeof given === "string" ? normalizeName(given) : undefined;
-  if (name === undefined) throw wrong(`${JSON.stringify(given)} is no user name`, NAME_RULE);
+  if (name === undefined) throw wrong(`invalid user name ${JSON.stringify(given)}`, NAME_RULE);
   const user = parseUser(rest, new Date());
   if (typeof user === "string") throw wrong(`user ${name}: ${user}`);
   const flaw = userFlaw(name, user);
   if (flaw === undefined) return { name, user };
   throw wrong(
     flaw.message,
-    `leave ${name} out, and add ${name} with a new password: parley users add ${name}`,
+    `remove that line, then add the user with a new password: ${ownCommand(`users add ${name}`)}`,
   );
 }

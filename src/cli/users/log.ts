@@ -7,17 +7,26 @@ import { FileError } from "../../files/file-error.ts";
 import { LogFiles } from "../../log/log-files.ts";
 import { parseLogLine } from "../../log/log-line.ts";
 import { isRefusal, Refusals } from "../../log/refusals.ts";
-import type { FlagsDef } from "../parse.ts";
+import { about, inGroup, type FlagsDef } from "../parse.ts";
 import { UsersContext, usersFlags } from "./context.ts";
 
 export const log = defineCommand({
-  meta: { name: "log", description: "list who tried to get in: refused logins and keys, and penalties" },
+  meta: about({
+    name: "log",
+    description: "list refused logins, refused keys and penalties by address",
+    examples: [
+      ["parley users log", "of the log in the data folder"],
+      ["parley users log --log /var/log/parley.log", "of another log"],
+    ],
+  }),
   args: {
-    log: {
-      type: "string",
-      valueHint: "FILE",
-      description: "the server's log, with its rotated files (parley.log in the data folder)",
-    },
+    ...inGroup("Options", {
+      log: {
+        type: "string",
+        valueHint: "FILE",
+        description: "log file; rotated files are read, too (default parley.log in the data folder)",
+      },
+    }),
     ...usersFlags,
   } satisfies FlagsDef,
   async run({ args }) {
@@ -40,19 +49,16 @@ export const log = defineCommand({
       }
     }
     if (good === 0 && bad > 0) {
-      throw new ParleyError("failed", `${path} is no log of parley`, {
-        hint: "name the file that the server has with --log FILE; a journal without what it adds: journalctl -o cat",
+      throw new ParleyError("failed", `${path} is not a parley log`, {
+        hint: "name the server's log with --log FILE; from a journal, export it with: journalctl -o cat",
       });
     }
-    await context.printTable(refusals.rows(), "there are no refusals");
-    if (bad > 0)
-      context.terminal.say(
-        `${plural(bad, "line")} could not be read, and ${bad === 1 ? "is" : "are"} not counted`,
-      );
-    for (const file of files.unsupported) context.terminal.say(`${file} is not read: only gzip is`);
+    await context.printTable(refusals.rows(), "no refusals");
+    if (bad > 0) context.terminal.say(`skipped ${plural(bad, "line")} not written by parley`);
+    for (const file of files.unsupported) context.terminal.say(`skipped ${file}: only gzip is supported`);
     const [failure] = files.failures;
     if (failure !== undefined) {
-      throw new ParleyError("failed", failure, { hint: "what was read before that is counted" });
+      throw new ParleyError("failed", failure, { hint: "the list has only what was read before" });
     }
   },
 });
@@ -64,7 +70,7 @@ function openFiles(path: string, isGiven: boolean): LogFiles {
     if (!(error instanceof FileError)) throw error;
     if (isGiven) throw usageError(`--log: ${error.message}`, error.hint);
     throw new ParleyError("failed", error.message, {
-      hint: "name the file that the server has with --log FILE",
+      hint: "name the server's log with --log FILE",
       cause: error,
     });
   }

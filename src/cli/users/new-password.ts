@@ -7,15 +7,15 @@ import { escapeJson } from "../../base/escape.ts";
 import { stdout } from "../../terminal/stdio.ts";
 import { SERVER_OPTIONS } from "../../server/option-table.ts";
 import { definitionOf, secretFlags } from "../flags.ts";
-import type { FlagsDef } from "../parse.ts";
+import { inGroup, type FlagsDef } from "../parse.ts";
 import type { UsersContext } from "./context.ts";
 
-export const PASSWORD = {
+export const PASSWORD = inGroup("Password", {
   "password-file": { type: "string", valueHint: "FILE", description: "read the password from a file" },
   "password-stdin": { type: "boolean", description: "read the password from standard input" },
-  generate: { type: "boolean", description: "make a password and print it" },
+  generate: { type: "boolean", description: "generate a password and print it" },
   "min-password": definitionOf(SERVER_OPTIONS.minPassword),
-} satisfies FlagsDef;
+}) satisfies FlagsDef;
 
 /** @throws {ParleyError} `usage` where no password can be had, `failed` where it is not good enough. */
 export async function newPassword(
@@ -35,10 +35,7 @@ export async function newPassword(
   if (flags.has("generate")) return { password: randomBytes(15).toString("base64url"), generated: true };
   const given = await terminal.secret(secrets);
   if (given === undefined && !terminal.canAsk) {
-    throw usageError(
-      "a password is needed",
-      "give it with --password-file FILE or --password-stdin, or --generate one",
-    );
+    throw usageError("missing password", "use --password-file FILE, --password-stdin or --generate");
   }
   if (given === undefined)
     return { password: await terminal.askNewSecret("password:", flaw), generated: false };

@@ -11,16 +11,29 @@ import {
 } from "../../auth/accounts.ts";
 import { displayName, NAME_RULE, normalizeName } from "../../auth/username.ts";
 import { peerNotation } from "../../base/address.ts";
+import { ownCommand } from "../../base/own-command.ts";
 import { usageError } from "../../base/errors.ts";
 import { readSessionStatuses, type SessionStatus } from "../../server/session-status-file.ts";
 import { plural } from "../../base/plural.ts";
-import type { FlagsDef } from "../parse.ts";
+import { about, inGroup, type FlagsDef } from "../parse.ts";
 import { UsersContext, expectUser, usersFlags } from "./context.ts";
 
 export const sessions = defineCommand({
-  meta: { name: "sessions", description: "list session tokens, and conversations that go on without one" },
+  meta: about({
+    name: "sessions",
+    description: "list session tokens and connected sessions",
+    examples: [
+      ["parley users sessions", "of all users"],
+      ["parley users sessions ann", "of one user"],
+    ],
+  }),
   args: {
-    name: { type: "positional", required: false, valueHint: "NAME", description: "of this user only" },
+    name: {
+      type: "positional",
+      required: false,
+      valueHint: "NAME",
+      description: "only sessions of this user",
+    },
     ...usersFlags,
   } satisfies FlagsDef,
   async run({ args }) {
@@ -29,7 +42,7 @@ export const sessions = defineCommand({
     const name = given === undefined ? undefined : context.name(given);
     const isWanted = (user: string | null) => name === undefined || normalizeName(user ?? "") === name;
     const { sessions: all, failures } = readSessionStatuses(context.folder);
-    for (const { message } of failures) context.terminal.say(`not every session is known: ${message}`);
+    for (const { message } of failures) context.terminal.say(`the list may be incomplete: ${message}`);
     const live = all.filter(({ user }) => isWanted(user));
     // A user of `--auth ip` has no entry, only conversations.
     if (name !== undefined && live.length === 0) expectUser(context, name);
@@ -62,7 +75,7 @@ export const sessions = defineCommand({
           ...stateOf([one]),
         })),
     ];
-    await context.printTable(rows, "there are no sessions");
+    await context.printTable(rows, "no sessions");
   },
 });
 
@@ -75,16 +88,25 @@ function stateOf(own: readonly SessionStatus[]) {
 }
 
 export const revoke = defineCommand({
-  meta: { name: "revoke", description: "end session tokens, and their conversations" },
+  meta: about({
+    name: "revoke",
+    description: "end session tokens and the sessions that use them",
+    examples: [
+      ["parley users revoke ID", "an ID from parley users sessions"],
+      ["parley users revoke --user ann", "all of one user"],
+    ],
+  }),
   args: {
     id: {
       type: "positional",
       required: false,
       valueHint: "ID",
-      description: "the token, as `users sessions` lists it",
+      description: "token, as parley users sessions lists it",
     },
-    user: { type: "string", valueHint: "NAME", description: "every one of this user" },
-    all: { type: "boolean", description: "every one there is" },
+    ...inGroup("Options", {
+      user: { type: "string", valueHint: "NAME", description: "all tokens of this user" },
+      all: { type: "boolean", description: "all tokens of all users" },
+    }),
     ...usersFlags,
   } satisfies FlagsDef,
   async run({ args }) {
@@ -93,13 +115,13 @@ export const revoke = defineCommand({
     const given = context.flags.text("user");
     const all = context.flags.has("all");
     if ([id !== undefined, given !== undefined, all].filter(Boolean).length !== 1) {
-      throw usageError("say which: ID, --user NAME or --all");
+      throw usageError("revoke requires one of ID, --user NAME and --all");
     }
     const name = given === undefined ? undefined : context.name(given);
     const count = await context.store.change((draft) => {
       if (id !== undefined && !draft.tokens.has(id)) {
-        throw new AccountError("unknown", `there is no session ${id}`, {
-          hint: "see them: parley users sessions",
+        throw new AccountError("unknown", `there is no session token ${id}`, {
+          hint: `list the tokens with: ${ownCommand("users sessions")}`,
         });
       }
       if (name !== undefined && !draft.users.has(name))
@@ -111,7 +133,11 @@ export const revoke = defineCommand({
 });
 
 const listHosts = defineCommand({
-  meta: { name: "list", description: "list the known addresses" },
+  meta: about({
+    name: "list",
+    description: "list the known addresses",
+    examples: [["parley users hosts list", "parley users hosts does the same"]],
+  }),
   args: usersFlags,
   async run({ args }) {
     const context = new UsersContext<never>(args);
@@ -122,14 +148,22 @@ const listHosts = defineCommand({
       last,
       named_by: named_by ?? "client",
     }));
-    await context.printTable(rows, "no address is known");
+    await context.printTable(rows, "no known addresses");
   },
 });
 
 const forget = defineCommand({
-  meta: { name: "forget", description: "forget an address: it will be asked for its name again" },
+  meta: about({
+    name: "forget",
+    description: "forget an address, so that its next client is asked for a name",
+    examples: [["parley users hosts forget 192.0.2.7", "its name is free again"]],
+  }),
   args: {
-    address: { type: "positional", valueHint: "ADDRESS", description: "as `users hosts` lists it" },
+    address: {
+      type: "positional",
+      valueHint: "ADDRESS",
+      description: "address, as parley users hosts lists it",
+    },
     ...usersFlags,
   } satisfies FlagsDef,
   async run({ args }) {
@@ -141,10 +175,14 @@ const forget = defineCommand({
 });
 
 const nameAddress = defineCommand({
-  meta: { name: "name", description: "give an address its name, for good: it is never forgotten for others" },
+  meta: about({
+    name: "name",
+    description: "name an address, and keep the name when the table of addresses is full",
+    examples: [["parley users hosts name 192.0.2.7 ann", "its clients are called ann"]],
+  }),
   args: {
-    address: { type: "positional", valueHint: "ADDRESS", description: "the address" },
-    name: { type: "positional", valueHint: "NAME", description: "the name of its client" },
+    address: { type: "positional", valueHint: "ADDRESS", description: "address, for example 192.0.2.7" },
+    name: { type: "positional", valueHint: "NAME", description: "name of the client there" },
     ...usersFlags,
   } satisfies FlagsDef,
   async run({ args }) {
@@ -152,17 +190,25 @@ const nameAddress = defineCommand({
     const given = context.flags.text("address") ?? "";
     const address = peerNotation(given);
     if (address === undefined)
-      throw usageError(`${JSON.stringify(given)} is no address`, "for example 192.0.2.7");
+      throw usageError(`invalid address ${JSON.stringify(given)}`, "write it as 192.0.2.7 or 2001:db8::7");
     const wanted = context.flags.text("name") ?? "";
     const name = displayName(wanted);
-    if (name === undefined) throw usageError(`${JSON.stringify(wanted)} is no name`, NAME_RULE);
+    if (name === undefined) throw usageError(`invalid name ${JSON.stringify(wanted)}`, NAME_RULE);
     await context.store.change((draft) => nameHost(draft, address, name, new Date()));
-    context.printResult({ event: "named", address, name }, `${address} is ${name}`);
+    context.printResult({ event: "named", address, name }, `${address} is now called ${name}`);
   },
 });
 
 export const hosts = defineCommand({
-  meta: { name: "hosts", description: "the known addresses of --auth ip" },
+  meta: about({
+    name: "hosts",
+    description: "list, name or forget the known addresses of serve --auth ip",
+    examples: [
+      ["parley users hosts", "list them"],
+      ["parley users hosts name 192.0.2.7 ann", "name one"],
+      ["parley users hosts forget 192.0.2.7", "forget one"],
+    ],
+  }),
   default: "list",
   subCommands: { list: listHosts, name: nameAddress, forget },
 });

@@ -1,4 +1,4 @@
-// Puts the errors of a user's module into words: those that Bun throws when it loads the module, and those that a hook throws.
+// Explains the errors of a user's module: those that Bun throws when it loads the module, and those that a hook throws.
 // Finds the place in the user's own files. handler.ts and modules.ts call it.
 
 import { readFileSync } from "node:fs";
@@ -14,7 +14,8 @@ export function isUserFile(file: string): boolean {
 export function firstLine(error: unknown): string {
   const first = firstError(error);
   const missing = missingImport(first);
-  if (missing !== undefined) return `there is no ${missing.isFile ? "module" : "package"} ${missing.name}`;
+  if (missing !== undefined)
+    return `cannot find the ${missing.isFile ? "module" : "package"} ${missing.name}`;
   const name = first instanceof Error && first.name !== "BuildMessage" ? `${first.name}: ` : "";
   return `${name}${messageOf(first).split("\n", 1)[0] ?? ""}`;
 }
@@ -66,8 +67,8 @@ function missingImport(error: unknown): MissingImport | undefined {
     isFile,
     place: `${file}${lineOf(file, name)}`,
     hint: isFile
-      ? `it would be ${resolve(dirname(file), name)}`
-      : `packages are looked for in node_modules, in ${dirname(file)} and above`,
+      ? `create the file, or correct its path: ${resolve(dirname(file), name)}`
+      : `install the package: parley looks in node_modules, in ${dirname(file)} and above`,
   };
 }
 

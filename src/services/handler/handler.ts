@@ -69,7 +69,7 @@ export class Handler implements Service {
     const hooks = hooksOf(loaded.module["default"]);
     if (hooks === undefined) {
       throw new HandlerError("unusable", `${this.path} has no message hook as its default export`, {
-        hint: "export default { message(session, payload) { session.send(payload) } }, or the function alone",
+        hint: "write: export default { message(session, payload) { session.send(payload) } }",
       });
     }
     this.#currentLoad = number;
@@ -138,7 +138,7 @@ export class Handler implements Service {
   }
 }
 
-/** Checks that `path` is a plain file. Bun's own error would be unclear. @throws {HandlerError} `unusable`. */
+/** Checks that `path` is a regular file. Bun's own error would be unclear. @throws {HandlerError} `unusable`. */
 function checkFile(path: string): void {
   let stats: Stats;
   let target: string;
@@ -150,12 +150,12 @@ function checkFile(path: string): void {
     throw new HandlerError(
       "unusable",
       isMissing ? `there is no file ${path}` : `cannot read ${path}: ${reasonOf(error)}`,
-      { hint: isMissing ? `write a first one with: parley serve --init ${shellQuote(path)}` : undefined },
+      { hint: isMissing ? `create one with: parley serve --init ${shellQuote(path)}` : undefined },
     );
   }
   if (stats.isFile()) return checkModulePath(path, target);
-  throw new HandlerError("unusable", `${path} is not a plain file`, {
-    hint: "a handler is a file of TypeScript or JavaScript",
+  throw new HandlerError("unusable", `${path} is not a regular file`, {
+    hint: "choose a TypeScript or JavaScript file",
   });
 }
 
@@ -169,15 +169,19 @@ export function checkModulePath(...paths: string[]): void {
   for (const path of paths) {
     const odd = /[?\\]/.exec(path)?.[0];
     if (odd === undefined) continue;
-    throw new HandlerError("unusable", `no module can be loaded from ${path}: it has ${odd} in it`, {
-      hint: "give the file, or the folder it is in, another name",
-    });
+    throw new HandlerError(
+      "unusable",
+      `cannot load a module from ${path}: the path has the character ${odd}`,
+      {
+        hint: "rename the file, or the folder that it is in",
+      },
+    );
   }
 }
 
 function unusable(path: string, failure: unknown): HandlerError {
   const place = placeOf(failure, path) ?? path;
-  return new HandlerError("unusable", `${place} does not load: ${firstLine(failure)}`, {
+  return new HandlerError("unusable", `cannot load ${place}: ${firstLine(failure)}`, {
     hint: frameOf(failure),
     cause: failure,
   });

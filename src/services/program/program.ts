@@ -53,12 +53,12 @@ export function program(options: ProgramOptions): Service {
 export function checkProgram(name: string): void {
   if (Bun.which(name) !== null) return;
   if (name.includes("/") && statSync(name, { throwIfNoEntry: false })?.isFile() === true) {
-    throw new ParleyError("usage", `${name} cannot be executed`, {
+    throw new ParleyError("usage", `cannot execute ${name}: permission denied`, {
       hint: `make it executable: chmod +x ${shellQuote(name)}`,
     });
   }
   throw new ParleyError("usage", `there is no program ${name}`, {
-    hint: "a program is found by its path, or on the PATH; for a shell: -- sh -c '…'",
+    hint: "give its path, or a name on the PATH; for a shell command: -- sh -c '…'",
   });
 }
 
@@ -90,8 +90,8 @@ class Program implements Service {
       run = new Run({ argv, env, codec: codecFor(io, maxMessage), pty, grace });
     } catch (error) {
       const reason = systemCode(error) ?? String(error);
-      throw new ParleyError("failed", `${argv[0]} cannot be started: ${reason}`, {
-        peerMessage: "the program cannot be started",
+      throw new ParleyError("failed", `cannot start ${argv[0]}: ${reason}`, {
+        peerMessage: "the program could not be started",
         cause: error,
       });
     }

@@ -43,7 +43,7 @@ export function spawnOnTerminal(argv: readonly string[], env: Record<string, str
     }),
   );
   const { terminal } = child;
-  if (terminal === undefined) throw new Error("no terminal was given");
+  if (terminal === undefined) throw new Error("Bun gave the process no terminal");
   output.hold = holdOf(terminal, child.pid);
   input.terminal = terminal;
   const close = () => {
@@ -191,7 +191,7 @@ class TerminalOutput implements AsyncIterable<Uint8Array> {
   async *[Symbol.asyncIterator](): AsyncGenerator<Uint8Array> {
     for (;;) {
       if (this.#cost > MAX_TERMINAL_OUTPUT_BYTES)
-        throw new Error("its terminal's output could not be held back");
+        throw new Error("the output of its terminal could not be paused");
       const chunk = this.#chunks.shift();
       if (chunk !== undefined) {
         this.#cost -= chunk.length + CHUNK_COST_BYTES;

@@ -88,7 +88,7 @@ describe("a line", () => {
   });
 
   test.each([
-    [[0xff, 0xff, 0xff, 0xfe, 1, 2], "header fffffffe is no length"],
+    [[0xff, 0xff, 0xff, 0xfe, 1, 2], "invalid frame header fffffffe"],
     [[0x7f, 0xff, 0xff, 0xff, 1, 2], `frame of 2147483647 bytes is over the limit of ${MAX_FRAME}`],
   ])("says where the framing was broken (%p), and nothing more of that direction", (bytes, words) => {
     const { lines, trace: subject } = traceOf(true);

@@ -56,7 +56,7 @@ test("one that others could read is neither read nor written, and that is said",
   await history.written();
   expect(readFileSync(path, "utf8")).toBe("secret\n");
   expect(failures).toEqual([
-    expect.stringContaining("no history: "),
-    expect.stringContaining("not in the history: "),
+    expect.stringContaining("history not loaded: "),
+    expect.stringContaining("history not saved: "),
   ]);
 });

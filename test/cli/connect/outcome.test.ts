@@ -27,7 +27,7 @@ const OUTCOMES = {
   ended: { kind: "ended", early: false },
   left: { kind: "left" },
   lost: { kind: "lost", reason: "the connection was reset" },
-  protocol_mismatch: { kind: "protocol_mismatch", reason: "the server speaks TLS: say --tls" },
+  protocol_mismatch: { kind: "protocol_mismatch", reason: "the server uses TLS: use --tls" },
   service_failed: bye("service_failed"),
   bad_length: bye("bad_length"),
   bad_message: bye("bad_message"),
@@ -156,69 +156,59 @@ test("every outcome is in one of the tables", () => {
 
 describe("the sentence of a conversation", () => {
   test.each<[OutcomeName, CountsName, WishesName, string]>([
-    [
-      "done",
-      "2 unconfirmed",
-      "piped",
-      "2 messages were never confirmed: 5 messages sent, 3 of them confirmed, 3 answers received",
-    ],
+    ["done", "2 unconfirmed", "piped", "2 messages were never confirmed: sent 5 (3 confirmed), received 3"],
     [
       "done",
       "2 of a gone session",
       "by hand",
-      "2 messages were never confirmed: 5 messages sent, 3 of them confirmed, 3 answers received",
+      "2 messages were never confirmed: sent 5 (3 confirmed), received 3",
     ],
     [
       "done",
       "answers missing",
       "piped",
-      "the session was gone before the server had said that it was done: answers may be missing: " +
-        "5 messages sent, 5 of them confirmed, 3 answers received",
+      "the session was lost before the server confirmed its end: answers may be missing: " +
+        "sent 5 (5 confirmed), received 3",
     ],
     [
       "ended",
       "input open",
       "piped",
-      "the server ended the conversation before the input ended: 5 messages sent, 5 of them confirmed, 3 answers received",
+      "the server ended the session before the end of the input: sent 5 (5 confirmed), received 3",
     ],
-    ["done", "whole", "--count 4", "only 3 answers came, not 4"],
+    ["done", "whole", "--count 4", "received 3 of 4 answers"],
     [
       "left",
       "2 unconfirmed",
       "--count 3",
-      "the server did not confirm that it took everything: 5 messages sent, 3 of them confirmed, 3 answers received",
+      "the server did not confirm every message: sent 5 (3 confirmed), received 3",
     ],
-    [
-      "left",
-      "bare",
-      "--count 3",
-      "the server did not confirm that it took everything: 5 messages sent, 3 answers received",
-    ],
+    ["left", "bare", "--count 3", "the server did not confirm every message: sent 5, received 3"],
     [
       "lost",
       "2 unconfirmed",
       "piped",
-      "the connection was reset before the conversation was over: 5 messages sent, 3 of them confirmed, 3 answers received",
+      "the connection was reset before the session ended: sent 5 (3 confirmed), received 3",
     ],
     [
       "lost",
       "bare",
       "piped",
-      "the connection was reset before the conversation was over: 5 messages sent, 3 answers received; " +
-        "whether all arrived is not known",
+      "the connection was reset before the session ended: sent 5, received 3; " +
+        "it is unknown whether all of it arrived",
     ],
-    ["protocol_mismatch", "whole", "piped", "the server speaks TLS: say --tls"],
+    ["protocol_mismatch", "whole", "piped", "the server uses TLS: use --tls"],
     [
       "revoked",
       "whole",
       "by hand",
-      "the server ended the conversation: because of revoked (5 messages sent, 5 of them confirmed, 3 answers received)",
+      "the server ended the session: because of revoked; sent 5 (5 confirmed), received 3",
     ],
     [
       "service_failed",
       "bare",
       "piped",
-      "the server ended the conversation: because of service_failed (5 messages sent, 3 answers received)",
+      "the server ended the session: because of service_failed; sent 5, received 3",
     ],
   ])("that ended as %s, %s, %s", (outcome, counts, wishes, message) => {
     const flaw = end(outcome, counts, wishes);
@@ -228,21 +218,21 @@ describe("the sentence of a conversation", () => {
 
   test("whose program did not end in time says which flag to leave out", () => {
     expect(end("left", "whole", "--exit-status --count 3")).toMatchObject({
-      message: "the program there had not ended 2 s after the last answer that was wanted",
-      hint: "leave --exit-status out, or --count",
+      message: "the remote program was still running 2 s after the last of the --count answers",
+      hint: "leave out --exit-status or --count",
     });
   });
 
   test("that was lost for good says why there is no way back", () => {
     const reconnectFailed = { why: "its server is gone", hint: "start it again" };
     const lost = { kind: "lost", reason: "the connection was reset", reconnectFailed } as const;
-    expect(sayLoss(lost)).toBe("the connection was reset, and its server is gone");
+    expect(sayLoss(lost)).toBe("the connection was reset; its server is gone");
     expect(sayLoss({ ...lost, reconnectFailed: { why: undefined } })).toBe("the connection was reset");
     expect(() => conclude(lost, WHOLE, PIPED)).toThrow(
       expect.objectContaining({
         message:
-          "the connection was reset before the conversation was over, and its server is gone: " +
-          "5 messages sent, 5 of them confirmed, 3 answers received",
+          "the connection was reset before the session ended; its server is gone: " +
+          "sent 5 (5 confirmed), received 3",
         hint: "start it again",
       }),
     );

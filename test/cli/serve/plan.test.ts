@@ -34,7 +34,7 @@ describe("a server gets", () => {
     const socket = { host: "127.0.0.1", port: 7, fd: 3 };
     expect(planServer(new Flags({}), socket)).toMatchObject(socket);
     for (const flag of ["host", "port"]) {
-      const words = `--${flag}: LISTEN_FDS has handed over a socket, which listens on 127.0.0.1:7`;
+      const words = `--${flag}: the service manager passed a socket (LISTEN_FDS) that listens on 127.0.0.1:7`;
       expect(() => planServer(new Flags({ [flag]: flag === "host" ? "::1" : "8" }), socket)).toThrow(words);
     }
   });
@@ -43,21 +43,21 @@ describe("a server gets", () => {
 describe("it is a usage error", () => {
   test.each<[Arguments, string]>([
     [{ bare: true, auth: "none" }, "--bare and --auth exclude each other"],
-    [{ register: true, auth: "ip" }, "--register needs --auth password"],
-    [{ register: true, bare: true }, "--register needs --auth password"],
-    [{ bare: true, host: "0.0.0.0" }, "--bare lets anybody in: not on 0.0.0.0"],
-    [{ "allow-md5": true }, "--allow-md5 needs --key-file"],
-    [{ "tls-cert": "x" }, "--tls-cert and --tls-key belong together"],
+    [{ register: true, auth: "ip" }, "--register requires --auth password"],
+    [{ register: true, bare: true }, "--register requires --auth password"],
+    [{ bare: true, host: "0.0.0.0" }, "--bare lets anyone in: not allowed on 0.0.0.0"],
+    [{ "allow-md5": true }, "--allow-md5 requires --key-file"],
+    [{ "tls-cert": "x" }, "--tls-cert and --tls-key require each other"],
     [{ tls: true, "no-tls": true }, "--no-tls and --tls exclude each other"],
     [{ "tls-cert": "x", "tls-key": "y", "no-tls": true }, "--no-tls and --tls-cert exclude each other"],
-    [{ host: "a b" }, '--host: "a b" is no address'],
-    [{ host: "fe80::1" }, "fe80::1 is a link-local address and needs a zone"],
-    [{ port: "65536" }, '--port: "65536" is no port'],
-    [{ allow: ["::1", "x"] }, '--allow: "x" is no network'],
-    [{ "resume-for": "-1s" }, '--resume-for: "-1s" is no duration'],
+    [{ host: "a b" }, '--host: invalid address "a b"'],
+    [{ host: "fe80::1" }, "the link-local address fe80::1 has no zone"],
+    [{ port: "65536" }, '--port: invalid port "65536"'],
+    [{ allow: ["::1", "x"] }, '--allow: invalid network "x"'],
+    [{ "resume-for": "-1s" }, '--resume-for: invalid duration "-1s"'],
     [{ keepalive: "0s" }, "--keepalive: 0s is too short"],
-    [{ "max-frame": "63" }, "--max-frame: 63 is not within 64 and 1073741824 bytes"],
-    [{ "hash-time": "11" }, '--hash-time: "11" is no whole number from 1 to 10'],
+    [{ "max-frame": "63" }, "--max-frame: 63 is out of range (64 to 1073741824 bytes)"],
+    [{ "hash-time": "11" }, '--hash-time: invalid number "11"'],
   ])("that %j", (args, message) => expect(() => plan(args)).toThrow(message));
 });
 
@@ -71,11 +71,11 @@ describe("--metrics", () => {
   ])("%s is a place", (text, place) => expect(metrics(text)).toEqual(place));
 
   test.each(["9113", "127.0.0.1", "::1:9113", "example.org:1", "127.0.0.1:65536", ""])("%j is none", (text) =>
-    expect(() => metrics(text)).toThrow(`--metrics: ${JSON.stringify(text)} is no ADDRESS:PORT`),
+    expect(() => metrics(text)).toThrow(`--metrics: invalid ADDRESS:PORT ${JSON.stringify(text)}`),
   );
 
   test("is not the port of the server", () => {
-    expect(() => metrics("127.0.0.1:13131")).toThrow("--metrics: port 13131 is the one of the conversations");
+    expect(() => metrics("127.0.0.1:13131")).toThrow("--metrics: port 13131 is the port of the server");
     expect(planMetrics(new Flags({}), 13131)).toBeUndefined();
   });
 });

@@ -8,7 +8,7 @@ import { tempFolder } from "../../support/folder.ts";
 setDefaultTimeout(90_000);
 
 interface Line {
-  step: string;
+  step?: string;
   ok: boolean | null;
   ms?: number;
   reason?: string;
@@ -60,14 +60,23 @@ describe("connect --check", () => {
   test("ends at the first step that fails, with its exit code", async () => {
     using dead = await deadPort();
     const nobody = await check(`127.0.0.1:${dead.port}`);
-    expect([nobody.exitCode, nobody.lines]).toMatchObject([1, [{ step: "tcp", ok: false }]]);
+    expect([nobody.exitCode, nobody.lines]).toMatchObject([
+      1,
+      [
+        { step: "tcp", ok: false },
+        { event: "error", code: "network" },
+      ],
+    ]);
 
     using folder = tempFolder();
     await addUser(folder.path, "ann", "another password");
     await using server = await serve([], { data: folder.path });
     const refused = await check(`ann@${server.address}`);
-    expect([refused.exitCode, names(refused.lines)]).toEqual([3, ["tcp", "hello", "login"]]);
-    expect(refused.lines.at(-1)).toMatchObject({ ok: false, reason: "login refused" });
+    expect([refused.exitCode, names(refused.lines)]).toEqual([3, ["tcp", "hello", "login", undefined]]);
+    expect(refused.lines.slice(-2)).toMatchObject([
+      { ok: false, reason: "login refused" },
+      { event: "error", code: "login_refused", message: "login refused" },
+    ]);
     await server.stop();
   });
 });

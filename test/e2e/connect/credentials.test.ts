@@ -107,7 +107,7 @@ describe("another server at the address of the one whose token is stored", () =>
       for (const where of [target, target.slice("ann@".length)]) {
         const { exitCode, stderr } = await run(["connect", where, "--send", "x"], { data: client });
         expect(exitCode).toBe(3);
-        expect(stderr).toContain("the stored session was refused");
+        expect(stderr).toContain("the server refused the stored session token");
       }
       await server.stop();
       expect(tokens()).toHaveLength(1);
@@ -130,7 +130,7 @@ describe("another server at the address of the one whose token is stored", () =>
     withBoth(async (target, flags) => {
       const server = await serve(flags, { data: other });
       await using screen = new Screen(["connect", target], { data: client });
-      await screen.see("the stored session is of another server than this one: log in again");
+      await screen.see("the stored session token is from another server: log in again");
       await screen.see("password for ann:");
       screen.enter(PASSWORD);
       await screen.see("welcome");
@@ -186,7 +186,7 @@ describe("$PARLEY_PASSWORD", () => {
         env: { PARLEY_PASSWORD: "new horse" },
       });
       expect(exitCode).toBe(2);
-      expect(stderr).toContain("a password is needed");
+      expect(stderr).toContain("missing password");
     }
   });
 
@@ -195,7 +195,7 @@ describe("$PARLEY_PASSWORD", () => {
     const argv = ["connect", `ann@${own.address}`, "--send", "x"];
     const { exitCode, stderr } = await run(argv, { data: client, env: { PARLEY_PASSWORD: "" } });
     expect(exitCode).toBe(2);
-    expect(stderr).toContain("a password is needed");
+    expect(stderr).toContain("missing password");
     await own.stop();
   });
 });
@@ -230,8 +230,8 @@ describe("where nothing can be kept", () => {
       chmodSync(client, 0o555);
       const { exitCode, stdout, stderr } = await run(argv, { data: client, env, prefix });
       expect([exitCode, stdout]).toEqual([0, "x\n"]);
-      expect(stderr).toContain("not forgotten: ");
-      expect(stderr).toContain("not remembered for the next time: ");
+      expect(stderr).toContain("session token not deleted: ");
+      expect(stderr).toContain("login not saved: ");
       await server.stop();
     },
   );
@@ -274,7 +274,7 @@ describe("where nothing can be kept", () => {
       expect(await to("--no-token")).toMatchObject({ exitCode: 0, stdout: "x\n", stderr: "" });
       const remembering = await to();
       expect(remembering).toMatchObject({ exitCode: 0, stdout: "x\n" });
-      expect(remembering.stderr).toContain("not remembered for the next time: there is no home folder");
+      expect(remembering.stderr).toContain("login not saved: cannot choose a data folder");
       await server.stop();
       const listing = await run(["users", "list"], { prefix: homeless });
       expect(listing.exitCode).toBe(1);

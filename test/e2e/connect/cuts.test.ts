@@ -15,7 +15,7 @@ const PATIENCE_MS = 30_000 + CUTS * 6000;
 const OPEN = ["--auth", "none", "--penalties", "off"];
 
 /** What is said of each return. */
-const RETURN = /^reconnected after [\d.]+ \w+,(?: \d+ messages? sent again,)? none lost$/;
+const RETURN = /^reconnected after [\d.]+ \w+(?:, resent \d+ messages?)?, nothing lost$/;
 
 /** Services that number what they are told: the answers say in which order they have heard it. */
 const HANDLER = ["--handler", join(import.meta.dir, "../../support/numbering-handler.ts")];

@@ -23,13 +23,13 @@ describe("wrong flags end with 2 and one line that names the flag:", () => {
     ["--allow-md5", "--allow-md5"],
     ["70000", "127.0.0.1:70000"],
     ["a b", "a b"],
-    ["no flag -ann", "-ann"],
-    ["no flag -x…", "-x…"],
-    ["fe80::1 is a link-local address and needs a zone", "[fe80::1]:13131"],
+    ["unknown flag -ann", "-ann"],
+    ["unknown flag -x…", "-x…"],
+    ["the link-local address fe80::1 has no zone", "[fe80::1]:13131"],
     ["--send", "--forget", "--send", "x"],
     ["--logout", "--forget", "--logout"],
     ["--json", "--forget", "--json"],
-    ["--forget takes no user", "--forget", "ann@127.0.0.1:1"],
+    ["--forget takes a server without a user", "--forget", "ann@127.0.0.1:1"],
   ];
   test.each(wrong)("%s in %p %p", async (flag, ...argv) => {
     const target = argv.some((word) => /^[^-].*[: ]/.test(word ?? "")) ? [] : ["127.0.0.1:1"];

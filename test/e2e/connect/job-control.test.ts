@@ -105,9 +105,9 @@ describe.each(STOPS)("%s, and fg:", (_, stop) => {
   test("a yes or no is asked again", async () => {
     using own = tempFolder();
     await using screen = new Screen(["serve", "--port", "0", "--data", own.path], { script: SHELL });
-    await screen.see("create the first one?");
+    await screen.see("create the first user?");
     await stopAndGoOn(screen, stop);
-    await screen.see("create the first one?");
+    await screen.see("create the first user?");
     screen.enter("n");
     await screen.see("listening");
     screen.type("\u0003");

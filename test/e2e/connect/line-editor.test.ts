@@ -266,7 +266,7 @@ describe("the terminal is asked to mark pasted text no longer than somebody type
     await screen.see("> ");
     expect(isMarked(screen)).toBe(true);
     screen.enter("nobody reads its answer");
-    await screen.see("standard output could not be written: its reader has left");
+    await screen.see("cannot write standard output: its reader has left");
     await screen.exited;
     expect(isMarked(screen)).toBe(false);
   });

@@ -164,6 +164,8 @@ test("--register makes an account where the server lets it, and says so where no
     exitCode: 0,
     stdout: "hello\n",
   });
+  const folded = await connect([`Анна@${open.address}`, ...argv], { env });
+  expect(folded).toMatchObject({ exitCode: 0, stderr: "the name is stored as анна\n" });
   const taken = await connect([`bob@${open.address}`, ...argv], { env });
   expect(taken.exitCode).toBe(3);
   await open.stop();

@@ -24,7 +24,7 @@ const HANDLER = join(import.meta.dir, "../../support/numbering-handler.ts");
 const SERVER = ["--auth", "none", "--no-tls", "--handler", HANDLER];
 
 /** What `connect` says at its end. */
-const TALLY = /(\d+) messages? sent, (\d+) of them confirmed, (\d+) answers? received/;
+const TALLY = /sent (\d+) \((\d+) confirmed\), received (\d+)/;
 const NEVER = /(\d+) messages? (?:was|were) never confirmed:/;
 
 /** A talk whose server is killed once it was sent so many messages; all of them were ready by then, or came bit by bit. */

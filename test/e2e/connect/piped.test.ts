@@ -158,7 +158,7 @@ describe("--send", () => {
     test("whose exit status was asked for, that is what is missing", async () => {
       const [exitCode, stdout, stderr] = await talk("--exit-status");
       expect([exitCode, stdout]).toEqual([1, "a\n"]);
-      expect(stderr).toContain("had not ended 2 s after the last answer that was wanted");
+      expect(stderr).toContain("was still running 2 s after the last of the --count answers");
     });
 
     test("one that confirms nothing has its time, and then that is said", async () => {
@@ -170,7 +170,7 @@ describe("--send", () => {
       const argv = ["connect", fake.address, "--send", "question", "--count", "1"];
       const { exitCode, stdout, stderr } = await run(argv);
       expect([exitCode, stdout]).toEqual([6, "answer\n"]);
-      expect(stderr).toContain("did not confirm that it took everything: 1 message sent, 1 answer received");
+      expect(stderr).toContain("did not confirm every message: sent 1, received 1");
     });
   });
 });
@@ -244,7 +244,7 @@ test("a reader that leaves early (head -1) brings no stack trace, and is said", 
   expect(answer).toBe("1");
   expect(code).toBe("1");
   expect(stderr).toHaveLength(1);
-  expect(stderr[0]).toStartWith("parley: error: standard output could not be written: its reader has left");
+  expect(stderr[0]).toStartWith("parley: error: cannot write standard output: its reader has left");
 });
 
 function sha256(bytes: Uint8Array): string {

@@ -49,7 +49,7 @@ async function talk(
   return [await client.exited, client.stdout.text.replaceAll("\n", " "), client.stderr.text];
 }
 
-const MISSING = "answers may be missing: 3 messages sent, 3 of them confirmed, 4 answers received";
+const MISSING = "answers may be missing: sent 3 (3 confirmed), received 4";
 
 test.each([[[]], [["--resend"]]])(
   "a server that was killed when all was confirmed: answers may be missing, and that is said (%j)",
@@ -129,10 +129,9 @@ describe("a server that was killed, and a client that has no token but the passw
     await addUser(other.path, "ann", "another password");
     const [code, , said] = await twice(folder.path, other.path, { env: { PARLEY_PASSWORD: PASSWORD } });
     expect(code).toBe(6);
-    const error =
-      / before the conversation was over, and a new login was refused: login refused: \d messages? sent/;
+    const error = / before the session ended; cannot log in again: login refused: sent \d /;
     expect(said).toMatch(error);
-    expect(said).toContain("\nparley: hint: the session is gone: start parley connect again");
+    expect(said).toContain("\nparley: hint: start parley connect again");
   });
 });
 
@@ -145,6 +144,6 @@ test("a server that is gone for good: the loss is one sentence", async () => {
   await server.exited;
   expect(await client.exited).toBe(6);
   expect(client.stderr.text).toMatch(
-    /^parley: error: .* before the conversation was over, and the server could not be reached again: 1 message sent, /m,
+    /^parley: error: .* before the session ended; the server could not be reached: sent 1 /m,
   );
 });

@@ -80,9 +80,9 @@ test("a token is one server's, however that is written; an address is another on
 });
 
 describe("a server of this machine that is remembered for TLS, and speaks plain text now,", () => {
-  const REMEMBERED = "is remembered as a TLS server since 2026-11-05 and ";
+  const REMEMBERED = "has been known as a TLS server since 2026-11-05, but ";
   const hint = (server: string) =>
-    `\nparley: hint: if it speaks plain text now, forget it with: parley connect --forget ${server}\n`;
+    `\nparley: hint: forget it if it no longer has TLS: parley connect --forget ${server}\n`;
 
   test("is named as that, costs no penalty, and is talked to once it is forgotten", async () => {
     await using server = await serve(NOBODY);
@@ -96,7 +96,7 @@ describe("a server of this machine that is remembered for TLS, and speaks plain 
     }
     const forgotten = await connect(`LOCALHOST.:${server.port}`, "--forget");
     expect(forgotten).toMatchObject({ exitCode: 0, stdout: "" });
-    expect(forgotten.stderr).toBe(`the key of ${name} is forgotten; session tokens are kept\n`);
+    expect(forgotten.stderr).toBe(`forgot the key of ${name}; session tokens are kept\n`);
     expect(await connect(name, "--send", "x")).toMatchObject({ exitCode: 0, stdout: "x\n", stderr: "" });
     await server.stop();
   });
@@ -129,7 +129,7 @@ describe("a server of this machine that is remembered for TLS, and speaks plain 
 test("--forget of a server that is not known ends with 1, and of a damaged file too, which stays", async () => {
   const none = await connect("127.0.0.1:1", "--forget");
   expect([none.exitCode, none.stdout]).toEqual([1, ""]);
-  expect(none.stderr).toStartWith("parley: error: no key of 127.0.0.1:1 is known\nparley: hint: ");
+  expect(none.stderr).toStartWith("parley: error: no stored key of 127.0.0.1:1\nparley: hint: ");
   writeFileSync(at("known-servers.json"), "{", { mode: 0o600 });
   const damaged = await connect("127.0.0.1:1", "--forget");
   expect(damaged.exitCode).toBe(1);

@@ -54,9 +54,27 @@ describe("a client at a terminal", () => {
     expect(await again.exited).toBe(0);
   });
 
+  test.each([
+    ["", "user:"],
+    ["ann@", "password for ann:"],
+  ])(
+    "says at its prompt how to create an account, where the server allows it: %j",
+    async (user, question) => {
+      await using open = await serve(["--register"]);
+      await using screen = new Screen(["connect", `${user}${open.address}`, "--data", "my data"]);
+      await screen.see("no account yet? create one with: ");
+      await screen.see(`parley connect ${open.address} --register --data 'my data'\r\n`);
+      await screen.see(question);
+      await using closed = new Screen(["connect", `${user}${server.address}`], { data });
+      await closed.see(question);
+      expect(closed.text.text).not.toContain("account");
+      await open.stop();
+    },
+  );
+
   test("three wrong passwords end it with 3", async () => {
     await using screen = new Screen(["connect", `ann@${server.address}`], { data });
-    for (const left of ["2 tries left", "one try left", "parley: error:"]) {
+    for (const left of ["2 tries left", "1 try left", "parley: error:"]) {
       await screen.see("password for ann:");
       screen.enter("wrong horse");
       await screen.see(left);

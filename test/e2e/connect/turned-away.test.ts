@@ -16,7 +16,7 @@ const DONE = control({ type: "bye", code: "done", message: "done", status: 0 });
 const penalty = (seconds?: number) => ({
   type: "error",
   code: "penalised",
-  message: "too much went wrong from here",
+  message: "too many failed connections from here",
   retry_after: seconds,
 });
 
@@ -44,7 +44,7 @@ test("without --wait a penalty ends with 5, and the hint says how to wait", asyn
   const { exitCode, stderr } = await run(["connect", server.address, "--send", "x"]);
   expect(exitCode).toBe(5);
   expect(stderr).toBe(
-    "parley: error: too much went wrong from here\nparley: hint: to wait until then: --wait 85s\n",
+    "parley: error: too many failed connections from here\nparley: hint: wait until then with --wait 85s\n",
   );
 });
 
@@ -97,7 +97,7 @@ test.each([
     },
   );
   const { exitCode, stderr } = await run(["connect", server.address, "--send", "hello", "--retry", "3"]);
-  expect(stderr).toMatch(/^reconnected after [\d.]+ \w+, none lost\n$/);
+  expect(stderr).toMatch(/^reconnected after [\d.]+ \w+, nothing lost\n$/);
   expect(exitCode).toBe(0);
 });
 
@@ -105,6 +105,6 @@ test("a person is told once what is waited for, and how long", async () => {
   using server = await serverOf(turnAway(0.2), turnAway(0.2), turnAway(0.2), letIn);
   await using screen = new Screen(["connect", server.address]);
   await screen.see("fake at");
-  const said = screen.text.text.match(/too much went wrong from here \(trying again in 200 ms\)/g);
+  const said = screen.text.text.match(/too many failed connections from here \(next try in 200 ms\)/g);
   expect(said).toHaveLength(1);
 });

@@ -119,7 +119,7 @@ describe("a server that goes away in the middle:", () => {
       screen.enter("one");
       await screen.see("heard");
       deaf.signal("SIGKILL");
-      await screen.see("coming back");
+      await screen.see("reconnecting");
       screen.enter("two");
       await screen.see("two");
       proxy.options.port = echo.port;

@@ -98,7 +98,7 @@ test.concurrent.each([
   await peer.enter();
   await hears(peer, "old");
   shop.save("greet.ts", text);
-  await server.stderr.see("the code before goes on");
+  await server.stderr.see("the previous version stays loaded");
   await hears(peer, "old");
   shop.save("greet.ts", saying("new"));
   await hears(peer, "new");
@@ -175,11 +175,7 @@ test.concurrent(
 test.concurrent.each([
   ["is not there", undefined, "there is no file"],
   ["does not compile", "export default {\n  message( {\n};", "greet.ts:"],
-  [
-    "imports what is not there",
-    "\nimport './lib.ts';",
-    "greet.ts:2 does not load: there is no module ./lib.ts\n",
-  ],
+  ["imports what is not there", "\nimport './lib.ts';", "greet.ts:2: cannot find the module ./lib.ts\n"],
   ["exports nothing", "", "no message hook"],
 ])("--check and serve: a file that %s is 1, with file and reason", async (_, text, reason) => {
   using shop = new Workshop();
@@ -240,7 +236,7 @@ test.concurrent.each(["a?b", "a\\b", "a?load=1"])(
       const { exitCode, stderr } = await run(["serve", "--auth", "none", "--port", "0", "--handler", file]);
       expect(exitCode).toBe(1);
       expect(stderr).toStartWith(
-        `parley: error: no module can be loaded from ${path}: it has ${name.charAt(1)} in it\nparley: hint: `,
+        `parley: error: cannot load a module from ${path}: the path has the character ${name.charAt(1)}\nparley: hint: `,
       );
     }
     const init = await run(["serve", "--init", shop.at(name, "new.ts")]);
@@ -260,7 +256,7 @@ test.concurrent(
     expect(written).toContain("--handler greet.ts --watch");
     const again = await run(["serve", "--init", path]);
     expect(again.exitCode).toBe(1);
-    expect(again.stderr).toContain("is there already");
+    expect(again.stderr).toContain("it already exists");
     expect(readFileSync(path, "utf8")).toBe(written);
     await using server = await shop.serve();
     expect(await run(["connect", server.address, "--send", "hi"])).toMatchObject({
@@ -274,7 +270,7 @@ test.concurrent(
 test.concurrent("--init quotes a name with a space, in what it says and in what it writes", async () => {
   using shop = new Workshop();
   const { stderr } = await run(["serve", "--init", "my greet.ts"], { cwd: shop.path });
-  expect(stderr).toContain("run it: parley serve --handler 'my greet.ts' --watch\n");
+  expect(stderr).toContain("run it with: parley serve --handler 'my greet.ts' --watch\n");
   const written = readFileSync(shop.at("my greet.ts"), "utf8");
   expect(written).toContain("parley serve --handler 'my greet.ts' --watch\n");
 });

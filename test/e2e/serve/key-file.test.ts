@@ -23,7 +23,7 @@ describe("--key-file", () => {
     for (const isNew of [true, false]) {
       await using server = await serve(["--auth", "none", "--key-file", at("key")], { data: folder.path });
       await server.stop();
-      expect(server.stderr.text.includes(`a new key was made: clients need a copy of ${at("key")}`)).toBe(
+      expect(server.stderr.text.includes(`created a new shared key: copy ${at("key")} to the clients`)).toBe(
         isNew,
       );
     }
@@ -34,7 +34,7 @@ describe("--key-file", () => {
   test("is not made by --check, which says where it would be, and where it could not", async () => {
     expect(await check(["--key-file", at("key")])).toMatchObject({
       exitCode: 0,
-      stderr: `a new key would be made: ${at("key")}\neverything is in order\n`,
+      stderr: `would create a new shared key: ${at("key")}\nthe configuration is valid\n`,
     });
     expect(existsSync(at("key"))).toBe(false);
     expect(await check(["--key-file", at("none/key")])).toMatchObject({

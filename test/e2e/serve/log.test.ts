@@ -130,7 +130,7 @@ test("SIGHUP opens it anew after a rename, and no line is lost", async () => {
   expect(count(after, "stopped")).toBe(1);
 });
 
-test("a pipe that nobody reads is refused at once", async () => {
+test("a pipe without a reader is refused at once", async () => {
   using folder = tempFolder();
   const log = join(folder.path, "pipe");
   execFileSync("mkfifo", [log]);
@@ -139,8 +139,8 @@ test("a pipe that nobody reads is refused at once", async () => {
     exitCode: 1,
     stdout: "",
     stderr:
-      `parley: error: cannot write the log ${log}: it is a pipe that nobody reads, or a socket\n` +
-      "parley: hint: choose another place with --log FILE\n",
+      `parley: error: cannot write the log ${log}: it is a socket, or a pipe without a reader\n` +
+      "parley: hint: choose another file with --log FILE\n",
   });
 });
 

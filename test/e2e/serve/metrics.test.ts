@@ -95,12 +95,12 @@ test("it is well until it is stopping", async () => {
 });
 
 test.each([
-  ["9113", '"9113" is no ADDRESS:PORT'],
-  ["::1:9113", '"::1:9113" is no ADDRESS:PORT'],
-  ["127.0.0.1:99999", '"127.0.0.1:99999" is no ADDRESS:PORT'],
-  ["127.0.0.1:", '"127.0.0.1:" is no ADDRESS:PORT'],
-  ["example.org:9113", '"example.org:9113" is no ADDRESS:PORT'],
-  ["127.0.0.1:9113", "port 9113 is the one of the conversations"],
+  ["9113", 'invalid ADDRESS:PORT "9113"'],
+  ["::1:9113", 'invalid ADDRESS:PORT "::1:9113"'],
+  ["127.0.0.1:99999", 'invalid ADDRESS:PORT "127.0.0.1:99999"'],
+  ["127.0.0.1:", 'invalid ADDRESS:PORT "127.0.0.1:"'],
+  ["example.org:9113", 'invalid ADDRESS:PORT "example.org:9113"'],
+  ["127.0.0.1:9113", "port 9113 is the port of the server"],
 ])("--metrics %s is told to be wrong", async (text, message) => {
   const { exitCode, stderr } = await run(["serve", "--port", "9113", "--auth", "none", "--metrics", text]);
   expect([exitCode, stderr]).toEqual([2, expect.stringContaining(`--metrics: ${message}`)]);
@@ -151,7 +151,9 @@ test("a busy port is told, and --check finds it", async () => {
 test("where others can reach them, that is said", async () => {
   await using server = start(["serve", "--port", "0", "--auth", "none", "--metrics", "0.0.0.0:0"]);
   await server.stdout.see("\n");
-  await server.stderr.see(/whoever reaches 0\.0\.0\.0:\d+ can read the metrics: there is no login\n/);
+  await server.stderr.see(
+    /warning: anyone who can reach 0\.0\.0\.0:\d+ can read the metrics: there is no login\n/,
+  );
   server.signal("SIGTERM");
   expect(await server.exited).toBe(0);
 });

@@ -304,7 +304,7 @@ test.each([
   const { exitCode, stdout, stderr } = await run(["connect", cutting.address, "--exit-status"]);
   expect([exitCode, stdout]).toEqual([1, "a\n"]);
   expect(stderr).toMatch(
-    /^parley: error: the server ended the conversation: the program's output was cut off: .*\n(?:parley: hint: .*\n)?$/,
+    /^parley: error: the server ended the session: the program's output was cut off: .*\n(?:parley: hint: .*\n)?$/,
   );
   await cutting.stop();
   const log = readFileSync(join(own.path, "parley.log"), "utf8");

@@ -11,7 +11,7 @@ import { Screen } from "../../support/screen.ts";
 
 setDefaultTimeout(90_000);
 
-/** Occupies a free port at `hostname`; undefined when this machine has no such address. */
+/** Occupies a free port at `hostname`; undefined when this machine does not have this address. */
 function occupy(hostname: string): (Disposable & { port: number }) | undefined {
   try {
     const listener = Bun.listen({ hostname, port: 0, socket: { data() {} } });
@@ -72,8 +72,20 @@ describe("when it is ready", () => {
 
   test("says on stderr that nobody can log in yet, and how to change that", async () => {
     await using server = await serve([]);
-    await server.stderr.see(/nobody can log in yet.*users add NAME\n/);
+    await server.stderr.see(/^no users yet: add one with: .*users add NAME\n/);
     await server.stop();
+  });
+
+  test.each([
+    ["--data, quoted, where it was given", true],
+    ["no --data where $PARLEY_DATA names the folder", false],
+  ])("… with %s", async (_, isFlag) => {
+    using folder = tempFolder();
+    const data = join(folder.path, "my data");
+    await using server = await serve(isFlag ? ["--data", data] : [], isFlag ? {} : { data });
+    await server.stderr.see("\n");
+    await server.stop();
+    expect(server.stderr.text).toEndWith(` users add NAME${isFlag ? ` --data '${data}'` : ""}\n`);
   });
 
   test("asks nothing without a terminal", async () => {
@@ -127,10 +139,10 @@ describe("refuses with exit 2 and one line that names the flag:", () => {
     ["--port", "--port", "--strict-port"],
     ["--prot", "--prot", "1"],
     ["--host", "--host", "a b"],
-    ["fe80::1 is a link-local address and needs a zone", "--host", "fe80::1"],
-    ["fe80::1 is a link-local address and needs a zone", "--metrics", "[fe80::1]:9113"],
+    ["the link-local address fe80::1 has no zone", "--host", "fe80::1"],
+    ["the link-local address fe80::1 has no zone", "--metrics", "[fe80::1]:9113"],
     ["--metrics", "--metrics", "example.org:9113"],
-    ["no flag -x…", "-x…"],
+    ["unknown flag -x…", "-x…"],
     ["--auth", "--auth", "magic"],
     ["--service", "--service", "magic"],
     ["--log-level", "--log-level", "loud"],
@@ -189,9 +201,9 @@ describe("refuses with exit 2 and one line that names the flag:", () => {
 });
 
 test.each([
-  ["192.0.2.1", "192.0.2.1:0: this machine has no such address"],
-  ["ff02::1", "[ff02::1]:0: this machine has no such address"],
-  ["a..b", "a..b:0: no address is found for that name"],
+  ["192.0.2.1", "192.0.2.1:0: this machine does not have this address"],
+  ["ff02::1", "[ff02::1]:0: this machine does not have this address"],
+  ["a..b", "a..b:0: no address was found for this name"],
   ["fe80::1%nowhere", "[fe80::1%nowhere]:0: there is no interface nowhere"],
 ])("--host %s ends with 1, and why in words", async (host, why) => {
   const argv = ["serve", "--auth", "none", "--port", "0", "--no-tls", "--host", host];
@@ -206,6 +218,27 @@ describe("beyond this machine", () => {
     await using plain = await serve(["--host", "0.0.0.0", "--no-tls"]);
     expect(plain.ready).toMatchObject({ host: "0.0.0.0", tls: null });
     await Promise.all([encrypted.stop(), plain.stop()]);
+  });
+
+  test.each([
+    ["--auth none", ["--auth", "none"], "--auth none has no login"],
+    ["--bare", ["--bare", "--open"], "--bare has no login"],
+  ])("warns of %s", async (_, flags, words) => {
+    await using server = await serve(["--host", "0.0.0.0", ...flags]);
+    await server.stop();
+    expect(server.stderr.text).toContain(
+      `warning: anyone who can reach 0.0.0.0:${server.port} can use this server: ${words}\n`,
+    );
+  });
+
+  test.each([
+    ["on this machine alone", ["--auth", "none"]],
+    ["behind a shared key", ["--host", "0.0.0.0", "--auth", "none", "--key-file", "key"]],
+    ["behind accounts", ["--host", "0.0.0.0", "--auth", "password"]],
+  ])("does not warn %s", async (_, flags) => {
+    await using server = await serve(flags);
+    await server.stop();
+    expect(server.stderr.text).not.toContain("warning");
   });
 
   test("does not let anybody in with --bare unless told to", async () => {
@@ -252,13 +285,13 @@ describe("--check", () => {
     const { exitCode, stderr } = await check();
     expect([exitCode, stderr]).toEqual([
       1,
-      `the hash of user eve cannot be used: it is no argon2id hash
-parley: error: the hash of user bob cannot be used: ${BCRYPT_FLAW}
-parley: hint: to give bob a new password: parley users passwd bob
+      `cannot use the password hash of user eve: it is not an argon2id hash
+parley: error: cannot use the password hash of user bob: ${BCRYPT_FLAW}
+parley: hint: set a new password with: parley users passwd bob
 `,
     ]);
     writeUsers(folder.path, { ann: FOREIGN["four lanes"] });
-    expect(await check()).toMatchObject({ exitCode: 0, stderr: "everything is in order\n" });
+    expect(await check()).toMatchObject({ exitCode: 0, stderr: "the configuration is valid\n" });
   });
 
   test("says which known address nobody comes from, where addresses count", async () => {
@@ -268,8 +301,9 @@ parley: hint: to give bob a new password: parley users passwd bob
       data: folder.path,
     });
     expect(exitCode).toBe(1);
-    expect(stderr).toBe(`parley: error: no client is known by 2001:DB8::1: it has to be written 2001:db8::1
-parley: hint: to forget it: parley users hosts forget 2001:DB8::1
+    expect(stderr)
+      .toBe(`parley: error: the known address 2001:DB8::1 matches no client: it must be written as 2001:db8::1
+parley: hint: forget it with: parley users hosts forget 2001:DB8::1
 `);
     const forget = ["users", "hosts", "forget", "2001:DB8::1"];
     expect((await run(forget, { data: folder.path })).exitCode).toBe(0);
@@ -289,7 +323,7 @@ describe("a hash that cannot be used", () => {
       .filter((line) => line.includes("users-flawed"))
       .map((line) => line.slice(line.indexOf(" ") + 1));
   const lineOf = (user: string, flaw: string) =>
-    `warn  users-flawed user=${user} reason="the hash of user ${user} cannot be used: ${flaw}"`;
+    `warn  users-flawed user=${user} reason="cannot use the password hash of user ${user}: ${flaw}"`;
 
   test("is in the log at start, once after each change, and with each login that it refuses", async () => {
     using folder = tempFolder();
@@ -305,13 +339,13 @@ describe("a hash that cannot be used", () => {
     const [ann, bob, nobody] = [await login("ann"), await login("bob"), await login("nobody")];
     expect(ann).toMatchObject({ exitCode: 0, stdout: "x\n" });
     expect(bob).toMatchObject({ exitCode: 3, stderr: nobody.stderr });
-    expect(log()).toMatch(/login-refused .*reason="the hash of user bob cannot be used: it is bcrypt/);
+    expect(log()).toMatch(/login-refused .*reason="cannot use the password hash of user bob: it is bcrypt/);
 
     // Before another one writes the file, the server has written all that it had to.
     const users = () => readFileSync(join(data, "users.json"), "utf8");
     await until("ann's hash is made anew", false, () => users().includes(FOREIGN["four lanes"]));
     writeUsers(data, { ann: FOREIGN["four lanes"], bob: BCRYPT, eve: "a plain password" });
-    expected.push(lineOf("eve", "it is no argon2id hash"));
+    expected.push(lineOf("eve", "it is not an argon2id hash"));
     await until("after a change", expected, () => flawed(log()));
     const made = await run(["users", "passwd", "bob", "--generate", "--json"], { data });
     expect(made.exitCode).toBe(0);
@@ -331,7 +365,7 @@ describe("a hash that cannot be used", () => {
     using folder = tempFolder();
     writeUsers(folder.path, { bob: BCRYPT });
     await using screen = new Screen(["serve", "--port", "0"], { data: folder.path, cols: 200 });
-    await screen.see(`the hash of user bob cannot be used: ${BCRYPT_FLAW}`);
+    await screen.see(`cannot use the password hash of user bob: ${BCRYPT_FLAW}`);
     await screen.see("parley users passwd bob");
     await screen.see("listening on");
     screen.type("\u0003");

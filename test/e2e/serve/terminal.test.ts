@@ -16,7 +16,7 @@ test("asks for the port, offers 13131, refuses what is none", async () => {
   await using screen = new Screen(["serve", "--auth", "none"]);
   await screen.see(/port:.*13131/);
   screen.enter("many");
-  await screen.see("a port is a number from 1 to 65535");
+  await screen.see("enter a number from 1 to 65535");
   screen.type("\u0015");
   screen.enter(String(port));
   await screen.see("listening on 127.0.0.1:");
@@ -35,9 +35,23 @@ test("says its posture, its log and how to talk to it", async () => {
   expect(await screen.exited).toBe(0);
 });
 
+test("says that clients can create accounts, where they can", async () => {
+  const shown = async (flags: string[]) => {
+    await using screen = new Screen(["serve", "--no-input", "--port", "0", ...flags]);
+    await screen.see("connect with: ");
+    screen.type(CTRL_C);
+    expect(await screen.exited).toBe(0);
+    return screen.text.text.split("\r\n").find((line) => line.includes("this machine only"));
+  };
+  expect(await shown(["--register"])).toBe(
+    "password login · clients can create accounts · this machine only · not encrypted",
+  );
+  expect(await shown([])).toBe("password login · this machine only · not encrypted");
+});
+
 test("breaks no line that is to be copied", async () => {
   await using screen = new Screen(["serve", "--auth", "none", "--port", "0"], { cols: 20 });
-  await screen.see(/talk to it: \S+ connect 127\.0\.0\.1:\d+\r\n/);
+  await screen.see(/connect with: \S+ connect 127\.0\.0\.1:\d+\r\n/);
   screen.type(CTRL_C);
   expect(await screen.exited).toBe(0);
 });
@@ -45,7 +59,7 @@ test("breaks no line that is to be copied", async () => {
 test("offers to create the first user, asking twice for a password it does not show", async () => {
   using folder = tempFolder();
   await using screen = new Screen(["serve", "--port", "0", ...CHEAP], { data: folder.path });
-  await screen.see("create the first one?");
+  await screen.see("create the first user?");
   screen.enter("y");
   await screen.see("user:");
   screen.enter("ann");
@@ -56,7 +70,7 @@ test("offers to create the first user, asking twice for a password it does not s
   screen.enter(PASSWORD);
   await screen.see("again:");
   screen.enter("another one");
-  await screen.see("two different passwords");
+  await screen.see("the passwords do not match");
   for (const question of ["password:", "again:"]) {
     await screen.see(question);
     screen.enter(PASSWORD);

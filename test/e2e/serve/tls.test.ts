@@ -62,7 +62,7 @@ test("off a terminal the pin is on stderr, with the command, unless the ready li
   }
   const address = /^listening on (127\.0\.0\.1:\d+)\n$/.exec(plain.stdout.text)?.[1];
   const { tls } = JSON.parse(json.stdout.text) as { tls: string };
-  expect(plain.stderr.text).toMatch(/^talk to it: .*\n$/);
+  expect(plain.stderr.text).toMatch(/^connect with: .*\n$/);
   expect(plain.stderr.text).toEndWith(` connect ${address} --pin ${tls}\n`);
   expect(json.stderr.text).toBe("");
 });
@@ -72,9 +72,9 @@ describe("the connect command that serve prints", () => {
   async function runAsPrinted(argv: string[]): Promise<void> {
     const auth = argv.includes("--bare") ? [] : NOBODY;
     await using screen = new Screen(["serve", "--port", "0", ...auth, ...argv], { cols: 300 });
-    await screen.see("talk to it: ");
+    await screen.see("connect with: ");
     await screen.see("\n");
-    const command = /talk to it: \S+ (connect .*)/.exec(screen.text.text)?.[1]?.trim() ?? "";
+    const command = /connect with: \S+ (connect .*)/.exec(screen.text.text)?.[1]?.trim() ?? "";
     const child = Bun.spawn(["sh", "-c", `exec "$0" ${command} --send hello --count 1`, EXECUTABLE], {
       env: cleanEnv(at("client")),
       stdout: "pipe",
@@ -134,7 +134,7 @@ describe("a server's own identity", () => {
     const { exitCode, stderr } = await check(["--tls"]);
     expect([exitCode, stderr]).toEqual([
       0,
-      `a new certificate would be made, with its key: ${at("tls-key.pem")}\neverything is in order\n`,
+      `would create a new certificate and its key: ${at("tls-key.pem")}\nthe configuration is valid\n`,
     ]);
     expect(readdirSync(folder.path)).toEqual(["parley.log"]);
   });
@@ -227,10 +227,10 @@ describe("the time of a given certificate", () => {
     const soon = await check(await files(now - DAY, now + 5 * DAY));
     expect([soon.exitCode, soon.stderr]).toEqual([
       0,
-      `the certificate expires on ${day(now + 5 * DAY)}\neverything is in order\n`,
+      `the certificate expires on ${day(now + 5 * DAY)}\nthe configuration is valid\n`,
     ]);
     const later = await check(await files(now - DAY, now + 9 * DAY));
-    expect([later.exitCode, later.stderr]).toEqual([0, "everything is in order\n"]);
+    expect([later.exitCode, later.stderr]).toEqual([0, "the configuration is valid\n"]);
   });
 
   test("counts for every certificate that is shown", async () => {
@@ -251,15 +251,15 @@ describe("a terminal and a server that is not known", () => {
     for (const asked of [true, false]) {
       await using screen = new Screen(argv, { data: at("client"), cols: 200 });
       if (asked) {
-        await screen.see("is not known yet. Its key:");
+        await screen.see("Its key:");
         await screen.see(pin);
-        await screen.see("is it the one that the server prints?");
+        await screen.see("does it match the pin that the server prints?");
         screen.enter("y");
       }
       await screen.see("\n> ");
       screen.type(CTRL_D);
       expect(await screen.exited).toBe(0);
-      expect(screen.text.text.includes("is not known yet")).toBe(asked);
+      expect(screen.text.text.includes("Unknown server")).toBe(asked);
     }
     await server.stop();
   });
@@ -270,7 +270,7 @@ describe("a terminal and a server that is not known", () => {
   ])("is left after %s with 1, having sent and remembered nothing", async (_, answer) => {
     await using server = await serve([...NOBODY, "--tls"]);
     await using screen = new Screen(["connect", server.address, "--tls"], { data: at("client"), cols: 200 });
-    await screen.see("is it the one that the server prints?");
+    await screen.see("does it match the pin that the server prints?");
     screen.enter(answer);
     await screen.see("is not trusted");
     expect(await screen.exited).toBe(1);

@@ -63,6 +63,11 @@ describe("a live conversation ends with bye after", () => {
   test("disable, with the reason", () =>
     expectEnd(["disable", "ann", "--reason", "on holiday"], /on holiday/));
   test("passwd", () => expectEnd(["passwd", "ann", "--password-stdin"], /password/, "another horse"));
+  test("import --replace, also with the same password", async () => {
+    const all = (await run(["users", "export"], { data })).stdout;
+    const ann = all.split("\n").find((line) => line.includes('"ann"'));
+    await expectEnd(["import", "-", "--replace"], /removed|revoked|ended/, `${ann}\n`);
+  });
   test("revoke --user", () => expectEnd(["revoke", "--user", "ann"], /revoked/));
 });
 

@@ -87,7 +87,7 @@ test("lines that are cut, or none of its own, are counted and said; names are es
   const { exitCode, stdout, stderr } = await users();
   expect({ exitCode, stderr }).toEqual({
     exitCode: 0,
-    stderr: "3 lines could not be read, and are not counted\n",
+    stderr: "skipped 3 lines not written by parley\n",
   });
   expect(stdout).toMatch(/^ADDRESS.*\n192\.0\.2\.1 .*  a\^\[\[2J\\nforged\n$/);
   expect((await users("--json")).stdout).not.toContain("\u001b");
@@ -100,15 +100,15 @@ test("a packed file that is damaged, or packed otherwise, is said; the rest is c
   writeFileSync(`${log}.2.xz`, "");
   const { exitCode, stdout, stderr } = await users("--json");
   expect(exitCode).toBe(1);
-  expect(objects(stdout)).toMatchObject([{ address: "192.0.2.1" }]);
-  expect(stderr).toContain(`${log}.2.xz is not read: only gzip is\n`);
-  expect(stderr).toContain(`parley: error: ${log}.1.gz could not be read to its end: `);
+  expect(objects(stdout)).toMatchObject([{ address: "192.0.2.1" }, { event: "error" }]);
+  expect(stderr).toContain(`skipped ${log}.2.xz: only gzip is supported\n`);
+  expect(stderr).toContain(`parley: error: cannot read ${log}.1.gz to its end: `);
 });
 
 test.each([
   ["no log", () => undefined, "there is no log LOG"],
   ["a folder", () => mkdirSync(log), "cannot read LOG: it is a folder"],
-  ["no log of parley", () => writeFileSync(log, "a\nb\n"), "LOG is no log of parley"],
+  ["no log of parley", () => writeFileSync(log, "a\nb\n"), "LOG is not a parley log"],
 ])("%s: a sentence and a hint", async (_, make, message) => {
   make();
   expect(await users()).toMatchObject({

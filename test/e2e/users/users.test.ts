@@ -71,6 +71,32 @@ describe("add", () => {
     expect(made).toEqual([{ event: "added", user: "bob", password: expect.stringMatching(/^[\w-]{20}$/) }]);
   });
 
+  test.each([
+    ["Анна", "анна"],
+    ["ＡＮＮ", "ann"],
+  ])("says that %s is stored in another form", async (typed, stored) => {
+    const result = await users(["add", typed, "--password-stdin"], { stdin: PASSWORD });
+    expect(result).toMatchObject({
+      exitCode: 0,
+      stdout: `user ${stored} added\n`,
+      stderr: `the name is stored as ${stored}\n`,
+    });
+  });
+
+  test.each<[argv: string[], command: string]>([
+    [["add", "ann", "--generate"], "parley users passwd ann"],
+    [["passwd", "bob", "--generate"], "parley users add bob"],
+    [["enable", "bob"], "parley users list"],
+    [["revoke", "NOSUCHID"], "parley users sessions"],
+  ])("a hint of %j repeats --data, quoted, where it was given", async (argv, command) => {
+    const own = join(data, "it's mine");
+    await addUser(own);
+    const withFlag = await users([...argv, "--data", own]);
+    expect(withFlag.stderr).toEndWith(` ${command} --data '${own.replace("'", "'\\''")}'\n`);
+    const withVariable = await users(argv, { data: own });
+    expect(withVariable.stderr).toEndWith(` ${command}\n`);
+  });
+
   test("refuses an existing user, and changes nothing", async () => {
     await addUser(data);
     const before = store();
@@ -219,7 +245,7 @@ describe("export and import", () => {
     const file = join(folder.path, "users.ndjson");
     writeFileSync(file, exported);
     expect(objects(await users(["import", file, "--json"], { data: other }))).toEqual([
-      { event: "imported", count: 2 },
+      { event: "imported", count: 2, skipped: 0, replaced: 0 },
     ]);
     expect((await users(["export"], { data: other })).stdout).toBe(exported);
     await using server = await serve([], { data: other });
@@ -277,13 +303,13 @@ describe("export and import", () => {
 
   const GOOD = { name: "bob", password: FOREIGN["one lane"] };
   test.each([
-    [{ ...GOOD, password: BCRYPT }, `the hash of user bob cannot be used: ${BCRYPT_FLAW}`],
-    [{ ...GOOD, password: "" }, "the hash of user bob cannot be used: it is empty"],
-    [{ ...GOOD, password: undefined }, "user bob: password should be there"],
+    [{ ...GOOD, password: BCRYPT }, `cannot use the password hash of user bob: ${BCRYPT_FLAW}`],
+    [{ ...GOOD, password: "" }, "cannot use the password hash of user bob: it is empty"],
+    [{ ...GOOD, password: undefined }, "user bob: password is missing"],
     [{ ...GOOD, created: "yesterday" }, "user bob: created should be a time such as 2026-01-02T03:04:05Z"],
     [{ ...GOOD, disabled: "on holiday" }, "user bob: disabled should be null or an object"],
-    [{ ...GOOD, name: "a b" }, '"a b" is no user name'],
-    [{ password: GOOD.password }, "it has no user name"],
+    [{ ...GOOD, name: "a b" }, 'invalid user name "a b"'],
+    [{ password: GOOD.password }, "missing user name"],
   ])("import says what is wrong, and in which line: %j", async (record, words) => {
     const stdin = `${JSON.stringify({ ...GOOD, name: "ann" })}\n\n${JSON.stringify(record)}\n`;
     const { exitCode, stdout, stderr } = await users(["import", "-"], { stdin });
@@ -298,6 +324,58 @@ describe("export and import", () => {
       expect(stderr).toContain("nothing was imported");
       expect(stderr).not.toContain("hunter2");
     }
+  });
+
+  /** A line for each name, as `export` prints them. */
+  const lines = (...names: string[]) =>
+    names.map((name) => `${JSON.stringify({ name, password: FOREIGN["four lanes"] })}\n`).join("");
+
+  test("import names all users that exist, and the flags that help", async () => {
+    const names = Array.from({ length: 12 }, (_, index) => `u${index}`);
+    expect((await users(["import", "-"], { stdin: lines(...names) })).stdout).toBe(
+      "imported 12 users, skipped 0, replaced 0\n",
+    );
+    const before = store();
+    const one = await users(["import", "-"], { stdin: lines("new", "u3") });
+    const two = await users(["import", "-"], { stdin: lines("u3", "new", "u7") });
+    const all = await users(["import", "-"], { stdin: lines(...names) });
+    const first = ({ stderr }: Result) => stderr.split("\n", 1)[0];
+    expect(first(one)).toContain("user u3 already exists");
+    expect(first(two)).toContain("2 users already exist (u3, u7)");
+    expect(first(all)).toContain(`12 users already exist (${names.slice(0, 10).join(", ")} and 2 more)`);
+    for (const { exitCode, stderr } of [one, two, all]) {
+      expect(exitCode).toBe(1);
+      expect(stderr).toMatch(/hint: .*--skip-existing.*--replace/);
+    }
+    expect(store()).toBe(before);
+  });
+
+  test("import --skip-existing keeps users that exist, import --replace replaces them", async () => {
+    await addUser(data, "ann");
+    await addUser(data, "bob");
+    const hashes = () =>
+      Object.entries((JSON.parse(store()) as { users: Record<string, { password: string }> }).users).map(
+        ([name, { password }]) => [name, password === FOREIGN["four lanes"]],
+      );
+    const skipped = await users(["import", "-", "--skip-existing"], { stdin: lines("ann", "cat", "dan") });
+    expect(skipped).toMatchObject({ exitCode: 0, stdout: "imported 2 users, skipped 1, replaced 0\n" });
+    expect(hashes()).toEqual([
+      ["ann", false],
+      ["bob", false],
+      ["cat", true],
+      ["dan", true],
+    ]);
+    const flags = ["import", "-", "--replace", "--json"];
+    expect(objects(await users(flags, { stdin: lines("ann", "eve") }))).toEqual([
+      { event: "imported", count: 1, skipped: 0, replaced: 1 },
+    ]);
+    expect(Object.fromEntries(hashes())).toEqual({ ann: true, bob: false, cat: true, dan: true, eve: true });
+    const before = store();
+    for (const flag of ["--skip-existing", "--replace"]) {
+      await expectFailure(["import", "-", flag], 1, "nothing was imported", { stdin: `${lines("ann")}{\n` });
+    }
+    await expectFailure(["import", "-", "--skip-existing", "--replace"], 2, "exclude each other");
+    expect(store()).toBe(before);
   });
 
   test("import refuses the same name twice in one file", async () => {
@@ -322,15 +400,15 @@ test("hosts lists known addresses and forgets them", async () => {
 test("hosts name gives an address its name for good; the client is greeted by it", async () => {
   await using server = await serve(["--auth", "ip"], { data });
   const { exitCode, stdout } = await users(["hosts", "name", "::ffff:127.0.0.1", "Ann"]);
-  expect({ exitCode, stdout }).toEqual({ exitCode: 0, stdout: "127.0.0.1 is Ann\n" });
+  expect({ exitCode, stdout }).toEqual({ exitCode: 0, stdout: "127.0.0.1 is now called Ann\n" });
   await run(["connect", server.address, "--send", "x"]);
   await users(["hosts", "name", "127.0.0.1", "Anna"]);
   expect(objects(await users(["hosts", "--json"]))).toMatchObject([
     { address: "127.0.0.1", name: "Anna", named_by: "operator" },
   ]);
-  await expectFailure(["hosts", "name", "192.0.2.1", "ANNA"], 1, "the name of another address");
-  await expectFailure(["hosts", "name", "localhost", "Bob"], 2, "no address");
-  await expectFailure(["hosts", "name", "192.0.2.1", "a b"], 2, "no name");
+  await expectFailure(["hosts", "name", "192.0.2.1", "ANNA"], 1, "another address already has the name");
+  await expectFailure(["hosts", "name", "localhost", "Bob"], 2, "invalid address");
+  await expectFailure(["hosts", "name", "192.0.2.1", "a b"], 2, "invalid name");
   await server.stop();
 });
 

@@ -17,6 +17,13 @@ test("IPv4, with the user's name", () => {
   });
 });
 
+test("its bytes, one by one", () => {
+  const header = proxyHeader({ peer: "192.0.2.7:40000", local: "198.51.100.1:13131", user: "ann" });
+  expect(header.toString("hex")).toBe(
+    "0d0a0d0a000d0a515549540a" + "2111" + "0012" + "c0000207" + "c6336401" + "9c40" + "334b" + "e00003616e6e",
+  );
+});
+
 test("IPv6, without a user, and without the zone", () => {
   const header = proxyHeader({ peer: "[fe80::1%eth0]:1", local: "[2001:db8::2]:65535", user: null });
   expect(parseProxyHeader(header)).toEqual({

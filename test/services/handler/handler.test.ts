@@ -80,26 +80,26 @@ describe("what is refused, with what to do:", () => {
     ["no message hook", "export default { open() {} };", /no message hook/],
     ["a text", "export default 'hello';", /no message hook/],
     ["null", "export default null;", /no message hook/],
-    ["a mistake in the writing", "export default {\n  message( {\n};", /greet\.ts:\d+:\d+ does not load/],
+    ["a mistake in the writing", "export default {\n  message( {\n};", /^cannot load .*greet\.ts:\d+:\d+: /],
     [
       "a missing import",
       "\nimport './nowhere.ts';\nexport default () => {};",
-      /^\/.*greet\.ts:2 does not load: there is no module \.\/nowhere\.ts$/,
+      /^cannot load \/.*greet\.ts:2: cannot find the module \.\/nowhere\.ts$/,
     ],
     [
       "a missing package",
       'import x from "parley-none";\nexport default () => x;',
-      /^\/.*greet\.ts:1 does not load: there is no package parley-none$/,
+      /^cannot load \/.*greet\.ts:1: cannot find the package parley-none$/,
     ],
     [
       "a missing import of CommonJS",
       "const x = require('./nowhere.cjs');",
-      /^\/.*greet\.ts:1 does not load: there is no module \.\/nowhere\.cjs$/,
+      /^cannot load \/.*greet\.ts:1: cannot find the module \.\/nowhere\.cjs$/,
     ],
     [
       "a throw while loading",
       "\nthrow new Error('not today');",
-      /greet\.ts:2:\d+ does not load: Error: not today/,
+      /^cannot load .*greet\.ts:2:\d+: Error: not today/,
     ],
   ])("%s", async (_, text, message) => {
     const failure: unknown = await Handler.load(write("greet.ts", text)).catch((error: unknown) => error);
@@ -115,7 +115,7 @@ describe("what is refused, with what to do:", () => {
     expect(await refusal(path)).toMatchObject({
       code: "unusable",
       message: `there is no file ${path}`,
-      hint: `write a first one with: parley serve --init '${path}'`,
+      hint: `create one with: parley serve --init '${path}'`,
     });
   });
 
@@ -123,7 +123,10 @@ describe("what is refused, with what to do:", () => {
     const pipe = join(folder.path, "pipe.ts");
     execFileSync("mkfifo", [pipe]);
     for (const path of [pipe, folder.path])
-      expect(await refusal(path)).toMatchObject({ code: "unusable", message: `${path} is not a plain file` });
+      expect(await refusal(path)).toMatchObject({
+        code: "unusable",
+        message: `${path} is not a regular file`,
+      });
   });
 });
 
@@ -241,7 +244,7 @@ export default {
     ["null", /null/],
     ["pg", /Error: in pg, at .*greet\.ts:10:\d+/],
     ["pg2", /Error: in pg2, at .*greet\.ts:11:\d+/],
-    ["import", /^there is no module \.\/nowhere\.ts, at \/.*greet\.ts$/],
+    ["import", /^cannot find the module \.\/nowhere\.ts, at \/.*greet\.ts$/],
     ["number", /greet\.ts:13:\d+/],
     ["undefined", /greet\.ts:14:\d+/],
   ])("%s", async (text, reason) => {

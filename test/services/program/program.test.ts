@@ -66,7 +66,7 @@ describe("what it is started with", () => {
     await writeFile(path, "#!/nowhere/sh\n");
     for (let i = 0; i < 2; i++) {
       const { bye } = await converse(server, []);
-      expect(bye).toMatchObject({ code: "service_failed", message: "the program cannot be started" });
+      expect(bye).toMatchObject({ code: "service_failed", message: "the program could not be started" });
     }
     await writeFile(path, "#!/bin/sh\necho again\n");
     expect((await converse(server, [])).texts).toEqual(["again"]);

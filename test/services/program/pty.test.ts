@@ -139,7 +139,7 @@ while True: os.write(1, b"y" * 4096)`;
   const rest = (async () => {
     for await (const _ of output);
   })();
-  expect(await within("the end", rest.catch(String))).toContain("could not be held back");
+  expect(await within("the end", rest.catch(String))).toContain("could not be paused");
   await run.stop();
   expect(processesOf(run.pid)).toEqual([]);
 });

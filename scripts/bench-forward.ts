@@ -1,0 +1,285 @@
+// What a forwarded connection costs, beside a direct one and beside spiped: a target, both ends of a tunnel, and a load, all on
+// loopback, each contender once in each round.
+//
+//     bun scripts/build.ts && bun scripts/bench-forward.ts [--rounds N] [--mib N]
+//
+// A Markdown table on stdout: medians of the rounds. CPU is that of both ends of the tunnel together.
+
+import { readFileSync, writeFileSync } from "node:fs";
+import { connect, type Socket } from "node:net";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import { EXECUTABLE } from "../test/support/executable.ts";
+import { tempFolder } from "../test/support/folder.ts";
+
+const { values } = parseArgs({
+  options: { rounds: { type: "string", default: "5" }, mib: { type: "string", default: "256" } },
+});
+const ROUNDS = Number(values.rounds);
+const BULK_BYTES = Number(values.mib) * 1024 * 1024;
+const REQUESTS = 2000;
+const CONNECTIONS = 200;
+const IDLE = 1000;
+
+/** Both ends of a tunnel, and the port of its near end. */
+interface Tunnel extends AsyncDisposable {
+  port: number;
+  pids: readonly number[];
+}
+
+interface Figures {
+  mibPerSecond: number;
+  cpuMsPerMib: number;
+  requestP50: number;
+  requestP99: number;
+  connectP50: number;
+  idleKib: number[];
+}
+
+/** The target: what begins with `b` is counted until its end and answered by its length, everything else comes back. */
+const TARGET = `
+const server = Bun.listen({ hostname: "127.0.0.1", port: 0, allowHalfOpen: true, socket: {
+  open(socket) { socket.data = { bytes: 0, isBulk: undefined }; },
+  data(socket, chunk) {
+    socket.data.isBulk ??= chunk[0] === 98;
+    socket.data.bytes += chunk.length;
+    if (!socket.data.isBulk) socket.write(chunk);
+  },
+  end(socket) { if (socket.data.isBulk) socket.write(String(socket.data.bytes)); socket.end(); },
+}});
+console.log(server.port);
+`;
+
+async function main(): Promise<void> {
+  using folder = tempFolder();
+  await using target = await startTarget(folder.path);
+  const contenders: [name: string, open: () => Promise<Tunnel>][] = [
+    ["direct", async () => ({ port: target.port, pids: [], [Symbol.asyncDispose]: async () => undefined })],
+    ["spiped", () => openSpiped(folder.path, target.port)],
+    ["parley", () => openParley(folder.path, target.port)],
+  ];
+  const all = new Map<string, Figures[]>(contenders.map(([name]) => [name, []]));
+  for (let round = 0; round < ROUNDS; round++) {
+    for (const [name, open] of contenders) {
+      await using tunnel = await open();
+      all.get(name)?.push(await measure(tunnel));
+      console.error(`round ${round + 1} of ${ROUNDS}: ${name}`);
+    }
+  }
+  print(all);
+}
+
+async function measure({ port, pids }: Tunnel): Promise<Figures> {
+  const first = await dial(port);
+  await roundTrip(first, "x");
+  const began = { at: performance.now(), cpu: cpuMs(pids) };
+  await bulk(port);
+  const seconds = (performance.now() - began.at) / 1000;
+  const cpuMsPerMib = ((cpuMs(pids) - began.cpu) * 1024 * 1024) / BULK_BYTES;
+  const connects: number[] = [];
+  for (let count = 0; count < CONNECTIONS; count++) {
+    const start = performance.now();
+    const socket = await dial(port);
+    await roundTrip(socket, "x");
+    connects.push(performance.now() - start);
+    socket.destroy();
+  }
+  const idle: Socket[] = [];
+  const hold = async (count: number) => {
+    while (idle.length < count) {
+      const socket = await dial(port);
+      await roundTrip(socket, "x");
+      idle.push(socket);
+    }
+  };
+  await hold(100);
+  const requests: number[] = [];
+  const text = "x".repeat(64);
+  for (let count = 0; count < REQUESTS; count++) {
+    const start = performance.now();
+    await roundTrip(first, text);
+    requests.push(performance.now() - start);
+  }
+  const before = pids.map(memoryKib);
+  await hold(IDLE);
+  await Bun.sleep(1000);
+  const idleKib = pids.map((pid, index) => (memoryKib(pid) - (before[index] ?? 0)) / (IDLE - 100));
+  for (const socket of [...idle, first]) socket.destroy();
+  return {
+    mibPerSecond: BULK_BYTES / 1024 / 1024 / seconds,
+    cpuMsPerMib,
+    requestP50: quantile(requests, 0.5),
+    requestP99: quantile(requests, 0.99),
+    connectP50: quantile(connects, 0.5),
+    idleKib,
+  };
+}
+
+function dial(port: number): Promise<Socket> {
+  return new Promise((resolve, reject) => {
+    const socket = connect({ port, host: "127.0.0.1", allowHalfOpen: true, noDelay: true });
+    socket.once("error", reject).once("connect", () => resolve(socket));
+  });
+}
+
+/** Sends `text` and waits until as much has come back. */
+function roundTrip(socket: Socket, text: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    let left = text.length;
+    const onData = (chunk: Buffer) => {
+      left -= chunk.length;
+      if (left <= 0) done(resolve);
+    };
+    const onClose = () => done(() => reject(new Error("the connection was closed")));
+    const done = (then: () => void) => {
+      socket.off("data", onData).off("close", onClose);
+      then();
+    };
+    socket.on("data", onData).on("close", onClose).write(text);
+  });
+}
+
+/** Sends {@link BULK_BYTES}, ends, and waits for their number. */
+async function bulk(port: number): Promise<void> {
+  const socket = await dial(port);
+  let answer = "";
+  socket.on("data", (chunk: Buffer) => (answer += chunk.toString()));
+  const ended = new Promise((resolve) => socket.once("end", resolve).once("close", resolve));
+  const chunk = Buffer.alloc(256 * 1024, "b");
+  for (let sent = 0; sent < BULK_BYTES; sent += chunk.length) {
+    if (!socket.write(chunk)) await new Promise((resolve) => socket.once("drain", resolve));
+  }
+  socket.end();
+  await ended;
+  if (answer !== String(BULK_BYTES))
+    throw new Error(`${BULK_BYTES} bytes were sent, the target has ${answer}`);
+}
+
+// --- the processes ---
+
+async function startTarget(folder: string): Promise<AsyncDisposable & { port: number }> {
+  const file = join(folder, "target.ts");
+  writeFileSync(file, TARGET);
+  const child = Bun.spawn([process.execPath, file], { stdout: "pipe" });
+  const port = Number(await firstLine(child.stdout));
+  return { port, [Symbol.asyncDispose]: () => end(child) };
+}
+
+async function openSpiped(folder: string, target: number): Promise<Tunnel> {
+  const key = join(folder, "key");
+  writeFileSync(key, crypto.getRandomValues(new Uint8Array(32)));
+  const [far, near] = [await freePort(), await freePort()];
+  // -n: by default it takes 100 connections. -F: stay in the foreground.
+  const start = (flags: string[]) =>
+    Bun.spawn(["spiped", "-F", "-n", "2000", "-k", key, ...flags], { stderr: "ignore" });
+  const ends = [
+    start(["-d", "-s", `[127.0.0.1]:${far}`, "-t", `[127.0.0.1]:${target}`]),
+    start(["-e", "-s", `[127.0.0.1]:${near}`, "-t", `[127.0.0.1]:${far}`]),
+  ];
+  await listening(far);
+  await listening(near);
+  return tunnel(near, ends);
+}
+
+async function openParley(folder: string, target: number): Promise<Tunnel> {
+  const password = join(folder, "password");
+  writeFileSync(password, "correct horse\n");
+  const [there, here] = [join(folder, "server"), join(folder, "client")];
+  const say = (...argv: string[]) =>
+    Bun.spawn([EXECUTABLE, ...argv, "--no-input"], { stdout: "pipe", stderr: "inherit" });
+  await say("users", "add", "ann", "--if-missing", "--password-file", password, "--data", there).exited;
+  const limits = ["--max-per-user", "2000", "--max-connections", "4000"];
+  const to = ["--to", `127.0.0.1:${target}`, "--port", "0", "--tls", "--data", there];
+  const server = say("serve", ...to, ...limits);
+  const address = /on (\S+)/.exec(await firstLine(server.stdout))?.[1] ?? "";
+  const login = ["--user", "ann", "--password-file", password, "--accept-new", "--data", here];
+  const client = say("connect", address, "--listen", "0", ...login);
+  const port = Number(/:(\d+) →/.exec(await firstLine(client.stdout))?.[1]);
+  return tunnel(port, [server, client]);
+}
+
+function tunnel(port: number, ends: Bun.Subprocess[]): Tunnel {
+  return {
+    port,
+    pids: ends.map(({ pid }) => pid),
+    async [Symbol.asyncDispose]() {
+      for (const child of ends.toReversed()) await end(child);
+    },
+  };
+}
+
+async function end(child: Bun.Subprocess): Promise<void> {
+  child.kill("SIGKILL");
+  await child.exited;
+}
+
+async function firstLine(stream: ReadableStream<Uint8Array>): Promise<string> {
+  let text = "";
+  const reader = stream.getReader();
+  while (!text.includes("\n")) {
+    const { value, done } = await reader.read();
+    if (done) throw new Error(`it ended, having said: ${text}`);
+    text += Buffer.from(value).toString();
+  }
+  return text.slice(0, text.indexOf("\n"));
+}
+
+async function freePort(): Promise<number> {
+  const listener = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data: () => undefined } });
+  const { port } = listener;
+  listener.stop(true);
+  return port;
+}
+
+async function listening(port: number): Promise<void> {
+  for (;;) {
+    try {
+      return void (await dial(port)).destroy();
+    } catch {
+      await Bun.sleep(10); // not yet
+    }
+  }
+}
+
+// --- figures ---
+
+/** CPU time of processes, in milliseconds. */
+function cpuMs(pids: readonly number[]): number {
+  let ticks = 0;
+  for (const pid of pids) {
+    const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
+    const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+    ticks += Number(fields[11]) + Number(fields[12]);
+  }
+  return ticks * 10;
+}
+
+function memoryKib(pid: number): number {
+  return Number(/^VmRSS:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]);
+}
+
+function quantile(figures: readonly number[], share: number): number {
+  const sorted = figures.toSorted((a, b) => a - b);
+  return sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))] ?? NaN;
+}
+
+function print(all: Map<string, Figures[]>): void {
+  const names = [...all.keys()];
+  const row = (what: string, of: (figures: Figures) => number | undefined, digits = 2) => {
+    const cells = names.map((name) => {
+      const figures = (all.get(name) ?? []).map(of).filter((figure) => figure !== undefined);
+      return figures.length === 0 ? "" : quantile(figures, 0.5).toFixed(digits);
+    });
+    console.log(`| ${[what, ...cells].join(" | ")} |`);
+  };
+  console.log(`| | ${names.join(" | ")} |\n| --- | ${names.map(() => "---:").join(" | ")} |`);
+  row("one bulk connection, MiB/s", ({ mibPerSecond }) => mibPerSecond, 0);
+  row("… CPU of both ends for a MiB, ms", ({ cpuMsPerMib }) => cpuMsPerMib);
+  row("64 bytes there and back beside 100 idle, p50, ms", ({ requestP50 }) => requestP50, 3);
+  row("… p99, ms", ({ requestP99 }) => requestP99, 3);
+  row("a new connection until its first answer, p50, ms", ({ connectP50 }) => connectP50, 3);
+  row("memory of an idle connection, far end, KiB", ({ idleKib }) => idleKib[0], 1);
+  row("… near end, KiB", ({ idleKib }) => idleKib[1], 1);
+}
+
+await main();
