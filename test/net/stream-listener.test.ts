@@ -99,7 +99,7 @@ test("a busy port is an error that names the flag", async () => {
   const { address } = listener;
   expect(listenForStreams(address, () => undefined, OPTIONS)).rejects.toMatchObject({
     message: `port ${"port" in address ? address.port : ""} is busy`,
-    hint: expect.stringContaining("choose with --listen (0 takes any free one)") as string,
+    hint: expect.stringContaining("choose another with --listen (0 picks a free one)") as string,
   });
   listener.stop();
 });

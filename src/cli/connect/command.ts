@@ -52,6 +52,7 @@ export default defineCommand({
       ["parley connect 127.0.0.1:13131 --send hi", "send one, print the answers"],
       ["seq 9 | parley connect 127.0.0.1:13131", "send each line"],
       ["parley connect 127.0.0.1:13131 --check", "test the connection"],
+      ["parley connect 127.0.0.1:13131 --listen 5432", "forward a local port"],
     ],
   }),
   args: connectFlags,
