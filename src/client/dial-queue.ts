@@ -167,7 +167,7 @@ export class DialQueue {
         first.start();
       }
     }
-    if (soonest < Infinity) this.#timer = setTimeout(() => this.#pump(), soonest);
+    if (soonest < Infinity) this.#timer = setTimeout(() => this.#pump(), Math.min(soonest, MAX_TIMER_MS));
   }
 
   /** Milliseconds until the first of `lane` may dial; Infinity: not before another one has ended. */

@@ -1,6 +1,6 @@
 // Whose turn it is to dial: in order, four at once, one at a time while nothing gets through, and never many in vain.
 
-import { expect, test } from "bun:test";
+import { expect, spyOn, test } from "bun:test";
 import { DIAL_BURST, MAX_FORWARD_DIALS } from "../../src/base/limits.ts";
 import { DialQueue, type DialRequest } from "../../src/client/dial-queue.ts";
 import { ServerError } from "../../src/handshake/errors.ts";
@@ -141,6 +141,19 @@ test("a server that refuses is not dialled often, however many wait", async () =
   await within("the end", Promise.all(all));
   expect(dials).toBeGreaterThan(4); // the first four dial before anything is known
   expect(dials).toBeLessThanOrEqual(DIAL_BURST + 2);
+});
+
+test("a server that asks to wait for years is no reason to try without a pause", async () => {
+  using timers = spyOn(globalThis, "setTimeout");
+  const { queue, begun, dial, end } = dialQueue();
+  dial(0);
+  await until("begun", [0], () => begun);
+  end(0, new ServerError("turned_away", "full", "the server is full", { retryAfter: 1e9 }));
+  await until("failing", true, () => queue.isFailing);
+  const { request } = dial(1);
+  queue.cancel(request);
+  const longest = Math.max(...timers.mock.calls.map(([, ms]) => Number(ms)));
+  expect(longest).toBe(2 ** 31 - 1); // a longer one would come at once
 });
 
 test("a wait ends at its time, and when it is given up", async () => {
