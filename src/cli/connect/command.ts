@@ -250,6 +250,7 @@ function planClient(
       terminal.say("warning: the server did not ask for the shared key: start it with --key-file, too"),
     onWait: () => terminal.isWatched && terminal.note(`waiting for ${target.server}`),
     onConnected(hello) {
+      if (retry !== undefined) retry.sameSession = hello?.messages === "bytes";
       if (takesLines && hello?.messages === "bytes") {
         throw usageError(
           `${target.server} passes on bytes, and a terminal sends lines`,

@@ -42,6 +42,7 @@ export default defineCommand({
       ["parley serve --service chat --register", "chat with sign-up"],
       ["parley serve --handler greet.ts --watch", "your own code, reloaded"],
       ["parley serve -- python3 -u upper.py", "a program for each session"],
+      ["parley serve --to 127.0.0.1:5432", "a login before a TCP service"],
       ["parley serve --host 0.0.0.0", "reachable from outside, TLS"],
     ],
   }),

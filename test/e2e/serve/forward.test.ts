@@ -352,6 +352,27 @@ test("twenty megabytes each way over a connection that is cut again and again: a
   expect(stderr).not.toContain("error");
 });
 
+test("a session that is gone is the end: no new one goes on in the middle of a stream", async () => {
+  const connections: Socket[] = [];
+  const began = Promise.withResolvers<void>();
+  const target = await ownTarget((socket) => {
+    connections.push(socket);
+    socket.once("data", () => began.resolve());
+  });
+  const port = portForLater();
+  const first = await forwarding(target, "--port", `${port}`);
+  const client = start(["connect", first.address, "--raw", "--retry", "forever"]);
+  cleanups.push(() => client[Symbol.asyncDispose]());
+  client.write("the first half");
+  await began.promise;
+  first.signal("SIGKILL");
+  await first.exited;
+  await forwarding(target, "--port", `${port}`);
+  expect(await client.exited).toBe(6);
+  expect(client.stderr.text).toContain("cannot resume the session");
+  expect(connections).toHaveLength(1);
+});
+
 test.skipIf(process.platform !== "linux")(
   "a target that reads nothing costs the server little memory",
   async () => {
