@@ -271,8 +271,8 @@ export const MAX_FORWARD_WAITING = 64;
 export const MAX_FORWARDED = MAX_CONNECTIONS;
 /** The longest pause between two dials of a forwarder: one dial tries the way for all its connections. */
 export const FORWARD_PROBE_MS = 5 * SECOND;
-/** Longest message that a forwarder makes of what a local program has sent. */
-export const MAX_FORWARD_MESSAGE_BYTES = 64 * KIB;
+/** Longest message that a forwarder makes of what a local program has sent: with its header it is written in one piece. */
+export const MAX_FORWARD_MESSAGE_BYTES = 64 * KIB - 4;
 /** How long a forwarder says nothing more of a kind on standard error, once it has said a line. */
 export const FORWARD_NOTICE_MS = 10 * SECOND;
 

@@ -177,6 +177,16 @@ export class Client {
     this.#acks?.retransmit.add(typeof message === "string" ? Buffer.from(message) : message);
   }
 
+  /** Sends `bytes` as messages of `longest` bytes at most, at once: a part of a stream that has arrived as one. */
+  sendBytes(bytes: Uint8Array, longest: number): void {
+    if (this.#isReconnecting) {
+      for (let at = 0; at < bytes.length; at += longest) this.send(bytes.subarray(at, at + longest));
+      return;
+    }
+    this.sent += Math.ceil(bytes.length / longest);
+    this.#connection.sendAtOnce(bytes, longest);
+  }
+
   /** Resolves when queue and window have room for more messages; undefined when they have room now. */
   writable(): Promise<void> | undefined {
     if (this.#over) return undefined;

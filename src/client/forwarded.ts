@@ -114,9 +114,7 @@ export class Forwarded implements StreamEvents, StreamCallbacks {
   data(bytes: Uint8Array): void | Promise<void> {
     const client = this.#client;
     if (client === undefined || client.isOver) return this.#discard();
-    const most = Math.min(MAX_FORWARD_MESSAGE_BYTES, client.maxFrame);
-    if (bytes.length <= most) client.send(bytes);
-    else for (let at = 0; at < bytes.length; at += most) client.send(bytes.subarray(at, at + most));
+    client.sendBytes(bytes, Math.min(MAX_FORWARD_MESSAGE_BYTES, client.maxFrame));
     return client.writable();
   }
 
