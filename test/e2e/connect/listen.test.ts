@@ -275,7 +275,7 @@ describe("its end", () => {
   test("a server that is started again is waited for; what was open is reset", async () => {
     const port = String(portForLater());
     const argv = ["--port", port, ...OPEN, ...CAT];
-    const server = await serve(argv, { data });
+    await using server = await serve(argv, { data });
     await using tunnel = await listen(server.address);
     using before = await local(tunnel);
     before.socket.write("x");
