@@ -263,6 +263,19 @@ export const RETRY_MAX_MS = 30 * SECOND;
 /** How long a client at a terminal tries to reconnect. `--retry` */
 export const RETRY_FOR_MS = 120 * SECOND;
 
+/** Dials and logins of a forwarder that are under way at once: half of {@link MAX_PENDING_PER_ADDRESS}. `connect --listen` */
+export const MAX_FORWARD_DIALS = 4;
+/** Local connections that wait for a server that cannot be reached. */
+export const MAX_FORWARD_WAITING = 64;
+/** Local connections of a forwarder at once, as many as a server takes; fewer where descriptors are short. */
+export const MAX_FORWARDED = MAX_CONNECTIONS;
+/** The longest pause between two dials of a forwarder: one dial tries the way for all its connections. */
+export const FORWARD_PROBE_MS = 5 * SECOND;
+/** Longest message that a forwarder makes of what a local program has sent: with its header it is written in one piece. */
+export const MAX_FORWARD_MESSAGE_BYTES = 64 * KIB - 4;
+/** How long a forwarder says nothing more of a kind on standard error, once it has said a line. */
+export const FORWARD_NOTICE_MS = 10 * SECOND;
+
 /** Wrong logins on one connection; sshd has 6. `--max-attempts` */
 export const MAX_ATTEMPTS = 3;
 /** Shortest password. NIST SP 800-63B: at least 8. `--min-password` */

@@ -18,6 +18,7 @@ import { isChallenge } from "../handshake/shared-key.ts";
 import { DelayedAckTimer, AckTracker } from "../delivery/ack-tracker.ts";
 import { MAX_MISSED_PINGS, MAX_UNACKNOWLEDGED_BYTES } from "../base/limits.ts";
 import { isLoss } from "../net/connection-error.ts";
+import type { ByteBudget } from "../base/byte-budget.ts";
 import type { Connection } from "../net/connection.ts";
 import type { Receiver } from "../net/reader.ts";
 import type { RetransmitBuffer } from "../delivery/retransmit-buffer.ts";
@@ -47,6 +48,8 @@ export interface ClientParts {
   welcome?: Welcome;
   /** Undefined: the client does not reconnect. */
   reconnect?: ReconnectOptions;
+  /** Counts the memory of what is not acknowledged. */
+  budget?: ByteBudget;
   onAside?(text: string): void | Promise<void>;
 }
 
@@ -56,6 +59,8 @@ export interface StreamCallbacks {
   outputEnded?(): void;
   /** Messages that `receive` has taken and not handed on yet: they are not acknowledged. */
   unprocessed?(): number;
+  /** Resolves when no message is unprocessed; undefined: that is so now. An end with `done` waits for it. */
+  allProcessed?(): Promise<void> | undefined;
 }
 
 export class Client {
@@ -94,6 +99,8 @@ export class Client {
   #unsent = 0;
   /** True when the service has finished: its `bye` had a status. */
   #hasFinished = false;
+  /** The end of the session, while `allProcessed` is awaited: everything was received. */
+  #ending: Outcome | undefined;
   #over = false;
   #inputEnded = false;
   #keepalive: Keepalive | undefined;
@@ -140,6 +147,23 @@ export class Client {
     return this.#acks?.retransmit.frames;
   }
 
+  /** Bytes of the messages that the server has not acknowledged. */
+  get unacknowledgedBytes(): number {
+    let total = 0;
+    for (const frame of this.#acks?.retransmit.unacknowledged() ?? []) total += frame.length - HEADER_BYTES;
+    return total;
+  }
+
+  /** The number of messages received and of messages acknowledged, together: it never falls. */
+  get #progress(): number {
+    return this.received + this.#acknowledgedBefore + (this.#acks?.retransmit.acknowledged ?? 0);
+  }
+
+  /** Gives the memory of what is not acknowledged back, once the client has ended. */
+  release(): void {
+    this.#acks?.retransmit.clear();
+  }
+
   /** The sent messages that the server has not acknowledged. */
   unacknowledgedMessages(): Uint8Array[] {
     return messagesIn(this.#acks?.retransmit);
@@ -151,6 +175,16 @@ export class Client {
     if (!this.#isReconnecting) return this.#connection.send(message);
     this.#unsent++;
     this.#acks?.retransmit.add(typeof message === "string" ? Buffer.from(message) : message);
+  }
+
+  /** Sends `bytes` as messages of `longest` bytes at most, at once: a part of a stream that has arrived as one. */
+  sendBytes(bytes: Uint8Array, longest: number): void {
+    if (this.#isReconnecting) {
+      for (let at = 0; at < bytes.length; at += longest) this.send(bytes.subarray(at, at + longest));
+      return;
+    }
+    this.sent += Math.ceil(bytes.length / longest);
+    this.#connection.sendAtOnce(bytes, longest);
   }
 
   /** Resolves when queue and window have room for more messages; undefined when they have room now. */
@@ -257,10 +291,19 @@ export class Client {
         if (code === "shutting_down" && reconnect !== undefined && reconnect.sameSession !== true) {
           return this.#onLoss(text);
         }
-        this.#sendBye();
-        return this.#endWith({ kind: "bye", code, message: text, status, early: !this.#inputEnded });
+        this.#ending = { kind: "bye", code, message: text, status, early: !this.#inputEnded };
+        const processed = code === "done" ? this.#stream.allProcessed?.() : undefined;
+        return processed?.then(() => this.#answerBye()) ?? this.#answerBye();
       }
     }
+  }
+
+  /** The session has ended, and everything was handed on. */
+  #answerBye(): void {
+    if (this.#over || this.#ending === undefined) return;
+    this.#acks?.acknowledge();
+    this.#sendBye();
+    this.#endWith(this.#ending);
   }
 
   #acknowledged(received: number): void {
@@ -293,6 +336,7 @@ export class Client {
   #onLoss(reason: string): void {
     const { reconnect } = this.#parts;
     if (this.#over || this.#isReconnecting) return;
+    if (this.#ending !== undefined) return this.#endWith(this.#ending);
     if (reconnect === undefined || reconnect.times === 0 || this.welcome?.session === undefined) {
       return this.#endWith({ kind: "lost", reason });
     }
@@ -307,10 +351,11 @@ export class Client {
     const said = options.onLost(reason);
     if (said !== undefined) await said;
     const result = await this.#reconnector.reconnect(options, {
-      progress: this.received + this.#acknowledgedBefore + (this.#acks?.retransmit.acknowledged ?? 0),
+      progress: this.#progress,
       welcome,
       received: this.received - this.#receivedBefore,
-      isOver: () => this.#over,
+      // What the other end of a stream has left behind ends with `bye`: the client comes back for that alone.
+      isOver: () => this.#over && options.sameSession !== true,
     });
     if ("connection" in result) this.#resumeOver(result, performance.now() - lostAt, options);
     else this.#endWith({ kind: "lost", reason, reconnectFailed: result });
@@ -382,6 +427,7 @@ export class Client {
       bytesReceived: () => this.#connection.bytes,
       sendAck: (received) => this.#replies.send("ack", encodeAck(received)),
     });
+    if (this.#parts.budget !== undefined) this.#acks.retransmit.budget = this.#parts.budget;
     this.#acks.retransmit.window = this.welcome.window ?? MAX_UNACKNOWLEDGED_BYTES;
     this.#connection.trackUnacked(this.#acks.retransmit);
   }

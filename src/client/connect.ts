@@ -18,9 +18,10 @@ import { DialError } from "../net/dial.ts";
 import type { Refused } from "../wire/message.ts";
 import { Client } from "./client.ts";
 import { DialLimiter } from "./dial-limiter.ts";
-import { dialWithRetry } from "./dial-with-retry.ts";
+import { dialOnce, dialWithRetry } from "./dial-with-retry.ts";
 import { logInWith, receiveHello, secureChannel } from "./login.ts";
 import type { ClientOptions, Credential, Retry } from "./options.ts";
+import { Relogin } from "./relogin.ts";
 import { makeReconnect } from "./resume.ts";
 
 /** The longest `retry_after`, in seconds, that is waited for without `--wait`. */
@@ -136,7 +137,11 @@ async function logInOver(
       const reconnect = options.retry && {
         ...options.retry,
         onTurnedAway: (message: string, seconds: number) => options.onTurnedAway?.(message, seconds),
-        reconnect: makeReconnect(options, limiter, login.credential, answer),
+        reconnect: makeReconnect(
+          options,
+          () => dialOnce(options, limiter),
+          new Relogin(options, login.credential, answer),
+        ),
       };
       return new Client({ connection, hello, welcome: answer, reconnect, onAside });
     }

@@ -14,9 +14,19 @@ export class DialLimiter {
     if (pause > 0) await delay(pause);
   }
 
+  /** Milliseconds after `now` from which on another dial may be made. */
+  pause(now: number): number {
+    return Math.max(0, this.#spacedUntil - (DIAL_BURST - 1) * DIAL_INTERVAL_MS - now);
+  }
+
+  /** A dial that was counted counts no more. */
+  giveBack(): void {
+    this.#spacedUntil -= DIAL_INTERVAL_MS;
+  }
+
   /** Counts a dial. @returns the milliseconds after `now` in which it may be made. */
   take(now: number): number {
-    const at = Math.max(now, this.#spacedUntil - (DIAL_BURST - 1) * DIAL_INTERVAL_MS);
+    const at = now + this.pause(now);
     this.#spacedUntil = Math.max(this.#spacedUntil, at) + DIAL_INTERVAL_MS;
     return at - now;
   }

@@ -38,8 +38,13 @@ export async function dialWithRetry(
 
 /** Connects to the server once, when `limiter` allows it. @throws {DialError} when it cannot be reached, or TLS fails. */
 export async function dialOnce(options: ClientOptions, limiter: DialLimiter): Promise<Connection> {
-  const { host, port, tls, tap, timeoutMs = Infinity } = options;
   await limiter.wait();
+  return dialServer(options);
+}
+
+/** Connects to the server at once. @throws {DialError} when it cannot be reached, or TLS fails. */
+export async function dialServer(options: ClientOptions): Promise<Connection> {
+  const { host, port, tls, tap, cork = new Cork(), timeoutMs = Infinity } = options;
   options.onDial?.();
   const connection = await dial({
     host,
@@ -48,7 +53,7 @@ export async function dialOnce(options: ClientOptions, limiter: DialLimiter): Pr
     tap,
     onTcp: () => options.onStep?.("tcp"),
     timeoutMs: Math.min(DIAL_TIMEOUT_MS, timeoutMs),
-    cork: new Cork(),
+    cork,
     maxFrame: MAX_LOGIN_FRAME_BYTES,
     maxBacklog: Infinity,
   });

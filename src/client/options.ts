@@ -4,6 +4,7 @@
 import type { SharedKey } from "../auth/shared-key.ts";
 import type { TokenParts } from "../auth/token.ts";
 import type { Tap } from "../net/connection.ts";
+import type { Cork } from "../net/cork.ts";
 import type { TlsDemand } from "../net/tls.ts";
 import type { Hello, Refused, Welcome } from "../wire/message.ts";
 import type { ReconnectOptions } from "./reconnect.ts";
@@ -40,6 +41,8 @@ export interface ClientOptions {
   retry?: Retry;
   /** Longest payload that the client accepts, in bytes, whatever the server announces (default: {@link MAX_ANSWER_BYTES}). */
   maxFrame?: number;
+  /** Shared with other clients, as is the memory that it counts; undefined: the client has its own. */
+  cork?: Cork;
   /** Sees every byte as it passes, for `--trace`. */
   tap?: Tap;
   /**
@@ -73,7 +76,7 @@ export interface ClientOptions {
 /** The part of {@link ReconnectOptions} that the caller decides. */
 export interface Retry extends Pick<
   ReconnectOptions,
-  "times" | "forMs" | "resend" | "sameSession" | "onLost" | "onResumed"
+  "times" | "forMs" | "resend" | "sameSession" | "isPaced" | "onLost" | "onResumed"
 > {
   /** True: wait also where the server turns the first connection away for a while, within `times` and `forMs`. */
   fromStart?: boolean;

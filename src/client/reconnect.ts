@@ -39,13 +39,16 @@ export interface ReconnectOptions {
   resend: boolean;
   /** True: when the session is gone, or its server shuts down, the client ends. A new session would begin in the middle of a stream. */
   sameSession?: boolean;
+  /** True: `reconnect` waits for its turn. No pause is made before it, but for the one that a server asks for. */
+  isPaced?: boolean;
   /**
    * Dials and logs in.
    *
    * @param welcome the one of the lost session.
    * @param received the number of payloads received in that session.
+   * @param giveUpAt when to wait no longer for a turn, by `performance.now`.
    */
-  reconnect(welcome: Welcome, received: number): Promise<Reconnected>;
+  reconnect(welcome: Welcome, received: number, giveUpAt: number): Promise<Reconnected>;
   /** Called for each loss, before the first attempt, which waits for a promise. */
   onLost(reason: string): void | Promise<void>;
   /** Called once for each loss, when the server turns the client away for some seconds. */
@@ -100,7 +103,7 @@ export class Reconnector {
     const endAt = lostAt + options.forMs - this.#awayMs;
     // At once when the lost connection made progress or lasted RETRY_HELD_MS; otherwise after a pause, to prevent a busy loop.
     const wasHealthy = isFurther || heldMs >= RETRY_HELD_MS;
-    let pause = Math.random() * (wasHealthy ? RETRY_AT_ONCE_MS : RETRY_FIRST_MS);
+    let pause = Math.random() * (options.isPaced || wasHealthy ? RETRY_AT_ONCE_MS : RETRY_FIRST_MS);
     let failures = 0;
     while (this.#tries < options.times && !isOver()) {
       const left = endAt - performance.now();
@@ -109,7 +112,7 @@ export class Reconnector {
       if (isOver()) return { why: undefined };
       this.#tries++;
       try {
-        const reconnected = await options.reconnect(welcome, received);
+        const reconnected = await options.reconnect(welcome, received, endAt);
         this.#since = performance.now();
         this.#awayMs += this.#since - lostAt;
         return reconnected;
@@ -118,7 +121,7 @@ export class Reconnector {
         if (wait === undefined || performance.now() + wait > endAt) return failure(error);
         if (wait > 0 && failures === 0) options.onTurnedAway?.(messageOf(error), wait / 1000);
         const longer = Math.min(RETRY_MAX_MS, RETRY_FIRST_MS * 2 ** failures++) * (0.5 + Math.random() / 2);
-        pause = Math.max(wait, longer);
+        pause = options.isPaced ? wait : Math.max(wait, longer);
       }
     }
     const isNoFurther = failures === 0 && this.#tries > 0;
@@ -133,7 +136,7 @@ function failure(error: unknown): ReconnectFailed {
 }
 
 /** Milliseconds to wait at least before the next attempt; undefined when another attempt would fail in the same way. */
-function waitAfter(error: unknown): number | undefined {
+export function waitAfter(error: unknown): number | undefined {
   if (error instanceof DialError) return error.code === "tls" ? undefined : 0;
   if (!(error instanceof ServerError)) return undefined;
   if (error.retryAfter !== undefined) return error.retryAfter * 1000;

@@ -16,10 +16,9 @@ export interface PortOptions {
   strictPort?: boolean;
   /** A descriptor that listens already, at `host` and `port`. */
   fd?: number;
+  /** What chooses the port (default: `--port`). */
+  flag?: string;
 }
-
-export type Handlers = Bun.SocketHandler<Connection>;
-export type BoundSocket = Bun.TCPSocketListener<Connection>;
 
 /**
  * Listens on the first free port from `options.port` on.
@@ -27,7 +26,11 @@ export type BoundSocket = Bun.TCPSocketListener<Connection>;
  * @throws {ParleyError} `failed` when the port (and, unless strict, each of the next ones) is busy, or the address does
  *   not belong to this machine.
  */
-export function bind(options: PortOptions, handlers: Handlers, tls: TLSOptions | undefined): BoundSocket {
+export function bind<T = Connection>(
+  options: PortOptions,
+  handlers: Bun.SocketHandler<T>,
+  tls: TLSOptions | undefined,
+): Bun.TCPSocketListener<T> {
   const { host, port: wanted, fd } = options;
   if (fd !== undefined) return open(host, wanted, handlers, tls, fd);
   if (wanted === 0) return open(host, 0, handlers, tls);
@@ -43,7 +46,9 @@ export function bind(options: PortOptions, handlers: Handlers, tls: TLSOptions |
   throw new ParleyError(
     "listen",
     last === wanted ? `port ${wanted} is busy` : `ports ${wanted} to ${last} are all busy`,
-    { hint: "stop the program that uses it, or choose another with --port (0 picks a free one)" },
+    {
+      hint: `stop the program that uses it, or choose another with ${options.flag ?? "--port"} (0 picks a free one)`,
+    },
   );
 }
 
@@ -59,13 +64,13 @@ function isTaken(port: number): boolean {
   });
 }
 
-function open(
+function open<T>(
   host: string,
   port: number,
-  socket: Handlers,
+  socket: Bun.SocketHandler<T>,
   tls: TLSOptions | undefined,
   fd?: number,
-): BoundSocket {
+): Bun.TCPSocketListener<T> {
   try {
     return listen(host, port, socket, { tls, fd });
   } catch (error) {
@@ -95,6 +100,13 @@ export function listen<T>(
   const where = fd === undefined ? { hostname, port } : { hostname, port, fd };
   const options = { ...where, allowHalfOpen: true, socket };
   return tls === undefined ? Bun.listen<T>(options) : Bun.listen<T>({ ...options, tls });
+}
+
+/** Listens at a path that is free. Bun removes the path when it stops. @throws the system's error. */
+export function listenUnix<T>(path: string, socket: Bun.SocketHandler<T>): Bun.UnixSocketListener<T> {
+  return Bun.listen<T>({ unix: path, allowHalfOpen: true, socket } as Parameters<typeof Bun.listen<T>>[0] & {
+    unix: string;
+  });
 }
 
 /** The reason why listening on `host` failed. */

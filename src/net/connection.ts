@@ -205,6 +205,16 @@ export class Connection implements PausableSocket, FrameWriterEvents, LingeringC
     this.#writer.send(payload);
   }
 
+  /** Sends `bytes` as payloads of `longest` bytes at most, and hands them to the kernel now, not at the end of the turn. */
+  sendAtOnce(bytes: Uint8Array, longest: number): void {
+    const isBatched = this.#writer.begin();
+    try {
+      for (let at = 0; at < bytes.length; at += longest) this.#writer.send(bytes.subarray(at, at + longest));
+    } finally {
+      if (isBatched) this.#writer.end();
+    }
+  }
+
   /** Sends one control frame. Only for connections whose sides have agreed to control frames. */
   sendControl(text: string): void {
     this.#writer.send(text, writeControlHeader);

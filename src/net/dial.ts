@@ -121,7 +121,7 @@ export async function dial(options: DialOptions): Promise<Connection> {
   }
 }
 
-function dialError(error: unknown, host: string, at: string): DialError {
+export function dialError(error: unknown, host: string, at: string): DialError {
   const code = systemCode(error);
   const zone = zoneOf(host);
   switch (code) {

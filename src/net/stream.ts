@@ -26,8 +26,8 @@ export interface StreamEvents {
   end(): void;
   /** Called once, when the socket is closed: without an error after both ends, or after {@link Stream.reset}. */
   closed(error: Error | undefined): void;
-  /** The kernel has taken everything that was queued. */
-  drained?(): void;
+  /** The kernel has taken some of what was queued. */
+  taken?(): void;
 }
 
 export interface StreamOptions {
@@ -55,6 +55,8 @@ export class Stream {
   readonly #budget: ByteBudget;
   readonly #released: (() => void) | undefined;
   #events: StreamEvents | undefined;
+  /** Hears of the close, until the stream is started. */
+  #watcher: Pick<StreamEvents, "closed"> | undefined;
   #read: "open" | "ended" = "open";
   #write: "open" | "ending" | "fin-sent" = "open";
   #socketClosed = false;
@@ -86,6 +88,12 @@ export class Stream {
     if (this.#endWaits) this.#ended();
     if (this.#closed !== undefined) return events.closed(this.#closed.error);
     if (!this.#socketClosed) this.#socket.resume();
+  }
+
+  /** Reads nothing, and reports a reset to `watcher`; until {@link start}. */
+  watch(watcher: Pick<StreamEvents, "closed">): void {
+    if (this.#closed === undefined) this.#watcher = watcher;
+    else watcher.closed(this.#closed.error);
   }
 
   /** Bytes that the kernel has not taken yet. */
@@ -165,9 +173,9 @@ export class Stream {
       if (taken < 0) return this.#broken();
       this.#queue.consume(taken);
       if (taken < first.length) break;
-      if (this.#queue.length === 0) this.#events?.drained?.();
     }
     if (this.#hasRoom) this.#room?.notifyAll();
+    if (!this.isClosed) this.#events?.taken?.();
     this.#sendFin();
   }
 
@@ -213,7 +221,7 @@ export class Stream {
     if (!this.#socketClosed && hasEnded) this.#socket.end();
     else if (!this.#socketClosed) this.#socket.terminate();
     this.#room?.notifyAll();
-    this.#events?.closed(error);
+    (this.#events ?? this.#watcher)?.closed(error);
   }
 }
 

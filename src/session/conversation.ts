@@ -58,6 +58,7 @@ export class Conversation implements HookTarget, Outbound {
   readonly #detachedBudget: ByteBudget;
   /** True when control frames may be sent. */
   readonly #control: boolean;
+  readonly #isStream: boolean;
   #output: "open" | "kept" | "over" = "open";
   /** True when the service has ended its output; `end` is sent again over each later connection. */
   #outputEnded = false;
@@ -81,6 +82,7 @@ export class Conversation implements HookTarget, Outbound {
     this.id = id;
     this.user = arrival.user;
     this.connection = connection;
+    this.#isStream = context.service.messages === "bytes";
     const window = windowFor(context.service.messages);
     this.#hooks = new HookRunner(context, this);
     this.inbound = new Inbound(this.#hooks, this, events, { ...context, window });
@@ -148,6 +150,11 @@ export class Conversation implements HookTarget, Outbound {
   /** True when the send window is full: the client must acknowledge before it is answered. */
   get awaitsAck(): boolean {
     return this.acks?.retransmit.isWindowFull === true && this.peerAcks;
+  }
+
+  /** A stream of bytes goes on in one direction while the other one waits; answers wait for what they answer. */
+  get holdsInput(): boolean {
+    return this.awaitsAck && !this.#isStream;
   }
 
   /** Opens the service, and begins to deliver. @param keeps true: output is kept until it is acknowledged. */

@@ -19,8 +19,8 @@ import type { SlowReaders } from "./slow-readers.ts";
 export interface Outbound {
   readonly connection: Connection;
   readonly acks: AckTracker | undefined;
-  /** True when the send window is full. */
-  readonly awaitsAck: boolean;
+  /** True when the send window is full, and messages wait that would be answered. */
+  readonly holdsInput: boolean;
   /** True when `bye` was sent. */
   readonly isOver: boolean;
   /** True while a hook waits for room in the send window. */
@@ -232,7 +232,7 @@ export class Inbound implements Receiver {
     if (this.#state === "ended") {
       throw new MessageError("bad_message", "a message came after the end", AFTER_END);
     }
-    if (this.#queue?.isInUse === true || this.#outbound.awaitsAck) return this.#inputQueue().add(payload);
+    if (this.#queue?.isInUse === true || this.#outbound.holdsInput) return this.#inputQueue().add(payload);
     this.#slowPath = false;
     return this.payload(payload);
   }
@@ -245,7 +245,7 @@ export class Inbound implements Receiver {
     return (this.#queue ??= new InputQueue(
       {
         runningHook: () => this.#hooks.running,
-        hasRoom: () => !this.#outbound.isOver && !this.#outbound.awaitsAck,
+        hasRoom: () => !this.#outbound.isOver && !this.#outbound.holdsInput,
         message: (payload) => this.#deliver(payload),
         end: () => this.#endService(),
         pumped: () => this.#outbound.acks?.turnEnded(),

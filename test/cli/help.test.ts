@@ -142,6 +142,7 @@ test("the groups of the commands are the ones that are meant", async () => {
     "Examples",
     "Where to and who",
     "What to send and print",
+    "Forwarding",
     "Lost connections",
     "Keys and TLS",
     "Tools",

@@ -37,6 +37,7 @@ export const RULES: Rule[] = [
   { page: "docs/compare.md", pattern: /PORT/, notRun: "scripts/bench measures these" },
   { pattern: /\b(systemctl|journalctl|useradd|userdel|ufw)\b/, notRun: "changes the machine" },
   { pattern: /^sudo (install|rm)\b/, notRun: "changes the machine" },
+  { page: "docs/forwarding.md", pattern: /^psql\b/, notRun: "needs a database" },
   { pattern: /\bpython3\b/, needs: "python3" },
   { pattern: /\bcurl\b/, needs: "curl" },
   { pattern: /\bstdbuf\b/, needs: "stdbuf" },

@@ -4,7 +4,7 @@ import { defineCommand } from "citty";
 import type { SharedKey } from "../../auth/shared-key.ts";
 import type { Client } from "../../client/client.ts";
 import { connectClient } from "../../client/connect.ts";
-import type { Retry } from "../../client/options.ts";
+import type { ClientOptions, Retry } from "../../client/options.ts";
 import { ClientState } from "../../client/client-state.ts";
 import { DataFolder } from "../../files/data-folder.ts";
 import { ownCommand } from "../../base/own-command.ts";
@@ -20,6 +20,7 @@ import { talkPiped, type PipedOptions } from "./piped.ts";
 import { LeavingSignals } from "./signals.ts";
 import { Printer } from "./printer.ts";
 import { conclude, concludeLogout, nameUnconfirmed, sayLoss } from "./outcome.ts";
+import { forward, planListen } from "./listen.ts";
 import { forgetServer, listTokens } from "./remembered.ts";
 import { ChatNames } from "./chat-names.ts";
 import { Trace } from "./frame-trace.ts";
@@ -51,6 +52,7 @@ export default defineCommand({
       ["parley connect 127.0.0.1:13131 --send hi", "send one, print the answers"],
       ["seq 9 | parley connect 127.0.0.1:13131", "send each line"],
       ["parley connect 127.0.0.1:13131 --check", "test the connection"],
+      ["parley connect 127.0.0.1:13131 --listen 5432", "forward a local port"],
     ],
   }),
   args: connectFlags,
@@ -60,6 +62,7 @@ export default defineCommand({
 async function connect(flags: ConnectFlags): Promise<void> {
   const terminal = terminalOf(flags);
   if (flags.has("forget")) checkForget(flags);
+  const listenAt = planListen(flags);
   const options = readPipedOptions(flags);
   const folder = new DataFolder(flags.text("data"));
   const state = new ClientState(folder);
@@ -85,16 +88,25 @@ async function connect(flags: ConnectFlags): Promise<void> {
     toTerminal: stdout.isTerminal && options.framing !== "raw",
     decorate: (line) => (isChat ? chatNames.show(line) : line),
   });
-  const retry = flags.has("bench") ? undefined : planRetry(flags, byHand, { printer, terminal });
-  const opening = open(flags, target, {
+  const retry =
+    flags.has("bench") || listenAt !== undefined
+      ? undefined
+      : planRetry(flags, byHand, { printer, terminal });
+  const clientOptions = planClient(flags, target, {
     channel,
     key,
     login,
     printer,
     retry,
     terminal,
-    takesLines: byHand && !flags.has("logout"),
+    takesLines: byHand && !flags.has("logout") && listenAt === undefined,
   });
+  if (listenAt !== undefined) {
+    return forward(flags, listenAt, clientOptions, { target, login, printer, terminal }).finally(() =>
+      output.flush(),
+    );
+  }
+  const opening = connectClient(clientOptions);
   const client = await opening.finally(() => terminal.restoreEcho());
   if (options.framing === "raw" && client.hello?.messages === "lines") {
     client.leave();
@@ -216,11 +228,11 @@ function planRetry(
   };
 }
 
-function open(
+function planClient(
   flags: ConnectFlags,
   target: Target,
   { channel, key, login, printer, retry, terminal, takesLines }: OpenContext,
-): Promise<Client> {
+): ClientOptions {
   const bare = flags.has("bare");
   const maxFrame = readMaxFrame(flags);
   const trace = new Trace(bare, maxFrame, (lines) => terminal.noteUnwrapped(lines));
@@ -228,7 +240,7 @@ function open(
     trace.see(direction, bytes);
     return stderr.writable();
   };
-  return connectClient({
+  return {
     host: target.host,
     port: target.port,
     bare,
@@ -264,7 +276,7 @@ function open(
       }
       void printer.event("connected", { server: target.server, service: hello?.service, auth: hello?.auth });
     },
-  });
+  };
 }
 
 /** Do the flags ask for something that a line editor does not do? */
@@ -281,7 +293,8 @@ function readPipedOptions(flags: ConnectFlags): PipedOptions {
   if (flags.has("bench") && (excluded !== undefined || messages.length > 0)) {
     throw usageError(`--bench and --${excluded ?? "send"} cannot be used together`);
   }
-  if (flags.has("password-stdin") && messages.length === 0 && !flags.has("logout")) {
+  const readsMessages = messages.length === 0 && !flags.has("logout") && !flags.isGiven("listen");
+  if (flags.has("password-stdin") && readsMessages) {
     throw usageError(
       "--password-stdin uses standard input: it cannot send messages, too",
       "send them with --send TEXT",

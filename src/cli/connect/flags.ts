@@ -55,6 +55,19 @@ export const connectFlags = {
     },
     "exit-status": { type: "boolean", description: "exit with the remote program's status" },
   }),
+  ...inGroup("Forwarding", {
+    listen: {
+      type: "string",
+      valueHint: "[ADDRESS:]PORT",
+      description: "forward local connections to the server (or unix:/path)",
+    },
+    open: { type: "boolean", description: "allow --listen beyond loopback" },
+    "port-file": {
+      type: "string",
+      valueHint: "FILE",
+      description: "write the port of --listen there when ready",
+    },
+  }),
   ...inGroup("Lost connections", {
     wait: {
       type: "string",

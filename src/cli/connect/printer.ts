@@ -5,7 +5,17 @@ import { decodeText } from "../../wire/codec.ts";
 import type { BufferedStdout } from "../../terminal/stdout.ts";
 
 export type PrinterEvent =
-  "connected" | "logged-in" | "sent" | "received" | "lost" | "resumed" | "bye" | "bench";
+  | "connected"
+  | "logged-in"
+  | "sent"
+  | "received"
+  | "lost"
+  | "resumed"
+  | "bye"
+  | "bench"
+  | "reset"
+  | "failing"
+  | "working";
 
 export interface PrinterOptions {
   json: boolean;

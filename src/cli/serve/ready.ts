@@ -59,11 +59,10 @@ export async function announce(
         metrics: metrics?.address,
       })
     : `listening on ${address}`;
-  const portFile = flags.text("port-file");
-  if (portFile !== undefined) await writePortFile(portFile, port);
-  void stdout.write(`${ready}\n`);
-  await stdout.flush(); // a script waits for this line
-  void tellReady(address, terminal);
+  await sayReady(
+    { line: ready, status: `listening on ${address}`, portFile: flags.text("port-file"), port },
+    terminal,
+  );
   const talk = `connect with: ${programName()} ${connectCommand(server, context, flags)}`;
   if (terminal.isWatched) {
     terminal.note(posture(host, context, flags).join(" · "));
@@ -90,6 +89,27 @@ export async function announce(
   if (context.wanted !== 0 && context.wanted !== port) {
     terminal.say(`port ${context.wanted} is busy: listening on ${port} instead`);
   }
+}
+
+/** What a command says once it accepts connections. */
+export interface ReadyWords {
+  /** The line on stdout that scripts wait for. */
+  line: string;
+  /** What the service manager shows. */
+  status: string;
+  portFile: string | undefined;
+  port: number;
+}
+
+/** Writes the port file and the ready line, and tells the service manager. @throws {ParleyError} `failed` for the port file. */
+export async function sayReady(
+  { line, status, portFile, port }: ReadyWords,
+  terminal: Terminal,
+): Promise<void> {
+  if (portFile !== undefined) await writePortFile(portFile, port);
+  void stdout.write(`${line}\n`);
+  await stdout.flush(); // a script waits for this line
+  void tellReady(status, terminal);
 }
 
 /** Who may connect, from where, and how it is protected. */
@@ -192,8 +212,8 @@ const READY_PAUSE_MS = 100;
 const READY_TRIES = 50;
 
 /** Reports to the service manager that the server is ready; otherwise the manager would end it. */
-async function tellReady(address: string, terminal: Terminal): Promise<void> {
-  const state = `READY=1\nSTATUS=listening on ${address}`;
+async function tellReady(status: string, terminal: Terminal): Promise<void> {
+  const state = `READY=1\nSTATUS=${status}`;
   for (let tries = 1; tries < READY_TRIES; tries++) {
     if (notify(state, process.env)) return;
     await delay(READY_PAUSE_MS);
