@@ -40,11 +40,9 @@ export abstract class Prompts {
       const secret = await prompt((context) =>
         password({ message, mask: "*", toggleMask: false, validate }, context),
       );
+      this.#disableEcho(); // before the flaw is shown: the next answer may be typed at once
       const flaw = check?.(secret);
-      if (flaw === undefined) {
-        this.#disableEcho();
-        return secret;
-      }
+      if (flaw === undefined) return secret;
       this.say(flaw); // and asks with an empty field: the prompt itself would keep the stars of what was typed
     }
   }
