@@ -56,17 +56,17 @@ export function planListen(flags: ConnectFlags): ListenPlan | undefined {
   const text = flags.text("listen");
   if (text === undefined) {
     const other = (["open", "port-file"] as const).find((name) => flags.isGiven(name));
-    if (other !== undefined) throw usageError(`--${other} needs --listen`);
+    if (other !== undefined) throw usageError(`--${other} requires --listen`);
     return undefined;
   }
   const excluded = EXCLUDED.find((name) => flags.isGiven(name));
-  if (excluded !== undefined) throw usageError(`--listen and --${excluded} exclude each other`);
+  if (excluded !== undefined) throw usageError(`--listen and --${excluded} cannot be used together`);
   const wanted = parseListen(text);
   const inherited = takeSocket(process.env, process.pid);
   const address = inherited ?? wanted;
   if (inherited !== undefined && ("unix" in wanted || ![0, inherited.port].includes(wanted.port))) {
     const where = formatStreamAddress(inherited);
-    throw usageError(`--listen: LISTEN_FDS has handed over a socket, which listens on ${where}`);
+    throw usageError(`--listen: the service manager has passed a socket that listens on ${where}`);
   }
   if ("unix" in address) {
     if (flags.isGiven("port-file")) throw usageError("--port-file needs a port to listen on");
@@ -88,8 +88,8 @@ function parseListen(text: string): StreamAddress {
   const port = parsePort(portText, 0);
   if ((!isAddress(host) && !isLoopback(host)) || port === undefined) {
     throw usageError(
-      `--listen: ${JSON.stringify(text)} is no [ADDRESS:]PORT`,
-      "for example 5432, 127.0.0.1:5432, [::1]:5432, or unix:/run/db.sock",
+      `--listen: invalid address ${JSON.stringify(text)}`,
+      "write 5432, 127.0.0.1:5432, [::1]:5432 or unix:/run/db.sock",
     );
   }
   checkZone(host);
@@ -203,10 +203,10 @@ function untilSignal(forwarder: Forwarder, stopListening: () => void, terminal: 
     notifySystemd("STOPPING=1", terminal);
     if (forwarder.size > 0 && terminal.isWatched && !terminal.hasHungUp) {
       const those = plural(forwarder.size, "connection", ["has", "have"]);
-      terminal.say(`stopping: ${those} ${sayDuration(DRAIN_TIMEOUT_MS)} to end; Ctrl-C again ends at once`);
+      terminal.say(`stopping: ${those} ${sayDuration(DRAIN_TIMEOUT_MS)} to end; Ctrl-C again stops at once`);
     }
     forwarder.stop(DRAIN_TIMEOUT_MS).then((left) => {
-      if (left > 0 && !terminal.hasHungUp) terminal.say(`${plural(left, "connection")} had to be reset`);
+      if (left > 0 && !terminal.hasHungUp) terminal.say(`${plural(left, "connection")} reset`);
       done();
     }, reject);
   });
@@ -217,7 +217,7 @@ function untilSignal(forwarder: Forwarder, stopListening: () => void, terminal: 
 function reports(notices: Notices, { server }: Target): ForwarderEvents {
   return {
     lost(name, reason) {
-      notices.note("lost", `${name}: ${reason}, coming back`, { peer: name, reason });
+      notices.note("lost", `${name}: ${reason}: reconnecting`, { peer: name, reason });
     },
     resumed(name, { afterMs }) {
       const after = sayDuration(afterMs);
@@ -234,7 +234,7 @@ function reports(notices: Notices, { server }: Target): ForwarderEvents {
       notices.say("failing", "failing", `${reason}: local connections wait`, { server, reason });
     },
     working() {
-      notices.say("working", "working", `${server} lets connections in again`, { server });
+      notices.say("working", "working", `${server} accepts connections again`, { server });
     },
   };
 }

@@ -120,10 +120,10 @@ describe("the ready line", () => {
     program.socket.write("x");
     await until("echo", "x", () => program.text);
     proxy.cutAll("reset");
-    await screen.see(/127\.0\.0\.1:\d+: .*, coming back/);
+    await screen.see(/127\.0\.0\.1:\d+: .*: reconnecting/);
     await screen.see("reconnected after");
     screen.type("\x03");
-    await screen.see("stopping: 1 connection has 10 s to end; Ctrl-C again ends at once");
+    await screen.see("stopping: 1 connection has 10 s to end; Ctrl-C again stops at once");
     program.socket.end("y");
     expect(await screen.exited).toBe(0);
     expect(program.text).toBe("xy");
@@ -201,7 +201,7 @@ describe("who may connect", () => {
 describe("it does not begin", () => {
   test.each([
     ["on another machine's address", ["--listen", "0.0.0.0:0"], "--open"],
-    ["where nothing says to listen", ["--port-file", "x"], "--port-file needs --listen"],
+    ["where nothing says to listen", ["--port-file", "x"], "--port-file requires --listen"],
     ["beside --send", ["--listen", "0", "--send", "x"], "--send"],
     ["beside --raw", ["--listen", "0", "--raw"], "--raw"],
     ["at no address", ["--listen", "one:two"], "[ADDRESS:]PORT"],
