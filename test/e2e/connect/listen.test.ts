@@ -204,8 +204,8 @@ describe("it does not begin", () => {
     ["where nothing says to listen", ["--port-file", "x"], "--port-file requires --listen"],
     ["beside --send", ["--listen", "0", "--send", "x"], "--send"],
     ["beside --raw", ["--listen", "0", "--raw"], "--raw"],
-    ["at no address", ["--listen", "one:two"], "[ADDRESS:]PORT"],
-    ["at a name", ["--listen", "example.org:5432"], "[ADDRESS:]PORT"],
+    ["at no address", ["--listen", "one:two"], "invalid address"],
+    ["at a name", ["--listen", "example.org:5432"], "invalid address"],
     ["at a path that is too long", ["--listen", `unix:/${"x".repeat(200)}`], "too long"],
     ["with a port file for a path", ["--listen", "unix:/x", "--port-file", "p"], "--port-file"],
   ])("%s", async (_, flags, words) => {
