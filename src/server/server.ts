@@ -368,7 +368,8 @@ export class Server {
     const event = isHandler ? "handler-failed" : "service-failed";
     this.#log.error(event, { ...factsOf(session), reason: describeFault(error), code });
     if (code !== undefined && this.#shownFaults.take("all", performance.now()) === undefined) {
-      this.#options.tell?.(...code.split("\n"));
+      const headline = `error in the handler: the session of ${session.peer} has ended`;
+      this.#options.tell?.(headline, ...code.split("\n"));
     }
     const words = error instanceof ParleyError ? error.peerMessage : undefined;
     session.sayBye("service_failed", words ?? "the service failed");

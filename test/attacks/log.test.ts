@@ -82,7 +82,8 @@ test(
     expect(server.events.filter(({ event }) => event === "handler-failed")).toHaveLength(
       2 * MAX_SHOWN_FAULTS,
     );
-    expect(shown).toHaveLength(MAX_SHOWN_FAULTS);
+    expect(shown).toHaveLength(2 * MAX_SHOWN_FAULTS); // a headline, and a line of code
+    expect(shown[0]).toMatch(/^error in the handler: the session of 127\.0\.0\.1:\d+ has ended$/);
   },
   TIMEOUT_MS,
 );

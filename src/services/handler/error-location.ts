@@ -43,7 +43,7 @@ export function frameOf(error: unknown): string | undefined {
   // Without parley's own calls.
   const lines = withoutLoadNumber(Bun.inspect(first, { colors: false }).trim())
     .split("\n")
-    .filter((line) => !/^\s+at .*\(src\//.test(line));
+    .filter((line) => !/^\s+at (?:.*\()?src\//.test(line));
   return lines.length > 1 ? lines.join("\n") : undefined;
 }
 
