@@ -122,7 +122,7 @@ export class LoginHandler {
       const isPenalised = refused?.code === "penalised";
       const offence = isPenalised ? undefined : offenceOf(error, connection);
       if (offence !== undefined) listener.admission.penalise(connection.address, offence);
-      // What had a place to prove something is told no sooner than what had none.
+      // A connection that had a place for a proof gets its answer no sooner than one that had none.
       const isSoon = isTold && isPenalised && !attempt.signal.aborted;
       const pauseMs = isSoon ? connection.since + REFUSING_PAUSE_MS - performance.now() : 0;
       const reason = refused !== undefined && isTimeout(error) ? refused : error;
@@ -319,7 +319,7 @@ function isTimeout(error: unknown): boolean {
   return error instanceof HandshakeError && error.code === "timeout";
 }
 
-/** `error` after `ms`, or why the client need not be told any more. */
+/** `error` after `ms`, or the reason of `signal` if it is aborted earlier. */
 async function whyOver(error: unknown, ms: number, signal: AbortSignal): Promise<unknown> {
   try {
     await pause(ms, signal);

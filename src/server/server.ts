@@ -38,7 +38,7 @@ import { FrameError } from "../wire/frame.ts";
 import { MessageError } from "../wire/codec.ts";
 
 export interface ServerStats {
-  /** Connections ever, also those that were told why they may not come in. */
+  /** Accepted connections since the start, refused ones included. */
   accepted: number;
   /** Open now. */
   connections: number;
@@ -46,7 +46,7 @@ export interface ServerStats {
   pending: number;
   /** Conversations with a connection … */
   attached: number;
-  /** … and without one, until their clients come back. */
+  /** … and without one. */
   detached: number;
   /** Messages of clients, ever. */
   received: number;
@@ -238,13 +238,13 @@ export class Server {
       received += session.received;
       kept += session.kept;
     }
-    const { detachedCount: sleeping, size } = this.#sessions;
+    const { detachedCount: detached, size } = this.#sessions;
     return {
       accepted: this.#nextId - 1,
       connections: this.connections,
       pending: this.#listener.admission.pending,
-      attached: size - sleeping,
-      detached: sleeping,
+      attached: size - detached,
+      detached,
       received,
       kept,
       held: this.#budget.used,
@@ -296,7 +296,7 @@ export class Server {
   /**
    * Takes a session that a client resumes from its connection, if the client may have it.
    *
-   * The connection is only told that it is replaced; what it has not read is sent again over the new one. One with unread
+   * The old connection gets `replaced`; output that its client has not read is sent again over the new one. One with unread
    * output is reset, and so is one that was replaced before and is still open: a session has two connections at most.
    */
   #takeOver(request: ResumeRequest): ResumedLogin | "late" | undefined {
@@ -309,10 +309,10 @@ export class Server {
     const session = this.#sessions.get(resumption?.name ?? "");
     const detached_ms = detachedMs(session);
     if (session?.resume(conn, connection, received) !== true) {
-      return connection.terminate(); // it ended just now: the next try is told so
+      return connection.terminate(); // it has just ended: the next try gets `session_gone`
     }
     this.#log.info("resumed", { ...factsOf(session), detached_ms });
-    // That connection may have been gone by then: it sleeps again, among those who are counted.
+    // That connection may be lost already: then the session is detached again, and counted.
     if (session.detachedSince === undefined) this.#sessions.resumed(session);
   }
 
@@ -386,7 +386,7 @@ export class Server {
     const { received, reason: ending } = session;
     this.#received += received;
     this.#sessions.remove(session);
-    // Whoever leaves with a reset, once all is said, has left all the same.
+    // A reset after the last frame is no error.
     const reason = error && ending === undefined ? messageOf(error) : undefined;
     const bye = ending ?? "none";
     this.#log.info("disconnected", { ...factsOf(session), received, bye, error: reason });

@@ -1,7 +1,7 @@
 // The sessions of a server, attached and detached. The server adds them after the login; a detached session ends when its time is
 // over, or when others need its place.
 //
-//     add → (fellAsleep → find → resumed)* → remove
+//     add → (detached → claim → resumed)* → remove
 
 import { whyEnded } from "../auth/identity.ts";
 import type { Store } from "../auth/store.ts";
@@ -11,24 +11,24 @@ import type { SessionStatus } from "./session-status-file.ts";
 import type { ServerSession } from "../session/session.ts";
 
 export interface SessionRegistryOptions {
-  /** Where credentials may end; undefined where there are none. */
+  /** The user file, whose changes may end credentials; undefined on a server without one. */
   store: Store | undefined;
-  /** How many of one user may sleep. */
+  /** The largest number of detached sessions of one user. */
   maxPerUser: number;
-  /** … and of all. */
+  /** … and of all users. */
   maxConnections: number;
-  /** Something about them is not as it was. */
+  /** Called after each change of the list. */
   changed(): void;
-  /** Told of one that has slept for too long, or makes room for others, before it ends. */
+  /** Called before a detached session ends: its time is over, or it makes room for others. */
   expiring(session: ServerSession, why: "expired" | "crowded_out"): void;
 }
 
 export class SessionRegistry implements Iterable<ServerSession> {
   readonly #options: SessionRegistryOptions;
   readonly #all = new Set<ServerSession>();
-  /** Those that can be come back to. */
+  /** The sessions that can be resumed, by name. */
   readonly #byName = new Map<string, ServerSession>();
-  /** Those that sleep, the one that has slept longest first. */
+  /** The detached sessions, the longest detached first. */
   readonly #detached = new Set<ServerSession>();
 
   constructor(options: SessionRegistryOptions) {
@@ -39,7 +39,7 @@ export class SessionRegistry implements Iterable<ServerSession> {
     return this.#all.size;
   }
 
-  /** How many of them sleep. */
+  /** The number of detached sessions. */
   get detachedCount(): number {
     return this.#detached.size;
   }
@@ -56,7 +56,7 @@ export class SessionRegistry implements Iterable<ServerSession> {
     this.#recheck(session);
   }
 
-  /** It is over. */
+  /** Removes a session that has ended. */
   remove(session: ServerSession): void {
     const { resumption } = session.login;
     this.#all.delete(session);
@@ -65,10 +65,10 @@ export class SessionRegistry implements Iterable<ServerSession> {
     this.#options.changed();
   }
 
-  // --- coming back ---
+  // --- resume ---
 
   /**
-   * The session that a client wants back, if `proves` returns true for its login, it has what the client lacks, and the
+   * The session that a client wants to resume, if `proves` returns true for its login, it has what the client lacks, and the
    * credential behind it still holds. `late`: the session has, or had last, a connection that was opened later.
    */
   claim({ name, received, since, proves }: ResumeRequest): ServerSession | "late" | undefined {
@@ -80,21 +80,21 @@ export class SessionRegistry implements Iterable<ServerSession> {
     return since < session.newestSince ? "late" : session;
   }
 
-  /** The one of that name, if it is still there. */
+  /** The session of that name, if it exists. */
   get(name: string): ServerSession | undefined {
     return this.#byName.get(name);
   }
 
-  /** It goes on over another connection. */
+  /** The session continues over another connection. */
   resumed(session: ServerSession): void {
     this.#detached.delete(session);
     this.#options.changed();
     this.#recheck(session);
   }
 
-  // --- sleeping ---
+  // --- without a connection ---
 
-  /** One has fallen asleep: sleepers cost memory, and a program each, so the one that has slept longest makes room. */
+  /** A session has lost its connection. Such sessions cost memory, and perhaps a program, so the longest detached one makes room. */
   detached(session: ServerSession): void {
     const { maxPerUser, maxConnections } = this.#options;
     this.#detached.add(session);
@@ -108,7 +108,7 @@ export class SessionRegistry implements Iterable<ServerSession> {
     if (this.#detached.size > maxConnections) this.#bound([...this.#detached], maxConnections);
   }
 
-  /** What is kept for detached sessions exceeds `budget`: those that are detached for longest make room. */
+  /** The memory of detached sessions exceeds `budget`: the longest detached ones make room. */
   crowdOut(budget: ByteBudget): void {
     for (const session of this.#detached) {
       if (!budget.isExceeded) return;
@@ -116,25 +116,25 @@ export class SessionRegistry implements Iterable<ServerSession> {
     }
   }
 
-  #bound(sleepers: readonly ServerSession[], most: number): void {
-    for (const session of sleepers.slice(0, Math.max(0, sleepers.length - most)))
+  #bound(detached: readonly ServerSession[], most: number): void {
+    for (const session of detached.slice(0, Math.max(0, detached.length - most)))
       this.expire(session, "crowded_out");
   }
 
-  /** Ends one that has slept for too long, or makes room. */
+  /** Ends a detached session. */
   expire(session: ServerSession, why: "expired" | "crowded_out" = "expired"): void {
     this.#options.expiring(session, why);
     session.expire(why);
   }
 
-  /** Nobody can come back any more. */
+  /** Ends all detached sessions: the server stops. */
   expireAll(): void {
     for (const session of this.#all) if (session.detachedSince !== undefined) session.expire("shutting_down");
   }
 
   // --- credentials ---
 
-  /** Ends those whose credential is gone. */
+  /** Ends the sessions whose credential has ended. */
   recheck(): void {
     for (const session of this.#all) this.#recheck(session);
   }
@@ -145,7 +145,7 @@ export class SessionRegistry implements Iterable<ServerSession> {
     if (ending !== undefined) session.sayBye(ending.code, ending.message);
   }
 
-  /** As `users sessions` shows them. */
+  /** The list that `users sessions` shows. */
   *statuses(): Iterable<SessionStatus> {
     const instant = (at: number) => Math.round(performance.timeOrigin + at);
     for (const { login: arrival, user, peer, since, detachedSince } of this.#all) {

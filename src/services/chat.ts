@@ -31,7 +31,7 @@ const WARN_AGAIN_MS = 60_000;
 class Ration {
   readonly #lines = new TokenBucket(RATION.lines, RATION_AT_ONCE.lines);
   readonly #bytes = new TokenBucket(RATION.bytes, RATION_AT_ONCE.bytes);
-  /** When its speaker was last told to say less, by `performance.now`. */
+  /** The time of the last warning to its member, by `performance.now`. */
   warnedAt = -Infinity;
 
   /** Counts a line; the milliseconds until the next one may follow. */
