@@ -5,7 +5,7 @@ import { ParleyError } from "../base/errors.ts";
 import { MAX_HOSTS, TOKEN_IDLE_MS, TOKEN_MAX_MS } from "../base/limits.ts";
 import { ownCommand } from "../base/own-command.ts";
 import { plural } from "../base/plural.ts";
-import type { Document, Host, Token, User } from "./document.ts";
+import { foldedName, type Document, type Host, type Token, type User } from "./document.ts";
 import { mintUserId } from "./token.ts";
 
 /** `unknown`: the entry does not exist. `exists`: it does already. `known`: the address has a name. `full`: the limit is reached. */
@@ -17,7 +17,7 @@ export class AccountError extends ParleyError<"unknown" | "exists" | "known" | "
 export function addUser(draft: Document, name: string, hash: string, now: Date): User {
   if (draft.users.has(name)) throw userExists(name);
   const user = { id: mintUserId(), password: hash, created: now.toISOString(), disabled: null };
-  putUser(draft, name, user);
+  draft.users.set(name, user);
   return user;
 }
 
@@ -27,16 +27,10 @@ export function expectRoom(document: Readonly<Document>, max: number): void {
   throw new AccountError("full", `the server is full (${plural(max, "user")}), and creates no more accounts`);
 }
 
-/** Stores a user with a hash that may be new. */
-export function putUser(draft: Document, name: string, user: User): void {
-  draft.users.set(name, user);
-  draft.hashes = {};
-}
-
 /** Stores another user in the place of the one with this name, whose tokens and conversations end. */
 export function replaceUser(draft: Document, name: string, user: User): void {
-  putUser(draft, name, user);
-  revokeTokens(draft, (token) => token.user === name);
+  draft.users.set(name, user);
+  revokeTokensOf(draft, name);
 }
 
 export function userExists(name: string): AccountError {
@@ -55,25 +49,24 @@ export function setPassword(
 ): void {
   const user = findUser(draft, name);
   if (keepSessions) {
-    putUser(draft, name, { ...user, password: hash });
+    draft.users.set(name, { ...user, password: hash });
     return;
   }
-  putUser(draft, name, { ...user, password: hash, changed: now.toISOString() });
-  revokeTokens(draft, (token) => token.user === name);
+  draft.users.set(name, { ...user, password: hash, changed: now.toISOString() });
+  revokeTokensOf(draft, name);
 }
 
 /** Replaces a hash by another one of the same password, unless the password was changed meanwhile. */
 export function replaceHash(draft: Document, name: string, from: string, to: string): void {
   const user = draft.users.get(name);
-  if (user?.password === from) putUser(draft, name, { ...user, password: to });
+  if (user?.password === from) draft.users.set(name, { ...user, password: to });
 }
 
 /** @throws {AccountError} `unknown`. */
 export function removeUser(draft: Document, name: string): void {
   findUser(draft, name);
   draft.users.delete(name);
-  draft.hashes = {};
-  revokeTokens(draft, (token) => token.user === name);
+  revokeTokensOf(draft, name);
 }
 
 /** @throws {AccountError} `unknown`. */
@@ -131,6 +124,13 @@ export function touchToken(draft: Document, id: string, now: Date): boolean {
   return true;
 }
 
+/** Ends a user's tokens, and returns their number. */
+export function revokeTokensOf(draft: Document, name: string): number {
+  const ids = draft.tokens.inGroup(name);
+  for (const id of ids) draft.tokens.delete(id);
+  return ids.length;
+}
+
 /** Ends the tokens for which `match` is true, and returns their number. */
 export function revokeTokens(draft: Document, match: (token: Token, id: string) => boolean): number {
   let count = 0;
@@ -166,12 +166,8 @@ export function addHost(
 }
 
 function expectFreeName(draft: Document, address: string, name: string): void {
-  const folded = name.toLowerCase();
-  for (const [other, host] of draft.hosts) {
-    if (other !== address && host.name.toLowerCase() === folded) {
-      throw new AccountError("exists", `another address already has the name ${name}`);
-    }
-  }
+  const others = draft.hosts.inGroup(foldedName({ name })).filter((other) => other !== address);
+  if (others.length > 0) throw new AccountError("exists", `another address already has the name ${name}`);
 }
 
 function forgetOldest(draft: Document, count: number, inUse: ReadonlySet<string> | undefined): void {

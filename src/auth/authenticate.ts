@@ -42,7 +42,7 @@ import { KnownSources } from "./known-sources.ts";
 import { userFlaw } from "./flaws.ts";
 import { HashQueueError, passwordFlaw, type HashRequest, type PasswordHasher } from "./password.ts";
 import type { Store } from "./store.ts";
-import { crowdedUsers } from "./token-pruner.ts";
+import { isCrowded } from "./token-pruner.ts";
 import { TOKEN_LABEL, verifyProof } from "./token.ts";
 
 export interface AuthenticatorOptions {
@@ -65,8 +65,6 @@ export class Authenticator {
   readonly #knownSources: KnownSources;
   readonly #dummyHashes: DummyHashes;
   readonly #changes: LoginChanges;
-  /** The users with too many tokens, computed once for each version of the store. */
-  #crowded: { document?: Readonly<Document>; users: ReadonlySet<string> } = { users: new Set() };
 
   constructor(options: AuthenticatorOptions) {
     this.mode = options.mode;
@@ -236,7 +234,7 @@ export class Authenticator {
     return this.#candidate(client, identity, async () => {
       const now = new Date();
       const touch = (draft: Document) => touchToken(draft, id, now);
-      if (this.#isCrowded(identity.user)) {
+      if (isCrowded(this.#store.document, identity.user)) {
         // Its user has too many tokens, and this one might be removed: decided under the lock.
         if ((await this.#changes.attempt(touch, client.signal)) === false) throw tokenRefused();
       } else if (isDue(token.used, TOKEN_TOUCH_MS)) {
@@ -338,12 +336,6 @@ export class Authenticator {
   #changedMeanwhile(name: string, cause: AccountError): LoginError {
     const { disabled: ended } = this.#store.document.users.get(name) ?? { disabled: null };
     return ended === null ? refusal("bad_credentials", LOGIN_REFUSED, cause) : disabled(name, ended.reason);
-  }
-
-  #isCrowded(user: string): boolean {
-    const { document } = this.#store;
-    if (this.#crowded.document !== document) this.#crowded = { document, users: crowdedUsers(document) };
-    return this.#crowded.users.has(user);
   }
 
   #hashRequest(

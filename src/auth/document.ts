@@ -10,6 +10,8 @@
 import * as v from "valibot";
 import { FileError } from "../files/file-error.ts";
 import { messageOf } from "../base/errors.ts";
+import { hashCost } from "./password.ts";
+import { Table, TableDraft, type Records } from "./table.ts";
 import { mintUserId } from "./token.ts";
 import { normalizeName } from "./username.ts";
 
@@ -19,7 +21,7 @@ const isTimestamp = v.pipe(v.string(), v.isoTimestamp());
 // Each message says what the value should be.
 const Text = v.string("a string");
 const Instant = v.custom<string>((value) => v.is(isTimestamp, value), "a time such as 2026-01-02T03:04:05Z");
-const Table = v.custom<Record<string, unknown>>(isObject, "an object");
+const Members = v.custom<Record<string, unknown>>(isObject, "an object");
 
 const User = v.looseObject(
   {
@@ -68,9 +70,9 @@ const File = v.looseObject(
     version: v.number("a number"),
     rev: v.custom<number>((value) => Number.isSafeInteger(value) && Number(value) >= 0, "a whole number"),
     server: v.optional(v.pipe(Text, v.regex(/^[\w-]{8,64}$/, "8 to 64 letters and digits"))),
-    users: v.optional(Table),
-    tokens: v.optional(Table),
-    hosts: v.optional(Table),
+    users: v.optional(Members),
+    tokens: v.optional(Members),
+    hosts: v.optional(Members),
   },
   "an object",
 );
@@ -79,49 +81,81 @@ export type User = v.InferOutput<typeof User>;
 export type Token = v.InferOutput<typeof Token>;
 export type Host = v.InferOutput<typeof Host>;
 
-/** The whole store. Records are replaced, never changed in place, so that an older document stays unchanged. */
+/** The whole store. Records are replaced, never changed in place. */
 export interface Document {
   rev: number;
   /** Public and random: clients use a token only for a server with the same text. Created with the first token. */
   server: string | undefined;
   /** By normalised name. */
-  users: Map<string, User>;
-  /** Replaced by another object when a user's hash changes, so that results computed from all hashes can be cached. */
-  hashes: object;
-  /** By public id. */
-  tokens: Map<string, Token>;
-  /** By address. */
-  hosts: Map<string, Host>;
+  users: Records<User>;
+  /** By public id; in groups by user. */
+  tokens: Records<Token>;
+  /** By address; in groups by {@link foldedName}. */
+  hosts: Records<Host>;
   /** Members that this version does not know, kept as they are. */
   rest: Record<string, unknown>;
 }
 
-export function emptyDocument(): Document {
+/** The content of the store in memory. */
+export interface Replica extends Document {
+  /** In groups by the cost of their hashes. */
+  users: Table<User>;
+  tokens: Table<Token>;
+  hosts: Table<Host>;
+}
+
+export function emptyDocument(): Replica {
+  return { rev: 0, server: undefined, ...emptyTables(), rest: {} };
+}
+
+function emptyTables(): Pick<Replica, "users" | "tokens" | "hosts"> {
   return {
-    rev: 0,
-    server: undefined,
-    users: new Map(),
-    hashes: {},
-    tokens: new Map(),
-    hosts: new Map(),
-    rest: {},
+    users: new Table(({ password }) => {
+      const cost = hashCost(password);
+      return cost && `${cost.memoryKib} ${cost.time} ${cost.lanes}`;
+    }),
+    tokens: new Table(({ user }) => user),
+    hosts: new Table<Host>(foldedName),
   };
 }
 
-export function copyDocument(document: Document): Document {
-  return {
-    rev: document.rev,
-    server: document.server,
-    users: new Map(document.users),
-    hashes: document.hashes,
-    tokens: new Map(document.tokens),
-    hosts: new Map(document.hosts),
-    rest: document.rest,
-  };
+/** The name of an address, as it is compared. */
+export function foldedName({ name }: Pick<Host, "name">): string {
+  return name.toLowerCase();
+}
+
+/** Changes that are not yet made: reads through to the replica, and keeps what is written. */
+export class DocumentDraft implements Document {
+  rev: number;
+  server: string | undefined;
+  readonly users: TableDraft<User>;
+  readonly tokens: TableDraft<Token>;
+  readonly hosts: TableDraft<Host>;
+  readonly rest: Record<string, unknown>;
+  readonly #replica: Replica;
+
+  constructor(replica: Replica) {
+    this.#replica = replica;
+    this.rev = replica.rev;
+    this.server = replica.server;
+    this.users = new TableDraft(replica.users);
+    this.tokens = new TableDraft(replica.tokens);
+    this.hosts = new TableDraft(replica.hosts);
+    this.rest = replica.rest;
+  }
+
+  /** Makes the changes in the replica. The draft has no further use. */
+  apply(): void {
+    this.#replica.rev = this.rev;
+    this.#replica.server = this.server;
+    this.users.apply();
+    this.tokens.apply();
+    this.hosts.apply();
+  }
 }
 
 /** @throws {FileError} `corrupt`, naming `path` and the wrong member; an empty text is corrupt, too. */
-export function parseDocument(text: string, path: string): Document {
+export function parseDocument(text: string, path: string): Replica {
   const corrupt = (what: string, cause?: unknown) =>
     new FileError("corrupt", `${path} is damaged: ${what}`, {
       hint: "repair it by hand, or restore a copy: nothing was changed",
@@ -146,31 +180,26 @@ export function parseDocument(text: string, path: string): Document {
   if (!v.is(File, json)) throw corrupt(issueText("", firstIssue(File, json)));
   // Keeps the parsed value: valibot's output leaves out members with names such as `constructor`.
   const { version: _, rev, server, users = {}, tokens = {}, hosts = {}, ...rest } = json;
-  const table = <S extends v.GenericSchema>(
+  const fill = <S extends v.GenericSchema>(
+    table: Table<v.InferInput<S>>,
     name: string,
     record: Record<string, unknown>,
     schema: S,
     isKey: (key: string) => boolean,
   ) => {
-    const map = new Map<string, v.InferInput<S>>();
     for (const [key, value] of Object.entries(record)) {
       if (!isKey(key)) throw corrupt(`${name} has the invalid key ${JSON.stringify(key)}`);
       if (!v.is(schema, value)) {
         throw corrupt(issueText(`${name}.${key}`, firstIssue(schema, value)));
       }
-      map.set(key, value);
+      table.set(key, value);
     }
-    return map;
   };
-  return {
-    rev,
-    server,
-    users: table("users", users, User, (key) => normalizeName(key) === key),
-    hashes: {},
-    tokens: table("tokens", tokens, Token, (key) => /^[0-9A-Za-z]{8}$/.test(key)),
-    hosts: table("hosts", hosts, Host, (key) => /^[0-9A-Fa-f.:%a-z]{2,64}$/.test(key)),
-    rest,
-  };
+  const tables = emptyTables();
+  fill(tables.users, "users", users, User, (key) => normalizeName(key) === key);
+  fill(tables.tokens, "tokens", tokens, Token, (key) => /^[0-9A-Za-z]{8}$/.test(key));
+  fill(tables.hosts, "hosts", hosts, Host, (key) => /^[0-9A-Fa-f.:%a-z]{2,64}$/.test(key));
+  return { rev, server, ...tables, rest };
 }
 
 /** The reason why a text is not JSON, for the log. Quotes of the text are removed, since they may be secret. */

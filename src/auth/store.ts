@@ -15,7 +15,14 @@ import { FileError } from "../files/file-error.ts";
 import { LockedFile } from "../files/locked-file.ts";
 import type { FileVersion } from "../files/private-file.ts";
 import { COMMIT_PAUSE_MS, WATCH_INTERVAL_MS } from "../base/limits.ts";
-import { copyDocument, emptyDocument, formatDocument, parseDocument, type Document } from "./document.ts";
+import {
+  DocumentDraft,
+  emptyDocument,
+  formatDocument,
+  parseDocument,
+  type Document,
+  type Replica,
+} from "./document.ts";
 import { TokenPruner } from "./token-pruner.ts";
 
 /** The delay between an event and reading the file, in milliseconds: an editor may move the old file away first. */
@@ -53,7 +60,7 @@ export class Store {
   readonly #file: LockedFile;
   readonly #pruner: TokenPruner;
   readonly #inUse: () => InUse | undefined;
-  #document: Document;
+  #document: Replica;
   /** The stamp of the content in memory; empty when there was no file. */
   #stamp = "";
   /** The stamp of a damaged file, which need not be read again. Other failures are tried again. */
@@ -84,8 +91,8 @@ export class Store {
     return this.#file.path;
   }
 
-  /** The last good content. Do not change it. */
-  get document(): Readonly<Document> {
+  /** The last good content, which changes in place. Do not change it. */
+  get document(): Readonly<Replica> {
     return this.#document;
   }
 
@@ -148,7 +155,7 @@ export class Store {
   async #commit(): Promise<void> {
     let batch = this.#waiting;
     let byOthers = false;
-    let changed: Document | undefined;
+    let changed: DocumentDraft | undefined;
     try {
       const stamp = await this.#file.update((current) => {
         this.#updating = true;
@@ -158,17 +165,20 @@ export class Store {
           this.#adopt(this.#parse(current), current.stamp);
           byOthers = true;
         }
-        const draft = copyDocument(this.#document);
+        const draft = new DocumentDraft(this.#document);
         let inUse: { value: InUse | undefined } | undefined;
         const inUseNow = () => (inUse ??= { value: this.#inUse() }).value;
         const results = batch.map((waiting) => waiting.run(draft, inUseNow));
         if (!results.includes(true)) return null; // no change succeeded
-        this.#pruner.prune(draft, Date.now(), performance.now());
+        this.#pruner.prune(draft, Date.now(), performance.now(), draft.tokens.writtenKeys());
         draft.rev++;
         changed = draft;
         return formatDocument(draft);
       });
-      if (changed !== undefined) this.#adopt(changed, stamp);
+      if (changed !== undefined) {
+        changed.apply();
+        this.#adopt(this.#document, stamp);
+      }
     } catch (error) {
       // Without the lock, the batch is still in the queue, and fails too.
       if (batch === this.#waiting) this.#waiting = [];
@@ -251,7 +261,7 @@ export class Store {
     }
   }
 
-  #parse({ text, stamp }: FileVersion): Document {
+  #parse({ text, stamp }: FileVersion): Replica {
     if (text === null) {
       if (this.#stamp === "") return emptyDocument();
       // At the start a missing file is an empty store. Later a missing file does not remove the users.
@@ -267,7 +277,7 @@ export class Store {
     }
   }
 
-  #adopt(document: Document, stamp: string): void {
+  #adopt(document: Replica, stamp: string): void {
     this.#document = document;
     this.#stamp = stamp;
     this.#isWell();

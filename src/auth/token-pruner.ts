@@ -1,9 +1,12 @@
 // Decides which tokens are removed from the store, beside the revoked ones:
 //
-//     its user was removed      at once
+//     its user is not there     when it is examined: accounts.ts removes a user with its tokens
 //     it is too old, or idle    once it has been so for an hour of this process's own time: a clock that jumps ahead for
 //                               a moment removes no token
 //     its user has too many     the least recently used
+//
+// Each change examines the tokens that it has written and the next few of the others, in turn, so that it costs the same however
+// many tokens there are.
 //
 // A token in use is never removed, so that a login ends no session, and a revocation finds every token. Three rules ensure that,
 // also with several servers on one file:
@@ -11,8 +14,8 @@
 //   - a token that was made or used within TOKEN_SETTLE_MS stays, since it may not be listed yet;
 //   - a login with a token of a user who has too many (`crowdedUsers`) succeeds only after that use is recorded.
 
-import { DEAD_TOKEN_MS, MAX_TOKENS_PER_USER, TOKEN_SETTLE_MS } from "../base/limits.ts";
-import { isAlive, revokeTokens } from "./accounts.ts";
+import { DEAD_TOKEN_MS, MAX_TOKENS_PER_USER, TOKENS_EXAMINED, TOKEN_SETTLE_MS } from "../base/limits.ts";
+import { isAlive } from "./accounts.ts";
 import type { Document, Token } from "./document.ts";
 
 /** Ids of the tokens of all sessions; undefined when they are not known now. */
@@ -21,63 +24,80 @@ export type TokensInUse = () => ReadonlySet<string> | undefined;
 export class TokenPruner {
   readonly #inUse: TokensInUse;
   /** When each dead token was first seen dead, by `performance.now`. */
-  #deadSince = new Map<string, number>();
+  readonly #deadSince = new Map<string, number>();
+  /** The tokens that this round has yet to examine. */
+  #round: Iterator<string> | undefined;
 
   constructor(inUse: TokensInUse) {
     this.#inUse = inUse;
   }
 
-  /** Removes tokens from `draft`. @param now by the wall clock. @param monotonic by `performance.now`. */
-  prune(draft: Document, now: number, monotonic: number): void {
-    revokeTokens(draft, (token) => !draft.users.has(token.user));
-    const dead = this.#longDead(draft, now, monotonic);
-    const crowds = crowdedUsers(draft);
-    if (dead.size === 0 && crowds.size === 0) return;
+  /**
+   * Removes tokens from `draft`.
+   *
+   * @param now by the wall clock.
+   * @param monotonic by `performance.now`.
+   * @param written the ids of tokens to examine, beside those whose turn it is.
+   */
+  prune(draft: Document, now: number, monotonic: number, written: Iterable<string> = []): void {
+    const dead: string[] = [];
+    const crowds = new Set<string>();
+    for (const id of new Set([...written, ...this.#next(draft)])) {
+      const token = draft.tokens.get(id);
+      if (token === undefined) continue;
+      if (!draft.users.has(token.user)) draft.tokens.delete(id);
+      else if (this.#isLongDead(id, token, now, monotonic)) dead.push(id);
+      else if (isCrowded(draft, token.user)) crowds.add(token.user);
+    }
+    if (dead.length === 0 && crowds.size === 0) return;
     const inUse = this.#inUse();
     if (inUse === undefined) return;
-    revokeTokens(draft, (_, id) => dead.has(id) && !inUse.has(id));
-    pruneCrowded(draft, crowds, inUse, now);
+    for (const id of dead) if (!inUse.has(id)) draft.tokens.delete(id);
+    for (const user of crowds) pruneCrowd(draft, user, inUse, now);
   }
 
-  #longDead(draft: Document, now: number, monotonic: number): ReadonlySet<string> {
-    const deadSince = new Map<string, number>();
-    for (const [id, token] of draft.tokens) {
-      if (!isAlive(token, now)) deadSince.set(id, this.#deadSince.get(id) ?? monotonic);
+  /** The ids whose turn it is: all of them, when there are few. */
+  *#next(draft: Document): Iterable<string> {
+    for (let count = 0; count < TOKENS_EXAMINED; count++) {
+      this.#round ??= this.#newRound(draft);
+      const { done, value } = this.#round.next();
+      if (done === true) {
+        this.#round = undefined;
+        return;
+      }
+      yield value;
     }
-    this.#deadSince = deadSince;
-    return new Set([...deadSince].flatMap(([id, since]) => (monotonic - since >= DEAD_TOKEN_MS ? id : [])));
+  }
+
+  #newRound(draft: Document): Iterator<string> {
+    for (const id of this.#deadSince.keys()) if (!draft.tokens.has(id)) this.#deadSince.delete(id);
+    return draft.tokens.keys()[Symbol.iterator]();
+  }
+
+  #isLongDead(id: string, token: Token, now: number, monotonic: number): boolean {
+    if (isAlive(token, now)) {
+      this.#deadSince.delete(id);
+      return false;
+    }
+    const since = this.#deadSince.get(id) ?? monotonic;
+    this.#deadSince.set(id, since);
+    return monotonic - since >= DEAD_TOKEN_MS;
   }
 }
 
-function pruneCrowded(
-  draft: Document,
-  crowds: ReadonlySet<string>,
-  inUse: ReadonlySet<string>,
-  now: number,
-): void {
-  const isIdle = ([id, { user, created, used }]: [string, Token]) =>
-    crowds.has(user) &&
-    !inUse.has(id) &&
-    now - Math.max(Date.parse(created), Date.parse(used)) >= TOKEN_SETTLE_MS;
-  const idle = [...draft.tokens].filter(isIdle);
-  // The most recently used first: of each user so many stay.
-  idle.sort(([, x], [, y]) => Date.parse(y.used) - Date.parse(x.used));
-  const kept = new Map<string, number>();
-  for (const [id, { user }] of idle) {
-    const before = kept.get(user) ?? 0;
-    if (before < MAX_TOKENS_PER_USER) kept.set(user, before + 1);
-    else draft.tokens.delete(id);
-  }
+function pruneCrowd(draft: Document, user: string, inUse: ReadonlySet<string>, now: number): void {
+  const idle = draft.tokens.inGroup(user).flatMap((id) => {
+    const token = draft.tokens.get(id);
+    if (token === undefined || inUse.has(id)) return [];
+    const used = Date.parse(token.used);
+    return now - Math.max(Date.parse(token.created), used) >= TOKEN_SETTLE_MS ? { id, used } : [];
+  });
+  // The most recently used first: so many stay.
+  idle.sort((x, y) => y.used - x.used);
+  for (const { id } of idle.slice(MAX_TOKENS_PER_USER)) draft.tokens.delete(id);
 }
 
-/** The users with more than {@link MAX_TOKENS_PER_USER} tokens, some of which may be removed. */
-export function crowdedUsers(document: Readonly<Document>): ReadonlySet<string> {
-  const counts = new Map<string, number>();
-  const crowded = new Set<string>();
-  for (const { user } of document.tokens.values()) {
-    const count = (counts.get(user) ?? 0) + 1;
-    counts.set(user, count);
-    if (count > MAX_TOKENS_PER_USER) crowded.add(user);
-  }
-  return crowded;
+/** True for a user with more than {@link MAX_TOKENS_PER_USER} tokens, some of which may be removed. */
+export function isCrowded({ tokens }: Readonly<Document>, user: string): boolean {
+  return tokens.groupSize(user) > MAX_TOKENS_PER_USER;
 }

@@ -316,6 +316,11 @@ export const TOKEN_MAX_MS = 30 * DAY;
 export const MAX_TOKENS_PER_USER = 10;
 /** A token that was made or used within this time may belong to a session that is not listed yet: 20 times {@link STATUS_FILE_MS}. */
 export const TOKEN_SETTLE_MS = 10 * SECOND;
+/**
+ * Tokens that a change examines for removal, beside those that it writes: 0.5 ms (measured with Bun 1.4.5). 100,000 tokens are
+ * examined within 200 changes.
+ */
+export const TOKENS_EXAMINED = 500;
 /** A dead token stays in the file for so long: the clock may only have jumped ahead. */
 export const DEAD_TOKEN_MS = 60 * 60 * SECOND;
 /** The shortest time between two writes of a known address's `last`, so that not every greeting costs an fsync. */

@@ -116,29 +116,6 @@ describe("a user", () => {
   });
 });
 
-test("what changes a hash says so, and nothing else that a login does", () => {
-  const draft = twoUsers();
-  const tells = (change: () => void) => {
-    const { hashes } = draft;
-    change();
-    return draft.hashes !== hashes;
-  };
-  const stamp = stampOf(draft);
-  expect([
-    tells(() => accounts.addToken(draft, "ann00002", token("ann"), stamp)),
-    tells(() => accounts.touchToken(draft, "ann00002", at(1))),
-    tells(() => accounts.addHost(draft, "127.0.0.1", "Ann", at(1))),
-    tells(() => accounts.replaceHash(draft, "ann", "another", "remade")),
-  ]).toEqual([false, false, false, false]);
-  expect([
-    tells(() => accounts.addUser(draft, "eve", "hash-eve", at(1))),
-    tells(() => accounts.replaceHash(draft, "ann", "hash-ann", "remade")),
-    tells(() => accounts.setPassword(draft, "ann", "new", true, at(1))),
-    tells(() => accounts.setPassword(draft, "ann", "newer", false, at(1))),
-    tells(() => accounts.removeUser(draft, "ann")),
-  ]).toEqual([true, true, true, true, true]);
-});
-
 describe("another password", () => {
   test("ends the user's own tokens, and changes what logins stand on", () => {
     const draft = twoUsers();

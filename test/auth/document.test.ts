@@ -2,7 +2,7 @@
 
 import { describe, expect, test } from "bun:test";
 import {
-  copyDocument,
+  DocumentDraft,
   emptyDocument,
   exportedUser,
   formatDocument,
@@ -189,13 +189,20 @@ describe("a higher version", () => {
   });
 });
 
-test("a copy has tables of its own", () => {
+test("a draft changes its document when it is applied, and not before", () => {
   const document = parseDocument(TEXT, PATH);
-  const copy = copyDocument(document);
-  expect(copy).toEqual(document);
-  copy.rev++;
-  for (const table of [copy.users, copy.tokens, copy.hosts]) table.clear();
-  expect(formatDocument(document)).toBe(formatDocument(parseDocument(TEXT, PATH)));
+  const before = formatDocument(document);
+  const draft = new DocumentDraft(document);
+  expect(formatDocument(draft)).toBe(before);
+  draft.rev++;
+  draft.server = "another-server";
+  for (const table of [draft.users, draft.tokens, draft.hosts])
+    for (const key of table.keys()) table.delete(key);
+  const after = formatDocument(draft);
+  expect(formatDocument(document)).toBe(before);
+  draft.apply();
+  expect(formatDocument(document)).toBe(after);
+  expect(JSON.parse(after)).toMatchObject({ server: "another-server", users: {}, tokens: {}, hosts: {} });
 });
 
 describe("a user from elsewhere", () => {

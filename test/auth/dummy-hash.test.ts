@@ -2,7 +2,7 @@
 
 import { describe, expect, test } from "bun:test";
 import { DummyHashes } from "../../src/auth/dummy-hash.ts";
-import type { User } from "../../src/auth/document.ts";
+import { emptyDocument, type Replica, type User } from "../../src/auth/document.ts";
 import type { HashCost } from "../../src/auth/phc.ts";
 
 const OWN = { memoryKib: 65536, time: 2, lanes: 1 };
@@ -10,7 +10,11 @@ const HASH = `${"A".repeat(22)}$${"A".repeat(43)}`;
 const having = (password: string): User => ({ password, created: "2026-01-02T03:04:05Z", disabled: null });
 const costing = (memory: number, time: number, lanes = 1) =>
   having(`$argon2id$v=19$m=${memory},t=${time},p=${lanes}$${HASH}`);
-const fileOf = (users: Iterable<[string, User]> = []) => ({ users: new Map(users), hashes: {} });
+function fileOf(users: Iterable<[string, User]> = []): Replica {
+  const document = emptyDocument();
+  for (const [name, user] of users) document.users.set(name, user);
+  return document;
+}
 const NAMES = Array.from({ length: 2000 }, (_, index) => `nobody-${index}`);
 
 describe("an unknown user costs", () => {

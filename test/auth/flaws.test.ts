@@ -11,14 +11,12 @@ const HOST = { name: "Ann", first: AT, last: AT };
 const PLAIN = "a plain password";
 
 function documentOf(hashes: Record<string, string>, addresses: string[] = []): Document {
-  const users = Object.entries(hashes).map(
-    ([name, password]) => [name, { password, created: AT, disabled: null }] as const,
-  );
-  return {
-    ...emptyDocument(),
-    users: new Map(users),
-    hosts: new Map(addresses.map((address) => [address, HOST])),
-  };
+  const document = emptyDocument();
+  for (const [name, password] of Object.entries(hashes)) {
+    document.users.set(name, { password, created: AT, disabled: null });
+  }
+  for (const address of addresses) document.hosts.set(address, HOST);
+  return document;
 }
 
 describe("a hash that cannot be used", () => {

@@ -135,12 +135,17 @@ describe("changes", () => {
     expect(usersOf(onDisk(store.path))).toEqual(["ann", "cat"]);
   });
 
-  test("are on the disk and in memory once told, and leave an older document as it was", async () => {
+  test("are on the disk and in memory once told, and not in memory before", async () => {
     using folder = tempFolder();
     const store = new Store(join(folder.path, "users.json"));
-    const before = store.document;
-    await store.change(adding("ann"));
-    expect([before, onDisk(store.path), store.document].map(usersOf)).toEqual([[], ["ann"], ["ann"]]);
+    const decided = Promise.withResolvers<string[]>();
+    const change = store.change((draft) => {
+      adding("ann")(draft);
+      setImmediate(() => decided.resolve(usersOf(store.document)));
+    });
+    expect(await Promise.race([decided.promise, change])).toEqual([]);
+    await change;
+    expect([onDisk(store.path), store.document].map(usersOf)).toEqual([["ann"], ["ann"]]);
   });
 
   test("are made to what another store has written meanwhile, though nobody watched", async () => {

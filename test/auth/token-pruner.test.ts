@@ -2,13 +2,14 @@
 
 import { describe, expect, test } from "bun:test";
 import { emptyDocument, type Document, type Token } from "../../src/auth/document.ts";
-import { crowdedUsers, TokenPruner } from "../../src/auth/token-pruner.ts";
+import { isCrowded, TokenPruner } from "../../src/auth/token-pruner.ts";
 import {
   DEAD_TOKEN_MS,
   MAX_TOKENS_PER_USER,
   TOKEN_IDLE_MS,
   TOKEN_MAX_MS,
   TOKEN_SETTLE_MS,
+  TOKENS_EXAMINED,
 } from "../../src/base/limits.ts";
 
 const START = Date.parse("2026-01-02T03:04:05.678Z");
@@ -80,10 +81,10 @@ describe("of one user's tokens", () => {
 
 test("users are crowded from one token too many on", () => {
   const draft = annWith(MAX_TOKENS_PER_USER);
-  expect([...crowdedUsers(draft)]).toEqual([]);
+  expect(isCrowded(draft, "ann")).toBe(false);
   draft.tokens.set("bob00001", token("bob"));
   draft.tokens.set("more0001", token("ann"));
-  expect([...crowdedUsers(draft)]).toEqual(["ann"]);
+  expect([isCrowded(draft, "ann"), isCrowded(draft, "bob")]).toEqual([true, false]);
 });
 
 describe("a dead token", () => {
@@ -124,4 +125,27 @@ test("a token goes with its user at once", () => {
   const draft = annWith(1);
   draft.tokens.set("bob00001", token("bob"));
   expect(pruned(draft, new TokenPruner(NONE), 0)).toEqual(["bob00001"]);
+});
+
+describe("among many tokens, a change examines", () => {
+  const many = () => {
+    const draft = emptyDocument();
+    for (let n = 0; n < 3 * TOKENS_EXAMINED; n++) draft.tokens.set(idOf(n), token("nobody"));
+    return draft;
+  };
+
+  test("the next few, and all of them in turn", () => {
+    const draft = many();
+    const pruner = new TokenPruner(NONE);
+    const rounds = [1, 2, 3, 4].map(() => pruned(draft, pruner, 0).length);
+    expect(rounds).toEqual([TOKENS_EXAMINED, TOKENS_EXAMINED, TOKENS_EXAMINED, 0]);
+  });
+
+  test("those that it has written", () => {
+    const draft = many();
+    const last = idOf(3 * TOKENS_EXAMINED - 1);
+    new TokenPruner(NONE).prune(draft, START, 0, [last]);
+    expect(draft.tokens.has(last)).toBe(false);
+    expect(draft.tokens.size).toBe(2 * TOKENS_EXAMINED - 1);
+  });
 });

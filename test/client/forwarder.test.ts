@@ -2,7 +2,7 @@
 
 import type { Socket } from "node:net";
 import { describe, expect, test } from "bun:test";
-import { disableUser } from "../../src/auth/accounts.ts";
+import { disableUser, revokeTokens } from "../../src/auth/accounts.ts";
 import { MAX_FORWARD_DIALS, MAX_FORWARD_WAITING } from "../../src/base/limits.ts";
 import { ServiceEnding } from "../../src/services/service.ts";
 import { until, within } from "../support/attack.ts";
@@ -538,7 +538,7 @@ describe("the end of the forwarder", () => {
     const { service, sessions } = streamService();
     await using server = await startServer({ auth: "password", service });
     await using tunnel = await forwarding(server.port);
-    await server.store?.change((draft) => draft.tokens.clear());
+    await server.store?.change((draft) => revokeTokens(draft, () => true));
     server.server.reload();
     using one = await local(tunnel);
     await opened(sessions, 1);

@@ -2,7 +2,7 @@
 
 import { describe, expect, spyOn, test } from "bun:test";
 import { removeUser, touchToken } from "../../src/auth/accounts.ts";
-import type { Document } from "../../src/auth/document.ts";
+import type { Token, User } from "../../src/auth/document.ts";
 import { parseToken, proveToken, TOKEN_LABEL } from "../../src/auth/token.ts";
 import { MAX_HASH_QUEUE_PER_ADDRESS } from "../../src/base/limits.ts";
 import { until } from "../support/attack.ts";
@@ -25,10 +25,12 @@ async function sending(server: TestServer, login: object): Promise<Peer> {
 }
 
 /** Everything that the store has of users and tokens once all changes so far are made. */
-async function contentOf({ store }: TestServer): Promise<Pick<Document, "users" | "tokens">> {
+async function contentOf({
+  store,
+}: TestServer): Promise<{ users: Map<string, User>; tokens: Map<string, Token> }> {
   await store?.change(() => undefined);
-  const { users, tokens } = store?.document ?? { users: new Map(), tokens: new Map() };
-  return { users, tokens };
+  const { users = [], tokens = [] } = store?.document ?? {};
+  return { users: new Map(users), tokens: new Map(tokens) };
 }
 
 /** Holds every hash back until it is disposed of; `asked` counts them. */

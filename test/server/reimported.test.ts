@@ -1,7 +1,7 @@
 // A user who is removed, and imported again before the server looks at the user file: another account of the same name.
 
 import { expect, test } from "bun:test";
-import { putUser, removeUser } from "../../src/auth/accounts.ts";
+import { removeUser } from "../../src/auth/accounts.ts";
 import { exportedUser, parseUser, type Document } from "../../src/auth/document.ts";
 import { Store } from "../../src/auth/store.ts";
 import { within } from "../support/attack.ts";
@@ -13,7 +13,7 @@ function reimport(draft: Document): void {
   const imported = ann && parseUser(exportedUser(ann), new Date());
   if (typeof imported !== "object") throw new Error(`ann cannot be imported: ${imported}`);
   removeUser(draft, "ann");
-  putUser(draft, "ann", imported);
+  draft.users.set("ann", imported);
 }
 
 test.each([
@@ -23,7 +23,7 @@ test.each([
   await using server = await startServer();
   await server.store?.change((draft) => {
     const { id: __, ...old } = draft.users.get("ann")!;
-    if (isOld) putUser(draft, "ann", old);
+    if (isOld) draft.users.set("ann", old);
   });
   using peer = await server.peer();
   // Without a token: one that was revoked would end it in any case.

@@ -1,7 +1,7 @@
 // parley users export, import: users with their hashes, one JSON object a line.
 
 import { defineCommand } from "citty";
-import { AccountError, putUser, replaceUser } from "../../auth/accounts.ts";
+import { AccountError, replaceUser } from "../../auth/accounts.ts";
 import { exportedUser, jsonFlaw, parseUser, type Document, type User } from "../../auth/document.ts";
 import { userFlaw } from "../../auth/flaws.ts";
 import { NAME_RULE, normalizeName } from "../../auth/username.ts";
@@ -84,7 +84,7 @@ function importInto(draft: Document, users: readonly Imported[], existing: "refu
   const taken = users.filter(({ name }) => draft.users.has(name));
   if (existing === "refuse" && taken.length > 0) throw namesTaken(taken.map(({ name }) => name));
   const added = users.filter(({ name }) => !draft.users.has(name));
-  for (const { name, user } of added) putUser(draft, name, user);
+  for (const { name, user } of added) draft.users.set(name, user);
   if (existing === "replace") for (const { name, user } of taken) replaceUser(draft, name, user);
   const count = added.length;
   return existing === "replace"
