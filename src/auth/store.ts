@@ -18,7 +18,7 @@ import { COMMIT_PAUSE_MS, WATCH_INTERVAL_MS } from "../base/limits.ts";
 import {
   DocumentDraft,
   emptyDocument,
-  formatDocument,
+  formatInSlices,
   parseDocument,
   type Document,
   type Replica,
@@ -173,7 +173,7 @@ export class Store {
         this.#pruner.prune(draft, Date.now(), performance.now(), draft.tokens.writtenKeys());
         draft.rev++;
         changed = draft;
-        return formatDocument(draft);
+        return formatInSlices(draft);
       });
       if (changed !== undefined) {
         changed.apply();

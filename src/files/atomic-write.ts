@@ -32,6 +32,8 @@ import { stampOf } from "./private-file.ts";
 const TEMPORARY = /^\d+\.[0-9a-f]{12}\.tmp$/;
 /** fsync off the event loop, since it is the slow part of a change. */
 const sync = promisify(fsync);
+/** How long slices are written before other work has its turn, in milliseconds. */
+const SLICE_MS = 2;
 
 /** How a file may be changed. */
 export interface ChangeContext {
@@ -44,13 +46,14 @@ export interface ChangeContext {
  * Replaces the file at `path` by one of mode 0600 that holds `text`. The change is durable when this resolves.
  *
  * @param path absolute, not a symbolic link.
+ * @param text whole, or in slices: other work has its turn between them.
  * @returns the stamp of the new file.
  * @throws {FileError} `unwritable`: the old file is untouched, unless the message says that only the disk's confirmation
  *   is missing.
  */
 export async function replaceFile(
   path: string,
-  text: string,
+  text: string | Iterable<string>,
   { rights, confirm }: ChangeContext,
 ): Promise<string> {
   const temporary = temporaryFor(path);
@@ -121,13 +124,13 @@ function temporaryFor(path: string): string {
 async function createTemporary(
   temporary: string,
   path: string,
-  text: string,
+  text: string | Iterable<string>,
   rights: Rights,
 ): Promise<number> {
   const fd = rights.use(() => createFile(temporary, constants.O_WRONLY, 0o600));
   try {
     if (rights.person?.uid === 0) keepAccess(path, fd);
-    writeFully(fd, Buffer.from(text));
+    await writeSlices(fd, typeof text === "string" ? [text] : text);
     await sync(fd);
     return fd;
   } catch (error) {
@@ -164,6 +167,17 @@ export function removeIfThere(path: string): void {
     unlinkSync(path);
   } catch (error) {
     if (systemCode(error) !== "ENOENT") throw error;
+  }
+}
+
+/** Writes slices one by one, and lets other work have its turn between them. */
+async function writeSlices(fd: number, slices: Iterable<string>): Promise<void> {
+  let since = performance.now();
+  for (const slice of slices) {
+    writeFully(fd, Buffer.from(slice));
+    if (performance.now() - since < SLICE_MS) continue;
+    await new Promise((resolve) => setImmediate(resolve));
+    since = performance.now();
   }
 }
 

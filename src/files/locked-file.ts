@@ -48,13 +48,13 @@ export class LockedFile {
   /**
    * Changes the file. The change is durable when this resolves.
    *
-   * `change` runs under the lock. It returns the new text, or null to leave the file as it is. When it throws, the file is
-   * unchanged.
+   * `change` runs under the lock. It returns the new text, whole or in slices, or null to leave the file as it is.
+   * When it throws, the file is unchanged.
    *
    * @returns the stamp of the file.
    * @throws {FileError} `locked` after {@link LOCK_TIMEOUT_MS}; `unwritable` when the system refuses: the old file is untouched.
    */
-  update(change: (current: FileVersion) => string | null): Promise<string> {
+  update(change: (current: FileVersion) => string | Iterable<string> | null): Promise<string> {
     return this.#locked(async (place, context) => {
       const current = this.#read(place, context.rights);
       const text = change(current);

@@ -6,6 +6,7 @@ import {
   emptyDocument,
   exportedUser,
   formatDocument,
+  formatInSlices,
   parseDocument,
   parseUser,
   type User,
@@ -50,6 +51,20 @@ describe("round trip", () => {
   test("writes a member a line, so that a person can mend it", () => {
     const user = parseDocument(formatDocument(parseDocument(TEXT, PATH)), PATH);
     expect(formatDocument(user).split("\n")).toContain('      "password": "$argon2id$x",');
+  });
+
+  test("writes many records in slices, as JSON.stringify writes them at once", () => {
+    for (const count of [0, 1, 199, 200, 201, 1000]) {
+      const users = Object.fromEntries(Array.from({ length: count }, (_, n) => [`user-${n}`, USER]));
+      const tokens = Object.fromEntries(
+        Array.from({ length: count }, (_, n) => [`T${1_000_000 + n}`, TOKEN]),
+      );
+      const { version, rev, hosts, plugins, note } = FULL;
+      const text = `${JSON.stringify({ version, rev, users, tokens, hosts, plugins, note }, null, 2)}\n`;
+      const slices = [...formatInSlices(parseDocument(text, PATH))];
+      expect(slices.join("")).toBe(text);
+      expect(Math.max(...slices.map(({ length }) => length))).toBeLessThan(100_000);
+    }
   });
 
   test.each(["constructor", "tostring", "valueof", "hasownproperty", "42", "-".padStart(32, "x")])(
