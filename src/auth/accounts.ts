@@ -17,7 +17,7 @@ export class AccountError extends ParleyError<"unknown" | "exists" | "known" | "
 export function addUser(draft: Document, name: string, hash: string, now: Date): User {
   if (draft.users.has(name)) throw userExists(name);
   const user = { id: mintUserId(), password: hash, created: now.toISOString(), disabled: null };
-  draft.users.set(name, user);
+  replaceUser(draft, name, user);
   return user;
 }
 
@@ -27,7 +27,7 @@ export function expectRoom(document: Readonly<Document>, max: number): void {
   throw new AccountError("full", `the server is full (${plural(max, "user")}), and creates no more accounts`);
 }
 
-/** Stores another user in the place of the one with this name, whose tokens and conversations end. */
+/** Stores a user. The tokens and conversations of another one with this name end, also of one whom a hand edit removed. */
 export function replaceUser(draft: Document, name: string, user: User): void {
   draft.users.set(name, user);
   revokeTokensOf(draft, name);

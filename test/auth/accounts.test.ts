@@ -106,6 +106,13 @@ describe("a user", () => {
     expect(stampOf(draft)).not.toBe(stamp);
   });
 
+  test("does not get the tokens of one with the same name whom a hand edit removed", () => {
+    const draft = twoUsers();
+    draft.users.delete("ann");
+    accounts.addUser(draft, "ann", "hash", at(1));
+    expect([...draft.tokens.keys()]).toEqual(["bob00001"]);
+  });
+
   test("is disabled and enabled without losing anything else", () => {
     const draft = twoUsers();
     const before = formatDocument(draft);

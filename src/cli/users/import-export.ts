@@ -84,8 +84,7 @@ function importInto(draft: Document, users: readonly Imported[], existing: "refu
   const taken = users.filter(({ name }) => draft.users.has(name));
   if (existing === "refuse" && taken.length > 0) throw namesTaken(taken.map(({ name }) => name));
   const added = users.filter(({ name }) => !draft.users.has(name));
-  for (const { name, user } of added) draft.users.set(name, user);
-  if (existing === "replace") for (const { name, user } of taken) replaceUser(draft, name, user);
+  for (const { name, user } of existing === "replace" ? users : added) replaceUser(draft, name, user);
   const count = added.length;
   return existing === "replace"
     ? { count, skipped: 0, replaced: taken.length }
