@@ -153,6 +153,12 @@ export class TableDraft<V> implements Records<V> {
     return this.#written.keys();
   }
 
+  /** The records that were written, and null for those that were deleted. */
+  *changes(): Iterable<[string, V | null]> {
+    for (const key of this.#deleted) yield [key, null];
+    yield* this.#written;
+  }
+
   /** Changes the base as this draft says. The draft has no further use. */
   apply(): void {
     for (const key of this.#deleted) this.#base.delete(key);

@@ -340,5 +340,7 @@ export const LOCK_TIMEOUT_MS = 10 * SECOND;
 export const COMMIT_PAUSE_MS = 2;
 /** How soon after a change a server writes the list of its sessions. */
 export const STATUS_FILE_MS = 500;
+/** A shorter journal of the store is not folded, so that a fold is rare. */
+export const MIN_FOLD_BYTES = 64 * 1024;
 /** How often a watched file is checked without an event. */
 export const WATCH_INTERVAL_MS = 500;

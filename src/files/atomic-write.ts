@@ -13,6 +13,7 @@ import {
   fchownSync,
   fstatSync,
   fsync,
+  ftruncateSync,
   lstatSync,
   openSync,
   readdirSync,
@@ -81,6 +82,51 @@ export async function replaceFile(
   } finally {
     if (fd !== undefined) closeSync(fd);
     if (folder !== undefined) closeSync(folder);
+  }
+}
+
+/**
+ * Appends `bytes` to the file at `path`, at `offset`: what stands behind that is the torn end that a killed process left, and is
+ * cut off. The change is durable when this resolves.
+ *
+ * @throws {FileError} `unwritable`: nothing was appended, unless the message says that only the disk's confirmation is missing.
+ */
+export async function appendToFile(
+  path: string,
+  offset: number,
+  bytes: Uint8Array,
+  { rights, confirm }: ChangeContext,
+): Promise<void> {
+  let fd: number | undefined;
+  try {
+    try {
+      fd = rights.use(() => openSync(path, constants.O_WRONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK));
+      const { size } = fstatSync(fd);
+      if (size < offset) throw new Error(`EIO: it has become shorter`);
+      if (size > offset) ftruncateSync(fd, offset);
+      confirm();
+      appendFully(fd, bytes, offset);
+    } catch (error) {
+      throw error instanceof FileError ? error : unwritable(path, error);
+    }
+    try {
+      await sync(fd);
+    } catch (error) {
+      const message = `${path} was changed, but the disk did not confirm the change: ${whyRefused(error)}`;
+      throw new FileError("unwritable", message, { cause: error });
+    }
+  } finally {
+    if (fd !== undefined) closeSync(fd);
+  }
+}
+
+/** Appends all of `bytes`, or nothing. */
+function appendFully(fd: number, bytes: Uint8Array, offset: number): void {
+  try {
+    writeFully(fd, bytes, offset);
+  } catch (error) {
+    ftruncateSync(fd, offset);
+    throw error;
   }
 }
 
@@ -181,10 +227,11 @@ async function writeSlices(fd: number, slices: Iterable<string>): Promise<void> 
   }
 }
 
-/** Writes all of `bytes`. A single write may be partial, on a pipe or a nearly full disk. */
-export function writeFully(fd: number, bytes: Uint8Array): void {
+/** Writes all of `bytes`, at `start` in the file or at its present place. A single write may be partial, on a pipe or a nearly full disk. */
+export function writeFully(fd: number, bytes: Uint8Array, start?: number): void {
   for (let offset = 0; offset < bytes.length;) {
-    const written = writeSync(fd, bytes, offset, bytes.length - offset);
+    const at = start === undefined ? null : start + offset;
+    const written = writeSync(fd, bytes, offset, bytes.length - offset, at);
     if (written <= 0) throw new Error("EIO: nothing was written");
     offset += written;
   }

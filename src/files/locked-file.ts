@@ -12,10 +12,10 @@ import { basename, dirname, join, resolve } from "node:path";
 import { systemCode } from "../base/errors.ts";
 import { mountAt } from "../os/mounts.ts";
 import { Rights } from "../os/rights.ts";
-import { removeOrphans, replaceFile, tryToWrite, type ChangeContext } from "./atomic-write.ts";
+import { appendToFile, removeOrphans, replaceFile, tryToWrite, type ChangeContext } from "./atomic-write.ts";
 import { FileError, isSystemError, mountedAlone, unreadable, unwritable, whyRefused } from "./file-error.ts";
 import { FileLock } from "./file-lock.ts";
-import { linksFrom, readAt, stampAt, type FileVersion } from "./private-file.ts";
+import { linksFrom, readAt, readTailAt, stampAt, type FileVersion, type Tail } from "./private-file.ts";
 
 export class LockedFile {
   /** The path that was given, made absolute; it may be a symbolic link. */
@@ -60,6 +60,33 @@ export class LockedFile {
       const text = change(current);
       return text === null ? current.stamp : replaceFile(place.target, text, context);
     });
+  }
+
+  /**
+   * Works under the lock, on the file and on a second one beside it, which belongs to it.
+   *
+   * @param beside the path of the second file, from the path of the first.
+   * @throws {FileError} as {@link update}.
+   */
+  hold<T>(beside: (target: string) => string, work: (held: HeldFiles) => Promise<T>): Promise<T> {
+    return this.#locked((place, context) => {
+      const { rights } = context;
+      const second = beside(place.target);
+      rights.use(() => removeOrphans(second));
+      return work({
+        stamp: () => rights.use(() => stampAt(place.target, rights.person)),
+        read: () => this.#read(place, rights),
+        replace: (text) => replaceFile(place.target, text, context),
+        readBeside: (offset) => readBeside(second, offset, rights),
+        replaceBeside: async (text) => void (await replaceFile(second, text, context)),
+        appendBeside: (offset, bytes) => appendToFile(second, offset, bytes, context),
+      });
+    });
+  }
+
+  /** Reads the second file from `offset` on, without the lock. @throws {FileError} as {@link read}. */
+  readBeside(beside: (target: string) => string, offset: number): Tail | undefined {
+    return readBeside(beside(this.target), offset, this.#rights);
   }
 
   /**
@@ -167,6 +194,26 @@ export class LockedFile {
     } catch (error) {
       throw isSystemError(error) ? noFolder(dirname(last), error, rights) : error;
     }
+  }
+}
+
+/** What may be done under the lock of a file that has a second one beside it. */
+export interface HeldFiles {
+  /** The present stamp of the first file. */
+  stamp(): string;
+  read(): FileVersion;
+  /** Replaces the first file, and returns its stamp. */
+  replace(text: string | Iterable<string>): Promise<string>;
+  readBeside(offset: number): Tail | undefined;
+  replaceBeside(text: string): Promise<void>;
+  appendBeside(offset: number, bytes: Uint8Array): Promise<void>;
+}
+
+function readBeside(path: string, offset: number, rights: Rights): Tail | undefined {
+  try {
+    return rights.use(() => readTailAt(path, offset, rights.person));
+  } catch (error) {
+    throw isSystemError(error) ? unreadable(path, error) : error;
   }
 }
 

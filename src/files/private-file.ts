@@ -30,6 +30,16 @@ export interface FileVersion {
   stamp: string;
 }
 
+/** The end of a file that others append to. */
+export interface Tail {
+  /** Device and inode: another file at the same path has another one. */
+  id: string;
+  /** Everything from the offset on; empty when the file is not that long. */
+  bytes: Uint8Array;
+  /** How long the file is. */
+  size: number;
+}
+
 const MAX_LINKS = 8;
 /** In bytes. A user file of 100,000 users has 44 MB; reading a far longer file would stall the server. */
 const MAX_FILE_BYTES = 512 * 1024 * 1024;
@@ -80,6 +90,31 @@ export function readAt(hops: readonly string[], reader: Person | undefined): Fil
     checkPrivate(target, fstatSync(fd), reader);
     for (const hop of hops) checkFolders(hop, reader);
     return { text: decode(target, readAll(target, fd, Number(stats.size))), stamp: stampOf(stats) };
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/**
+ * Reads the private file at `path` from `offset` on; undefined when there is none. Follows no link.
+ *
+ * @throws {FileError} as {@link readPrivateFile}, or the system's error.
+ */
+export function readTailAt(path: string, offset: number, reader: Person | undefined): Tail | undefined {
+  let fd: number;
+  try {
+    fd = openForReading(path);
+  } catch (error) {
+    if (systemCode(error) === "ENOENT") return undefined;
+    throw withOwnerHint(path, error, reader);
+  }
+  try {
+    const stats = fstatSync(fd);
+    checkPlain(path, stats);
+    checkPrivate(path, stats, reader);
+    checkFolders(path, reader);
+    const { dev, ino, size } = stats;
+    return { id: `${dev}:${ino}`, bytes: readAll(path, fd, Math.max(0, size - offset), offset), size };
   } finally {
     closeSync(fd);
   }
@@ -176,21 +211,22 @@ export function linksFrom(path: string, reader: Person | undefined): string[] {
   }
 }
 
-function readAll(path: string, fd: number, size: number): Uint8Array {
+function readAll(path: string, fd: number, size: number, offset = 0): Uint8Array {
   if (size > MAX_FILE_BYTES) {
     throw new FileError("unreadable", `${path} has ${size} bytes, more than the limit of ${MAX_FILE_BYTES}`);
   }
   const bytes = new Uint8Array(size);
   let length = 0;
   while (length < size) {
-    const count = readSync(fd, bytes, length, size - length, length);
+    const count = readSync(fd, bytes, length, size - length, offset + length);
     if (count === 0) break;
     length += count;
   }
   return bytes.subarray(0, length);
 }
 
-function decode(path: string, bytes: Uint8Array): string {
+/** @throws {FileError} `corrupt`, naming `path`, when the bytes are not UTF-8. */
+export function decode(path: string, bytes: Uint8Array): string {
   try {
     return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
   } catch (error) {

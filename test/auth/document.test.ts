@@ -189,18 +189,18 @@ describe("corrupt, and said to be:", () => {
 describe("a higher version", () => {
   const refusal = expect.objectContaining({
     code: "corrupt",
-    message: `${PATH} has version 2, this parley supports version 1`,
+    message: `${PATH} has version 3, this parley supports versions 1 and 2`,
     hint: "use the version of parley that wrote it",
   });
 
   test("is refused, whatever has become of users, tokens and hosts", () => {
-    const text = JSON.stringify({ ...FULL, version: 2, users: { "": 1 } });
+    const text = JSON.stringify({ ...FULL, version: 3, users: { "": 1 } });
     expect(() => parseDocument(text, PATH)).toThrow(refusal);
   });
 
   // Not yet: called damaged, with the advice to mend it by hand.
   test("is refused as such also when its other members are unlike ours", () => {
-    expect(() => parseDocument('{"version":2,"users":[]}', PATH)).toThrow(refusal);
+    expect(() => parseDocument('{"version":3,"users":[]}', PATH)).toThrow(refusal);
   });
 });
 

@@ -146,6 +146,7 @@ async function serve(flags: ServeFlags): Promise<void> {
     );
     // The try waits for the disk, while the first connections are served.
     await Promise.all([stopped.finally(unwatch), store && trySilently(store, log, terminal)]);
+    if (store !== undefined) await foldSilently(store, log);
   } finally {
     limited.flush();
     file.close();
@@ -192,6 +193,16 @@ async function trySilently(store: Store, log: Logger, terminal: Terminal): Promi
     log.error("users-failed", { reason: error.message });
     terminal.say(`accounts cannot change and no session tokens are issued: ${error.message}`);
     if (error.hint !== undefined) terminal.say(`hint: ${error.hint}`);
+  }
+}
+
+/** A journal that cannot be folded now is folded by another process, or later. */
+async function foldSilently(store: Store, log: Logger): Promise<void> {
+  try {
+    await store.close();
+  } catch (error) {
+    if (!(error instanceof FileError)) throw error;
+    log.error("users-failed", { reason: error.message });
   }
 }
 
