@@ -181,8 +181,9 @@ export class Store {
   async #commitAll(): Promise<void> {
     try {
       for (;;) {
-        if (this.#waiting.length > 0) await this.#commit();
-        else if (this.#needsFold) await this.#tryToFold();
+        // Before the next changes, since they may never pause.
+        if (this.#needsFold) await this.#tryToFold();
+        else if (this.#waiting.length > 0) await this.#commit();
         else return;
         await delay(COMMIT_PAUSE_MS);
       }
