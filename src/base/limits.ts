@@ -66,7 +66,8 @@ export const MAX_PER_USER = 10;
 /** … where each is a connection to `--to`: a pool and a browser open many, and a hundred is PostgreSQL's `max_connections`. */
 export const MAX_FORWARDED_PER_USER = 100;
 /**
- * Users up to which clients may register, since each change writes all users: 5 MB with a token each. An operator may add more.
+ * Users up to which clients may register, since every process has all of them in memory: 5 MB of JSON with a token each. An
+ * operator may add more.
  * `--max-users`
  */
 export const MAX_USERS = 10_000;
