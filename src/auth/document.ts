@@ -104,6 +104,9 @@ export interface Document {
   rest: Record<string, unknown>;
 }
 
+/** The group of the users whose hashes no password can match. */
+export const UNUSABLE = "";
+
 /** The content of the store in memory. */
 export interface Replica extends Document {
   /** In groups by the cost of their hashes. */
@@ -120,7 +123,7 @@ function emptyTables(): Pick<Replica, "users" | "tokens" | "hosts"> {
   return {
     users: new Table(({ password }) => {
       const cost = hashCost(password);
-      return cost && `${cost.memoryKib} ${cost.time} ${cost.lanes}`;
+      return cost === undefined ? UNUSABLE : `${cost.memoryKib} ${cost.time} ${cost.lanes}`;
     }),
     tokens: new Table(({ user }) => user),
     hosts: new Table<Host>(foldedName),

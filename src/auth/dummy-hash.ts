@@ -6,7 +6,7 @@
 // unknown.
 
 import { createHmac, randomBytes } from "node:crypto";
-import type { Replica } from "./document.ts";
+import { UNUSABLE, type Replica } from "./document.ts";
 import type { HashCost } from "./phc.ts";
 
 export class DummyHashes {
@@ -22,7 +22,7 @@ export class DummyHashes {
   /** The cost for `name`. Takes time for each cost that hashes have, not for each user. */
   costFor(name: string, { users }: Pick<Replica, "users">): HashCost {
     // Sorted, so that a change of one hash changes the draw of few names.
-    const groups = [...users.groups()].sort();
+    const groups = [...users.groups()].filter((group) => group !== UNUSABLE).sort();
     const total = groups.reduce((sum, group) => sum + users.groupSize(group), 0);
     const draw = createHmac("sha256", this.#key).update(name).digest().readUIntBE(0, 6) / 2 ** 48;
     let rest = Math.floor(draw * total);

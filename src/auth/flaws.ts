@@ -4,7 +4,7 @@ import { peerNotation } from "../base/address.ts";
 import { MAX_FLAWS_SHOWN } from "../base/limits.ts";
 import { ownCommand } from "../base/own-command.ts";
 import type { AuthMode } from "./identity.ts";
-import type { Document, User } from "./document.ts";
+import { UNUSABLE, type Document, type User } from "./document.ts";
 import { hashFlaw } from "./password.ts";
 
 export interface Flaw {
@@ -61,7 +61,10 @@ export class Flaws {
     const flaws = new Map<string, Flaw>();
     const note = (entry: string, flaw: Flaw | undefined) => flaw && flaws.set(entry, flaw);
     if (this.#mode === "password") {
-      for (const [name, user] of users) note(`${name} ${user.password}`, userFlaw(name, user));
+      for (const name of users.inGroup(UNUSABLE)) {
+        const user = users.get(name);
+        if (user !== undefined) note(`${name} ${user.password}`, userFlaw(name, user));
+      }
     } else if (this.#mode === "ip") {
       for (const address of hosts.keys()) note(address, addressFlaw(address));
     }

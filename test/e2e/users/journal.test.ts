@@ -69,24 +69,21 @@ test("a link leads to a file with the journal that stands beside that file", asy
   expect(stdout).toContain('"ann"');
 });
 
-test.skipIf(lacks("strace"))(
-  "a full disk changes nothing",
-  async () => {
-    using folder = tempFolder();
-    const data = folder.path;
-    const { journal, isDisabled } = await many(data);
-    const before = readFileSync(journal, "utf8");
-    const prefix = withFault("pwrite64:error=ENOSPC:when=1");
-    const { exitCode, stderr } = await run(["users", "disable", "ann"], { data, prefix });
-    expect([exitCode, stderr]).toEqual([
-      1,
-      expect.stringContaining(`cannot write ${journal}: the disk is full`),
-    ]);
-    expect([readFileSync(journal, "utf8"), isDisabled("ann")]).toEqual([before, false]);
-    expect((await run(["users", "disable", "ann"], { data })).exitCode).toBe(0);
-    expect(isDisabled("ann")).toBe(true);
-  },
-);
+test.skipIf(lacks("strace"))("a full disk changes nothing", async () => {
+  using folder = tempFolder();
+  const data = folder.path;
+  const { journal, isDisabled } = await many(data);
+  const before = readFileSync(journal, "utf8");
+  const prefix = withFault("pwrite64:error=ENOSPC:when=1");
+  const { exitCode, stderr } = await run(["users", "disable", "ann"], { data, prefix });
+  expect([exitCode, stderr]).toEqual([
+    1,
+    expect.stringContaining(`cannot write ${journal}: the disk is full`),
+  ]);
+  expect([readFileSync(journal, "utf8"), isDisabled("ann")]).toEqual([before, false]);
+  expect((await run(["users", "disable", "ann"], { data })).exitCode).toBe(0);
+  expect(isDisabled("ann")).toBe(true);
+});
 
 test.skipIf(lacks("strace"))("a disk that does not confirm a line is said to have not", async () => {
   using folder = tempFolder();
