@@ -96,8 +96,8 @@ export class Store {
   #isEdited = false;
   /** After a failed fold: the length from which on the journal is folded. */
   #foldFrom = 0;
-  /** The stamp of both files in memory. */
-  #seen = "";
+  /** The stamp of both files when `reload` found them to be in memory. Undefined after a change: a person may replace a file meanwhile. */
+  #seen: string | undefined;
   /** The stamp of damaged files, which need not be read again. Other failures are tried again. */
   #damagedStamp: string | undefined;
   /** The reason of the last failure to read the file, so that it is reported once. */
@@ -119,7 +119,6 @@ export class Store {
     this.#pruner = new TokenPruner(() => inUse()?.tokens);
     this.#document = emptyDocument();
     this.#load(this.#files);
-    this.#seen = this.#stampOf(this.#files);
   }
 
   get path(): string {
@@ -216,7 +215,7 @@ export class Store {
         draft.apply();
         isChanged = true;
         this.#isWell();
-        this.#seen = this.#stampOf(files);
+        this.#seen = undefined;
       });
     } catch (error) {
       // Without the lock, the batch is still in the queue, and fails too.
@@ -306,7 +305,7 @@ export class Store {
         const { rev } = this.#document;
         await files.replaceBeside(formatHeader({ rev, hash: this.#hash, stamp: this.#stamp }));
         this.#journal = this.#openJournal(files);
-        this.#seen = this.#stampOf(files);
+        this.#seen = undefined;
       });
     } finally {
       this.#updating = false;
