@@ -76,6 +76,11 @@ export class Forwarded implements StreamEvents, StreamCallbacks {
     return this.#local.peer ?? "a local connection";
   }
 
+  /** Bytes in memory, of both directions. */
+  get held(): number {
+    return this.#local.queued + (this.#client?.allocated ?? 0);
+  }
+
   get state(): ForwardState {
     return this.#state;
   }
