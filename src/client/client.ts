@@ -21,6 +21,7 @@ import {
   MAX_MISSED_PINGS,
   MAX_UNACKNOWLEDGED_BYTES,
   MAX_UNACKNOWLEDGED_STREAM_BYTES,
+  RETRY_FOR_MS,
 } from "../base/limits.ts";
 import { isLoss } from "../net/connection-error.ts";
 import type { ByteBudget } from "../base/byte-budget.ts";
@@ -174,6 +175,11 @@ export class Client {
     this.#acks?.retransmit.clear();
   }
 
+  /** Closes the connection of a client that has ended, with a reset: its input takes no memory any more. */
+  terminate(): void {
+    this.#connection.terminate();
+  }
+
   /** The sent messages that the server has not acknowledged. */
   unacknowledgedMessages(): Uint8Array[] {
     return messagesIn(this.#acks?.retransmit);
@@ -228,7 +234,9 @@ export class Client {
     const { welcome } = this;
     if (welcome?.session === undefined || this.#connection.inputEnded) return;
     this.#connection.terminate();
-    const result = await this.#reconnector.reconnect(reconnect, {
+    const forMs = Math.min(reconnect.forMs, RETRY_FOR_MS); // the session is over by then, or the server keeps to nothing
+    const options = { ...reconnect, forMs };
+    const result = await this.#reconnector.reconnect(options, {
       progress: this.#progress,
       welcome,
       received: this.received - this.#receivedBefore,

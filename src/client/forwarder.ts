@@ -197,6 +197,7 @@ export class Forwarder implements ForwardedEvents {
   #cutLargest(): void {
     const [largest] = [...this.#connections].sort((a, b) => b.held - a.held);
     largest?.cut("crowded", "the local connections have left too much unread");
+    largest?.terminate();
   }
 
   #fail(error: unknown): void {

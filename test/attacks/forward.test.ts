@@ -47,7 +47,8 @@ describe.skipIf(process.platform !== "linux")("the death of parley is no end of 
     const client = await listen(server.address);
     const program = await local(client);
     cleanups.push(() => program[Symbol.dispose]());
-    there.events.length = 0; // the server has tried the target
+    await until("the server's own try of the target", ["reset"], () => there.events);
+    there.events.length = 0;
     program.socket.write("half");
     await until("half", ["half"], () => there.events);
     return { there, server, client, program };
