@@ -143,7 +143,7 @@ export async function unreadClient(bytes = 300 * MIB): Promise<Figure[]> {
 }
 
 /** Memory of a forwarder: its server sends long messages without end to local programs that read nothing. */
-export async function unreadForwarder(locals = 40): Promise<Figure[]> {
+export async function unreadForwarder(locals = 80): Promise<Figure[]> {
   const long = frame(Buffer.alloc(15 * MIB).toString("latin1"));
   let sent = 0;
   using server = await fakeServer(async (socket, received) => {
