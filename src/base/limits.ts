@@ -144,6 +144,8 @@ export const MAX_MISSED_PINGS = 2;
 export const LINGER_MS = 2 * SECOND;
 /** How long a peer without control frames may take for its FIN after ours, while no data moves. */
 export const FINISH_TIMEOUT_MS = 30 * SECOND;
+/** How long a server may take to end a session that the client has left; below {@link LINGER_MS}. `connect --listen` */
+export const LEAVE_MS = 1 * SECOND;
 /** How much input is discarded after our FIN (wire protocol, 3.4). */
 export const LINGER_BYTES = 16 * MIB;
 /** A peer that reads none of its queued output for so long after the end is reset, as with Ranch's send timeout. */
