@@ -257,6 +257,8 @@ describe("a connection that is cut", () => {
     await using tunnel = await forwarding(server.port, {}, proxy.port);
     const programs = await Promise.all(Array.from({ length: 20 }, () => local(tunnel)));
     await opened(sessions, 20);
+    for (const { socket } of programs) socket.write(">");
+    await until("echoes", true, () => programs.every(({ text }) => text === ">")); // so each welcome has arrived
     const back = () => tunnel.reports.filter((report) => report === "resumed").length;
     for (let round = 1; round <= 4; round++) {
       proxy.cutAll("reset");
@@ -264,7 +266,7 @@ describe("a connection that is cut", () => {
     }
     for (const { socket } of programs) socket.end("x");
     await Promise.all(programs.map(({ closed }) => within("the end", closed)));
-    expect(programs.map(({ text }) => text)).toEqual(Array(20).fill("x"));
+    expect(programs.map(({ text }) => text)).toEqual(Array(20).fill(">x"));
     expect(tunnel.cuts).toEqual([]);
   });
 
@@ -305,6 +307,8 @@ describe("a connection that is cut", () => {
     await using tunnel = await forwarding(server.port, {}, proxy.port);
     using program = await local(tunnel);
     const there = await opened(sessions);
+    program.socket.write("x");
+    await until("heard", "x", () => there.text); // so the welcome has arrived
     proxy.options.port = 1;
     proxy.cutAll("reset");
     await until("reports", ["lost", "failing"], () => tunnel.reports);
