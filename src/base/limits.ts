@@ -63,7 +63,7 @@ export const MAX_PROVING_PER_ADDRESS = 2;
 export const PROVING_TIMEOUT_MS = 5 * SECOND;
 /** Conversations of one user at once, as Dovecot's mail_max_userip_connections. `--max-per-user` */
 export const MAX_PER_USER = 10;
-/** … where each is a connection to `--to`: a pool and a browser open many, and a hundred is PostgreSQL's `max_connections`. */
+/** The same with `--to`: a pool or a browser opens many connections. 100 is PostgreSQL's `max_connections`. `--max-per-user` */
 export const MAX_FORWARDED_PER_USER = 100;
 /**
  * Users up to which clients may register, since each change writes all users: 5 MB with a token each. An operator may add more.

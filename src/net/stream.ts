@@ -1,5 +1,5 @@
-// One plain byte stream over a Bun socket, TCP or Unix, dialled or accepted: both directions end on their own, and a reset is told
-// from an end. It holds no more output than its user lets it, and reads no more than its user takes.
+// One plain byte stream over a Bun socket, TCP or Unix, dialled or accepted. Each direction ends alone, and a reset differs from an
+// end. It holds no more output than its user lets it, and reads no more than its user takes.
 //
 //     dialStream, or streamHandlers for a listener → Stream, not read yet → start(events) → data … end … closed
 //

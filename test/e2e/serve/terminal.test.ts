@@ -82,6 +82,7 @@ test("offers to create the first user, asking twice for a password it does not s
   expect(await screen.exited).toBe(0);
   expect(screen.raw).not.toContain(PASSWORD);
   expect(screen.raw).not.toContain("short\r");
+  expect(screen.raw).not.toContain("too early");
 });
 
 test.each([CTRL_C, CTRL_D])("is left at a question with %j: 130", async (key) => {
