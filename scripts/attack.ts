@@ -10,7 +10,7 @@ import { flood } from "../test/support/attack/flood.ts";
 import { detached, unfinished, unread } from "../test/support/attack/memory.ts";
 import { hosts } from "../test/support/attack/hosts.ts";
 import { ALL_ADDRESSES, logGrowth, ONE_ADDRESS } from "../test/support/attack/log.ts";
-import { hastyDials, unreadClient } from "../test/support/attack/hostile-server.ts";
+import { hastyDials, unreadClient, unreadForwarder } from "../test/support/attack/hostile-server.ts";
 import { fewDescriptors, leftBehind, unreadInput, unreadTerminal } from "../test/support/attack/programs.ts";
 import { glutton, mute } from "../test/support/attack/reader.ts";
 import { soak } from "../test/support/attack/soak.ts";
@@ -46,6 +46,7 @@ const ATTACKS: Readonly<Record<string, (() => Promise<Figure[]>)[]>> = {
   log: [() => logGrowth(ONE_ADDRESS, LOG_MS), () => logGrowth(ALL_ADDRESSES, LOG_MS)],
   hosts: [() => hosts(HOSTS)],
   "hostile-server": [unreadClient, hastyDials],
+  forward: [() => unreadForwarder()],
   timing: [() => timing(TRIES), () => timing(TRIES, ["--hash-memory", "8mb", "--hash-time", "1"])],
   pty: [unreadTerminal, unreadInput],
   descriptors: [

@@ -5,12 +5,14 @@
 //
 // A Markdown table on stdout: medians of the rounds. CPU is that of both ends of the tunnel together.
 
-import { readFileSync, writeFileSync } from "node:fs";
+import { writeFileSync } from "node:fs";
 import { connect, type Socket } from "node:net";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { EXECUTABLE } from "../test/support/executable.ts";
+import { quantile } from "../test/support/attack/client.ts";
+import { EXECUTABLE, portForLater } from "../test/support/executable.ts";
 import { tempFolder } from "../test/support/folder.ts";
+import { cpuBetween, cpuTime, residentBytes } from "./bench/usage.ts";
 
 const { values } = parseArgs({
   options: { rounds: { type: "string", default: "5" }, mib: { type: "string", default: "256" } },
@@ -72,10 +74,11 @@ async function main(): Promise<void> {
 async function measure({ port, pids }: Tunnel): Promise<Figures> {
   const first = await dial(port);
   await roundTrip(first, "x");
-  const began = { at: performance.now(), cpu: cpuMs(pids) };
+  const began = { at: performance.now(), cpu: pids.map(cpuTime) };
   await bulk(port);
   const seconds = (performance.now() - began.at) / 1000;
-  const cpuMsPerMib = ((cpuMs(pids) - began.cpu) * 1024 * 1024) / BULK_BYTES;
+  const cpuMs = began.cpu.reduce((sum, cpu, index) => sum + cpuBetween(cpu, cpuTime(pids[index]!)) / 1e6, 0);
+  const cpuMsPerMib = (cpuMs * 1024 * 1024) / BULK_BYTES;
   const connects: number[] = [];
   for (let count = 0; count < CONNECTIONS; count++) {
     const start = performance.now();
@@ -100,10 +103,10 @@ async function measure({ port, pids }: Tunnel): Promise<Figures> {
     await roundTrip(first, text);
     requests.push(performance.now() - start);
   }
-  const before = pids.map(memoryKib);
+  const before = pids.map(residentBytes);
   await hold(IDLE);
   await Bun.sleep(1000);
-  const idleKib = pids.map((pid, index) => (memoryKib(pid) - (before[index] ?? 0)) / (IDLE - 100));
+  const idleKib = pids.map((pid, index) => (residentBytes(pid) - (before[index] ?? 0)) / 1024 / (IDLE - 100));
   for (const socket of [...idle, first]) socket.destroy();
   return {
     mibPerSecond: BULK_BYTES / 1024 / 1024 / seconds,
@@ -168,7 +171,7 @@ async function startTarget(folder: string): Promise<AsyncDisposable & { port: nu
 async function openSpiped(folder: string, target: number): Promise<Tunnel> {
   const key = join(folder, "key");
   writeFileSync(key, crypto.getRandomValues(new Uint8Array(32)));
-  const [far, near] = [await freePort(), await freePort()];
+  const [far, near] = [portForLater(), portForLater()];
   // -n: by default it takes 100 connections. -F: stay in the foreground.
   const start = (flags: string[]) =>
     Bun.spawn(["spiped", "-F", "-n", "2000", "-k", key, ...flags], { stderr: "ignore" });
@@ -224,13 +227,6 @@ async function firstLine(stream: ReadableStream<Uint8Array>): Promise<string> {
   return text.slice(0, text.indexOf("\n"));
 }
 
-async function freePort(): Promise<number> {
-  const listener = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data: () => undefined } });
-  const { port } = listener;
-  listener.stop(true);
-  return port;
-}
-
 async function listening(port: number): Promise<void> {
   for (;;) {
     try {
@@ -242,26 +238,6 @@ async function listening(port: number): Promise<void> {
 }
 
 // --- figures ---
-
-/** CPU time of processes, in milliseconds. */
-function cpuMs(pids: readonly number[]): number {
-  let ticks = 0;
-  for (const pid of pids) {
-    const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
-    const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-    ticks += Number(fields[11]) + Number(fields[12]);
-  }
-  return ticks * 10;
-}
-
-function memoryKib(pid: number): number {
-  return Number(/^VmRSS:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]);
-}
-
-function quantile(figures: readonly number[], share: number): number {
-  const sorted = figures.toSorted((a, b) => a - b);
-  return sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))] ?? NaN;
-}
 
 function print(all: Map<string, Figures[]>): void {
   const names = [...all.keys()];

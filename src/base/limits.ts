@@ -63,7 +63,7 @@ export const MAX_PROVING_PER_ADDRESS = 2;
 export const PROVING_TIMEOUT_MS = 5 * SECOND;
 /** Conversations of one user at once, as Dovecot's mail_max_userip_connections. `--max-per-user` */
 export const MAX_PER_USER = 10;
-/** … where each is a connection to `--to`: a pool and a browser open many, and a hundred is PostgreSQL's `max_connections`. */
+/** The same with `--to`: a pool or a browser opens many connections. 100 is PostgreSQL's `max_connections`. `--max-per-user` */
 export const MAX_FORWARDED_PER_USER = 100;
 /**
  * Users up to which clients may register, since every process has all of them in memory: 5 MB of JSON with a token each. An
@@ -145,6 +145,8 @@ export const MAX_MISSED_PINGS = 2;
 export const LINGER_MS = 2 * SECOND;
 /** How long a peer without control frames may take for its FIN after ours, while no data moves. */
 export const FINISH_TIMEOUT_MS = 30 * SECOND;
+/** How long a server may take to end a session that the client has left; below {@link LINGER_MS}. `connect --listen` */
+export const LEAVE_MS = 1 * SECOND;
 /** How much input is discarded after our FIN (wire protocol, 3.4). */
 export const LINGER_BYTES = 16 * MIB;
 /** A peer that reads none of its queued output for so long after the end is reset, as with Ranch's send timeout. */

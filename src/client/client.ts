@@ -16,7 +16,13 @@ import { messageOf } from "../base/errors.ts";
 import { Condition } from "../base/condition.ts";
 import { isChallenge } from "../handshake/shared-key.ts";
 import { DelayedAckTimer, AckTracker } from "../delivery/ack-tracker.ts";
-import { MAX_MISSED_PINGS, MAX_UNACKNOWLEDGED_BYTES } from "../base/limits.ts";
+import {
+  LEAVE_MS,
+  MAX_MISSED_PINGS,
+  MAX_UNACKNOWLEDGED_BYTES,
+  MAX_UNACKNOWLEDGED_STREAM_BYTES,
+  RETRY_FOR_MS,
+} from "../base/limits.ts";
 import { isLoss } from "../net/connection-error.ts";
 import type { ByteBudget } from "../base/byte-budget.ts";
 import type { Connection } from "../net/connection.ts";
@@ -154,6 +160,11 @@ export class Client {
     return total;
   }
 
+  /** Memory for the server, in bytes. */
+  get allocated(): number {
+    return this.#connection.allocated + (this.#acks?.retransmit.allocated ?? 0);
+  }
+
   /** The number of messages received and of messages acknowledged, together: it never falls. */
   get #progress(): number {
     return this.received + this.#acknowledgedBefore + (this.#acks?.retransmit.acknowledged ?? 0);
@@ -162,6 +173,11 @@ export class Client {
   /** Gives the memory of what is not acknowledged back, once the client has ended. */
   release(): void {
     this.#acks?.retransmit.clear();
+  }
+
+  /** Closes the connection of a client that has ended, with a reset: its input takes no memory any more. */
+  terminate(): void {
+    this.#connection.terminate();
   }
 
   /** The sent messages that the server has not acknowledged. */
@@ -205,8 +221,28 @@ export class Client {
   /** Leaves at once. Messages that are on their way, in either direction, may be lost. */
   leave(): void {
     if (this.#over) return;
+    const { reconnect } = this.#parts;
+    const mayBeHeld = !this.#isReconnecting && (this.unacknowledged ?? 0) > 0;
     this.#sendBye();
     this.#endWith({ kind: "left" });
+    if (mayBeHeld && reconnect?.sameSession === true)
+      setTimeout(() => void this.#leaveAgain(reconnect), LEAVE_MS).unref();
+  }
+
+  /** A server whose service takes nothing reads nothing, and sees no `bye` behind the rest: it gets one over a new connection. */
+  async #leaveAgain(reconnect: ReconnectOptions): Promise<void> {
+    const { welcome } = this;
+    if (welcome?.session === undefined || this.#connection.inputEnded) return;
+    this.#connection.terminate();
+    const forMs = Math.min(reconnect.forMs, RETRY_FOR_MS); // the session is over by then, or the server keeps to nothing
+    const options = { ...reconnect, forMs };
+    const result = await this.#reconnector.reconnect(options, {
+      progress: this.#progress,
+      welcome,
+      received: this.received - this.#receivedBefore,
+      isOver: () => false,
+    });
+    if ("connection" in result) leaveOver(result.connection);
   }
 
   /** Sends `bye`, so that the server does not keep the session. */
@@ -362,10 +398,7 @@ export class Client {
   }
 
   #resumeOver({ connection, welcome }: Reconnected, afterMs: number, options: ReconnectOptions): void {
-    if (this.#over) {
-      connection.sendControl(BYE); // otherwise the server would keep the session
-      return connection.finish();
-    }
+    if (this.#over) return leaveOver(connection);
     const unacked = this.#acks?.retransmit;
     const isSame = welcome.resumed === true;
     const received = welcome.received ?? 0;
@@ -428,7 +461,8 @@ export class Client {
       sendAck: (received) => this.#replies.send("ack", encodeAck(received)),
     });
     if (this.#parts.budget !== undefined) this.#acks.retransmit.budget = this.#parts.budget;
-    this.#acks.retransmit.window = this.welcome.window ?? MAX_UNACKNOWLEDGED_BYTES;
+    const window = this.welcome.window ?? MAX_UNACKNOWLEDGED_BYTES;
+    this.#acks.retransmit.window = Math.min(window, MAX_UNACKNOWLEDGED_STREAM_BYTES);
     this.#connection.trackUnacked(this.#acks.retransmit);
   }
 
@@ -452,6 +486,12 @@ export class Client {
 /** Copies of the unacknowledged messages, without headers. */
 function messagesIn(buffer: RetransmitBuffer | undefined): Uint8Array[] {
   return [...(buffer?.unacknowledged() ?? [])].map((frame) => Buffer.from(frame.subarray(HEADER_BYTES)));
+}
+
+/** Says `bye`, so that the server does not keep the session. */
+function leaveOver(connection: Connection): void {
+  connection.sendControl(BYE);
+  connection.finish();
 }
 
 const BYE = encodeMessage({ type: "bye", code: "left", message: "the client has left" });

@@ -76,6 +76,11 @@ export class Forwarded implements StreamEvents, StreamCallbacks {
     return this.#local.peer ?? "a local connection";
   }
 
+  /** Bytes in memory, of both directions. */
+  get held(): number {
+    return this.#local.queued + (this.#client?.allocated ?? 0);
+  }
+
   get state(): ForwardState {
     return this.#state;
   }
@@ -103,6 +108,11 @@ export class Forwarded implements StreamEvents, StreamCallbacks {
     this.#local.reset();
     this.#close();
     this.#events.cut(this, { code, reason, unconfirmed, undelivered });
+  }
+
+  /** Gives the memory of a connection that was cut back at once, and says nothing to its server. */
+  terminate(): void {
+    this.#client?.terminate();
   }
 
   #to(event: ForwardEvent): void {

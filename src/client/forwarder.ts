@@ -47,12 +47,14 @@ export interface ForwarderOptions {
   /** The credential of the first login, and its answer. */
   first: Credential;
   issued: Welcome | undefined;
+  /** Bytes that all connections together may hold; undefined: as many as on a server. */
+  maxQueued?: number;
   events: ForwarderEvents;
 }
 
 export class Forwarder implements ForwardedEvents {
   /** What is queued and kept for all connections. */
-  readonly budget = new ByteBudget(MAX_QUEUED_BYTES);
+  readonly budget: ByteBudget;
   readonly #options: ForwarderOptions;
   readonly #clientOptions: ClientOptions;
   readonly #relogin: Relogin;
@@ -67,8 +69,9 @@ export class Forwarder implements ForwardedEvents {
   #stopped = 0;
 
   constructor(options: ForwarderOptions) {
-    const { client, first, issued, events } = options;
+    const { client, first, issued, maxQueued = MAX_QUEUED_BYTES, events } = options;
     this.#options = options;
+    this.budget = new ByteBudget(maxQueued, () => this.#cutLargest());
     this.#clientOptions = { ...client, retry: { ...this.#retry, ...UNSAID }, cork: new Cork(this.budget) };
     this.#relogin = new Relogin(this.#clientOptions, first, issued);
     const dial = () => dialServer(this.#clientOptions);
@@ -188,6 +191,13 @@ export class Forwarder implements ForwardedEvents {
     for (const connection of waiting.slice(MAX_FORWARD_WAITING)) {
       connection.cut("crowded", `${MAX_FORWARD_WAITING} local connections wait for the server already`);
     }
+  }
+
+  /** All connections together hold too much: the one that holds most is reset. */
+  #cutLargest(): void {
+    const [largest] = [...this.#connections].sort((a, b) => b.held - a.held);
+    largest?.cut("crowded", "the local connections have left too much unread");
+    largest?.terminate();
   }
 
   #fail(error: unknown): void {

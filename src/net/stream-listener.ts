@@ -4,7 +4,7 @@
 // which removes the path that it was given when it stops, does not remove that of another program. A path that is left over is
 // removed once a connection to it was refused.
 
-import { chmodSync, linkSync, lstatSync, renameSync, unlinkSync, type Stats } from "node:fs";
+import { linkSync, lstatSync, renameSync, unlinkSync, type Stats } from "node:fs";
 import { dirname, join } from "node:path";
 import { randomBytes } from "node:crypto";
 import { ParleyError, reasonOf, systemCode, usageError } from "../base/errors.ts";
@@ -65,8 +65,7 @@ async function listenAtPath(
   const hidden = hiddenName(path);
   let server: Bun.UnixSocketListener<Stream | undefined> | undefined;
   try {
-    server = listenUnix(hidden, handlers);
-    chmodSync(hidden, 0o600);
+    server = withUmask(0o177, () => listenUnix(hidden, handlers)); // a chmod would come after the first program could connect
     putInPlace(hidden, path);
   } catch (error) {
     server?.stop(true);
@@ -80,6 +79,15 @@ async function listenAtPath(
       if (isSame(path, own)) unlinkSync(path);
     },
   };
+}
+
+function withUmask<T>(umask: number, work: () => T): T {
+  const before = process.umask(umask);
+  try {
+    return work();
+  } finally {
+    process.umask(before);
+  }
 }
 
 /** Another name in the same folder. */

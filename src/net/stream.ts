@@ -1,5 +1,5 @@
-// One plain byte stream over a Bun socket, TCP or Unix, dialled or accepted: both directions end on their own, and a reset is told
-// from an end. It holds no more output than its user lets it, and reads no more than its user takes.
+// One plain byte stream over a Bun socket, TCP or Unix, dialled or accepted. Each direction ends alone, and a reset differs from an
+// end. It holds no more output than its user lets it, and reads no more than its user takes.
 //
 //     dialStream, or streamHandlers for a listener → Stream, not read yet → start(events) → data … end … closed
 //
@@ -13,6 +13,7 @@ import { reasonOf, systemCode } from "../base/errors.ts";
 import { Condition } from "../base/condition.ts";
 import { PAUSE_OUTPUT_BYTES, SHORT_PAUSE_OUTPUT_BYTES, TCP_KEEPALIVE_MS } from "../base/limits.ts";
 import { sayDuration } from "../base/units.ts";
+import { setResetOnClose } from "../os/sockets.ts";
 import { DialError } from "./dial.ts";
 import { WriteQueue } from "./write-queue.ts";
 
@@ -80,6 +81,12 @@ export class Stream {
     if (address === undefined) return;
     this.peer = formatAddress(plainAddress(address), socket.remotePort);
     socket.setKeepAlive(true, TCP_KEEPALIVE_MS);
+    this.#resetOnClose(true);
+  }
+
+  /** Until our FIN is sent, the death of this process is no end of the stream: the peer gets a reset. */
+  #resetOnClose(resets: boolean): void {
+    if (this.peer !== undefined) setResetOnClose((this.#socket as unknown as { fd: number }).fd, resets);
   }
 
   /** Begins to read. What has happened before is reported now. */
@@ -199,7 +206,10 @@ export class Stream {
   #sendFin(): void {
     if (this.#write !== "ending" || this.#queue.length > 0) return;
     this.#write = "fin-sent";
-    if (!this.#socketClosed) this.#socket.shutdown();
+    if (!this.#socketClosed) {
+      this.#resetOnClose(false);
+      this.#socket.shutdown();
+    }
     this.#closeIfOver();
   }
 

@@ -1,5 +1,5 @@
 // What neither Bun nor Node can do with sockets: the address of an inherited listening socket, the unacknowledged bytes of a
-// connection, and a datagram to a Unix socket. systemd.ts and net/connection.ts call it.
+// connection, a reset when the process dies, and a datagram to a Unix socket. systemd.ts, net/connection.ts and net/stream.ts call it.
 
 import ipaddr from "ipaddr.js";
 import { call } from "./libc.ts";
@@ -11,6 +11,7 @@ const AF_INET = 2;
 const AF_INET6 = 10;
 const SOCK_DGRAM_CLOEXEC = 2 | 0o2000000;
 const SOL_SOCKET = 1;
+const SO_LINGER = 13;
 const SO_ACCEPTCONN = 30;
 /** Bytes in the send queue of a TCP socket: tcp(7). */
 const SIOCOUTQ = 0x5411;
@@ -56,6 +57,19 @@ export function unsentBytes(fd: number): number | undefined {
   if (process.platform !== "linux") return undefined;
   const count = new Int32Array(1);
   return call("ioctl", ["i32", "u64", "ptr"])(fd, SIOCOUTQ, count) === 0 ? count[0] : undefined;
+}
+
+/** Sets whether close(2) of the TCP socket `fd`, also at the death of the process, is a reset. Does nothing except on Linux. */
+export function setResetOnClose(fd: number, resets: boolean): void {
+  if (process.platform !== "linux") return;
+  const linger = Int32Array.of(resets ? 1 : 0, 0); // `struct linger`, with no time to linger
+  call("setsockopt", ["i32", "i32", "i32", "ptr", "u32"])(
+    fd,
+    SOL_SOCKET,
+    SO_LINGER,
+    linger,
+    linger.byteLength,
+  );
 }
 
 /** Sends one datagram to the Unix socket `path`; `@` in front means an abstract socket. False when it cannot be sent. */

@@ -44,9 +44,9 @@ export interface ServerStats {
   connections: number;
   /** … of them, those that have not logged in. */
   pending: number;
-  /** Conversations with a connection … */
+  /** Sessions with a connection. */
   attached: number;
-  /** … and without one. */
+  /** Sessions without a connection. */
   detached: number;
   /** Messages of clients, ever. */
   received: number;

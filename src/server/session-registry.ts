@@ -15,7 +15,7 @@ export interface SessionRegistryOptions {
   store: Store | undefined;
   /** The largest number of detached sessions of one user. */
   maxPerUser: number;
-  /** … and of all users. */
+  /** The largest number of detached sessions of all users. */
   maxConnections: number;
   /** Called after each change of the list. */
   changed(): void;

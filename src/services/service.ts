@@ -22,7 +22,10 @@ export class SessionClosedError extends Error {
   }
 }
 
-/** What the other side of a session did, so that the session ends without `done`: the client gets its code. Not a failure of the service. */
+/**
+ * Ends a session because its other end, such as the target of `--to`, cannot be reached or was reset. The client gets the code in
+ * `bye`. It is no failure of the service.
+ */
 export class ServiceEnding extends Error {
   override name = "ServiceEnding";
   readonly code: "unreachable" | "reset";
@@ -86,9 +89,9 @@ export interface Room {
 
 /** File descriptors of this process that a service takes for its sessions, beside their connections. */
 export interface DescriptorUse {
-  /** … for each session. */
+  /** The number for one session. */
   readonly perSession: number;
-  /** … at the moment, also for closed sessions until all that was started for them has ended. */
+  /** The number in use now. A closed session counts until everything that was started for it has ended. */
   readonly taken: number;
 }
 

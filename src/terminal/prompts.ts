@@ -36,7 +36,7 @@ export abstract class Prompts {
     const { password } = await import("@inquirer/prompts");
     const validate = (answer: string) => answer !== "" || "enter a value";
     for (;;) {
-      this.restoreEcho();
+      this.#stopDiscarding();
       const secret = await prompt((context) =>
         password({ message, mask: "*", toggleMask: false, validate }, context),
       );
@@ -49,11 +49,16 @@ export abstract class Prompts {
 
   /** Shows again what is typed, after a password. Does nothing when it is shown already. */
   restoreEcho(): void {
-    if (this.#discardTyped === undefined) return;
+    if (this.#stopDiscarding()) process.stdin.setRawMode(false);
+  }
+
+  /** Ends the discarding before a further question, which sets raw mode itself: without it a key would show until then. */
+  #stopDiscarding(): boolean {
+    if (this.#discardTyped === undefined) return false;
     process.stdin.off("data", this.#discardTyped).pause();
     this.#unguard?.();
-    process.stdin.setRawMode(false);
     this.#discardTyped = undefined;
+    return true;
   }
 
   /**

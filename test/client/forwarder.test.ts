@@ -24,6 +24,7 @@ const BYTES = Number(process.env["PARLEY_BYTES"] ?? 20_000_000);
 const CUTS = Number(process.env["PARLEY_CUTS"] ?? 12);
 const PATIENCE_MS = 60_000 + CUTS * 3000;
 
+const MIB = 1024 * 1024;
 const ROOMY = { maxPerUser: 1000, maxPending: { start: 1000, rate: 30, full: 1000 } };
 
 describe("the ends of a forwarded connection", () => {
@@ -106,6 +107,24 @@ describe("the ends of a forwarded connection", () => {
     expect(await server.event("disconnected", server.events.length - 1)).toMatchObject({
       fields: { bye: "left" },
     });
+    expect(tunnel.cuts).toEqual([]);
+  });
+
+  test("a reset here ends the conversation there, also where the service takes nothing", async () => {
+    const { service, sessions } = streamService();
+    const taking = Promise.withResolvers<void>();
+    const holding = { ...service, message: () => taking.promise };
+    await using server = await startServer({ auth: "none", service: holding });
+    await using tunnel = await forwarding(server.port);
+    using program = await local(tunnel);
+    const there = await opened(sessions);
+    program.socket.write(Buffer.alloc(64 * MIB));
+    await until("a server that is behind", true, () => tunnel.forwarder.budget.used > MIB);
+    program.socket.resetAndDestroy();
+    await until("closed", true, () => there.closed || there.session.signal.aborted);
+    taking.resolve();
+    await until("sessions", 0, () => server.server.sessions);
+    expect(there.ended).toBe(false);
     expect(tunnel.cuts).toEqual([]);
   });
 });
@@ -238,6 +257,8 @@ describe("a connection that is cut", () => {
     await using tunnel = await forwarding(server.port, {}, proxy.port);
     const programs = await Promise.all(Array.from({ length: 20 }, () => local(tunnel)));
     await opened(sessions, 20);
+    for (const { socket } of programs) socket.write(">");
+    await until("echoes", true, () => programs.every(({ text }) => text === ">")); // so each welcome has arrived
     const back = () => tunnel.reports.filter((report) => report === "resumed").length;
     for (let round = 1; round <= 4; round++) {
       proxy.cutAll("reset");
@@ -245,7 +266,7 @@ describe("a connection that is cut", () => {
     }
     for (const { socket } of programs) socket.end("x");
     await Promise.all(programs.map(({ closed }) => within("the end", closed)));
-    expect(programs.map(({ text }) => text)).toEqual(Array(20).fill("x"));
+    expect(programs.map(({ text }) => text)).toEqual(Array(20).fill(">x"));
     expect(tunnel.cuts).toEqual([]);
   });
 
@@ -286,6 +307,8 @@ describe("a connection that is cut", () => {
     await using tunnel = await forwarding(server.port, {}, proxy.port);
     using program = await local(tunnel);
     const there = await opened(sessions);
+    program.socket.write("x");
+    await until("heard", "x", () => there.text); // so the welcome has arrived
     proxy.options.port = 1;
     proxy.cutAll("reset");
     await until("reports", ["lost", "failing"], () => tunnel.reports);
@@ -455,6 +478,40 @@ describe("a server that keeps to nothing", () => {
     });
     expect(before).toBeGreaterThan(8 * 1024 * 1024);
     expect(before).toBeLessThan(12 * 1024 * 1024);
+  });
+
+  test("and whose messages are long, or windows wide, costs no more memory than all may", async () => {
+    const long = frame(Buffer.alloc(5 * MIB).toString("latin1"));
+    using server = await letting((socket) => void socket.write(long));
+    await using tunnel = await forwarding(server.port, { maxQueued: 8 * MIB });
+    const programs = [await local(tunnel), await local(tunnel), await local(tunnel)];
+    for (const { socket } of programs) socket.pause();
+    await until("cuts", true, () => tunnel.cuts.length > 0);
+    expect(tunnel.cuts[0]).toMatchObject({ code: "crowded" });
+    expect(tunnel.forwarder.budget.used).toBeLessThanOrEqual(8 * MIB);
+    for (const program of programs) program[Symbol.dispose]();
+  });
+
+  test("and has room for all, as it says, and takes nothing, is sent no more than a window", async () => {
+    const session = { session: "s", resume_key: Buffer.alloc(32).toString("base64"), resume_for: 60 };
+    using server = await fakeServer(async (socket, received) => {
+      const from = received.text.length;
+      socket.write(frame(JSON.stringify({ ...HELLO, messages: "bytes" })));
+      await received.see('"login"', from);
+      socket.write(frame(JSON.stringify({ ...WELCOME, ...session, window: 2 ** 53 - 1 })));
+    });
+    await using tunnel = await forwarding(server.port);
+    using program = await local(tunnel);
+    program.socket.write(Buffer.alloc(40 * MIB));
+    let before = -1;
+    await until("a stop", true, async () => {
+      const { used } = tunnel.forwarder.budget;
+      const isSteady = used === before && used > MIB;
+      before = used;
+      await Bun.sleep(100);
+      return isSteady;
+    });
+    expect(before).toBeLessThan(12 * MIB);
   });
 
   test("and goes on after its end is left, and the local program reset", async () => {

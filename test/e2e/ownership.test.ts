@@ -471,3 +471,22 @@ test.skipIf(lacks("setpriv", "unshare") || Bun.spawnSync([...AS_ROOT_OF_OWN, "tr
     expectOwned();
   },
 );
+
+test.skipIf(lacks("setpriv"))(
+  "--check accepts a log of the service's in a folder where it can make no file",
+  async () => {
+    using folder = tempFolder();
+    chmodSync(folder.path, 0o755);
+    const log = join(folder.path, "parley.log");
+    writeFileSync(log, "before\n", { mode: 0o600 });
+    chownSync(log, SERVICE.uid, SERVICE.gid);
+    using own = tempFolder();
+    chownSync(own.path, SERVICE.uid, SERVICE.gid);
+    const argv = ["serve", "--check", "--port", "0", "--auth", "none", "--log", log];
+    const checked = await run(argv, { data: own.path, prefix });
+    expect(checked).toMatchObject({ exitCode: 0, stderr: "the configuration is valid\n" });
+    chmodSync(log, 0o400);
+    expect(await run(argv, { data: own.path, prefix })).toMatchObject({ exitCode: 1 });
+    expect([readFileSync(log, "utf8"), readdirSync(folder.path)]).toEqual(["before\n", ["parley.log"]]);
+  },
+);

@@ -18,12 +18,13 @@ export interface Forwarding extends AsyncDisposable {
 export interface ForwardingOptions extends Partial<ClientOptions> {
   forMs?: number;
   times?: number;
+  maxQueued?: number;
 }
 
 /** Logs in at the server at `port` as ann, or as nothing where there are no users, and forwards to `through`. */
 export async function forwarding(
   port: number,
-  { forMs = 60_000, times = Infinity, ...options }: ForwardingOptions = {},
+  { forMs = 60_000, times = Infinity, maxQueued, ...options }: ForwardingOptions = {},
   through = port,
 ): Promise<Forwarding> {
   let first: Credential = { method: "none" };
@@ -53,6 +54,7 @@ export async function forwarding(
     retry: { times, forMs },
     first,
     issued: client.welcome,
+    maxQueued,
     events,
   });
   const listener = await listenForStreams({ host: "127.0.0.1", port: 0 }, (one) => forwarder.accept(one), {

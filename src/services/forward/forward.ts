@@ -6,7 +6,7 @@
 //     both have ended → session.finish             reset of the target → the session ends with `reset`
 //     any other end   → the target is reset: what was cut off must not look complete
 //
-// The target is the server's choice. What a client is told of it names no address; the log does.
+// The server chooses the target. Messages to a client name no address of it; the log does.
 
 import { ByteBudget } from "../../base/byte-budget.ts";
 import { messageOf, systemCode } from "../../base/errors.ts";
@@ -50,7 +50,7 @@ export interface TargetDial {
 }
 
 export interface ForwardOptions {
-  /** Connects to the target. @throws {Error} why that failed, for the log; its `code` says what the client is told. */
+  /** Connects to the target. @throws {Error} the reason of a failure, for the log; its `code` decides what the client hears. */
   open(dial: TargetDial): Promise<Target>;
   /** Begin with a header of PROXY protocol version 2. */
   sendProxy: boolean;

@@ -19,6 +19,7 @@ import { tempFolder, type TempFolder } from "../../support/folder.ts";
 import { lacksTools } from "../../support/privileges.ts";
 import { Screen } from "../../support/screen.ts";
 import { bulk, digest, local } from "../../support/stream-service.ts";
+import { listen as tunnelTo, output, type Tunnel } from "../../support/tunnel.ts";
 
 setDefaultTimeout(90_000);
 
@@ -36,30 +37,9 @@ beforeEach(() => {
 });
 afterEach(() => folder[Symbol.dispose]());
 
-interface Tunnel extends Running {
-  port: number;
-  ready: Record<string, unknown>;
-}
-
 /** Starts `parley connect --listen` and waits until it is ready. */
-async function listen(
-  address: string,
-  flags: string[] = [],
-  env: Record<string, string> = {},
-): Promise<Tunnel> {
-  const where = flags.includes("--listen") ? [] : ["--listen", "0"];
-  const running = start(["connect", address, "--json", ...where, ...flags], { data: own, env });
-  try {
-    await running.stdout.see(/"event":"forwarding".*\n/);
-  } catch (error) {
-    const said = running.stderr.text;
-    await running[Symbol.asyncDispose]();
-    throw new Error(`it is not ready: ${said}`, { cause: error });
-  }
-  const line = running.stdout.text.split("\n").find((text) => text.includes('"forwarding"')) ?? "";
-  const ready = JSON.parse(line) as Record<string, unknown>;
-  return Object.assign(running, { ready, port: Number(ready["port"]) });
-}
+const listen = (address: string, flags?: string[], env?: Record<string, string>) =>
+  tunnelTo(own, address, flags, env);
 
 async function stop(running: Running): Promise<void> {
   running.signal("SIGTERM");
@@ -71,18 +51,6 @@ function events(tunnel: Tunnel): Record<string, unknown>[] {
     .split("\n")
     .filter((line) => line !== "")
     .map((line) => JSON.parse(line) as Record<string, unknown>);
-}
-
-/** Runs a program to its end; its output. */
-async function output(command: string[], stdin: Uint8Array | string = ""): Promise<Buffer> {
-  const child = Bun.spawn(command, { stdin: Buffer.from(stdin), stdout: "pipe", stderr: "pipe" });
-  const [bytes, errors, code] = await within(
-    command.join(" "),
-    Promise.all([child.stdout.bytes(), child.stderr.text(), child.exited]),
-    60_000,
-  );
-  if (code !== 0) throw new Error(`${command.join(" ")} ended with ${code}: ${errors}`);
-  return Buffer.from(bytes);
 }
 
 describe("the ready line", () => {
@@ -395,71 +363,4 @@ describe("with programs that know nothing of it", () => {
     expect(await tunnel.exited).toBe(0);
     await server.stop();
   });
-
-  /** A service of another program behind `serve --to`, and a tunnel to it that is cut again and again. */
-  async function through(target: AsyncDisposable, port: number, cuts: { least: number; most: number }) {
-    const stack = new AsyncDisposableStack();
-    stack.use(target);
-    const to = ["--penalties", "off", "--to", `127.0.0.1:${port}`];
-    const server = stack.use(await serve([...OPEN, ...to], { data }));
-    const proxy = stack.use(await cuttingProxy({ port: server.port, cuts: 10, first: 10_000, ...cuts }));
-    return { stack, proxy, tunnel: stack.use(await listen(proxy.address)) };
-  }
-
-  /** Starts a program, and waits until it accepts connections at `port`. */
-  async function service(command: string[], port: number): Promise<AsyncDisposable> {
-    const child = Bun.spawn(command, { stdin: "ignore", stdout: "ignore", stderr: "ignore" });
-    await until(command.join(" "), false, () => local({ port }).then(close, () => true));
-    return {
-      async [Symbol.asyncDispose]() {
-        child.kill("SIGKILL");
-        await child.exited;
-      },
-    };
-  }
-
-  test.skipIf(lacksTools("curl", "python3"))("curl: a download of 20 MB is identical", async () => {
-    const port = portForLater();
-    const wanted = Buffer.concat([...bulk(20_000_000)]);
-    await Bun.write(join(folder.path, "file"), wanted);
-    const web = [
-      "python3",
-      "-m",
-      "http.server",
-      "--bind",
-      "127.0.0.1",
-      "--directory",
-      folder.path,
-      String(port),
-    ];
-    const { stack, proxy, tunnel } = await through(await service(web, port), port, {
-      least: 100_000,
-      most: 4_000_000,
-    });
-    await using _ = stack;
-    const url = `http://127.0.0.1:${tunnel.port}/file`;
-    const got = await output(["curl", "--silent", "--show-error", "--fail", url]);
-    expect([got.length, digest([got])]).toEqual([wanted.length, digest([wanted])]);
-    expect(proxy.done).toBeGreaterThan(2);
-    expect(tunnel.stderr.text).toBe("");
-  });
-
-  test.skipIf(lacksTools("redis-server", "redis-cli", "redis-benchmark"))(
-    "redis-benchmark: twenty connections, none of which notices a cut",
-    async () => {
-      const port = portForLater();
-      const redis = ["redis-server", "--port", String(port), "--bind", "127.0.0.1", "--save", ""];
-      const { stack, proxy, tunnel } = await through(await service(redis, port), port, {
-        least: 1000,
-        most: 6000,
-      });
-      await using _ = stack;
-      const to = ["-p", String(tunnel.port)];
-      const counted = ["-c", "20", "-n", "8000", "-q", "incr", "counter"];
-      await output(["redis-benchmark", ...to, ...counted]);
-      expect((await output(["redis-cli", ...to, "get", "counter"])).toString()).toBe("8000\n");
-      expect(proxy.done).toBeGreaterThan(5);
-      expect(tunnel.stderr.text).toBe("");
-    },
-  );
 });

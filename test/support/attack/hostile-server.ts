@@ -5,10 +5,11 @@ import { readFileSync } from "node:fs";
 import type { Socket } from "node:net";
 import { systemCode } from "../../../src/base/errors.ts";
 import { until } from "../attack.ts";
-import { cleanEnv, EXECUTABLE } from "../executable.ts";
+import { cleanEnv, EXECUTABLE, start } from "../executable.ts";
 import { fakeServer, HELLO, letIn, WELCOME } from "../fake-server.ts";
 import { tempFolder } from "../folder.ts";
 import { frame } from "../peer.ts";
+import { local } from "../stream-service.ts";
 import { UnreadPipe } from "../unread-pipe.ts";
 import type { Watched } from "../watched.ts";
 import type { Figure } from "./target.ts";
@@ -139,6 +140,40 @@ export async function unreadClient(bytes = 300 * MIB): Promise<Figure[]> {
     figures.push({ attack, what: "client memory, growth at most", value: growth, unit: "MiB", target: 64 });
   }
   return figures;
+}
+
+/** Memory of a forwarder: its server sends long messages without end to local programs that read nothing. */
+export async function unreadForwarder(locals = 80): Promise<Figure[]> {
+  const long = frame(Buffer.alloc(15 * MIB).toString("latin1"));
+  let sent = 0;
+  using server = await fakeServer(async (socket, received) => {
+    const from = received.text.length;
+    socket.write(json({ ...HELLO, messages: "bytes" }));
+    await received.see('"login"', from);
+    socket.write(json(WELCOME));
+    const pour = () => {
+      while (socket.write(long)) sent++;
+    };
+    socket.on("drain", pour);
+    pour();
+  });
+  await using client = start(["connect", server.address, "--listen", "0"]);
+  await client.stdout.see(/forwarding.*\n/);
+  const port = Number(/127\.0\.0\.1:(\d+)/.exec(client.stdout.text)?.[1]);
+  const before = peakBytes(client.pid) ?? 0;
+  const programs = await Promise.all(Array.from({ length: locals }, () => local({ port })));
+  for (const { socket } of programs) socket.pause();
+  let last = -1;
+  let looks = 0;
+  await until("the client takes no more", true, () => {
+    looks = sent === last ? looks + 1 : 0;
+    last = sent;
+    return looks === 2 * LOOKS;
+  });
+  const value = ((peakBytes(client.pid) ?? 0) - before) / MIB;
+  for (const program of programs) program[Symbol.dispose]();
+  const attack = `a server sends ${locals} unread local programs 15 MiB at a time`;
+  return [{ attack, what: "memory of the forwarder, growth at most", value, unit: "MiB", target: 1024 }];
 }
 
 /** Turns each client away with `retry_after` 0. */
