@@ -36,6 +36,7 @@ export const FLOORS = [
   "services", // the contract, and what answers
   "log",
   "terminal",
+  "engine", // the connection to a Redis or Valkey server that stores accounts
   "files", // files that several processes change, private files
   "wire", // frames and messages
   "os", // what only the system's library knows

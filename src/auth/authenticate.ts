@@ -104,6 +104,7 @@ export class Authenticator {
   /** Logs in a client at a known address. */
   async byAddress(client: LoginClient): Promise<Candidate> {
     this.#expect("ip");
+    await this.#changes.fresh(client.signal);
     const { address } = client;
     const host = this.#store.document.hosts.get(address);
     if (host === undefined) throw unknownAddress();
@@ -142,12 +143,12 @@ export class Authenticator {
     const name = normalizeName(given);
     const request = this.#hashRequest(client, name);
     for (;;) {
-      const user = this.#find(name);
+      const user = await this.#find(name, client.signal);
       // For known users, too: it takes time.
       const dummyCost = this.#dummyHashes.costFor(name ?? given, this.#store.document);
       const matches = await hashing(hasher.verify(password, user?.password, request, dummyCost));
       // While it was hashed the user may have been given another password, or have been disabled or removed.
-      const current = this.#find(name);
+      const current = await this.#find(name, client.signal);
       if (current !== undefined && current.password !== user?.password) continue;
       if (!matches) this.#knownSources.remove(request.source);
       if (name === undefined || current === undefined || !matches) {
@@ -165,9 +166,9 @@ export class Authenticator {
     }
   }
 
-  /** The user of that name in the current file; costs one stat(2). */
-  #find(name: string | undefined): User | undefined {
-    this.#store.reload();
+  /** The user of that name in the current store. */
+  async #find(name: string | undefined, signal: AbortSignal): Promise<User | undefined> {
+    await this.#changes.fresh(signal);
     return name === undefined ? undefined : this.#store.document.users.get(name);
   }
 
@@ -180,7 +181,8 @@ export class Authenticator {
     if (name === undefined) throw refusal("bad_name", `invalid name: ${NAME_RULE}`);
     const flaw = passwordFlaw(password, name, minPassword);
     if (flaw !== undefined) throw refusal("bad_password", flaw);
-    if (this.#find(name) !== undefined) throw refusal("name_taken", "this name is taken"); // costs no hash
+    if ((await this.#find(name, client.signal)) !== undefined)
+      throw refusal("name_taken", "this name is taken"); // costs no hash
     // These cost no hash either.
     this.#changes.expectRegistration(client.address);
     this.#changes.expect((document) => expectRoom(document, maxUsers));
@@ -211,7 +213,7 @@ export class Authenticator {
     binding: Uint8Array,
   ): Promise<Candidate> {
     this.#expect("password");
-    this.#store.reload(); // a token that was revoked a moment ago is refused
+    await this.#changes.fresh(client.signal); // a token that was revoked a moment ago is refused
     const { users, tokens } = this.#store.document;
     const token = tokens.get(id);
     const key = token === undefined ? new Uint8Array(32) : Buffer.from(token.key, "base64");

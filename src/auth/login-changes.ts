@@ -1,7 +1,8 @@
 // The changes of the store by logins, and the limit of new users from one source.
 
 import { sourceOf } from "../base/address.ts";
-import { MAX_REGISTRATIONS, REGISTRATION_WINDOW_MS } from "../base/limits.ts";
+import { MAX_REGISTRATIONS, REGISTRATION_WINDOW_MS, STORE_RETRY_SECONDS } from "../base/limits.ts";
+import { EngineError } from "../engine/engine-error.ts";
 import { FileError } from "../files/file-error.ts";
 import { AccountError } from "./accounts.ts";
 import type { Document } from "./document.ts";
@@ -41,14 +42,34 @@ export class LoginChanges {
     try {
       return await this.store.change(mutation, signal);
     } catch (error) {
-      if (error instanceof AccountError) throw refused(error);
-      if (!(error instanceof FileError)) throw error;
-      this.#options.warn(error);
-      throw new LoginError("unavailable", error.message, {
-        peerMessage: "the server cannot write its user file at the moment",
-        cause: error,
-      });
+      throw error instanceof AccountError ? refused(error) : this.#refusalFor(error);
     }
+  }
+
+  /**
+   * Waits until the store in memory has every change that was reported before this call.
+   *
+   * @throws {LoginError} when that cannot be found out; and the reason of `signal`.
+   */
+  async fresh(signal: AbortSignal): Promise<void> {
+    try {
+      await this.store.fresh();
+    } catch (error) {
+      signal.throwIfAborted();
+      throw this.#refusalFor(error);
+    }
+    signal.throwIfAborted();
+  }
+
+  /** The refusal of a login for a failure of the store; any other error as it is. */
+  #refusalFor(error: unknown): unknown {
+    if (error instanceof EngineError && error.code === "unreachable") return storeLost(error);
+    if (!(error instanceof FileError || error instanceof EngineError)) return error;
+    this.#options.warn(error);
+    return new LoginError("unavailable", error.message, {
+      peerMessage: "the server cannot change its accounts at the moment",
+      cause: error,
+    });
   }
 
   /** Checks whether a change could be made now. @throws {LoginError} as {@link require}. */
@@ -90,6 +111,14 @@ export class LoginChanges {
     const wait = this.#registrations.retryAfter(sourceOf(address), performance.now());
     if (wait !== undefined) throw rateLimited(address, wait);
   }
+}
+
+/** A client that tries again in a moment may find the store there. */
+function storeLost(cause: EngineError): LoginError {
+  const message = "the server cannot reach its accounts at the moment";
+  const error = new LoginError("unavailable", cause.message, { peerMessage: message, cause });
+  error.retryAfter = STORE_RETRY_SECONDS;
+  return error;
 }
 
 const CODES = { full: "full", known: "not_allowed", exists: "name_taken", unknown: "name_taken" } as const;

@@ -341,6 +341,8 @@ export const SAME_SIGNAL_MS = 500;
 export const LOCK_TIMEOUT_MS = 10 * SECOND;
 /** Pause between two commits of one process, so that other processes get the lock. */
 export const COMMIT_PAUSE_MS = 2;
+/** When a client may try again whose login found the engine of the store unreachable, in seconds. */
+export const STORE_RETRY_SECONDS = 1;
 /** How soon after a change a server writes the list of its sessions. */
 export const STATUS_FILE_MS = 500;
 /** A shorter journal of the store is not folded, so that a fold is rare. */

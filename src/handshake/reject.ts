@@ -44,7 +44,8 @@ export async function rejectLogin(
     case "full":
       throw new HandshakeError("full", message);
     case "unavailable":
-      throw new HandshakeError("busy", message); // for an unknown time
+      // Without a time for a cause that a person has to remove.
+      throw new HandshakeError("busy", message, { retryAfter: error.retryAfter });
     default: {
       const mayGoOn = delayMs === 0 || (await options.waitWithoutPlace(delayMs));
       const left = mayGoOn ? attemptsLeft : 0;

@@ -22,14 +22,14 @@ import {
 import { newToken } from "../../src/auth/issued-token.ts";
 import { PasswordHasher } from "../../src/auth/password.ts";
 import type { Document } from "../../src/auth/document.ts";
-import { Store } from "../../src/auth/store.ts";
+import { FileStore } from "../../src/auth/file-store.ts";
 import { parseToken, proveToken, TOKEN_LABEL } from "../../src/auth/token.ts";
 import { HOST_TOUCH_MS, MAX_REGISTRATIONS, MAX_TOKENS_PER_USER } from "../../src/base/limits.ts";
 import { tempFolder } from "../support/folder.ts";
 import { holdLock } from "../support/lock.ts";
 import { CHEAP, PASSWORD } from "../support/server.ts";
 
-function authenticate(mode: AuthMode, store: Store, hasher = new PasswordHasher(CHEAP)): Authenticator {
+function authenticate(mode: AuthMode, store: FileStore, hasher = new PasswordHasher(CHEAP)): Authenticator {
   return new Authenticator({
     mode,
     register: true,
@@ -60,7 +60,7 @@ test.each<
   ],
 ])("--auth %s: one IPv6 network cannot fill the user file with %s", async (mode, _, enter) => {
   using folder = tempFolder();
-  const authenticator = authenticate(mode, new Store(`${folder.path}/users.json`));
+  const authenticator = authenticate(mode, new FileStore(`${folder.path}/users.json`));
   for (let n = 0; n < MAX_REGISTRATIONS; n++) await enter(authenticator, `2001:db8::${n}`, `guest${n}`);
   const refused = enter(authenticator, "2001:db8::ffff", "one-more").catch((error: unknown) => error);
   expect(await refused).toMatchObject({ code: "rate_limited", retryAfter: expect.any(Number) });
@@ -70,13 +70,13 @@ test.each<
 test("--auth ip: a known address is familiar, also to the next server", async () => {
   using folder = tempFolder();
   const path = `${folder.path}/users.json`;
-  const first = authenticate("ip", new Store(path));
+  const first = authenticate("ip", new FileStore(path));
   expect(first.isKnownSource("192.0.2.1")).toBe(false);
   await complete(first.byName(from("192.0.2.1"), "Ann"));
   expect(first.isKnownSource("192.0.2.1")).toBe(true);
-  expect(authenticate("ip", new Store(path)).isKnownSource("192.0.2.1")).toBe(true);
+  expect(authenticate("ip", new FileStore(path)).isKnownSource("192.0.2.1")).toBe(true);
   // Where it takes a password, a name that was said proves nothing.
-  expect(authenticate("password", new Store(path)).isKnownSource("192.0.2.1")).toBe(false);
+  expect(authenticate("password", new FileStore(path)).isKnownSource("192.0.2.1")).toBe(false);
 });
 
 /** Of another password. */
@@ -84,8 +84,8 @@ const OTHER_HASH = await new PasswordHasher(CHEAP).hash("another horse");
 const AT = new Date("2026-01-02T03:04:05.678Z");
 
 /** A store with the address 192.0.2.1, known as Ann. */
-async function knownAddress(folder: string): Promise<Store> {
-  const store = new Store(`${folder}/users.json`);
+async function knownAddress(folder: string): Promise<FileStore> {
+  const store = new FileStore(`${folder}/users.json`);
   await store.change((draft) => addHost(draft, "192.0.2.1", "Ann", AT));
   return store;
 }
@@ -123,7 +123,7 @@ test("--auth ip: an address in a conversation is written down as seen, and is no
 
 test("--register: there are no more users than there may be, whoever comes at once", async () => {
   using folder = tempFolder();
-  const store = new Store(`${folder.path}/users.json`);
+  const store = new FileStore(`${folder.path}/users.json`);
   const MAX = 3;
   const hasher = new PasswordHasher(CHEAP);
   const authenticator = new Authenticator({
@@ -134,7 +134,7 @@ test("--register: there are no more users than there may be, whoever comes at on
     hasher,
     warn: () => undefined,
   });
-  const lock = holdLock(store.path);
+  const lock = holdLock(store.place);
   const register = (n: number) =>
     complete(authenticator.byRegistration(from(`192.0.2.${n}`), `guest${n}`, PASSWORD)).catch(thrown);
   const all = Promise.all(Array.from({ length: 2 * MAX }, (_, n) => register(n)));
@@ -155,8 +155,8 @@ test("--register: there are no more users than there may be, whoever comes at on
 test("--auth ip: a name that an operator changes during a login stays changed", async () => {
   using folder = tempFolder();
   const store = await knownAddress(folder.path);
-  const operator = new Store(store.path);
-  const lock = holdLock(store.path);
+  const operator = new FileStore(store.place);
+  const lock = holdLock(store.place);
   const renamed = operator.change((draft) => {
     const host = draft.hosts.get("192.0.2.1");
     if (host !== undefined) draft.hosts.set("192.0.2.1", { ...host, name: "Anna" });
@@ -164,7 +164,7 @@ test("--auth ip: a name that an operator changes during a login stays changed", 
   const login = complete(authenticate("ip", store).byAddress(from("192.0.2.1")));
   lock[Symbol.dispose]();
   const [identity] = await Promise.all([login, renamed]);
-  expect(new Store(store.path).document.hosts.get("192.0.2.1")?.name).toBe("Anna");
+  expect(new FileStore(store.place).document.hosts.get("192.0.2.1")?.name).toBe("Anna");
   // Whichever came first, the session has the name that the file has, or ends when that changes.
   expect(["Ann", "Anna"]).toContain(identity.user ?? "");
 });
@@ -172,7 +172,7 @@ test("--auth ip: a name that an operator changes during a login stays changed", 
 test("--auth ip: an address that is forgotten during a login is not let in, and not known again", async () => {
   using folder = tempFolder();
   const store = await knownAddress(folder.path);
-  const lock = holdLock(store.path);
+  const lock = holdLock(store.place);
   const forgotten = store.change((draft) => forgetHost(draft, "192.0.2.1"));
   const login = complete(authenticate("ip", store).byAddress(from("192.0.2.1"))).catch(thrown);
   lock[Symbol.dispose]();
@@ -183,7 +183,7 @@ test("--auth ip: an address that is forgotten during a login is not let in, and 
 
 test("--auth ip: of two first names of one address at once one is taken", async () => {
   using folder = tempFolder();
-  const store = new Store(`${folder.path}/users.json`);
+  const store = new FileStore(`${folder.path}/users.json`);
   const authenticator = authenticate("ip", store);
   const names = ["Ann", "Bob"].map((name) => complete(authenticator.byName(from("192.0.2.1"), name)));
   const [first, second] = await Promise.allSettled(names);
@@ -205,9 +205,9 @@ test.each([
   ],
 ] as const)("--auth %s: no more newcomers than there may be, when all come at once", async (mode, enter) => {
   using folder = tempFolder();
-  const store = new Store(`${folder.path}/users.json`);
+  const store = new FileStore(`${folder.path}/users.json`);
   const authenticator = authenticate(mode, store);
-  const lock = holdLock(store.path); // until all have asked
+  const lock = holdLock(store.place); // until all have asked
   let [rationed, entered] = [0, 0];
   const allAsked = Promise.withResolvers<void>();
   const ask = async (n: number) => {
@@ -242,12 +242,13 @@ test("a newcomer who comes to nothing does not count", async () => {
 
 test("a login from a source with an earlier login is hashed before those of strangers", async () => {
   using folder = tempFolder();
-  const authenticator = authenticate("password", new Store(`${folder.path}/users.json`));
+  const authenticator = authenticate("password", new FileStore(`${folder.path}/users.json`));
   await complete(authenticator.byRegistration(from("192.0.2.1"), "ann", PASSWORD));
   using verify = spyOn(Bun.password, "verify");
   const strangers = Array.from({ length: 8 }, (_, n) =>
     authenticator.byPassword(from(`198.51.100.${n}`), "ann", `guess ${n}`).catch(thrown),
   );
+  await new Promise((resolve) => setImmediate(resolve)); // each has read the store, and asked for its hash
   const running = verify.mock.calls.length;
   await authenticator.byPassword(from("192.0.2.1"), "ann", PASSWORD);
   const order = verify.mock.calls.map(([password]) => password);
@@ -283,19 +284,19 @@ describe("while a right password is hashed", () => {
   ];
   test.each(CHANGES)("the user %s by another process: the login is refused", async (_, change, outcome) => {
     using folder = tempFolder();
-    const store = new Store(`${folder.path}/users.json`);
+    const store = new FileStore(`${folder.path}/users.json`);
     const hasher = new GatedHasher(CHEAP);
     const authenticator = authenticate("password", store, hasher);
     await complete(authenticator.byRegistration(from("192.0.2.1"), "ann", PASSWORD));
     const login = complete(authenticator.byPassword(from("192.0.2.1"), "ann", PASSWORD)).catch(thrown);
-    await new Store(store.path).change(change);
+    await new FileStore(store.place).change(change);
     hasher.gate.resolve();
     expect(await login).toMatchObject({ name: "LoginError", ...outcome });
   });
 
   test("the user's hash is remade: the login is let in", async () => {
     using folder = tempFolder();
-    const store = new Store(`${folder.path}/users.json`);
+    const store = new FileStore(`${folder.path}/users.json`);
     const hasher = new GatedHasher(CHEAP);
     const authenticator = authenticate("password", store, hasher);
     await complete(authenticator.byRegistration(from("192.0.2.1"), "ann", PASSWORD));
@@ -310,7 +311,7 @@ describe("while a right password is hashed", () => {
 describe("a token of a user who has too many", () => {
   /** ann, with one token more than stay, and the text of one of them. */
   async function crowded(folder: string) {
-    const store = new Store(`${folder}/users.json`);
+    const store = new FileStore(`${folder}/users.json`);
     const authenticator = authenticate("password", store);
     const first = await complete(authenticator.byRegistration(from("192.0.2.1"), "ann", PASSWORD), true);
     const { token } = newToken("ann", from("192.0.2.1"));
@@ -332,13 +333,13 @@ describe("a token of a user who has too many", () => {
     const before = new Date(Date.now() - 1000);
     await store.change((draft) => touchToken(draft, id, before));
     expect(await logIn()).toMatchObject({ user: "ann", tokenId: id });
-    expect(new Store(store.path).document.tokens.get(id)?.used).not.toBe(before.toISOString());
+    expect(new FileStore(store.place).document.tokens.get(id)?.used).not.toBe(before.toISOString());
   });
 
   test("is refused when it is taken away at that moment", async () => {
     using folder = tempFolder();
     const { store, id, logIn } = await crowded(folder.path);
-    const lock = holdLock(store.path);
+    const lock = holdLock(store.place);
     const taken = store.change((draft) => draft.tokens.delete(id));
     const login = logIn().catch(thrown);
     lock[Symbol.dispose]();

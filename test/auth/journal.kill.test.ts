@@ -6,7 +6,7 @@ import { cpSync, mkdirSync, readdirSync, readFileSync, statSync } from "node:fs"
 import { join } from "node:path";
 import { addUser } from "../../src/auth/accounts.ts";
 import { parseDocument } from "../../src/auth/document.ts";
-import { Store } from "../../src/auth/store.ts";
+import { FileStore } from "../../src/auth/file-store.ts";
 import { MIN_FOLD_BYTES } from "../../src/base/limits.ts";
 import { tempFolder } from "../support/folder.ts";
 import { lacks, withFault } from "../support/privileges.ts";
@@ -20,7 +20,7 @@ const adding = (name: string) => (draft: Parameters<typeof addUser>[0]) =>
 /** A store with a journal that is folded within the next changes. */
 async function nearlyFull(folder: string): Promise<string> {
   const path = join(folder, "users.json");
-  const store = new Store(path);
+  const store = new FileStore(path);
   await store.change((draft) => {
     for (let n = 0; n < 300; n++) adding(`first-${n}`)(draft);
   });
@@ -66,13 +66,13 @@ test.skipIf(lacks("strace"))(
         const { names, isHit } = await writeUntil(path, `${call}:signal=SIGKILL:when=${skip + when}`);
         if (isHit) hits[call] = (hits[call] ?? 0) + 1;
         if (readFileSync(path, "utf8") !== before) folds++;
-        const store = new Store(path);
+        const store = new FileStore(path);
         const { users } = store.document;
         expect([call, when, names.filter((name) => !users.has(name))]).toEqual([call, when, []]);
         expect([call, when, users.has("first-0"), users.has("then-0")]).toEqual([call, when, true, true]);
         const { size } = users;
         await store.change(adding("last"));
-        expect([call, when, new Store(path).document.users.size]).toEqual([call, when, size + 1]);
+        expect([call, when, new FileStore(path).document.users.size]).toEqual([call, when, size + 1]);
         await store.close();
         expect(parseDocument(readFileSync(path, "utf8"), path).users.size).toBe(size + 1);
         expect(readdirSync(data).filter((name) => name.endsWith(".tmp"))).toEqual([]);

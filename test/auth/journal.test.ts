@@ -6,7 +6,7 @@ import { join } from "node:path";
 import fc from "fast-check";
 import { addUser, disableUser, removeUser } from "../../src/auth/accounts.ts";
 import { emptyDocument, formatDocument, parseDocument, type Document } from "../../src/auth/document.ts";
-import { Store } from "../../src/auth/store.ts";
+import { FileStore } from "../../src/auth/file-store.ts";
 import { tempFolder } from "../support/folder.ts";
 
 const AT = new Date("2026-01-02T03:04:05.678Z");
@@ -26,7 +26,7 @@ async function journaled(folder: string) {
   document.isJournaled = true;
   for (let n = 0; n < MANY; n++) adding(nameOf(n))(document);
   writeFileSync(path, formatDocument(document), { mode: 0o600 });
-  const store = new Store(path);
+  const store = new FileStore(path);
   await store.change(adding("first"));
   return {
     path,
@@ -44,30 +44,30 @@ async function journaled(folder: string) {
 }
 
 /** What a process that starts now has. */
-const fresh = (path: string) => new Store(path).document;
+const fresh = (path: string) => new FileStore(path).document;
 
 const textOf = (document: Document) => formatDocument({ ...document, isJournaled: false });
 
 describe("a change", () => {
   test("of a file with few records writes the file, and no journal", async () => {
     using folder = tempFolder();
-    const store = new Store(join(folder.path, "users.json"));
+    const store = new FileStore(join(folder.path, "users.json"));
     await store.change(adding("ann"));
     expect(readdirSync(folder.path).sort()).toEqual([".users.json.lock", "users.json"]);
-    expect(JSON.parse(readFileSync(store.path, "utf8"))).toMatchObject({ version: 1, users: { ann: {} } });
+    expect(JSON.parse(readFileSync(store.place, "utf8"))).toMatchObject({ version: 1, users: { ann: {} } });
   });
 
   test("of a file that has grown large makes it one with a journal", async () => {
     using folder = tempFolder();
-    const store = new Store(join(folder.path, "users.json"));
+    const store = new FileStore(join(folder.path, "users.json"));
     await store.change((draft) => {
       for (let n = 0; n < MANY; n++) adding(nameOf(n))(draft);
     });
-    expect(JSON.parse(readFileSync(store.path, "utf8"))).toMatchObject({ version: 2 });
-    const { ino } = statSync(store.path);
+    expect(JSON.parse(readFileSync(store.place, "utf8"))).toMatchObject({ version: 2 });
+    const { ino } = statSync(store.place);
     await store.change(adding("ann"));
-    expect(statSync(store.path).ino).toBe(ino);
-    expect(fresh(store.path).users.has("ann")).toBe(true);
+    expect(statSync(store.place).ino).toBe(ino);
+    expect(fresh(store.place).users.has("ann")).toBe(true);
   });
 
   test("is a line of the journal, and the file stays as it is", async () => {
@@ -87,14 +87,14 @@ describe("a change", () => {
   test("is seen by another process, and by one that changes something itself", async () => {
     using folder = tempFolder();
     const { path, store } = await journaled(folder.path);
-    const other = new Store(path);
+    const other = new FileStore(path);
     await store.change(adding("ann"));
     other.reload();
     expect(other.document.users.has("ann")).toBe(true);
     await store.change(adding("bob"));
     await other.change(adding("cat"));
     store.reload();
-    for (const { document } of [store, other, new Store(path)]) {
+    for (const { document } of [store, other, new FileStore(path)]) {
       expect(["ann", "bob", "cat"].map((name) => document.users.has(name))).toEqual([true, true, true]);
       expect(document.rev).toBe(4);
     }
@@ -111,14 +111,14 @@ test("whatever several processes change, each in turn, and whenever they fold, a
     fc.asyncProperty(fc.array(step, { maxLength: 25 }), async (steps) => {
       using folder = tempFolder();
       const { path, store } = await journaled(folder.path);
-      const stores = [store, new Store(path), new Store(path)];
+      const stores = [store, new FileStore(path), new FileStore(path)];
       const model = parseDocument(formatDocument(store.document), path);
       for (const { by, act, user } of steps) {
         const one = stores[by]!;
         const name = `some-${user}`;
         if (act === "fold") await one.close();
         if (act === "reload") one.reload();
-        if (act === "restart") stores[by] = new Store(path);
+        if (act === "restart") stores[by] = new FileStore(path);
         const change = {
           add: adding(name),
           disable: disabling(name),
@@ -140,7 +140,7 @@ test("whatever several processes change, each in turn, and whenever they fold, a
       }
       const withoutIds = (document: Document) => textOf(document).replaceAll(/"id": "[^"]*"/g, '"id"');
       for (const one of stores) one.reload();
-      for (const { document } of [...stores, new Store(path)]) {
+      for (const { document } of [...stores, new FileStore(path)]) {
         expect(withoutIds(document).split("\n").sort()).toEqual(withoutIds(model).split("\n").sort());
       }
     }),
@@ -157,7 +157,7 @@ describe("the end of a journal that a kill has torn", () => {
     const start = whole.lastIndexOf(0x0a, whole.length - 2) + 1;
     for (let end = start; end < whole.length; end += 7) {
       writeFileSync(journal, whole.subarray(0, end), { mode: 0o600 });
-      const one = new Store(path);
+      const one = new FileStore(path);
       expect([one.document.users.has("first"), one.document.users.has("jürgen")]).toEqual([true, false]);
       await one.change(adding("next"));
       expect(lines()).toHaveLength(3);
@@ -172,7 +172,7 @@ describe("the end of a journal that a kill has torn", () => {
     await store.change(adding("ann"));
     const line = readFileSync(journal).subarray(before.length);
     writeFileSync(journal, before);
-    const server = new Store(path);
+    const server = new FileStore(path);
     appendFileSync(journal, line.subarray(0, 20));
     server.reload();
     expect(server.document.users.has("ann")).toBe(false);
@@ -214,7 +214,7 @@ describe("damage", () => {
     await store.change(adding("bob"));
     const text = `${damage(lines()).join("\n")}\n`;
     writeFileSync(journal, text, { mode: 0o600 });
-    expect(() => new Store(path)).toThrow(message);
+    expect(() => new FileStore(path)).toThrow(message);
     writeFileSync(`${journal}.new`, text, { mode: 0o600 });
     await Bun.$`mv ${journal}.new ${journal}`;
     const seen: unknown[] = [];
@@ -234,7 +234,7 @@ describe("damage", () => {
     using folder = tempFolder();
     const { path, journal } = await journaled(folder.path);
     await Bun.$`rm ${path}`;
-    expect(() => new Store(path)).toThrow(`${path} is missing, but its journal ${journal} is there`);
+    expect(() => new FileStore(path)).toThrow(`${path} is missing, but its journal ${journal} is there`);
   });
 });
 
@@ -255,7 +255,7 @@ describe("a file that is edited by hand", () => {
         users[nameOf(1)]!["disabled"] = { since: AT.toISOString() };
         delete users[nameOf(2)];
       });
-      const one = when === "while none runs" ? new Store(path) : store;
+      const one = when === "while none runs" ? new FileStore(path) : store;
       const stop = one.watch({
         changed: () => undefined,
         unreadable: (error) => expect(error).toBeUndefined(),
@@ -284,7 +284,7 @@ describe("a fold", () => {
   test("comes when the journal is long enough, in the middle of changes, and loses none", async () => {
     using folder = tempFolder();
     const { path, store, snapshot } = await journaled(folder.path);
-    const other = new Store(path);
+    const other = new FileStore(path);
     const names = Array.from({ length: 600 }, (_, n) => `new-${n}`);
     for (const [n, name] of names.entries())
       await (n % 7 === 0 ? other : store).change(adding(name, "h".repeat(200)));
@@ -300,7 +300,7 @@ describe("a fold", () => {
   test("by another process is taken without reading the file again", async () => {
     using folder = tempFolder();
     const { path, store } = await journaled(folder.path);
-    const other = new Store(path);
+    const other = new FileStore(path);
     const { users } = other.document;
     await store.close();
     other.reload();
@@ -317,7 +317,7 @@ describe("a fold", () => {
     await store.change((draft) => removeUser(draft, "first"));
     await store.close();
     writeFileSync(journal, old, { mode: 0o600 });
-    for (const one of [store, new Store(path)]) {
+    for (const one of [store, new FileStore(path)]) {
       one.reload();
       expect(one.document.users.has("first")).toBe(false);
     }

@@ -6,7 +6,7 @@ import type { Token } from "../../src/auth/document.ts";
 import { parseToken, proveToken, TOKEN_LABEL, type TokenParts } from "../../src/auth/token.ts";
 import { addUser, disableUser, removeUser, revokeTokens, setPassword } from "../../src/auth/accounts.ts";
 import { hashCost, PasswordHasher } from "../../src/auth/password.ts";
-import { Store } from "../../src/auth/store.ts";
+import { FileStore } from "../../src/auth/file-store.ts";
 import type { Service } from "../../src/services/service.ts";
 import { attack, until } from "../support/attack.ts";
 import { holdLock } from "../support/lock.ts";
@@ -395,7 +395,7 @@ describe("token", () => {
     await using server = await startServer();
     using first = await server.peer();
     const parts = tokenOf(await first.logIn("ann", PASSWORD));
-    await new Store(server.path).change((draft) => revokeTokens(draft, () => true));
+    await new FileStore(server.path).change((draft) => revokeTokens(draft, () => true));
     using second = await server.peer();
     expect((await present(second, parts))["code"]).toBe("token_refused");
   });

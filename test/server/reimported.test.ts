@@ -3,7 +3,7 @@
 import { expect, test } from "bun:test";
 import { removeUser } from "../../src/auth/accounts.ts";
 import { exportedUser, parseUser, type Document } from "../../src/auth/document.ts";
-import { Store } from "../../src/auth/store.ts";
+import { FileStore } from "../../src/auth/file-store.ts";
 import { within } from "../support/attack.ts";
 import { PASSWORD, startServer } from "../support/server.ts";
 
@@ -30,7 +30,7 @@ test.each([
   await peer.logIn("ann", PASSWORD, { control: true, token: false });
   peer.send("hello");
   expect(await peer.text()).toBe("hello");
-  await new Store(server.path).change(reimport);
+  await new FileStore(server.path).change(reimport);
   expect(await within("its end", peer.message())).toMatchObject({
     type: "bye",
     code: "revoked",

@@ -2,7 +2,7 @@
 
 import { addUser } from "../../src/auth/accounts.ts";
 import { PasswordHasher, type NewHashCost } from "../../src/auth/password.ts";
-import { Store } from "../../src/auth/store.ts";
+import { FileStore } from "../../src/auth/file-store.ts";
 import type { LogEvent, LogFields, Logger } from "../../src/log/log.ts";
 import { Server } from "../../src/server/server.ts";
 import type { ServerOptions } from "../../src/server/options.ts";
@@ -30,7 +30,7 @@ export interface LoggedEvent {
 export interface TestServer extends AsyncDisposable {
   server: Server;
   port: number;
-  store: Store | undefined;
+  store: FileStore | undefined;
   /** The user file. */
   path: string;
   events: LoggedEvent[];
@@ -45,7 +45,7 @@ export async function startServer(options: Partial<ServerOptions> = {}): Promise
   const folder = tempFolder();
   const path = `${folder.path}/users.json`;
   const auth = options.auth ?? "password";
-  const store = auth === "none" || options.bare === true ? undefined : new Store(path);
+  const store = auth === "none" || options.bare === true ? undefined : new FileStore(path);
   if (auth === "password" && store !== undefined) {
     const hash = await new PasswordHasher(CHEAP).hash(PASSWORD);
     await store.change((draft) => addUser(draft, "ann", hash, new Date()));

@@ -3,9 +3,9 @@
 
 import { writeSync } from "node:fs";
 import { addUser } from "../../src/auth/accounts.ts";
-import { Store } from "../../src/auth/store.ts";
+import { FileStore } from "../../src/auth/file-store.ts";
 
-const store = new Store(process.argv[2] ?? "");
+const store = new FileStore(process.argv[2] ?? "");
 for (let n = 0; ; n++) {
   const name = `w${process.pid}-${n}`;
   await store.change((draft) => addUser(draft, name, "hash", new Date()));

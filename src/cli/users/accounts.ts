@@ -16,7 +16,7 @@ import { usageError } from "../../base/errors.ts";
 import { sayStoredName } from "../flags.ts";
 import { about, inGroup, type FlagsDef } from "../parse.ts";
 import { UsersContext, expectUser, NAME, usersFlags } from "./context.ts";
-import { announce, changeWithPassword, newPassword, PASSWORD, printPassword } from "./new-password.ts";
+import { announce, changeWithPassword, newPassword, PASSWORD, printOnce } from "./new-password.ts";
 
 /** The reason is one line of the message that the user gets. */
 const MAX_REASON_LENGTH = 200;
@@ -43,17 +43,19 @@ export const add = defineCommand({
     const context = new UsersContext<"name" | keyof typeof PASSWORD | "if-missing">(args, { makes: true });
     const name = context.name(context.flags.text("name"));
     const ifMissing = context.flags.has("if-missing");
-    if (context.store.document.users.has(name)) {
+    const store = await context.openStore();
+    if (store.document.users.has(name)) {
       if (!ifMissing) throw userExists(name);
       return context.printResult({ event: "exists", user: name }, `user ${name} already exists`);
     }
     const { password, generated } = await newPassword(context, name);
     const hash = await new PasswordHasher().hash(password);
     const event = { event: "added", user: name };
+    const print = printOnce(context, event, password);
     const added = await changeWithPassword(context, generated, (draft) => {
       if (ifMissing && draft.users.has(name)) return false;
       addUser(draft, name, hash, new Date());
-      if (generated) printPassword(context, event, password);
+      if (generated) print();
       return true;
     });
     if (!added) return context.printResult({ event: "exists", user: name }, `user ${name} already exists`);
@@ -80,14 +82,15 @@ export const passwd = defineCommand({
   async run({ args }) {
     const context = new UsersContext<"name" | keyof typeof PASSWORD | "keep-sessions">(args);
     const name = context.name(context.flags.text("name"));
-    expectUser(context, name);
+    expectUser(await context.openStore(), name);
     const { password, generated } = await newPassword(context, name);
     const hash = await new PasswordHasher().hash(password);
     const keep = context.flags.has("keep-sessions");
     const event = { event: "password-changed", user: name };
+    const print = printOnce(context, event, password);
     await changeWithPassword(context, generated, (draft) => {
       setPassword(draft, name, hash, keep, new Date());
-      if (generated) printPassword(context, event, password);
+      if (generated) print();
     });
     const sentence = `password of ${name} changed${keep ? "" : ", sessions ended"}`;
     announce(context, event, sentence, generated);
@@ -115,11 +118,12 @@ export const remove = defineCommand({
     const context = new UsersContext<"name" | "if-exists" | "yes">(args);
     const name = context.name(context.flags.text("name"));
     const ifExists = context.flags.has("if-exists");
-    const known = context.store.document.users.has(name);
+    const store = await context.openStore();
+    const known = store.document.users.has(name);
     if (known && !context.flags.has("yes") && context.terminal.canAsk) {
       if (!(await context.terminal.confirm(`remove user ${name}?`, false))) return;
     }
-    const removed = await context.store.change((draft) => {
+    const removed = await store.change((draft) => {
       if (ifExists && !draft.users.has(name)) return false;
       removeUser(draft, name);
       return true;
@@ -152,7 +156,8 @@ export const disable = defineCommand({
     if (reason !== undefined && reason.length > MAX_REASON_LENGTH) {
       throw usageError(`--reason: ${reason.length} characters exceed the limit of ${MAX_REASON_LENGTH}`);
     }
-    await context.store.change((draft) => disableUser(draft, name, reason, new Date()));
+    const store = await context.openStore();
+    await store.change((draft) => disableUser(draft, name, reason, new Date()));
     context.printResult({ event: "disabled", user: name }, `user ${name} disabled`);
   },
 });
@@ -167,7 +172,8 @@ export const enable = defineCommand({
   async run({ args }) {
     const context = new UsersContext<"name">(args);
     const name = context.name(context.flags.text("name"));
-    await context.store.change((draft) => enableUser(draft, name));
+    const store = await context.openStore();
+    await store.change((draft) => enableUser(draft, name));
     context.printResult({ event: "enabled", user: name }, `user ${name} enabled`);
   },
 });
@@ -184,7 +190,7 @@ export const list = defineCommand({
   args: usersFlags,
   async run({ args }) {
     const context = new UsersContext<never>(args);
-    const { users, tokens } = context.store.document;
+    const { users, tokens } = (await context.openStore()).document;
     const now = Date.now();
     const sessions = new Map<string, number>();
     for (const token of tokens.values()) {

@@ -2,7 +2,8 @@
 
 import { AccountError } from "../../auth/accounts.ts";
 import { NAME_RULE, normalizeName } from "../../auth/username.ts";
-import { Store } from "../../auth/store.ts";
+import { FileStore } from "../../auth/file-store.ts";
+import type { Store } from "../../auth/store.ts";
 import { DataFolder } from "../../files/data-folder.ts";
 import { ownCommand } from "../../base/own-command.ts";
 import { usageError } from "../../base/errors.ts";
@@ -32,7 +33,7 @@ export class UsersContext<Name extends string> {
   readonly terminal;
   readonly #data: DataFolder;
   readonly #makes: boolean;
-  #store: Store | undefined;
+  #store: Promise<Store> | undefined;
 
   /** @param makes the command may make the first entry, and the folder for it; otherwise the folder must exist. */
   constructor(args: unknown, { makes = false } = {}) {
@@ -52,12 +53,14 @@ export class UsersContext<Name extends string> {
     return this.#data.expect().log;
   }
 
-  get store(): Store {
-    if (this.#store === undefined) {
-      const { users, path } = this.#makes ? this.#data.make() : this.#data.expect();
-      this.#store = new Store(users, () => inUse(path));
-    }
-    return this.#store;
+  /** The store of the accounts, which is opened once. */
+  openStore(): Promise<Store> {
+    return (this.#store ??= this.#open());
+  }
+
+  async #open(): Promise<Store> {
+    const { users, path } = this.#makes ? this.#data.make() : this.#data.expect();
+    return new FileStore(users, () => inUse(path));
   }
 
   /** `text` as a user's name. @throws {ParleyError} `usage` when it can be none. */
@@ -103,8 +106,8 @@ function cell(value: Cell | undefined): string {
 }
 
 /** Checks that a user exists before a password is typed twice. @throws {AccountError} `unknown`. */
-export function expectUser(context: UsersContext<string>, name: string): void {
-  const { users } = context.store.document;
+export function expectUser({ document }: Store, name: string): void {
+  const { users } = document;
   if (!users.has(name)) {
     throw new AccountError("unknown", `there is no user ${name}`, {
       hint: `create the user with: ${ownCommand(`users add ${name}`)}`,

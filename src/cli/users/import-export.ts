@@ -23,7 +23,8 @@ export const exportUsers = defineCommand({
   args: usersFlags,
   async run({ args }) {
     const context = new UsersContext<never>(args);
-    for (const [name, user] of context.store.document.users) {
+    const { document } = await context.openStore();
+    for (const [name, user] of document.users) {
       await stdout.write(`${escapeJson({ name, ...exportedUser(user) })}\n`);
     }
   },
@@ -64,9 +65,8 @@ export const importUsers = defineCommand({
         throw new AccountError("exists", `user ${name} occurs twice: nothing was imported`);
       names.add(name);
     }
-    const { count, skipped, replaced } = await context.store.change((draft) =>
-      importInto(draft, users, existing),
-    );
+    const store = await context.openStore();
+    const { count, skipped, replaced } = await store.change((draft) => importInto(draft, users, existing));
     context.printResult(
       { event: "imported", count, skipped, replaced },
       `imported ${plural(count, "user")}, skipped ${skipped}, replaced ${replaced}`,

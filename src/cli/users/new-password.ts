@@ -46,26 +46,32 @@ export async function newPassword(
 }
 
 /**
- * Prints a generated password. It is called from within the change that sets it: where the password, of which there is no
- * other copy, cannot be printed, the change is not made.
+ * A function that prints a generated password, at its first call only. The change that sets the password calls it, and may run
+ * several times: where the password, of which there is no other copy, cannot be printed, the change is not made.
  *
  * @param event what `--json` prints, with the password; otherwise standard output has the password alone.
- * @throws {ParleyError} `failed`.
+ * @returns throws a ParleyError `failed`.
  */
-export function printPassword(context: UsersContext<string>, event: object, password: string): void {
-  stdout.writeNow(context.flags.has("json") ? `${escapeJson({ ...event, password })}\n` : `${password}\n`);
+export function printOnce(context: UsersContext<string>, event: object, password: string): () => void {
+  let isPrinted = false;
+  return () => {
+    if (isPrinted) return;
+    stdout.writeNow(context.flags.has("json") ? `${escapeJson({ ...event, password })}\n` : `${password}\n`);
+    isPrinted = true;
+  };
 }
 
 /**
  * Makes a change that prints a generated password. Tries to write the user file first: a password that is printed should hold.
  *
- * @throws {FileError} as {@link Store.change}.
+ * @throws as `Store.change`.
  */
 export async function changeWithPassword<T>(
-  { store, terminal }: UsersContext<string>,
+  context: UsersContext<string>,
   generated: boolean,
   change: Mutation<T>,
 ): Promise<T> {
+  const store = await context.openStore();
   if (!generated) return store.change(change);
   await store.tryToWrite();
   let isPrinted = false;
@@ -76,12 +82,12 @@ export async function changeWithPassword<T>(
       return result;
     });
   } catch (error) {
-    if (isPrinted) terminal.say("the printed password is not in use, since the change failed");
+    if (isPrinted) context.terminal.say("the printed password is not in use, since the change failed");
     throw error;
   }
 }
 
-/** Prints that the change was made, unless {@link printPassword} has printed it as an object. */
+/** Prints that the change was made, unless {@link printOnce} has printed it as an object. */
 export function announce(
   context: UsersContext<string>,
   event: object,

@@ -8,6 +8,7 @@ import {
   isAlive,
   nameHost,
   revokeTokens,
+  revokeTokensOf,
 } from "../../auth/accounts.ts";
 import { displayName, NAME_RULE, normalizeName } from "../../auth/username.ts";
 import { isAddress, peerNotation } from "../../base/address.ts";
@@ -41,15 +42,16 @@ export const sessions = defineCommand({
     const given = context.flags.text("name");
     const name = given === undefined ? undefined : context.name(given);
     const isWanted = (user: string | null) => name === undefined || normalizeName(user ?? "") === name;
+    const store = await context.openStore();
     const { sessions: all, failures } = readSessionStatuses(context.folder);
     for (const { message } of failures) context.terminal.say(`the list may be incomplete: ${message}`);
     const live = all.filter(({ user }) => isWanted(user));
     // A user of `--auth ip` has no entry, only conversations.
-    if (name !== undefined && live.length === 0) expectUser(context, name);
+    if (name !== undefined && live.length === 0) expectUser(store, name);
     const now = Date.now();
     // A dead token may still be in a conversation, which ends when the token is revoked.
     const inUse = new Set(live.map(({ token }) => token));
-    const tokens = [...context.store.document.tokens].filter(
+    const tokens = [...store.document.tokens].filter(
       ([id, token]) => (isAlive(token, now) || inUse.has(id)) && isWanted(token.user),
     );
     const listed = new Set(tokens.map(([id]) => id));
@@ -118,7 +120,8 @@ export const revoke = defineCommand({
       throw usageError("revoke requires one of ID, --user NAME and --all");
     }
     const name = given === undefined ? undefined : context.name(given);
-    const count = await context.store.change((draft) => {
+    const store = await context.openStore();
+    const count = await store.change((draft) => {
       if (id !== undefined && !draft.tokens.has(id)) {
         throw new AccountError("unknown", `there is no session token ${id}`, {
           hint: `list the tokens with: ${ownCommand("users sessions")}`,
@@ -126,7 +129,8 @@ export const revoke = defineCommand({
       }
       if (name !== undefined && !draft.users.has(name))
         throw new AccountError("unknown", `there is no user ${name}`);
-      return revokeTokens(draft, (token, key) => all || key === id || token.user === name);
+      if (name !== undefined) return revokeTokensOf(draft, name);
+      return id === undefined ? revokeTokens(draft, () => true) : Number(draft.tokens.delete(id));
     });
     context.printResult({ event: "revoked", count }, `${plural(count, "session")} revoked`);
   },
@@ -141,7 +145,8 @@ const listHosts = defineCommand({
   args: usersFlags,
   async run({ args }) {
     const context = new UsersContext<never>(args);
-    const rows = [...context.store.document.hosts].map(([address, { name, first, last, named_by }]) => ({
+    const { document } = await context.openStore();
+    const rows = [...document.hosts].map(([address, { name, first, last, named_by }]) => ({
       address,
       name,
       first,
@@ -169,7 +174,8 @@ const forget = defineCommand({
   async run({ args }) {
     const context = new UsersContext<"address">(args);
     const address = context.flags.text("address") ?? "";
-    await context.store.change((draft) => forgetHost(draft, address));
+    const store = await context.openStore();
+    await store.change((draft) => forgetHost(draft, address));
     context.printResult({ event: "forgotten", address }, `${address} forgotten`);
   },
 });
@@ -194,7 +200,8 @@ const nameAddress = defineCommand({
     const wanted = context.flags.text("name") ?? "";
     const name = displayName(wanted);
     if (name === undefined) throw usageError(`invalid name ${JSON.stringify(wanted)}`, NAME_RULE);
-    await context.store.change((draft) => nameHost(draft, address, name, new Date()));
+    const store = await context.openStore();
+    await store.change((draft) => nameHost(draft, address, name, new Date()));
     context.printResult({ event: "named", address, name }, `${address} is now called ${name}`);
   },
 });

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { addUser as put } from "../../../src/auth/accounts.ts";
 import { emptyDocument, formatDocument } from "../../../src/auth/document.ts";
-import { Store } from "../../../src/auth/store.ts";
+import { FileStore } from "../../../src/auth/file-store.ts";
 import { within } from "../../support/attack.ts";
 import { addUser, PASSWORD, run, serve, start } from "../../support/executable.ts";
 import { tempFolder } from "../../support/folder.ts";
@@ -25,7 +25,7 @@ async function many(data: string) {
   return {
     path,
     journal,
-    isDisabled: (name: string) => new Store(path).document.users.get(name)?.disabled !== null,
+    isDisabled: (name: string) => new FileStore(path).document.users.get(name)?.disabled !== null,
   };
 }
 

@@ -5,7 +5,7 @@ import { expect, setDefaultTimeout, test } from "bun:test";
 import { existsSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { addUser, PASSWORD, run, serve, type Serving } from "../../support/executable.ts";
-import { Store } from "../../../src/auth/store.ts";
+import { FileStore } from "../../../src/auth/file-store.ts";
 import { MAX_TOKENS_PER_USER } from "../../../src/base/limits.ts";
 import { tempFolder } from "../../support/folder.ts";
 import { Peer } from "../../support/peer.ts";
@@ -88,7 +88,7 @@ test("logins end no conversation that goes on, at this server or at another one 
   await until("sessions", MAX_TOKENS_PER_USER + 1, live);
   // An hour passes: none of them was used a moment ago, and there are more that are not in use at all.
   const old = (minutes: number) => new Date(Date.now() - (60 + minutes) * 60_000).toISOString();
-  const store = new Store(join(data, "users.json"));
+  const store = new FileStore(join(data, "users.json"));
   await store.change((draft) => {
     for (const [id, token] of draft.tokens) draft.tokens.set(id, { ...token, created: old(9), used: old(9) });
     for (let n = 0; n < MAX_TOKENS_PER_USER; n++) {
@@ -102,7 +102,7 @@ test("logins end no conversation that goes on, at this server or at another one 
     peer.control({ type: "bye", code: "left" });
     await peer.rest();
   }
-  const { tokens } = new Store(store.path).document;
+  const { tokens } = new FileStore(store.place).document;
   expect(inUse.filter((id) => !tokens.has(id))).toEqual([]);
   expect([...tokens.keys()].filter((id) => id.startsWith("idle"))).toHaveLength(MAX_TOKENS_PER_USER);
   awake.peer.send("still here");

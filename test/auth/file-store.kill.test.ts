@@ -6,7 +6,7 @@ import { existsSync, readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { addUser } from "../../src/auth/accounts.ts";
 import type { Document } from "../../src/auth/document.ts";
-import { Store } from "../../src/auth/store.ts";
+import { FileStore } from "../../src/auth/file-store.ts";
 import { tempFolder } from "../support/folder.ts";
 
 const KILLS = Number(process.env["PARLEY_KILLS"] ?? 40);
@@ -55,7 +55,7 @@ function startWriter(path: string, acknowledged: Acknowledged) {
 
 /** One whole look at the file and its journal, by a process that starts now. */
 function look(path: string): { document: Readonly<Document>; mode: number } {
-  return { document: new Store(path).document, mode: statSync(path).mode & 0o777 };
+  return { document: new FileStore(path).document, mode: statSync(path).mode & 0o777 };
 }
 
 /** Looks at the file again and again until `stop`; anything but a whole, private, ever newer one is thrown. */
@@ -93,7 +93,7 @@ test.each([
   async (_, count) => {
     using folder = tempFolder();
     const path = join(folder.path, "users.json");
-    await new Store(path).change((draft) => {
+    await new FileStore(path).change((draft) => {
       for (let n = 0; n < count; n++) addUser(draft, `first-${n}`, "hash", new Date());
     });
 
@@ -136,7 +136,7 @@ test.each([
     const isStray = (name: string) => name.endsWith(".tmp");
     expect(readdirSync(folder.path).filter(isStray).length).toBeLessThanOrEqual(1);
 
-    await new Store(path).change((draft) => addUser(draft, "last", "hash", new Date()));
+    await new FileStore(path).change((draft) => addUser(draft, "last", "hash", new Date()));
     expect([...look(path).document.users.keys()].sort()).toEqual([...users.keys(), "last"].sort());
     const strays = readdirSync(folder.path).filter((name) => !name.startsWith("users."));
     expect(strays).toEqual([".users.json.lock"]);

@@ -3,7 +3,7 @@
 import { expect, test } from "bun:test";
 import { addUser } from "../../src/auth/accounts.ts";
 import type { Document } from "../../src/auth/document.ts";
-import { Store } from "../../src/auth/store.ts";
+import { FileStore } from "../../src/auth/file-store.ts";
 import { tempFolder } from "../support/folder.ts";
 import { holdLock } from "../support/lock.ts";
 
@@ -12,8 +12,8 @@ const adding = (name: string) => (draft: Document) => addUser(draft, name, "hash
 
 /** A store, and what its file says now. */
 function newStore(folder: string) {
-  const store = new Store(`${folder}/users.json`);
-  return { store, users: () => [...new Store(store.path).document.users.keys()] };
+  const store = new FileStore(`${folder}/users.json`);
+  return { store, users: () => [...new FileStore(store.place).document.users.keys()] };
 }
 
 test("one that waits for the lock is given up at once, and is not made when the lock is free", async () => {
@@ -21,7 +21,7 @@ test("one that waits for the lock is given up at once, and is not made when the 
   const { store, users } = newStore(folder.path);
   await store.change(adding("ann"));
   const controller = new AbortController();
-  const lock = holdLock(store.path);
+  const lock = holdLock(store.place);
   const refused = store.change(adding("bob"), controller.signal).catch((error: unknown) => error);
   const wanted = store.change(adding("cat"));
   controller.abort(REASON);

@@ -1,0 +1,472 @@
+// users.json in a running process: the last good content in memory, and changes that are committed in groups.
+//
+//     change(m) ─┐
+//     change(m) ─┴→ one commit: lock, catch up, every m in turn, write → each resolves or rejects alone
+//
+// A file of few records is written whole. One of many has a journal (journal.ts): a change appends a line to it, and now and then
+// the lines are folded into the file.
+//
+// Reads use memory only. An unreadable file is never overwritten, and never treated as an empty one: the last good content stays,
+// and changes fail until the file is repaired.
+
+import { watch, type FSWatcher } from "node:fs";
+import { basename, dirname } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import { onAbort } from "../base/abort.ts";
+import { messageOf, systemCode } from "../base/errors.ts";
+import { FileError } from "../files/file-error.ts";
+import { LockedFile, type HeldFiles } from "../files/locked-file.ts";
+import type { FileVersion, Tail } from "../files/private-file.ts";
+import { COMMIT_PAUSE_MS, MIN_FOLD_BYTES, WATCH_INTERVAL_MS } from "../base/limits.ts";
+import {
+  DocumentDraft,
+  emptyDocument,
+  formatInSlices,
+  isLarge,
+  parseDocument,
+  type Document,
+  type Replica,
+} from "./document.ts";
+import {
+  applyChanges,
+  Edited,
+  formatChange,
+  formatHeader,
+  JournalReader,
+  journalOf,
+  SnapshotHash,
+  type Change,
+} from "./journal.ts";
+import type { InUse, Mutation, Store, StoreWatcher } from "./store.ts";
+import { TokenPruner } from "./token-pruner.ts";
+
+/** The delay between an event and reading the file, in milliseconds: an editor may move the old file away first. */
+const SETTLE_MS = 20;
+
+/** The journal as far as it is in memory. */
+interface Journal {
+  id: string;
+  reader: JournalReader;
+  /** False when it names another snapshot than the file in memory: it has nothing to add, and the next change replaces it. */
+  isOwn: boolean;
+}
+
+/** How both files are read: with the lock, or without it. */
+type Files = Pick<HeldFiles, "stamp" | "read" | "readBeside">;
+
+interface Waiting {
+  /** Applies the mutation; false when it threw. */
+  run(draft: Document, inUse: () => InUse | undefined): boolean;
+  /** Settles the caller's promise: with `error` when the commit has failed, else with what the mutation returned or threw. */
+  settle(error: unknown, failed: boolean): void;
+}
+
+export class FileStore implements Store {
+  readonly #file: LockedFile;
+  readonly #pruner: TokenPruner;
+  readonly #inUse: () => InUse | undefined;
+  #document: Replica;
+  /** The stamp of the file in memory; empty when there was no file. */
+  #stamp = "";
+  /** The hash of its text. */
+  #hash = "";
+  /** The journal beside the file in memory; undefined when there is none. */
+  #journal: Journal | undefined;
+  /** True when the file was edited by hand, and a journal had more to add: both are in memory alone, until they are folded. */
+  #isEdited = false;
+  /** After a failed fold: the length from which on the journal is folded. */
+  #foldFrom = 0;
+  /** The stamp of both files when `reload` found them to be in memory. Undefined after a change: a person may replace a file meanwhile. */
+  #seen: string | undefined;
+  /** The stamp of damaged files, which need not be read again. Other failures are tried again. */
+  #damagedStamp: string | undefined;
+  /** The reason of the last failure to read the file, so that it is reported once. */
+  #complaint: string | undefined;
+  #waiting: Waiting[] = [];
+  #committing: Promise<void> | undefined;
+  /** Set while a commit holds the lock and its content is not yet in memory. */
+  #updating = false;
+  #watcher: StoreWatcher | undefined;
+
+  /**
+   * Opens the file at `path`. A missing file is an empty store.
+   *
+   * @throws {FileError} when it cannot be read, is damaged, or other users could read it.
+   */
+  constructor(path: string, inUse: () => InUse | undefined = () => undefined) {
+    this.#file = new LockedFile(path);
+    this.#inUse = inUse;
+    this.#pruner = new TokenPruner(() => inUse()?.tokens);
+    this.#document = emptyDocument();
+    this.#load(this.#files);
+  }
+
+  get place(): string {
+    return this.#file.path;
+  }
+
+  get document(): Readonly<Replica> {
+    return this.#document;
+  }
+
+  /** Decides the change under the lock of the file. Rejects with a FileError when the file could not be locked, read or written. */
+  change<T>(mutation: Mutation<T>, signal?: AbortSignal): Promise<T> {
+    const { promise, resolve, reject } = Promise.withResolvers<T>();
+    const undecided = onAbort(signal, reject);
+    let result: { value: T } | { error: unknown } | undefined;
+    this.#waiting.push({
+      run(draft, inUse) {
+        undecided[Symbol.dispose]();
+        try {
+          signal?.throwIfAborted();
+          result = { value: mutation(draft, inUse) };
+          return true;
+        } catch (error) {
+          result = { error };
+          return false;
+        }
+      },
+      settle(error, failed) {
+        undecided[Symbol.dispose]();
+        if (failed || result === undefined) reject(error);
+        else if ("error" in result) reject(result.error);
+        else resolve(result.value);
+      },
+    });
+    this.#committing ??= this.#commitAll();
+    return promise;
+  }
+
+  async settled(): Promise<void> {
+    await this.#committing;
+  }
+
+  /** Folds the journal, if it has lines, when the process ends. @throws {FileError} when it cannot be folded. */
+  async close(): Promise<void> {
+    await this.#committing;
+    if (this.#document.isJournaled && this.#journalBytes > 0) await this.#fold();
+  }
+
+  async #commitAll(): Promise<void> {
+    try {
+      for (;;) {
+        // Before the next changes, since they may never pause.
+        if (this.#needsFold) await this.#tryToFold();
+        else if (this.#waiting.length > 0) await this.#commit();
+        else return;
+        await delay(COMMIT_PAUSE_MS);
+      }
+    } finally {
+      this.#committing = undefined;
+    }
+  }
+
+  /**
+   * Commits the waiting changes, settles their promises, and calls the watcher. They are decided from the content under the lock:
+   * before that, `reload` may read a change of another process.
+   */
+  async #commit(): Promise<void> {
+    let batch = this.#waiting;
+    let [byOthers, isChanged] = [false, false];
+    try {
+      await this.#file.hold(journalOf, async (files) => {
+        this.#updating = true;
+        batch = this.#waiting;
+        this.#waiting = [];
+        byOthers = this.#catchUp(files);
+        const draft = new DocumentDraft(this.#document);
+        let inUse: { value: InUse | undefined } | undefined;
+        const inUseNow = () => (inUse ??= { value: this.#inUse() }).value;
+        const results = batch.map((waiting) => waiting.run(draft, inUseNow));
+        if (!results.includes(true)) return; // no change succeeded
+        this.#pruner.prune(draft, Date.now(), performance.now(), draft.tokens.writtenKeys());
+        draft.rev++;
+        await this.#write(files, draft);
+        draft.apply();
+        isChanged = true;
+        this.#isWell();
+        this.#seen = undefined;
+      });
+    } catch (error) {
+      // Without the lock, the batch is still in the queue, and fails too.
+      if (batch === this.#waiting) this.#waiting = [];
+      for (const waiting of batch) waiting.settle(error, true);
+      if (byOthers) this.#watcher?.changed(true);
+      return;
+    } finally {
+      this.#updating = false;
+    }
+    for (const waiting of batch) waiting.settle(undefined, false);
+    if (byOthers || isChanged) this.#watcher?.changed(byOthers);
+  }
+
+  /** Writes the changes of `draft`: a line of the journal, or the whole file. */
+  async #write(files: HeldFiles, draft: DocumentDraft): Promise<void> {
+    if (!draft.isJournaled || this.#isEdited) {
+      draft.isJournaled ||= isLarge(draft);
+      return this.#replace(files, draft);
+    }
+    const line = Buffer.from(formatChange(draft, this.#document));
+    if (line.length >= this.#foldBytes) return this.#replace(files, draft);
+    if (this.#journal?.isOwn === true) {
+      await files.appendBeside(this.#journal.reader.offset, line);
+      this.#journal.reader.passOver(line.length);
+      return;
+    }
+    const header = formatHeader({ rev: this.#document.rev, hash: this.#hash, stamp: this.#stamp });
+    await files.replaceBeside(header + line.toString());
+    this.#journal = this.#openJournal(files);
+  }
+
+  /** Replaces the file by one that has `document`. The old journal has nothing more to add then. */
+  async #replace(files: HeldFiles, document: Document): Promise<void> {
+    const hash = new SnapshotHash();
+    this.#stamp = await files.replace(hash.over(formatInSlices(document)));
+    this.#hash = hash.toString();
+    if (this.#journal !== undefined) this.#journal.isOwn = false;
+    this.#isEdited = false;
+    this.#foldFrom = 0;
+  }
+
+  /** The journal as it is now, all of whose lines are in memory. */
+  #openJournal(files: Files): Journal | undefined {
+    const tail = files.readBeside(0);
+    if (tail === undefined) return undefined;
+    const reader = this.#newReader();
+    reader.take(tail.bytes);
+    return { id: tail.id, reader, isOwn: true };
+  }
+
+  get #journalBytes(): number {
+    return this.#journal?.isOwn === true ? this.#journal.reader.bytesOfChanges : 0;
+  }
+
+  /** The length of a journal that is folded. */
+  get #foldBytes(): number {
+    const size = Number(this.#stamp.split(":")[2] ?? 0);
+    return Math.max(MIN_FOLD_BYTES, size / 4, this.#foldFrom);
+  }
+
+  #newReader(): JournalReader {
+    return new JournalReader(journalOf(this.#file.target));
+  }
+
+  get #needsFold(): boolean {
+    return (this.#isEdited && this.#foldFrom === 0) || this.#journalBytes > this.#foldBytes;
+  }
+
+  async #tryToFold(): Promise<void> {
+    try {
+      await this.#fold();
+    } catch (error) {
+      this.#foldFrom = 2 * this.#journalBytes + MIN_FOLD_BYTES; // not tried again with each change
+      this.#watcher?.unreadable(error);
+    }
+  }
+
+  /** Replaces the file by one that has every line of the journal. */
+  async #fold(): Promise<void> {
+    let byOthers = false;
+    try {
+      await this.#file.hold(journalOf, async (files) => {
+        this.#updating = true;
+        byOthers = this.#catchUp(files);
+        await this.#replace(files, this.#document);
+        const { rev } = this.#document;
+        await files.replaceBeside(formatHeader({ rev, hash: this.#hash, stamp: this.#stamp }));
+        this.#journal = this.#openJournal(files);
+        this.#seen = undefined;
+      });
+    } finally {
+      this.#updating = false;
+      if (byOthers) this.#watcher?.changed(true);
+    }
+  }
+
+  /** Both files without the lock. */
+  get #files(): Files {
+    return {
+      stamp: () => this.#file.stamp(),
+      read: () => this.#file.read(),
+      readBeside: (offset) => this.#file.readBeside(journalOf, offset),
+    };
+  }
+
+  /** Tells apart what was read of both files. */
+  #stampOf(files: Files): string {
+    if (!this.#document.isJournaled) return files.stamp();
+    const { id, size } = files.readBeside(Number.MAX_SAFE_INTEGER) ?? { id: "", size: 0 };
+    return `${files.stamp()} ${id} ${size}`;
+  }
+
+  /** Takes what other processes have written; true when there was anything. */
+  #catchUp(files: Files, always = false): boolean {
+    const stamp = files.stamp();
+    if (stamp === this.#stamp && !always) {
+      if (!this.#document.isJournaled) return false;
+      const journal = this.#journal;
+      const tail = files.readBeside(journal?.reader.offset ?? 0);
+      if (tail === undefined && journal === undefined) return false;
+      if (tail !== undefined && tail.id === journal?.id && tail.size >= journal.reader.offset) {
+        if (journal.isOwn) return this.#takeLines(journal, tail);
+        if (tail.size === journal.reader.offset) return false;
+      }
+    }
+    return this.#wasFolded(files, stamp) ?? this.#load(files, always);
+  }
+
+  #takeLines({ reader }: Journal, tail: Tail): boolean {
+    let changes: Change[];
+    try {
+      changes = reader.take(tail.bytes);
+    } catch (error) {
+      this.#journal = undefined; // it is read from its start again
+      throw error;
+    }
+    applyChanges(this.#document, changes);
+    return changes.length > 0;
+  }
+
+  /**
+   * Takes a file into which another process has folded what is in memory, without reading it; returns whether its journal had
+   * more. Undefined for any other file.
+   */
+  #wasFolded(files: Files, stamp: string): boolean | undefined {
+    if (!this.#document.isJournaled || stamp === "" || stamp === this.#stamp) return undefined;
+    const tail = files.readBeside(0);
+    if (tail === undefined) return undefined;
+    const reader = this.#newReader();
+    const changes = reader.take(tail.bytes);
+    const { header } = reader;
+    if (header?.stamp !== stamp || header.rev !== this.#document.rev) return undefined;
+    this.#stamp = stamp;
+    this.#hash = header.hash;
+    this.#journal = { id: tail.id, reader, isOwn: true };
+    applyChanges(this.#document, changes);
+    return changes.length > 0;
+  }
+
+  /** Reads both files whole. */
+  #load(files: Files, always = false): boolean {
+    let version: FileVersion;
+    let tail: Tail | undefined;
+    do {
+      version = files.read();
+      tail = files.readBeside(0);
+    } while (tail !== undefined && files.stamp() !== version.stamp); // a fold in between: the journal belongs to the new file
+    const { text, stamp } = version;
+    if (text === null && tail !== undefined) throw lost(this.place, journalOf(this.place));
+    const document = this.#parse(version);
+    const journal = document.isJournaled ? tail : undefined;
+    const reader = this.#newReader();
+    const changes = journal === undefined ? [] : reader.take(journal.bytes);
+    const hash = new Bun.CryptoHasher("sha256").update(text ?? "").digest("base64");
+    const isOwn = reader.header?.hash === hash;
+    const before = document.rev;
+    applyChanges(document, changes, isOwn ? undefined : new Edited());
+    if (always && stamp === this.#stamp && reader.offset === (this.#journal?.reader.offset ?? 0))
+      return false;
+    this.#document = document;
+    this.#stamp = stamp;
+    this.#hash = hash;
+    this.#isEdited = !isOwn && document.rev > before;
+    this.#foldFrom = 0;
+    this.#journal = journal && { id: journal.id, reader, isOwn };
+    return true;
+  }
+
+  fresh(): Promise<void> {
+    this.reload();
+    return Promise.resolve();
+  }
+
+  /**
+   * Reads the files again if they have changed, and are not files that were found to be damaged.
+   *
+   * @param always read them also when they look unchanged.
+   */
+  reload(always = false): void {
+    // A commit reads the files itself. Between its rename and its end our own change would look like another process's.
+    if (this.#updating) return;
+    let seen: string | undefined;
+    try {
+      const files = this.#files;
+      seen = this.#stampOf(files);
+      if (seen === this.#damagedStamp && !always) return;
+      if (seen === this.#seen && !always) return this.#isWell();
+      const isChanged = this.#catchUp(files, always);
+      this.#seen = seen;
+      this.#isWell();
+      if (!isChanged) return;
+    } catch (error) {
+      if (error instanceof FileError && error.code === "corrupt") this.#damagedStamp = seen;
+      if (messageOf(error) === this.#complaint) return;
+      this.#complaint = messageOf(error);
+      this.#watcher?.unreadable(error);
+      return;
+    }
+    this.#watcher?.changed(true);
+    if (this.#needsFold) this.#committing ??= this.#commitAll();
+  }
+
+  tryToWrite(): Promise<void> {
+    return this.#file.tryToWrite();
+  }
+
+  watch(watcher: StoreWatcher): () => void {
+    this.#watcher = watcher;
+    let soon: Timer | undefined;
+    const { target } = this.#file; // a link that is changed to another file is found by the interval
+    const events = this.#watchFolder(dirname(target), (name) => {
+      if (name === basename(target) || name === basename(journalOf(target)))
+        soon ??= setTimeout(look, SETTLE_MS);
+    });
+    const look = () => {
+      soon = undefined;
+      this.reload();
+    };
+    const interval = setInterval(look, WATCH_INTERVAL_MS);
+    if (this.#needsFold) this.#committing ??= this.#commitAll();
+    return () => {
+      this.#watcher = undefined;
+      events?.close();
+      clearInterval(interval);
+      clearTimeout(soon);
+    };
+  }
+
+  /** Watches the folder; undefined when the system has no watch left, and only the interval is used. */
+  #watchFolder(folder: string, changed: (name: string | null) => void): FSWatcher | undefined {
+    try {
+      // Watching the file itself ends with the first rename (measured with Bun 1.4.5).
+      const events = watch(folder, (_, name) => changed(name));
+      events.on("error", () => events.close());
+      return events;
+    } catch (error) {
+      const code = systemCode(error);
+      if (code !== "EMFILE" && code !== "ENOSPC" && code !== "ENOSYS") throw error;
+      return undefined;
+    }
+  }
+
+  #parse({ text }: FileVersion): Replica {
+    if (text === null) {
+      if (this.#stamp === "") return emptyDocument();
+      // At the start a missing file is an empty store. Later a missing file does not remove the users.
+      throw new FileError("unreadable", `${this.place} has disappeared`, {
+        hint: "restore it, or stop the server before you start with a new one",
+      });
+    }
+    return parseDocument(text, this.place);
+  }
+
+  #isWell(): void {
+    this.#damagedStamp = this.#complaint = undefined;
+  }
+}
+
+function lost(path: string, journal: string): FileError {
+  return new FileError("unreadable", `${path} is missing, but its journal ${journal} is there`, {
+    hint: "restore it, or remove the journal to start with a new one",
+  });
+}
