@@ -81,7 +81,19 @@ export class Table<V> extends Map<string, V> implements Records<V> {
   }
 }
 
+/** What a change has read of a table: it holds only while that is as it was. */
+interface Reads {
+  /** Records, or their absence. */
+  keys: Set<string>;
+  groups: Set<string>;
+  /** The number of all records. */
+  size: boolean;
+  /** All records. */
+  all: boolean;
+}
+
 export class TableDraft<V> implements Records<V> {
+  readonly reads: Reads = { keys: new Set(), groups: new Set(), size: false, all: false };
   readonly #base: Table<V>;
   readonly #written: Table<V>;
   /** Keys of the base that are deleted. */
@@ -95,10 +107,16 @@ export class TableDraft<V> implements Records<V> {
   }
 
   get size(): number {
+    this.reads.size = true;
     return this.#base.size - this.#deleted.size + this.#added;
   }
 
   get(key: string): V | undefined {
+    this.reads.keys.add(key);
+    return this.#find(key);
+  }
+
+  #find(key: string): V | undefined {
     return this.#written.get(key) ?? (this.#deleted.has(key) ? undefined : this.#base.get(key));
   }
 
@@ -113,7 +131,7 @@ export class TableDraft<V> implements Records<V> {
   }
 
   delete(key: string): boolean {
-    if (!this.has(key)) return false;
+    if (this.#find(key) === undefined) return false;
     this.#written.delete(key);
     if (this.#base.has(key)) this.#deleted.add(key);
     else this.#added--;
@@ -121,6 +139,7 @@ export class TableDraft<V> implements Records<V> {
   }
 
   *[Symbol.iterator](): Iterator<[string, V]> {
+    this.reads.all = true;
     for (const [key, value] of this.#base) {
       if (!this.#deleted.has(key)) yield [key, this.#written.get(key) ?? value];
     }
@@ -138,6 +157,7 @@ export class TableDraft<V> implements Records<V> {
   }
 
   inGroup(group: string): string[] {
+    this.reads.groups.add(group);
     const kept = this.#base
       .inGroup(group)
       .filter((key) => !this.#deleted.has(key) && !this.#written.has(key));
@@ -151,6 +171,15 @@ export class TableDraft<V> implements Records<V> {
   /** The keys of the records that were written. */
   writtenKeys(): Iterable<string> {
     return this.#written.keys();
+  }
+
+  written(): Iterable<[string, V]> {
+    return this.#written;
+  }
+
+  /** The keys of the records that were deleted. */
+  deleted(): Iterable<string> {
+    return this.#deleted;
   }
 
   /** The records that were written, and null for those that were deleted. */
