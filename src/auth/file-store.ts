@@ -11,13 +11,12 @@
 
 import { watch, type FSWatcher } from "node:fs";
 import { basename, dirname } from "node:path";
-import { setTimeout as delay } from "node:timers/promises";
-import { onAbort } from "../base/abort.ts";
 import { messageOf, systemCode } from "../base/errors.ts";
 import { FileError } from "../files/file-error.ts";
 import { LockedFile, type HeldFiles } from "../files/locked-file.ts";
 import type { FileVersion, Tail } from "../files/private-file.ts";
 import { COMMIT_PAUSE_MS, MIN_FOLD_BYTES, WATCH_INTERVAL_MS } from "../base/limits.ts";
+import { ChangeQueue, type Batch } from "./change-queue.ts";
 import {
   DocumentDraft,
   emptyDocument,
@@ -54,13 +53,6 @@ interface Journal {
 /** How both files are read: with the lock, or without it. */
 type Files = Pick<HeldFiles, "stamp" | "read" | "readBeside">;
 
-interface Waiting {
-  /** Applies the mutation; false when it threw. */
-  run(draft: Document, inUse: () => InUse | undefined): boolean;
-  /** Settles the caller's promise: with `error` when the commit has failed, else with what the mutation returned or threw. */
-  settle(error: unknown, failed: boolean): void;
-}
-
 export class FileStore implements Store {
   readonly #file: LockedFile;
   readonly #pruner: TokenPruner;
@@ -82,8 +74,12 @@ export class FileStore implements Store {
   #damagedStamp: string | undefined;
   /** The reason of the last failure to read the file, so that it is reported once. */
   #complaint: string | undefined;
-  #waiting: Waiting[] = [];
-  #committing: Promise<void> | undefined;
+  readonly #changes = new ChangeQueue({
+    isDue: () => this.#needsFold,
+    // Folds before the next changes, since they may never pause.
+    commit: () => (this.#needsFold ? this.#tryToFold() : this.#commit()),
+    pauseMs: COMMIT_PAUSE_MS,
+  });
   /** Set while a commit holds the lock and its content is not yet in memory. */
   #updating = false;
   #watcher: StoreWatcher | undefined;
@@ -111,54 +107,17 @@ export class FileStore implements Store {
 
   /** Decides the change under the lock of the file. Rejects with a FileError when the file could not be locked, read or written. */
   change<T>(mutation: Mutation<T>, signal?: AbortSignal): Promise<T> {
-    const { promise, resolve, reject } = Promise.withResolvers<T>();
-    const undecided = onAbort(signal, reject);
-    let result: { value: T } | { error: unknown } | undefined;
-    this.#waiting.push({
-      run(draft, inUse) {
-        undecided[Symbol.dispose]();
-        try {
-          signal?.throwIfAborted();
-          result = { value: mutation(draft, inUse) };
-          return true;
-        } catch (error) {
-          result = { error };
-          return false;
-        }
-      },
-      settle(error, failed) {
-        undecided[Symbol.dispose]();
-        if (failed || result === undefined) reject(error);
-        else if ("error" in result) reject(result.error);
-        else resolve(result.value);
-      },
-    });
-    this.#committing ??= this.#commitAll();
-    return promise;
+    return this.#changes.add(mutation, signal);
   }
 
-  async settled(): Promise<void> {
-    await this.#committing;
+  settled(): Promise<void> {
+    return this.#changes.settled();
   }
 
   /** Folds the journal, if it has lines, when the process ends. @throws {FileError} when it cannot be folded. */
   async close(): Promise<void> {
-    await this.#committing;
+    await this.settled();
     if (this.#document.isJournaled && this.#journalBytes > 0) await this.#fold();
-  }
-
-  async #commitAll(): Promise<void> {
-    try {
-      for (;;) {
-        // Before the next changes, since they may never pause.
-        if (this.#needsFold) await this.#tryToFold();
-        else if (this.#waiting.length > 0) await this.#commit();
-        else return;
-        await delay(COMMIT_PAUSE_MS);
-      }
-    } finally {
-      this.#committing = undefined;
-    }
   }
 
   /**
@@ -166,19 +125,15 @@ export class FileStore implements Store {
    * before that, `reload` may read a change of another process.
    */
   async #commit(): Promise<void> {
-    let batch = this.#waiting;
+    let batch: Batch | undefined;
     let [byOthers, isChanged] = [false, false];
     try {
       await this.#file.hold(journalOf, async (files) => {
         this.#updating = true;
-        batch = this.#waiting;
-        this.#waiting = [];
         byOthers = this.#catchUp(files);
         const draft = new DocumentDraft(this.#document);
-        let inUse: { value: InUse | undefined } | undefined;
-        const inUseNow = () => (inUse ??= { value: this.#inUse() }).value;
-        const results = batch.map((waiting) => waiting.run(draft, inUseNow));
-        if (!results.includes(true)) return; // no change succeeded
+        batch = this.#changes.take();
+        if (!batch.run(draft, this.#inUse)) return;
         this.#pruner.prune(draft, Date.now(), performance.now(), draft.tokens.writtenKeys());
         draft.rev++;
         await this.#write(files, draft);
@@ -187,16 +142,12 @@ export class FileStore implements Store {
         this.#isWell();
         this.#seen = undefined;
       });
+      batch?.settle();
     } catch (error) {
-      // Without the lock, the batch is still in the queue, and fails too.
-      if (batch === this.#waiting) this.#waiting = [];
-      for (const waiting of batch) waiting.settle(error, true);
-      if (byOthers) this.#watcher?.changed(true);
-      return;
+      (batch ?? this.#changes.take()).fail(error);
     } finally {
       this.#updating = false;
     }
-    for (const waiting of batch) waiting.settle(undefined, false);
     if (byOthers || isChanged) this.#watcher?.changed(byOthers);
   }
 
@@ -406,7 +357,7 @@ export class FileStore implements Store {
       return;
     }
     this.#watcher?.changed(true);
-    if (this.#needsFold) this.#committing ??= this.#commitAll();
+    this.#changes.wake();
   }
 
   tryToWrite(): Promise<void> {
@@ -426,7 +377,7 @@ export class FileStore implements Store {
       this.reload();
     };
     const interval = setInterval(look, WATCH_INTERVAL_MS);
-    if (this.#needsFold) this.#committing ??= this.#commitAll();
+    this.#changes.wake();
     return () => {
       this.#watcher = undefined;
       events?.close();
