@@ -3,7 +3,7 @@
 //     add(m) ─┐
 //     add(m) ─┴→ take → run on a draft → write → settle, or fail
 //
-// A store that finds its draft outdated runs the batch again, on another one.
+// A store that finds its draft outdated runs the batch again, on another one, and settles it with the outcome that was committed.
 
 import { setTimeout as delay } from "node:timers/promises";
 import { onAbort } from "../base/abort.ts";
@@ -21,11 +21,26 @@ export interface Work {
 }
 
 interface Change {
-  /** Applies the mutation; false when it threw. */
-  run(draft: Document, inUse: () => InUse | undefined): boolean;
-  /** Settles the promise of the caller with what the mutation returned or threw at last. */
-  settle(): void;
+  /** When it was added, by `performance.now`. */
+  since: number;
+  /** Applies the mutation. */
+  run(draft: Document, inUse: () => InUse | undefined): Result;
   fail(error: unknown): void;
+}
+
+interface Result {
+  /** False when the mutation threw. */
+  isDone: boolean;
+  /** Settles the promise of the caller with what the mutation returned or threw. */
+  settle(): void;
+}
+
+/** How one run of a batch ended. */
+export interface Outcome {
+  /** True when any change succeeded. */
+  isAnyDone: boolean;
+  /** Settles each change as its mutation ended in this run. */
+  settle(): void;
 }
 
 export class ChangeQueue {
@@ -45,21 +60,18 @@ export class ChangeQueue {
   add<T>(mutation: Mutation<T>, signal?: AbortSignal): Promise<T> {
     const { promise, resolve, reject } = Promise.withResolvers<T>();
     const undecided = onAbort(signal, reject);
-    let settle = (): void => undefined;
     this.#waiting.push({
+      since: performance.now(),
       run(draft, inUse) {
         undecided[Symbol.dispose]();
         try {
           signal?.throwIfAborted();
           const value = mutation(draft, inUse);
-          settle = () => resolve(value);
-          return true;
+          return { isDone: true, settle: () => resolve(value) };
         } catch (error) {
-          settle = () => reject(error);
-          return false;
+          return { isDone: false, settle: () => reject(error) };
         }
       },
-      settle: () => settle(),
       fail(error) {
         undecided[Symbol.dispose]();
         reject(error);
@@ -112,16 +124,22 @@ export class Batch {
     this.#changes = changes;
   }
 
-  /** Makes the changes in `draft`, and returns whether any succeeded. It may run again: the last run counts. */
-  run(draft: Document, inUse: () => InUse | undefined): boolean {
-    let known: { value: InUse | undefined } | undefined;
-    const inUseNow = () => (known ??= { value: inUse() }).value;
-    return this.#changes.map((change) => change.run(draft, inUseNow)).includes(true);
+  /** When its oldest change was added, by `performance.now`. */
+  get since(): number {
+    return Math.min(...this.#changes.map(({ since }) => since));
   }
 
-  /** Settles each change as its mutation ended. */
-  settle(): void {
-    for (const change of this.#changes) change.settle();
+  /** Makes the changes in `draft`. It may run several times, on other drafts. */
+  run(draft: Document, inUse: () => InUse | undefined): Outcome {
+    let known: { value: InUse | undefined } | undefined;
+    const inUseNow = () => (known ??= { value: inUse() }).value;
+    const results = this.#changes.map((change) => change.run(draft, inUseNow));
+    return {
+      isAnyDone: results.some(({ isDone }) => isDone),
+      settle() {
+        for (const result of results) result.settle();
+      },
+    };
   }
 
   /** Lets every change fail. */

@@ -16,7 +16,7 @@ import { FileError } from "../files/file-error.ts";
 import { LockedFile, type HeldFiles } from "../files/locked-file.ts";
 import type { FileVersion, Tail } from "../files/private-file.ts";
 import { COMMIT_PAUSE_MS, MIN_FOLD_BYTES, WATCH_INTERVAL_MS } from "../base/limits.ts";
-import { ChangeQueue, type Batch } from "./change-queue.ts";
+import { ChangeQueue, type Batch, type Outcome } from "./change-queue.ts";
 import {
   DocumentDraft,
   emptyDocument,
@@ -126,6 +126,7 @@ export class FileStore implements Store {
    */
   async #commit(): Promise<void> {
     let batch: Batch | undefined;
+    let outcome: Outcome | undefined;
     let [byOthers, isChanged] = [false, false];
     try {
       await this.#file.hold(journalOf, async (files) => {
@@ -133,7 +134,8 @@ export class FileStore implements Store {
         byOthers = this.#catchUp(files);
         const draft = new DocumentDraft(this.#document);
         batch = this.#changes.take();
-        if (!batch.run(draft, this.#inUse)) return;
+        outcome = batch.run(draft, this.#inUse);
+        if (!outcome.isAnyDone) return;
         this.#pruner.prune(draft, Date.now(), performance.now(), draft.tokens.writtenKeys());
         draft.rev++;
         await this.#write(files, draft);
@@ -142,7 +144,7 @@ export class FileStore implements Store {
         this.#isWell();
         this.#seen = undefined;
       });
-      batch?.settle();
+      outcome?.settle();
     } catch (error) {
       (batch ?? this.#changes.take()).fail(error);
     } finally {
