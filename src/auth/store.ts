@@ -19,11 +19,19 @@ export interface InUse {
  */
 export type Mutation<T> = (draft: Document, inUse: () => InUse | undefined) => T;
 
+/** What happens to a store beside changes, for the log. */
+export type StoreEvent =
+  | { event: "store-lost"; reason: string }
+  | { event: "store-found"; lost_ms: number }
+  /** The engine has an older revision than this process had. */
+  | { event: "store-rolled-back"; from: number; to: number };
+
 export interface StoreWatcher {
   /** Called when the content has changed. `byOthers`: also by another process. */
   changed(byOthers: boolean): void;
   /** Called when the store cannot be read, once for each reason. */
   unreadable(error: unknown): void;
+  noticed?(event: StoreEvent): void;
 }
 
 export interface Store {
@@ -31,6 +39,10 @@ export interface Store {
   readonly place: string;
   /** The last good content, which changes in place. Do not change it. */
   readonly document: Readonly<Replica>;
+  /** False while its changes by others may be unknown: then no login may succeed. Always true for a file. */
+  readonly isReachable: boolean;
+  /** Secret and random, see {@link DummyHashes}. */
+  readonly dummyKey: Uint8Array;
 
   /**
    * Applies `mutation` to the current content, together with other waiting changes.

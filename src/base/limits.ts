@@ -343,6 +343,12 @@ export const LOCK_TIMEOUT_MS = 10 * SECOND;
 export const COMMIT_PAUSE_MS = 2;
 /** When a client may try again whose login found the engine of the store unreachable, in seconds. */
 export const STORE_RETRY_SECONDS = 1;
+/** How long a read of the log waits in the engine for the next change. A part of {@link FEED_SILENCE_MS}. */
+export const FEED_BLOCK_MS = 300;
+/** How long a process waits at its start for all records of the engine: 100,000 users take 1 s. */
+export const STORE_OPEN_MS = 10 * SECOND;
+/** How often a server examines tokens of the engine: see TOKENS_EXAMINED. */
+export const PRUNE_INTERVAL_MS = 10 * SECOND;
 /** How soon after a change a server writes the list of its sessions. */
 export const STATUS_FILE_MS = 500;
 /** A shorter journal of the store is not folded, so that a fold is rare. */
