@@ -133,8 +133,8 @@ export function chat(): Service {
       return pause(session, wait);
     },
 
-    message(session, payload) {
-      const text = session.text(payload);
+    message(session, message) {
+      const text = message.text();
       if (text.length > MAX_LENGTH) return session.send(`* not sent: longer than ${MAX_LENGTH} characters`);
       // Each line gets the speaker's name: otherwise a second line could begin with another name.
       const lines = text.split(/[\r\n\u2028\u2029\v\f\u0085]+/);

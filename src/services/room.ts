@@ -1,7 +1,7 @@
 // Rooms: a message to a room goes to all its members, and is encoded once. It waits for no member: one that does not read is closed
 // by its own limit, and does not slow down the others. server/server.ts has the rooms of a server; sessions join and leave.
 
-import type { Session, Room } from "./service.ts";
+import type { Message, Session, Room } from "./service.ts";
 
 /** The rooms of one server, by name, and the rooms of each member. An empty room is removed. */
 export class Rooms {
@@ -50,7 +50,7 @@ class MemberRoom implements Room {
     this.#onLeave = onLeave;
   }
 
-  broadcast(message: string | Uint8Array, except?: Session): void {
+  broadcast(message: string | Uint8Array | Message, except?: Session): void {
     const bytes = typeof message === "string" ? Buffer.from(message) : message;
     for (const member of this.members) if (member !== except) member.send(bytes);
   }

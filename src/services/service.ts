@@ -37,6 +37,18 @@ export class ServiceEnding extends Error {
   }
 }
 
+/** A message that has arrived. It may be kept, which keeps the chunk in memory that it came in. */
+export interface Message {
+  /** The number of bytes. */
+  readonly length: number;
+  /** The bytes: the same array each time. */
+  readonly bytes: Uint8Array;
+  /** The text. @throws {MessageError} when it is not UTF-8. A hook that does not catch it ends the session. */
+  text(): string;
+  /** The value of its JSON text. @throws {MessageError} when it is none. */
+  json(): unknown;
+}
+
 /** One client after its login. */
 export interface Session {
   /** The number of the connection, as in the log. */
@@ -52,17 +64,15 @@ export interface Session {
   /** Aborted when the session is closed. For a hook that takes long. */
   readonly signal: AbortSignal;
   /**
-   * Sends one message: text as UTF-8, bytes as they are. The caller may change the bytes afterwards. After the session was closed
+   * Sends one message: text as UTF-8, bytes and received messages as they are. The caller may change the bytes afterwards. After the session was closed
    * it does nothing; in a hook that still runs ten seconds later it throws.
    */
-  send(message: string | Uint8Array): void;
+  send(message: string | Uint8Array | Message): void;
   /**
    * Resolves when the client has read enough for more to be sent, and other sessions had their turn; undefined when more can be
    * sent at once. Rejects when the session is closed. A hook that sends very much waits for it.
    */
   writable(): Promise<void> | undefined;
-  /** The text of a payload. @throws {MessageError} when it is not UTF-8. A hook that does not catch it ends the session. */
-  text(payload: Uint8Array): string;
   /**
    * Sends text beside the messages, as a program does on its standard error; a long text in pieces. It is not sent again after a
    * loss. False when the client cannot receive it now: it is detached, or has no control frames.
@@ -83,7 +93,7 @@ export interface Room {
   readonly name: string;
   readonly members: ReadonlySet<Session>;
   /** Sends one message to every member except `except`. Does not wait for members that read slowly. */
-  broadcast(message: string | Uint8Array, except?: Session): void;
+  broadcast(message: string | Uint8Array | Message, except?: Session): void;
   leave(member: Session): void;
 }
 
@@ -115,8 +125,8 @@ export interface Service {
   readonly descriptors?: DescriptorUse;
   /** Called first, after the login. */
   open?(session: Session): void | Promise<void>;
-  /** Called for each message. `payload` may be kept; it is a view of a larger chunk. */
-  message(session: Session, payload: Uint8Array): void | Promise<void>;
+  /** Called for each message. */
+  message(session: Session, message: Message): void | Promise<void>;
   /** Called when the client has ended its input. The hook calls `session.finish`; without this hook the session ends then. */
   end?(session: Session): void | Promise<void>;
   /** Called once when the session is closed, for any reason, if `open` was called. */

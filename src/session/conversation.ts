@@ -1,6 +1,6 @@
 // The calls of a service on its session, and the output of that session.
 //
-//     connection ── payload ──→ Inbound ──→ service.message(session, payload) ──→ session.send ──→ connection
+//     connection ── payload ──→ Inbound ──→ service.message(session, message) ──→ session.send ──→ connection
 //
 //     open ⇄ kept (without a connection: output goes to the retransmit buffer) → over (`bye` is sent)
 //
@@ -12,8 +12,9 @@ import { AckTracker, type DelayedAckTimer } from "../delivery/ack-tracker.ts";
 import { windowFor } from "../delivery/window.ts";
 import type { LoginResult } from "../handshake/server.ts";
 import type { Connection } from "../net/connection.ts";
-import { SessionClosedError, type Room } from "../services/service.ts";
-import { decodeText, encodeAck, encodeMessage, MessageError } from "../wire/codec.ts";
+import { SessionClosedError, type Message, type Room } from "../services/service.ts";
+import { encodeAck, encodeMessage, MessageError } from "../wire/codec.ts";
+import { ReceivedMessage } from "../wire/received-message.ts";
 import { HookRunner, type HookTarget, type HooksContext } from "./hook-runner.ts";
 import type { ByteBudget } from "../base/byte-budget.ts";
 import { Inbound, type InboundEvents, type Outbound, type SharedLimits } from "./inbound.ts";
@@ -180,8 +181,11 @@ export class Conversation implements HookTarget, Outbound {
     return this.#abort.signal;
   }
 
-  send(message: string | Uint8Array): void {
-    if (typeof message !== "string" && !(message instanceof Uint8Array)) {
+  send(message: string | Uint8Array | Message): void {
+    if (
+      typeof message !== "string" &&
+      !(message instanceof Uint8Array || message instanceof ReceivedMessage)
+    ) {
       throw new TypeError(`a message is text or bytes, not ${typeof message}`); // a handler may pass any value
     }
     if (this.#output === "open") {
@@ -193,13 +197,14 @@ export class Conversation implements HookTarget, Outbound {
       if (this.#hookAbandoned && this.#hooks.running !== undefined) throw new SessionClosedError();
       return;
     }
-    const bytes = typeof message === "string" ? Buffer.from(message) : message;
+    const bytes = bytesOf(message);
     this.#budget.queued += bytes.length;
     this.acks?.retransmit.add(bytes);
   }
 
-  text(payload: Uint8Array): string {
-    return decodeText(payload);
+  /** For handler files of an earlier version. */
+  text(): never {
+    throw new TypeError("session.text(payload) is message.text() now");
   }
 
   writable(): Promise<void> | undefined {
@@ -360,6 +365,11 @@ const OVER = "the conversation is over";
 const END = encodeMessage({ type: "end" });
 /** In characters. As JSON they fit into a control frame with any escapes. */
 const MAX_STDERR_LENGTH = 8000;
+
+function bytesOf(message: string | Uint8Array | ReceivedMessage): Uint8Array {
+  if (typeof message === "string") return Buffer.from(message);
+  return message instanceof ReceivedMessage ? message.bytes : message;
+}
 
 function neverSent(): MessageError {
   const details = { peerMessage: "an acknowledgement of messages that were not sent" };

@@ -3,7 +3,13 @@
 //     idle → running (a hook has returned a promise) → idle, or failed (the hook rejected, and `fail` was called)
 
 import type { Rooms } from "../services/room.ts";
-import { SessionClosedError, type Session, type Room, type Service } from "../services/service.ts";
+import {
+  SessionClosedError,
+  type Message,
+  type Session,
+  type Room,
+  type Service,
+} from "../services/service.ts";
 
 export interface HooksContext {
   service: Service;
@@ -56,9 +62,9 @@ export class HookRunner {
     return this.#track(this.#service.open?.(this.#conversation));
   }
 
-  message(payload: Uint8Array): Promise<void> | undefined {
+  message(message: Message): Promise<void> | undefined {
     this.#isProcessingMessage = true; // also when this throws
-    const pending = this.#service.message(this.#conversation, payload);
+    const pending = this.#service.message(this.#conversation, message);
     if (pending !== undefined) return this.#track(pending);
     this.#isProcessingMessage = false;
     return undefined;

@@ -12,7 +12,7 @@ import { ParleyError, reasonOf, systemCode } from "../../base/errors.ts";
 import { shellQuote } from "../../base/shell-quote.ts";
 import { firstLine, frameOf, placeOf } from "./error-location.ts";
 import { importAnew, inspect, versionsOf, type Versions } from "./modules.ts";
-import { SessionClosedError, type Session, type Service } from "../service.ts";
+import { SessionClosedError, type Message, type Session, type Service } from "../service.ts";
 
 /** `unusable`: the file does not load as a handler. `threw`: a hook has thrown. `hint` has the lines of code around the error. */
 export class HandlerError extends ParleyError<"unusable" | "threw"> {
@@ -69,7 +69,7 @@ export class Handler implements Service {
     const hooks = hooksOf(loaded.module["default"]);
     if (hooks === undefined) {
       throw new HandlerError("unusable", `${this.path} has no message hook as its default export`, {
-        hint: "write: export default { message(session, payload) { session.send(payload) } }",
+        hint: "write: export default { message(session, message) { session.send(message) } }",
       });
     }
     this.#currentLoad = number;
@@ -99,9 +99,9 @@ export class Handler implements Service {
     return this.#call(() => this.#current.open?.(session));
   }
 
-  message(session: Session, payload: Uint8Array): void | Promise<void> {
+  message(session: Session, message: Message): void | Promise<void> {
     try {
-      const pending = this.#current.message(session, payload);
+      const pending = this.#current.message(session, message);
       return pending === undefined ? undefined : this.#explain(pending);
     } catch (error) {
       throw asHandlerError(error, this.path);

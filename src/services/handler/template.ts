@@ -13,9 +13,9 @@ export default {
     session.send(\`welcome, \${session.user ?? "stranger"}\`);
   },
 
-  // Called for each message, which is bytes; session.text decodes it as UTF-8. May be async: the next message waits for it.
-  message(session, payload) {
-    session.send(\`you said \${session.text(payload)}\`);
+  // Called for each message. It may be async: the next message waits for it.
+  message(session, message) {
+    session.send(\`you said \${message.text()}\`);
   },
 
   // close(session) {}   // called when the session is closed, for any reason
@@ -24,6 +24,18 @@ export default {
 `;
 
 export const HANDLER_TYPES = `// The types of a handler file of parley. Made by \`parley serve --init\`; only your editor reads this file.
+
+/** A message that has arrived. It may be kept. */
+export interface Message {
+  /** The number of bytes. */
+  readonly length: number;
+  /** The bytes: the same array each time. */
+  readonly bytes: Uint8Array;
+  /** The text. Throws when it is not UTF-8, which ends the session and tells the client why. */
+  text(): string;
+  /** The value of its JSON text. Throws when it is none, which ends the session and tells the client why. */
+  json(): unknown;
+}
 
 /** One client after its login. */
 export interface Session {
@@ -37,12 +49,10 @@ export interface Session {
   data: unknown;
   /** Aborted when the client is gone for good, or the session was ended. For a hook that takes long. */
   readonly signal: AbortSignal;
-  /** Sends one message: text as UTF-8, bytes as they are. Does nothing after the session was closed. */
-  send(message: string | Uint8Array): void;
+  /** Sends one message: text as UTF-8, bytes and received messages as they are. Does nothing after the session was closed. */
+  send(message: string | Uint8Array | Message): void;
   /** Resolves when the client has read enough for more to be sent; undefined when it has. Rejects when the session is closed. */
   writable(): Promise<void> | undefined;
-  /** The text of a payload. Throws when it is not UTF-8, which ends the session and tells the client why. */
-  text(payload: Uint8Array): string;
   /** Sends text beside the messages, as a program does on its standard error. False when the client cannot receive it now. */
   sendStderr(text: string): boolean;
   /** Ends the session after all sent messages were delivered. */
@@ -56,14 +66,14 @@ export interface Room {
   readonly name: string;
   readonly members: ReadonlySet<Session>;
   /** Sends one message to every member except \`except\`. Does not wait for members that read slowly. */
-  broadcast(message: string | Uint8Array, except?: Session): void;
+  broadcast(message: string | Uint8Array | Message, except?: Session): void;
   leave(member: Session): void;
 }
 
 /** The hooks of a handler. A hook may be async: the next hook of the session waits for it. */
 export interface Handler {
   open?(session: Session): void | Promise<void>;
-  message(session: Session, payload: Uint8Array): void | Promise<void>;
+  message(session: Session, message: Message): void | Promise<void>;
   end?(session: Session): void | Promise<void>;
   close?(session: Session): void | Promise<void>;
 }

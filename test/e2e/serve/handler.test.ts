@@ -302,6 +302,6 @@ test.concurrent("what --init writes is checked by the types beside it", async ()
   const good = check();
   expect(good.stdout.toString()).toBe("");
   expect(good.exitCode).toBe(0);
-  writeFileSync(path, readFileSync(path, "utf8").replace("session.text(payload)", "session.txt(payload)"));
+  writeFileSync(path, readFileSync(path, "utf8").replace("message.text()", "message.txt()"));
   expect(check().stdout.toString()).toContain("txt");
 });

@@ -21,6 +21,7 @@ const OURS = readFileSync(join(import.meta.dir, "../../../src/services/service.t
 test.each([
   ["Session", "Session"],
   ["Room", "Room"],
+  ["Message", "Message"],
 ])("%s is what a handler knows as %s", (ours, theirs) => {
   expect(members(HANDLER_TYPES, theirs).length).toBeGreaterThan(3);
   const shared = members(OURS, ours).filter(
