@@ -48,7 +48,7 @@ export function chat(): Service {
   let guests = 0;
 
   const nameOf = (session: Session) => String(session.data);
-  const hall = (session: Session) => session.room("chat");
+  const hall = (session: Session) => session.join("chat");
   const names = (room: Room) => [...new Set([...room.members].map(nameOf))].sort();
   const isTaken = (room: Room, name: string) =>
     names(room).some((other) => other.toLowerCase() === name.toLowerCase());

@@ -12,8 +12,10 @@ import { AckTracker, type DelayedAckTimer } from "../delivery/ack-tracker.ts";
 import { windowFor } from "../delivery/window.ts";
 import type { LoginResult } from "../handshake/server.ts";
 import type { Connection } from "../net/connection.ts";
-import { SessionClosedError, type Message, type Room } from "../services/service.ts";
+import { payloadOf } from "../services/sendable.ts";
+import { SessionClosedError, type Room, type Sendable } from "../services/service.ts";
 import { encodeAck, encodeMessage, MessageError } from "../wire/codec.ts";
+import { DONE_MESSAGE } from "../wire/message.ts";
 import { ReceivedMessage } from "../wire/received-message.ts";
 import { HookRunner, type HookTarget, type HooksContext } from "./hook-runner.ts";
 import type { ByteBudget } from "../base/byte-budget.ts";
@@ -61,6 +63,8 @@ export class Conversation implements HookTarget, Outbound {
   readonly #control: boolean;
   readonly #isStream: boolean;
   #output: "open" | "kept" | "over" = "open";
+  /** True when the service was informed that its client is away. */
+  #isAway = false;
   /** True when the service has ended its output; `end` is sent again over each later connection. */
   #outputEnded = false;
   /** The `bye` that was sent; it is sent again over each later connection. */
@@ -181,23 +185,22 @@ export class Conversation implements HookTarget, Outbound {
     return this.#abort.signal;
   }
 
-  send(message: string | Uint8Array | Message): void {
-    if (
-      typeof message !== "string" &&
-      !(message instanceof Uint8Array || message instanceof ReceivedMessage)
-    ) {
-      throw new TypeError(`a message is text or bytes, not ${typeof message}`); // a handler may pass any value
-    }
+  get attached(): boolean {
+    return !this.#isAway;
+  }
+
+  send(message: Sendable): void {
+    const payload = payloadOf(message);
     if (this.#output === "open") {
       this.#sent++;
-      return this.connection.send(message);
+      return this.connection.send(payload);
     }
     if (this.#output === "over") {
       // Only this stops a hook that sends in a loop and ignores the signal.
       if (this.#hookAbandoned && this.#hooks.running !== undefined) throw new SessionClosedError();
       return;
     }
-    const bytes = bytesOf(message);
+    const bytes = bytesOf(payload);
     this.#budget.queued += bytes.length;
     this.acks?.retransmit.add(bytes);
   }
@@ -234,8 +237,27 @@ export class Conversation implements HookTarget, Outbound {
     return true;
   }
 
-  room(name: string): Room {
-    return this.#hooks.room(name);
+  join(name: string): Room {
+    return this.#hooks.join(name);
+  }
+
+  leave(name: string): void {
+    this.#hooks.leave(name);
+  }
+
+  /** For handler files of an earlier version. */
+  room(): never {
+    throw new TypeError(
+      "session.room(name) is session.join(name) now; server.room(name) looks without joining",
+    );
+  }
+
+  after(ms: number, callback: () => unknown): () => void {
+    return this.#hooks.timers.after(ms, callback);
+  }
+
+  every(ms: number, callback: () => unknown): () => void {
+    return this.#hooks.timers.every(ms, callback);
   }
 
   endOutput(): void {
@@ -249,13 +271,13 @@ export class Conversation implements HookTarget, Outbound {
     else this.connection.endSending(); // no frame says it to such a client
   }
 
-  finish(status = 0, message = OVER): void {
+  finish(status = 0, message = DONE_MESSAGE): void {
     this.#hooks.finishing();
     this.#events.finish(status, message);
   }
 
   finishByDefault(): void {
-    this.#events.finish(0, OVER);
+    this.#events.finish(0, DONE_MESSAGE);
   }
 
   // --- for the session ---
@@ -300,6 +322,15 @@ export class Conversation implements HookTarget, Outbound {
     this.inbound.keepReading(); // no second hook runs beside one that still runs
     connection.deliver(this.inbound);
     this.#onWindowOpen();
+    if (!this.#isAway) return;
+    this.#isAway = false;
+    this.#hooks.attached();
+  }
+
+  /** Informs the service that its client has lost the connection, and may come back. */
+  notifyAway(): void {
+    this.#isAway = true;
+    this.#hooks.detached();
   }
 
   /** Stops keeping output for the client. */
@@ -361,7 +392,6 @@ export class Conversation implements HookTarget, Outbound {
   }
 }
 
-const OVER = "the conversation is over";
 const END = encodeMessage({ type: "end" });
 /** In characters. As JSON they fit into a control frame with any escapes. */
 const MAX_STDERR_LENGTH = 8000;

@@ -103,9 +103,9 @@ test("messages that are kept stay as they are, while many others arrive", async 
 test("a message is sent on to others, and later to a session of its own", async () => {
   let last: Message | undefined;
   const service: Service = {
-    open: (session) => void session.room("all"),
+    open: (session) => void session.join("all"),
     async message(session, message) {
-      session.room("all").broadcast(message);
+      session.join("all").broadcast(message);
       await Promise.resolve();
       if (last !== undefined) session.send(last);
       last = message;

@@ -12,9 +12,9 @@ const KIB = 1024;
 
 /** Tells every member what each one says, `times` over. */
 const room = (times = 1): Service => ({
-  open: (session) => void session.room("all"),
+  open: (session) => void session.join("all"),
   message(session, message) {
-    for (let n = 0; n < times; n++) session.room("all").broadcast(message);
+    for (let n = 0; n < times; n++) session.join("all").broadcast(message);
   },
 });
 

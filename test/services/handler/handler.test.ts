@@ -202,8 +202,8 @@ describe("hooks", () => {
   test("session.data is each conversation's own, and rooms reach the others", async () => {
     await using server = await serveHandler(`
       export default {
-        open(s) { s.data = 0; s.room("all"); s.send("in"); },
-        message(s, p) { s.data++; s.room("all").broadcast(p.text() + s.data, s); },
+        open(s) { s.data = 0; s.join("all"); s.send("in"); },
+        message(s, p) { s.data++; s.join("all").broadcast(p.text() + s.data, s); },
       };`);
     using ann = await server.peer();
     using bob = await server.peer();
