@@ -42,3 +42,8 @@ test("Conversation is SessionHooks without the session", () => {
   const shared = members(OURS, "SessionHooks").map((member) => member.replace(/session: Session(?:, )?/, ""));
   expect(members(HANDLER_TYPES, "Conversation")).toEqual(shared);
 });
+
+test("the examples have the same types", () => {
+  const copy = join(import.meta.dir, "../../../examples/parley.d.ts");
+  expect(readFileSync(copy, "utf8")).toBe(HANDLER_TYPES);
+});
