@@ -115,6 +115,22 @@ describe("quiz.ts", () => {
   });
 });
 
+test("the handler of README.md greets guests, and a listener who says nothing hears the others", async () => {
+  using folder = tempFolder();
+  const page = readFileSync(join(EXAMPLES, "../README.md"), "utf8");
+  const file = join(folder.path, "greet.ts");
+  writeFileSync(file, /```ts\n(\/\/ greet\.ts\n[^]*?)```/.exec(page)?.[1] ?? "");
+  await using server = await example("greet.ts", {}, file);
+  await using listener = new Player(server);
+  await listener.hears("welcome, guest 1");
+  await using speaker = new Player(server);
+  await speaker.hears("welcome, guest 2");
+  speaker.say("hello");
+  await listener.hears("guest 2 said hello");
+  speaker.say("bye");
+  await speaker.hears('"event":"bye","code":"done"');
+});
+
 test("upper-class.ts counts the lines of each client", async () => {
   await using server = await example("upper-class.ts");
   const clients = ["a\nb\n", "c\n"].map((stdin) => run(["connect", server.address], { stdin }));
