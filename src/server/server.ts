@@ -142,7 +142,6 @@ export class Server {
       places: this.#places,
       resume: (request) => this.#takeOver(request),
     });
-    options.service.start?.(this.#host);
     this.#listener = new Listener({
       host: options.host,
       port: options.port,
@@ -173,6 +172,7 @@ export class Server {
         if (spoke) this.#listener.admission.penalise(address, "no-login");
       },
     });
+    this.#startService();
     this.#unwatch = store?.watch({
       changed: (byOthers) => {
         if (byOthers) {
@@ -208,6 +208,17 @@ export class Server {
       service: options.serviceName,
     });
     this.#sayFlaws();
+  }
+
+  /** Starts the service, before the first connection is accepted. */
+  #startService(): void {
+    try {
+      this.#options.service.start?.(this.#host);
+    } catch (error) {
+      this.#host.end();
+      this.#listener.stop();
+      throw error;
+    }
   }
 
   get host(): string {

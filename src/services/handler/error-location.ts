@@ -20,8 +20,17 @@ export function firstLine(error: unknown): string {
   return `${name}${messageOf(first).split("\n", 1)[0] ?? ""}`;
 }
 
-/** The place of an error in the user's own code, as `file:line:column`; undefined when it is unknown. */
-export function placeOf(error: unknown, path: string): string | undefined {
+/**
+ * The place of an error in the user's own code, as `file:line:column`; undefined when it is unknown.
+ *
+ * @param path the handler. Its own code is in its folder.
+ * @param files other files that belong to it.
+ */
+export function placeOf(
+  error: unknown,
+  path: string,
+  files: ReadonlyMap<string, unknown> = new Map(),
+): string | undefined {
   const first = firstError(error);
   if (typeof first !== "object" || first === null) return undefined;
   const missing = missingImport(first);
@@ -32,7 +41,9 @@ export function placeOf(error: unknown, path: string): string | undefined {
   }
   if (!("stack" in first)) return undefined;
   const places = withoutLoadNumber(String(first.stack)).matchAll(/(?:\(|^\s*at )(\/.*?:\d+:\d+)\)?$/gm);
-  return [...places].map(([, place = ""]) => place).find((place) => place.startsWith(dirname(path)));
+  const folder = dirname(path) === sep ? sep : `${dirname(path)}${sep}`;
+  const isOwn = (file: string) => isUserFile(file) && (file.startsWith(folder) || files.has(file));
+  return [...places].map(([, place = ""]) => place).find((place) => isOwn(place.replace(/:\d+:\d+$/, "")));
 }
 
 /** The lines of code around an error, with file and line, as Bun shows them; undefined when there are none. */

@@ -98,7 +98,11 @@ export class Handler implements Service {
     void this.#stopCode();
     if (this.#code?.state !== undefined && code.state !== undefined) carryState(this.#code.state, code.state);
     this.#code = code;
-    this.#startCode();
+    try {
+      this.#startCode();
+    } catch (error) {
+      this.#host?.fail(error); // the new code is in use all the same
+    }
   }
 
   #setFiles(number: number, known: Iterable<[string, string]>, more: Iterable<string>): void {
@@ -147,11 +151,11 @@ export class Handler implements Service {
   }
 
   isCauseOf(error: unknown): boolean {
-    return placeOf(error, this.path) !== undefined;
+    return placeOf(error, this.path, this.#files) !== undefined;
   }
 
   explain(error: unknown): Error {
-    return asHandlerError(error, this.path);
+    return asHandlerError(error, this.path, this.#files);
   }
 
   /** Calls the `start` hook of the present code. @throws {HandlerError} `threw`. */
@@ -334,10 +338,10 @@ function unusable(path: string, failure: unknown): HandlerError {
   });
 }
 
-function asHandlerError(error: unknown, path: string): Error {
+function asHandlerError(error: unknown, path: string, files: Versions): Error {
   // Errors of parley are no faults of the handler: text that is not UTF-8, or a session that is closed.
   if (error instanceof ParleyError || (error instanceof Error && SessionClosedError.is(error))) return error;
-  const place = placeOf(error, path);
+  const place = placeOf(error, path, files);
   const where = place === undefined ? "" : `, at ${place}`;
   return new HandlerError("threw", `${firstLine(error)}${where}`, { hint: frameOf(error), cause: error });
 }

@@ -1,9 +1,10 @@
 // A handler as a class: an object for each session, over a reload too; and what the server itself calls and shows.
 
-import { writeFileSync } from "node:fs";
+import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, setDefaultTimeout, test } from "bun:test";
 import { Handler } from "../../../src/services/handler/handler.ts";
+import { portForLater } from "../../support/executable.ts";
 import { tempFolder, type TempFolder } from "../../support/folder.ts";
 import { startServer, type TestServer } from "../../support/server.ts";
 
@@ -151,6 +152,50 @@ test("a start hook that throws keeps the server from starting", async () => {
     (error: unknown) => error,
   );
   expect(failure).toMatchObject({ name: "HandlerError", code: "threw" });
+  const port = portForLater();
+  const again: unknown = await startServer({ auth: "none", service: handler, port }).catch(() => undefined);
+  expect(again).toBeUndefined();
+  await using server = await startServer({ auth: "none", port, strictPort: true }); // it was given back
+  expect(server.port).toBe(port);
+});
+
+test("new code whose start hook throws is in use, and the error is reported", async () => {
+  await using server = await serve("export default (session) => session.send('old');");
+  using peer = await server.peer();
+  await peer.enter();
+  await server.load("export default { start() { throw new Error('no'); }, message: (s) => s.send('new') };");
+  expect(String((await server.event("handler-failed")).fields["reason"])).toStartWith("Error: no, at ");
+  peer.send("");
+  expect(await peer.text()).toBe("new");
+});
+
+test("an error is that of the handler where it comes from its folder or its imports, and from no other", async () => {
+  mkdirSync(join(folder.path, "game"));
+  mkdirSync(join(folder.path, "game2"));
+  writeFileSync(join(folder.path, "lib.ts"), "export const fail = () => { throw new Error('lib'); };");
+  writeFileSync(
+    join(folder.path, "game2", "other.ts"),
+    "export const fail = () => { throw new Error('other'); };",
+  );
+  const path = join(folder.path, "game", "greet.ts");
+  writeFileSync(
+    path,
+    "import { fail } from '../lib.ts';\nexport const state = { fail };\nexport default () => fail();",
+  );
+  const handler = await Handler.load(path);
+  const other = (await import(join(folder.path, "game2", "other.ts"))) as { fail: () => void };
+  const thrown = (fail: () => void): unknown => {
+    try {
+      fail();
+    } catch (error) {
+      return error;
+    }
+    return undefined;
+  };
+  const { fail } = handler.code.state as unknown as { fail: () => void };
+  expect(handler.isCauseOf(thrown(fail))).toBe(true);
+  expect(handler.isCauseOf(thrown(other.fail))).toBe(false);
+  expect(handler.isCauseOf("text")).toBe(false);
 });
 
 test("state is carried over, also for code that still runs; what is new in it has its first value", async () => {
