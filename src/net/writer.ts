@@ -126,7 +126,11 @@ export class FrameWriter implements Flushable {
     const { start, end } = message;
     const chunk = message.share();
     if (chunk === undefined || !hasHeader(chunk, start, end)) return false;
-    if (cork.run !== chunk || cork.runEnd !== start - HEADER_BYTES) {
+    const isNext = cork.run === chunk && cork.runEnd === start - HEADER_BYTES;
+    // Longer runs would leave a part of each block of the retransmit buffer empty.
+    if (isNext && this.#retransmit !== undefined && end - cork.runStart > cork.buffer.length)
+      this.#flushCork();
+    if (!isNext || cork.run === undefined) {
       this.#endRun();
       if (this.#backlog.length > 0 || this.#isGone) return false;
       cork.run = chunk;

@@ -148,6 +148,25 @@ test("messages that were sent back are sent again to a client that resumes, with
   again.control({ type: "bye", code: "left", message: "" });
 });
 
+test.each([
+  ["a message that arrived", (message: Message) => message],
+  ["its bytes", (message: Message) => message.bytes],
+])("what is kept of %s takes little more memory than its bytes", async (_, answerOf) => {
+  const service: Service = { message: (session, message) => session.send(answerOf(message)) };
+  await using server = await startServer({ auth: "none", service });
+  using peer = await server.peer();
+  await peer.enter(DURABLE);
+  const [count, length] = [60, 16_384];
+  for (let sent = 0; sent < count; sent += 4) {
+    peer.raw(Buffer.concat(Array.from({ length: 4 }, () => frame(Buffer.alloc(length)))));
+    await payloads(peer, 4); // so that the four come in one chunk
+  }
+  const { held } = server.server.stats();
+  expect(held).toBeGreaterThan(count * length);
+  expect(held).toBeLessThan(1.2 * count * length);
+  peer.control({ type: "bye", code: "left", message: "" });
+});
+
 test("a handler of an earlier version gets an error that names the new form", async () => {
   const service: Service = {
     message: (session, message) =>
