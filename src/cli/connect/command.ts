@@ -148,8 +148,8 @@ async function connect(flags: ConnectFlags): Promise<void> {
   });
   if (outcome.kind === "bye" && outcome.code === "done") {
     const { status = 0, message } = outcome;
-    const saysMore = status !== 0 || message !== DONE_MESSAGE;
-    if (saysMore && (byHand || !flags.has("exit-status"))) terminal.say(escapeLine(message));
+    const isFailure = status !== 0 && !flags.has("exit-status");
+    if (isFailure || (byHand && message !== DONE_MESSAGE)) terminal.say(escapeLine(message));
   }
   if (signals.error !== undefined) {
     terminal.say(...nameUnconfirmed(client.unacknowledgedMessages()));
