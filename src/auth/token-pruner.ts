@@ -47,7 +47,7 @@ export class TokenPruner {
       if (token === undefined) continue;
       if (!draft.users.has(token.user)) draft.tokens.delete(id);
       else if (this.#isLongDead(id, token, now, monotonic)) dead.push(id);
-      else if (isCrowded(draft, token.user)) crowds.add(token.user);
+      else if (crowds.has(token.user) || isCrowded(draft, token.user)) crowds.add(token.user);
     }
     if (dead.length === 0 && crowds.size === 0) return;
     const inUse = this.#inUse();
