@@ -55,7 +55,6 @@ type Files = Pick<HeldFiles, "stamp" | "read" | "readBeside">;
 
 export class FileStore implements Store {
   readonly recordsInChange = Infinity;
-  /** A file that cannot be read fails each change with its reason. */
   readonly isReachable = true;
   readonly #file: LockedFile;
   readonly #pruner: TokenPruner;

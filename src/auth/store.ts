@@ -31,10 +31,10 @@ export interface Store {
   readonly place: string;
   /** The last good content, which changes in place. Do not change it. */
   readonly document: Readonly<Replica>;
+  /** False while its changes by others may be unknown: then no login may succeed. Always true for a file. */
+  readonly isReachable: boolean;
   /** How many records a change may read and write; Infinity: any number. */
   readonly recordsInChange: number;
-  /** False while the store is lost: its content may be old, and changes fail. Absent: as true. */
-  readonly isReachable?: boolean;
 
   /**
    * Applies `mutation` to the current content, together with other waiting changes.

@@ -56,6 +56,8 @@ export interface ServerStats {
   held: number;
   /** Bytes, ever. */
   traffic: { received: number; sent: number };
+  /** Of the accounts; undefined for a server without. */
+  store: { isReachable: boolean; revision: number } | undefined;
 }
 
 /** A running server. */
@@ -203,6 +205,7 @@ export class Server {
       auth: bare ? "bare" : auth,
       tls: options.tls?.pin,
       service: options.serviceName,
+      store: options.storeUrl,
     });
     this.#sayFlaws();
   }
@@ -230,6 +233,11 @@ export class Server {
     return this.#isStopping;
   }
 
+  /** Can the accounts be read and changed? True for a server without. */
+  get isStoreReachable(): boolean {
+    return this.#options.store?.isReachable ?? true;
+  }
+
   /** What it is doing, in numbers. */
   stats(): ServerStats {
     let received = this.#received;
@@ -239,6 +247,7 @@ export class Server {
       kept += session.kept;
     }
     const { detachedCount: detached, size } = this.#sessions;
+    const { store } = this.#options;
     return {
       accepted: this.#nextId - 1,
       connections: this.connections,
@@ -249,6 +258,7 @@ export class Server {
       kept,
       held: this.#budget.used,
       traffic: this.#listener.traffic,
+      store: store && { isReachable: this.isStoreReachable, revision: store.document.rev },
     };
   }
 
