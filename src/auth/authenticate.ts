@@ -69,7 +69,7 @@ export class Authenticator {
   constructor(options: AuthenticatorOptions) {
     this.mode = options.mode;
     this.#options = options;
-    this.#dummyHashes = new DummyHashes(options.hasher.cost);
+    this.#dummyHashes = new DummyHashes(options.hasher.cost, () => this.#store.dummyKey);
     this.#changes = new LoginChanges(options);
     const { hosts, tokens } = options.store?.document ?? emptyDocument();
     const addresses = this.mode === "ip" ? [...hosts.keys()] : [...tokens.values()].map(({ peer }) => peer);

@@ -5,18 +5,22 @@
 // gets one of them, drawn in their proportions, and always the same one: different times at each try would show that the name is
 // unknown.
 
-import { createHmac, randomBytes } from "node:crypto";
+import { createHmac } from "node:crypto";
 import { UNUSABLE, type Replica } from "./document.ts";
 import type { HashCost } from "./phc.ts";
 
 export class DummyHashes {
   readonly #own: HashCost;
-  /** Random, so that clients cannot compute which cost an unknown name draws. */
-  readonly #key = randomBytes(32);
+  readonly #key: () => Uint8Array;
 
-  /** @param own the cost when no user has a hash. */
-  constructor(own: HashCost) {
+  /**
+   * @param own the cost when no user has a hash.
+   * @param key random, so that clients cannot compute which cost an unknown name draws. All servers of one store should have the
+   *   same key: a name that costs differently at two of them is unknown.
+   */
+  constructor(own: HashCost, key: () => Uint8Array) {
     this.#own = own;
+    this.#key = key;
   }
 
   /** The cost for `name`. Takes time for each cost that hashes have, not for each user. */
@@ -24,7 +28,7 @@ export class DummyHashes {
     // Sorted, so that a change of one hash changes the draw of few names.
     const groups = [...users.groups()].filter((group) => group !== UNUSABLE).sort();
     const total = groups.reduce((sum, group) => sum + users.groupSize(group), 0);
-    const draw = createHmac("sha256", this.#key).update(name).digest().readUIntBE(0, 6) / 2 ** 48;
+    const draw = createHmac("sha256", this.#key()).update(name).digest().readUIntBE(0, 6) / 2 ** 48;
     let rest = Math.floor(draw * total);
     const drawn = groups.find((group) => (rest -= users.groupSize(group)) < 0);
     if (drawn === undefined) return this.#own;

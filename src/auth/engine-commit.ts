@@ -23,9 +23,14 @@ import type { TableDraft } from "./table.ts";
 
 export const STORE_VERSION = "1";
 
+/** One key of the store `name`. */
+export function keyOf(name: string, part: string): string {
+  return `parley:{${name}}:${part}`;
+}
+
 /** The keys of a store, in the order of the script's KEYS. */
 export function keysOf(name: string): string[] {
-  return ["meta", "log", ...KINDS, "names"].map((part) => `parley:{${name}}:${part}`);
+  return ["meta", "log", ...KINDS, "names"].map((part) => keyOf(name, part));
 }
 
 /** Entries that the log keeps, about: a process that missed more reads all records again. 10,000 changes are 5 MB. */

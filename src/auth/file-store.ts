@@ -9,6 +9,7 @@
 // Reads use memory only. An unreadable file is never overwritten, and never treated as an empty one: the last good content stays,
 // and changes fail until the file is repaired.
 
+import { randomBytes } from "node:crypto";
 import { watch, type FSWatcher } from "node:fs";
 import { basename, dirname } from "node:path";
 import { messageOf, systemCode } from "../base/errors.ts";
@@ -56,6 +57,7 @@ type Files = Pick<HeldFiles, "stamp" | "read" | "readBeside">;
 export class FileStore implements Store {
   readonly recordsInChange = Infinity;
   readonly isReachable = true;
+  readonly dummyKey = randomBytes(32);
   readonly #file: LockedFile;
   readonly #pruner: TokenPruner;
   readonly #inUse: () => InUse | undefined;

@@ -19,11 +19,19 @@ export interface InUse {
  */
 export type Mutation<T> = (draft: Document, inUse: () => InUse | undefined) => T;
 
+/** What happens to a store beside changes, for the log. */
+export type StoreEvent =
+  | { event: "store-lost"; reason: string }
+  | { event: "store-found"; lost_ms: number }
+  /** The engine has an older revision than this process had. */
+  | { event: "store-rolled-back"; from: number; to: number };
+
 export interface StoreWatcher {
   /** Called when the content has changed. `byOthers`: also by another process. */
   changed(byOthers: boolean): void;
   /** Called when the store cannot be read, once for each reason. */
   unreadable(error: unknown): void;
+  noticed?(event: StoreEvent): void;
 }
 
 export interface Store {
@@ -35,6 +43,8 @@ export interface Store {
   readonly isReachable: boolean;
   /** How many records a change may read and write; Infinity: any number. */
   readonly recordsInChange: number;
+  /** Secret and random, see {@link DummyHashes}. */
+  readonly dummyKey: Uint8Array;
 
   /**
    * Applies `mutation` to the current content, together with other waiting changes.

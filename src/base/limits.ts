@@ -9,6 +9,8 @@ const DAY = 24 * 60 * 60 * SECOND;
 
 /** 13131: unassigned at IANA, above the well-known ports, easy to remember. `--port` */
 export const DEFAULT_PORT = 13131;
+/** The port of Redis and Valkey, registered at IANA. */
+export const ENGINE_PORT = 6379;
 /** Ports that are tried after a busy one, as development servers do. */
 export const PORT_ATTEMPTS = 100;
 
@@ -343,6 +345,35 @@ export const LOCK_TIMEOUT_MS = 10 * SECOND;
 export const COMMIT_PAUSE_MS = 2;
 /** When a client may try again whose login found the engine of the store unreachable, in seconds. */
 export const STORE_RETRY_SECONDS = 1;
+/** How long a command waits for the engine of the store. One takes less than a millisecond, so that a silent engine hangs. */
+export const STORE_TIMEOUT_MS = SECOND;
+/**
+ * An engine that leaves a blocking command unanswered for so long hangs. The command blocks for a part of that, and logins are
+ * refused after it, since a revocation could be unknown.
+ */
+export const FEED_SILENCE_MS = 800;
+/** From the start of a connection to the engine until its greeting is answered. */
+export const ENGINE_DIAL_TIMEOUT_MS = SECOND;
+/** How long one sentinel is waited for, before the next one is asked: three of them fit into 2 s. */
+export const SENTINEL_TIMEOUT_MS = SECOND / 2;
+/** The first pause between two tries to reach the engine; each further one is twice as long. */
+export const ENGINE_RETRY_FIRST_MS = 50;
+/** The longest pause between two tries to reach the engine, so that a store is back within 2 s of it. */
+export const ENGINE_RETRY_MAX_MS = SECOND / 2;
+/** A session with the engine that lasted for so long is followed by a new one at once, and a shorter one after a pause. */
+export const ENGINE_HELD_MS = 20;
+/** How long a connection that failed is examined for the reason. */
+export const ENGINE_DIAGNOSIS_MS = 2 * SECOND;
+/** Longest answer of an engine while it is examined: its greeting has 200 bytes. */
+export const MAX_EXAMINED_REPLY_BYTES = 64 * KIB;
+/** How long a read of the log waits in the engine for the next change. A part of {@link FEED_SILENCE_MS}. */
+export const FEED_BLOCK_MS = 300;
+/** How long a process waits at its start for all records of the engine: 100,000 users take 1 s. */
+export const STORE_OPEN_MS = 10 * SECOND;
+/** Records that one change in an engine reads and writes, at most: the engine answers no one else for 5 ms. */
+export const MAX_RECORDS_IN_CHANGE = 1000;
+/** How often a server examines tokens of the engine: see TOKENS_EXAMINED. */
+export const PRUNE_INTERVAL_MS = 10 * SECOND;
 /** How soon after a change a server writes the list of its sessions. */
 export const STATUS_FILE_MS = 500;
 /** A shorter journal of the store is not folded, so that a fold is rare. */

@@ -94,7 +94,8 @@ function troubleOf(server: StatsSource | undefined): string | undefined {
 
 /** The page that Prometheus reads. */
 export function exposition(figures: ServerStats, events: Iterable<Count>): string {
-  const { accepted, connections, pending, attached, detached, received, kept, held, traffic, store } = figures;
+  const { accepted, connections, pending, attached, detached, received, kept, held, traffic, store } =
+    figures;
   const page = new Page();
   page.counter("parley_connections_total", "Accepted connections, including refused ones.", accepted);
   page.gauge("parley_connections", "Open connections.", connections);

@@ -182,6 +182,7 @@ export class Server {
         this.#sessions.recheck();
       },
       unreadable: (error) => this.#log.error("users-failed", { reason: messageOf(error) }),
+      noticed: ({ event, ...facts }) => this.#log.warn(event, facts),
     });
     this.#timeouts = new SessionTimeouts(this.#sessions, {
       frameTimeoutMs: options.frameTimeoutMs,

@@ -1,9 +1,16 @@
 // What an unknown user costs: what those cost who are known, and the same one each time.
 
+import { randomBytes } from "node:crypto";
 import { describe, expect, test } from "bun:test";
 import { DummyHashes } from "../../src/auth/dummy-hash.ts";
 import { emptyDocument, type Replica, type User } from "../../src/auth/document.ts";
 import type { HashCost } from "../../src/auth/phc.ts";
+
+/** A key of one store. */
+function keyed(): () => Uint8Array {
+  const key = randomBytes(32);
+  return () => key;
+}
 
 const OWN = { memoryKib: 65536, time: 2, lanes: 1 };
 const HASH = `${"A".repeat(22)}$${"A".repeat(43)}`;
@@ -19,7 +26,7 @@ const NAMES = Array.from({ length: 2000 }, (_, index) => `nobody-${index}`);
 
 describe("an unknown user costs", () => {
   test("what the server is asked for, where nobody has a hash that could be checked", () => {
-    const decoys = new DummyHashes(OWN);
+    const decoys = new DummyHashes(OWN, keyed());
     expect(decoys.costFor("nobody", fileOf())).toEqual(OWN);
     const useless = ["garbage", costing(0, 1).password, costing(8, 0).password, costing(2 ** 21, 1).password];
     const file = fileOf(useless.map((password, index) => [`user-${index}`, having(password)]));
@@ -27,7 +34,7 @@ describe("an unknown user costs", () => {
   });
 
   test("what all others cost, whatever the server is asked for", () => {
-    const decoys = new DummyHashes(OWN);
+    const decoys = new DummyHashes(OWN, keyed());
     const file = fileOf([
       ["ann", costing(8192, 1)],
       ["bob", costing(8192, 1)],
@@ -38,7 +45,7 @@ describe("an unknown user costs", () => {
   });
 
   test("what one of them costs, in their proportions, and the same each time", () => {
-    const decoys = new DummyHashes(OWN);
+    const decoys = new DummyHashes(OWN, keyed());
     const file = fileOf([
       ["ann", costing(8192, 1)],
       ["bob", costing(8192, 1)],
@@ -62,7 +69,7 @@ describe("an unknown user costs", () => {
   });
 
   test("what those cost who are there now", () => {
-    const decoys = new DummyHashes(OWN);
+    const decoys = new DummyHashes(OWN, keyed());
     decoys.costFor("nobody", fileOf([["ann", costing(8192, 1)]]));
     const later = fileOf([["ann", costing(16384, 2)]]);
     expect(decoys.costFor("nobody", later)).toEqual({ memoryKib: 16384, time: 2, lanes: 1 });
@@ -74,6 +81,6 @@ describe("an unknown user costs", () => {
       ["bob", costing(16384, 1)],
     ]);
     const draw = (decoys: DummyHashes) => NAMES.map((name) => decoys.costFor(name, file).memoryKib);
-    expect(draw(new DummyHashes(OWN))).not.toEqual(draw(new DummyHashes(OWN)));
+    expect(draw(new DummyHashes(OWN, keyed()))).not.toEqual(draw(new DummyHashes(OWN, keyed())));
   });
 });

@@ -1,0 +1,213 @@
+// Accounts in an engine, a Redis or Valkey server, that several parleys share.
+//
+//     change(m) ─┐
+//     change(m) ─┴→ one batch: run on a draft of the replica → COMMIT (engine-commit.ts) → the log
+//     the log → the replica (engine-replica.ts) → each change of the batch resolves when the replica has it
+//
+// A change without an answer may have been made. It is tried again, as another try: if the first one was made, the log has it, and the
+// second one is in conflict with it. After the deadline that a try carries the engine refuses it, so none is made later.
+
+import { createHash, randomBytes } from "node:crypto";
+import { MAX_RECORDS_IN_CHANGE, PRUNE_INTERVAL_MS, STORE_OPEN_MS, STORE_TIMEOUT_MS } from "../base/limits.ts";
+import { EngineError } from "../engine/engine-error.ts";
+import type { EngineSession } from "../engine/link.ts";
+import { ChangeQueue, type Batch, type Outcome } from "./change-queue.ts";
+import { DocumentDraft, type Replica } from "./document.ts";
+import { argumentsOf, COMMIT, keyOf, keysOf } from "./engine-commit.ts";
+import { damaged, formatEntry, parsePosition, randomHalf, type Position } from "./engine-log.ts";
+import { EngineReplica, isUnreachable, type EngineReplicaOptions } from "./engine-replica.ts";
+import type { Mutation, Store, StoreWatcher } from "./store.ts";
+import { TokenPruner } from "./token-pruner.ts";
+
+export type EngineStoreOptions = Omit<EngineReplicaOptions, "onEntry">;
+
+/** What the engine said to a change. `lost`: nothing, so it may have been made. */
+type Answer =
+  | { word: "done" | "late" | "lost" }
+  | { word: "conflict"; head: Position }
+  | { word: "replaced"; epoch: string };
+
+export class EngineStore implements Store {
+  readonly place: string;
+  readonly recordsInChange = MAX_RECORDS_IN_CHANGE;
+  readonly #options: EngineStoreOptions;
+  readonly #replica: EngineReplica;
+  readonly #changes = new ChangeQueue({ pauseMs: 0, commit: () => this.#commit() });
+  readonly #pruner = new TokenPruner(() => undefined);
+  /** The tries of the present batch, by name. */
+  readonly #tries = new Map<string, Outcome>();
+  /** The one of them that the log has. */
+  #made: Outcome | undefined;
+
+  /** @throws {EngineError} when the accounts cannot be read. */
+  static async open(options: EngineStoreOptions): Promise<EngineStore> {
+    const store = new EngineStore(options);
+    try {
+      await store.#replica.open(STORE_OPEN_MS);
+      return store;
+    } catch (error) {
+      await store.close();
+      throw error;
+    }
+  }
+
+  private constructor(options: EngineStoreOptions) {
+    this.#options = options;
+    this.place = options.access.target.shown;
+    this.#replica = new EngineReplica({
+      ...options,
+      onEntry: (by) => {
+        const outcome = this.#tries.get(by);
+        if (outcome !== undefined) this.#made = outcome;
+        return outcome !== undefined;
+      },
+    });
+  }
+
+  get document(): Readonly<Replica> {
+    return this.#replica.document;
+  }
+
+  get isReachable(): boolean {
+    return this.#replica.isReachable;
+  }
+
+  get dummyKey(): Uint8Array {
+    return createHash("sha256").update(`dummy hashes of ${this.#replica.epoch}`).digest();
+  }
+
+  change<T>(mutation: Mutation<T>, signal?: AbortSignal): Promise<T> {
+    return this.#changes.add(mutation, signal);
+  }
+
+  async fresh(): Promise<void> {
+    const deadline = performance.now() + STORE_TIMEOUT_MS;
+    for (;;) {
+      const session = await this.#replica.sessionBefore(deadline);
+      try {
+        const rev = await this.#replica.headOf(session);
+        if (await this.#replica.reached(rev, deadline)) return;
+      } catch (error) {
+        if (!isUnreachable(error)) throw error; // otherwise another session may begin before the deadline
+      }
+    }
+  }
+
+  /** The replica follows the log in any case. With `always`, all records are read again. */
+  reload(always = false): void {
+    if (always) this.#replica.loadAgain();
+  }
+
+  watch(watcher: StoreWatcher): () => void {
+    const unwatch = this.#replica.watch(watcher);
+    const pruning = setInterval(() => void this.#prune(), PRUNE_INTERVAL_MS);
+    return () => {
+      unwatch();
+      clearInterval(pruning);
+    };
+  }
+
+  async tryToWrite(): Promise<void> {
+    const session = await this.#replica.sessionBefore(performance.now() + STORE_TIMEOUT_MS);
+    await session.send("HSET", [keyOf(this.#options.name, "meta"), "checked", new Date().toISOString()]);
+  }
+
+  settled(): Promise<void> {
+    return this.#changes.settled();
+  }
+
+  async close(): Promise<void> {
+    await this.settled();
+    await this.#replica.close();
+  }
+
+  async #commit(): Promise<void> {
+    const batch = this.#changes.take();
+    try {
+      const outcome = await this.#make(batch, batch.since + STORE_TIMEOUT_MS);
+      outcome.settle();
+    } catch (error) {
+      batch.fail(this.#tries.size > 0 && isUnreachable(error) ? mayBeMade(error) : error);
+    } finally {
+      this.#tries.clear();
+      this.#made = undefined;
+    }
+  }
+
+  /** Makes the changes of `batch`, and returns the outcome of the run that holds. */
+  async #make(batch: Batch, deadline: number): Promise<Outcome> {
+    for (;;) {
+      const session = await this.#replica.sessionBefore(deadline);
+      if (this.#made !== undefined) return this.#made;
+      const { document, at } = this.#replica;
+      const draft = new DocumentDraft(document);
+      const outcome = batch.run(draft, () => undefined);
+      const by = randomBytes(12).toString("base64url");
+      const entry = formatEntry(by, draft, document);
+      const args = argumentsOf(draft, document, {
+        epoch: this.#replica.epoch,
+        newEpoch: randomBytes(16).toString("base64url"),
+        deadline: this.#replica.onEngineClock(deadline),
+        random: randomHalf(),
+        entry,
+      });
+      if (entry !== "") this.#tries.set(by, outcome);
+      const answer = await this.#send(session, args, deadline);
+      if (answer.word === "done") {
+        // The log has it, even when this process cannot read that now. The first one has given the accounts their epoch.
+        const isRead = () => this.#made !== undefined && this.#replica.epoch !== "";
+        if (entry !== "") await this.#replica.until(isRead, deadline);
+        return outcome;
+      }
+      if (answer.word !== "lost") this.#tries.delete(by);
+      if (answer.word === "conflict") await this.#catchUp(at, answer.head, deadline);
+      if (answer.word === "replaced")
+        await this.#replica.until(() => this.#replica.epoch === answer.epoch, deadline);
+    }
+  }
+
+  async #send(session: EngineSession, args: readonly string[], deadline: number): Promise<Answer> {
+    let reply: unknown;
+    try {
+      reply = await session.call(
+        COMMIT,
+        keysOf(this.#options.name),
+        args,
+        Math.max(1, deadline - performance.now()),
+      );
+    } catch (error) {
+      if (isUnreachable(error)) return { word: "lost" };
+      throw error;
+    }
+    const [word, said] = reply as [string, string];
+    if (word === "done" || word === "late") return { word };
+    if (word === "conflict") return { word, head: parsePosition(said) };
+    if (word === "replaced") return { word, epoch: said };
+    throw damaged(`its script says ${JSON.stringify(word)}`);
+  }
+
+  /** Waits for what the replica at `at` did not have. */
+  async #catchUp(at: Position, head: Position, deadline: number): Promise<void> {
+    // It had everything: the records were changed by other means, such as redis-cli.
+    if (at.rev >= head.rev) this.#replica.loadAgain();
+    await this.#replica.reached(head.rev, deadline);
+  }
+
+  /** Removes tokens that are of no use any more: see token-pruner.ts. */
+  async #prune(): Promise<void> {
+    if (!this.isReachable) return;
+    try {
+      await this.change((draft) => this.#pruner.prune(draft, Date.now(), performance.now()));
+    } catch (error) {
+      if (!isUnreachable(error)) this.#replica.complain(error);
+    }
+  }
+}
+
+function mayBeMade(cause: unknown): EngineError {
+  const { message } = cause as EngineError;
+  return new EngineError("unreachable", `${message}: it is unknown whether the change was made`, {
+    hint: "look whether it was, and try again if it was not",
+    cause,
+  });
+}

@@ -1,0 +1,23 @@
+// Whether an engine serves writes, from its answer to HELLO, which every client may send.
+
+import type { EngineConnection } from "./connection.ts";
+import { EngineError } from "./engine-error.ts";
+
+/** Why an engine with this role cannot hold a store; undefined when it can. @param mode as in the answer to HELLO. */
+export function roleFlaw(place: string, role: unknown, mode: unknown): EngineError | undefined {
+  if (mode === "sentinel")
+    return new EngineError("refused", `${place} is a sentinel, and not the store`, {
+      hint: "write --store as redis+sentinel://HOST:PORT/MASTER",
+    });
+  if (role === "master") return undefined;
+  return new EngineError("unreachable", `the store at ${place} is a replica, which takes no changes`, {
+    hint: "name the primary in --store, or its sentinels with redis+sentinel://HOST:PORT/MASTER",
+  });
+}
+
+/** @throws {EngineError} when the engine cannot hold a store, or does not say it. */
+export async function checkRole(connection: EngineConnection, place: string): Promise<void> {
+  const greeting = (await connection.send("HELLO", [])) as { role?: unknown; mode?: unknown } | null;
+  const flaw = roleFlaw(place, greeting?.role, greeting?.mode);
+  if (flaw !== undefined) throw flaw;
+}
