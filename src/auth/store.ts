@@ -2,7 +2,14 @@
 //
 // A process reads a replica in memory, and changes the store by mutations. Several processes share a store.
 
+import { EngineError } from "../engine/engine-error.ts";
+import { FileError } from "../files/file-error.ts";
 import type { Document, Replica } from "./document.ts";
+
+/** True for an error of a store, and not of what a change does: a file or an engine cannot be used now. */
+export function isStoreError(error: unknown): error is FileError | EngineError {
+  return error instanceof FileError || error instanceof EngineError;
+}
 
 /** The credentials of the sessions of all servers. */
 export interface InUse {

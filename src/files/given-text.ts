@@ -36,6 +36,15 @@ export function readGivenFile(path: string, flag: string): string {
   return decodeGiven(readGivenBytes(path, flag), path);
 }
 
+/** The text of a file without the newline at its end. @throws as {@link readGivenFile}. */
+export function readGivenSecret(path: string, flag: string): string {
+  return withoutNewline(readGivenFile(path, flag));
+}
+
+export function withoutNewline(text: string): string {
+  return text.replace(/\r?\n$/, "");
+}
+
 /** The bytes of the file or pipe that `flag` names. @throws {ParleyError} `usage` when it cannot be read. */
 export function readGivenBytes(path: string, flag: string): Uint8Array {
   try {

@@ -150,8 +150,14 @@ function textOf(sessions: Iterable<SessionStatus>, n: number): string {
   return `{"n":${n},"sessions":[${text}\n],"end":${n}}\n`;
 }
 
-/** The sessions of every server that runs with this data folder; and why those of some servers are not known. */
-export function readSessionStatuses(folder: string): { sessions: SessionStatus[]; failures: FileError[] } {
+export interface SessionStatuses {
+  sessions: SessionStatus[];
+  /** Why those of some servers are not known. */
+  failures: FileError[];
+}
+
+/** The sessions of every server that runs with this data folder. */
+export function readSessionStatuses(folder: string): SessionStatuses {
   const rights = Rights.within(folder);
   const failures: FileError[] = [];
   const sessions = rights

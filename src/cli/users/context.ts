@@ -2,15 +2,15 @@
 
 import { AccountError } from "../../auth/accounts.ts";
 import { NAME_RULE, normalizeName } from "../../auth/username.ts";
-import { FileStore } from "../../auth/file-store.ts";
 import type { Store } from "../../auth/store.ts";
 import { DataFolder } from "../../files/data-folder.ts";
 import { ownCommand } from "../../base/own-command.ts";
 import { usageError } from "../../base/errors.ts";
 import { escapeJson, escapeLine } from "../../base/escape.ts";
-import { inUse } from "../../server/session-status-file.ts";
+import { readSessionStatuses, type SessionStatuses } from "../../server/session-status-file.ts";
 import { stdout } from "../../terminal/stdio.ts";
 import { Flags, terminalOf } from "../flags.ts";
+import { openStore, planStore, storeFlags, type OpenStore, type StorePlan } from "../store.ts";
 import { commonFlags, inGroup, type Arguments, type FlagsDef } from "../parse.ts";
 
 /** Flags of every command of `parley users`. */
@@ -18,6 +18,7 @@ export const usersFlags = {
   ...inGroup("Options", {
     json: { type: "boolean", description: "print JSON, one object per line" },
   }),
+  ...storeFlags,
   ...commonFlags,
 } satisfies FlagsDef;
 
@@ -28,24 +29,30 @@ export const NAME = {
 type Cell = string | number | null | readonly string[];
 
 /** The flags, the terminal and the store of one command of `parley users`. */
-export class UsersContext<Name extends string> {
+export class UsersContext<Name extends string> implements AsyncDisposable {
   readonly flags: Flags<Name | keyof typeof usersFlags>;
   readonly terminal;
   readonly #data: DataFolder;
   readonly #makes: boolean;
-  #store: Promise<Store> | undefined;
+  readonly #elsewhere: StorePlan | undefined;
+  #opened: Promise<OpenStore> | undefined;
 
-  /** @param makes the command may make the first entry, and the folder for it; otherwise the folder must exist. */
+  /**
+   * @param makes the command may make the first entry, and the folder for it; otherwise the folder must exist, unless the accounts are
+   * elsewhere.
+   */
   constructor(args: unknown, { makes = false } = {}) {
     this.flags = new Flags(args as Arguments);
     this.terminal = terminalOf(this.flags);
     this.#data = new DataFolder(this.flags.text("data"));
     this.#makes = makes;
+    this.#elsewhere = planStore(this.flags);
   }
 
-  /** The path of the data folder. @throws {FileError} when it does not exist. */
-  get folder(): string {
-    return this.#data.expect().path;
+  /** The sessions of the servers that use the data folder. @throws {FileError} when it does not exist. */
+  sessionStatuses(): SessionStatuses {
+    if (this.#elsewhere !== undefined && !this.#data.exists) return { sessions: [], failures: [] };
+    return readSessionStatuses(this.#data.expect().path);
   }
 
   /** The log that a server writes without `--log`. @throws {FileError} when the data folder does not exist. */
@@ -54,13 +61,19 @@ export class UsersContext<Name extends string> {
   }
 
   /** The store of the accounts, which is opened once. */
-  openStore(): Promise<Store> {
-    return (this.#store ??= this.#open());
+  async openStore(): Promise<Store> {
+    return (await (this.#opened ??= this.#open())).store;
   }
 
-  async #open(): Promise<Store> {
-    const { users, path } = this.#makes ? this.#data.make() : this.#data.expect();
-    return new FileStore(users, () => inUse(path));
+  async #open(): Promise<OpenStore> {
+    if (this.#makes) this.#data.make();
+    else if (this.#elsewhere === undefined) this.#data.expect();
+    return openStore(this.#elsewhere, this.#data, (line) => this.terminal.say(line));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    const opened = await this.#opened?.catch(() => undefined); // the command has thrown that
+    await opened?.[Symbol.asyncDispose]();
   }
 
   /** `text` as a user's name. @throws {ParleyError} `usage` when it can be none. */

@@ -32,7 +32,7 @@ export const exportUsers = defineCommand({
     ...usersFlags,
   } satisfies FlagsDef,
   async run({ args }) {
-    const context = new UsersContext<"all">(args);
+    await using context = new UsersContext<"all">(args);
     const { document } = await context.openStore();
     if (context.flags.has("all")) return exportAll(context, document);
     for (const [name, user] of document.users) {
@@ -67,7 +67,7 @@ export const importUsers = defineCommand({
     ...usersFlags,
   } satisfies FlagsDef,
   async run({ args }) {
-    const context = new UsersContext<ImportFlag>(args, { makes: true });
+    await using context = new UsersContext<ImportFlag>(args, { makes: true });
     const { flags } = context;
     if (flags.has("skip-existing") && flags.has("replace"))
       throw usageError("--skip-existing and --replace cannot be used together");
