@@ -56,7 +56,7 @@ type Files = Pick<HeldFiles, "stamp" | "read" | "readBeside">;
 
 export class FileStore implements Store {
   readonly recordsInChange = Infinity;
-  readonly isReachable = true;
+  readonly isReachable: boolean = true;
   readonly dummyKey = randomBytes(32);
   readonly #file: LockedFile;
   readonly #pruner: TokenPruner;
