@@ -5,6 +5,8 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { until, within } from "../support/attack.ts";
 import { addUser, deadPort, PASSWORD, run, serve, start, type Options } from "../support/executable.ts";
+import { authority } from "../support/certificates.ts";
+import { ROOT } from "../docs/markdown.ts";
 import { tempFolder, type TempFolder } from "../support/folder.ts";
 import { lacksTools } from "../support/privileges.ts";
 import { startRedis } from "../support/redis.ts";
@@ -161,6 +163,89 @@ describe.skipIf(lacksTools("redis-server"))("an engine", () => {
     expect([wrong.exitCode, wrong.stdout]).toEqual([1, ""]);
     expect(wrong.stderr).toStartWith("parley: error: ");
     expect(wrong.stderr).not.toContain("wrong-secret");
+  });
+
+  test("over TLS, with the documented user and a client's certificate, does all that parley needs, and no more", async () => {
+    const page = readFileSync(join(ROOT, "docs/operating.md"), "utf8");
+    const [documented] = /^user parley .*$/m.exec(page) ?? [];
+    if (documented === undefined) throw new Error("docs/operating.md has no line of the user");
+    const trusted = await authority();
+    const identity = await trusted.issue("127.0.0.1");
+    const own = await trusted.issue("parley");
+    await using redis = await startRedis({
+      tls: { ...identity, ca: trusted.pem, requiresClient: true },
+      acl: [`user default on >test-secret ~* +@all`, documented.replace("PASSWORD", STORE_PASSWORD)],
+      login: ["AUTH", "test-secret"],
+    });
+    const file = (name: string, text: string) => {
+      writeFileSync(join(folder.path, name), text, { mode: 0o600 });
+      return join(folder.path, name);
+    };
+    const url = redis.url.replace("://", "://parley@");
+    const [ca, cert, key] = [
+      file("ca.pem", trusted.pem),
+      file("cert.pem", own.certificate),
+      file("key.pem", own.key),
+    ];
+    const tls = ["--store-ca", ca, "--store-cert", cert, "--store-key", key];
+    const flags = ["--store", url, ...tls];
+    const env = { PARLEY_STORE_PASSWORD: STORE_PASSWORD };
+    const as = (argv: string[], options: Options = {}) => users([...argv, ...flags], { env, ...options });
+    expect(await as(["add", "ann", "--password-stdin"], { stdin: PASSWORD })).toMatchObject({
+      exitCode: 0,
+      stderr: "",
+    });
+    await using server = await serve(flags, { data, env });
+    expect((await login(server.address)).exitCode).toBe(0);
+    expect((await as(["revoke", "--all"])).stdout).toBe("1 session revoked\n");
+    expect((await as(["hosts", "name", "192.0.2.7", "Lab"])).exitCode).toBe(0);
+    const all = (await as(["export", "--all"])).stdout;
+    expect((await as(["import", "--all", "-", "--replace"], { stdin: all })).exitCode).toBe(0);
+    expect((await as(["hosts", "forget", "192.0.2.7"])).exitCode).toBe(0);
+    expect((await as(["remove", "ann", "--yes"])).exitCode).toBe(0);
+    await server.stop();
+    expect((await run(["serve", "--port", "0", "--check", ...flags], { data, env })).exitCode).toBe(0);
+    for (const words of [
+      "FLUSHALL",
+      "KEYS *",
+      "CONFIG GET *",
+      "ACL LIST",
+      "DEL parley:{parley}:users",
+      "GET x",
+    ]) {
+      await expect(redis.command("ACL", "DRYRUN", "parley", ...words.split(" "))).resolves.toContain(
+        "no permissions",
+      );
+    }
+
+    const other = await authority();
+    const stranger = await other.issue("parley");
+    const wrongs: [string[], string][] = [
+      [
+        ["--store-ca", file("other.pem", other.pem), "--store-cert", cert, "--store-key", key],
+        STORE_PASSWORD,
+      ],
+      [["--store-ca", ca], STORE_PASSWORD],
+      [
+        [
+          "--store-ca",
+          ca,
+          "--store-cert",
+          file("s.pem", stranger.certificate),
+          "--store-key",
+          file("s.key", stranger.key),
+        ],
+        STORE_PASSWORD,
+      ],
+      [tls, "wrong-secret"],
+    ];
+    for (const [given, password] of wrongs) {
+      const argv = ["users", "list", "--store", url, ...given];
+      const wrong = await run(argv, { data, env: { PARLEY_STORE_PASSWORD: password } });
+      expect([wrong.exitCode, wrong.stdout]).toEqual([1, ""]);
+      expect(wrong.stderr).toStartWith("parley: error: ");
+      expect(wrong.stderr).not.toContain(password);
+    }
   });
 
   test("that is away or frozen ends a start with a sentence", async () => {
