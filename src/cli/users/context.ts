@@ -65,6 +65,12 @@ export class UsersContext<Name extends string> implements AsyncDisposable {
     return (await (this.#opened ??= this.#open())).store;
   }
 
+  /** The records of a table: as they stand in the file, or by key, since an engine has them in no order. */
+  inOrder<V>(table: Iterable<[string, V]>): [string, V][] {
+    const records = [...table];
+    return this.#elsewhere === undefined ? records : records.sort(([a], [b]) => (a < b ? -1 : 1));
+  }
+
   async #open(): Promise<OpenStore> {
     if (this.#makes) this.#data.make();
     else if (this.#elsewhere === undefined) this.#data.expect();

@@ -35,7 +35,7 @@ export const exportUsers = defineCommand({
     await using context = new UsersContext<"all">(args);
     const { document } = await context.openStore();
     if (context.flags.has("all")) return exportAll(context, document);
-    for (const [name, user] of document.users) {
+    for (const [name, user] of context.inOrder(document.users)) {
       await stdout.write(`${escapeJson({ name, ...exportedUser(user) })}\n`);
     }
   },
