@@ -9,6 +9,7 @@ import { authority } from "../support/certificates.ts";
 import { ROOT } from "../docs/markdown.ts";
 import { tempFolder, type TempFolder } from "../support/folder.ts";
 import { lacksTools } from "../support/privileges.ts";
+import { Screen } from "../support/screen.ts";
 import { startRedis } from "../support/redis.ts";
 
 setDefaultTimeout(90_000);
@@ -268,10 +269,31 @@ describe.skipIf(lacksTools("redis-server"))("an engine", () => {
     const check = ["serve", "--port", "0", "--check", "--store", redis.url];
     const well = await run(check, { data });
     expect([well.exitCode, well.stderr]).toEqual([0, expect.stringContaining("the configuration is valid")]);
+    await add("ann", { env: { PARLEY_STORE: redis.url } });
+    const fresh = join(folder.path, "fresh");
+    expect((await run(check, { data: fresh })).exitCode).toBe(0);
+    expect(existsSync(join(fresh, "stores.json"))).toBe(false);
     await redis.command("CONFIG", "SET", "min-replicas-to-write", "1");
     const { exitCode, stderr } = await run(check, { data });
     expect([exitCode, stderr]).toEqual([1, expect.stringContaining("parley: error: ")]);
     expect(stderr).not.toContain("the configuration is valid");
+  });
+
+  test("is named on a terminal, where the first user can be made", async () => {
+    await using redis = await startRedis();
+    await using screen = new Screen(["serve", "--port", "0", "--store", redis.url], { data });
+    await screen.see("create the first user?");
+    screen.enter("y");
+    await screen.see("user:");
+    screen.enter("ann");
+    await screen.see("password:");
+    screen.enter(PASSWORD);
+    await screen.see("password again:");
+    screen.enter(PASSWORD);
+    await screen.see(`accounts: ${redis.url}`);
+    screen.type("\u0003");
+    expect(await screen.exited).toBe(0);
+    expect((await users(["list", "--store", redis.url, "--json"])).stdout).toContain('"ann"');
   });
 
   test("that freezes makes the server unwell, which goes on with its conversations, and is well again", async () => {

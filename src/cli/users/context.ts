@@ -74,7 +74,7 @@ export class UsersContext<Name extends string> implements AsyncDisposable {
   async #open(): Promise<OpenStore> {
     if (this.#makes) this.#data.make();
     else if (this.#elsewhere === undefined) this.#data.expect();
-    return openStore(this.#elsewhere, this.#data, (line) => this.terminal.say(line));
+    return openStore(this.#elsewhere, this.#data, { say: (line) => this.terminal.say(line) });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

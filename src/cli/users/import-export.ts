@@ -122,7 +122,8 @@ async function importAll(
     { event: "imported", ...tally },
     `imported ${counts}, skipped ${skipped}, replaced ${replaced}`,
   );
-  context.terminal.say(...flawLines(new Flaws("password").news(store.document)));
+  const flaws = new Flaws("password").news(store.document);
+  context.terminal.say(...flawLines(flaws.filter(({ user = "" }) => archive.users.has(user))));
 }
 
 interface Imported {
