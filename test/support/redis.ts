@@ -292,6 +292,7 @@ class AdminConnection {
   }
 
   async command(words: readonly (string | Buffer)[]): Promise<RedisReply> {
+    if (this.#socket.destroyed) throw new Error("the connection is closed");
     const answer = Promise.withResolvers<RedisReply>();
     this.#answers.push(answer);
     const parts = words.map((word) => Buffer.from(word));
@@ -301,7 +302,6 @@ class AdminConnection {
         ...parts.flatMap((part) => [Buffer.from(`$${part.length}\r\n`), part, Buffer.from("\r\n")]),
       ]),
     );
-    if (this.#socket.destroyed) throw new Error("the connection is closed");
     return await answer.promise;
   }
 
