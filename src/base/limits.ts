@@ -9,8 +9,6 @@ const DAY = 24 * 60 * 60 * SECOND;
 
 /** 13131: unassigned at IANA, above the well-known ports, easy to remember. `--port` */
 export const DEFAULT_PORT = 13131;
-/** The port of Redis and Valkey, registered at IANA. */
-export const ENGINE_PORT = 6379;
 /** Ports that are tried after a busy one, as development servers do. */
 export const PORT_ATTEMPTS = 100;
 
@@ -345,13 +343,17 @@ export const LOCK_TIMEOUT_MS = 10 * SECOND;
 export const COMMIT_PAUSE_MS = 2;
 /** When a client may try again whose login found the engine of the store unreachable, in seconds. */
 export const STORE_RETRY_SECONDS = 1;
-/** How long a command waits for the engine of the store. One takes less than a millisecond, so that a silent engine hangs. */
+/** The port of Redis and Valkey, registered at IANA. */
+export const ENGINE_PORT = 6379;
+/** Longest wait for the answer to a command: an engine takes less than a millisecond, and one that is silent for so long hangs. */
 export const STORE_TIMEOUT_MS = SECOND;
 /**
  * An engine that leaves a blocking command unanswered for so long hangs. The command blocks for a part of that, and logins are
  * refused after it, since a revocation could be unknown.
  */
 export const FEED_SILENCE_MS = 800;
+/** A deadline that passes so late was held up by this process: it is extended by as much, since the answer may have arrived. */
+export const HELD_UP_MS = 50;
 /** From the start of a connection to the engine until its greeting is answered. */
 export const ENGINE_DIAL_TIMEOUT_MS = SECOND;
 /** How long one sentinel is waited for, before the next one is asked: three of them fit into 2 s. */

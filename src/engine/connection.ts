@@ -7,15 +7,12 @@ import { RedisClient, type RedisOptions } from "bun";
 import { formatAddress, lookupName } from "../base/address.ts";
 import { onAbort } from "../base/abort.ts";
 import { messageOf, systemCode } from "../base/errors.ts";
-import { ENGINE_DIAL_TIMEOUT_MS, STORE_TIMEOUT_MS } from "../base/limits.ts";
+import { ENGINE_DIAL_TIMEOUT_MS, HELD_UP_MS, STORE_TIMEOUT_MS } from "../base/limits.ts";
 import { sayDuration } from "../base/units.ts";
 import { EngineError } from "./engine-error.ts";
 import { ReplyError } from "./reply-error.ts";
 import { tlsOptions } from "./raw-connection.ts";
 import { loginOf, showAddress, type EngineAccess, type EngineAddress } from "./store-url.ts";
-
-/** A timer that fires so late was held up by this process, and the answer may wait in the kernel. */
-const HELD_UP_MS = 50;
 
 export class EngineConnection {
   /** Resolves with the reason when the connection is closed. */
@@ -80,8 +77,8 @@ export class EngineConnection {
     if (this.#reason !== undefined) throw this.#reason;
     try {
       await this.#client.connect();
-    } catch {
-      throw this.#end(new EngineError("unreachable", `cannot connect to ${this.#store}`));
+    } catch (cause) {
+      throw this.#end(new EngineError("unreachable", `cannot connect to ${this.#store}`, { cause }));
     }
     this.#client.onclose = () =>
       this.#end(new EngineError("unreachable", `${this.#store} closed the connection`));

@@ -21,7 +21,6 @@ export interface ParsedReply {
 
 /** A reply has no deeper arrays: `SENTINEL` and `HELLO` answer with one or two levels. */
 const MAX_DEPTH = 4;
-const MAX_ITEMS = 1000;
 
 /** The reply that begins at `from`; undefined when it is not whole. @throws {RangeError} when that is not RESP2. */
 export function parseReply(bytes: Buffer, from = 0, depth = 0): ParsedReply | undefined {
@@ -48,7 +47,6 @@ function parseBulk(bytes: Buffer, from: number, length: number): ParsedReply | u
 }
 
 function parseArray(bytes: Buffer, from: number, count: number, depth: number): ParsedReply | undefined {
-  if (count > MAX_ITEMS) return tooLong();
   const reply: RawReply[] = [];
   let end = from;
   while (reply.length < count) {

@@ -35,7 +35,6 @@ describe("a reply", () => {
     ":x\r\n",
     "$9999999999999999\r\n",
     `$${MAX_RAW_REPLY_BYTES + 1}\r\n`,
-    "*1001\r\n",
     `+${"x".repeat(MAX_RAW_REPLY_BYTES + 1)}`,
     "*1\r\n".repeat(10),
   ])("%j is none", (text) => {
