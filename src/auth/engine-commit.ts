@@ -8,7 +8,7 @@
 //     parley:{NAME}:tokens   hash     id → the same
 //     parley:{NAME}:hosts    hash     address → the same
 //     parley:{NAME}:names    hash     folded name of an address → revision
-//     parley:{NAME}:log      stream   the last changes, by position; each is the JSON of a `LogEntry`
+//     parley:{NAME}:log      stream   the last changes, by position; each has the JSON of a `LogEntry`, and the epoch
 //
 // A position is REVISION-RANDOM, and an id of the stream. The random half tells changes apart that got the same revision in two
 // histories, after a failover that lost writes.
@@ -110,7 +110,7 @@ for _ = 1, count() do
   end
 end
 head = text .. '-' .. random
-redis.call('XADD', log, 'MAXLEN', '~', '${LOG_ENTRIES}', head, 'change', entry)
+redis.call('XADD', log, 'MAXLEN', '~', '${LOG_ENTRIES}', head, 'change', entry, 'epoch', epoch == '' and fresh or epoch)
 redis.call('HSET', meta, 'head', head)
 if after ~= '' then redis.call('HSET', meta, 'server', after) end
 if epoch == '' then redis.call('HSET', meta, 'epoch', fresh, 'version', '${STORE_VERSION}') end

@@ -30,14 +30,16 @@ export function randomHalf(): string {
 export interface Entry {
   at: Position;
   text: string;
+  epoch: string;
 }
 
 /** The entries of a reply to XRANGE, or to XREAD of one stream. */
 export function toEntries(reply: unknown): Entry[] {
   const list = Array.isArray(reply) ? reply : Object.values(reply ?? {}).flat();
-  return (list as [string, string[]][]).map(([id, fields]) => ({
+  return (list as [string, string[]][]).map(([id, [, text = "", , epoch = ""]]) => ({
     at: parsePosition(id),
-    text: fields[1] ?? "",
+    text,
+    epoch,
   }));
 }
 

@@ -44,7 +44,6 @@ export interface EngineReplicaOptions {
 
 /** What an engine says of a store, beside its records. */
 interface Meta {
-  epoch: string;
   head: Position;
   server: string | undefined;
 }
@@ -142,20 +141,20 @@ export class EngineReplica {
 
   /** The revision of the last change in the engine. @throws {EngineError} also `replaced`. */
   async headOf(session: EngineSession): Promise<number> {
-    const { epoch, head } = await this.#readMeta(session);
-    this.#expectEpoch(epoch);
+    const { head } = await this.#readMeta(session);
     return head.rev;
   }
 
   /**
-   * The engine, once the replica follows its log.
+   * The engine, once the replica follows its log. Another session than `ended`, which may not be known to have ended yet.
    *
+   * @param isPatient waits for an engine that is lost, too.
    * @throws {EngineError} `unreachable` at the deadline, and at once when the engine is lost.
    */
-  async sessionBefore(deadline: number): Promise<EngineSession> {
-    if (!this.isReachable) throw this.#complaint ?? this.lost();
-    await this.until(() => this.#session !== undefined, deadline);
-    if (this.#session === undefined || performance.now() >= deadline) throw this.#complaint ?? this.lost();
+  async sessionBefore(deadline: number, ended?: EngineSession, isPatient = false): Promise<EngineSession> {
+    if (!this.isReachable && !isPatient) throw this.#complaint ?? this.lost();
+    const isThere = await this.until(() => this.#session !== undefined && this.#session !== ended, deadline);
+    if (!isThere || this.#session === undefined) throw this.#complaint ?? this.lost();
     return this.#session;
   }
 
@@ -211,12 +210,14 @@ export class EngineReplica {
       for (;;) {
         if (this.#mustLoad) await this.#load(session);
         this.#complaint = undefined;
-        this.#session = session;
+        if (this.#session === undefined) {
+          this.#session = session;
+          this.#wake();
+        }
         this.#heard();
         const entries = toEntries(await session.block("XREAD", this.#nextEntries()));
         if (entries.length > 0) this.#take(entries);
-        // The first change has given the accounts their epoch.
-        if (entries.length === 0 || this.#epoch === "") await this.#compare(session);
+        else await this.#compare(session);
       }
     } catch (error) {
       if (!isUnreachable(error)) this.complain(error);
@@ -232,8 +233,7 @@ export class EngineReplica {
 
   /** Finds out whether the replica can follow the log from where it is. */
   async #begin(session: EngineSession): Promise<void> {
-    const { epoch, head } = await this.#readMeta(session);
-    this.#expectEpoch(epoch);
+    const { head } = await this.#readMeta(session);
     const [seconds, micros] = (await session.send("TIME", [])) as string[];
     // The reply is later than its time, so this is too little rather than too much.
     this.#clockAhead = Number(seconds) * 1000 + Number(micros) / 1000 - performance.now();
@@ -248,8 +248,7 @@ export class EngineReplica {
 
   /** Nothing was in the log for a while: finds out whether it is still the same one. */
   async #compare(session: EngineSession): Promise<void> {
-    const { epoch, head } = await this.#readMeta(session);
-    this.#expectEpoch(epoch);
+    const { head } = await this.#readMeta(session);
     if (head.rev > this.#at.rev || head.id === this.#at.id) return;
     throw new EngineError("unreachable", "the engine has an older log than before");
   }
@@ -257,8 +256,7 @@ export class EngineReplica {
   /** Reads all records, and what changes meanwhile. */
   async #load(session: EngineSession): Promise<void> {
     for (;;) {
-      const { epoch, head, server } = await this.#readMeta(session);
-      this.#expectEpoch(epoch);
+      const { head, server } = await this.#readMeta(session);
       const document = { ...emptyDocument(), rev: head.rev, server };
       for (const kind of KINDS) {
         let cursor = "0";
@@ -314,7 +312,8 @@ export class EngineReplica {
   }
 
   /** Makes one change in `document`; true when this process has made it. */
-  #apply(document: Replica, { at, text }: Entry): boolean {
+  #apply(document: Replica, { at, text, epoch }: Entry): boolean {
+    this.#expectEpoch(epoch); // the first change has given it to the accounts
     const entry = parseEntry(at.id, text);
     applyEntry(document, entry, at);
     return this.#options.onEntry(entry);
@@ -325,6 +324,7 @@ export class EngineReplica {
     return toEntries(await session.send("XRANGE", [this.#key("log"), from, to, ...limit]));
   }
 
+  /** @throws {EngineError} also `replaced`. */
   async #readMeta(session: EngineSession): Promise<Meta> {
     const reply = await session.send("HMGET", [this.#key("meta"), "version", "epoch", "head", "server"]);
     const [version, epoch, head, server] = reply as (string | null)[];
@@ -332,9 +332,9 @@ export class EngineReplica {
       const message = `the store has version ${version}, this parley supports version ${STORE_VERSION}`;
       throw new EngineError("refused", message, { hint: "use the version of parley that wrote it" });
     }
+    this.#expectEpoch(epoch ?? "");
     this.#heard();
     return {
-      epoch: epoch ?? "",
       head: typeof head === "string" ? parsePosition(head) : START,
       server: server ?? undefined,
     };

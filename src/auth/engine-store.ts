@@ -120,13 +120,14 @@ export class EngineStore implements Store {
 
   async fresh(): Promise<void> {
     const deadline = performance.now() + STORE_TIMEOUT_MS;
+    let session: EngineSession | undefined;
     for (;;) {
-      const session = await this.#replica.sessionBefore(deadline);
+      session = await this.#replica.sessionBefore(deadline, session);
       try {
         const rev = await this.#replica.headOf(session);
         if (await this.#replica.reached(rev, deadline)) return;
       } catch (error) {
-        if (!isUnreachable(error)) throw error; // otherwise another session may begin before the deadline
+        if (!isUnreachable(error)) throw error; // otherwise the session has ended, and another one may begin in time
       }
     }
   }
@@ -176,8 +177,10 @@ export class EngineStore implements Store {
 
   /** Makes the changes of `batch`, and returns the outcome of the run that holds. */
   async #make(batch: Batch, deadline: number): Promise<Outcome> {
+    let ended: EngineSession | undefined;
     for (;;) {
-      const session = await this.#replica.sessionBefore(deadline);
+      // While a try may have been made, the time until the deadline is needed: the engine may make it until then.
+      const session = await this.#replica.sessionBefore(deadline, ended, this.#tries.size > 0);
       if (this.#made !== undefined) return this.#made;
       const { document, at } = this.#replica;
       const draft = new DocumentDraft(document);
@@ -204,7 +207,8 @@ export class EngineStore implements Store {
         if (entry !== "") await this.#replica.until(isRead, deadline);
         return outcome;
       }
-      if (answer.word !== "lost") this.#tries.delete(by);
+      if (answer.word === "lost") ended = session;
+      else this.#tries.delete(by);
       if (answer.word === "conflict") await this.#catchUp(at, answer.head, deadline);
       if (answer.word === "replaced")
         await this.#replica.until(() => this.#replica.epoch === answer.epoch, deadline);
