@@ -202,9 +202,8 @@ export class EngineStore implements Store {
       if (entry !== "") this.#tries.set(by, outcome);
       const answer = await this.#send(session, args, deadline);
       if (answer.word === "done") {
-        // The log has it, even when this process cannot read that now. The first one has given the accounts their epoch.
-        const isRead = () => this.#made !== undefined && this.#replica.epoch !== "";
-        if (entry !== "") await this.#replica.until(isRead, deadline);
+        // The log has it, even when this process cannot read that now.
+        if (entry !== "") await this.#replica.until(() => this.#made !== undefined, deadline);
         return outcome;
       }
       if (answer.word === "lost") ended = session;

@@ -362,10 +362,14 @@ export const ENGINE_RETRY_FIRST_MS = 50;
 export const ENGINE_RETRY_MAX_MS = SECOND / 2;
 /** A session with the engine that lasted for so long is followed by a new one at once, and a shorter one after a pause. */
 export const ENGINE_HELD_MS = 20;
-/** How long a connection that failed is examined for the reason. */
-export const ENGINE_DIAGNOSIS_MS = 2 * SECOND;
-/** Longest answer of an engine while it is examined: its greeting has 200 bytes. */
-export const MAX_EXAMINED_REPLY_BYTES = 64 * KIB;
+/** A try to reach the engine that takes so long is examined for the reason, and so is one that fails. */
+export const ENGINE_SLOW_MS = SECOND / 4;
+/** How long the engine is examined at most; once more for the other kind of connection, TLS or plain text. */
+export const ENGINE_EXAMINATION_MS = (3 * SECOND) / 4;
+/** How often an engine that stays away is examined: a dial that hangs keeps its descriptor for two minutes. */
+export const ENGINE_EXAMINATION_PAUSE_MS = 5 * SECOND;
+/** Longest answer over a raw connection to an engine or a sentinel: a greeting has 200 bytes. */
+export const MAX_RAW_REPLY_BYTES = 64 * KIB;
 /** How long a read of the log waits in the engine for the next change. A part of {@link FEED_SILENCE_MS}. */
 export const FEED_BLOCK_MS = 300;
 /** How long a process waits at its start for all records of the engine: 100,000 users take 1 s. */

@@ -135,16 +135,22 @@ export interface OpenStore extends AsyncDisposable {
   url: string | undefined;
 }
 
+export interface OpenStoreOptions {
+  /** Keeps the identity of a new store: default true. */
+  keeps?: boolean;
+  /** Prints why it is not kept: the store is used all the same. */
+  say: (line: string) => void;
+}
+
 /**
  * Opens the accounts.
  *
- * @param say prints why the identity of a new store is not kept: the store is used all the same.
  * @throws {FileError} @throws {EngineError}
  */
 export async function openStore(
   plan: StorePlan | undefined,
   folder: DataFolder,
-  say: (line: string) => void,
+  { keeps = true, say }: OpenStoreOptions,
 ): Promise<OpenStore> {
   if (plan === undefined) {
     const store = new FileStore(folder.users, () => inUse(folder.path));
@@ -155,6 +161,7 @@ export async function openStore(
   const key = { store: plan.access.target.shown, name: plan.name };
   let kept: Promise<void> | undefined;
   const store = await open(plan, known, key, (epoch) => {
+    if (!keeps) return;
     kept = known.add(key, epoch).catch((error: unknown) => {
       if (!(error instanceof FileError)) throw error;
       say(`the identity of ${key.store} is not kept: ${error.message}`);

@@ -38,14 +38,14 @@ export class ReplyError extends EngineError {
   /** Its first word, such as `NOPERM`. */
   readonly word: string;
 
-  /** @param place where the engine is, as messages show it. @param reply the reply to `command`. */
+  /** @param place the store, as messages show it. @param reply the reply to `command`. */
   constructor(place: string, command: string, reply: string) {
     const word = IN_SCRIPT.test(reply) ? "NOPERM" : (/^[A-Z]+(?= |$)/.exec(reply)?.[0] ?? "ERR");
     const hint = /^ERR unknown (?:sub)?command/i.test(reply)
       ? "use Redis 7 or later, or Valkey"
       : HINTS[word];
     const code = PASSING.has(word) ? "unreachable" : "refused";
-    super(code, `the store at ${place} answers to ${command}: ${escapeLine(reply)}`, { hint });
+    super(code, `${place} answers to ${command}: ${escapeLine(reply)}`, { hint });
     this.word = word;
   }
 

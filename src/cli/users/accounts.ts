@@ -198,7 +198,7 @@ export const list = defineCommand({
     for (const token of tokens.values()) {
       if (isAlive(token, now)) sessions.set(token.user, (sessions.get(token.user) ?? 0) + 1);
     }
-    const rows = [...users].map(([user, { password, created, last_login, disabled }]) => ({
+    const rows = context.inOrder(users).map(([user, { password, created, last_login, disabled }]) => ({
       user,
       created,
       last_login: last_login ?? null,

@@ -68,10 +68,16 @@ export class UsersContext<Name extends string> implements AsyncDisposable {
     return (this.#opened ??= this.#open());
   }
 
+  /** The records of a table: as they stand in the file, or by key, since an engine has them in no order. */
+  inOrder<V>(table: Iterable<[string, V]>): [string, V][] {
+    const records = [...table];
+    return this.#elsewhere === undefined ? records : records.sort(([a], [b]) => (a < b ? -1 : 1));
+  }
+
   async #open(): Promise<OpenStore> {
     if (this.#makes) this.#data.make();
     else if (this.#elsewhere === undefined) this.#data.expect();
-    return openStore(this.#elsewhere, this.#data, (line) => this.terminal.say(line));
+    return openStore(this.#elsewhere, this.#data, { say: (line) => this.terminal.say(line) });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -35,7 +35,7 @@ export const exportUsers = defineCommand({
     await using context = new UsersContext<"all">(args);
     const { document } = await context.openStore();
     if (context.flags.has("all")) return exportAll(context, document);
-    for (const [name, user] of document.users) {
+    for (const [name, user] of context.inOrder(document.users)) {
       await stdout.write(`${escapeJson({ name, ...exportedUser(user) })}\n`);
     }
   },
@@ -122,7 +122,8 @@ async function importAll(
     { event: "imported", ...tally },
     `imported ${counts}, skipped ${skipped}, replaced ${replaced}`,
   );
-  context.terminal.say(...flawLines(new Flaws("password").news(store.document)));
+  const flaws = new Flaws("password").news(store.document);
+  context.terminal.say(...flawLines(flaws.filter(({ user = "" }) => archive.users.has(user))));
 }
 
 interface Imported {

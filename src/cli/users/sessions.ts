@@ -51,9 +51,9 @@ export const sessions = defineCommand({
     const now = Date.now();
     // A dead token may still be in a conversation, which ends when the token is revoked.
     const inUse = new Set(live.map(({ token }) => token));
-    const tokens = [...store.document.tokens].filter(
-      ([id, token]) => (isAlive(token, now) || inUse.has(id)) && isWanted(token.user),
-    );
+    const tokens = context
+      .inOrder(store.document.tokens)
+      .filter(([id, token]) => (isAlive(token, now) || inUse.has(id)) && isWanted(token.user));
     const listed = new Set(tokens.map(([id]) => id));
     const rows = [
       ...tokens.map(([id, token]) => ({
@@ -146,7 +146,7 @@ const listHosts = defineCommand({
   async run({ args }) {
     await using context = new UsersContext<never>(args);
     const { document } = await context.openStore();
-    const rows = [...document.hosts].map(([address, { name, first, last, named_by }]) => ({
+    const rows = context.inOrder(document.hosts).map(([address, { name, first, last, named_by }]) => ({
       address,
       name,
       first,
