@@ -1,7 +1,9 @@
 // The lists of sessions of all servers that share an engine.
 //
-//     parley:{NAME}:sessions:ID   string   the sessions of one server, as JSON; ID is random
-//     parley:{NAME}:servers       zset     ID → when its list ends, in milliseconds of the engine's clock
+//     parley:{NAME}:sessions:ID   hash   list → the sessions of one server, as JSON; ID is random
+//     parley:{NAME}:servers       hash   ID → when its list ends, in milliseconds of the engine's clock
+//
+// (Hashes, since the store needs the rights to their commands in any case.)
 //
 // A server says every SESSION_BEAT_MS that it lives, and writes its list again when that has changed, or may be
 // missing: after a write without an answer, and in each new session with the engine. A server that was silent for SILENT_SERVER_MS counts as dead: its sessions are not shown.
@@ -33,17 +35,20 @@ import {
 /**
  * KEYS: servers, the list. ARGV: the id of the server, the list or "" for no change, its time to live in milliseconds.
  *
- * Returns 0 when the list is not there. With 0 ms to live, it is removed.
+ * Returns 0 when the list is not there. With 0 ms to live, it is removed. Forgets the servers whose lists have ended.
  */
 const BEAT = `
 local now = redis.call('TIME')
 now = math.floor(now[1] * 1000 + now[2] / 1000)
 local id, text, keep = ARGV[1], ARGV[2], tonumber(ARGV[3])
-if text ~= '' then redis.call('SET', KEYS[2], text) end
+if text ~= '' then redis.call('HSET', KEYS[2], 'list', text) end
 local isThere = redis.call('PEXPIRE', KEYS[2], keep)
-redis.call('ZADD', KEYS[1], now + keep, id)
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
+redis.call('HSET', KEYS[1], id, string.format('%.0f', now + keep))
 redis.call('PEXPIRE', KEYS[1], ${LOST_SERVER_MS})
+local ends = redis.call('HGETALL', KEYS[1])
+for i = 1, #ends, 2 do
+  if tonumber(ends[i + 1]) <= now then redis.call('HDEL', KEYS[1], ends[i]) end
+end
 return isThere
 `;
 
@@ -51,10 +56,11 @@ return isThere
 const LISTS = `
 local now = redis.call('TIME')
 now = math.floor(now[1] * 1000 + now[2] / 1000)
-local found = redis.call('ZRANGE', KEYS[1], now, '+inf', 'BYSCORE', 'WITHSCORES')
+local ends = redis.call('HGETALL', KEYS[1])
 local lists = {}
-for i = 1, #found, 2 do
-  lists[#lists + 1] = {found[i], found[i + 1] - now, redis.call('GET', ARGV[1] .. found[i]) or ''}
+for i = 1, #ends, 2 do
+  local left = tonumber(ends[i + 1]) - now
+  if left > 0 then lists[#lists + 1] = {ends[i], left, redis.call('HGET', ARGV[1] .. ends[i], 'list') or ''} end
 end
 return lists
 `;

@@ -3,7 +3,7 @@
 import { join } from "node:path";
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { PASSWORD, run, serve, start, type Running } from "../../support/executable.ts";
-import { SILENT_SERVER_MS } from "../../../src/base/limits.ts";
+import { LOST_SERVER_MS, SILENT_SERVER_MS } from "../../../src/base/limits.ts";
 import { tempFolder } from "../../support/folder.ts";
 import { lacksTools } from "../../support/privileges.ts";
 import { startRedis } from "../../support/redis.ts";
@@ -51,10 +51,20 @@ test.skipIf(lacksTools("redis-server"))(
     const key = "parley:{parley}:servers";
     const silent = async (id: string) => {
       // As if the time had passed: the server that lives speaks again within 2 s.
-      await redis.command("ZINCRBY", key, String(-SILENT_SERVER_MS), id);
+      await redis.command("HINCRBY", key, id, String(-SILENT_SERVER_MS));
     };
-    for (const id of (await redis.command("ZRANGE", key, "0", "-1")) as string[]) await silent(id);
+    for (const id of (await redis.command("HKEYS", key)) as string[]) await silent(id);
     await untilListed({ ann: 1, bob: 0 });
+
+    await redis.command("HSET", key, "strange", String(Date.now() + LOST_SERVER_MS));
+    await redis.command("HSET", "parley:{parley}:sessions:strange", "list", "torn");
+    const { stdout, stderr } = await run(["users", "sessions"], options);
+    expect(stdout).toContain("\n");
+    expect(stderr).toBe(
+      "parley: the list may be incomplete: the list of sessions in parley:{parley}:sessions:strange is missing or damaged\n",
+    );
+    await redis.command("HDEL", key, "strange");
+    await redis.command("DEL", "parley:{parley}:sessions:strange");
 
     await first.stop();
     expect(await listed()).toEqual({ ann: 0, bob: 0 });
