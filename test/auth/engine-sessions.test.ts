@@ -215,8 +215,7 @@ describe.skipIf(lacksTools("redis-server"))("the lists of sessions in an engine"
     expect(await other.listed()).toEqual([`the list of sessions in ${key} is missing or damaged`]);
     await untilListed(other, ["a"]);
     await redis.command("HSET", key, "list", JSON.stringify([session("old")]));
-    await redis.kill();
-    await redis.restart();
+    await redis.killClients();
     await untilListed(other, ["a"]);
   });
 

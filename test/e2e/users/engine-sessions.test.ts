@@ -61,7 +61,7 @@ test.skipIf(lacksTools("redis-server"))(
     const { stdout, stderr } = await run(["users", "sessions"], options);
     expect(stdout).toContain("\n");
     expect(stderr).toBe(
-      "parley: the list may be incomplete: the list of sessions in parley:{parley}:sessions:strange is missing or damaged\n",
+      "the list may be incomplete: the list of sessions in parley:{parley}:sessions:strange is missing or damaged\n",
     );
     await redis.command("HDEL", key, "strange");
     await redis.command("DEL", "parley:{parley}:sessions:strange");
