@@ -2,7 +2,7 @@
 // tokens, so that no change leaves a token without its user.
 
 import { AccountError, credentialStamp, replaceUser } from "./accounts.ts";
-import { amended, nothingImported, type Archive, type Entry } from "./archive.ts";
+import { amended, nothingImported, WORDS, type Archive, type Entry } from "./archive.ts";
 import { foldedName, KINDS, type Document, type Host, type Kind } from "./document.ts";
 import { ParleyError } from "../base/errors.ts";
 import { plural } from "../base/plural.ts";
@@ -154,25 +154,39 @@ function otherServer(): ParleyError {
   );
 }
 
-/** How many keys are listed. */
-const MAX_NAMED = 10;
-
 /** The error for what is in the store already, by kind. */
 function alreadyThere(taken: readonly Entry[]): AccountError {
-  const words = { users: "user", tokens: "token", hosts: "host" };
-  const parts = KINDS.flatMap((kind) => {
-    const keys = taken.flatMap((entry) => (entry.kind === kind ? entry.key : []));
-    if (keys.length === 0) return [];
-    return plural(keys.length, words[kind]) + (kind === "tokens" ? "" : ` (${listed(keys)})`);
-  });
-  const verb = taken.length === 1 ? "already exists" : "already exist";
-  return new AccountError("exists", `${parts.join(", ")} ${verb}`, {
+  const groups = KINDS.map((kind) => ({
+    word: WORDS[kind],
+    keys: taken.flatMap((entry) => (entry.kind === kind ? entry.key : [])),
+  })).filter(({ keys }) => keys.length > 0);
+  const what =
+    groups.length === 1 ? sentenceOf(groups[0]!) : `${groups.map(partOf).join(", ")} already exist`;
+  return new AccountError("exists", what, {
     hint: "keep them with --skip-existing, or replace them, which ends their sessions, with --replace",
   });
 }
 
+interface Group {
+  word: string;
+  keys: readonly string[];
+}
+
+function sentenceOf({ word, keys }: Group): string {
+  if (keys.length === 1) return `${word} ${keys[0]} already exists`;
+  return `${plural(keys.length, word)} already exist (${listed(keys)})`;
+}
+
+function partOf({ word, keys }: Group): string {
+  // The id of a token says nothing to a person.
+  return plural(keys.length, word) + (word === WORDS.tokens ? "" : ` (${listed(keys)})`);
+}
+
+/** How many keys are listed. */
+const MAX_NAMED = 10;
+
 /** Keys for a sentence: the first of many. */
-export function listed(keys: readonly string[]): string {
+function listed(keys: readonly string[]): string {
   const more = keys.length - MAX_NAMED;
   return `${keys.slice(0, MAX_NAMED).join(", ")}${more > 0 ? ` and ${more} more` : ""}`;
 }

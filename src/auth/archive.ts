@@ -29,7 +29,11 @@ const VERSION = 1;
 /** Lines that are formatted at once. */
 const LINES_IN_SLICE = 200;
 
-const WORDS = { users: "user", tokens: "token", hosts: "host" } as const satisfies Record<Kind, string>;
+/** What one record of each kind is called. */
+export const WORDS = { users: "user", tokens: "token", hosts: "host" } as const satisfies Record<
+  Kind,
+  string
+>;
 const KIND_OF: ReadonlyMap<unknown, Kind> = new Map(KINDS.map((kind) => [WORDS[kind], kind]));
 
 interface EntryOf<K extends Kind, Value> {

@@ -39,7 +39,7 @@ export function explainFailure(asked: Asked, failure: RawFailure): EngineError {
     case "closed":
       return asked.access.target.tls && failure.wasEstablished
         ? explainIdentity(asked)
-        : unreachable(`${place} closes the connection`, CHECK_ADDRESS);
+        : unreachable(`${place} closes the connection`, `${CHECK_ADDRESS}, and whether it requires TLS`);
     case "silent":
       return unreachable(
         `${place} does not answer`,
@@ -91,12 +91,10 @@ export function explainReply(asked: Asked, command: string, reply: ErrorReply): 
 
 /** The other side speaks TLS, or does not, unlike `--store`. */
 export function wrongChannel(asked: Asked): EngineError {
-  const { tls } = asked.access.target;
-  const other = tls ? "redis" : "rediss";
-  return refused(
-    `${placeOf(asked)} ${tls ? "does not speak TLS" : "requires TLS"}`,
-    `write --store with ${other}:// ${asked.access.target.at.kind === "sentinel" ? `(${other}+sentinel://)` : ""}`.trim(),
-  );
+  const { tls, at } = asked.access.target;
+  const scheme = `${tls ? "redis" : "rediss"}${at.kind === "sentinel" ? "+sentinel" : ""}`;
+  const what = tls ? "does not speak TLS" : "requires TLS";
+  return refused(`${placeOf(asked)} ${what}`, `write --store with ${scheme}://`);
 }
 
 function explainDial(asked: Asked, code: string | undefined): EngineError {

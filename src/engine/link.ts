@@ -64,7 +64,7 @@ export class EngineLink {
 
   /** Undefined while there is none. */
   get session(): EngineSession | undefined {
-    return this.#session;
+    return this.#session?.isOpen === true ? this.#session : undefined;
   }
 
   start(): void {
@@ -79,7 +79,8 @@ export class EngineLink {
    */
   async connect(timeoutMs: number): Promise<EngineSession> {
     this.start();
-    if (this.#session !== undefined) return this.#session;
+    const { session } = this;
+    if (session !== undefined) return session;
     const waiter = Promise.withResolvers<EngineSession>();
     const timer = setTimeout(() => void this.#giveUp(waiter), timeoutMs);
     this.#waiting.add(waiter);

@@ -83,9 +83,11 @@ export class RawConnection implements Disposable {
     if (this.#failure !== undefined && this.#received.length === 0) throw this.#failure;
     this.#answer = Promise.withResolvers();
     const parts = words.map((word) => `$${Buffer.byteLength(word)}\r\n${word}\r\n`);
+    const { promise } = this.#answer;
     this.#socket?.write(`*${words.length}\r\n${parts.join("")}`);
     this.#parse();
-    return await this.#answer.promise;
+    if (this.#failure !== undefined) this.#fail(this.#failure);
+    return await promise;
   }
 
   [Symbol.dispose](): void {
@@ -137,7 +139,7 @@ export class RawConnection implements Disposable {
       this.#answer.resolve(parsed.reply);
       this.#answer = undefined;
     } catch {
-      this.#fail(new RawFailure("foreign", this.#received[0] === TLS_ALERT ? "EPROTO" : undefined));
+      this.#fail(new RawFailure("foreign"));
     }
   }
 
@@ -152,9 +154,6 @@ export class RawConnection implements Disposable {
     this.#answer = undefined;
   }
 }
-
-/** The first byte of a TLS record that says why a handshake failed. */
-const TLS_ALERT = 0x15;
 
 /** What TLS with an engine needs; undefined for plain text. */
 export function tlsOptions(

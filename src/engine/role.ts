@@ -16,6 +16,10 @@ export function roleFlaw(
       hint: "write --store as redis+sentinel://HOST:PORT/MASTER",
     });
   if (role === "master") return undefined;
+  if (role !== "replica" && role !== "slave")
+    return new EngineError("refused", `${place} does not say that it is a primary`, {
+      hint: "use Redis 7 or later, or Valkey",
+    });
   const hint =
     target.at.kind === "sentinel"
       ? undefined // the sentinels will name another one

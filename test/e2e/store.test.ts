@@ -8,6 +8,7 @@ import { addUser, deadPort, PASSWORD, run, serve, start, type Options } from "..
 import { authority } from "../support/certificates.ts";
 import { ROOT } from "../docs/markdown.ts";
 import { tempFolder, type TempFolder } from "../support/folder.ts";
+import { FOREIGN } from "../support/hashes.ts";
 import { lacksTools } from "../support/privileges.ts";
 import { Screen } from "../support/screen.ts";
 import { startRedis } from "../support/redis.ts";
@@ -114,6 +115,13 @@ describe.skipIf(lacksTools("redis-server"))("an engine", () => {
     const rest = await users(["import", "--all", "-", "--skip-existing"], { env, stdin: text(names) });
     expect(rest.stdout).toBe("imported 1500 users, 0 tokens, 0 hosts, skipped 1000, replaced 0\n");
     expect((await users(["export", "--all"], { env })).stdout).toBe(text(names));
+    const some = (await users(["export"], { env })).stdout;
+    const alone = await users(["import", "-", "--store-name", "second"], {
+      env,
+      stdin: some.replaceAll('"password":"x"', `"password":"${FOREIGN["one lane"]}"`),
+    });
+    expect(alone.stdout).toBe("imported 2500 users, skipped 0, replaced 0\n");
+    expect(await redis.command("HGET", "parley:{second}:meta", "head")).toStartWith("3-");
   });
 
   test("that comes back empty is refused, until its data is back or its entry is removed", async () => {

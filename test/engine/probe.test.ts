@@ -100,6 +100,15 @@ describe("an engine that is none", () => {
     await check(full.url, {}, "unreachable", "no room for another connection", "maxclients");
   });
 
+  test("that closes in the middle of an answer, or has another greeting", async () => {
+    using cutting = await listen((socket) => socket.end("$10\r\nhal"));
+    await check(cutting.url, {}, "unreachable", "closes the connection", "--store");
+    using odd = await listen((socket) =>
+      socket.on("data", () => socket.write("*2\r\n$4\r\nmode\r\n$3\r\nodd\r\n")),
+    );
+    expect((await why(odd.url)).message).toContain("does not say that it is a primary");
+  });
+
   test("answers with text that acts on a terminal", async () => {
     using hostile = await listen((socket) => socket.write("-ODD \u001b[31m\u202e\r\n"));
     await check(hostile.url, {}, "refused", "answers to HELLO: ODD ^[[31m\\u{202e}", "");

@@ -2,15 +2,21 @@
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { createServer, type AddressInfo } from "node:net";
+import { createServer as createTlsServer } from "node:tls";
 import type { EngineError } from "../../src/engine/engine-error.ts";
 import { EngineLink, type EngineSession } from "../../src/engine/link.ts";
 import { locate } from "../../src/engine/sentinel.ts";
-import { parseStoreUrl } from "../../src/engine/store-url.ts";
+import { parseStoreUrl, type EngineAccess } from "../../src/engine/store-url.ts";
+import { authority } from "../support/certificates.ts";
 import { lacksTools } from "../support/privileges.ts";
 import { startRedis, startSentinel, type TestRedis } from "../support/redis.ts";
 
 const at = (ports: number[], master = "parley") =>
   parseStoreUrl(`redis+sentinel://${ports.map((port) => `127.0.0.1:${port}`).join(",")}/${master}`);
+
+/** The message of the error that says why no sentinel names the engine. */
+const whyNot = (access: EngineAccess): Promise<string> =>
+  locate(access).then(String, ({ message }: Error) => message);
 
 describe.skipIf(lacksTools("redis-server"))("sentinels", () => {
   let redis: TestRedis;
@@ -42,10 +48,10 @@ describe.skipIf(lacksTools("redis-server"))("sentinels", () => {
     const address = { kind: "tcp", host: "127.0.0.1", port: redis.port };
     expect(await locate({ target: at([guarded.port]), password: "s3cret" })).toEqual(address as never);
     expect(await locate({ target: at([sentinel.port]), password: "s3cret" })).toEqual(address as never);
-    await expect(locate({ target: at([guarded.port]) })).rejects.toThrow(
+    expect(await whyNot({ target: at([guarded.port]) })).toContain(
       `the sentinel at 127.0.0.1:${guarded.port} requires a password`,
     );
-    await expect(locate({ target: at([guarded.port]), password: "other" })).rejects.toThrow(
+    expect(await whyNot({ target: at([guarded.port]), password: "other" })).toContain(
       "wrong user or password",
     );
     using spy = await answering(() => "*2\r\n$4\r\nhost\r\n$4\r\n7000\r\n");
@@ -62,16 +68,38 @@ describe.skipIf(lacksTools("redis-server"))("sentinels", () => {
     ["HTTP/1.1 400\r\n", "is not a Redis or Valkey server"],
   ])("that answer %j name no engine", async (answer, message) => {
     using odd = await answering(() => answer);
-    await expect(locate({ target: at([odd.port]) })).rejects.toThrow(message);
+    expect(await whyNot({ target: at([odd.port]) })).toContain(message);
+  });
+
+  test("are asked over TLS, with the same certificates", async () => {
+    const ca = await authority();
+    const { key, certificate: cert } = await ca.issue("127.0.0.1");
+    const mine = await ca.issueClient();
+    const server = createTlsServer(
+      { key, cert, ca: ca.pem, requestCert: true, rejectUnauthorized: true },
+      (socket) =>
+        socket
+          .on("error", () => undefined)
+          .on("data", () => socket.write("*2\r\n$4\r\nhost\r\n$4\r\n7000\r\n")),
+    );
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    const target = parseStoreUrl(
+      `rediss+sentinel://127.0.0.1:${(server.address() as AddressInfo).port}/parley`,
+    );
+    const access = { target, ca: ca.pem, cert: mine.certificate, key: mine.key };
+    expect(await locate(access)).toEqual({ kind: "tcp", host: "host", port: 7000 });
+    expect(await whyNot({ ...access, ca: (await authority("another authority")).pem })).toContain(
+      "no authority in --store-ca",
+    );
+    expect(await whyNot({ target, ca: ca.pem })).toContain("requires a client certificate");
+    server.close();
   });
 
   test("that know no such master, or are gone, are named", async () => {
-    await expect(locate({ target: at([1, sentinel.port], "other") })).rejects.toThrow(
+    expect(await whyNot({ target: at([1, sentinel.port], "other") })).toContain(
       `the sentinel at 127.0.0.1:${sentinel.port} knows no master other`,
     );
-    await expect(locate({ target: at([1, 2]) })).rejects.toThrow(
-      "the sentinel at 127.0.0.1:1: connection refused",
-    );
+    expect(await whyNot({ target: at([1, 2]) })).toContain("the sentinel at 127.0.0.1:1: connection refused");
   });
 
   test("lead to the new engine, though they name the old one for a while", async () => {

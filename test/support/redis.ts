@@ -8,6 +8,9 @@ import { tempFolder } from "./folder.ts";
 /** How long a server may take to start or to answer. */
 const PATIENCE_MS = 30_000;
 
+/** The words before a command that let it end with this process, so that a test that is killed leaves no server. */
+const TIED = Bun.which("setpriv") === null ? [] : ["setpriv", "--pdeathsig", "KILL"];
+
 export interface RedisOptions {
   /** Listens on a unix socket instead of a port. */
   unix?: boolean;
@@ -219,7 +222,8 @@ class RedisProcess implements TestRedis {
       writeFileSync(config, `${lines.join("\n")}\n`);
     }
     rmSync(join(this.folder, "redis.log"), { force: true });
-    const words = ["redis-server", config, ...(this.#recipe.isSentinel === true ? ["--sentinel"] : [])];
+    const sentinel = this.#recipe.isSentinel === true ? ["--sentinel"] : [];
+    const words = [...TIED, "redis-server", config, ...sentinel];
     this.#process = Bun.spawn(words, { stdin: "ignore", stdout: "ignore", stderr: "ignore" });
     return await this.#untilReady(this.#process, loading);
   }
@@ -292,6 +296,7 @@ class AdminConnection {
   }
 
   async command(words: readonly (string | Buffer)[]): Promise<RedisReply> {
+    if (this.#socket.destroyed) throw new Error("the connection is closed");
     const answer = Promise.withResolvers<RedisReply>();
     this.#answers.push(answer);
     const parts = words.map((word) => Buffer.from(word));
@@ -301,7 +306,6 @@ class AdminConnection {
         ...parts.flatMap((part) => [Buffer.from(`$${part.length}\r\n`), part, Buffer.from("\r\n")]),
       ]),
     );
-    if (this.#socket.destroyed) throw new Error("the connection is closed");
     return await answer.promise;
   }
 

@@ -1,9 +1,9 @@
 // parley users export, import: users with their hashes, one JSON object a line; with --all everything that the store holds.
 
 import { defineCommand } from "citty";
-import { AccountError, replaceUser } from "../../auth/accounts.ts";
-import { importArchive, listed, type Existing } from "../../auth/archive-import.ts";
-import { formatArchive, isArchiveLine, parseArchive } from "../../auth/archive.ts";
+import { AccountError } from "../../auth/accounts.ts";
+import { importArchive, type Existing } from "../../auth/archive-import.ts";
+import { formatArchive, isArchiveLine, parseArchive, type Entry } from "../../auth/archive.ts";
 import { exportedUser, jsonFlaw, parseUser, type Document, type User } from "../../auth/document.ts";
 import { flawLines, Flaws, userFlaw } from "../../auth/flaws.ts";
 import { NAME_RULE, normalizeName } from "../../auth/username.ts";
@@ -90,18 +90,18 @@ async function importSome(
 ): Promise<void> {
   let number = 0;
   const names = new Set<string>();
-  const users: Imported[] = [];
+  const entries: Entry[] = [];
   for (const line of lines) {
     number++;
     if (line.trim() === "") continue;
-    const imported = parseImport(line, number);
-    const { name } = imported;
+    const { name, user } = parseImport(line, number);
     if (names.has(name)) throw new AccountError("exists", `user ${name} occurs twice: nothing was imported`);
     names.add(name);
-    users.push(imported);
+    entries.push({ kind: "users", key: name, record: user, line: number });
   }
   const store = await context.openStore();
-  const { count, skipped, replaced } = await store.change((draft) => importInto(draft, users, existing));
+  const tally = await importArchive(store, { server: undefined, entries, users: new Map() }, existing);
+  const { users: count, skipped, replaced } = tally;
   context.printResult(
     { event: "imported", count, skipped, replaced },
     `imported ${plural(count, "user")}, skipped ${skipped}, replaced ${replaced}`,
@@ -126,35 +126,7 @@ async function importAll(
   context.terminal.say(...flawLines(flaws.filter(({ user = "" }) => archive.users.has(user))));
 }
 
-interface Imported {
-  name: string;
-  user: User;
-}
-
-/** Adds `users`, and does with those whose name is taken as `existing` says. @throws {AccountError} `exists`. */
-function importInto(draft: Document, users: readonly Imported[], existing: Existing) {
-  const taken = users.filter(({ name }) => draft.users.has(name));
-  if (existing === "refuse" && taken.length > 0) throw namesTaken(taken.map(({ name }) => name));
-  const added = users.filter(({ name }) => !draft.users.has(name));
-  for (const { name, user } of existing === "replace" ? users : added) replaceUser(draft, name, user);
-  const count = added.length;
-  return existing === "replace"
-    ? { count, skipped: 0, replaced: taken.length }
-    : { count, skipped: taken.length, replaced: 0 };
-}
-
-function namesTaken(names: readonly string[]): AccountError {
-  const [first] = names;
-  const what =
-    names.length === 1
-      ? `user ${first} already exists`
-      : `${names.length} users already exist (${listed(names)})`;
-  return new AccountError("exists", `${what}: nothing was imported`, {
-    hint: "keep them with --skip-existing, or replace them, which ends their sessions, with --replace",
-  });
-}
-
-function parseImport(line: string, number: number): Imported {
+function parseImport(line: string, number: number): { name: string; user: User } {
   const wrong = (what: string, hint?: string) =>
     new ParleyError("failed", `line ${number}: ${what}: nothing was imported`, { hint });
   let json: unknown;
