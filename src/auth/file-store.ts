@@ -140,7 +140,8 @@ export class FileStore implements Store {
         batch = this.#changes.take();
         outcome = batch.run(draft, this.#inUse);
         if (!outcome.isAnyDone) return;
-        this.#pruner.prune(draft, Date.now(), performance.now(), draft.tokens.writtenKeys());
+        const examined = [...draft.tokens.writtenKeys(), ...this.#pruner.next(draft)];
+        this.#pruner.prune(draft, examined, Date.now(), performance.now());
         draft.rev++;
         await this.#write(files, draft);
         draft.apply();

@@ -22,7 +22,7 @@ export interface InUse {
  * Changes a draft, or throws before it has changed it. The caller gets the result once the change is durable. It may run several
  * times, on newer content each time; the last run counts.
  *
- * @param inUse returns undefined when that is not known now.
+ * @param inUse returns undefined when that is not known now. Where it is known later, the mutation runs again then.
  */
 export type Mutation<T> = (draft: Document, inUse: () => InUse | undefined) => T;
 

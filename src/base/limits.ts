@@ -382,6 +382,12 @@ export const MAX_RECORDS_IN_CHANGE = 1000;
 export const PRUNE_INTERVAL_MS = 10 * SECOND;
 /** How soon after a change a server writes the list of its sessions. */
 export const STATUS_FILE_MS = 500;
+/** How often a server says to the engine that it lives. */
+export const SESSION_BEAT_MS = 2 * SECOND;
+/** A server that the engine has not heard for so long counts as dead: three times {@link SESSION_BEAT_MS}. */
+export const SILENT_SERVER_MS = 6 * SECOND;
+/** Such a server may only be cut off from the engine: what its last list names counts as in use for so long. */
+export const LOST_SERVER_MS = 60 * 60 * SECOND;
 /** A shorter journal of the store is not folded, so that a fold is rare. */
 export const MIN_FOLD_BYTES = 64 * 1024;
 /** How often a watched file is checked without an event. */

@@ -11,7 +11,8 @@ import type { DataFolder } from "../files/data-folder.ts";
 import { FileError } from "../files/file-error.ts";
 import { readGivenSecret } from "../files/given-text.ts";
 import { loadIdentity, readAuthorities } from "../net/tls-identity.ts";
-import { inUse } from "../server/session-status-file.ts";
+import type { SessionLists } from "../auth/session-status.ts";
+import { inUse, SessionStatusFiles } from "../server/session-status-file.ts";
 import type { Flags } from "./flags.ts";
 import { KnownStores, type StoreKey } from "./known-stores.ts";
 import { inGroup, type FlagsDef } from "./parse.ts";
@@ -129,6 +130,7 @@ function tlsOf(flags: Flags<StoreFlag>, { tls }: EngineTarget): Pick<EngineAcces
 
 export interface OpenStore extends AsyncDisposable {
   store: Store;
+  sessions: SessionLists;
   /** Where it is, other than in the data folder. */
   url: string | undefined;
 }
@@ -152,7 +154,8 @@ export async function openStore(
 ): Promise<OpenStore> {
   if (plan === undefined) {
     const store = new FileStore(folder.users, () => inUse(folder.path));
-    return { store, url: undefined, [Symbol.asyncDispose]: () => store.settled() };
+    const sessions = new SessionStatusFiles(folder.path);
+    return { store, sessions, url: undefined, [Symbol.asyncDispose]: () => store.settled() };
   }
   const known = new KnownStores(folder);
   const key = { store: plan.access.target.shown, name: plan.name };
@@ -166,6 +169,7 @@ export async function openStore(
   });
   return {
     store,
+    sessions: store.sessions,
     url: store.place,
     async [Symbol.asyncDispose]() {
       await kept;

@@ -17,7 +17,7 @@ import { describeFault, messageOf, ParleyError } from "../base/errors.ts";
 import { LOG_SUMMARY_MS, MAX_SHOWN_FAULTS } from "../base/limits.ts";
 import type { LoginResult, ResumedLogin } from "../handshake/server.ts";
 import { DelayedAckTimer } from "../delivery/ack-tracker.ts";
-import type { SessionStatus } from "./session-status-file.ts";
+import type { SessionStatus } from "../auth/session-status.ts";
 import type { LogFields, Logger } from "../log/log.ts";
 import type { Refusal } from "../net/admission.ts";
 import type { Connection } from "../net/connection.ts";

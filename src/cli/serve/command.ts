@@ -10,7 +10,7 @@ import { isStoreError, type Store } from "../../auth/store.ts";
 import { DataFolder } from "../../files/data-folder.ts";
 import { messageOf, ParleyError } from "../../base/errors.ts";
 import { DEFAULT_PORT } from "../../base/limits.ts";
-import { SessionStatusFile } from "../../server/session-status-file.ts";
+import { SessionStatusFiles } from "../../server/session-status-file.ts";
 import { LOG_FORMATS, LOG_LEVELS, openLog, type Logger } from "../../log/log.ts";
 import { openTrialLog } from "../../log/trial-log.ts";
 import { checkFolders } from "../../files/strict-modes.ts";
@@ -118,8 +118,8 @@ async function serve(flags: ServeFlags): Promise<void> {
       tell: (...lines) => terminal.isWatched && !flags.has("check") && terminal.say(...lines),
     });
     vitals = server;
-    using live = new SessionStatusFile(
-      folder.path,
+    const lists = opened?.sessions ?? new SessionStatusFiles(folder.path);
+    await using live = lists.publish(
       () => server.sessionStatuses(),
       (error) => {
         flaws.push(messageOf(error));

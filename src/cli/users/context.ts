@@ -2,12 +2,12 @@
 
 import { AccountError } from "../../auth/accounts.ts";
 import { NAME_RULE, normalizeName } from "../../auth/username.ts";
+import type { SessionStatuses } from "../../auth/session-status.ts";
 import type { Store } from "../../auth/store.ts";
 import { DataFolder } from "../../files/data-folder.ts";
 import { ownCommand } from "../../base/own-command.ts";
 import { usageError } from "../../base/errors.ts";
 import { escapeJson, escapeLine } from "../../base/escape.ts";
-import { readSessionStatuses, type SessionStatuses } from "../../server/session-status-file.ts";
 import { stdout } from "../../terminal/stdio.ts";
 import { Flags, terminalOf } from "../flags.ts";
 import { openStore, planStore, storeFlags, type OpenStore, type StorePlan } from "../store.ts";
@@ -49,10 +49,9 @@ export class UsersContext<Name extends string> implements AsyncDisposable {
     this.#elsewhere = planStore(this.flags);
   }
 
-  /** The sessions of the servers that use the data folder. @throws {FileError} when it does not exist. */
-  sessionStatuses(): SessionStatuses {
-    if (this.#elsewhere !== undefined && !this.#data.exists) return { sessions: [], failures: [] };
-    return readSessionStatuses(this.#data.expect().path);
+  /** The sessions of all servers. @throws as {@link openStore}. */
+  async sessionStatuses(): Promise<SessionStatuses> {
+    return (await this.#openOnce()).sessions.statuses();
   }
 
   /** The log that a server writes without `--log`. @throws {FileError} when the data folder does not exist. */
@@ -62,7 +61,11 @@ export class UsersContext<Name extends string> implements AsyncDisposable {
 
   /** The store of the accounts, which is opened once. */
   async openStore(): Promise<Store> {
-    return (await (this.#opened ??= this.#open())).store;
+    return (await this.#openOnce()).store;
+  }
+
+  #openOnce(): Promise<OpenStore> {
+    return (this.#opened ??= this.#open());
   }
 
   /** The records of a table: as they stand in the file, or by key, since an engine has them in no order. */

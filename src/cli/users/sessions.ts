@@ -10,11 +10,11 @@ import {
   revokeTokens,
   revokeTokensOf,
 } from "../../auth/accounts.ts";
+import type { SessionStatus } from "../../auth/session-status.ts";
 import { displayName, NAME_RULE, normalizeName } from "../../auth/username.ts";
 import { isAddress, peerNotation } from "../../base/address.ts";
 import { ownCommand } from "../../base/own-command.ts";
 import { usageError } from "../../base/errors.ts";
-import type { SessionStatus } from "../../server/session-status-file.ts";
 import { plural } from "../../base/plural.ts";
 import { about, inGroup, type FlagsDef } from "../parse.ts";
 import { UsersContext, expectUser, usersFlags } from "./context.ts";
@@ -43,7 +43,7 @@ export const sessions = defineCommand({
     const name = given === undefined ? undefined : context.name(given);
     const isWanted = (user: string | null) => name === undefined || normalizeName(user ?? "") === name;
     const store = await context.openStore();
-    const { sessions: all, failures } = context.sessionStatuses();
+    const { sessions: all, failures } = await context.sessionStatuses();
     for (const { message } of failures) context.terminal.say(`the list may be incomplete: ${message}`);
     const live = all.filter(({ user }) => isWanted(user));
     // A user of `--auth ip` has no entry, only conversations.
