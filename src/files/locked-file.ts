@@ -78,7 +78,12 @@ export class LockedFile {
         read: () => this.#read(place, rights),
         replace: (text) => replaceFile(place.target, text, context),
         readBeside: (offset) => readBeside(second, offset, rights),
-        replaceBeside: async (text) => void (await replaceFile(second, text, context)),
+        replaceBeside: async (text) => {
+          const mount = mountAt(place.target);
+          // What is written beside a single mounted file is not where that file is.
+          if (mount !== undefined) throw mountedAlone(place.target, mount);
+          await replaceFile(second, text, context, place.target);
+        },
         appendBeside: (offset, bytes) => appendToFile(second, offset, bytes, context),
       });
     });

@@ -8,6 +8,7 @@ import { DataFolder } from "../../files/data-folder.ts";
 import { ownCommand } from "../../base/own-command.ts";
 import { usageError } from "../../base/errors.ts";
 import { escapeJson, escapeLine } from "../../base/escape.ts";
+import { plural } from "../../base/plural.ts";
 import { inUse } from "../../server/session-status-file.ts";
 import { stdout } from "../../terminal/stdio.ts";
 import { Flags, terminalOf } from "../flags.ts";
@@ -60,7 +61,10 @@ export class UsersContext<Name extends string> {
 
   async #open(): Promise<Store> {
     const { users, path } = this.#makes ? this.#data.make() : this.#data.expect();
-    return new FileStore(users, () => inUse(path));
+    return new FileStore(users, {
+      inUse: () => inUse(path),
+      edited: (kept) => this.terminal.note(editedByHand(users, kept)),
+    });
   }
 
   /** `text` as a user's name. @throws {ParleyError} `usage` when it can be none. */
@@ -97,6 +101,10 @@ export class UsersContext<Name extends string> {
       await stdout.write(`${padded.join("  ").trimEnd()}\n`);
     }
   }
+}
+
+function editedByHand(path: string, kept: number): string {
+  return `${path} was edited by hand while its journal had changes: ${plural(kept, "record")} kept from the edit, other changes hold`;
 }
 
 function cell(value: Cell | undefined): string {
