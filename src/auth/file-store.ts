@@ -204,7 +204,7 @@ export class FileStore implements Store {
     try {
       await files.appendBeside(offset, line);
     } catch (error) {
-      if (error instanceof FileError && error.code === "unconfirmed") this.#mustFold = true;
+      if (error instanceof FileError && error.code === "unsynced") this.#mustFold = true;
       throw error;
     }
   }
@@ -416,7 +416,7 @@ export class FileStore implements Store {
   }
 
   tryToWrite(): Promise<void> {
-    return this.#file.tryToWrite();
+    return this.#file.tryToWrite(undefined, journalOf);
   }
 
   watch(watcher: StoreWatcher): () => void {

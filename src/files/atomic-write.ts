@@ -26,7 +26,7 @@ import { promisify } from "node:util";
 import { systemCode } from "../base/errors.ts";
 import type { Rights } from "../os/rights.ts";
 import { createFile } from "./create.ts";
-import { FileError, unconfirmed, unwritable } from "./file-error.ts";
+import { FileError, unsynced, unwritable } from "./file-error.ts";
 import { stampOf } from "./private-file.ts";
 
 /** The end of a temporary file's name: process id and random digits. */
@@ -50,7 +50,7 @@ export interface ChangeContext {
  * @param text whole, or in slices: other work has its turn between them.
  * @param model the file whose access the new one gets in root's folder, see {@link keepAccess}.
  * @returns the stamp of the new file.
- * @throws {FileError} `unwritable`: the old file is untouched. `unconfirmed`: only the disk's confirmation is missing.
+ * @throws {FileError} `unwritable`: the old file is untouched. `unsynced`: only the disk's confirmation is missing.
  */
 export async function replaceFile(
   path: string,
@@ -77,7 +77,7 @@ export async function replaceFile(
       await syncFolder(folder);
       return stamp;
     } catch (error) {
-      throw unconfirmed(path, error);
+      throw unsynced(path, error);
     }
   } finally {
     if (fd !== undefined) closeSync(fd);
@@ -89,7 +89,7 @@ export async function replaceFile(
  * Appends `bytes` to the file at `path`, at `offset`: what stands behind that is the torn end that a killed process left, and is
  * cut off. The change is durable when this resolves.
  *
- * @throws {FileError} `unwritable`: at most a torn end was appended. `unconfirmed`: only the disk's confirmation is missing.
+ * @throws {FileError} `unwritable`: at most a torn end was appended. `unsynced`: only the disk's confirmation is missing.
  */
 export async function appendToFile(
   path: string,
@@ -112,7 +112,7 @@ export async function appendToFile(
     try {
       await sync(fd);
     } catch (error) {
-      throw unconfirmed(path, error);
+      throw unsynced(path, error);
     }
   } finally {
     if (fd !== undefined) closeSync(fd);

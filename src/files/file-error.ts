@@ -5,10 +5,10 @@ import { mountAt } from "../os/mounts.ts";
 
 /**
  * `corrupt`: the content is invalid, and was not changed. `unsafe`: another user could read or change the file. `locked`: another
- * process holds its lock. `unwritable`, `unreadable`: the system refused. `unconfirmed`: the file was changed, but a crash of the
+ * process holds its lock. `unwritable`, `unreadable`: the system refused. `unsynced`: the file was changed, but a crash of the
  * system may undo it.
  */
-export type FileErrorCode = "corrupt" | "unsafe" | "locked" | "unwritable" | "unreadable" | "unconfirmed";
+export type FileErrorCode = "corrupt" | "unsafe" | "locked" | "unwritable" | "unreadable" | "unsynced";
 
 export class FileError extends ParleyError<FileErrorCode> {
   override name = "FileError";
@@ -55,9 +55,9 @@ export function unwritable(path: string, error: unknown): FileError {
 }
 
 /** The failure of the disk to confirm a change of `path`. */
-export function unconfirmed(path: string, error: unknown): FileError {
+export function unsynced(path: string, error: unknown): FileError {
   const message = `${path} was changed, but the disk did not confirm the change: ${whyRefused(error)}`;
-  return new FileError("unconfirmed", message, {
+  return new FileError("unsynced", message, {
     hint: "check the disk: a crash may undo the change",
     cause: error,
   });
