@@ -377,7 +377,7 @@ describe.skipIf(lacks("setpriv"))("what root owns and the service may read is tr
     const list = await run(["users", "list", "--json"], { data, prefix: asPerson(member) });
     expect([list.exitCode, list.stderr]).toEqual([0, ""]);
     const [line] = list.stdout.split("\n").filter((one) => one.includes('"user-1"'));
-    expect(JSON.parse(line ?? "")).toMatchObject({ name: "user-1", disabled: expect.any(String) });
+    expect(JSON.parse(line ?? "")).toMatchObject({ user: "user-1", disabled: expect.any(String) });
   });
 
   /** The service, with a group beside its own. */

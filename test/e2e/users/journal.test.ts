@@ -14,7 +14,7 @@ import {
 import { join } from "node:path";
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { until, within } from "../../support/attack.ts";
-import { cleanEnv, PASSWORD, run, serve, start } from "../../support/executable.ts";
+import { PASSWORD, run, serve, start } from "../../support/executable.ts";
 import { tempFolder } from "../../support/folder.ts";
 import { many } from "../../support/many.ts";
 import { lacks, withFault } from "../../support/privileges.ts";
@@ -173,32 +173,6 @@ test("a damaged journal is named with its line, is left alone, and costs nothing
   await server.stop();
 });
 
-const OLD = process.env["PARLEY_OLD_EXECUTABLE"];
-
-test.skipIf(OLD === undefined)(
-  "an older parley refuses the file with a sentence, and changes nothing",
-  async () => {
-    using folder = tempFolder();
-    const data = folder.path;
-    const { path, journal } = await many(data);
-    const before = [path, journal].map((name) => readFileSync(name, "utf8"));
-    for (const argv of [
-      ["users", "list"],
-      ["users", "disable", "ann"],
-      ["serve", "--port", "0"],
-    ]) {
-      const old = Bun.spawn([OLD ?? "", ...argv], { env: cleanEnv(data), stdout: "ignore", stderr: "pipe" });
-      const [exitCode, stderr] = await Promise.all([old.exited, old.stderr.text()]);
-      expect([argv, exitCode, stderr]).toEqual([
-        argv,
-        1,
-        expect.stringContaining(`${path} has version 2, this parley supports`),
-      ]);
-    }
-    expect([path, journal].map((name) => readFileSync(name, "utf8"))).toEqual(before);
-  },
-);
-
 test.skipIf(lacks("strace", "flock"))(
   "a change waits for a process that was stopped while it holds the lock",
   async () => {
@@ -222,7 +196,7 @@ test.skipIf(lacks("strace", "flock"))(
     );
     expect(isDisabled("ann")).toBe(false);
     holder.kill("SIGCONT");
-    holder.stdin.end();
+    void holder.stdin.end();
     await holder.exited;
     expect((await waiting).exitCode).toBe(0);
     expect(isDisabled("ann")).toBe(true);
