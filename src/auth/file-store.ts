@@ -416,7 +416,8 @@ export class FileStore implements Store {
   }
 
   tryToWrite(): Promise<void> {
-    return this.#file.tryToWrite(undefined, journalOf);
+    // In slices, since the text of many records takes memory and holds up the server.
+    return this.#file.tryToWrite(formatInSlices(this.#document), journalOf);
   }
 
   watch(watcher: StoreWatcher): () => void {

@@ -124,7 +124,11 @@ export async function appendToFile(
  *
  * @throws {FileError} `unwritable`.
  */
-export async function tryToWrite(path: string, text: string, rights: Rights): Promise<void> {
+export async function tryToWrite(
+  path: string,
+  text: string | Iterable<string>,
+  rights: Rights,
+): Promise<void> {
   const temporary = temporaryFor(path);
   try {
     closeSync(await createTemporary(temporary, path, text, rights));

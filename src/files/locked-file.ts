@@ -126,13 +126,13 @@ export class LockedFile {
   }
 
   /**
-   * Finds out whether a change could be written: writes the present content, or `text`, to the disk beside the file, and removes
+   * Finds out whether a change could be written: writes the present content, or `text`, whole or in slices, to the disk beside the file, and removes
    * it again.
    *
    * @param beside as with {@link hold}.
    * @throws {FileError} as {@link update}; also `unwritable` for a single mounted file.
    */
-  tryToWrite(text?: string, beside?: (target: string) => string): Promise<void> {
+  tryToWrite(text?: string | Iterable<string>, beside?: (target: string) => string): Promise<void> {
     return this.#locked(async (place, { rights }, lock) => {
       try {
         expectNoMount(place.target);
