@@ -140,6 +140,8 @@ export interface OpenStoreOptions {
   keeps?: boolean;
   /** Prints why it is not kept: the store is used all the same. */
   say: (line: string) => void;
+  /** Called when a file was edited by hand while its journal had changes: so many records stay as edited. */
+  edited: (kept: number) => void;
 }
 
 /**
@@ -150,10 +152,10 @@ export interface OpenStoreOptions {
 export async function openStore(
   plan: StorePlan | undefined,
   folder: DataFolder,
-  { keeps = true, say }: OpenStoreOptions,
+  { keeps = true, say, edited }: OpenStoreOptions,
 ): Promise<OpenStore> {
   if (plan === undefined) {
-    const store = new FileStore(folder.users, () => inUse(folder.path));
+    const store = new FileStore(folder.users, { inUse: () => inUse(folder.path), edited });
     const sessions = new SessionStatusFiles(folder.path);
     return { store, sessions, url: undefined, [Symbol.asyncDispose]: () => store.settled() };
   }

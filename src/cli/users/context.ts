@@ -8,6 +8,7 @@ import { DataFolder } from "../../files/data-folder.ts";
 import { ownCommand } from "../../base/own-command.ts";
 import { usageError } from "../../base/errors.ts";
 import { escapeJson, escapeLine } from "../../base/escape.ts";
+import { plural } from "../../base/plural.ts";
 import { stdout } from "../../terminal/stdio.ts";
 import { Flags, terminalOf } from "../flags.ts";
 import { openStore, planStore, storeFlags, type OpenStore, type StorePlan } from "../store.ts";
@@ -77,7 +78,10 @@ export class UsersContext<Name extends string> implements AsyncDisposable {
   async #open(): Promise<OpenStore> {
     if (this.#makes) this.#data.make();
     else if (this.#elsewhere === undefined) this.#data.expect();
-    return openStore(this.#elsewhere, this.#data, { say: (line) => this.terminal.say(line) });
+    return openStore(this.#elsewhere, this.#data, {
+      say: (line) => this.terminal.say(line),
+      edited: (kept) => this.terminal.note(editedByHand(this.#data.users, kept)),
+    });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -119,6 +123,10 @@ export class UsersContext<Name extends string> implements AsyncDisposable {
       await stdout.write(`${padded.join("  ").trimEnd()}\n`);
     }
   }
+}
+
+function editedByHand(path: string, kept: number): string {
+  return `${path} was edited by hand while its journal had changes: ${plural(kept, "record")} kept from the edit, other changes hold`;
 }
 
 function cell(value: Cell | undefined): string {
