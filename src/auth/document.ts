@@ -158,6 +158,11 @@ export class DocumentDraft implements Document {
     this.rest = replica.rest;
   }
 
+  /** The number of the records that were written or deleted. */
+  get changeCount(): number {
+    return this.users.changeCount + this.tokens.changeCount + this.hosts.changeCount;
+  }
+
   /** Makes the changes in the replica. The draft has no further use. */
   apply(): void {
     this.#replica.isJournaled = this.isJournaled;

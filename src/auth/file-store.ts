@@ -40,6 +40,8 @@ import {
 import type { InUse, Mutation, Store, StoreWatcher } from "./store.ts";
 import { TokenPruner } from "./token-pruner.ts";
 
+/** One record takes at least so much of a line of the journal: its key, `null` and the digest of what was there. */
+const MIN_CHANGE_BYTES = 50;
 /** The delay between an event and reading the file, in milliseconds: an editor may move the old file away first. */
 const SETTLE_MS = 20;
 
@@ -195,6 +197,7 @@ export class FileStore implements Store {
       return this.#replace(files, draft);
     }
     if (!draft.isJournaled || this.#mustFold) return this.#replace(files, draft);
+    if (draft.changeCount * MIN_CHANGE_BYTES >= this.#foldBytes) return this.#replace(files, draft);
     const line = Buffer.from(formatChange(draft, this.#document));
     if (line.length >= this.#foldBytes) return this.#replace(files, draft);
     if (this.#journal?.isOwn === true) {
