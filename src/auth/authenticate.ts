@@ -9,6 +9,7 @@
 // comes first, the login succeeds although it is late.
 
 import { sourceOf } from "../base/address.ts";
+import type { Binding } from "../base/bindings.ts";
 import { HOST_TOUCH_MS, MAX_USERS, MIN_PASSWORD_LENGTH, TOKEN_TOUCH_MS } from "../base/limits.ts";
 import {
   AccountError,
@@ -43,7 +44,7 @@ import { userFlaw } from "./flaws.ts";
 import { HashQueueError, passwordFlaw, type HashRequest, type PasswordHasher } from "./password.ts";
 import type { Store } from "./store.ts";
 import { isCrowded } from "./token-pruner.ts";
-import { TOKEN_LABEL, verifyProof } from "./token.ts";
+import { boundLabel, TOKEN_LABEL, verifyProof } from "./token.ts";
 
 export interface AuthenticatorOptions {
   mode: AuthMode;
@@ -204,20 +205,21 @@ export class Authenticator {
     });
   }
 
-  /** Logs in a client that proves its session token. `binding` is empty on plain TCP. */
+  /** Logs in a client that proves its session token. */
   async byToken(
     client: LoginClient,
     id: string,
     proof: Uint8Array,
     nonce: Uint8Array,
-    binding: Uint8Array,
+    binding: Binding,
   ): Promise<Candidate> {
     this.#expect("password");
     await this.#changes.fresh(client.signal); // a token that was revoked a moment ago is refused
     const { users, tokens } = this.#store.document;
     const token = tokens.get(id);
     const key = token === undefined ? new Uint8Array(32) : Buffer.from(token.key, "base64");
-    const proven = verifyProof(key, proof, TOKEN_LABEL, nonce, binding);
+    const label = boundLabel(TOKEN_LABEL, binding.name);
+    const proven = verifyProof(key, proof, label, nonce, binding.value);
     const user = token === undefined ? undefined : users.get(token.user);
     // A token that was issued over TLS is not accepted in plain text, where others could see it.
     const isExposed = token?.via === "tls" && !client.encrypted;

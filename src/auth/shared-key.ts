@@ -7,6 +7,7 @@
 // label; 3.11 and older with 20 bytes and no prefix, and they answer with HMAC-MD5, which is refused unless allowed.
 
 import { createHmac, randomBytes, timingSafeEqual } from "node:crypto";
+import type { Bindings } from "../base/bindings.ts";
 import { ParleyError } from "../base/errors.ts";
 import { plural } from "../base/plural.ts";
 
@@ -56,26 +57,30 @@ export class SharedKey {
   }
 
   /**
-   * The key for one connection. Over TLS it is bound to the channel: a machine in the middle has two channels, and so two different
-   * keys.
-   *
-   * @param exporter 32 bytes of the TLS exporter (RFC 9266), or nothing on plain TCP.
+   * The key for one connection. Over TLS there is one for each of its bindings: a machine in the middle has another channel and
+   * another certificate on each side, and so different keys.
    */
-  on(exporter: Uint8Array): ConnectionKey {
-    const key = exporter.length === 0 ? this.#key : hmac("sha256", this.#key, [BOUND_LABEL, exporter]);
-    return new ConnectionKey(key, this.allowMd5, this.#outstanding);
+  on(bindings: Bindings): ConnectionKey {
+    const bound = [...bindings].map(([name, value]) =>
+      hmac("sha256", this.#key, [Buffer.from(`parley ${name} v1`), value]),
+    );
+    return new ConnectionKey(bound.length === 0 ? [this.#key] : bound, this.allowMd5, this.#outstanding);
   }
 }
 
-const BOUND_LABEL = Buffer.from("parley tls-exporter v1");
-
 export class ConnectionKey {
-  readonly #key: Uint8Array;
+  readonly #keys: readonly Uint8Array[];
   readonly #allowMd5: boolean;
   readonly #outstanding: Set<string>;
+  /** The key that the peer has used; the first one until then. */
+  #key: Uint8Array;
 
-  constructor(key: Uint8Array, allowMd5: boolean, outstanding: Set<string>) {
-    this.#key = key;
+  /** @param keys the peer may use any of them, and gets its answer under the same one. */
+  constructor(keys: readonly Uint8Array[], allowMd5: boolean, outstanding: Set<string>) {
+    const [first] = keys;
+    if (first === undefined) throw new RangeError("a connection needs a key");
+    this.#keys = keys;
+    this.#key = first;
     this.#allowMd5 = allowMd5;
     this.#outstanding = outstanding;
   }
@@ -125,7 +130,7 @@ export class ConnectionKey {
   }
 
   /**
-   * Checks the response to `challenge`, in constant time.
+   * Checks the response to `challenge`, in constant time: it does not depend on the key that is the right one.
    *
    * @throws {KeyError} `bad_response`; its message names the likely cause.
    */
@@ -136,7 +141,7 @@ export class ConnectionKey {
     const digest = prefixOf(response);
     const mac = digest === undefined ? response : response.subarray(digest.length + 2);
     if ((digest ?? "md5") === "md5" && mac.length === MD5_BYTES) {
-      const isRight = timingSafeEqual(mac, hmac("md5", this.#key, [challenge]));
+      const isRight = this.#isRight("md5", challenge, mac);
       if (isRight && this.#allowMd5) return;
       throw badResponse(
         isRight
@@ -148,8 +153,14 @@ export class ConnectionKey {
     if (mac.length !== DIGESTS.get(digest ?? "sha256")) {
       throw badResponse("the peer did not answer the challenge");
     }
-    if (timingSafeEqual(mac, hmac(digest ?? "sha256", this.#key, [challenge]))) return;
+    if (this.#isRight(digest ?? "sha256", challenge, mac)) return;
     throw badResponse("the peer has a different key");
+  }
+
+  #isRight(digest: string, challenge: Buffer, mac: Buffer): boolean {
+    const [right] = this.#keys.filter((key) => timingSafeEqual(mac, hmac(digest, key, [challenge])));
+    this.#key = right ?? this.#key;
+    return right !== undefined;
   }
 }
 

@@ -8,6 +8,7 @@
 
 import { createHash, createHmac, randomBytes, timingSafeEqual } from "node:crypto";
 import { crc32 } from "node:zlib";
+import type { BindingName } from "../base/bindings.ts";
 
 const ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 const BASE = 62n;
@@ -20,6 +21,11 @@ const FORM = /^prly_([0-9A-Za-z]{8})_([0-9A-Za-z]{43})([0-9A-Za-z]{6})$/;
 /** Domain separation: the purpose of a proof. */
 export const TOKEN_LABEL = "parley/1 token";
 export const RESUME_LABEL = "parley/1 resume";
+
+/** The label of a proof under a binding, so that a proof under one is never one under the other. */
+export function boundLabel(label: string, binding: BindingName): string {
+  return binding === "tls-server-end-point" ? `${label} end-point` : label;
+}
 
 export interface TokenParts {
   /** Public, the key in the file. */
@@ -66,7 +72,7 @@ export function tokenKey(secret: Uint8Array): Buffer {
   return createHash("sha256").update(secret).digest();
 }
 
-/** The proof a client sends: 32 bytes. `binding` is the TLS exporter, or empty on plain TCP. */
+/** The proof a client sends: 32 bytes. `binding` is the value of a channel binding, or empty on plain TCP. */
 export function proveToken(
   secret: Uint8Array,
   label: string,

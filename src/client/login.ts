@@ -1,6 +1,7 @@
 // The steps of a login over one connection: trust and shared key, then hello, then login. Each waits for its answer for a limited
 // time. connect.ts and resume.ts take these steps.
 
+import { exporterIn } from "../base/bindings.ts";
 import {
   HELLO_TIMEOUT_MS,
   LOGIN_ANSWER_TIMEOUT_MS,
@@ -64,7 +65,7 @@ export function logInWith(
   if (credential.method !== "token") {
     return sendLogin(connection, options, { type: "login", ...credential });
   }
-  const login = tokenLogin(hello, credential.token, connection.binding);
+  const login = tokenLogin(hello, credential.token, exporterIn(connection.bindings));
   if (credential.logout === true) login.logout = true;
   return sendLogin(connection, options, login);
 }

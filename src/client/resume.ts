@@ -2,6 +2,7 @@
 // calls this, and decides when and how often.
 
 import { proveToken, RESUME_LABEL } from "../auth/token.ts";
+import { exporterIn } from "../base/bindings.ts";
 import { ServerError } from "../handshake/errors.ts";
 import type { Connection } from "../net/connection.ts";
 import type { Login, Welcome } from "../wire/message.ts";
@@ -29,7 +30,8 @@ export function makeReconnect(
       const { session = "", resume_key = "" } = welcome;
       const nonce = Buffer.from(hello.nonce, "base64");
       const secret = Buffer.from(resume_key, "base64");
-      const proof = proveToken(secret, RESUME_LABEL, nonce, connection.binding).toString("base64");
+      const binding = exporterIn(connection.bindings);
+      const proof = proveToken(secret, RESUME_LABEL, nonce, binding).toString("base64");
       const resume: Login = { type: "login", method: "resume", session, proof, received };
       const answer = await sendLogin(connection, options, resume);
       if (answer.type === "welcome") return { connection, welcome: answer };

@@ -36,7 +36,7 @@ export async function proveKey(connection: Connection, key: SharedKey): Promise<
         hint: "start the server with --key-file, or leave --key-file out here",
       });
     }
-    await exchangeKeyAsClient(connection, key.on(connection.binding), first, async () => {
+    await exchangeKeyAsClient(connection, key.on(connection.bindings), first, async () => {
       const payload = await read(connection, "check that both sides have the same --key-file");
       throwIfTurnedAway(payload);
       return payload;

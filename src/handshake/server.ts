@@ -16,9 +16,10 @@
 
 import { randomBytes } from "node:crypto";
 import type { Authenticator } from "../auth/authenticate.ts";
-import { LoginError, type Candidate, type Identity, type LoginClient } from "../auth/identity.ts";
+import { LoginError, refusal, type Candidate, type Identity, type LoginClient } from "../auth/identity.ts";
 import type { SharedKey } from "../auth/shared-key.ts";
 import { onAbort } from "../base/abort.ts";
+import type { Binding } from "../base/bindings.ts";
 import { MAX_LOGIN_FRAME_BYTES, MAX_UNACKNOWLEDGED_BYTES } from "../base/limits.ts";
 import { sayDuration } from "../base/units.ts";
 import { windowFor } from "../delivery/window.ts";
@@ -58,7 +59,7 @@ export interface ServerHandshakeOptions extends RefusalOptions {
    *
    * @throws {LoginError} `session_gone`.
    */
-  resume(login: ResumeLogin, nonce: Uint8Array): ResumedLogin;
+  resume(login: ResumeLogin, nonce: Uint8Array, binding: Binding): ResumedLogin;
 }
 
 export type ResumeLogin = Login & { method: "resume" };
@@ -115,7 +116,7 @@ export async function serverHandshake(
   );
   try {
     if (key !== undefined) {
-      await exchangeKeyAsServer(connection, key.on(connection.binding), () =>
+      await exchangeKeyAsServer(connection, key.on(connection.bindings), () =>
         read(connection, attempt.signal),
       );
       progress.hasSpoken = true;
@@ -163,6 +164,7 @@ async function logIn(
     service,
     ...authenticator.offer(connection.address),
     nonce: nonce.toString("base64"),
+    bindings: connection.encrypted ? [...connection.bindings.keys()] : undefined,
     max_frame: maxFrame,
     messages: options.messages,
   };
@@ -185,7 +187,7 @@ async function logIn(
     try {
       const reply =
         login.method === "resume"
-          ? handleResume(login, options, nonce)
+          ? handleResume(login, connection, options, nonce)
           : await handleLogin(login, connection, options, nonce);
       connection.decoder.limit = maxFrame;
       connection.decoder.control = reply.login.control;
@@ -193,7 +195,7 @@ async function logIn(
       return reply.login;
     } catch (error) {
       if (!(error instanceof LoginError)) throw error;
-      if (proofsOnly !== undefined && error.code === "token_refused") {
+      if (proofsOnly !== undefined && (error.code === "token_refused" || error.code === "not_allowed")) {
         options.onRefused(error);
         throw proofsOnly;
       }
@@ -246,8 +248,13 @@ async function handleLogin(
   };
 }
 
-function handleResume(login: ResumeLogin, options: ServerHandshakeOptions, nonce: Uint8Array): LoginReply {
-  const { login: first, delivered } = options.resume(login, nonce);
+function handleResume(
+  login: ResumeLogin,
+  connection: Connection,
+  options: ServerHandshakeOptions,
+  nonce: Uint8Array,
+): LoginReply {
+  const { login: first, delivered } = options.resume(login, nonce, bindingOf(login, connection));
   return {
     login: { ...first, received: login.received },
     welcome: {
@@ -274,7 +281,7 @@ async function identify(
   const { authenticator, attempt } = options;
   const { address, encrypted } = connection;
   const client = { address, encrypted, signal: attempt.signal };
-  const candidate = await check(login, client, authenticator, { nonce, binding: connection.binding });
+  const candidate = await check(login, client, authenticator, connection, nonce);
   if (login.method === "token" && login.logout === true) {
     // This session ends as the others of the token do: with `bye`, code `revoked`. It needs no place.
     await authenticator.logout(login.id, attempt.signal);
@@ -288,7 +295,8 @@ async function check(
   login: Exclude<Login, ResumeLogin>,
   client: LoginClient,
   authenticator: Authenticator,
-  { nonce, binding }: { nonce: Uint8Array; binding: Uint8Array },
+  connection: Connection,
+  nonce: Uint8Array,
 ): Promise<Candidate> {
   switch (login.method) {
     case "none":
@@ -303,7 +311,23 @@ async function check(
       return authenticator.byRegistration(client, login.user, login.password);
     case "token": {
       const proof = Buffer.from(login.proof, "base64");
-      return authenticator.byToken(client, login.id, proof, nonce, binding);
+      return authenticator.byToken(client, login.id, proof, nonce, bindingOf(login, connection));
     }
   }
+}
+
+/** The binding of a login's proof. @throws {LoginError} `not_allowed` when it is none of those that `hello` has named. */
+function bindingOf(
+  { binding: wanted }: { binding?: string | undefined },
+  { bindings, encrypted }: Connection,
+): Binding {
+  if (!encrypted) {
+    if (wanted === undefined) return { name: "tls-exporter", value: new Uint8Array(0) };
+    throw refusal("not_allowed", "without TLS a proof has no binding");
+  }
+  for (const [name, value] of bindings) if (name === (wanted ?? "tls-exporter")) return { name, value };
+  throw refusal(
+    "not_allowed",
+    `this server accepts proofs with the binding ${[...bindings.keys()].join(" or ")}`,
+  );
 }

@@ -7,6 +7,7 @@
 // the user, or log.
 
 import type { Socket } from "bun";
+import type { Bindings } from "../base/bindings.ts";
 import { messageOf, type ParleyError } from "../base/errors.ts";
 import { MAX_BACKLOG_BYTES, TCP_KEEPALIVE_MS } from "../base/limits.ts";
 import { writeControlHeader, type FrameDecoder } from "../wire/frame.ts";
@@ -37,8 +38,8 @@ export interface ConnectionOptions {
   since?: number;
   address?: string;
   port?: number;
-  /** The channel binding for proofs (RFC 9266); undefined on plain TCP. */
-  exporter?: Uint8Array;
+  /** The channel bindings for proofs; undefined on plain TCP. */
+  bindings?: Bindings;
   /** The pin of the peer's key, over TLS. */
   pin?: string;
   /** Sees every byte as it passes, for `--trace`. Nothing more is delivered before the promise that it returns is settled. */
@@ -55,8 +56,10 @@ export class Connection implements PausableSocket, FrameWriterEvents, LingeringC
   readonly address: string;
   /** When it was accepted or dialled, by `performance.now`. */
   readonly since: number;
-  /** The channel binding for proofs: 32 bytes over TLS, none on plain TCP. */
-  readonly binding: Uint8Array;
+  /** The channel bindings for proofs that are accepted over TLS; none on plain TCP. */
+  readonly bindings: Bindings;
+  /** True for a TLS channel. */
+  readonly encrypted: boolean;
   /** The pin of the peer's key, if it sent a certificate. */
   readonly pin: string | undefined;
   /** Chunks received so far: timeouts compare it. */
@@ -86,7 +89,8 @@ export class Connection implements PausableSocket, FrameWriterEvents, LingeringC
     this.address = options.address ?? plainAddress(socket.remoteAddress);
     this.#port = options.port ?? socket.remotePort;
     this.since = options.since ?? performance.now();
-    this.binding = options.exporter ?? NO_BINDING;
+    this.bindings = options.bindings ?? NO_BINDINGS;
+    this.encrypted = options.bindings !== undefined;
     this.pin = options.pin;
     this.#socket = socket;
     const { cork, tap } = options;
@@ -138,11 +142,6 @@ export class Connection implements PausableSocket, FrameWriterEvents, LingeringC
   /** True while a `read` is pending. */
   get isReading(): boolean {
     return this.#reader.isReading;
-  }
-
-  /** True for a TLS channel. */
-  get encrypted(): boolean {
-    return this.binding.length > 0;
   }
 
   /** True while the receiver processes a frame, or input is held back. */
@@ -403,4 +402,4 @@ export class Connection implements PausableSocket, FrameWriterEvents, LingeringC
   }
 }
 
-const NO_BINDING = new Uint8Array(0);
+const NO_BINDINGS: Bindings = new Map();

@@ -12,7 +12,7 @@ import { sayDuration } from "../base/units.ts";
 import { formatAddress, lookupName, spellHost, zoneOf } from "../base/address.ts";
 import { Connection, type ConnectionOptions } from "./connection.ts";
 import { explainDistrust } from "./certificate-errors.ts";
-import { clientOptions, exporterOf, peerCertificate, peerPin, type TlsDemand } from "./tls.ts";
+import { clientBindings, clientOptions, peerCertificate, peerPin, type TlsDemand } from "./tls.ts";
 
 /**
  * `refused`: no process listens there (yet). `unknown_host`: no such name. `unreachable`: any other failure of the network. `timeout`: no answer.
@@ -24,7 +24,7 @@ export class DialError extends ParleyError<
   override name = "DialError";
 }
 
-export interface DialOptions extends Omit<ConnectionOptions, "exporter" | "pin" | "since"> {
+export interface DialOptions extends Omit<ConnectionOptions, "bindings" | "pin" | "since"> {
   /** Name or address, without brackets. */
   host: string;
   port: number;
@@ -53,7 +53,7 @@ export async function dial(options: DialOptions): Promise<Connection> {
     );
     raw?.terminate();
   }, timeoutMs);
-  const establish = (socket: Socket<Connection>, channel: Pick<ConnectionOptions, "exporter" | "pin">) => {
+  const establish = (socket: Socket<Connection>, channel: Pick<ConnectionOptions, "bindings" | "pin">) => {
     if (over) return socket.terminate();
     socket.data = new Connection(socket, { ...options, ...channel });
     resolve(socket.data);
@@ -98,7 +98,7 @@ export async function dial(options: DialOptions): Promise<Connection> {
               const isTrusted = tls.authorities === undefined || (socket.authorized && error === null);
               if (isThere && isTrusted) {
                 try {
-                  return establish(socket, { exporter: exporterOf(socket), pin: peerPin(socket) });
+                  return establish(socket, { bindings: clientBindings(socket), pin: peerPin(socket) });
                 } catch (thrown) {
                   error = thrown instanceof Error ? thrown : null;
                 }

@@ -3,6 +3,7 @@
 //     accept → admission → (TLS, within its deadline) → a Connection, admitted or to be refused
 
 import type { Socket } from "bun";
+import type { BindingName } from "../base/bindings.ts";
 import type { ByteBudget } from "../base/byte-budget.ts";
 import { maxDescriptors } from "../os/descriptors.ts";
 import { messageOf, systemCode } from "../base/errors.ts";
@@ -21,11 +22,13 @@ import { Connection } from "./connection.ts";
 import { ConnectionError } from "./connection-error.ts";
 import { Cork } from "./cork.ts";
 import { bind, type PortOptions } from "./bind.ts";
-import { exporterOf, serverOptions, type TlsIdentity } from "./tls.ts";
+import { endPointOf, serverBindings, serverOptions, type TlsIdentity } from "./tls.ts";
 
 export interface ListenOptions extends PortOptions {
   /** Undefined: plain text. */
   tls?: TlsIdentity;
+  /** The bindings that are accepted over TLS; at least one. */
+  bindings: readonly BindingName[];
   tlsTimeoutMs?: number;
   /** `maxConnections` is clamped to the descriptor limit less {@link RESERVED_DESCRIPTORS}. */
   admission: AdmissionOptions;
@@ -98,6 +101,8 @@ export class Listener {
   readonly #options: ListenOptions;
   readonly #server: Bun.TCPSocketListener<Connection>;
   readonly #cork: Cork;
+  /** The end point of the certificate; undefined in plain text. */
+  readonly #endPoint: Uint8Array | undefined;
   /** Sockets with which TLS is being established. */
   readonly #tlsPending = new Map<Socket<Connection>, PendingConnection>();
   /** Connections that have not logged in. */
@@ -128,6 +133,7 @@ export class Listener {
     this.#maxDescriptors = room - (this.#maxRejecting - MIN_REFUSING); // the reserve has room for so many
     this.#options = options;
     this.#cork = new Cork(options.budget);
+    this.#endPoint = tls && endPointOf(tls);
     this.host = host;
     this.admission = new Admission({ ...admission, maxConnections, hasRoom: () => this.hasRoom(1) });
     const events = {
@@ -279,7 +285,7 @@ export class Listener {
       since: pending.since,
       address: pending.address, // a system call each
       port: pending.port,
-      exporter: this.#options.tls === undefined ? undefined : exporterOf(socket),
+      bindings: this.#endPoint && serverBindings(socket, this.#endPoint, this.#options.bindings),
       onClose: this.#onClose,
     });
     pending.connection = connection;

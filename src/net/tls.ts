@@ -6,6 +6,7 @@
 
 import { createHash, X509Certificate, type KeyObject } from "node:crypto";
 import type { Socket, TLSOptions } from "bun";
+import type { BindingName, Bindings } from "../base/bindings.ts";
 
 /** A server's certificate and key in PEM, and the pin of the key. */
 export interface TlsIdentity {
@@ -87,8 +88,31 @@ export function peerCertificate(socket: Socket<unknown>): X509Certificate | unde
   return socket.getPeerX509Certificate();
 }
 
+/** SHA-256 of the server's own certificate, the first one in its file: the value of the binding `tls-server-end-point`. */
+export function endPointOf({ certificate }: TlsIdentity): Uint8Array {
+  const [own] = certificatesIn(certificate);
+  if (own === undefined) throw new TypeError("TLS needs a certificate");
+  return createHash("sha256").update(own.raw).digest();
+}
+
+/** The bindings of a channel of this server. */
+export function serverBindings(
+  socket: Socket<unknown>,
+  endPoint: Uint8Array,
+  accepted: readonly BindingName[],
+): Bindings {
+  return new Map(
+    accepted.map((name) => [name, name === "tls-server-end-point" ? endPoint : exporterOf(socket)]),
+  );
+}
+
+/** The binding of a channel of this client: always the exporter. */
+export function clientBindings(socket: Socket<unknown>): Bindings {
+  return new Map([["tls-exporter", exporterOf(socket)]]);
+}
+
 /** 32 bytes that only the two ends of this channel know (RFC 9266). */
-export function exporterOf(socket: Socket<unknown>): Uint8Array {
+function exporterOf(socket: Socket<unknown>): Uint8Array {
   // By Bun's types this returns nothing.
   const bytes: unknown = socket.exportKeyingMaterial(32, "EXPORTER-Channel-Binding", Buffer.alloc(0));
   if (bytes instanceof Uint8Array && bytes.length === 32) return bytes;

@@ -9,9 +9,10 @@ import { Authenticator, type AuthenticatorOptions } from "../auth/authenticate.t
 import { LoginError, refusal, type Identity } from "../auth/identity.ts";
 import type { SharedKey } from "../auth/shared-key.ts";
 import { SlidingWindowLimiter } from "../auth/sliding-window-limiter.ts";
-import { RESUME_LABEL, tokenKey, verifyProof } from "../auth/token.ts";
+import { boundLabel, RESUME_LABEL, tokenKey, verifyProof } from "../auth/token.ts";
 import { pause } from "../base/abort.ts";
 import { sourceOf } from "../base/address.ts";
+import type { Binding } from "../base/bindings.ts";
 import { describeFault } from "../base/errors.ts";
 import { HandshakeError } from "../handshake/errors.ts";
 import { reject } from "../handshake/reject.ts";
@@ -199,7 +200,7 @@ export class LoginHandler {
       reserveSlot: (identity) => this.#reserveSlot(connection, identity),
       onCompleted: (identity) => this.#logLogin(conn, peer, identity),
       newResumption: (wishMs) => this.#newResumption(wishMs),
-      resume: (login, nonce) => this.#resume(connection, login, nonce),
+      resume: (login, nonce, binding) => this.#resume(connection, login, nonce, binding),
     });
     if (result.method === "bare") this.#reserveSlot(connection, result); // there was no login to reserve it
     return result;
@@ -214,15 +215,15 @@ export class LoginHandler {
     };
   }
 
-  #resume(connection: Connection, login: ResumeLogin, nonce: Uint8Array): ResumedLogin {
+  #resume(connection: Connection, login: ResumeLogin, nonce: Uint8Array, binding: Binding): ResumedLogin {
     const proves = ({ resumption, encrypted }: LoginResult) => {
       const proof = Buffer.from(login.proof, "base64");
       const isRight = verifyProof(
         tokenKey(resumption?.key ?? new Uint8Array(32)),
         proof,
-        RESUME_LABEL,
+        boundLabel(RESUME_LABEL, binding.name),
         nonce,
-        connection.binding,
+        binding.value,
       );
       return isRight && resumption !== undefined && encrypted === connection.encrypted;
     };

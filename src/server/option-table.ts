@@ -5,6 +5,7 @@
 // not pass on.
 
 import type { Cidr } from "../base/address.ts";
+import { BINDING_NAMES, type BindingName } from "../base/bindings.ts";
 import {
   DRAIN_TIMEOUT_MS,
   FRAME_MIN_RATE_BYTES,
@@ -76,6 +77,17 @@ const pendingLimit: Kind<PendingLimit> = {
 const PENDING_TEXT = `${MAX_PENDING.start}:${MAX_PENDING.rate}:${MAX_PENDING.full}`;
 
 const NO_NETWORKS: readonly Cidr[] = [];
+
+/** Names with commas between them, in any order. */
+const bindingNames: Kind<readonly BindingName[]> = {
+  hint: "LIST",
+  read(flag, text) {
+    const given = text.split(",").map((name) => name.trim());
+    const names = BINDING_NAMES.filter((name) => given.includes(name));
+    if (names.length === given.length) return names;
+    throw wrong(flag, "list", text, `use ${BINDING_NAMES.join(", ")}, or both with a comma between them`);
+  },
+};
 
 /** Every option by its name in ServerOptions, in the order of `--help`. Sizes are bytes, durations milliseconds. */
 export const SERVER_OPTIONS = {
@@ -165,6 +177,18 @@ export const SERVER_OPTIONS = {
       what: "… all memory for clients: output, sessions, unfinished messages",
       byDefault: saySize(MAX_QUEUED_BYTES),
       asIn: "Redis maxmemory-clients",
+    },
+  }),
+  bindings: option({
+    flag: "bindings",
+    kind: bindingNames,
+    default: BINDING_NAMES,
+    group: "Who may connect",
+    help: `TLS bindings of proofs (default ${BINDING_NAMES.join(",")})`,
+    row: {
+      what: "what binds a proof to TLS",
+      byDefault: BINDING_NAMES.map((name) => `\`${name}\``).join(", "),
+      asIn: "SCRAM, RFC 9266",
     },
   }),
   maxAttempts: option({

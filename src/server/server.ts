@@ -148,6 +148,7 @@ export class Server {
       strictPort: options.strictPort,
       fd: options.fd,
       tls: options.tls,
+      bindings: options.bindings,
       tlsTimeoutMs: options.tlsTimeoutMs,
       maxBacklog: options.maxBacklog,
       budget: this.#budget,

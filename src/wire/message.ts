@@ -30,6 +30,8 @@ const Hello = v.object({
   server: v.optional(Text),
   /** base64 of {@link NONCE_BYTES} random bytes, fresh for each connection. */
   nonce: v.pipe(Text, v.base64()),
+  /** Over TLS: the bindings that the server accepts for proofs. A server without this member accepts `tls-exporter`. */
+  bindings: v.optional(v.array(Text)),
   /** Longest payload that the server reads after `welcome`, in bytes. */
   max_frame: v.pipe(Count, v.minValue(1)),
   /** `lines`: each message is a line, so a client may not cut its input elsewhere. `bytes`: the messages are a stream of bytes. */
@@ -48,6 +50,9 @@ const loginOptions = {
   window: v.optional(Count),
 };
 
+/** What a proof is bound to; `tls-exporter` without it. */
+const binding = v.optional(Text);
+
 export const Login = v.variant("method", [
   v.object({ type: v.literal("login"), method: v.literal("none"), ...loginOptions }),
   v.object({ type: v.literal("login"), method: v.literal("ip"), ...loginOptions }),
@@ -65,6 +70,7 @@ export const Login = v.variant("method", [
     id: Text,
     /** base64 of the token's 32 proof bytes. */
     proof: v.pipe(Text, v.base64()),
+    binding,
     /** True: end this token and every session that was begun with it, including this one. */
     logout: v.optional(v.boolean()),
     ...loginOptions,
@@ -75,6 +81,7 @@ export const Login = v.variant("method", [
     /** `session` of the `welcome` that began the session. */
     session: Text,
     proof: v.pipe(Text, v.base64()),
+    binding,
     /** The number of payloads that the client has received in this session. */
     received: Count,
     ...loginOptions,

@@ -322,8 +322,8 @@ describe("a token of a user who has too many", () => {
     if (parts === undefined) throw new Error("no token");
     const nonce = new Uint8Array(24);
     const proof = proveToken(parts.secret, TOKEN_LABEL, nonce, new Uint8Array());
-    const logIn = () =>
-      complete(authenticator.byToken(from("192.0.2.1"), parts.id, proof, nonce, new Uint8Array()));
+    const plain = { name: "tls-exporter", value: new Uint8Array() } as const;
+    const logIn = () => complete(authenticator.byToken(from("192.0.2.1"), parts.id, proof, nonce, plain));
     return { store, id: parts.id, logIn };
   }
 

@@ -5,8 +5,10 @@ import { createHmac } from "node:crypto";
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { ConnectionKey, keyFlaw, KeyError, generateKey, SharedKey } from "../../src/auth/shared-key.ts";
+import type { Bindings } from "../../src/base/bindings.ts";
 import { plural } from "../../src/base/plural.ts";
 import {
+  end_point_bound_key,
   hmac as macs,
   key_hex,
   parley_random_hex,
@@ -18,7 +20,8 @@ import {
 const fromHex = (hex: string): Buffer => Buffer.from(hex, "hex");
 const KEY = fromHex(key_hex);
 const RANDOM = fromHex(parley_random_hex);
-const PLAIN = Buffer.alloc(0);
+const PLAIN: Bindings = new Map();
+const exporter = (value: Uint8Array): Bindings => new Map([["tls-exporter", value]]);
 const keyOf = (bytes: Uint8Array, allowMd5 = false): ConnectionKey =>
   new SharedKey(bytes, { allowMd5 }).on(PLAIN);
 
@@ -37,7 +40,7 @@ describe("vectors", () => {
   // As used on a connection: one that is bound to TLS may be any bytes.
   test.each(macs)("the HMAC-$digest by key $key_hex is verified, and given", (vector) => {
     const { digest, key_hex: hex, message_hex, mac_hex } = vector;
-    const key = new ConnectionKey(fromHex(hex), true, new Set());
+    const key = new ConnectionKey([fromHex(hex)], true, new Set());
     const isMd5 = digest === "md5";
     const response = Buffer.concat([Buffer.from(isMd5 ? "" : `{${digest}}`), fromHex(mac_hex)]);
     const message = fromHex(message_hex);
@@ -54,7 +57,7 @@ describe("vectors", () => {
 
   test("the key bound to a TLS channel is that of the vector, and is no other's", () => {
     const { key_hex: hex, exporter_hex, bound_key_hex } = tls_bound_key;
-    const bound = new SharedKey(fromHex(hex)).on(fromHex(exporter_hex));
+    const bound = new SharedKey(fromHex(hex)).on(exporter(fromHex(exporter_hex)));
     const plain = keyOf(fromHex(bound_key_hex));
     const challenge = bound.challenge("server", RANDOM);
     expect(bound.respond("server", keyOf(KEY).challenge("client", RANDOM)).toString("hex")).toBe(
@@ -62,8 +65,71 @@ describe("vectors", () => {
     );
     expect(refusal(() => bound.verify(challenge, plain.respond("client", challenge)))).toBeNull();
     expect(refusal(() => bound.verify(challenge, keyOf(KEY).respond("client", challenge)))).not.toBeNull();
-    const other = new SharedKey(KEY).on(Buffer.alloc(32, 1));
+    const other = new SharedKey(KEY).on(exporter(Buffer.alloc(32, 1)));
     expect(refusal(() => bound.verify(challenge, other.respond("client", challenge)))).not.toBeNull();
+  });
+});
+
+describe("on a server that accepts both bindings", () => {
+  const exported = fromHex(tls_bound_key.exporter_hex);
+  const endPoint = fromHex(end_point_bound_key.end_point_hex);
+  const both: Bindings = new Map([
+    ["tls-exporter", exported],
+    ["tls-server-end-point", endPoint],
+  ]);
+  const clients = {
+    "tls-exporter": fromHex(tls_bound_key.bound_key_hex),
+    "tls-server-end-point": fromHex(end_point_bound_key.bound_key_hex),
+  };
+  const boundTo = (name: keyof typeof clients, value: Uint8Array) =>
+    new SharedKey(KEY).on(new Map([[name, value]]));
+  const names = Object.keys(clients) as (keyof typeof clients)[];
+
+  test.each(names)("the key of the vector for %s is taken, and the answer is under it", (name) => {
+    for (const respondsWith of ["{sha256}", "{sha384}", "{sha3_256}", "", "md5"]) {
+      const server = new SharedKey(KEY, { allowMd5: true }).on(both);
+      const client = keyOf(clients[name]);
+      const challenge = server.challenge("server", RANDOM);
+      const digest = respondsWith.replaceAll(/[{}]/g, "") || "sha256";
+      const mac = createHmac(digest.replace("_", "-"), clients[name]).update(challenge).digest();
+      const response = Buffer.concat([Buffer.from(digest === "md5" ? "" : respondsWith), mac]);
+      expect(refusal(() => server.verify(challenge, response))).toBeNull();
+      const question = client.challenge("client", RANDOM);
+      expect(refusal(() => client.verify(question, server.respond("server", question)))).toBeNull();
+    }
+  });
+
+  test.each(names)("the key for %s is refused where the other one alone is accepted", (name) => {
+    const server = new SharedKey(KEY).on(new Map([...both].filter(([other]) => other !== name)));
+    const challenge = server.challenge("server", RANDOM);
+    const outcome = refusal(() =>
+      server.verify(challenge, keyOf(clients[name]).respond("client", challenge)),
+    );
+    expect(outcome).toEqual(["bad_response", "the peer has a different key"]);
+  });
+
+  test("the value of one binding under the label of the other is refused, and so is the bare key", () => {
+    const server = new SharedKey(KEY).on(both);
+    const wrong = [
+      keyOf(KEY),
+      boundTo("tls-exporter", endPoint),
+      boundTo("tls-server-end-point", exported),
+      ...names.map((name) => boundTo(name, Buffer.alloc(32, 9))),
+    ];
+    const challenge = server.challenge("server", RANDOM);
+    for (const key of wrong) {
+      const outcome = refusal(() => server.verify(challenge, key.respond("client", challenge)));
+      expect(outcome?.[0]).toBe("bad_response");
+    }
+  });
+
+  test("HMAC-MD5 by either key gets the hint at --allow-md5", () => {
+    for (const bytes of Object.values(clients)) {
+      const server = new SharedKey(KEY).on(both);
+      const challenge = server.challenge("server", RANDOM);
+      const mac = createHmac("md5", bytes).update(challenge).digest();
+      expect(refusal(() => server.verify(challenge, mac))?.[1]).toContain("--allow-md5");
+    }
   });
 });
 
@@ -145,7 +211,7 @@ describe("a challenge is not answered", () => {
 
   test("while this process awaits the response to it, on whichever connection, and is afterwards", () => {
     const shared = new SharedKey(KEY);
-    const [asking, asked] = [shared.on(PLAIN), shared.on(Buffer.alloc(32, 3))];
+    const [asking, asked] = [shared.on(PLAIN), shared.on(exporter(Buffer.alloc(32, 3)))];
     const challenge = asking.challenge("server");
     expect(refusal(() => asked.respond("client", challenge))?.[0]).toBe("bad_challenge");
     asking.settle(challenge);
@@ -184,14 +250,14 @@ describe("a response", () => {
   test("is verified whatever the digest, the channel and the key, and with any bit flipped is not", () => {
     const digests = ["sha256", "sha384", "sha3_256", "sha3_384"];
     const bytes = fc.uint8Array({ minLength: 16, maxLength: 64 });
-    const channel = fc.constantFrom(PLAIN, Buffer.alloc(32, 1), Buffer.alloc(32, 2));
+    const channel = fc.constantFrom(PLAIN, exporter(Buffer.alloc(32, 1)), exporter(Buffer.alloc(32, 2)));
     const property = fc.property(
       bytes.filter((key) => keyFlaw(key) === undefined),
       channel,
       fc.constantFrom(...digests),
       fc.nat(),
-      (key, exporter, digest, flip) => {
-        const [one, other] = [new SharedKey(key).on(exporter), new SharedKey(key).on(exporter)];
+      (key, bindings, digest, flip) => {
+        const [one, other] = [new SharedKey(key).on(bindings), new SharedKey(key).on(bindings)];
         const message = Buffer.concat([Buffer.from(`{${digest}}parley-s`), Buffer.alloc(40, flip)]);
         const response = other.respond("client", message);
         expect(refusal(() => one.verify(message, response))).toBeNull();

@@ -2,11 +2,15 @@
 // knowing the secret.
 
 import { describe, expect, test } from "bun:test";
+import { BINDING_NAMES } from "../../src/base/bindings.ts";
 import {
+  boundLabel,
   formatToken,
   mintToken,
   parseToken,
   proveToken,
+  RESUME_LABEL,
+  TOKEN_LABEL,
   tokenKey,
   verifyProof,
 } from "../../src/auth/token.ts";
@@ -97,6 +101,19 @@ describe("proof", () => {
     expect(tokenKey(secret).toHex()).toBe(key.toHex());
     expect(proveToken(secret, label, nonce, binding).toString("base64")).toBe(proof);
     expect(verifyProof(key, Buffer.from(proof, "base64"), label, nonce, binding)).toBe(true);
+  });
+
+  test("has a label of its own under each binding", () => {
+    const labels = [TOKEN_LABEL, RESUME_LABEL].flatMap((label) =>
+      BINDING_NAMES.map((name) => boundLabel(label, name)),
+    );
+    expect(labels).toEqual([
+      "parley/1 token",
+      "parley/1 token end-point",
+      "parley/1 resume",
+      "parley/1 resume end-point",
+    ]);
+    expect(new Set(vectors.map(({ label }) => label))).toEqual(new Set(labels));
   });
 
   test("holds for its own key, label, nonce and binding alone", () => {

@@ -6,9 +6,10 @@ import { chmodSync, mkdirSync, readFileSync, rmSync, statSync, symlinkSync, writ
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { ParleyError } from "../../src/base/errors.ts";
-import { isPin } from "../../src/net/tls.ts";
+import { endPointOf, isPin } from "../../src/net/tls.ts";
 import { loadIdentity, loadOrCreateIdentity, readAuthorities } from "../../src/net/tls-identity.ts";
 import { authority, selfSigned } from "../support/certificates.ts";
+import { end_point } from "../vectors/wire.json";
 import { tempFolder, type TempFolder } from "../support/folder.ts";
 
 let folder: TempFolder;
@@ -193,6 +194,17 @@ describe("one that is given", () => {
     symlinkSync(keyFile, link);
     expect(loadIdentity(link, certificateFile).pin).toBe(pin);
   });
+});
+
+test("the end point is SHA-256 of the first certificate in DER, whatever its signature: that of the vector", async () => {
+  const pem = `-----BEGIN CERTIFICATE-----\n${end_point.certificate_der_base64}\n-----END CERTIFICATE-----\n`;
+  const ca = await authority();
+  for (const certificate of [pem, pem + ca.pem]) {
+    const endPoint = endPointOf({ key: "", pin: "", certificate });
+    expect(Buffer.from(endPoint).toString("hex")).toBe(end_point.end_point_hex);
+  }
+  const other = endPointOf({ key: "", pin: "", certificate: ca.pem + pem });
+  expect(Buffer.from(other).toString("hex")).not.toBe(end_point.end_point_hex);
 });
 
 test("authorities are PEM, and a file without any is refused", async () => {
