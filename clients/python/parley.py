@@ -21,6 +21,7 @@ WINDOW_BYTES, WINDOW_FRAMES = 1 << 20, 1024  # what may be unacknowledged
 CHUNK = 1 << 16
 BINDING = "tls-server-end-point"  # CPython has no exporter: over TLS a proof is bound to the certificate
 BYE = {"type": "bye", "code": "left", "message": "the client has left"}
+CONTROL = 0x80000000  # marks a control frame
 DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 DIGESTS = rb"\{(sha256|sha384|sha3_256|sha3_384)\}"
 
@@ -137,6 +138,10 @@ class MessageSocket(Texts, socket.socket):
         with self._sending:
             self._unsent += frame_of(message)
         self.flush()
+
+    def prove_key(self, key: bytes) -> None:
+        """The key exchange with `parley serve --bare --key-file`: the first thing to do. Raises ParleyError key_…."""
+        exchange_key(self.send_bytes, self.recv_bytes, key)
 
     def flush(self) -> None:
         """Sends what a timeout has left behind."""
@@ -270,6 +275,31 @@ def pin_of(certificate: bytes) -> str:
     return "sha256/" + base64.b64encode(hashlib.sha256(certificate[at : inside(at)[1]]).digest()).decode()
 
 
+def exchange_key(send: Callable[[bytes], None], ask: Callable[[], Optional[bytes]], key: bytes) -> None:
+    """The client's half of the key exchange. Raises ParleyError key_missing or key_refused."""
+    refused = ParleyError("key_refused", "the server has a different key")
+    challenge = ask() or b""
+    if not challenge.startswith(b"#CHALLENGE#"):
+        send(b"#FAILURE#")
+        raise ParleyError("key_missing", "the server does not use a shared key")
+    challenge = challenge[len(b"#CHALLENGE#") :]
+    named = re.match(DIGESTS + b"(?!parley-c)", challenge)  # a challenge of our own would have come back
+    if named is None or len(challenge) < 20:
+        raise refused
+    send(named.group() + hmac.new(key, challenge, named.group(1).decode()).digest())
+    if ask() != b"#WELCOME#":
+        raise refused
+    mine = b"{sha256}parley-c" + os.urandom(40)
+    send(b"#CHALLENGE#" + mine)
+    answer = ask() or b""
+    named = re.match(DIGESTS, answer)
+    mac = hmac.new(key, mine, named.group(1).decode() if named else "sha256").digest()
+    is_right = hmac.compare_digest(answer[named.end() if named else 0 :], mac)
+    send(b"#WELCOME#" if is_right else b"#FAILURE#")
+    if not is_right:
+        raise refused
+
+
 class Link:
     """One connection to a server, plain or over TLS. It never blocks, except in `wait`."""
 
@@ -277,7 +307,7 @@ class Link:
         self.sock, self.timeout, self.frames = sock, timeout, Frames(4096)
         self.out = bytearray()  # what waits to be written
         self.active = time.monotonic()  # when the last byte moved
-        self.binding, self.pin = b"", ""
+        self.binding, self.pin, self.has_ended = b"", "", False
         self.selector = getattr(selectors, "PollSelector", selectors.SelectSelector)()  # type: selectors.BaseSelector
 
     def put(self, message: Json, mark: int = 0) -> None:
@@ -295,6 +325,7 @@ class Link:
         try:
             chunk = self.sock.recv(4 * CHUNK) if reads else None
             if chunk == b"":
+                self.has_ended = not self.frames.buffer
                 raise ConnectionError("the server closed the connection")
             self.frames.buffer += chunk or b""
             moved = moved or chunk is not None
@@ -312,9 +343,11 @@ class Link:
         if events:
             self.selector.unregister(self.sock)
 
-    def ask(self, message: bytes = b"") -> bytes:
-        """Sends a message, and returns the answer. Raises ParleyError when the server says `error`, is silent, or is gone."""
-        self.out += frame_of(message) if message else b""
+    def send(self, message: bytes) -> None:
+        self.out += frame_of(message)
+
+    def ask(self) -> bytes:
+        """Writes what waits, and returns the next payload. Raises ParleyError when the server says `error`, or nothing."""
         self.sock.setblocking(False)
         deadline, frame = time.monotonic() + self.timeout, self.frames.next()
         while frame is None:
@@ -334,8 +367,9 @@ class Link:
 
     def log_in(self, login: Json) -> Json:
         message = dict({"type": "login"}, control=True, **login)
-        answer = parse(self.ask(json.dumps(message, separators=(",", ":")).encode()))
-        if answer.get("type") == "refused" or (answer.get("type") == "welcome" and answer.get("control") is True):
+        self.put(message)
+        answer = parse(self.ask())
+        if answer.get("type") in ("refused", "welcome"):
             return answer
         raise ParleyError("bad_message", "the server answered the login with %r" % answer.get("type"))
 
@@ -345,6 +379,7 @@ class Link:
         try:
             if gently:
                 self.sock.settimeout(1)
+                self.sock.sendall(self.out)
                 self.sock.shutdown(socket.SHUT_WR)
                 while self.sock.recv(CHUNK) and time.monotonic() < deadline:
                     pass
@@ -405,7 +440,9 @@ class Server:
             if self.tls:
                 self.secure(link)
             if self.key is not None:
-                self.prove_key(link, self.key)
+                bound = b"parley " + BINDING.encode() + b" v1" + link.binding
+                key = hmac.new(self.key, bound, hashlib.sha256).digest() if link.binding else self.key
+                exchange_key(link.send, link.ask, key)
             if link.pin and link.pin != self.known:
                 now = time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime())
                 keep("servers", {"server": self.name, "pin": link.pin, "since": now}, lambda one: one.get("server") == self.name)
@@ -418,8 +455,8 @@ class Server:
             if hello.get("protocol") != "parley/1" or not all(isinstance(hello.get(k), kinds[k]) for k in kinds):
                 raise ParleyError("bad_message", "the server does not speak parley/1")
             return link, hello
-        except BaseException:
-            link.close(gently=False)
+        except BaseException as error:
+            link.close(gently=isinstance(error, ParleyError) and error.code.startswith("key_"))
             raise
 
     def secure(self, link: Link) -> None:
@@ -452,31 +489,6 @@ class Server:
             raise ParleyError("pin_changed", "the key of %s is %s and not %s: another server may be answering in its place"
                               % (self.name, link.pin, expected))
 
-    def prove_key(self, link: Link, key: bytes) -> None:
-        refused = ParleyError("key_refused", "the server has a different key, or a machine in the middle has none")
-        if link.binding:
-            key = hmac.new(key, b"parley " + BINDING.encode() + b" v1" + link.binding, hashlib.sha256).digest()
-        challenge = link.ask()
-        if not challenge.startswith(b"#CHALLENGE#"):
-            link.out += frame_of(b"#FAILURE#")
-            link.move(reads=False)
-            raise ParleyError("key_missing", "the server does not use a shared key")
-        challenge = challenge[len(b"#CHALLENGE#") :]
-        named = re.match(DIGESTS + b"(?!parley-c)", challenge)  # not our own: it would come back to be answered
-        if named is None or len(challenge) < 20:
-            raise refused
-        if link.ask(named.group() + hmac.new(key, challenge, named.group(1).decode()).digest()) != b"#WELCOME#":
-            raise refused
-        mine = b"{sha256}parley-c" + os.urandom(40)
-        answer = link.ask(b"#CHALLENGE#" + mine)
-        named = re.match(DIGESTS, answer)
-        mac = hmac.new(key, mine, named.group(1).decode() if named else "sha256").digest()
-        is_right = hmac.compare_digest(answer[named.end() if named else 0 :], mac)
-        link.out += frame_of(b"#WELCOME#" if is_right else b"#FAILURE#")
-        link.move(reads=False)
-        if not is_right:
-            raise refused
-
     def log_in(self) -> Tuple[Link, Json, Json]:
         """A connection after its login, `hello` and `welcome`."""
         link, hello = self.open()
@@ -489,7 +501,7 @@ class Server:
                     return link, hello, answer
                 refusal = ParleyError(str(answer.get("code")), str(answer.get("message")))
                 if stored.get("issuer") is not None and refusal.code == "token_refused":
-                    keep("tokens", {}, lambda one: one.get("token") == stored["token"])
+                    keep("tokens", {}, lambda one: bool(one["token"] == stored["token"]))
                 if not answer.get("attempts_left"):
                     break
             raise refusal or ParleyError("no_password", "%s wants a user name and a password" % self.name)
@@ -528,7 +540,7 @@ class Server:
         return sorted((one for one in here if one["user"] == name), key=lambda one: one.get("issuer") is None)[:1]
 
     def can_prove(self, link: Link, hello: Json) -> bool:
-        return not link.binding or BINDING in hello.get("bindings", [])
+        return not link.binding or BINDING in (hello.get("bindings") or ())
 
     def proof(self, link: Link, hello: Json, secret: bytes, label: str) -> Json:
         proof = {"proof": prove(secret, label, hello["nonce"], link.binding)}
@@ -582,6 +594,9 @@ class Session(Texts):
         self._link, hello, self._welcome = server.log_in()
         self.user, self.service = self._welcome.get("user"), str(hello.get("service"))  # type: Optional[str], str
         self.max_frame, self.status = int(hello["max_frame"]), None  # type: int, Optional[int]
+        self.token = self._welcome.get("token")  # type: Optional[str]
+        self._has_control = self._welcome.get("control") is True
+        self._is_tracked = self._has_control and "session" in self._welcome  # does the server acknowledge, and can it resume?
         self._change = threading.Condition()  # guards everything below
         self._timeout = None  # type: Optional[float]
         self._unacked, self._unacked_bytes = collections.deque(), 0  # type: Deque[bytes], int
@@ -677,7 +692,7 @@ class Session(Texts):
         self.close() if kind is None and not self._leaving else self.leave()
 
     def _wait(self, is_ready: Callable[[], bool]) -> None:
-        if not self._change.wait_for(lambda: is_ready() or self._bye is not None or self._over, self._timeout):
+        if not self._change.wait_for(lambda: bool(is_ready() or self._bye or self._over), self._timeout):
             raise socket.timeout("timed out")
 
     def _raise(self) -> None:
@@ -709,6 +724,9 @@ class Session(Texts):
                 except OSError as error:
                     if self._bye or self._leaving:
                         break
+                    if self._link.has_ended and not self._has_control:
+                        self._bye = {"code": "done"}
+                        break
                     self._link.close(gently=False)
                     self._resume(error)
             failure = None
@@ -725,7 +743,7 @@ class Session(Texts):
     def _converse(self) -> None:
         """Moves messages in both directions until the session is over. Raises OSError when the connection is lost."""
         link, deadline = self._link, 0.0
-        link.frames.limit, link.frames.control = self._limit, True
+        link.frames.limit, link.frames.control = self._limit, self._has_control
         link.selector.register(self._awake, selectors.EVENT_READ)
         silence = 3.5 * float(self._welcome.get("keepalive") or math.inf)  # the server pings, and gets a pong, in less
         while True:
@@ -738,11 +756,11 @@ class Session(Texts):
                 if not link.out or time.monotonic() > deadline:
                     return
                 until = deadline
-            if link.move(has_room):
+            frame = link.frames.next()  # there may be some behind `welcome`
+            while frame is not None:
+                self._control(parse(frame[1])) if frame[0] else self._payload(frame[1])
                 frame = link.frames.next()
-                while frame is not None:
-                    self._control(parse(frame[1])) if frame[0] else self._payload(frame[1])
-                    frame = link.frames.next()
+            if link.move(has_room):
                 continue
             now = time.monotonic()
             if has_room and now > link.active + silence:
@@ -758,20 +776,25 @@ class Session(Texts):
         while len(link.out) < CHUNK and self._written < self._acked + len(self._unacked) and not self._bye:
             link.out += frame_of(self._unacked[self._written - self._acked])
             self._written += 1
+            if not self._is_tracked:
+                self._confirm(self._written)
         is_done = self._leaving or (self._bye is not None and not self._inbox)
         untold = self._taken - self._told
-        if untold > 0 and len(link.out) < CHUNK and (is_done or time.monotonic() >= self._tell_at
+        if self._is_tracked and untold > 0 and len(link.out) < CHUNK and (is_done or time.monotonic() >= self._tell_at
            or untold >= WINDOW_FRAMES // 4 or self._taken_bytes >= WINDOW_BYTES // 4):
-            link.put({"type": "ack", "received": self._taken}, 0x80000000)
+            link.put({"type": "ack", "received": self._taken}, CONTROL)
             self._told, self._taken_bytes = self._taken, 0
         if self._pong is not None and len(link.out) < CHUNK:
-            link.put({"type": "pong", "n": self._pong}, 0x80000000)
+            link.put({"type": "pong", "n": self._pong}, CONTROL)
             self._pong = None
         if self._input_ended and not self._end_sent and self._written == self._acked + len(self._unacked):
-            link.put({"type": "end"}, 0x80000000)
-            self._end_sent = True
-        if is_done and not self._bye_sent:
-            link.put(BYE, 0x80000000)
+            if self._has_control:
+                link.put({"type": "end"}, CONTROL)
+            elif not link.out:
+                socket.socket.shutdown(link.sock, socket.SHUT_WR)
+            self._end_sent = self._has_control or not link.out
+        if is_done and not self._bye_sent and self._has_control:
+            link.put(BYE, CONTROL)
             self._bye_sent = True
         return is_done
 
@@ -785,17 +808,23 @@ class Session(Texts):
     def _control(self, message: Json) -> None:
         kind, received = message.get("type"), message.get("received")
         with self._change:
-            if kind == "ping":
-                self._pong = message.get("n")
+            if kind == "ping" and len(self._link.out) < CHUNK:
+                self._link.put({"type": "pong", "n": message.get("n")}, CONTROL)
+            elif kind == "ping":
+                self._pong = message.get("n")  # the server does not read: the last answer is enough
             elif kind == "bye":
                 self._bye, self.status = message, message.get("status")
             elif kind == "ack" and isinstance(received, int):
                 if received > self._written:
                     raise ParleyError("bad_message", "the server acknowledged messages that were not sent")
-                while self._acked < received:
-                    self._unacked_bytes -= len(self._unacked.popleft())
-                    self._acked += 1
+                self._confirm(received)
             self._change.notify_all()
+
+    def _confirm(self, count: int) -> None:
+        while self._acked < count:
+            self._unacked_bytes -= len(self._unacked.popleft())
+            self._acked += 1
+        self._change.notify_all()
 
     def _resume(self, loss: OSError) -> None:
         """Comes back into the session. Raises ParleyError when that is impossible, or `retry` seconds are over."""
@@ -804,7 +833,7 @@ class Session(Texts):
             self._lost_at, self._progress = now, progress
         pause, failures, why = random.uniform(0.05, 0.1), 0, str(loss)
         while True:
-            if time.monotonic() + pause > self._lost_at + self._server.retry or "resume_key" not in self._welcome:
+            if time.monotonic() + pause > self._lost_at + self._server.retry or not self._is_tracked:
                 raise ParleyError("lost", "the connection was lost: %s; %d messages are unconfirmed" % (why, self.unconfirmed))
             with self._change:
                 if self._change.wait_for(lambda: self._leaving, pause):
