@@ -373,16 +373,16 @@ class Link:
             return answer
         raise ParleyError("bad_message", "the server answered the login with %r" % answer.get("type"))
 
-    def close(self, gently: bool) -> None:
+    def close(self, gently: bool = False, seconds: float = 1) -> None:
         """Closes: with a reset, so that nothing arrives later, or `gently`, so that what was written arrives."""
-        deadline = time.monotonic() + 1
+        deadline = time.monotonic() + seconds
         try:
             if gently:
                 self.sock.settimeout(1)
                 self.sock.sendall(self.out)
                 self.sock.shutdown(socket.SHUT_WR)
-                while self.sock.recv(CHUNK) and time.monotonic() < deadline:
-                    pass
+                while time.monotonic() < deadline and self.sock.recv(CHUNK):
+                    pass  # what is unread would make the close a reset
             else:
                 self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         except OSError:
@@ -506,7 +506,7 @@ class Server:
                     break
             raise refusal or ParleyError("no_password", "%s wants a user name and a password" % self.name)
         except BaseException:
-            link.close(gently=False)
+            link.close()
             raise
 
     def logins(self, link: Link, hello: Json) -> Iterator[Tuple[Json, Json]]:
@@ -573,7 +573,7 @@ class Server:
                 raise ParleyError(str(answer.get("code")), "cannot resume the session: %s" % answer.get("message"))
             return link, answer
         except BaseException:
-            link.close(gently=False)  # an attempt that was given up must not reach the server later
+            link.close()  # an attempt that was given up must not reach the server later
             raise
 
 
@@ -727,7 +727,7 @@ class Session(Texts):
                     if self._link.has_ended and not self._has_control:
                         self._bye = {"code": "done"}
                         break
-                    self._link.close(gently=False)
+                    self._link.close()
                     self._resume(error)
             failure = None
         except ParleyError as error:
@@ -736,7 +736,7 @@ class Session(Texts):
             with self._change:
                 self._failure, self._over = failure, True
                 self._change.notify_all()
-            self._link.close(gently=failure is None)
+            self._link.close(failure is None, 0 if self._bye else 1)
             self._awake.close()
             self._alarm.close()
 
@@ -917,5 +917,5 @@ AWAY = ("full", "too_many_from_address", "denied", "penalised", "busy", "disable
 
 if __name__ == "__main__":
     status = main(sys.argv[1:])
-    sys.stdout.flush()
+    sys.stderr.flush()
     os._exit(status)  # a thread may still wait for the input
