@@ -1,8 +1,9 @@
 // The adapter of a client as a process: commands go to its standard input, events come from its standard output, a JSON object a line.
 
 import { spawn, type ChildProcessWithoutNullStreams } from "node:child_process";
-import { createInterface } from "node:readline";
+import type { Readable } from "node:stream";
 import type { Json } from "./case.ts";
+import { linesOf } from "./lines.ts";
 import { Queue } from "./queue.ts";
 
 /** Events that end a conversation. */
@@ -47,16 +48,16 @@ export class Adapter {
       "data",
       (chunk: Buffer) => (this.#said = `${this.#said}${chunk.toString()}`.slice(-4000)),
     );
-    createInterface({ input: child.stdout }).on("line", (line) => {
-      try {
-        const event = JSON.parse(line) as Json;
-        events.push(event);
-        if (FINAL.includes(String(event["event"]))) this.#over.resolve(event);
-      } catch {
-        over(`printed a line that is not JSON: ${line.slice(0, 200)}`);
-      }
-    });
+    void this.#read(child.stdout, events).catch(over);
     return true;
+  }
+
+  async #read(output: Readable, events: Queue<Json>): Promise<void> {
+    for await (const line of linesOf(output)) {
+      const event = JSON.parse(line) as Json;
+      events.push(event);
+      if (FINAL.includes(String(event["event"]))) this.#over.resolve(event);
+    }
   }
 
   /** Its next event. @throws {Error} when it has ended, or says nothing for too long. */
@@ -70,7 +71,10 @@ export class Adapter {
   }
 
   send(command: Json): void {
-    if (command["do"] === "connect") this.#over = Promise.withResolvers();
+    if (command["do"] === "connect") {
+      this.#over = Promise.withResolvers();
+      this.#said = "";
+    }
     this.#process?.stdin.write(`${JSON.stringify(command)}\n`);
   }
 

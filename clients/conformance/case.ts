@@ -50,6 +50,10 @@ export interface Step {
   close?: "fin" | "reset";
   /** The client ends its side. */
   left?: true;
+  /** What the client sends over this connection does not matter from here on. */
+  ignore?: true;
+  /** The conversation ends well, with and without control frames. */
+  finish?: true;
   /** Steps that are taken if the client sends something else than the end of its side. */
   maybe?: Step[];
   /** How often the step is taken, with `$i` as 1, 2, 3 … */
@@ -64,6 +68,9 @@ export interface Item {
   text?: string;
   hex?: string;
   json?: Json;
+  /** A `hello` or a `welcome` with these members, beside the usual ones. */
+  hello?: Json;
+  welcome?: Json;
   control?: Json;
   raw?: string;
   login?: Json;
@@ -72,6 +79,8 @@ export interface Item {
   /** The text is repeated up to so many bytes. */
   size?: number;
   times?: number;
+  /** True: the client may leave the frame out. */
+  optional?: true;
 }
 
 /** The secrets of all cases. */
@@ -84,7 +93,7 @@ export const SECRETS = {
   resume: Buffer.from("202122232425262728292a2b2c2d2e2f303132333435363738393a3b3c3d3e3f", "hex"),
 };
 
-/** The `hello` of `begin`; a case may change members. */
+/** The usual members of `hello`. */
 export const HELLO = {
   type: "hello",
   protocol: "parley/1",
@@ -94,11 +103,11 @@ export const HELLO = {
   max_frame: 1048576,
 };
 
-/** The `welcome` of `begin`. */
-export const WELCOME = { type: "welcome", user: null, known: true };
+/** The usual members of `welcome`. */
+const WELCOME = { type: "welcome", user: null, known: true };
 
 /** What `"session":true` in a `welcome` stands for. */
-export const SESSION = {
+const SESSION = {
   control: true,
   keepalive: 60,
   session: "s-1",
@@ -132,9 +141,24 @@ export function itemsOf(items: Item | Item[]): Item[] {
   });
 }
 
+/** The message of an item; undefined when it has none. */
+export function messageOf({ json, hello, welcome }: Item): Json | undefined {
+  if (hello !== undefined) return { ...HELLO, ...hello };
+  if (welcome === undefined) return json;
+  return { ...WELCOME, ...welcome, ...(welcome["session"] === true ? SESSION : {}) };
+}
+
+/** A command or an event of a case, with the text in its size. */
+export function sized({ size, ...members }: Json): Json {
+  if (size === undefined) return members;
+  return { ...members, text: Buffer.alloc(Number(size), String(members["text"])).toString() };
+}
+
 /** The payload of an item that is no login and no part of the key exchange. */
-export function payloadOf({ text, hex, json, size }: Item): Buffer {
-  if (json !== undefined) return Buffer.from(JSON.stringify(json));
+export function payloadOf(item: Item): Buffer {
+  const { text, hex, size } = item;
+  const message = messageOf(item);
+  if (message !== undefined) return Buffer.from(JSON.stringify(message));
   const bytes = Buffer.concat([Buffer.from(text ?? ""), Buffer.from(hex ?? "", "hex")]);
   return size === undefined ? bytes : Buffer.alloc(size, bytes);
 }

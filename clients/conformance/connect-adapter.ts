@@ -6,7 +6,7 @@ import { spawn, type ChildProcessWithoutNullStreams } from "node:child_process";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { createInterface } from "node:readline";
+import { linesOf } from "./lines.ts";
 
 type Json = Record<string, unknown>;
 
@@ -29,8 +29,8 @@ function file(name: string, text: string): string {
 function flagsOf(settings: Json): string[] {
   const flags: string[] = [];
   const add = (name: string, flag: string, value?: (given: string) => string) => {
-    const given = settings[name];
-    if (given === undefined || given === false) return;
+    const given = settings[name] as string | number | true | undefined;
+    if (given === undefined) return;
     flags.push(flag, ...(value === undefined ? [] : [value(String(given))]));
   };
   add("user", "--user", String);
@@ -62,16 +62,19 @@ function connect({ host, port, ...settings }: Json): void {
   client = child;
   let error: Json = { event: "error" };
   child.stdin.on("error", () => undefined); // the exit code says more
-  child.stderr.resume();
-  createInterface({ input: child.stdout }).on("line", (line) => {
-    const { event, user, text, base64, server_code, code } = JSON.parse(line) as Json;
-    if (event === "logged-in") report({ event: "connected", user, token: tokenIn(tokens) });
-    if (event === "received") report({ event: "message", text, base64 });
-    if (event === "bye" && code !== "done") error = { event: "error", code };
-    if (event === "error" && error["code"] === undefined)
-      error = { event: "error", code: server_code ?? code };
-  });
-  child.on("close", (status, signal) => {
+  child.stderr.pipe(process.stderr);
+  const read = (async () => {
+    for await (const line of linesOf(child.stdout)) {
+      const { event, user, text, base64, server_code, code } = JSON.parse(line) as Json;
+      if (event === "logged-in") report({ event: "connected", user, token: tokenIn(tokens) });
+      if (event === "received") report({ event: "message", text, base64 });
+      if (event === "bye" && code !== "done") error = { event: "error", code };
+      if (event === "error" && error["code"] === undefined)
+        error = { event: "error", code: server_code ?? code };
+    }
+  })();
+  child.on("close", async (status, signal) => {
+    await read;
     const hasLeft = signal !== null || (status ?? 0) > 128;
     client = undefined;
     report(status === 0 || hasLeft ? { event: "done" } : error);
@@ -89,7 +92,7 @@ report({
   event: "ready",
   parts: ["login", "password", "register", "token", "key", "tls", "control", "resume", "bare"],
 });
-for await (const line of createInterface({ input: process.stdin })) {
+for await (const line of linesOf(process.stdin)) {
   const command = JSON.parse(line) as Json;
   const { do: what, text, base64 } = command;
   if (what === "connect") connect(command);

@@ -10,6 +10,7 @@ import {
   HELLO,
   isResponse,
   keysOf,
+  messageOf,
   payloadOf,
   proofOf,
   respond,
@@ -54,7 +55,9 @@ export class Peer {
   #maxFrame = HELLO.max_frame;
   #window = WINDOW_BYTES;
   #isWelcome: boolean;
-  #control = false;
+  /** Both sides use control frames; and the session can be resumed. */
+  control = false;
+  hasSession = false;
   /** The server has ended the connection: what the client sends may be cut. */
   #isCut = false;
   /** The challenges, without their first word, and the key that the client has used. */
@@ -140,7 +143,8 @@ export class Peer {
       const key = item.response === "wrong" ? Buffer.alloc(32, 7) : (this.#key ?? keysOf(this.#channel)[0]!);
       return frame(respond(this.#clientChallenge, key));
     }
-    if (item.json !== undefined) this.#says(item.json);
+    const message = messageOf(item);
+    if (message !== undefined) this.#says(message);
     else if (this.#isWelcome) this.#counts.sent++;
     return frame(payloadOf(item));
   }
@@ -154,7 +158,8 @@ export class Peer {
     }
     if (message["type"] !== "welcome") return;
     this.#isWelcome = true;
-    this.#control = message["control"] === true;
+    this.control = message["control"] === true;
+    this.hasSession = message["session"] !== undefined;
     this.#window = Math.max(WINDOW_BYTES, Number(message["window"] ?? 0));
     const isResumed = message["resumed"] === true;
     counts.sent = isResumed ? counts.resumesFrom : 0;
@@ -182,6 +187,13 @@ export class Peer {
     }
   }
 
+  /** Takes nothing more that the client sends. */
+  ignore(): void {
+    this.#isCut = true;
+    this.#input = Buffer.alloc(0);
+    this.#socket.removeAllListeners("data").resume();
+  }
+
   destroy(): void {
     this.#socket.destroy();
   }
@@ -202,7 +214,7 @@ export class Peer {
     if (this.#input.length < 4) return false;
     const header = this.#input.readUInt32BE();
     const isControl = header >>> 16 === 0x8000;
-    if (header > 0x7fffffff && !(isControl && this.#control))
+    if (header > 0x7fffffff && !(isControl && this.control))
       throw new Error(`the client sent a frame with the header ${header.toString(16)}`);
     const length = isControl ? header & 0xffff : header;
     const limit = this.#isWelcome ? this.#maxFrame : 4096;
@@ -223,7 +235,7 @@ export class Peer {
   #count(length: number): void {
     const { unacknowledged } = this.#counts;
     const bytes = unacknowledged.reduce((total, one) => total + one, 0);
-    if (this.#control && (bytes >= this.#window || unacknowledged.length >= WINDOW_FRAMES))
+    if (this.control && (bytes >= this.#window || unacknowledged.length >= WINDOW_FRAMES))
       throw new Error(`the client sent a message while ${unacknowledged.length} were not acknowledged`);
     this.#counts.received++;
     unacknowledged.push(length);
@@ -258,7 +270,11 @@ export class Peer {
   /** @throws {Error} when the client sends something else next. */
   async expect(item: Item): Promise<void> {
     const wanted = JSON.stringify(item).slice(0, 200);
-    const received = await this.received.next(`the client does not send ${wanted}`);
+    const received = await this.received.peek(`the client does not send ${wanted}`);
+    if (item.optional === true && received.kind !== "end") {
+      if (this.#flawOf(item, received.kind, received.payload) !== undefined) return;
+    }
+    this.received.drop();
     if (received.kind === "end") throw new Error(`the client ended its side, and did not send ${wanted}`);
     const flaw = this.#flawOf(item, received.kind, received.payload);
     if (flaw !== undefined) throw new Error(`the client sent ${say(received)}: ${flaw}`);

@@ -42,8 +42,14 @@ export class Queue<T> {
     return this.#items[0]!;
   }
 
+  /** Removes the next one. */
+  drop(): void {
+    this.#items.shift();
+  }
+
   async next(silence: string): Promise<T> {
-    await this.peek(silence);
-    return this.#items.shift()!;
+    const item = await this.peek(silence);
+    this.drop();
+    return item;
   }
 }

@@ -12,13 +12,11 @@ import { createServer as createTlsServer } from "node:tls";
 import { Adapter, FINAL } from "./adapter.ts";
 import {
   difference,
-  HELLO,
   itemsOf,
   numbered,
   PARTS,
   readCases,
-  SESSION,
-  WELCOME,
+  sized,
   type Case,
   type Json,
   type Part,
@@ -31,7 +29,10 @@ const FOLDER = import.meta.dirname;
 const CERTIFICATE = readFileSync(join(FOLDER, "tls/cert.pem"), "utf8");
 const KEY = readFileSync(join(FOLDER, "tls/key.pem"), "utf8");
 /** Settings that stand for something of this folder. */
-const STANDS_FOR: Readonly<Record<string, string>> = { $ca: join(FOLDER, "tls/ca.pem") };
+const STANDS_FOR: Readonly<Record<string, string>> = {
+  $ca: join(FOLDER, "tls/ca.pem"),
+  "$other-ca": join(FOLDER, "tls/other-ca.pem"),
+};
 /** How many events are shown of a case that has failed. */
 const MAX_SHOWN = 3;
 const KNOWN = ["connected", "message", ...FINAL];
@@ -160,8 +161,8 @@ class Stage {
   }
 
   async #take(step: Step): Promise<void> {
-    if (step.do !== undefined) this.#adapter.send(step);
-    else if (step.report !== undefined) await this.#report([step.report].flat());
+    if (step.do !== undefined) this.#adapter.send(sized(step));
+    else if (step.report !== undefined) await this.#report([step.report].flat().map(sized));
     else if (step.accept !== undefined) await this.#accept();
     else if (step.begin !== undefined) await this.#begin(step.begin);
     else await this.#atPeer(step, this.#peer);
@@ -174,6 +175,8 @@ class Stage {
     else if (step.acked !== undefined) await peer.acked(step.acked);
     else if (step.close !== undefined) peer.close(step.close);
     else if (step.left !== undefined) await peer.left();
+    else if (step.ignore !== undefined) peer.ignore();
+    else if (step.finish !== undefined) await this.#finish(peer);
     else if (step.maybe !== undefined) {
       const next = await peer.received.peek("the client neither sends something nor closes its connection");
       if (next.kind !== "end") for (const one of step.maybe) await this.take(one);
@@ -181,13 +184,26 @@ class Stage {
   }
 
   async #begin(welcome: Json): Promise<void> {
-    const { session, ...members } = welcome;
     await this.#accept();
-    await this.#atPeer({ send: { json: HELLO } }, this.#peer);
+    await this.#atPeer({ send: { hello: {} } }, this.#peer);
     await this.#atPeer({ expect: { login: { method: "none" } } }, this.#peer);
-    const json = { ...WELCOME, ...(session === true ? SESSION : {}), ...members };
-    await this.#atPeer({ send: { json } }, this.#peer);
+    await this.#atPeer({ send: { welcome } }, this.#peer);
     await this.#report([{ event: "connected" }]);
+  }
+
+  async #finish(peer: Peer): Promise<void> {
+    this.#adapter.send({ do: "end" });
+    if (peer.control) {
+      const { received } = this.#counts;
+      await peer.expect({ control: { type: "end" } });
+      const bye = { control: { type: "bye", code: "done", message: "the end", status: 0 } };
+      await peer.send([...(peer.hasSession ? [{ control: { type: "ack", received } }] : []), bye]);
+      if (peer.hasSession) await peer.expect({ control: { type: "bye", code: "left" } });
+    } else {
+      await peer.left();
+      peer.close("fin");
+    }
+    await this.#report([{ event: "done" }]);
   }
 
   async #accept(): Promise<void> {
