@@ -10,7 +10,7 @@ from typing import Any, Dict, Optional, Union
 import parley
 
 Talk = Union[parley.Session, parley.MessageSocket]
-PARTS = ["login", "password", "token", "key", "tls", "control", "resume", "bare"]
+PARTS = ["login", "password", "register", "token", "key", "tls", "control", "resume", "bare"]
 printing = threading.Lock()
 
 
@@ -46,7 +46,7 @@ class Conversation:
                 bare.prove_key(key)
             report("connected")
             return bare
-        names = ("user", "password", "token", "pin", "ca")
+        names = ("user", "password", "register", "token", "pin", "ca")
         options = {name: settings[name] for name in names if name in settings}
         session = parley.connect(host, port, key=key, limit=limit, keep_token=False,
                                  retry=60 if settings.get("resume") else 0, timeout=10, **options)

@@ -406,10 +406,11 @@ class Server:
 
     def __init__(self, host: str, port: int, user: Optional[str], password: Optional[str], token: Optional[str],
                  key: Optional[bytes], pin: Optional[str], ca: Optional[str], tls: Optional[bool], accept_new: bool,
-                 keep_token: bool, retry: float, timeout: float) -> None:
+                 register: bool, keep_token: bool, retry: float, timeout: float) -> None:
         self.port, self.password, self.key, self.pin, self.ca = port, password, key, pin, ca
         self.user, self.token = user, parse_token(token) if token else None
-        self.accept_new, self.keep_token, self.retry, self.timeout = accept_new, keep_token, retry, timeout
+        self.accept_new, self.register, self.keep_token = accept_new, register, keep_token
+        self.retry, self.timeout = retry, timeout
         is_local = re.match(r"(.+\.)?localhost\.?\Z", host, re.IGNORECASE) is not None  # such a name is not looked up
         self.host = "localhost" if is_local else host
         try:
@@ -521,13 +522,17 @@ class Server:
         elif "name" in auth and self.user is not None:
             yield dict(options, method="name", user=self.user), {}
         elif "password" in auth:
-            if can_prove and self.token:
+            if self.register:
+                if "register" not in auth:
+                    raise ParleyError("not_allowed", "the server does not allow new accounts")
+            elif can_prove and self.token:
                 yield dict(options, **self.token_login(link, hello, *self.token)), {}
             elif can_prove and self.keep_token:
                 for stored in self.stored(hello, bool(link.binding)):
                     yield dict(options, **self.token_login(link, hello, *parse_token(stored["token"]))), stored
             if self.user is not None and self.password is not None:
-                yield dict(options, method="password", user=self.user, password=self.password), {}
+                method = "register" if self.register else "password"
+                yield dict(options, method=method, user=self.user, password=self.password), {}
 
     def stored(self, hello: Json, encrypted: bool) -> List[Json]:
         """The stored token for this server: one that it has issued, or one whose issuer is not known."""
@@ -855,10 +860,10 @@ class Session(Texts):
 
 def connect(host: str, port: int, *, user: Optional[str] = None, password: Optional[str] = None,
             token: Optional[str] = None, key: Optional[bytes] = None, pin: Optional[str] = None, ca: Optional[str] = None,
-            tls: Optional[bool] = None, accept_new: bool = False, keep_token: bool = True, retry: float = 120,
+            tls: Optional[bool] = None, accept_new: bool = False, register: bool = False, keep_token: bool = True, retry: float = 120,
             timeout: float = 30, limit: int = LIMIT) -> Session:
     """Logs in. Without `token` a stored one is tried first, then `password`; a new token is stored where `parley connect`
-    has its own ($PARLEY_DATA, else ~/.local/state/parley), unless `keep_token` is false.
+    has its own ($PARLEY_DATA, else ~/.local/state/parley), unless `keep_token` is false. `register`: make the account first.
 
     TLS is used beyond this machine, and where `tls`, `pin`, `ca` or `accept_new` ask for it. `pin`: the key that the server
     prints, "sha256/…". `ca`: a file of authorities that decide instead, or "system". `accept_new`: trust a server that is
@@ -867,7 +872,8 @@ def connect(host: str, port: int, *, user: Optional[str] = None, password: Optio
 
     Raises ParleyError. "full" and "busy" have the seconds to wait in `retry_after`.
     """
-    server = Server(host, port, user, password, token, key, pin, ca, tls, accept_new, keep_token, retry, timeout)
+    server = Server(host, port, user, password, token, key, pin, ca, tls, accept_new, register, keep_token,
+                    retry, timeout)
     return Session(server, limit)
 
 

@@ -303,16 +303,6 @@ describe.each(pythons)("Python $version", ({ path: python }) => {
     expect((await lines(`ann@${plain.address}`, `${"x".repeat(1024 * 1024 + 1)}\n`, env)).code).toBe(1);
   });
 
-  testMore("passes the conformance cases", async () => {
-    const argv = ["clients/conformance/run.ts", "--", python, "clients/python/conformance.py"];
-    const child = Bun.spawn([process.execPath, ...argv], { cwd: ROOT, stdout: "pipe", stderr: "inherit" });
-    const said = await child.stdout.text();
-    expect([await child.exited, said]).toEqual([
-      0,
-      expect.stringMatching(/\d+ passed, 0 failed, \d+ skipped/),
-    ]);
-  });
-
   test("bare frames: with parley serve --bare, and as the server of parley connect --bare", async () => {
     using using = tempFolder();
     await using open = await serve(["--bare"], { data: using.path });
