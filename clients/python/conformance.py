@@ -1,8 +1,10 @@
 """The adapter of parley.py for the conformance runner: bun clients/conformance/run.ts -- python3 clients/python/conformance.py"""
 import base64
 import json
+import os
 import socket
 import sys
+import tempfile
 import threading
 import warnings
 from typing import Any, Dict, Optional, Union
@@ -104,16 +106,18 @@ def bytes_of(command: Dict[str, Any]) -> bytes:
     return base64.b64decode(command["base64"]) if "base64" in command else str(command["text"]).encode()
 
 
-def main() -> None:
+def main(folder: str) -> None:
     warnings.simplefilter("ignore")
     report("ready", parts=PARTS)
     conversation = None  # type: Optional[Conversation]
     for line in sys.stdin:
         command = json.loads(line)
         if command["do"] == "connect":
+            os.environ["PARLEY_DATA"] = tempfile.mkdtemp(dir=folder)  # each server is a new one
             conversation = Conversation(command)
         elif conversation is not None:
             conversation.do(command)
 
 
-main()
+with tempfile.TemporaryDirectory() as folder:
+    main(folder)
