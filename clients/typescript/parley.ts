@@ -12,7 +12,7 @@
 
 import { createHash, createHmac, randomBytes, timingSafeEqual, X509Certificate } from "node:crypto";
 import { once } from "node:events";
-import { connect as connectTcp, type Socket } from "node:net";
+import { connect as connectTcp, isIP, type Socket } from "node:net";
 import { connect as connectTls, type TLSSocket } from "node:tls";
 
 /** Longest message that is accepted by default, in bytes. */
@@ -64,9 +64,9 @@ export interface ConnectOptions {
   password?: string;
   /** True: create an account with this user and password. */
   register?: boolean;
-  /** A session token, as `session.token` was after an earlier login. It is tried before the password. */
+  /** A session token, as `session.welcome.token` was after an earlier login. It is tried before the password. */
   token?: string;
-  /** True: the server issues a token for later logins, `session.token`. */
+  /** True: the server issues a token for later logins, `session.welcome.token`. */
   wantsToken?: boolean;
   /** The shared key: bytes, or hexadecimal digits as in a key file. */
   key?: Uint8Array | string;
@@ -657,7 +657,10 @@ async function dial({ host, port, tls, pin, ca }: ConnectOptions): Promise<Socke
   }
   const target = { host, port, allowHalfOpen: true };
   const trust = { rejectUnauthorized: ca !== undefined || pin === undefined, ca: ca as string | undefined };
-  const socket = isTls ? connectTls({ ...target, ...trust, minVersion: "TLSv1.3" }) : connectTcp(target);
+  const servername = isIP(host) === 0 ? host : "";
+  const socket = isTls
+    ? connectTls({ ...target, ...trust, servername, minVersion: "TLSv1.3" })
+    : connectTcp(target);
   try {
     await once(socket, isTls ? "secureConnect" : "connect", { signal: AbortSignal.timeout(LOGIN_MS) });
     return socket;
