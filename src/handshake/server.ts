@@ -326,8 +326,5 @@ function bindingOf(
     throw refusal("not_allowed", "without TLS a proof has no binding");
   }
   for (const [name, value] of bindings) if (name === (wanted ?? "tls-exporter")) return { name, value };
-  throw refusal(
-    "not_allowed",
-    `this server accepts proofs with the binding ${[...bindings.keys()].join(" or ")}`,
-  );
+  throw refusal("not_allowed", `this server accepts the binding ${[...bindings.keys()].join(" or ")}`);
 }

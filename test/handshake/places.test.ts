@@ -66,6 +66,9 @@ describe("at a penalised address", () => {
     expect(secret.length).toBeGreaterThan(0);
     const guess = { type: "login", method: "token", id, proof: Buffer.alloc(32).toString("base64") };
     expect(await answerTo(wrong, () => guess)).toMatchObject(PENALISED);
+    using unbound = await server.peer();
+    const named = { ...guess, binding: "tls-exporter" }; // not allowed on plain TCP
+    expect(await answerTo(unbound, () => named)).toMatchObject(PENALISED);
     using right = await server.peer();
     expect(await answerTo(right, proofOf(token))).toMatchObject({ type: "welcome", user: "ann" });
     using second = await server.peer();

@@ -24,11 +24,11 @@ const FLAGS = ["--tls", "--penalties", "off", "--key-file", key];
 const servers = new Map<string, Serving>();
 beforeAll(async () => {
   await addUser(folder.path);
-  const { pem, issue } = await authority();
-  const { key: privateKey, certificate } = await issue("127.0.0.1");
+  const ca = await authority();
+  const { key: privateKey, certificate } = await ca.issue("127.0.0.1");
   const chain = join(folder.path, "chain.pem");
   const keyFile = join(folder.path, "chain-key.pem");
-  writeFileSync(chain, certificate + pem);
+  writeFileSync(chain, certificate + ca.pem);
   writeFileSync(keyFile, privateKey, { mode: 0o600 });
   const start = (...argv: string[]) => serve([...FLAGS, ...argv], { data: folder.path });
   servers.set("its own certificate", await start());

@@ -4,6 +4,7 @@
 import { describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { BINDING_NAMES } from "../../src/base/bindings.ts";
 import { MAX_BACKLOG_BYTES, MAX_FRAME_BYTES, MAX_PENDING, MAX_PER_USER } from "../../src/base/limits.ts";
 import { completeOptions, optionEntries, SERVER_OPTIONS } from "../../src/server/option-table.ts";
 
@@ -86,5 +87,22 @@ describe("--max-pending", () => {
       expect(() => kind.read(`--${flag}`, text)).toThrow(
         `--max-pending: invalid limit ${JSON.stringify(text)}`,
       ),
+  );
+});
+
+describe("--bindings", () => {
+  const { flag, kind } = SERVER_OPTIONS.bindings;
+  const [exporter, endPoint] = BINDING_NAMES;
+
+  test.each([
+    [exporter, [exporter]],
+    [endPoint, [endPoint]],
+    [`${endPoint}, ${exporter}`, [exporter, endPoint]], // hello has the preferred one first
+  ])("%s is a list", (text, names) => expect(kind.read(flag, text)).toEqual(names));
+
+  test.each(["", ",", `${exporter},`, `${exporter},${exporter}`, "tls-unique", "TLS-EXPORTER"])(
+    "%j is none",
+    (text) =>
+      expect(() => kind.read(`--${flag}`, text)).toThrow(`--bindings: invalid list ${JSON.stringify(text)}`),
   );
 });

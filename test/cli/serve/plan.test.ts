@@ -9,7 +9,14 @@ import { optionEntries } from "../../../src/server/option-table.ts";
 const plan = (args: Arguments): ServerPlan => planServer(new Flags(args), undefined);
 
 /** What a flag is given, by the hint of its kind: never its default. */
-const GIVEN = { TIME: "9s", SIZE: "9mb", N: "9", CIDR: ["10.0.0.0/8", "::1"], "on|off": "off" };
+const GIVEN = {
+  TIME: "9s",
+  SIZE: "9mb",
+  N: "9",
+  LIST: "tls-exporter",
+  CIDR: ["10.0.0.0/8", "::1"],
+  "on|off": "off",
+};
 
 describe("a server gets", () => {
   test.each([...optionEntries])(
