@@ -49,8 +49,20 @@ describe("every case is passed by", () => {
     expect(outcomes.length).toBeGreaterThan(10);
   });
 
-  const pythons = existsSync(PYTHON) ? findPythons() : [];
-  test.each(pythons)("parley.py with Python $version", ({ path }) => expectAllToPass([path, PYTHON]));
+  const minor = ({ version }: { version: string }) => Number(version.split(".")[1]);
+  const pythons = existsSync(PYTHON) ? findPythons().toSorted((a, b) => minor(a) - minor(b)) : [];
+  const ends = pythons.filter((_, index) => index === 0 || index === pythons.length - 1);
+  test.each(ends)("parley.py with Python $version", ({ path }) => expectAllToPass([path, PYTHON]));
+
+  // The modules that differ most from one Python to the next.
+  test.each(pythons.filter((python) => !ends.includes(python)))(
+    "parley.py with Python $version, over TLS",
+    async ({ path }) => {
+      const outcomes = await outcomesOf([path, PYTHON], "tls: ");
+      expect(outcomes.filter(({ flaw }) => flaw !== undefined)).toEqual([]);
+      expect(outcomes.length).toBeGreaterThan(10);
+    },
+  );
 });
 
 describe("a client fails that", () => {
