@@ -8,7 +8,7 @@ import { Flags, terminalOf } from "./src/cli/flags.ts";
 import { helpPage } from "./src/cli/help.ts";
 import { about, parseCommand, type Arguments, type Command, type Invocation } from "./src/cli/parse.ts";
 import { checkGivenWords } from "./src/files/given-text.ts";
-import { repeatDataFlag } from "./src/base/own-command.ts";
+import { repeatFlags } from "./src/base/own-command.ts";
 import { ParleyError, systemCode } from "./src/base/errors.ts";
 import { escapeJson } from "./src/base/escape.ts";
 import { keepFilesPrivate } from "./src/os/process-limits.ts";
@@ -20,6 +20,17 @@ declare const BUILD_VERSION: string | undefined;
 declare const BUILD_COMMIT: string | undefined;
 
 const READER_TIMEOUT_MS = 10_000;
+
+/** The flags that say where the accounts are: a command that a hint shows repeats them. */
+const PLACE_FLAGS = [
+  "data",
+  "store",
+  "store-name",
+  "store-password-file",
+  "store-ca",
+  "store-cert",
+  "store-key",
+] as const;
 
 const parley = defineCommand({
   meta: about({
@@ -52,9 +63,9 @@ async function main(argv: string[]): Promise<number> {
     checkGivenWords();
     const invocation = await parseCommand(parley, argv);
     args = { ...args, ...invocation.args };
-    const flags = new Flags<"data" | "no-input" | "color">(args);
+    const flags = new Flags<(typeof PLACE_FLAGS)[number] | "no-input" | "color">(args);
     terminal = terminalOf(flags);
-    repeatDataFlag(flags.text("data"));
+    repeatFlags(Object.fromEntries(PLACE_FLAGS.map((name) => [name, flags.text(name)])));
     if (invocation.wants === "version") void stdout.write(`${versionLine()}\n`);
     else if (invocation.wants === "help") void stdout.write(await helpPage(invocation, stdout.columns));
     else await run(invocation);

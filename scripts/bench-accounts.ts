@@ -1,18 +1,22 @@
 // What accounts cost: the start of a server with so many users and tokens, its memory, and how long an echo waits beside ten logins
 // with a password, each of which is a change of the store.
 //
-//     bun scripts/build.ts && bun scripts/bench-accounts.ts [COUNT…]
+//     bun scripts/build.ts && bun scripts/bench-accounts.ts [--engine] [COUNT…]
 //
+// With --engine the accounts are in a Redis server, which it starts.
 // A Markdown table on stdout. $PARLEY_EXECUTABLE measures another executable.
 
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { PASSWORD, run, serve } from "../test/support/executable.ts";
+import { startRedis } from "../test/support/redis.ts";
 import { tempFolder } from "../test/support/folder.ts";
 import { Peer } from "../test/support/peer.ts";
 
-const COUNTS = process.argv.slice(2).map(Number);
+const WORDS = process.argv.slice(2);
+const IS_ENGINE = WORDS.includes("--engine");
+const COUNTS = WORDS.filter((word) => word !== "--engine").map(Number);
 const LOGINS = 10;
 const CHANGES = 30;
 const HASH = await Bun.password.hash(PASSWORD, { algorithm: "argon2id", memoryCost: 8192, timeCost: 1 });
@@ -93,8 +97,11 @@ function memoryMib(pid: number, member: "VmRSS" | "VmHWM"): number {
 async function measure(count: number): Promise<Figures> {
   using folder = tempFolder();
   fill(folder.path, count);
+  await using redis = IS_ENGINE ? await startRedis({ appendonly: true }) : undefined;
+  const store = redis === undefined ? [] : ["--store", redis.url];
+  if (redis !== undefined) await move(folder.path, redis.url);
   const began = performance.now();
-  await using server = await serve([], { data: folder.path });
+  await using server = await serve(store, { data: folder.path });
   const startMs = performance.now() - began;
   const startMib = memoryMib(server.pid, "VmRSS");
   const { peer } = await logIn(server.port, "user-0");
@@ -116,7 +123,7 @@ async function measure(count: number): Promise<Figures> {
   const at = (share: number) => changes[Math.min(CHANGES - 1, Math.floor(share * CHANGES))] ?? 0;
   await delay(1000);
   echo.longest();
-  await disable(folder.path);
+  await users(folder.path, ["disable", "user-10", ...store]);
   await delay(1500);
   const foreignEchoMs = echo.longest();
   await echo.stop();
@@ -133,10 +140,17 @@ async function measure(count: number): Promise<Figures> {
   };
 }
 
-/** A change by another process. */
-async function disable(data: string): Promise<void> {
-  const { exitCode, stderr } = await run(["users", "disable", "user-10"], { data });
+async function users(data: string, argv: string[]): Promise<string> {
+  const { exitCode, stdout, stderr } = await run(["users", ...argv], { data });
   if (exitCode !== 0) throw new Error(stderr);
+  return stdout;
+}
+
+/** Puts the accounts of a data folder into an engine. */
+async function move(data: string, url: string): Promise<void> {
+  const all = join(data, "all.ndjson");
+  writeFileSync(all, await users(data, ["export", "--all"]));
+  await users(data, ["import", "--all", all, "--store", url]);
 }
 
 const HEAD =

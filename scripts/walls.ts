@@ -51,7 +51,12 @@ const BLIND: Readonly<Record<string, readonly string[]>> = {
 
 export const WALLS: readonly Wall[] = [
   { name: "Bun.listen", pattern: /\bBun\.listen\b/, rooms: ["src/net/bind.ts"] },
-  { name: "Bun.connect", pattern: /\bBun\.connect\b/, rooms: ["src/net/dial.ts", "src/net/stream.ts"] },
+  {
+    name: "Bun.connect",
+    pattern: /\bBun\.connect\b/,
+    rooms: ["src/net/dial.ts", "src/net/stream.ts", "src/engine/raw-connection.ts"],
+  },
+  { name: "Bun's Redis client", pattern: /\bRedisClient\b/, rooms: ["src/engine/connection.ts"] },
   { name: "HTTP", pattern: /\bBun\.serve\b|"node:http"/, rooms: [] },
   { name: "Bun.password", pattern: /\bBun\.password\b/, rooms: ["src/auth/password.ts"] },
   {

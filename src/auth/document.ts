@@ -71,11 +71,12 @@ const Host = v.looseObject(
   },
   "an object",
 );
+const Server = v.pipe(Text, v.regex(/^[\w-]{8,64}$/, "8 to 64 letters and digits"));
 const File = v.looseObject(
   {
     version: v.number("a number"),
     rev: v.custom<number>((value) => Number.isSafeInteger(value) && Number(value) >= 0, "a whole number"),
-    server: v.optional(v.pipe(Text, v.regex(/^[\w-]{8,64}$/, "8 to 64 letters and digits"))),
+    server: v.optional(Server),
     users: v.optional(Members),
     tokens: v.optional(Members),
     hosts: v.optional(Members),
@@ -157,6 +158,11 @@ export class DocumentDraft implements Document {
     this.rest = replica.rest;
   }
 
+  /** The number of the records that were written or deleted. */
+  get changeCount(): number {
+    return this.users.changeCount + this.tokens.changeCount + this.hosts.changeCount;
+  }
+
   /** Makes the changes in the replica. The draft has no further use. */
   apply(): void {
     this.#replica.isJournaled = this.isJournaled;
@@ -183,6 +189,11 @@ export function recordFlaw(kind: Kind, key: string, value: unknown): string | un
   const { schema, isKey } = RULES[kind];
   if (!isKey(key)) return `${kind} has the invalid key ${JSON.stringify(key)}`;
   return v.is(schema, value) ? undefined : issueText(`${kind}.${key}`, firstIssue(schema, value));
+}
+
+/** True for a text that {@link Document.server} may be. */
+export function isServerName(value: unknown): value is string {
+  return v.is(Server, value);
 }
 
 /** True for a document that is worth a journal. */

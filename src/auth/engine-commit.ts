@@ -35,6 +35,9 @@ export function keysOf(name: string): string[] {
 
 /** Entries that the log keeps, about: a process that missed more reads all records again. 10,000 changes are 5 MB. */
 const LOG_ENTRIES = 10_000;
+/** After a long entry, such as one of an import, as many as would take so much memory; and so many at least. */
+const LOG_BYTES = 16 * 1024 * 1024;
+const MIN_LOG_ENTRIES = 16;
 
 /**
  * KEYS: as `keysOf`. ARGV: a JSON array of
@@ -110,7 +113,8 @@ for _ = 1, count() do
   end
 end
 head = text .. '-' .. random
-redis.call('XADD', log, 'MAXLEN', '~', '${LOG_ENTRIES}', head, 'change', entry, 'epoch', epoch == '' and fresh or epoch)
+local kept = math.max(${MIN_LOG_ENTRIES}, math.min(${LOG_ENTRIES}, math.floor(${LOG_BYTES} / #entry)))
+redis.call('XADD', log, 'MAXLEN', '~', kept, head, 'change', entry, 'epoch', epoch == '' and fresh or epoch)
 redis.call('HSET', meta, 'head', head)
 if after ~= '' then redis.call('HSET', meta, 'server', after) end
 if epoch == '' then redis.call('HSET', meta, 'epoch', fresh, 'version', '${STORE_VERSION}') end

@@ -21,8 +21,10 @@ import {
   START,
   toEntries,
   type Entry,
+  type LogEntry,
   type Position,
 } from "./engine-log.ts";
+import { SESSION_SCRIPTS } from "./engine-sessions.ts";
 import type { StoreWatcher } from "./store.ts";
 
 /** Records in one reply, about, when all are read; and the most changes in one. */
@@ -36,8 +38,8 @@ export interface EngineReplicaOptions {
   expectedEpoch?: string | undefined;
   /** Called when the identity of the accounts is known. */
   onEpoch?(epoch: string): void;
-  /** Called for each change, with the name of its try. Returns true when this process has made it. */
-  onEntry(by: string): boolean;
+  /** Called for each change in the log. Returns true when this process has made it. */
+  onEntry(entry: LogEntry): boolean;
 }
 
 /** What an engine says of a store, beside its records. */
@@ -60,6 +62,8 @@ export class EngineReplica {
   /** Empty until the store has its first accounts. */
   #epoch = "";
   #isLoaded = false;
+  /** Since when it has seen each change at once, by `performance.now`. */
+  #followsSince = Infinity;
   /** True when all records are to be read again. */
   #mustLoad = true;
   /** The engine, while the replica follows its log. */
@@ -79,7 +83,7 @@ export class EngineReplica {
     this.#options = options;
     this.#link = new EngineLink({
       access: options.access,
-      scripts: [COMMIT],
+      scripts: [COMMIT, ...SESSION_SCRIPTS],
       serve: (session) => this.#serve(session),
       lost: (reason) => (this.#lossReason = reason),
     });
@@ -104,6 +108,11 @@ export class EngineReplica {
 
   get at(): Position {
     return this.#at;
+  }
+
+  /** For how long it has seen each change at once, in one session with the engine. */
+  get followsForMs(): number {
+    return this.#session === undefined ? 0 : performance.now() - this.#followsSince;
   }
 
   get epoch(): string {
@@ -197,6 +206,7 @@ export class EngineReplica {
   async #serve(session: EngineSession): Promise<void> {
     try {
       await this.#begin(session);
+      this.#followsSince = performance.now();
       for (;;) {
         if (this.#mustLoad) await this.#load(session);
         this.#complaint = undefined;
@@ -266,6 +276,7 @@ export class EngineReplica {
       this.#at = at;
       this.#mustLoad = false;
       this.#isLoaded = true;
+      this.#followsSince = performance.now();
       this.#changed(true);
       return;
     }
@@ -305,7 +316,7 @@ export class EngineReplica {
     this.#expectEpoch(epoch); // the first change has given it to the accounts
     const entry = parseEntry(at.id, text);
     applyEntry(document, entry, at);
-    return this.#options.onEntry(entry.by);
+    return this.#options.onEntry(entry);
   }
 
   async #range(session: EngineSession, from: string, to: string, count?: string): Promise<Entry[]> {

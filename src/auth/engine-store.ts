@@ -6,9 +6,17 @@
 //
 // A change without an answer may have been made. It is tried again, as another try: if the first one was made, the log has it, and the
 // second one is in conflict with it. After the deadline that a try carries the engine refuses it, so none is made later.
+//
+// A mutation that asks for the credentials in use makes the batch wait: the lists of sessions are read, and the batch runs again.
 
 import { createHash, randomBytes } from "node:crypto";
-import { PRUNE_INTERVAL_MS, STORE_OPEN_MS, STORE_TIMEOUT_MS } from "../base/limits.ts";
+import {
+  MAX_RECORDS_IN_CHANGE,
+  PRUNE_INTERVAL_MS,
+  STORE_OPEN_MS,
+  STORE_TIMEOUT_MS,
+  TOKEN_SETTLE_MS,
+} from "../base/limits.ts";
 import { EngineError } from "../engine/engine-error.ts";
 import type { EngineSession } from "../engine/link.ts";
 import { ChangeQueue, type Batch, type Outcome } from "./change-queue.ts";
@@ -16,10 +24,18 @@ import { DocumentDraft, type Replica } from "./document.ts";
 import { argumentsOf, COMMIT, keyOf, keysOf } from "./engine-commit.ts";
 import { damaged, formatEntry, parsePosition, randomHalf, type Position } from "./engine-log.ts";
 import { EngineReplica, isUnreachable, type EngineReplicaOptions } from "./engine-replica.ts";
-import type { Mutation, Store, StoreWatcher } from "./store.ts";
+import { EngineSessions } from "./engine-sessions.ts";
+import { RecentTokens } from "./recent-tokens.ts";
+import { usedBy } from "./session-status.ts";
+import type { InUse, Mutation, Store, StoreWatcher } from "./store.ts";
 import { TokenPruner } from "./token-pruner.ts";
 
-export type EngineStoreOptions = Omit<EngineReplicaOptions, "onEntry">;
+export interface EngineStoreOptions extends Omit<EngineReplicaOptions, "onEntry"> {
+  /** By default {@link PRUNE_INTERVAL_MS}. */
+  pruneIntervalMs?: number;
+  /** By default {@link TOKEN_SETTLE_MS}. */
+  settleMs?: number;
+}
 
 /** What the engine said to a change. `lost`: nothing, so it may have been made. */
 type Answer =
@@ -29,10 +45,21 @@ type Answer =
 
 export class EngineStore implements Store {
   readonly place: string;
+  readonly recordsInChange = MAX_RECORDS_IN_CHANGE;
   readonly #options: EngineStoreOptions;
   readonly #replica: EngineReplica;
   readonly #changes = new ChangeQueue({ pauseMs: 0, commit: () => this.#commit() });
-  readonly #pruner = new TokenPruner(() => undefined);
+  readonly #settleMs: number;
+  readonly #recent: RecentTokens;
+  readonly #pruner: TokenPruner;
+  /** The lists of the sessions of all servers. */
+  readonly sessions: EngineSessions;
+  /** The credentials in use, for the present batch; undefined until it has asked for them. */
+  #inUse: { known: InUse | undefined } | undefined;
+  /** True when the batch has asked. */
+  #isInUseWanted = false;
+  /** Why the lists could not be read the last time. */
+  #complaint: string | undefined;
   /** The tries of the present batch, by name. */
   readonly #tries = new Map<string, Outcome>();
   /** The one of them that the log has. */
@@ -53,9 +80,21 @@ export class EngineStore implements Store {
   private constructor(options: EngineStoreOptions) {
     this.#options = options;
     this.place = options.access.target.shown;
+    this.#settleMs = options.settleMs ?? TOKEN_SETTLE_MS;
+    this.#recent = new RecentTokens(this.#settleMs);
+    this.#pruner = new TokenPruner(
+      () => this.#askInUse()?.tokens,
+      (id) => this.#recent.hasSettled(id, performance.now()),
+    );
+    this.sessions = new EngineSessions({
+      name: options.name,
+      sessionBefore: (deadline) => this.#replica.sessionBefore(deadline),
+    });
     this.#replica = new EngineReplica({
       ...options,
-      onEntry: (by) => {
+      onEntry: ({ by, tokens = {} }) => {
+        const now = performance.now();
+        for (const [id, token] of Object.entries(tokens)) if (token !== null) this.#recent.add(id, now);
         const outcome = this.#tries.get(by);
         if (outcome !== undefined) this.#made = outcome;
         return outcome !== undefined;
@@ -100,7 +139,7 @@ export class EngineStore implements Store {
 
   watch(watcher: StoreWatcher): () => void {
     const unwatch = this.#replica.watch(watcher);
-    const pruning = setInterval(() => void this.#prune(), PRUNE_INTERVAL_MS);
+    const pruning = setInterval(() => void this.#prune(), this.#options.pruneIntervalMs ?? PRUNE_INTERVAL_MS);
     return () => {
       unwatch();
       clearInterval(pruning);
@@ -110,6 +149,7 @@ export class EngineStore implements Store {
   async tryToWrite(): Promise<void> {
     const session = await this.#replica.sessionBefore(performance.now() + STORE_TIMEOUT_MS);
     await session.send("HSET", [keyOf(this.#options.name, "meta"), "checked", new Date().toISOString()]);
+    await this.sessions.tryToWrite(session);
   }
 
   settled(): Promise<void> {
@@ -118,6 +158,7 @@ export class EngineStore implements Store {
 
   async close(): Promise<void> {
     await this.settled();
+    await this.sessions.close();
     await this.#replica.close();
   }
 
@@ -130,7 +171,7 @@ export class EngineStore implements Store {
       batch.fail(this.#tries.size > 0 && isUnreachable(error) ? mayBeMade(error) : error);
     } finally {
       this.#tries.clear();
-      this.#made = undefined;
+      this.#made = this.#inUse = undefined;
     }
   }
 
@@ -143,7 +184,12 @@ export class EngineStore implements Store {
       if (this.#made !== undefined) return this.#made;
       const { document, at } = this.#replica;
       const draft = new DocumentDraft(document);
-      const outcome = batch.run(draft, () => undefined);
+      this.#isInUseWanted = false;
+      const outcome = batch.run(draft, () => this.#askInUse());
+      if (this.#isInUseWanted) {
+        await this.#readInUse(session);
+        continue;
+      }
       const by = randomBytes(12).toString("base64url");
       const entry = formatEntry(by, draft, document);
       const args = argumentsOf(draft, document, {
@@ -165,6 +211,31 @@ export class EngineStore implements Store {
       if (answer.word === "conflict") await this.#catchUp(at, answer.head, deadline);
       if (answer.word === "replaced")
         await this.#replica.until(() => this.#replica.epoch === answer.epoch, deadline);
+    }
+  }
+
+  #askInUse(): InUse | undefined {
+    this.#isInUseWanted = this.#inUse === undefined;
+    return this.#inUse?.known;
+  }
+
+  /**
+   * Once for each batch, whose deadline limits their age: see token-pruner.ts. They are not known for a while after a break, since other
+   * servers may have had one, too: then a restored engine has older lists than theirs, and this one has missed when tokens were written.
+   */
+  async #readInUse(session: EngineSession): Promise<void> {
+    this.#inUse = { known: undefined };
+    if (this.#replica.followsForMs < this.#settleMs) return;
+    try {
+      const statuses = await this.sessions.read(session);
+      for (const failure of statuses.failures.slice(0, 1)) throw failure;
+      this.#inUse = { known: usedBy(statuses) };
+      this.#complaint = undefined;
+    } catch (error) {
+      if (!(error instanceof EngineError)) throw error;
+      if (isUnreachable(error)) return;
+      if (error.message !== this.#complaint) this.#replica.complain(error);
+      this.#complaint = error.message;
     }
   }
 
@@ -198,8 +269,13 @@ export class EngineStore implements Store {
   /** Removes tokens that are of no use any more: see token-pruner.ts. */
   async #prune(): Promise<void> {
     if (!this.isReachable) return;
+    const { document } = this;
+    const examined = [
+      ...this.#recent.takeCrowded(document, performance.now()),
+      ...this.#pruner.next(document),
+    ];
     try {
-      await this.change((draft) => this.#pruner.prune(draft, Date.now(), performance.now()));
+      await this.change((draft) => this.#pruner.prune(draft, examined, Date.now(), performance.now()));
     } catch (error) {
       if (!isUnreachable(error)) this.#replica.complain(error);
     }

@@ -40,8 +40,13 @@ import {
 import type { InUse, Mutation, Store, StoreWatcher } from "./store.ts";
 import { TokenPruner } from "./token-pruner.ts";
 
+/** One record takes at least so much of a line of the journal: its key, `null` and the digest of what was there. */
+const MIN_CHANGE_BYTES = 50;
 /** The delay between an event and reading the file, in milliseconds: an editor may move the old file away first. */
 const SETTLE_MS = 20;
+
+/** What the header of a journal says that belongs to no file. */
+const NOTHING = { rev: 0, hash: "", stamp: "", from: "" };
 
 /** The journal as far as it is in memory. */
 interface Journal {
@@ -54,12 +59,24 @@ interface Journal {
 /** How both files are read: with the lock, or without it. */
 type Files = Pick<HeldFiles, "stamp" | "read" | "readBeside">;
 
+export interface FileStoreOptions {
+  /** As for a {@link Mutation}. */
+  inUse?: () => InUse | undefined;
+  /**
+   * Called when the file was edited by hand while its journal had more to add.
+   *
+   * @param kept how many records are as the edit has them, although the journal has another value.
+   */
+  edited?: (kept: number) => void;
+}
+
 export class FileStore implements Store {
-  readonly isReachable = true;
+  readonly recordsInChange = Infinity;
+  readonly isReachable: boolean = true;
   readonly dummyKey = randomBytes(32);
   readonly #file: LockedFile;
   readonly #pruner: TokenPruner;
-  readonly #inUse: () => InUse | undefined;
+  readonly #options: FileStoreOptions;
   #document: Replica;
   /** The stamp of the file in memory; empty when there was no file. */
   #stamp = "";
@@ -67,8 +84,11 @@ export class FileStore implements Store {
   #hash = "";
   /** The journal beside the file in memory; undefined when there is none. */
   #journal: Journal | undefined;
-  /** True when the file was edited by hand, and a journal had more to add: both are in memory alone, until they are folded. */
-  #isEdited = false;
+  /**
+   * True when only a fold makes both files what is in memory: after an edit by hand, when a journal had more to add; or after the
+   * disk did not confirm a line, which it may confirm next time without having written it.
+   */
+  #mustFold = false;
   /** After a failed fold: the length from which on the journal is folded. */
   #foldFrom = 0;
   /** The stamp of both files when `reload` found them to be in memory. Undefined after a change: a person may replace a file meanwhile. */
@@ -85,6 +105,8 @@ export class FileStore implements Store {
   });
   /** Set while a commit holds the lock and its content is not yet in memory. */
   #updating = false;
+  /** Set when the files are to be read whole after that. */
+  #reloadLater = false;
   #watcher: StoreWatcher | undefined;
 
   /**
@@ -92,13 +114,15 @@ export class FileStore implements Store {
    *
    * @throws {FileError} when it cannot be read, is damaged, or other users could read it.
    */
-  constructor(path: string, inUse: () => InUse | undefined = () => undefined) {
+  constructor(path: string, options: FileStoreOptions = {}) {
     this.#file = new LockedFile(path);
-    this.#inUse = inUse;
-    this.#pruner = new TokenPruner(() => inUse()?.tokens);
+    this.#options = options;
+    this.#pruner = new TokenPruner(() => this.#inUse()?.tokens);
     this.#document = emptyDocument();
     this.#load(this.#files);
   }
+
+  readonly #inUse = (): InUse | undefined => this.#options.inUse?.();
 
   get place(): string {
     return this.#file.path;
@@ -139,7 +163,8 @@ export class FileStore implements Store {
         batch = this.#changes.take();
         outcome = batch.run(draft, this.#inUse);
         if (!outcome.isAnyDone) return;
-        this.#pruner.prune(draft, Date.now(), performance.now(), draft.tokens.writtenKeys());
+        const examined = [...draft.tokens.writtenKeys(), ...this.#pruner.next(draft)];
+        this.#pruner.prune(draft, examined, Date.now(), performance.now());
         draft.rev++;
         await this.#write(files, draft);
         draft.apply();
@@ -151,27 +176,47 @@ export class FileStore implements Store {
     } catch (error) {
       (batch ?? this.#changes.take()).fail(error);
     } finally {
-      this.#updating = false;
+      this.#endUpdate();
     }
     if (byOthers || isChanged) this.#watcher?.changed(byOthers);
   }
 
+  #endUpdate(): void {
+    this.#updating = false;
+    if (!this.#reloadLater) return;
+    this.#reloadLater = false;
+    this.reload(true);
+  }
+
   /** Writes the changes of `draft`: a line of the journal, or the whole file. */
   async #write(files: HeldFiles, draft: DocumentDraft): Promise<void> {
-    if (!draft.isJournaled || this.#isEdited) {
-      draft.isJournaled ||= isLarge(draft);
+    if (!draft.isJournaled && isLarge(draft)) {
+      // An old journal has nothing to do with this file.
+      if (files.readBeside(0) !== undefined) await files.replaceBeside(formatHeader(NOTHING));
+      draft.isJournaled = true;
       return this.#replace(files, draft);
     }
+    if (!draft.isJournaled || this.#mustFold) return this.#replace(files, draft);
+    if (draft.changeCount * MIN_CHANGE_BYTES >= this.#foldBytes) return this.#replace(files, draft);
     const line = Buffer.from(formatChange(draft, this.#document));
     if (line.length >= this.#foldBytes) return this.#replace(files, draft);
     if (this.#journal?.isOwn === true) {
-      await files.appendBeside(this.#journal.reader.offset, line);
+      await this.#append(files, this.#journal.reader.offset, line);
       this.#journal.reader.passOver(line.length);
       return;
     }
-    const header = formatHeader({ rev: this.#document.rev, hash: this.#hash, stamp: this.#stamp });
+    const header = this.#header();
     await files.replaceBeside(header + line.toString());
     this.#journal = this.#openJournal(files);
+  }
+
+  async #append(files: HeldFiles, offset: number, line: Uint8Array): Promise<void> {
+    try {
+      await files.appendBeside(offset, line);
+    } catch (error) {
+      if (error instanceof FileError && error.code === "unsynced") this.#mustFold = true;
+      throw error;
+    }
   }
 
   /** Replaces the file by one that has `document`. The old journal has nothing more to add then. */
@@ -180,8 +225,13 @@ export class FileStore implements Store {
     this.#stamp = await files.replace(hash.over(formatInSlices(document)));
     this.#hash = hash.toString();
     if (this.#journal !== undefined) this.#journal.isOwn = false;
-    this.#isEdited = false;
+    this.#mustFold = false;
     this.#foldFrom = 0;
+  }
+
+  /** The first line of a journal for the file in memory. @param from see {@link Header}. */
+  #header(from = this.#hash): string {
+    return formatHeader({ rev: this.#document.rev, hash: this.#hash, stamp: this.#stamp, from });
   }
 
   /** The journal as it is now, all of whose lines are in memory. */
@@ -208,7 +258,7 @@ export class FileStore implements Store {
   }
 
   get #needsFold(): boolean {
-    return (this.#isEdited && this.#foldFrom === 0) || this.#journalBytes > this.#foldBytes;
+    return (this.#mustFold && this.#foldFrom === 0) || this.#journalBytes > this.#foldBytes;
   }
 
   async #tryToFold(): Promise<void> {
@@ -227,14 +277,14 @@ export class FileStore implements Store {
       await this.#file.hold(journalOf, async (files) => {
         this.#updating = true;
         byOthers = this.#catchUp(files);
+        const from = this.#hash;
         await this.#replace(files, this.#document);
-        const { rev } = this.#document;
-        await files.replaceBeside(formatHeader({ rev, hash: this.#hash, stamp: this.#stamp }));
+        await files.replaceBeside(this.#header(from));
         this.#journal = this.#openJournal(files);
         this.#seen = undefined;
       });
     } finally {
-      this.#updating = false;
+      this.#endUpdate();
       if (byOthers) this.#watcher?.changed(true);
     }
   }
@@ -250,7 +300,6 @@ export class FileStore implements Store {
 
   /** Tells apart what was read of both files. */
   #stampOf(files: Files): string {
-    if (!this.#document.isJournaled) return files.stamp();
     const { id, size } = files.readBeside(Number.MAX_SAFE_INTEGER) ?? { id: "", size: 0 };
     return `${files.stamp()} ${id} ${size}`;
   }
@@ -268,7 +317,7 @@ export class FileStore implements Store {
         if (tail.size === journal.reader.offset) return false;
       }
     }
-    return this.#wasFolded(files, stamp) ?? this.#load(files, always);
+    return (always ? undefined : this.#wasFolded(files, stamp)) ?? this.#load(files, always);
   }
 
   #takeLines({ reader }: Journal, tail: Tail): boolean {
@@ -284,20 +333,23 @@ export class FileStore implements Store {
   }
 
   /**
-   * Takes a file into which another process has folded what is in memory, without reading it; returns whether its journal had
-   * more. Undefined for any other file.
+   * Takes a new journal, and a file into which another process has folded what is in memory, without reading it; returns whether the
+   * journal had more. Undefined for any other file.
    */
   #wasFolded(files: Files, stamp: string): boolean | undefined {
-    if (!this.#document.isJournaled || stamp === "" || stamp === this.#stamp) return undefined;
+    if (!this.#document.isJournaled || stamp === "") return undefined;
     const tail = files.readBeside(0);
     if (tail === undefined) return undefined;
     const reader = this.#newReader();
     const changes = reader.take(tail.bytes);
     const { header } = reader;
     if (header?.stamp !== stamp || header.rev !== this.#document.rev) return undefined;
+    if (header.hash !== this.#hash && header.from !== this.#hash) return undefined;
     this.#stamp = stamp;
     this.#hash = header.hash;
     this.#journal = { id: tail.id, reader, isOwn: true };
+    this.#mustFold = false;
+    this.#foldFrom = 0;
     applyChanges(this.#document, changes);
     return changes.length > 0;
   }
@@ -319,15 +371,20 @@ export class FileStore implements Store {
     const hash = new Bun.CryptoHasher("sha256").update(text ?? "").digest("base64");
     const isOwn = reader.header?.hash === hash;
     const before = document.rev;
-    applyChanges(document, changes, isOwn ? undefined : new Edited());
+    if (!isOwn && reader.header !== undefined && reader.header.rev > before) {
+      throw outdated(this.place, before, journalOf(this.place), reader.header.rev);
+    }
+    const edited = isOwn ? undefined : new Edited();
+    applyChanges(document, changes, edited);
     if (always && stamp === this.#stamp && reader.offset === (this.#journal?.reader.offset ?? 0))
       return false;
     this.#document = document;
     this.#stamp = stamp;
     this.#hash = hash;
-    this.#isEdited = !isOwn && document.rev > before;
+    this.#mustFold = !isOwn && document.rev > before;
     this.#foldFrom = 0;
     this.#journal = journal && { id: journal.id, reader, isOwn };
+    if (this.#mustFold && edited !== undefined) this.#options.edited?.(edited.kept);
     return true;
   }
 
@@ -343,7 +400,10 @@ export class FileStore implements Store {
    */
   reload(always = false): void {
     // A commit reads the files itself. Between its rename and its end our own change would look like another process's.
-    if (this.#updating) return;
+    if (this.#updating) {
+      this.#reloadLater ||= always;
+      return;
+    }
     let seen: string | undefined;
     try {
       const files = this.#files;
@@ -366,7 +426,8 @@ export class FileStore implements Store {
   }
 
   tryToWrite(): Promise<void> {
-    return this.#file.tryToWrite();
+    // In slices, since the text of many records takes memory and holds up the server.
+    return this.#file.tryToWrite(formatInSlices(this.#document), journalOf);
   }
 
   watch(watcher: StoreWatcher): () => void {
@@ -419,6 +480,16 @@ export class FileStore implements Store {
   #isWell(): void {
     this.#damagedStamp = this.#complaint = undefined;
   }
+}
+
+function outdated(path: string, rev: number, journal: string, needed: number): FileError {
+  return new FileError(
+    "corrupt",
+    `${path} has revision ${rev}, but its journal ${journal} belongs to revision ${needed} of it`,
+    {
+      hint: "restore the newer file; or remove the journal, to go on without the changes in between",
+    },
+  );
 }
 
 function lost(path: string, journal: string): FileError {

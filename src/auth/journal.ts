@@ -1,6 +1,6 @@
 // users.journal, beside a users.json of many records: what has changed since. JSON Lines; a change of the store is one line.
 //
-//     {"journal":1,"rev":7,"hash":"<base64 SHA-256>","stamp":"…"}                 names the snapshot: users.json at revision 7
+//     {"journal":1,"rev":7,"hash":"<base64 SHA-256>","stamp":"…","from":"<…>"}      names the snapshot: users.json at revision 7
 //     {"rev":8,"users":{"ann":{…}},"tokens":{"<id>":null},"was":{"users":{"ann":"<digest>"},"tokens":{"<id>":"<digest>"}}}
 //
 // A snapshot and a journal go through these states. Each arrow is one system call that has happened or has not, so a kill at any
@@ -14,7 +14,8 @@
 //     whole      the old lines are in the snapshot already: their revisions are not above its own, so they are skipped
 //
 // A snapshot with another hash and lines above its revision was edited by hand. `was` has the digest of each record before its
-// change: a record of the snapshot that differs from its first `was` was edited, and stays as it is; the other lines hold.
+// change: a record of the snapshot that differs from its first `was` was edited, and stays as it is; the other lines hold. A
+// snapshot below the revision of the journal's first line is an older one, and is damage.
 
 import { FileError } from "../files/file-error.ts";
 import { decode } from "../files/private-file.ts";
@@ -31,8 +32,13 @@ export interface Header {
   rev: number;
   /** Of the snapshot's text. */
   hash: string;
-  /** Of the snapshot's file, so that a process with this revision in memory need not read it. */
+  /** Of the snapshot's file. */
   stamp: string;
+  /**
+   * The hash of the snapshot from which this one was folded, else its own: a process that has either in memory, and this revision, need
+   * not read the file.
+   */
+  from: string;
 }
 
 type Records = Record<string, object | null>;
@@ -67,8 +73,8 @@ export class SnapshotHash {
   }
 }
 
-export function formatHeader({ rev, hash, stamp }: Header): string {
-  return `${JSON.stringify({ journal: 1, rev, hash, stamp })}\n`;
+export function formatHeader({ rev, hash, stamp, from }: Header): string {
+  return `${JSON.stringify({ journal: 1, rev, hash, stamp, from })}\n`;
 }
 
 /** The line of what `draft` has changed in `replica`. */
@@ -149,13 +155,13 @@ export class JournalReader {
     return value;
   }
 
-  #readHeader({ journal, rev, hash, stamp }: Record<string, unknown>): Header {
+  #readHeader({ journal, rev, hash, stamp, from }: Record<string, unknown>): Header {
     if (journal !== 1) throw this.#damaged("it should name version 1 of the journal");
-    if (!isRev(rev) || typeof hash !== "string" || typeof stamp !== "string") {
+    if (![hash, stamp, from].every((text) => typeof text === "string") || !isRev(rev)) {
       throw this.#damaged("it should name the snapshot");
     }
     this.#rev = rev;
-    return { rev, hash, stamp };
+    return { rev, hash, stamp, from } as Header;
   }
 
   #readChange(value: Record<string, unknown>): Change {
@@ -204,6 +210,11 @@ export function applyChanges(replica: Replica, changes: readonly Change[], edite
 /** Finds the records that were edited by hand: their value in the snapshot is not the one before their first change. */
 export class Edited {
   readonly #seen = new Map<string, boolean>();
+
+  /** How many records were kept from the edit, although the journal has another value. */
+  get kept(): number {
+    return [...this.#seen.values()].filter(Boolean).length;
+  }
 
   has(kind: Kind, key: string, present: object | undefined, was: string | null | undefined): boolean {
     const name = `${kind} ${key}`;

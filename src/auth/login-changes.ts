@@ -3,12 +3,11 @@
 import { sourceOf } from "../base/address.ts";
 import { MAX_REGISTRATIONS, REGISTRATION_WINDOW_MS, STORE_RETRY_SECONDS } from "../base/limits.ts";
 import { EngineError } from "../engine/engine-error.ts";
-import { FileError } from "../files/file-error.ts";
 import { AccountError } from "./accounts.ts";
 import type { Document } from "./document.ts";
 import { LoginError, rateLimited, refusal } from "./identity.ts";
 import { SlidingWindowLimiter } from "./sliding-window-limiter.ts";
-import type { Mutation, Store } from "./store.ts";
+import { isStoreError, type Mutation, type Store } from "./store.ts";
 
 export interface LoginChangesOptions {
   /** Required on a server with logins. */
@@ -64,7 +63,7 @@ export class LoginChanges {
   /** The refusal of a login for a failure of the store; any other error as it is. */
   #refusalFor(error: unknown): unknown {
     if (error instanceof EngineError && error.code === "unreachable") return storeLost(error);
-    if (!(error instanceof FileError || error instanceof EngineError)) return error;
+    if (!isStoreError(error)) return error;
     this.#options.warn(error);
     return new LoginError("unavailable", error.message, {
       peerMessage: "the server cannot change its accounts at the moment",

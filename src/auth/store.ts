@@ -2,7 +2,14 @@
 //
 // A process reads a replica in memory, and changes the store by mutations. Several processes share a store.
 
+import { EngineError } from "../engine/engine-error.ts";
+import { FileError } from "../files/file-error.ts";
 import type { Document, Replica } from "./document.ts";
+
+/** True for an error of a store, and not of what a change does: a file or an engine cannot be used now. */
+export function isStoreError(error: unknown): error is FileError | EngineError {
+  return error instanceof FileError || error instanceof EngineError;
+}
 
 /** The credentials of the sessions of all servers. */
 export interface InUse {
@@ -15,7 +22,7 @@ export interface InUse {
  * Changes a draft, or throws before it has changed it. The caller gets the result once the change is durable. It may run several
  * times, on newer content each time; the last run counts.
  *
- * @param inUse returns undefined when that is not known now.
+ * @param inUse returns undefined when that is not known now. Where it is known later, the mutation runs again then.
  */
 export type Mutation<T> = (draft: Document, inUse: () => InUse | undefined) => T;
 
@@ -41,6 +48,8 @@ export interface Store {
   readonly document: Readonly<Replica>;
   /** False while its changes by others may be unknown: then no login may succeed. Always true for a file. */
   readonly isReachable: boolean;
+  /** How many records a change may read and write; Infinity: any number. */
+  readonly recordsInChange: number;
   /** Secret and random, see {@link DummyHashes}. */
   readonly dummyKey: Uint8Array;
 

@@ -173,6 +173,11 @@ export class TableDraft<V> implements Records<V> {
     return this.#written.keys();
   }
 
+  /** The number of the records that were written or deleted. */
+  get changeCount(): number {
+    return this.#written.size + this.#deleted.size;
+  }
+
   written(): Iterable<[string, V]> {
     return this.#written;
   }

@@ -9,8 +9,6 @@ const DAY = 24 * 60 * 60 * SECOND;
 
 /** 13131: unassigned at IANA, above the well-known ports, easy to remember. `--port` */
 export const DEFAULT_PORT = 13131;
-/** The port of Redis and Valkey, registered at IANA. */
-export const ENGINE_PORT = 6379;
 /** Ports that are tried after a busy one, as development servers do. */
 export const PORT_ATTEMPTS = 100;
 
@@ -349,13 +347,17 @@ export const LOCK_TIMEOUT_MS = 10 * SECOND;
 export const COMMIT_PAUSE_MS = 2;
 /** When a client may try again whose login found the engine of the store unreachable, in seconds. */
 export const STORE_RETRY_SECONDS = 1;
-/** How long a command waits for the engine of the store. One takes less than a millisecond, so that a silent engine hangs. */
+/** The port of Redis and Valkey, registered at IANA. */
+export const ENGINE_PORT = 6379;
+/** Longest wait for the answer to a command: an engine takes less than a millisecond, and one that is silent for so long hangs. */
 export const STORE_TIMEOUT_MS = SECOND;
 /**
  * An engine that leaves a blocking command unanswered for so long hangs. The command blocks for a part of that, and logins are
  * refused after it, since a revocation could be unknown.
  */
 export const FEED_SILENCE_MS = 800;
+/** A deadline that passes so late was held up by this process: it is extended by as much, since the answer may have arrived. */
+export const HELD_UP_MS = 50;
 /** From the start of a connection to the engine until its greeting is answered. */
 export const ENGINE_DIAL_TIMEOUT_MS = SECOND;
 /** How long one sentinel is waited for, before the next one is asked: three of them fit into 2 s. */
@@ -366,18 +368,30 @@ export const ENGINE_RETRY_FIRST_MS = 50;
 export const ENGINE_RETRY_MAX_MS = SECOND / 2;
 /** A session with the engine that lasted for so long is followed by a new one at once, and a shorter one after a pause. */
 export const ENGINE_HELD_MS = 20;
-/** How long a connection that failed is examined for the reason. */
-export const ENGINE_DIAGNOSIS_MS = 2 * SECOND;
-/** Longest answer of an engine while it is examined: its greeting has 200 bytes. */
-export const MAX_EXAMINED_REPLY_BYTES = 64 * KIB;
+/** A try to reach the engine that takes so long is examined for the reason, and so is one that fails. */
+export const ENGINE_SLOW_MS = SECOND / 4;
+/** How long the engine is examined at most; once more for the other kind of connection, TLS or plain text. */
+export const ENGINE_EXAMINATION_MS = (3 * SECOND) / 4;
+/** How often an engine that stays away is examined: a dial that hangs keeps its descriptor for two minutes. */
+export const ENGINE_EXAMINATION_PAUSE_MS = 5 * SECOND;
+/** Longest answer over a raw connection to an engine or a sentinel: a greeting has 200 bytes. */
+export const MAX_RAW_REPLY_BYTES = 64 * KIB;
 /** How long a read of the log waits in the engine for the next change. A part of {@link FEED_SILENCE_MS}. */
 export const FEED_BLOCK_MS = 300;
 /** How long a process waits at its start for all records of the engine: 100,000 users take 1 s. */
 export const STORE_OPEN_MS = 10 * SECOND;
+/** Records that one change in an engine reads and writes, at most: the engine answers no one else for 5 ms. */
+export const MAX_RECORDS_IN_CHANGE = 1000;
 /** How often a server examines tokens of the engine: see TOKENS_EXAMINED. */
 export const PRUNE_INTERVAL_MS = 10 * SECOND;
 /** How soon after a change a server writes the list of its sessions. */
 export const STATUS_FILE_MS = 500;
+/** How often a server says to the engine that it lives. */
+export const SESSION_BEAT_MS = 2 * SECOND;
+/** A server that the engine has not heard for so long counts as dead: three times {@link SESSION_BEAT_MS}. */
+export const SILENT_SERVER_MS = 6 * SECOND;
+/** Such a server may only be cut off from the engine: what its last list names counts as in use for so long. */
+export const LOST_SERVER_MS = 60 * 60 * SECOND;
 /** A shorter journal of the store is not folded, so that a fold is rare. */
 export const MIN_FOLD_BYTES = 64 * 1024;
 /** How often a watched file is checked without an event. */

@@ -2,14 +2,16 @@
 
 import { shellQuote } from "./shell-quote.ts";
 
-let dataFlag = "";
+let repeated = "";
 
-/** Adds `--data` to every later {@link ownCommand}. @param folder as the command line of this process names it; undefined: it does not. */
-export function repeatDataFlag(folder: string | undefined): void {
-  dataFlag = folder === undefined ? "" : ` --data ${shellQuote(folder)}`;
+/** Adds flags to every later {@link ownCommand}. @param flags as this process has them; undefined: not given. */
+export function repeatFlags(flags: Readonly<Record<string, string | undefined>>): void {
+  repeated = Object.entries(flags)
+    .map(([name, value]) => (value === undefined ? "" : ` --${name} ${shellQuote(value)}`))
+    .join("");
 }
 
-/** A command that reads or changes the files in the data folder of this process. */
+/** A command that reads or changes the accounts of this process. */
 export function ownCommand(words: string, program = "parley"): string {
-  return `${program} ${words}${dataFlag}`;
+  return `${program} ${words}${repeated}`;
 }

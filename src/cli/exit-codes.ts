@@ -2,6 +2,7 @@
 // in connect/outcome.ts.
 
 import { messageOf, ParleyError } from "../base/errors.ts";
+import { EngineError } from "../engine/engine-error.ts";
 import { FileError } from "../files/file-error.ts";
 import { ServerError } from "../handshake/errors.ts";
 import { ConnectionError } from "../net/connection-error.ts";
@@ -21,6 +22,7 @@ export const ERROR_CODES = {
   pin_changed: { exit: 1, meaning: "the server's key is not the known one" },
   listen: { exit: 1, meaning: "the server cannot listen: the port is busy, or the address is not allowed" },
   file: { exit: 1, meaning: "a file of parley cannot be used: unreadable, damaged, or not private" },
+  store: { exit: 1, meaning: "the store of --store cannot be reached, refuses, or is not the one of before" },
   handler: { exit: 1, meaning: "the handler file cannot be loaded" },
   unknown: { exit: 1, meaning: "there is no such user, session or address" },
   exists: { exit: 1, meaning: "the user or the name exists already" },
@@ -58,6 +60,7 @@ function codeOf(error: unknown): ErrorCode {
   if (isErrorCode(error.code)) return error.code;
   if (error instanceof DialError || error instanceof ConnectionError) return "network";
   if (error instanceof FileError) return "file";
+  if (error instanceof EngineError) return "store";
   if (error instanceof HandlerError) return "handler";
   return "failed";
 }

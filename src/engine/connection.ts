@@ -4,23 +4,22 @@
 // closed" for every failure (measured). So it does not reconnect here, commands have deadlines, and probe.ts finds the reason.
 
 import { RedisClient, type RedisOptions } from "bun";
-import { formatAddress } from "../base/address.ts";
+import { formatAddress, lookupName } from "../base/address.ts";
 import { onAbort } from "../base/abort.ts";
 import { messageOf, systemCode } from "../base/errors.ts";
-import { ENGINE_DIAL_TIMEOUT_MS, STORE_TIMEOUT_MS } from "../base/limits.ts";
+import { ENGINE_DIAL_TIMEOUT_MS, HELD_UP_MS, STORE_TIMEOUT_MS } from "../base/limits.ts";
 import { sayDuration } from "../base/units.ts";
 import { EngineError } from "./engine-error.ts";
 import { ReplyError } from "./reply-error.ts";
-import { showAddress, type EngineAccess, type EngineAddress } from "./store-url.ts";
-
-/** A timer that fires so late was held up by this process, and the answer may wait in the kernel. */
-const HELD_UP_MS = 50;
+import { tlsOptions } from "./raw-connection.ts";
+import { loginOf, showAddress, type EngineAccess, type EngineAddress } from "./store-url.ts";
 
 export class EngineConnection {
   /** Resolves with the reason when the connection is closed. */
   readonly closed: Promise<EngineError>;
   readonly #client: RedisClient;
-  readonly #place: string;
+  /** As messages show it. */
+  readonly #store: string;
   readonly #close: (reason: EngineError) => void;
   #reason: EngineError | undefined;
 
@@ -28,9 +27,8 @@ export class EngineConnection {
     const { promise, resolve } = Promise.withResolvers<EngineError>();
     this.closed = promise;
     this.#client = client;
-    this.#place = place;
+    this.#store = `the store at ${place}`;
     this.#close = resolve;
-    client.onclose = () => this.#end(new EngineError("unreachable", `${this.#store} closed the connection`));
   }
 
   /** @throws {EngineError} without the reason of the failure: `whyUnreachable` finds it. */
@@ -39,7 +37,7 @@ export class EngineConnection {
     address: EngineAddress,
     signal?: AbortSignal,
   ): Promise<EngineConnection> {
-    const client = new RedisClient(urlOf(access, address), optionsOf(access));
+    const client = new RedisClient(urlOf(access, address), optionsOf(access, address));
     const connection = new EngineConnection(client, showAddress(address));
     using _ = onAbort(signal, () => connection.close());
     await connection.#connect(access.target.db);
@@ -75,17 +73,15 @@ export class EngineConnection {
     return this.#reason === undefined;
   }
 
-  get #store(): string {
-    return `the store at ${this.#place}`;
-  }
-
   async #connect(db: number): Promise<void> {
     if (this.#reason !== undefined) throw this.#reason;
     try {
       await this.#client.connect();
-    } catch {
-      this.#end(new EngineError("unreachable", `cannot connect to ${this.#store}`));
+    } catch (cause) {
+      throw this.#end(new EngineError("unreachable", `cannot connect to ${this.#store}`, { cause }));
     }
+    this.#client.onclose = () =>
+      this.#end(new EngineError("unreachable", `${this.#store} closed the connection`));
     try {
       if (db !== 0) await this.send("SELECT", [String(db)]);
     } catch (error) {
@@ -115,7 +111,7 @@ export class EngineConnection {
     if (this.#reason !== undefined) return this.#reason;
     const code = systemCode(error);
     if (code === "ERR_REDIS_SERVER_ERROR") {
-      const explained = new ReplyError(this.#place, command, messageOf(error));
+      const explained = new ReplyError(this.#store, command, messageOf(error));
       return explained.leadsElsewhere ? this.#end(explained) : explained;
     }
     if (code?.startsWith("ERR_REDIS_") !== true) return error;
@@ -135,24 +131,22 @@ export class EngineConnection {
 }
 
 /** The URL for Bun, which has the password. */
-function urlOf(
-  { target: { user = "default", tls }, password }: EngineAccess,
-  address: EngineAddress,
-): string {
-  const hasLogin = user !== "default" || password !== undefined;
-  const login = hasLogin ? `${encodeURIComponent(user)}:${encodeURIComponent(password ?? "")}@` : "";
+function urlOf(access: EngineAccess, address: EngineAddress): string {
+  const parts = loginOf(access)?.map((part) => encodeURIComponent(part));
+  const login = parts === undefined ? "" : `${parts.join(":")}@`;
   // Without a host the URL of a path may have no login.
   if (address.kind === "unix")
     return `redis+unix://${login === "" ? "" : `${login}localhost`}${address.path}`;
-  return `${tls ? "rediss" : "redis"}://${login}${formatAddress(address.host, address.port)}`;
+  const scheme = access.target.tls ? "rediss" : "redis";
+  return `${scheme}://${login}${formatAddress(lookupName(address.host), address.port)}`;
 }
 
-function optionsOf({ target, ca, cert, key }: EngineAccess): RedisOptions {
-  const options: RedisOptions = {
+function optionsOf(access: EngineAccess, address: EngineAddress): RedisOptions {
+  const tls = tlsOptions(access, address);
+  return {
     autoReconnect: false,
     enableOfflineQueue: false,
     connectionTimeout: ENGINE_DIAL_TIMEOUT_MS,
+    ...(tls === undefined ? {} : { tls }),
   };
-  if (target.tls) options.tls = { ca, cert, key, rejectUnauthorized: true };
-  return options;
 }

@@ -4,7 +4,13 @@
 
 import { pause } from "../base/abort.ts";
 import { describeFault } from "../base/errors.ts";
-import { ENGINE_HELD_MS, ENGINE_RETRY_FIRST_MS, ENGINE_RETRY_MAX_MS } from "../base/limits.ts";
+import {
+  ENGINE_EXAMINATION_PAUSE_MS,
+  ENGINE_HELD_MS,
+  ENGINE_RETRY_FIRST_MS,
+  ENGINE_RETRY_MAX_MS,
+  ENGINE_SLOW_MS,
+} from "../base/limits.ts";
 import { EngineConnection } from "./connection.ts";
 import { EngineError } from "./engine-error.ts";
 import { nextState, type LinkEvent, type LinkState } from "./link-state.ts";
@@ -44,6 +50,8 @@ export class EngineLink {
   #reason: EngineError | undefined;
   #running: Promise<void> | undefined;
   #diagnosis: Promise<void> | undefined;
+  /** The time before which the reason is not looked for again. */
+  #nextDiagnosis = 0;
 
   constructor(options: EngineLinkOptions) {
     this.#options = options;
@@ -56,7 +64,7 @@ export class EngineLink {
 
   /** Undefined while there is none. */
   get session(): EngineSession | undefined {
-    return this.#session;
+    return this.#session?.isOpen === true ? this.#session : undefined;
   }
 
   start(): void {
@@ -71,7 +79,8 @@ export class EngineLink {
    */
   async connect(timeoutMs: number): Promise<EngineSession> {
     this.start();
-    if (this.#session !== undefined) return this.#session;
+    const { session } = this;
+    if (session !== undefined) return session;
     const waiter = Promise.withResolvers<EngineSession>();
     const timer = setTimeout(() => void this.#giveUp(waiter), timeoutMs);
     this.#waiting.add(waiter);
@@ -121,8 +130,10 @@ export class EngineLink {
   /** Connects, and waits for the end of the session. True when it was lost after it had worked. */
   async #attempt(): Promise<boolean> {
     let session: ConnectionPair;
+    // A slow try is examined while it goes on, so that its reason is known soon.
+    const timer = setTimeout(() => this.#diagnose(), ENGINE_SLOW_MS);
     try {
-      session = await this.#establish();
+      session = await this.#establish().finally(() => clearTimeout(timer));
     } catch (error) {
       if (this.#isClosed) return false;
       this.#become("loss");
@@ -142,6 +153,7 @@ export class EngineLink {
     this.#session = session;
     this.#reason = undefined;
     this.#reported.clear();
+    this.#nextDiagnosis = 0;
     for (const { resolve } of this.#waiting) resolve(session);
     let leftByService = false;
     const serving = this.#serve(session).then((reason) => {
@@ -181,8 +193,8 @@ export class EngineLink {
     try {
       const [commands, feed] = await Promise.all(opening);
       const session = new ConnectionPair(commands, feed, this.#scripts);
-      const place = showAddress(address);
-      await Promise.all([checkRole(commands, place), checkRole(feed, place), session.load()]);
+      const place = `the store at ${showAddress(address)}`;
+      await Promise.all([checkRole(commands, access, place), checkRole(feed, access, place), session.load()]);
       return session;
     } catch (error) {
       for (const one of opened) if (one.status === "fulfilled") one.value.close(asEngineError(error));
@@ -190,19 +202,23 @@ export class EngineLink {
     }
   }
 
-  /** Finds the reason of a failed try and reports it, unless there is a session meanwhile. The tries go on. */
-  #diagnose(error: EngineError): void {
+  /** Finds the reason of a failed or slow try and reports it, unless there is a session by then. The tries go on. */
+  #diagnose(error?: EngineError): void {
+    if (error?.code !== "refused" && performance.now() < this.#nextDiagnosis) return;
     this.#diagnosis ??= this.#examine(error).finally(() => (this.#diagnosis = undefined));
   }
 
-  async #examine(error: EngineError): Promise<void> {
+  async #examine(error: EngineError | undefined): Promise<void> {
     const { access } = this.#options;
     const { signal } = this.#closing;
-    const reason = await locate(access, signal).then(
-      (address) => examine(access, address, signal),
-      asEngineError,
-    );
-    if (this.#state === "waiting" || this.#state === "connecting") this.#report(reason ?? error);
+    const found = await locate(access, signal)
+      .then((address) => examine(access, address, signal))
+      .catch(asEngineError);
+    const reason = found ?? error;
+    const isWithout = this.#state === "waiting" || this.#state === "connecting";
+    if (!isWithout || reason === undefined) return;
+    this.#nextDiagnosis = performance.now() + ENGINE_EXAMINATION_PAUSE_MS;
+    this.#report(reason);
   }
 
   #report(reason: EngineError): void {

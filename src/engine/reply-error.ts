@@ -29,20 +29,23 @@ const HINTS: Readonly<Record<string, string>> = {
   CROSSSLOT: "use an engine that is not part of a cluster",
 };
 
+/** What a script says that uses a command or a key without the right to it. */
+const IN_SCRIPT = /^ERR The user executing the script can't (?:run|access) /;
+
 /** An error reply: `unreachable` when it passes, otherwise `refused`. */
 export class ReplyError extends EngineError {
   override name = "ReplyError";
   /** Its first word, such as `NOPERM`. */
   readonly word: string;
 
-  /** @param place where the engine is, as messages show it. @param reply the reply to `command`. */
+  /** @param place the store, as messages show it. @param reply the reply to `command`. */
   constructor(place: string, command: string, reply: string) {
-    const word = /^[A-Z]+(?= |$)/.exec(reply)?.[0] ?? "ERR";
+    const word = IN_SCRIPT.test(reply) ? "NOPERM" : (/^[A-Z]+(?= |$)/.exec(reply)?.[0] ?? "ERR");
     const hint = /^ERR unknown (?:sub)?command/i.test(reply)
       ? "use Redis 7 or later, or Valkey"
       : HINTS[word];
     const code = PASSING.has(word) ? "unreachable" : "refused";
-    super(code, `the store at ${place} answers to ${command}: ${escapeLine(reply)}`, { hint });
+    super(code, `${place} answers to ${command}: ${escapeLine(reply)}`, { hint });
     this.word = word;
   }
 

@@ -2,22 +2,38 @@
 
 import type { EngineConnection } from "./connection.ts";
 import { EngineError } from "./engine-error.ts";
+import type { EngineAccess } from "./store-url.ts";
 
 /** Why an engine with this role cannot hold a store; undefined when it can. @param mode as in the answer to HELLO. */
-export function roleFlaw(place: string, role: unknown, mode: unknown): EngineError | undefined {
+export function roleFlaw(
+  { target }: EngineAccess,
+  place: string,
+  role: unknown,
+  mode: unknown,
+): EngineError | undefined {
   if (mode === "sentinel")
     return new EngineError("refused", `${place} is a sentinel, and not the store`, {
       hint: "write --store as redis+sentinel://HOST:PORT/MASTER",
     });
   if (role === "master") return undefined;
-  return new EngineError("unreachable", `the store at ${place} is a replica, which takes no changes`, {
-    hint: "name the primary in --store, or its sentinels with redis+sentinel://HOST:PORT/MASTER",
-  });
+  if (role !== "replica" && role !== "slave")
+    return new EngineError("refused", `${place} does not say that it is a primary`, {
+      hint: "use Redis 7 or later, or Valkey",
+    });
+  const hint =
+    target.at.kind === "sentinel"
+      ? undefined // the sentinels will name another one
+      : "name the primary in --store, or its sentinels as redis+sentinel://HOST:PORT/MASTER";
+  return new EngineError("unreachable", `${place} is a replica, which takes no changes`, { hint });
 }
 
 /** @throws {EngineError} when the engine cannot hold a store, or does not say it. */
-export async function checkRole(connection: EngineConnection, place: string): Promise<void> {
+export async function checkRole(
+  connection: EngineConnection,
+  access: EngineAccess,
+  place: string,
+): Promise<void> {
   const greeting = (await connection.send("HELLO", [])) as { role?: unknown; mode?: unknown } | null;
-  const flaw = roleFlaw(place, greeting?.role, greeting?.mode);
+  const flaw = roleFlaw(access, place, greeting?.role, greeting?.mode);
   if (flaw !== undefined) throw flaw;
 }

@@ -26,7 +26,7 @@ import { promisify } from "node:util";
 import { systemCode } from "../base/errors.ts";
 import type { Rights } from "../os/rights.ts";
 import { createFile } from "./create.ts";
-import { FileError, unwritable, whyRefused } from "./file-error.ts";
+import { FileError, unsynced, unwritable } from "./file-error.ts";
 import { stampOf } from "./private-file.ts";
 
 /** The end of a temporary file's name: process id and random digits. */
@@ -48,14 +48,15 @@ export interface ChangeContext {
  *
  * @param path absolute, not a symbolic link.
  * @param text whole, or in slices: other work has its turn between them.
+ * @param model the file whose access the new one gets in root's folder, see {@link keepAccess}.
  * @returns the stamp of the new file.
- * @throws {FileError} `unwritable`: the old file is untouched, unless the message says that only the disk's confirmation
- *   is missing.
+ * @throws {FileError} `unwritable`: the old file is untouched. `unsynced`: only the disk's confirmation is missing.
  */
 export async function replaceFile(
   path: string,
   text: string | Iterable<string>,
   { rights, confirm }: ChangeContext,
+  model = path,
 ): Promise<string> {
   const temporary = temporaryFor(path);
   let fd: number | undefined;
@@ -63,7 +64,7 @@ export async function replaceFile(
   try {
     try {
       folder = rights.use(() => openSync(dirname(path), constants.O_RDONLY));
-      fd = await createTemporary(temporary, path, text, rights);
+      fd = await createTemporary(temporary, model, text, rights);
       confirm();
       rights.use(() => renameSync(temporary, path));
     } catch (error) {
@@ -76,8 +77,7 @@ export async function replaceFile(
       await syncFolder(folder);
       return stamp;
     } catch (error) {
-      const message = `${path} was changed, but the disk did not confirm the change: ${whyRefused(error)}`;
-      throw new FileError("unwritable", message, { cause: error });
+      throw unsynced(path, error);
     }
   } finally {
     if (fd !== undefined) closeSync(fd);
@@ -89,7 +89,7 @@ export async function replaceFile(
  * Appends `bytes` to the file at `path`, at `offset`: what stands behind that is the torn end that a killed process left, and is
  * cut off. The change is durable when this resolves.
  *
- * @throws {FileError} `unwritable`: nothing was appended, unless the message says that only the disk's confirmation is missing.
+ * @throws {FileError} `unwritable`: at most a torn end was appended. `unsynced`: only the disk's confirmation is missing.
  */
 export async function appendToFile(
   path: string,
@@ -105,28 +105,17 @@ export async function appendToFile(
       if (size < offset) throw new Error(`EIO: it has become shorter`);
       if (size > offset) ftruncateSync(fd, offset);
       confirm();
-      appendFully(fd, bytes, offset);
+      writeFully(fd, bytes, offset);
     } catch (error) {
       throw error instanceof FileError ? error : unwritable(path, error);
     }
     try {
       await sync(fd);
     } catch (error) {
-      const message = `${path} was changed, but the disk did not confirm the change: ${whyRefused(error)}`;
-      throw new FileError("unwritable", message, { cause: error });
+      throw unsynced(path, error);
     }
   } finally {
     if (fd !== undefined) closeSync(fd);
-  }
-}
-
-/** Appends all of `bytes`, or nothing. */
-function appendFully(fd: number, bytes: Uint8Array, offset: number): void {
-  try {
-    writeFully(fd, bytes, offset);
-  } catch (error) {
-    ftruncateSync(fd, offset);
-    throw error;
   }
 }
 
@@ -135,7 +124,11 @@ function appendFully(fd: number, bytes: Uint8Array, offset: number): void {
  *
  * @throws {FileError} `unwritable`.
  */
-export async function tryToWrite(path: string, text: string, rights: Rights): Promise<void> {
+export async function tryToWrite(
+  path: string,
+  text: string | Iterable<string>,
+  rights: Rights,
+): Promise<void> {
   const temporary = temporaryFor(path);
   try {
     closeSync(await createTemporary(temporary, path, text, rights));
@@ -169,13 +162,13 @@ function temporaryFor(path: string): string {
 /** Writes `text` durably to a new file at `temporary`, and returns its descriptor. The file is removed when anything fails. */
 async function createTemporary(
   temporary: string,
-  path: string,
+  model: string,
   text: string | Iterable<string>,
   rights: Rights,
 ): Promise<number> {
   const fd = rights.use(() => createFile(temporary, constants.O_WRONLY, 0o600));
   try {
-    if (rights.person?.uid === 0) keepAccess(path, fd);
+    if (rights.person?.uid === 0) keepAccess(model, fd);
     await writeSlices(fd, typeof text === "string" ? [text] : text);
     await sync(fd);
     return fd;
@@ -187,11 +180,13 @@ async function createTemporary(
 }
 
 /**
- * Keeps a file of root's folder usable after root has replaced it: the new file gets the owner and the group of the old one, and
- * the group may read it if it could before, as a service's group may.
+ * Keeps a file of root's folder usable after root has replaced it: the new file gets the owner and the group of `model`, and the
+ * group may read it if it can read that, as a service's group may.
+ *
+ * @param model the old file, or the one that it belongs to.
  */
-function keepAccess(path: string, fd: number): void {
-  const stats = lstatSync(path, { throwIfNoEntry: false });
+function keepAccess(model: string, fd: number): void {
+  const stats = lstatSync(model, { throwIfNoEntry: false });
   if (stats === undefined) return;
   fchownSync(fd, stats.uid, stats.gid);
   fchmodSync(fd, 0o600 | (stats.uid === 0 ? stats.mode & 0o040 : 0));

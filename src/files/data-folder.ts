@@ -57,6 +57,11 @@ export class DataFolder {
     return join(this.path, "users.json");
   }
 
+  /** The stores in engines that were used with this folder. */
+  get stores(): string {
+    return join(this.path, "stores.json");
+  }
+
   get log(): string {
     return join(this.path, "parley.log");
   }

@@ -5,9 +5,10 @@ import { mountAt } from "../os/mounts.ts";
 
 /**
  * `corrupt`: the content is invalid, and was not changed. `unsafe`: another user could read or change the file. `locked`: another
- * process holds its lock. `unwritable`, `unreadable`: the system refused.
+ * process holds its lock. `unwritable`, `unreadable`: the system refused. `unsynced`: the file was changed, but a crash of the
+ * system may undo it.
  */
-export type FileErrorCode = "corrupt" | "unsafe" | "locked" | "unwritable" | "unreadable";
+export type FileErrorCode = "corrupt" | "unsafe" | "locked" | "unwritable" | "unreadable" | "unsynced";
 
 export class FileError extends ParleyError<FileErrorCode> {
   override name = "FileError";
@@ -49,6 +50,15 @@ export function unwritable(path: string, error: unknown): FileError {
   if (mount !== undefined) return mountedAlone(path, mount);
   return new FileError("unwritable", `cannot write ${path}: ${whyRefused(error)}`, {
     hint: "fix the cause and try again: the file is unchanged",
+    cause: error,
+  });
+}
+
+/** The failure of the disk to confirm a change of `path`. */
+export function unsynced(path: string, error: unknown): FileError {
+  const message = `${path} was changed, but the disk did not confirm the change: ${whyRefused(error)}`;
+  return new FileError("unsynced", message, {
+    hint: "check the disk: a crash may undo the change",
     cause: error,
   });
 }

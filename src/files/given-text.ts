@@ -8,6 +8,8 @@ import { Rights } from "../os/rights.ts";
 import { whyRefused } from "./file-error.ts";
 import { isSpecial } from "./private-file.ts";
 
+const NEWLINE = 0x0a;
+
 /**
  * Decodes `bytes`, and drops the byte order mark that some editors write.
  *
@@ -31,15 +33,36 @@ export function decodeGiven(bytes: Uint8Array, name: string): string {
  * @throws {ParleyError} `usage` when it cannot be read, `failed` when it is not UTF-8.
  */
 export function readGivenFile(path: string, flag: string): string {
-  let bytes: Uint8Array;
+  return decodeGiven(readGivenBytes(path, flag), path);
+}
+
+/** The text of a file without the newline at its end. @throws as {@link readGivenFile}. */
+export function readGivenSecret(path: string, flag: string): string {
+  return withoutNewline(readGivenFile(path, flag));
+}
+
+export function withoutNewline(text: string): string {
+  return text.replace(/\r?\n$/, "");
+}
+
+/** The bytes of the file or pipe that `flag` names. @throws {ParleyError} `usage` when it cannot be read. */
+export function readGivenBytes(path: string, flag: string): Uint8Array {
   try {
     const rights = isSpecial(path) ? Rights.own : Rights.over(path);
-    bytes = rights.use(() => readFileSync(path));
+    return rights.use(() => readFileSync(path));
   } catch (error) {
     if (systemCode(error) === undefined) throw error;
     throw usageError(`${flag}: cannot read ${path}: ${whyRefused(error)}`);
   }
-  return decodeGiven(bytes, path);
+}
+
+/** The lines of a text that may be too long to be decoded whole. @throws as {@link decodeGiven}. */
+export function* givenLines(bytes: Uint8Array, name: string): Generator<string> {
+  for (let start = 0; start < bytes.length;) {
+    const end = bytes.indexOf(NEWLINE, start);
+    yield decodeGiven(bytes.subarray(start, end === -1 ? bytes.length : end), name);
+    start = end === -1 ? bytes.length : end + 1;
+  }
 }
 
 /** The variables that parley uses. */

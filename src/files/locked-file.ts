@@ -78,7 +78,10 @@ export class LockedFile {
         read: () => this.#read(place, rights),
         replace: (text) => replaceFile(place.target, text, context),
         readBeside: (offset) => readBeside(second, offset, rights),
-        replaceBeside: async (text) => void (await replaceFile(second, text, context)),
+        replaceBeside: async (text) => {
+          expectNoMount(place.target); // what is written beside a single mounted file is not where that file is
+          await replaceFile(second, text, context, place.target);
+        },
         appendBeside: (offset, bytes) => appendToFile(second, offset, bytes, context),
       });
     });
@@ -123,16 +126,17 @@ export class LockedFile {
   }
 
   /**
-   * Finds out whether a change could be written: writes the present content, or `text`, to the disk beside the file, and removes
+   * Finds out whether a change could be written: writes the present content, or `text`, whole or in slices, to the disk beside the file, and removes
    * it again.
    *
+   * @param beside as with {@link hold}.
    * @throws {FileError} as {@link update}; also `unwritable` for a single mounted file.
    */
-  tryToWrite(text?: string): Promise<void> {
+  tryToWrite(text?: string | Iterable<string>, beside?: (target: string) => string): Promise<void> {
     return this.#locked(async (place, { rights }, lock) => {
       try {
-        const mount = mountAt(place.target);
-        if (mount !== undefined) throw mountedAlone(place.target, mount);
+        expectNoMount(place.target);
+        if (beside !== undefined) expectNoMount(beside(place.target));
         await tryToWrite(place.target, text ?? this.#read(place, rights).text ?? "", rights);
       } finally {
         if (lock.isNew) lock.remove();
@@ -215,6 +219,12 @@ function readBeside(path: string, offset: number, rights: Rights): Tail | undefi
   } catch (error) {
     throw isSystemError(error) ? unreadable(path, error) : error;
   }
+}
+
+/** @throws {FileError} `unwritable` for a single mounted file. */
+function expectNoMount(path: string): void {
+  const mount = mountAt(path);
+  if (mount !== undefined) throw mountedAlone(path, mount);
 }
 
 function noFolder(folder: string, error: unknown, rights: Rights): FileError {

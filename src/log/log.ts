@@ -34,6 +34,7 @@ export const LOG_EVENTS = [
   "tls-failed",
   "key-refused",
   "users-changed",
+  "users-edited",
   "users-failed",
   "store-lost",
   "store-found",

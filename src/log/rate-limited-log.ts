@@ -30,6 +30,7 @@ const UNLIMITED: ReadonlySet<LogEvent> = new Set([
   "listening",
   "metrics-listening",
   "port-taken",
+  "users-edited",
   "users-flawed",
   "handler-reloaded",
   "log-lost",

@@ -1,7 +1,7 @@
 // serve --metrics: what a server is doing, over HTTP: for Prometheus (text format 0.0.4), and for health checks.
 //
 //     GET /metrics   numbers
-//     GET /healthz   200 while it accepts connections, 503 once it is stopping
+//     GET /healthz   200 while it accepts connections, 503 once it is stopping, and while its accounts are out of reach
 
 import { maxDescriptors, openDescriptors } from "../os/descriptors.ts";
 import { describeFault, ParleyError } from "../base/errors.ts";
@@ -16,6 +16,8 @@ import type { Logger } from "../log/log.ts";
 /** Of a server. */
 export interface StatsSource {
   readonly isStopping: boolean;
+  /** False while no client can log in, since the store of the accounts is lost. */
+  readonly isStoreReachable: boolean;
   stats(): ServerStats;
 }
 
@@ -79,13 +81,21 @@ function answer(path: string, options: MetricsOptions): HttpAnswer {
   if (path !== "/healthz" && path !== "/metrics") {
     return { status: 404, type, body: "not found: use /metrics or /healthz\n" };
   }
-  if (server?.isStopping === false) return { status: 200, type, body: "ok\n" };
-  return { status: 503, type, body: server === undefined ? "starting\n" : "stopping\n" };
+  const trouble = troubleOf(server);
+  return { status: trouble === undefined ? 200 : 503, type, body: `${trouble ?? "ok"}\n` };
+}
+
+/** Why a load balancer should send no client here; undefined: it may. */
+function troubleOf(server: StatsSource | undefined): string | undefined {
+  if (server === undefined) return "starting";
+  if (server.isStopping) return "stopping";
+  return server.isStoreReachable ? undefined : "accounts out of reach";
 }
 
 /** The page that Prometheus reads. */
 export function exposition(figures: ServerStats, events: Iterable<Count>): string {
-  const { accepted, connections, pending, attached, detached, received, kept, held, traffic } = figures;
+  const { accepted, connections, pending, attached, detached, received, kept, held, traffic, store } =
+    figures;
   const page = new Page();
   page.counter("parley_connections_total", "Accepted connections, including refused ones.", accepted);
   page.gauge("parley_connections", "Open connections.", connections);
@@ -99,6 +109,10 @@ export function exposition(figures: ServerStats, events: Iterable<Count>): strin
   page.counter("parley_sent_bytes_total", "Bytes sent.", traffic.sent);
   page.gauge("parley_unacknowledged_bytes", "Bytes sent that clients have not acknowledged.", kept);
   page.gauge("parley_client_memory_bytes", "Memory of queued and unacknowledged messages, in bytes.", held);
+  if (store !== undefined) {
+    page.gauge("parley_store_up", "1 while the accounts can be read and changed.", Number(store.isReachable));
+    page.gauge("parley_store_revision", "Revision of the accounts.", store.revision);
+  }
   page.add(
     "counter",
     "parley_events_total",

@@ -28,6 +28,8 @@ export interface ServerOptions extends Partial<OptionValues> {
   serviceName: string;
   /** The accounts; needed for every mode but `none` and bare. */
   store?: Store;
+  /** The URL of the store, for the log; undefined for a file. */
+  storeUrl?: string | undefined;
   log: Logger;
   /** Called when a session begins, ends, is lost or resumed. */
   sessionsChanged?: () => void;

@@ -17,7 +17,7 @@ import { describeFault, messageOf, ParleyError } from "../base/errors.ts";
 import { LOG_SUMMARY_MS, MAX_SHOWN_FAULTS } from "../base/limits.ts";
 import type { LoginResult, ResumedLogin } from "../handshake/server.ts";
 import { DelayedAckTimer } from "../delivery/ack-tracker.ts";
-import type { SessionStatus } from "./session-status-file.ts";
+import type { SessionStatus } from "../auth/session-status.ts";
 import type { LogEvent, LogFields, Logger } from "../log/log.ts";
 import type { Refusal } from "../net/admission.ts";
 import type { Connection } from "../net/connection.ts";
@@ -56,6 +56,8 @@ export interface ServerStats {
   held: number;
   /** Bytes, ever. */
   traffic: { received: number; sent: number };
+  /** Of the accounts; undefined for a server without. */
+  store: { isReachable: boolean; revision: number } | undefined;
 }
 
 /** A running server. */
@@ -206,6 +208,7 @@ export class Server {
       auth: bare ? "bare" : auth,
       tls: options.tls?.pin,
       service: options.serviceName,
+      store: options.storeUrl,
     });
     this.#sayFlaws();
   }
@@ -244,6 +247,11 @@ export class Server {
     return this.#isStopping;
   }
 
+  /** Can the accounts be read and changed? True for a server without. */
+  get isStoreReachable(): boolean {
+    return this.#options.store?.isReachable ?? true;
+  }
+
   /** What it is doing, in numbers. */
   stats(): ServerStats {
     let received = this.#received;
@@ -253,6 +261,7 @@ export class Server {
       kept += session.kept;
     }
     const { detachedCount: detached, size } = this.#sessions;
+    const { store } = this.#options;
     return {
       accepted: this.#nextId - 1,
       connections: this.connections,
@@ -263,6 +272,7 @@ export class Server {
       kept,
       held: this.#budget.used,
       traffic: this.#listener.traffic,
+      store: store && { isReachable: this.isStoreReachable, revision: store.document.rev },
     };
   }
 

@@ -1,6 +1,5 @@
-// Which sessions a running server has, for other processes: `users sessions` lists them, and no process takes a token out
-// of the store that is in a conversation. A small file for each server in the data folder, there as long as the server,
-// written anew within half a second of a change.
+// The list of a server's sessions (auth/session-status.ts) in a small file in the data folder, there as long as the server, written
+// anew within half a second of a change.
 //
 //     sessions-1f0c….json  {"n":7,"sessions":[{"token":"…","user":"ann","peer":"…","since":1795258800000,"detached_since":null}],"end":7}
 //
@@ -21,8 +20,14 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import * as v from "valibot";
+import {
+  SessionStatus,
+  usedBy,
+  type PublishedSessions,
+  type SessionLists,
+  type SessionStatuses,
+} from "../auth/session-status.ts";
 import type { InUse } from "../auth/store.ts";
-import { addressOf } from "../base/address.ts";
 import { systemCode } from "../base/errors.ts";
 import { removeIfThere } from "../files/atomic-write.ts";
 import { createFile } from "../files/create.ts";
@@ -32,17 +37,6 @@ import { flock, LOCK_EXCLUSIVE_NONBLOCKING, LOCK_SHARED_NONBLOCKING } from "../o
 import { STATUS_FILE_MS } from "../base/limits.ts";
 import { Rights } from "../os/rights.ts";
 
-const SessionStatus = v.object({
-  /** Id of the token that it came in with, or that it was given. */
-  token: v.nullable(v.string()),
-  user: v.nullable(v.string()),
-  peer: v.string(),
-  /** In milliseconds since 1970, as the next. */
-  since: v.number(),
-  /** Since when its connection is lost; null while it has one. */
-  detached_since: v.nullable(v.number()),
-});
-export type SessionStatus = v.InferOutput<typeof SessionStatus>;
 const File = v.pipe(
   v.object({ n: v.number(), sessions: v.array(SessionStatus), end: v.number() }),
   v.check(({ n, end }) => n === end),
@@ -55,7 +49,7 @@ const CHECK_MS = 1000;
 const MAX_READS = 100;
 
 /** A server's own file. */
-export class SessionStatusFile implements Disposable {
+class SessionStatusFile implements PublishedSessions {
   readonly #folder: string;
   readonly #list: () => Iterable<SessionStatus>;
   readonly #failed: (error: FileError) => void;
@@ -119,7 +113,12 @@ export class SessionStatusFile implements Disposable {
     ftruncateSync(fd, bytes.length);
   }
 
-  [Symbol.dispose](): void {
+  [Symbol.asyncDispose](): Promise<void> {
+    this.#close();
+    return Promise.resolve();
+  }
+
+  #close(): void {
     clearTimeout(this.#timer);
     clearInterval(this.#interval);
     if (this.#held === undefined) return;
@@ -131,6 +130,23 @@ export class SessionStatusFile implements Disposable {
     } finally {
       closeSync(fd);
     }
+  }
+}
+
+/** The lists of the servers that share a data folder. */
+export class SessionStatusFiles implements SessionLists {
+  readonly #folder: string;
+
+  constructor(folder: string) {
+    this.#folder = folder;
+  }
+
+  publish(list: () => Iterable<SessionStatus>, failed: (error: FileError) => void): PublishedSessions {
+    return new SessionStatusFile(this.#folder, list, failed);
+  }
+
+  statuses(): Promise<SessionStatuses> {
+    return Promise.resolve().then(() => readSessionStatuses(this.#folder));
   }
 }
 
@@ -150,8 +166,8 @@ function textOf(sessions: Iterable<SessionStatus>, n: number): string {
   return `{"n":${n},"sessions":[${text}\n],"end":${n}}\n`;
 }
 
-/** The sessions of every server that runs with this data folder; and why those of some servers are not known. */
-export function readSessionStatuses(folder: string): { sessions: SessionStatus[]; failures: FileError[] } {
+/** The sessions of every server that runs with this data folder. */
+function readSessionStatuses(folder: string): SessionStatuses {
   const rights = Rights.within(folder);
   const failures: FileError[] = [];
   const sessions = rights
@@ -171,12 +187,7 @@ export function readSessionStatuses(folder: string): { sessions: SessionStatus[]
 /** What those sessions use; undefined when not all servers can be asked: everything may be in use. */
 export function inUse(folder: string): InUse | undefined {
   try {
-    const { sessions, failures } = readSessionStatuses(folder);
-    if (failures.length > 0) return undefined;
-    return {
-      tokens: new Set(sessions.flatMap(({ token }) => token ?? [])),
-      addresses: new Set(sessions.map(({ peer }) => addressOf(peer))),
-    };
+    return usedBy(readSessionStatuses(folder));
   } catch (error) {
     if (systemCode(error) === undefined) throw error;
     return undefined; // the folder cannot be read now

@@ -10,7 +10,7 @@ import { isatty } from "node:tty";
 import { styleText } from "node:util";
 import { usageError } from "../base/errors.ts";
 import { escapeLine } from "../base/escape.ts";
-import { decodeGiven, readGivenFile } from "../files/given-text.ts";
+import { decodeGiven, readGivenSecret, withoutNewline } from "../files/given-text.ts";
 import { Prompts } from "./prompts.ts";
 import { isInputTerminal, readWholeInput, stderr, type StandardOutput } from "./stdio.ts";
 
@@ -133,7 +133,7 @@ export class Terminal extends Prompts {
     if (flags.file !== undefined && flags.stdin) {
       throw usageError("--password-file and --password-stdin cannot be used together");
     }
-    if (flags.file !== undefined) return withoutNewline(readGivenFile(flags.file, "--password-file"));
+    if (flags.file !== undefined) return readGivenSecret(flags.file, "--password-file");
     if (flags.stdin) {
       if (isInputTerminal())
         throw usageError("--password-stdin: standard input is a terminal", "pipe the password in");
@@ -141,8 +141,4 @@ export class Terminal extends Prompts {
     }
     return variable === "" ? undefined : variable;
   }
-}
-
-function withoutNewline(text: string): string {
-  return text.replace(/\r?\n$/, "");
 }

@@ -295,6 +295,17 @@ describe.skipIf(isMissing)("stores on one engine", () => {
     expect(await redis.command("HGET", key, field)).toBe(value);
   });
 
+  test("long changes, as of an import, leave fewer in the log", async () => {
+    const name = `long-${stores++}`;
+    await using one = await open(redis, { name });
+    const length = async () => Number(await redis.command("XLEN", `parley:{${name}}:log`));
+    for (let n = 0; n < 300; n++) await one.add(`user-${n}`);
+    expect(await length()).toBe(300);
+    const reason = "x".repeat(8 * 1024 * 1024);
+    await one.store.change((draft) => disableUser(draft, "user-0", reason, AT));
+    expect(await length()).toBeLessThan(200);
+  });
+
   test("a log that was cut off is no loss: all records are read again, and nothing is said", async () => {
     const name = `cut-${stores++}`;
     await using one = await open(redis, { name });

@@ -1,7 +1,16 @@
 // The journal beside a file of many users: what it adds, what a kill, a hand edit or damage makes of it, and that it is folded.
 
 import { describe, expect, test } from "bun:test";
-import { appendFileSync, existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import {
+  appendFileSync,
+  existsSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import fc from "fast-check";
 import { addUser, disableUser, removeUser } from "../../src/auth/accounts.ts";
@@ -280,7 +289,115 @@ describe("a file that is edited by hand", () => {
   );
 });
 
+test("an edit by hand is said once, with the number of records that stay as edited", async () => {
+  using folder = tempFolder();
+  const { path, store, edit } = await journaled(folder.path);
+  await store.change(disabling(nameOf(1)));
+  await store.change(disabling(nameOf(2)));
+  edit(({ users }) => {
+    users[nameOf(1)]!["password"] = "other";
+    delete users[nameOf(3)];
+  });
+  const kept: number[] = [];
+  const one = new FileStore(path, { edited: (count) => kept.push(count) });
+  for (let n = 0; n < 2; n++) await one.change(adding(`later-${n}`));
+  expect(kept).toEqual([1]);
+  expect(one.document.users.get(nameOf(1))).toMatchObject({ password: "other", disabled: null });
+  expect(fresh(path).users.get(nameOf(2))?.disabled).toMatchObject({ reason: "left" });
+});
+
+test("an edit that a server has not seen yet is seen when a command has written after it", async () => {
+  using folder = tempFolder();
+  const { path, store: server, edit } = await journaled(folder.path);
+  await server.close(); // folded: the journal has nothing to add to the edit
+  edit(({ users }) => (users[nameOf(1)]!["disabled"] = { since: AT.toISOString() }));
+  await new FileStore(path).change(adding("ann"));
+  server.reload();
+  expect(server.document.users.get(nameOf(1))?.disabled).toMatchObject({ since: AT.toISOString() });
+  expect(server.document.users.has("ann")).toBe(true);
+});
+
+describe("a file that does not belong to the journal", () => {
+  test("but is older than it is refused, and both stay as they are", async () => {
+    using folder = tempFolder();
+    const { path, journal, store } = await journaled(folder.path);
+    const old = readFileSync(path, "utf8");
+    await store.close();
+    await store.change(adding("ann"));
+    writeFileSync(path, old, { mode: 0o600 });
+    const lines = readFileSync(journal, "utf8");
+    const message = `${path} has revision 0, but its journal ${journal} belongs to revision 1 of it`;
+    expect(() => new FileStore(path)).toThrow(message);
+    store.reload();
+    const refused = await store.change(adding("bob")).catch((error: unknown) => error);
+    expect(refused).toMatchObject({ code: "corrupt", message });
+    expect(store.document.users.has("ann")).toBe(true);
+    expect([readFileSync(path, "utf8"), readFileSync(journal, "utf8")]).toEqual([old, lines]);
+    await Bun.$`rm ${journal}`;
+    await store.change(adding("bob"));
+    expect([fresh(path).users.has("ann"), fresh(path).users.has("bob")]).toEqual([false, true]);
+  });
+
+  test("and has none of its own leaves it alone, also when it grows large", async () => {
+    using folder = tempFolder();
+    const { path, store } = await journaled(folder.path);
+    for (let n = 0; n < 20; n++) await store.change(disabling("first"));
+    writeFileSync(path, formatDocument(emptyDocument()), { mode: 0o600 });
+    const one = new FileStore(path);
+    await one.change(adding("ann"));
+    await one.change((draft) => {
+      for (let n = 0; n < MANY; n++) adding(`new-${n}`)(draft);
+    });
+    expect([fresh(path).users.size, fresh(path).users.has("first")]).toEqual([MANY + 1, false]);
+    await one.change(adding("bob"));
+    expect([fresh(path).users.size, fresh(path).rev]).toEqual([MANY + 2, 3]);
+  });
+
+  test.each(["", "{"])("%j is named as damaged, beside its journal", async (text) => {
+    using folder = tempFolder();
+    const { path, journal, store } = await journaled(folder.path);
+    const lines = readFileSync(journal, "utf8");
+    writeFileSync(path, text, { mode: 0o600 });
+    expect(() => new FileStore(path)).toThrow(`${path} is damaged: `);
+    const refused = await store.change(adding("bob")).catch((error: unknown) => error);
+    expect(refused).toMatchObject({ code: "corrupt" });
+    expect([readFileSync(path, "utf8"), readFileSync(journal, "utf8")]).toEqual([text, lines]);
+    expect(store.document.users.has("first")).toBe(true);
+  });
+});
+
+test("a read of everything that is asked for during a change comes after it", async () => {
+  using folder = tempFolder();
+  const { path, store } = await journaled(folder.path);
+  const stamp = statSync(path);
+  await store.change((draft) => {
+    adding("ann")(draft);
+    store.reload(true);
+    // As an editor that writes in place, and a clock that stands still.
+    const text = readFileSync(path, "utf8").replace(`"password": "hash"`, `"password": "hush"`);
+    writeFileSync(path, text);
+    utimesSync(path, stamp.atime, stamp.mtime);
+  });
+  expect(store.document.users.get(nameOf(0))).toMatchObject({ password: "hush" });
+});
+
 describe("a fold", () => {
+  test("is seen by a process that has half of it, and then not read again", async () => {
+    using folder = tempFolder();
+    const { path, journal, store } = await journaled(folder.path);
+    const old = readFileSync(journal);
+    await store.close();
+    const whole = readFileSync(journal);
+    writeFileSync(journal, old, { mode: 0o600 });
+    const other = new FileStore(path);
+    writeFileSync(`${journal}.new`, whole, { mode: 0o600 });
+    renameSync(`${journal}.new`, journal);
+    const { users } = other.document;
+    await store.change(adding("ann"));
+    other.reload();
+    expect([other.document.users === users, other.document.users.has("ann")]).toEqual([true, true]);
+  });
+
   test("comes when the journal is long enough, in the middle of changes, and loses none", async () => {
     using folder = tempFolder();
     const { path, store, snapshot } = await journaled(folder.path);

@@ -4,6 +4,7 @@ import { describe, expect, test } from "bun:test";
 import { AccountError } from "../../src/auth/accounts.ts";
 import { ParleyError, usageError } from "../../src/base/errors.ts";
 import { ERROR_CODES, errorEvent, exitCodeOf, isBySignal } from "../../src/cli/exit-codes.ts";
+import { EngineError } from "../../src/engine/engine-error.ts";
 import { FileError } from "../../src/files/file-error.ts";
 import { ServerError } from "../../src/handshake/errors.ts";
 import { ConnectionError } from "../../src/net/connection-error.ts";
@@ -25,6 +26,7 @@ describe("an error has its code and its exit code:", () => {
     ["network", 1, new DialError("unknown_host", "x")],
     ["network", 1, new ConnectionError("silent", "x")],
     ["file", 1, new FileError("unsafe", "x")],
+    ["store", 1, new EngineError("unreachable", "x")],
     ["handler", 1, new HandlerError("unusable", "x")],
     ["exists", 1, new AccountError("exists", "x")],
     ["unknown", 1, new AccountError("unknown", "x")],

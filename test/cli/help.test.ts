@@ -133,6 +133,7 @@ test("the groups of the commands are the ones that are meant", async () => {
     "Examples",
     "What answers",
     "Who may connect",
+    "Accounts in Redis or Valkey",
     "Network and TLS",
     "Limits",
     "Log and scripts",

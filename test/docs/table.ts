@@ -12,6 +12,8 @@
 // Ports and the paths of a whole machine (/etc/…, /var/lib/…) are replaced by the sandbox's own. The home folder has `password`,
 // `cert.pem` and `key.pem`; `ann` is a user with that password.
 
+import { ROOT } from "./markdown.ts";
+
 /** A rule for each command that `pattern` matches; with its output where the page shows one. The first one counts. */
 export interface Rule {
   pattern: RegExp;
@@ -38,6 +40,13 @@ export const RULES: Rule[] = [
   { pattern: /\b(systemctl|journalctl|useradd|userdel|ufw)\b/, notRun: "changes the machine" },
   { pattern: /^sudo (install|rm)\b/, notRun: "changes the machine" },
   { page: "docs/forwarding.md", pattern: /^psql\b/, notRun: "needs a database" },
+  {
+    page: "docs/operating.md",
+    pattern: /^redis-server\b/,
+    needs: "redis-server",
+    append: " until [ -S /run/parley/redis.sock ]; do sleep 0.01; done",
+  },
+  { page: "docs/operating.md", pattern: /--store\b/, needs: "redis-server" },
   { pattern: /\bpython3\b/, needs: "python3" },
   { pattern: /\bcurl\b/, needs: "curl" },
   { pattern: /\bstdbuf\b/, needs: "stdbuf" },
@@ -53,7 +62,10 @@ export const SERVERS: Record<string, string> = {
 
 /** Run before the first command of a section, whose reader has files that a test has not. */
 export const BEFORE: Record<string, string[]> = {
+  "docs/clients.md#python": [`cp ${ROOT}/clients/python/parley.py .`],
+  "docs/clients.md#typescript": [`cp ${ROOT}/clients/typescript/parley.ts .`],
   "docs/operating.md#install": ["mkdir -p /var/lib/parley", "chmod 700 /var/lib/parley"],
+  "docs/operating.md#accounts-in-redis-or-valkey": ["mkdir -p /run/parley /var/lib/redis"],
   "docs/operating.md#failed-logins": [
     `cat > /var/lib/parley/parley.log <<'EOF'
 ${refusal("2026-11-25T07:12:44.000Z", "198.51.100.4")}

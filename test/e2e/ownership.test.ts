@@ -19,6 +19,7 @@ import { Rights } from "../../src/os/rights.ts";
 import { selfSigned } from "../support/certificates.ts";
 import { addUser, PASSWORD, run, serve, start } from "../support/executable.ts";
 import { tempFolder, type TempFolder } from "../support/folder.ts";
+import { writeMany } from "../support/many.ts";
 import { asPerson, lacks, SERVICE, type Person } from "../support/privileges.ts";
 
 setDefaultTimeout(90_000);
@@ -61,6 +62,21 @@ describe.skipIf(lacks("setpriv"))("what root makes in another user's folder belo
     const again = await run(["users", "disable", "ann"], { data, prefix });
     expect(again).toMatchObject({ exitCode: 0, stderr: "" });
     expectOwned();
+  });
+
+  test("users.journal beside many users; and the service goes on with it", async () => {
+    chownSync(writeMany(data), SERVICE.uid, SERVICE.gid);
+    const journal = join(data, "users.journal");
+    for (const [n, who] of [undefined, prefix, undefined].entries()) {
+      const { exitCode, stderr } = await run(["users", "disable", `user-${n}`], { data, prefix: who });
+      expect([n, exitCode, stderr]).toEqual([n, 0, ""]);
+      expectOwned();
+      expect(lstatSync(journal).mode & 0o777).toBe(0o600);
+    }
+    await using server = await serve([], { data });
+    await server.stop();
+    expectOwned();
+    expect(await run(["users", "disable", "user-3"], { data, prefix })).toMatchObject({ exitCode: 0 });
   });
 
   test("serve, with its log, its key and its certificate, once as root; and the service starts", async () => {
@@ -219,6 +235,15 @@ describe.skipIf(lacks("setpriv"))("a folder whose owner has put a trap there for
     },
   );
 
+  test("users.journal as a link to a file of root's: it is neither read nor written", async () => {
+    chownSync(writeMany(data), SERVICE.uid, SERVICE.gid);
+    const { path, expectUntouched } = victim(0o640);
+    plant("users.journal", path);
+    const { exitCode, stderr } = await run(["users", "disable", "user-1"], { data });
+    expect([exitCode, stderr]).toEqual([1, expect.stringContaining("users.journal")]);
+    expectUntouched();
+  });
+
   test("a hard link to a file of root's in the place of a lock: its mode stays", async () => {
     const { path, expectUntouched } = victim(0o644);
     linkSync(path, join(data, ".users.json.lock"));
@@ -340,6 +365,21 @@ describe.skipIf(lacks())("rights over a path", () => {
 const GROUP = 64_077;
 
 describe.skipIf(lacks("setpriv"))("what root owns and the service may read is trusted:", () => {
+  test("a user file and the journal that root makes beside it, which the same group may read", async () => {
+    chownSync(data, 0, 0);
+    chmodSync(data, 0o755);
+    const path = writeMany(data);
+    chownSync(path, 0, GROUP);
+    chmodSync(path, 0o640);
+    expect((await run(["users", "disable", "user-1"], { data })).exitCode).toBe(0);
+    const { uid, gid, mode } = lstatSync(join(data, "users.journal"));
+    expect([uid, gid, mode & 0o777]).toEqual([0, GROUP, 0o640]);
+    const list = await run(["users", "list", "--json"], { data, prefix: asPerson(member) });
+    expect([list.exitCode, list.stderr]).toEqual([0, ""]);
+    const [line] = list.stdout.split("\n").filter((one) => one.includes('"user-1"'));
+    expect(JSON.parse(line ?? "")).toMatchObject({ user: "user-1", disabled: expect.any(String) });
+  });
+
   /** The service, with a group beside its own. */
   const member: Person = { ...SERVICE, groups: [GROUP] };
 

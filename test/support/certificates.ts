@@ -13,6 +13,8 @@ export interface Dates {
 
 const EC = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" };
 const HOUR = 3_600_000;
+const SERVER_AUTH = "1.3.6.1.5.5.7.3.1";
+const CLIENT_AUTH = "1.3.6.1.5.5.7.3.2";
 
 export interface Authority {
   /** PEM of its own certificate. */
@@ -21,6 +23,8 @@ export interface Authority {
   issue(...names: string[]): Promise<TlsIdentity>;
   /** As {@link issue}, valid at another time. */
   issueFor(dates: Dates, ...names: string[]): Promise<TlsIdentity>;
+  /** A key and a certificate of a client. */
+  issueClient(): Promise<TlsIdentity>;
 }
 
 const newKeys = () => webcrypto.subtle.generateKey(EC, true, ["sign", "verify"]);
@@ -73,7 +77,7 @@ export async function authority(name = "test authority", dates = thisYear()): Pr
       new x509.KeyUsagesExtension(x509.KeyUsageFlags.keyCertSign, true),
     ],
   });
-  const issueFor = async (validity: Dates, ...names: string[]) => {
+  const sign = async (validity: Dates, usage: string, names: string[]) => {
     const keys = await newKeys();
     const signed = await x509.X509CertificateGenerator.create({
       ...common(validity),
@@ -81,13 +85,14 @@ export async function authority(name = "test authority", dates = thisYear()): Pr
       issuer: certificate.subject,
       publicKey: keys.publicKey,
       signingKey: own.privateKey,
-      extensions: [altNames(names), new x509.ExtendedKeyUsageExtension(["1.3.6.1.5.5.7.3.1"])],
+      extensions: [altNames(names), new x509.ExtendedKeyUsageExtension([usage])],
     });
     return identity(keys, signed);
   };
   return {
     pem: `${certificate.toString("pem")}\n`,
-    issueFor,
-    issue: (...names) => issueFor(thisYear(), ...names),
+    issueFor: (validity, ...names) => sign(validity, SERVER_AUTH, names),
+    issue: (...names) => sign(thisYear(), SERVER_AUTH, names),
+    issueClient: () => sign(thisYear(), CLIENT_AUTH, ["client"]),
   };
 }

@@ -8,6 +8,9 @@ import { tempFolder } from "./folder.ts";
 /** How long a server may take to start or to answer. */
 const PATIENCE_MS = 30_000;
 
+/** The words before a command that let it end with this process, so that a test that is killed leaves no server. */
+const TIED = Bun.which("setpriv") === null ? [] : ["setpriv", "--pdeathsig", "KILL"];
+
 export interface RedisOptions {
   /** Listens on a unix socket instead of a port. */
   unix?: boolean;
@@ -23,6 +26,15 @@ export interface RedisOptions {
   appendonly?: boolean;
   /** Further lines of the configuration. */
   config?: readonly string[];
+}
+
+export interface RestartOptions {
+  /** Without its data. */
+  empty?: boolean;
+  /** Further lines of the configuration, from now on. */
+  config?: readonly string[];
+  /** It is started as soon as it listens, though it is loading its data. */
+  loading?: boolean;
 }
 
 export type RedisReply = string | number | null | Error | RedisReply[];
@@ -44,8 +56,8 @@ export interface TestRedis extends AsyncDisposable {
   thaw(): void;
   /** Kills it as `kill -9` does, and waits for its end. */
   kill(): Promise<void>;
-  /** Starts it again on the same port, after {@link kill}. `empty`: without its data. */
-  restart(how?: { empty?: boolean }): Promise<void>;
+  /** Starts it again on the same port, after {@link kill}. */
+  restart(how?: RestartOptions): Promise<void>;
 }
 
 export function startRedis(options: RedisOptions = {}): Promise<TestRedis> {
@@ -86,6 +98,8 @@ export interface SentinelOptions {
   /** The port of the server that it watches, on the loopback. */
   port: number;
   config?: readonly string[];
+  /** The command words by which the test itself logs in, where `config` has a password. */
+  login?: readonly string[];
 }
 
 /** A sentinel that decides alone. */
@@ -93,9 +107,11 @@ export function startSentinel({
   master = "parley",
   port: watched,
   config = [],
+  login,
 }: SentinelOptions): Promise<TestRedis> {
   return RedisProcess.start({
     isSentinel: true,
+    login,
     config: (_, port) => [
       `port ${port}`,
       `sentinel monitor ${master} 127.0.0.1 ${watched} 1`,
@@ -122,6 +138,8 @@ class RedisProcess implements TestRedis {
   readonly #options: RedisOptions;
   #process: Bun.Subprocess | undefined;
   #admin: AdminConnection | undefined;
+  /** Lines that were added to the configuration. */
+  readonly #added: string[] = [];
 
   private constructor(recipe: Recipe, options: RedisOptions) {
     this.#recipe = recipe;
@@ -179,13 +197,14 @@ class RedisProcess implements TestRedis {
     this.#process = undefined;
   }
 
-  async restart({ empty = false }: { empty?: boolean } = {}): Promise<void> {
+  async restart({ empty = false, config = [], loading = false }: RestartOptions = {}): Promise<void> {
     if (this.#process !== undefined) throw new Error("it is running");
     if (empty) {
       for (const name of ["dump.rdb", "appendonlydir"])
         rmSync(join(this.folder, name), { recursive: true, force: true });
     }
-    while (!(await this.#begin())) await Bun.sleep(20);
+    this.#added.push(...config);
+    while (!(await this.#begin(loading))) await Bun.sleep(20);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -194,21 +213,23 @@ class RedisProcess implements TestRedis {
   }
 
   /** False when the port is taken. */
-  async #begin(): Promise<boolean> {
+  async #begin(loading = false): Promise<boolean> {
     const config = join(this.folder, "redis.conf");
     // A sentinel writes into its configuration what it has learnt.
     if (!existsSync(config) || this.#recipe.isSentinel !== true) {
       const common = ["bind 127.0.0.1", `dir ${this.folder}`, `logfile ${this.folder}/redis.log`];
-      writeFileSync(config, `${[...common, ...this.#recipe.config(this.folder, this.port)].join("\n")}\n`);
+      const lines = [...common, ...this.#recipe.config(this.folder, this.port), ...this.#added];
+      writeFileSync(config, `${lines.join("\n")}\n`);
     }
     rmSync(join(this.folder, "redis.log"), { force: true });
-    const words = ["redis-server", config, ...(this.#recipe.isSentinel === true ? ["--sentinel"] : [])];
+    const sentinel = this.#recipe.isSentinel === true ? ["--sentinel"] : [];
+    const words = [...TIED, "redis-server", config, ...sentinel];
     this.#process = Bun.spawn(words, { stdin: "ignore", stdout: "ignore", stderr: "ignore" });
-    return await this.#untilReady(this.#process);
+    return await this.#untilReady(this.#process, loading);
   }
 
   /** Resolves with true when it answers to PING, and with false when its port is taken. */
-  async #untilReady(child: Bun.Subprocess): Promise<boolean> {
+  async #untilReady(child: Bun.Subprocess, loading: boolean): Promise<boolean> {
     const until = performance.now() + PATIENCE_MS;
     while (performance.now() < until) {
       if (child.exitCode !== null) {
@@ -217,18 +238,19 @@ class RedisProcess implements TestRedis {
         if (log.includes("Address already in use")) return false;
         throw new Error(`redis-server has ended: ${log}`);
       }
-      if (await this.#isReady()) return true;
+      if (await this.#isReady(loading)) return true;
       await Bun.sleep(5);
     }
     throw new Error(`redis-server does not answer: ${await this.#log()}`);
   }
 
-  /** It answers to PING, and not that it is loading. */
-  async #isReady(): Promise<boolean> {
+  /** It answers to PING. @param loading also when it is loading. */
+  async #isReady(loading: boolean): Promise<boolean> {
     try {
       this.#admin = await this.#connect();
       const reply = await this.#admin.command(["PING"]);
-      if (!(reply instanceof Error) || !reply.message.startsWith("LOADING")) return true;
+      const isLoading = reply instanceof Error && reply.message.startsWith("LOADING");
+      if (isLoading === loading) return true;
     } catch {
       // It does not listen yet.
     }
@@ -274,6 +296,7 @@ class AdminConnection {
   }
 
   async command(words: readonly (string | Buffer)[]): Promise<RedisReply> {
+    if (this.#socket.destroyed) throw new Error("the connection is closed");
     const answer = Promise.withResolvers<RedisReply>();
     this.#answers.push(answer);
     const parts = words.map((word) => Buffer.from(word));
@@ -283,7 +306,6 @@ class AdminConnection {
         ...parts.flatMap((part) => [Buffer.from(`$${part.length}\r\n`), part, Buffer.from("\r\n")]),
       ]),
     );
-    if (this.#socket.destroyed) throw new Error("the connection is closed");
     return await answer.promise;
   }
 

@@ -41,11 +41,14 @@ export interface TestServer extends AsyncDisposable {
 }
 
 /** Starts a server, with user `ann` unless it is `none` or bare. */
-export async function startServer(options: Partial<ServerOptions> = {}): Promise<TestServer> {
+export async function startServer(
+  options: Partial<ServerOptions> = {},
+  openStore = (path: string) => new FileStore(path),
+): Promise<TestServer> {
   const folder = tempFolder();
   const path = `${folder.path}/users.json`;
   const auth = options.auth ?? "password";
-  const store = auth === "none" || options.bare === true ? undefined : new FileStore(path);
+  const store = auth === "none" || options.bare === true ? undefined : openStore(path);
   if (auth === "password" && store !== undefined) {
     const hash = await new PasswordHasher(CHEAP).hash(PASSWORD);
     await store.change((draft) => addUser(draft, "ann", hash, new Date()));

@@ -6,13 +6,11 @@ import type { AuthMode } from "../../auth/identity.ts";
 import { flawLines, Flaws } from "../../auth/flaws.ts";
 import { NAME_RULE, normalizeName } from "../../auth/username.ts";
 import { PasswordHasher, passwordFlaw } from "../../auth/password.ts";
-import { FileStore } from "../../auth/file-store.ts";
-import type { Store } from "../../auth/store.ts";
+import { isStoreError, type Store } from "../../auth/store.ts";
 import { DataFolder } from "../../files/data-folder.ts";
 import { messageOf, ParleyError } from "../../base/errors.ts";
-import { FileError } from "../../files/file-error.ts";
 import { DEFAULT_PORT } from "../../base/limits.ts";
-import { inUse, SessionStatusFile } from "../../server/session-status-file.ts";
+import { SessionStatusFiles } from "../../server/session-status-file.ts";
 import { LOG_FORMATS, LOG_LEVELS, openLog, type Logger } from "../../log/log.ts";
 import { openTrialLog } from "../../log/trial-log.ts";
 import { checkFolders } from "../../files/strict-modes.ts";
@@ -27,6 +25,7 @@ import { RateLimitedLog } from "../../log/rate-limited-log.ts";
 import type { Terminal } from "../../terminal/terminal.ts";
 import { stdout } from "../../terminal/stdio.ts";
 import { Flags, parsePort, portFlaw, sayStoredName, terminalOf } from "../flags.ts";
+import { openStore, planStore } from "../store.ts";
 import { about, type Arguments } from "../parse.ts";
 import { announce, tryPortFile } from "./ready.ts";
 import { outdatedCertificate, planKey, planTls } from "./keys.ts";
@@ -63,13 +62,22 @@ async function serve(flags: ServeFlags): Promise<void> {
   const socket = takeSocket(process.env, process.pid);
   const options = planServer(flags, socket);
   const metricsAt = planMetrics(flags, options.port);
+  const without = options.bare === true ? "--bare" : options.auth === "none" ? "--auth none" : undefined;
+  const elsewhere = planStore(flags, without);
   // Every error in the flags comes before the first question and the first file.
   const choose = await chooseService(flags, options.maxFrame);
   const folder = new DataFolder(flags.text("data")).make();
-  const store: Store | undefined =
-    options.bare === true || options.auth === "none"
-      ? undefined
-      : new FileStore(folder.users, () => inUse(folder.path));
+  const edits: number[] = []; // until there is a log
+  let sayEdited = (kept: number): void => void edits.push(kept);
+  await using opened =
+    without === undefined
+      ? await openStore(elsewhere, folder, {
+          keeps: !flags.has("check"),
+          say: (line) => terminal.say(line),
+          edited: (kept) => sayEdited(kept),
+        })
+      : undefined;
+  const store = opened?.store;
   // Frees the text of the file: 100,000 users and tokens then take 125 MiB instead of 254, for 0.13 s (measured with Bun 1.4.5).
   if (store !== undefined && store.document.tokens.size >= MANY_TOKENS) Bun.gc(true);
   const logPath = flags.text("log") ?? folder.log;
@@ -89,6 +97,8 @@ async function serve(flags: ServeFlags): Promise<void> {
   const tally = new EventCounter();
   const limited = new RateLimitedLog(file);
   const log = tally.countingLogger(limited);
+  sayEdited = (kept) => log.warn("users-edited", { kept });
+  edits.forEach(sayEdited);
   try {
     const tls = await planTls(flags, options.host, folder, terminal);
     const outdated = tls && outdatedCertificate(tls, terminal);
@@ -110,13 +120,14 @@ async function serve(flags: ServeFlags): Promise<void> {
       tls,
       key,
       store,
+      storeUrl: opened?.url,
       log,
       // A check reports what it finds as its error.
       tell: (...lines) => terminal.isWatched && !flags.has("check") && terminal.say(...lines),
     });
     vitals = server;
-    using live = new SessionStatusFile(
-      folder.path,
+    const lists = opened?.sessions ?? new SessionStatusFiles(folder.path);
+    await using live = lists.publish(
       () => server.sessionStatuses(),
       (error) => {
         flaws.push(messageOf(error));
@@ -143,7 +154,16 @@ async function serve(flags: ServeFlags): Promise<void> {
     if (metrics !== undefined) log.info("metrics-listening", { host: metrics.host, port: metrics.port });
     await announce(
       server,
-      { options, wanted, logPath, serviceName, target: target?.address, pin: tls?.pin, metrics },
+      {
+        options,
+        wanted,
+        logPath,
+        serviceName,
+        target: target?.address,
+        storeUrl: opened?.url,
+        pin: tls?.pin,
+        metrics,
+      },
       flags,
       terminal,
     );
@@ -182,7 +202,7 @@ async function tryTarget(
   terminal.say(`${address} accepts connections`);
 }
 
-/** @throws {ParleyError} for the first entry of the user file that cannot be used, once it has printed the others. */
+/** @throws {ParleyError} for the first entry of the accounts that cannot be used, once it has printed the others. */
 function checkEntries(store: Store, auth: AuthMode, terminal: Terminal): void {
   const [first, ...others] = new Flaws(auth).news(store.document);
   if (first === undefined) return;
@@ -190,12 +210,12 @@ function checkEntries(store: Store, auth: AuthMode, terminal: Terminal): void {
   throw new ParleyError("failed", first.message, { hint: first.hint });
 }
 
-/** Tries to write the user file, and says why that fails; the server goes on without changes of it. */
+/** Tries to write the accounts, and says why that fails; the server goes on without changes of them. */
 async function trySilently(store: Store, log: Logger, terminal: Terminal): Promise<void> {
   try {
     await store.tryToWrite();
   } catch (error) {
-    if (!(error instanceof FileError)) throw error;
+    if (!isStoreError(error)) throw error;
     log.error("users-failed", { reason: error.message });
     terminal.say(`accounts cannot change and no session tokens are issued: ${error.message}`);
     if (error.hint !== undefined) terminal.say(`hint: ${error.hint}`);
@@ -207,7 +227,7 @@ async function foldSilently(store: Store, log: Logger): Promise<void> {
   try {
     await store.close();
   } catch (error) {
-    if (!(error instanceof FileError)) throw error;
+    if (!isStoreError(error)) throw error;
     log.error("users-failed", { reason: error.message });
   }
 }

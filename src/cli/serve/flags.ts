@@ -10,6 +10,7 @@ import { listServices } from "../../services/catalogue.ts";
 import { PROGRAM_IOS } from "../../services/program/codec.ts";
 import { STDERR_WAYS } from "../../services/program/program.ts";
 import { definitionOf, type Flags } from "../flags.ts";
+import { storeFlags } from "../store.ts";
 import { commonFlags, inGroup, type FlagsDef } from "../parse.ts";
 
 const serviceNames = listServices()
@@ -82,6 +83,7 @@ const firstFlags = {
     bare: { type: "boolean", description: "message frames only: no login, no session" },
     open: { type: "boolean", description: "allow --bare beyond loopback" },
   }),
+  ...storeFlags,
   ...inGroup("Network and TLS", {
     host: { type: "string", valueHint: "HOST", description: "address to listen on (default 127.0.0.1)" },
     port: {

@@ -30,6 +30,8 @@ export interface ServerFacts {
   serviceName: string;
   /** Where sessions are forwarded to; undefined: nowhere. */
   target: string | undefined;
+  /** Where the accounts are; undefined: in the data folder. */
+  storeUrl: string | undefined;
   /** The pin of the server's key; undefined: plain text. */
   pin: string | undefined;
   metrics: MetricsEndpoint | undefined;
@@ -56,6 +58,7 @@ export async function announce(
         auth,
         service: context.serviceName,
         to: context.target,
+        store: context.storeUrl,
         metrics: metrics?.address,
       })
     : `listening on ${address}`;
@@ -67,6 +70,7 @@ export async function announce(
   if (terminal.isWatched) {
     terminal.note(posture(host, context, flags).join(" · "));
     if (context.target !== undefined) terminal.noteUnwrapped(`forwarding to ${context.target}`);
+    if (context.storeUrl !== undefined) terminal.noteUnwrapped(`accounts: ${context.storeUrl}`);
     terminal.noteUnwrapped(`log: ${context.logPath}`);
     if (metrics !== undefined) terminal.noteUnwrapped(`metrics: http://${metrics.address}/metrics`);
     terminal.noteUnwrapped(talk);

@@ -40,7 +40,9 @@ export const add = defineCommand({
     ...usersFlags,
   } satisfies FlagsDef,
   async run({ args }) {
-    const context = new UsersContext<"name" | keyof typeof PASSWORD | "if-missing">(args, { makes: true });
+    await using context = new UsersContext<"name" | keyof typeof PASSWORD | "if-missing">(args, {
+      makes: true,
+    });
     const name = context.name(context.flags.text("name"));
     const ifMissing = context.flags.has("if-missing");
     const store = await context.openStore();
@@ -80,7 +82,7 @@ export const passwd = defineCommand({
     ...usersFlags,
   } satisfies FlagsDef,
   async run({ args }) {
-    const context = new UsersContext<"name" | keyof typeof PASSWORD | "keep-sessions">(args);
+    await using context = new UsersContext<"name" | keyof typeof PASSWORD | "keep-sessions">(args);
     const name = context.name(context.flags.text("name"));
     expectUser(await context.openStore(), name);
     const { password, generated } = await newPassword(context, name);
@@ -115,7 +117,7 @@ export const remove = defineCommand({
     ...usersFlags,
   } satisfies FlagsDef,
   async run({ args }) {
-    const context = new UsersContext<"name" | "if-exists" | "yes">(args);
+    await using context = new UsersContext<"name" | "if-exists" | "yes">(args);
     const name = context.name(context.flags.text("name"));
     const ifExists = context.flags.has("if-exists");
     const store = await context.openStore();
@@ -150,7 +152,7 @@ export const disable = defineCommand({
     ...usersFlags,
   } satisfies FlagsDef,
   async run({ args }) {
-    const context = new UsersContext<"name" | "reason">(args);
+    await using context = new UsersContext<"name" | "reason">(args);
     const name = context.name(context.flags.text("name"));
     const reason = context.flags.text("reason");
     if (reason !== undefined && reason.length > MAX_REASON_LENGTH) {
@@ -170,7 +172,7 @@ export const enable = defineCommand({
   }),
   args: { ...NAME, ...usersFlags },
   async run({ args }) {
-    const context = new UsersContext<"name">(args);
+    await using context = new UsersContext<"name">(args);
     const name = context.name(context.flags.text("name"));
     const store = await context.openStore();
     await store.change((draft) => enableUser(draft, name));
@@ -189,14 +191,14 @@ export const list = defineCommand({
   }),
   args: usersFlags,
   async run({ args }) {
-    const context = new UsersContext<never>(args);
+    await using context = new UsersContext<never>(args);
     const { users, tokens } = (await context.openStore()).document;
     const now = Date.now();
     const sessions = new Map<string, number>();
     for (const token of tokens.values()) {
       if (isAlive(token, now)) sessions.set(token.user, (sessions.get(token.user) ?? 0) + 1);
     }
-    const rows = [...users].map(([user, { password, created, last_login, disabled }]) => ({
+    const rows = context.inOrder(users).map(([user, { password, created, last_login, disabled }]) => ({
       user,
       created,
       last_login: last_login ?? null,

@@ -2,15 +2,16 @@
 
 import { AccountError } from "../../auth/accounts.ts";
 import { NAME_RULE, normalizeName } from "../../auth/username.ts";
-import { FileStore } from "../../auth/file-store.ts";
+import type { SessionStatuses } from "../../auth/session-status.ts";
 import type { Store } from "../../auth/store.ts";
 import { DataFolder } from "../../files/data-folder.ts";
 import { ownCommand } from "../../base/own-command.ts";
 import { usageError } from "../../base/errors.ts";
 import { escapeJson, escapeLine } from "../../base/escape.ts";
-import { inUse } from "../../server/session-status-file.ts";
+import { plural } from "../../base/plural.ts";
 import { stdout } from "../../terminal/stdio.ts";
 import { Flags, terminalOf } from "../flags.ts";
+import { openStore, planStore, storeFlags, type OpenStore, type StorePlan } from "../store.ts";
 import { commonFlags, inGroup, type Arguments, type FlagsDef } from "../parse.ts";
 
 /** Flags of every command of `parley users`. */
@@ -18,6 +19,7 @@ export const usersFlags = {
   ...inGroup("Options", {
     json: { type: "boolean", description: "print JSON, one object per line" },
   }),
+  ...storeFlags,
   ...commonFlags,
 } satisfies FlagsDef;
 
@@ -28,24 +30,29 @@ export const NAME = {
 type Cell = string | number | null | readonly string[];
 
 /** The flags, the terminal and the store of one command of `parley users`. */
-export class UsersContext<Name extends string> {
+export class UsersContext<Name extends string> implements AsyncDisposable {
   readonly flags: Flags<Name | keyof typeof usersFlags>;
   readonly terminal;
   readonly #data: DataFolder;
   readonly #makes: boolean;
-  #store: Promise<Store> | undefined;
+  readonly #elsewhere: StorePlan | undefined;
+  #opened: Promise<OpenStore> | undefined;
 
-  /** @param makes the command may make the first entry, and the folder for it; otherwise the folder must exist. */
+  /**
+   * @param makes the command may make the first entry, and the folder for it; otherwise the folder must exist, unless the accounts are
+   * elsewhere.
+   */
   constructor(args: unknown, { makes = false } = {}) {
     this.flags = new Flags(args as Arguments);
     this.terminal = terminalOf(this.flags);
     this.#data = new DataFolder(this.flags.text("data"));
     this.#makes = makes;
+    this.#elsewhere = planStore(this.flags);
   }
 
-  /** The path of the data folder. @throws {FileError} when it does not exist. */
-  get folder(): string {
-    return this.#data.expect().path;
+  /** The sessions of all servers. @throws as {@link openStore}. */
+  async sessionStatuses(): Promise<SessionStatuses> {
+    return (await this.#openOnce()).sessions.statuses();
   }
 
   /** The log that a server writes without `--log`. @throws {FileError} when the data folder does not exist. */
@@ -54,13 +61,32 @@ export class UsersContext<Name extends string> {
   }
 
   /** The store of the accounts, which is opened once. */
-  openStore(): Promise<Store> {
-    return (this.#store ??= this.#open());
+  async openStore(): Promise<Store> {
+    return (await this.#openOnce()).store;
   }
 
-  async #open(): Promise<Store> {
-    const { users, path } = this.#makes ? this.#data.make() : this.#data.expect();
-    return new FileStore(users, () => inUse(path));
+  #openOnce(): Promise<OpenStore> {
+    return (this.#opened ??= this.#open());
+  }
+
+  /** The records of a table: as they stand in the file, or by key, since an engine has them in no order. */
+  inOrder<V>(table: Iterable<[string, V]>): [string, V][] {
+    const records = [...table];
+    return this.#elsewhere === undefined ? records : records.sort(([a], [b]) => (a < b ? -1 : 1));
+  }
+
+  async #open(): Promise<OpenStore> {
+    if (this.#makes) this.#data.make();
+    else if (this.#elsewhere === undefined) this.#data.expect();
+    return openStore(this.#elsewhere, this.#data, {
+      say: (line) => this.terminal.say(line),
+      edited: (kept) => this.terminal.note(editedByHand(this.#data.users, kept)),
+    });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    const opened = await this.#opened?.catch(() => undefined); // the command has thrown that
+    await opened?.[Symbol.asyncDispose]();
   }
 
   /** `text` as a user's name. @throws {ParleyError} `usage` when it can be none. */
@@ -97,6 +123,10 @@ export class UsersContext<Name extends string> {
       await stdout.write(`${padded.join("  ").trimEnd()}\n`);
     }
   }
+}
+
+function editedByHand(path: string, kept: number): string {
+  return `${path} was edited by hand while its journal had changes: ${plural(kept, "record")} kept from the edit, other changes hold`;
 }
 
 function cell(value: Cell | undefined): string {

@@ -1,14 +1,16 @@
-// parley users export, import: users with their hashes, one JSON object a line.
+// parley users export, import: users with their hashes, one JSON object a line; with --all everything that the store holds.
 
 import { defineCommand } from "citty";
-import { AccountError, replaceUser } from "../../auth/accounts.ts";
+import { AccountError } from "../../auth/accounts.ts";
+import { importArchive, type Existing } from "../../auth/archive-import.ts";
+import { formatArchive, isArchiveLine, parseArchive, type Entry } from "../../auth/archive.ts";
 import { exportedUser, jsonFlaw, parseUser, type Document, type User } from "../../auth/document.ts";
-import { userFlaw } from "../../auth/flaws.ts";
+import { flawLines, Flaws, userFlaw } from "../../auth/flaws.ts";
 import { NAME_RULE, normalizeName } from "../../auth/username.ts";
 import { ownCommand } from "../../base/own-command.ts";
 import { ParleyError, usageError } from "../../base/errors.ts";
 import { escapeJson } from "../../base/escape.ts";
-import { decodeGiven, readGivenFile } from "../../files/given-text.ts";
+import { givenLines, readGivenBytes } from "../../files/given-text.ts";
 import { plural } from "../../base/plural.ts";
 import { readWholeInput, stdout } from "../../terminal/stdio.ts";
 import { about, inGroup, type FlagsDef } from "../parse.ts";
@@ -18,17 +20,32 @@ export const exportUsers = defineCommand({
   meta: about({
     name: "export",
     description: "print the users with their password hashes, one JSON object per line",
-    examples: [["parley users export > users.ndjson", "keep this file private"]],
+    examples: [
+      ["parley users export > users.ndjson", "keep this file private"],
+      ["parley users export --all > all.ndjson", "to move or to keep everything"],
+    ],
   }),
-  args: usersFlags,
+  args: {
+    ...inGroup("Options", {
+      all: { type: "boolean", description: "ids, tokens and known addresses, too" },
+    }),
+    ...usersFlags,
+  } satisfies FlagsDef,
   async run({ args }) {
-    const context = new UsersContext<never>(args);
+    await using context = new UsersContext<"all">(args);
     const { document } = await context.openStore();
-    for (const [name, user] of document.users) {
+    if (context.flags.has("all")) return exportAll(context, document);
+    for (const [name, user] of context.inOrder(document.users)) {
       await stdout.write(`${escapeJson({ name, ...exportedUser(user) })}\n`);
     }
   },
 });
+
+async function exportAll({ terminal }: UsersContext<"all">, document: Readonly<Document>): Promise<void> {
+  const left = Object.keys(document.rest);
+  if (left.length > 0) terminal.say(`not exported, since this parley does not know it: ${left.join(", ")}`);
+  for (const lines of formatArchive(document)) await stdout.write(lines);
+}
 
 export const importUsers = defineCommand({
   meta: about({
@@ -37,75 +54,79 @@ export const importUsers = defineCommand({
     examples: [
       ["parley users import users.ndjson", "from parley users export"],
       ["parley users import - < users.ndjson", "from standard input"],
+      ["parley users import --all all.ndjson", "from parley users export --all"],
     ],
   }),
   args: {
     file: { type: "positional", valueHint: "FILE", description: "exported users; - reads standard input" },
     ...inGroup("Options", {
+      all: { type: "boolean", description: "import what export --all has printed" },
       "skip-existing": { type: "boolean", description: "skip users that exist" },
       replace: { type: "boolean", description: "replace users that exist, end their sessions" },
     }),
     ...usersFlags,
   } satisfies FlagsDef,
   async run({ args }) {
-    const context = new UsersContext<"file" | "skip-existing" | "replace">(args, { makes: true });
+    await using context = new UsersContext<ImportFlag>(args, { makes: true });
     const { flags } = context;
     if (flags.has("skip-existing") && flags.has("replace"))
       throw usageError("--skip-existing and --replace cannot be used together");
     const existing = flags.has("skip-existing") ? "skip" : flags.has("replace") ? "replace" : "refuse";
     const path = flags.text("file") ?? "-";
-    const text =
-      path === "-" ? decodeGiven(await readWholeInput(), "standard input") : readGivenFile(path, "import");
-    const users = text
-      .split("\n")
-      .flatMap((line, index) => (line.trim() === "" ? [] : [parseImport(line, index + 1)]));
-    const names = new Set<string>();
-    for (const { name } of users) {
-      if (names.has(name))
-        throw new AccountError("exists", `user ${name} occurs twice: nothing was imported`);
-      names.add(name);
-    }
-    const store = await context.openStore();
-    const { count, skipped, replaced } = await store.change((draft) => importInto(draft, users, existing));
-    context.printResult(
-      { event: "imported", count, skipped, replaced },
-      `imported ${plural(count, "user")}, skipped ${skipped}, replaced ${replaced}`,
-    );
+    const lines =
+      path === "-"
+        ? givenLines(await readWholeInput(), "standard input")
+        : givenLines(readGivenBytes(path, "import"), path);
+    await (flags.has("all") ? importAll : importSome)(context, lines, existing);
   },
 });
 
-interface Imported {
-  name: string;
-  user: User;
+type ImportFlag = "file" | "all" | "skip-existing" | "replace";
+
+async function importSome(
+  context: UsersContext<ImportFlag>,
+  lines: Iterable<string>,
+  existing: Existing,
+): Promise<void> {
+  let number = 0;
+  const names = new Set<string>();
+  const entries: Entry[] = [];
+  for (const line of lines) {
+    number++;
+    if (line.trim() === "") continue;
+    const { name, user } = parseImport(line, number);
+    if (names.has(name)) throw new AccountError("exists", `user ${name} occurs twice: nothing was imported`);
+    names.add(name);
+    entries.push({ kind: "users", key: name, record: user, line: number });
+  }
+  const store = await context.openStore();
+  const tally = await importArchive(store, { server: undefined, entries, users: new Map() }, existing);
+  const { users: count, skipped, replaced } = tally;
+  context.printResult(
+    { event: "imported", count, skipped, replaced },
+    `imported ${plural(count, "user")}, skipped ${skipped}, replaced ${replaced}`,
+  );
 }
 
-/** Adds `users`, and does with those whose name is taken as `existing` says. @throws {AccountError} `exists`. */
-function importInto(draft: Document, users: readonly Imported[], existing: "refuse" | "skip" | "replace") {
-  const taken = users.filter(({ name }) => draft.users.has(name));
-  if (existing === "refuse" && taken.length > 0) throw namesTaken(taken.map(({ name }) => name));
-  const added = users.filter(({ name }) => !draft.users.has(name));
-  for (const { name, user } of existing === "replace" ? users : added) replaceUser(draft, name, user);
-  const count = added.length;
-  return existing === "replace"
-    ? { count, skipped: 0, replaced: taken.length }
-    : { count, skipped: taken.length, replaced: 0 };
+async function importAll(
+  context: UsersContext<ImportFlag>,
+  lines: Iterable<string>,
+  existing: Existing,
+): Promise<void> {
+  const archive = parseArchive(lines);
+  const store = await context.openStore();
+  const tally = await importArchive(store, archive, existing);
+  const { users, tokens, hosts, skipped, replaced } = tally;
+  const counts = [plural(users, "user"), plural(tokens, "token"), plural(hosts, "host")].join(", ");
+  context.printResult(
+    { event: "imported", ...tally },
+    `imported ${counts}, skipped ${skipped}, replaced ${replaced}`,
+  );
+  const flaws = new Flaws("password").news(store.document);
+  context.terminal.say(...flawLines(flaws.filter(({ user = "" }) => archive.users.has(user))));
 }
 
-/** How many names are listed. */
-const MAX_NAMED = 10;
-
-function namesTaken(names: readonly string[]): AccountError {
-  const [first] = names;
-  const more = names.length - MAX_NAMED;
-  const listed = `${names.slice(0, MAX_NAMED).join(", ")}${more > 0 ? ` and ${more} more` : ""}`;
-  const what =
-    names.length === 1 ? `user ${first} already exists` : `${names.length} users already exist (${listed})`;
-  return new AccountError("exists", `${what}: nothing was imported`, {
-    hint: "keep them with --skip-existing, or replace them, which ends their sessions, with --replace",
-  });
-}
-
-function parseImport(line: string, number: number): Imported {
+function parseImport(line: string, number: number): { name: string; user: User } {
   const wrong = (what: string, hint?: string) =>
     new ParleyError("failed", `line ${number}: ${what}: nothing was imported`, { hint });
   let json: unknown;
@@ -114,6 +135,8 @@ function parseImport(line: string, number: number): Imported {
   } catch (error) {
     throw wrong(jsonFlaw(error));
   }
+  if (typeof json === "object" && json !== null && isArchiveLine(json))
+    throw wrong("it is of an export of everything", "import it with --all");
   if (typeof json !== "object" || json === null || !("name" in json)) throw wrong("missing user name");
   const { name: given, ...rest } = json;
   const name = typeof given === "string" ? normalizeName(given) : undefined;

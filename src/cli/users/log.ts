@@ -30,7 +30,7 @@ export const log = defineCommand({
     ...usersFlags,
   } satisfies FlagsDef,
   async run({ args }) {
-    const context = new UsersContext<"log">(args);
+    await using context = new UsersContext<"log">(args);
     const given = context.flags.text("log");
     const path = given ?? context.log;
     using files = openFiles(path, given !== undefined);

@@ -10,11 +10,11 @@ import {
   revokeTokens,
   revokeTokensOf,
 } from "../../auth/accounts.ts";
+import type { SessionStatus } from "../../auth/session-status.ts";
 import { displayName, NAME_RULE, normalizeName } from "../../auth/username.ts";
 import { isAddress, peerNotation } from "../../base/address.ts";
 import { ownCommand } from "../../base/own-command.ts";
 import { usageError } from "../../base/errors.ts";
-import { readSessionStatuses, type SessionStatus } from "../../server/session-status-file.ts";
 import { plural } from "../../base/plural.ts";
 import { about, inGroup, type FlagsDef } from "../parse.ts";
 import { UsersContext, expectUser, usersFlags } from "./context.ts";
@@ -38,12 +38,12 @@ export const sessions = defineCommand({
     ...usersFlags,
   } satisfies FlagsDef,
   async run({ args }) {
-    const context = new UsersContext<"name">(args);
+    await using context = new UsersContext<"name">(args);
     const given = context.flags.text("name");
     const name = given === undefined ? undefined : context.name(given);
     const isWanted = (user: string | null) => name === undefined || normalizeName(user ?? "") === name;
     const store = await context.openStore();
-    const { sessions: all, failures } = readSessionStatuses(context.folder);
+    const { sessions: all, failures } = await context.sessionStatuses();
     for (const { message } of failures) context.terminal.say(`the list may be incomplete: ${message}`);
     const live = all.filter(({ user }) => isWanted(user));
     // A user of `--auth ip` has no entry, only conversations.
@@ -51,9 +51,9 @@ export const sessions = defineCommand({
     const now = Date.now();
     // A dead token may still be in a conversation, which ends when the token is revoked.
     const inUse = new Set(live.map(({ token }) => token));
-    const tokens = [...store.document.tokens].filter(
-      ([id, token]) => (isAlive(token, now) || inUse.has(id)) && isWanted(token.user),
-    );
+    const tokens = context
+      .inOrder(store.document.tokens)
+      .filter(([id, token]) => (isAlive(token, now) || inUse.has(id)) && isWanted(token.user));
     const listed = new Set(tokens.map(([id]) => id));
     const rows = [
       ...tokens.map(([id, token]) => ({
@@ -112,7 +112,7 @@ export const revoke = defineCommand({
     ...usersFlags,
   } satisfies FlagsDef,
   async run({ args }) {
-    const context = new UsersContext<"id" | "user" | "all">(args);
+    await using context = new UsersContext<"id" | "user" | "all">(args);
     const id = context.flags.text("id");
     const given = context.flags.text("user");
     const all = context.flags.has("all");
@@ -144,9 +144,9 @@ const listHosts = defineCommand({
   }),
   args: usersFlags,
   async run({ args }) {
-    const context = new UsersContext<never>(args);
+    await using context = new UsersContext<never>(args);
     const { document } = await context.openStore();
-    const rows = [...document.hosts].map(([address, { name, first, last, named_by }]) => ({
+    const rows = context.inOrder(document.hosts).map(([address, { name, first, last, named_by }]) => ({
       address,
       name,
       first,
@@ -172,7 +172,7 @@ const forget = defineCommand({
     ...usersFlags,
   } satisfies FlagsDef,
   async run({ args }) {
-    const context = new UsersContext<"address">(args);
+    await using context = new UsersContext<"address">(args);
     const address = context.flags.text("address") ?? "";
     const store = await context.openStore();
     await store.change((draft) => forgetHost(draft, address));
@@ -192,7 +192,7 @@ const nameAddress = defineCommand({
     ...usersFlags,
   } satisfies FlagsDef,
   async run({ args }) {
-    const context = new UsersContext<"address" | "name">(args, { makes: true });
+    await using context = new UsersContext<"address" | "name">(args, { makes: true });
     const given = context.flags.text("address") ?? "";
     const address = isAddress(given) ? peerNotation(given) : undefined;
     if (address === undefined)

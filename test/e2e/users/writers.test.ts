@@ -3,10 +3,9 @@
 // long run, and print its figures.
 
 import { expect, setDefaultTimeout, test } from "bun:test";
-import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import { parseDocument } from "../../../src/auth/document.ts";
+import { FileStore } from "../../../src/auth/file-store.ts";
 import { MAX_REGISTRATIONS } from "../../../src/base/limits.ts";
 import { until } from "../../support/attack.ts";
 import {
@@ -18,6 +17,7 @@ import {
   type Serving,
 } from "../../support/executable.ts";
 import { tempFolder } from "../../support/folder.ts";
+import { writeMany } from "../../support/many.ts";
 import { Peer } from "../../support/peer.ts";
 
 const KILLS = Number(process.env["PARLEY_KILLS"] ?? 8);
@@ -100,9 +100,10 @@ async function register(
   }
 }
 
-async function play(kills: number, changes: number): Promise<void> {
+async function play(kills: number, changes: number, isMany = false): Promise<void> {
   using folder = tempFolder();
   const data = folder.path;
+  if (isMany) writeMany(data);
   const port = portForLater();
   const startServer = () => serve(["--register", "--penalties", "off", "--port", String(port)], { data });
   let server: Serving = await startServer();
@@ -143,7 +144,7 @@ async function play(kills: number, changes: number): Promise<void> {
     await server[Symbol.asyncDispose]();
   }
   const path = join(data, "users.json");
-  const { users } = parseDocument(readFileSync(path, "utf8"), path);
+  const { users } = new FileStore(path).document;
   const lost = [
     ...[...told.added].filter((name) => !users.has(name)),
     ...[...told.disabled].filter((name) => users.get(name)?.disabled === null),
@@ -154,4 +155,6 @@ async function play(kills: number, changes: number): Promise<void> {
 }
 
 test(`${KILLS} kills: nothing that was acknowledged is lost`, () => play(KILLS, 0));
+test(`${KILLS} kills beside many users, and a journal: nothing that was acknowledged is lost`, () =>
+  play(KILLS, 0, true));
 test(`${CHANGES} changes without kills: nothing that was acknowledged is lost`, () => play(0, CHANGES));

@@ -61,7 +61,7 @@ export async function unreadTerminal(): Promise<Figure[]> {
     const written = await still(() => writtenBy(pid));
     const growth = (residentBytes(server.pid) - before) / MIB;
     const attack = `--pty, stty ${mode}, yes, never read`;
-    figures.push({ attack, what: "server memory, growth", value: growth, unit: "MiB", target: 16 });
+    figures.push({ attack, what: "server memory, growth", value: growth, unit: "MiB", target: 32 });
     figures.push({ attack, what: "written by the program", value: (written - read) / MIB, unit: "MiB" });
   }
   return figures;
@@ -84,7 +84,7 @@ export async function unreadInput(bytes = 180 * MIB): Promise<Figure[]> {
     const left = await still(() => client.socket.writableLength);
     const growth = (residentBytes(server.pid) - before) / MIB;
     const attack = `${flags.length > 0 ? "--pty" : "pipes"}, ${bytes / MIB} MiB for a program that reads nothing`;
-    figures.push({ attack, what: "server memory, growth", value: growth, unit: "MiB", target: 16 });
+    figures.push({ attack, what: "server memory, growth", value: growth, unit: "MiB", target: 32 });
     figures.push({ attack, what: "not even taken by the server", value: left / MIB, unit: "MiB" });
   }
   return figures;
