@@ -156,8 +156,9 @@ export class FrameWriter implements Flushable {
   }
 
   #sendBytes(payload: string | Uint8Array, header: HeaderWriter, isDirect: boolean): void {
-    if (!this.#state.canSend) return this.#trackUnsent(payload, header);
-    if (!isDirect) return this.#queue(payload, header);
+    if (!isDirect) {
+      return this.#state.canSend ? this.#queue(payload, header) : this.#trackUnsent(payload, header);
+    }
     const cork = this.#cork;
     if (cork.run !== undefined) {
       this.#endRun();

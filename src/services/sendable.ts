@@ -8,7 +8,7 @@ const NO_JSON = [Promise, Map, Set, WeakMap, WeakSet, ArrayBuffer, SharedArrayBu
 
 /** @throws {TypeError} for a value that is no message. */
 export function payloadOf(message: Sendable): string | Uint8Array | ReceivedMessage {
-  if (typeof message === "string" || message instanceof ReceivedMessage || message instanceof Uint8Array)
+  if (typeof message === "string" || message instanceof Uint8Array || message instanceof ReceivedMessage)
     return message;
   const value: unknown = message; // a handler may pass any value
   if (typeof value !== "object" || value === null)
