@@ -9,7 +9,7 @@
 import type { Socket } from "bun";
 import { Condition } from "../base/condition.ts";
 import { PAUSE_OUTPUT_BYTES, SHORT_PAUSE_OUTPUT_BYTES } from "../base/limits.ts";
-import { HEADER_BYTES, writeControlHeader, writeHeader } from "../wire/frame.ts";
+import { MAX_HEADER_BYTES, writeControlHeader, type Framing } from "../wire/frame.ts";
 import type { ConnectionState } from "./connection-state.ts";
 import type { Cork, Flushable } from "./cork.ts";
 import { WriteQueue } from "./write-queue.ts";
@@ -20,7 +20,7 @@ type HeaderWriter = (target: Uint8Array, offset: number, length: number) => void
 /** Most peers read all output: their writers share a backlog that stays empty. */
 const NOTHING = new WriteQueue();
 
-const SCRATCH = new Uint8Array(HEADER_BYTES);
+const SCRATCH = new Uint8Array(MAX_HEADER_BYTES);
 
 /** The events of a writer, for its connection. */
 export interface FrameWriterEvents {
@@ -40,6 +40,9 @@ export class FrameWriter implements Flushable {
   readonly #cork: Cork;
   readonly #tap: ((bytes: Uint8Array) => void) | undefined;
   readonly #events: FrameWriterEvents;
+  readonly #headerBytes: number;
+  /** Writes the header of a payload. */
+  readonly #writeHeader: HeaderWriter;
   /** Keeps payloads until the peer has acknowledged them; undefined: payloads are not kept. */
   #retransmit: RetransmitBuffer | undefined;
   /** {@link NOTHING} until output is queued. */
@@ -55,12 +58,15 @@ export class FrameWriter implements Flushable {
     socket: Socket<unknown>,
     state: ConnectionState,
     cork: Cork,
+    framing: Framing,
     events: FrameWriterEvents,
     tap: ((bytes: Uint8Array) => void) | undefined,
   ) {
     this.#socket = socket;
     this.#state = state;
     this.#cork = cork;
+    this.#headerBytes = framing.headerBytes;
+    this.#writeHeader = framing.write;
     this.#events = events;
     this.#tap = tap;
   }
@@ -107,31 +113,31 @@ export class FrameWriter implements Flushable {
    *
    * @param header writes the frame's header: that of a payload, or of a control frame.
    */
-  send(payload: string | Uint8Array, header: HeaderWriter = writeHeader): void {
+  send(payload: string | Uint8Array, header: HeaderWriter = this.#writeHeader): void {
     if (!this.#state.canSend) return this.#trackUnsent(payload, header);
     const cork = this.#cork;
     if (cork.owner !== this || this.#backlog.length > 0) return this.#queue(payload, header);
     const { buffer, length } = cork;
-    const start = length + HEADER_BYTES;
+    const start = length + this.#headerBytes;
     if (typeof payload === "string") {
       // One UTF-16 unit is at most three bytes of UTF-8.
       if (start + 3 * payload.length > buffer.length) return this.send(Buffer.from(payload), header);
       const written = buffer.write(payload, start);
       header(buffer, length, written);
       cork.length = start + written;
-      if (header === writeHeader) cork.payloads++;
+      if (header === this.#writeHeader) cork.payloads++;
       return;
     }
     if (start + payload.length > buffer.length) return this.#sendLarge(payload, header);
     header(buffer, length, payload.length);
     buffer.set(payload, start);
     cork.length = start + payload.length;
-    if (header === writeHeader) cork.payloads++;
+    if (header === this.#writeHeader) cork.payloads++;
   }
 
   /** Keeps a payload for a closed socket, until the client has another connection. */
   #trackUnsent(payload: string | Uint8Array, header: HeaderWriter): void {
-    if (this.#state.write !== "open" || header !== writeHeader) return;
+    if (this.#state.write !== "open" || header !== this.#writeHeader) return;
     this.#flushCork(); // earlier output of this batch comes first
     this.#retransmit?.add(typeof payload === "string" ? Buffer.from(payload) : payload);
   }
@@ -223,19 +229,20 @@ export class FrameWriter implements Flushable {
    */
   #sendLarge(payload: Uint8Array, header: HeaderWriter): void {
     const { buffer } = this.#cork;
+    const headerBytes = this.#headerBytes;
     this.#flushCork();
     if (this.#isGone) return this.#trackUnsent(payload, header);
     if (this.#backlog.length > 0) return this.#queue(payload, header);
-    const frame = header === writeHeader ? frameAround(payload) : undefined;
+    const frame = header === this.#writeHeader ? this.#frameAround(payload) : undefined;
     if (frame !== undefined) {
       this.#retransmit?.add(payload);
       return this.#write(frame, 0, frame.length);
     }
-    const head = Math.min(payload.length, buffer.length - HEADER_BYTES);
+    const head = Math.min(payload.length, buffer.length - headerBytes);
     header(buffer, 0, payload.length);
-    buffer.set(payload.subarray(0, head), HEADER_BYTES);
-    this.#cork.length = HEADER_BYTES + head;
-    if (header === writeHeader) {
+    buffer.set(payload.subarray(0, head), headerBytes);
+    this.#cork.length = headerBytes + head;
+    if (header === this.#writeHeader) {
       if (head === payload.length) this.#cork.payloads = 1;
       else this.#retransmit?.add(payload); // the cork has only its beginning
     }
@@ -252,11 +259,11 @@ export class FrameWriter implements Flushable {
   #queue(payload: string | Uint8Array, header: HeaderWriter): void {
     const bytes = typeof payload === "string" ? Buffer.from(payload) : payload;
     header(SCRATCH, 0, bytes.length); // throws for an invalid length, before bytes are queued
-    if (header === writeHeader) this.#retransmit?.add(bytes);
-    if (header === writeHeader && this.#replayFrom !== undefined) return; // `#replay` sends it in its turn
-    const { target, offset } = this.#queueHere().reserve(HEADER_BYTES + bytes.length);
+    if (header === this.#writeHeader) this.#retransmit?.add(bytes);
+    if (header === this.#writeHeader && this.#replayFrom !== undefined) return; // `#replay` sends it in its turn
+    const { target, offset } = this.#queueHere().reserve(this.#headerBytes + bytes.length);
     header(target, offset, bytes.length);
-    target.set(bytes, offset + HEADER_BYTES);
+    target.set(bytes, offset + this.#headerBytes);
     this.#cork.flushLater(this);
     this.#checkBackpressure();
   }
@@ -316,13 +323,14 @@ export class FrameWriter implements Flushable {
     this.#socket.shutdown();
     this.#events.ended();
   }
-}
-
-/** The frame of `payload`, when its header stands before it in memory, as in the chunk of a peer. */
-function frameAround(payload: Uint8Array): Uint8Array | undefined {
-  const { buffer, byteOffset, length } = payload;
-  if (byteOffset < HEADER_BYTES) return undefined;
-  const frame = new Uint8Array(buffer, byteOffset - HEADER_BYTES, HEADER_BYTES + length);
-  writeHeader(SCRATCH, 0, length);
-  return SCRATCH.every((byte, index) => frame[index] === byte) ? frame : undefined;
+  /** The frame of `payload`, when its header stands before it in memory, as in the chunk of a peer. */
+  #frameAround(payload: Uint8Array): Uint8Array | undefined {
+    const { buffer, byteOffset, length } = payload;
+    const headerBytes = this.#headerBytes;
+    if (byteOffset < headerBytes) return undefined;
+    const frame = new Uint8Array(buffer, byteOffset - headerBytes, headerBytes + length);
+    this.#writeHeader(SCRATCH, 0, length);
+    for (let at = 0; at < headerBytes; at++) if (SCRATCH[at] !== frame[at]) return undefined;
+    return frame;
+  }
 }
