@@ -383,7 +383,7 @@ export class Client {
   #hintFor(error: FrameError, isBareAndNew: boolean): string | undefined {
     const { name } = this.framing;
     if (error.code === "bad_length" && name !== UINT32.name) {
-      return `the server must write the same headers: is it ${name}, and a number of bytes?`;
+      return `check that the server writes ${name}, and that its lengths count bytes, not characters`;
     }
     if (error.code !== "frame_too_large") return undefined;
     if (!isBareAndNew) return "accept longer messages with --max-frame SIZE";
