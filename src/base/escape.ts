@@ -60,3 +60,11 @@ export function escapeJson(value: unknown): string {
     }).join(""),
   );
 }
+
+/** `bytes` as Python shows them: printable ASCII as it is, every other byte, quotes and backslashes included, as `\x…`. */
+export function escapeBytes(bytes: Uint8Array): string {
+  return Array.from(bytes, (byte) => {
+    const isPlain = byte >= 0x20 && byte < 0x7f && byte !== 0x22 && byte !== 0x5c;
+    return isPlain ? String.fromCharCode(byte) : `\\x${byte.toString(16).padStart(2, "0")}`;
+  }).join("");
+}

@@ -6,17 +6,31 @@ export const NEWLINE = 0x0a;
 export const NUL = 0;
 const CARRIAGE_RETURN = 0x0d;
 
+/** What limits the length of a line, for the error. */
+export interface LineLimit {
+  name: string;
+  /** What raises it. */
+  raise: string;
+}
+
+export const SERVERS_LIMIT: LineLimit = {
+  name: "the server's limit",
+  raise: "raise --max-frame of the server",
+};
+
 export class LineSplitter {
   readonly #delimiter: number;
   readonly #maxBytes: number;
+  readonly #limit: LineLimit;
   #pieces: Uint8Array[] = [];
   #length = 0;
   #count = 0;
 
   /** Lines end with the byte `delimiter`. A carriage return before a newline is removed, too. */
-  constructor(delimiter: number, maxBytes: number) {
+  constructor(delimiter: number, maxBytes: number, limit = SERVERS_LIMIT) {
     this.#delimiter = delimiter;
     this.#maxBytes = maxBytes;
+    this.#limit = limit;
   }
 
   /**
@@ -61,8 +75,8 @@ export class LineSplitter {
   #tooLong(): ParleyError {
     return new ParleyError(
       "failed",
-      `line ${this.#count + 1} is longer than ${this.#maxBytes} bytes, the server's limit for a message`,
-      { hint: "use --raw to send bytes without lines, or raise --max-frame of the server" },
+      `line ${this.#count + 1} is longer than ${this.#maxBytes} bytes, ${this.#limit.name} for a message`,
+      { hint: `use --raw to send bytes without lines, or ${this.#limit.raise}` },
     );
   }
 }

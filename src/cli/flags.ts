@@ -4,7 +4,9 @@ import { isAddress, lacksZone } from "../base/address.ts";
 import { SharedKey } from "../auth/shared-key.ts";
 import { usageError } from "../base/errors.ts";
 import { readKeyFile } from "../auth/shared-key-file.ts";
-import type { Kind } from "../base/option-kinds.ts";
+import { wrong, type Kind } from "../base/option-kinds.ts";
+import { decimalFraming, MAX_DIGITS } from "../wire/decimal.ts";
+import { UINT32, type Framing } from "../wire/frame.ts";
 import { Terminal, type ColorChoice, type SecretFlags } from "../terminal/terminal.ts";
 import { labelOf, type Arguments, type FlagDef } from "./parse.ts";
 
@@ -85,6 +87,38 @@ export function sharedKey(flags: Flags<"key-file" | "allow-md5">): SharedKey | u
   const allowMd5 = flags.has("allow-md5");
   if (path === undefined && allowMd5) throw usageError("--allow-md5 requires --key-file");
   return path === undefined ? undefined : new SharedKey(readKeyFile(path), { allowMd5 });
+}
+
+/** What `--framing` takes. */
+const FRAMING: Kind<Framing> = {
+  hint: "uint32|decimal:N",
+  read(flag, text) {
+    const digits = /^decimal:([1-9]\d?)$/.exec(text)?.[1];
+    if (digits !== undefined && Number(digits) <= MAX_DIGITS) return decimalFraming(Number(digits));
+    if (text === UINT32.name) return UINT32;
+    throw wrong(flag, "framing", text, `use uint32, or decimal:N with N digits, from 1 to ${MAX_DIGITS}`);
+  },
+};
+
+/** The flag `--framing` of both sides. */
+export const framingFlag = definitionOf({
+  kind: FRAMING,
+  help: "header of bare frames: 4 bytes, or N digits (default uint32)",
+});
+
+/** The framing that `--framing` asks for; undefined without it. @throws {ParleyError} `usage`. */
+export function readFraming(flags: Flags<"framing" | "bare" | "key-file">): Framing | undefined {
+  const framing = flags.read("framing", FRAMING);
+  if (framing === undefined) return undefined;
+  const label = flags.label("framing");
+  if (!flags.has("bare"))
+    throw usageError(`${label} requires --bare`, "without it, all frames have 4 bytes of length");
+  if (framing !== UINT32 && flags.isGiven("key-file"))
+    throw usageError(
+      `${label} ${framing.name} and --key-file cannot be used together`,
+      "the key exchange has frames with 4 bytes of length",
+    );
+  return framing;
 }
 
 /** A port from 1 (or `min`) to 65535, or undefined when `text` is none. */

@@ -30,7 +30,14 @@ import type { Receiver } from "../net/reader.ts";
 import type { RetransmitBuffer } from "../delivery/retransmit-buffer.ts";
 import { Keepalive } from "./keepalive.ts";
 import { Replies } from "./replies.ts";
-import { FrameError, HEADER_BYTES, MAX_PAYLOAD_BYTES, tlsRecord } from "../wire/frame.ts";
+import {
+  beginsWithDigits,
+  FrameError,
+  HEADER_BYTES,
+  tlsRecord,
+  UINT32,
+  type Framing,
+} from "../wire/frame.ts";
 import { decodeControl, encodeAck, encodeMessage, readAck } from "../wire/codec.ts";
 import type { Hello, Welcome } from "../wire/message.ts";
 
@@ -123,9 +130,14 @@ export class Client {
     this.#startAckTracking();
   }
 
-  /** The longest message that the server accepts, in bytes. */
+  /** The headers of its frames. */
+  get framing(): Framing {
+    return this.#connection.decoder.framing;
+  }
+
+  /** The longest message that the server accepts, and that a header can announce, in bytes. */
   get maxFrame(): number {
-    return Math.min(this.hello?.max_frame ?? Infinity, MAX_PAYLOAD_BYTES);
+    return Math.min(this.hello?.max_frame ?? Infinity, this.framing.maxPayloadBytes);
   }
 
   /** True when the client has ended. */
@@ -364,9 +376,20 @@ export class Client {
       return this.#endWith({ kind: "protocol_mismatch", reason: "the server uses TLS: use --tls" });
     }
     if (!this.#over) this.#sendBye();
-    const isTooLarge = !isBareAndNew && error instanceof FrameError && error.code === "frame_too_large";
-    const hint = isTooLarge ? "accept longer messages with --max-frame SIZE" : undefined;
+    const hint = error instanceof FrameError ? this.#hintFor(error, isBareAndNew) : undefined;
     this.#endWith({ kind: "lost", reason: messageOf(error), hint });
+  }
+
+  #hintFor(error: FrameError, isBareAndNew: boolean): string | undefined {
+    const { name } = this.framing;
+    if (error.code === "bad_length" && name !== UINT32.name) {
+      return `check that the server writes ${name}, and that its lengths count bytes, not characters`;
+    }
+    if (error.code !== "frame_too_large") return undefined;
+    if (!isBareAndNew) return "accept longer messages with --max-frame SIZE";
+    return name === UINT32.name && beginsWithDigits(error)
+      ? "if the server writes lengths as decimal digits, use --framing decimal:10 with their number"
+      : undefined;
   }
 
   #onLoss(reason: string): void {

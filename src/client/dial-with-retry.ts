@@ -44,12 +44,13 @@ export async function dialOnce(options: ClientOptions, limiter: DialLimiter): Pr
 
 /** Connects to the server at once. @throws {DialError} when it cannot be reached, or TLS fails. */
 export async function dialServer(options: ClientOptions): Promise<Connection> {
-  const { host, port, tls, tap, cork = new Cork(), timeoutMs = Infinity } = options;
+  const { host, port, tls, framing, tap, cork = new Cork(), timeoutMs = Infinity } = options;
   options.onDial?.();
   const connection = await dial({
     host,
     port,
     tls,
+    framing,
     tap,
     onTcp: () => options.onStep?.("tcp"),
     timeoutMs: Math.min(DIAL_TIMEOUT_MS, timeoutMs),

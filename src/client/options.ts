@@ -6,6 +6,7 @@ import type { TokenParts } from "../auth/token.ts";
 import type { Tap } from "../net/connection.ts";
 import type { Cork } from "../net/cork.ts";
 import type { TlsDemand } from "../net/tls.ts";
+import type { Framing } from "../wire/frame.ts";
 import type { Hello, Refused, Welcome } from "../wire/message.ts";
 import type { ReconnectOptions } from "./reconnect.ts";
 
@@ -25,6 +26,8 @@ export interface ClientOptions {
   port: number;
   /** `--bare`: frames from the first byte, without `hello` and login. */
   bare?: boolean;
+  /** The headers of bare frames, both ways (default: uint32). */
+  framing?: Framing;
   /** Undefined: no TLS. */
   tls?: TlsDemand;
   /** Decides whether the certificate is the right server's. Undefined when an authority vouches for it. */

@@ -10,7 +10,7 @@ import type { Socket } from "bun";
 import type { Bindings } from "../base/bindings.ts";
 import { messageOf, type ParleyError } from "../base/errors.ts";
 import { MAX_BACKLOG_BYTES, TCP_KEEPALIVE_MS } from "../base/limits.ts";
-import { writeControlHeader, type FrameDecoder } from "../wire/frame.ts";
+import { UINT32, writeControlHeader, type FrameDecoder, type Framing } from "../wire/frame.ts";
 import { formatAddress, plainAddress } from "../base/address.ts";
 import { ConnectionError } from "./connection-error.ts";
 import { ConnectionState } from "./connection-state.ts";
@@ -28,6 +28,8 @@ export interface ConnectionOptions {
   cork: Cork;
   /** Longest payload accepted, in bytes; changed by the handshake. */
   maxFrame: number;
+  /** The headers of frames, both ways (default: uint32). */
+  framing?: Framing;
   /** Queued output at which the connection fails with `too_slow`, in bytes. */
   maxBacklog?: number;
   /**
@@ -94,10 +96,10 @@ export class Connection implements PausableSocket, FrameWriterEvents, LingeringC
     this.encrypted = options.bindings !== undefined;
     this.pin = options.pin;
     this.#socket = socket;
-    const { cork, tap } = options;
+    const { cork, framing = UINT32, tap } = options;
     const tapOut = tap && ((bytes: Uint8Array) => this.#trace(tap, "out", bytes));
-    this.#writer = new FrameWriter(socket, this.#state, cork, this, tapOut);
-    this.#reader = new FrameReader(options.maxFrame, this.#state, this, this.#writer, cork.budget);
+    this.#writer = new FrameWriter(socket, this.#state, cork, framing, this, tapOut);
+    this.#reader = new FrameReader(options.maxFrame, framing, this.#state, this, this.#writer, cork.budget);
     this.#maxBacklog = options.maxBacklog ?? MAX_BACKLOG_BYTES;
     this.#holdInput = options.holdInput ?? false;
     this.#tap = tap;

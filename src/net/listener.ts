@@ -22,6 +22,7 @@ import { Connection } from "./connection.ts";
 import { ConnectionError } from "./connection-error.ts";
 import { Cork } from "./cork.ts";
 import { bind, type PortOptions } from "./bind.ts";
+import type { Framing } from "../wire/frame.ts";
 import { endPointOf, serverBindings, serverOptions, type TlsIdentity } from "./tls.ts";
 
 export interface ListenOptions extends PortOptions {
@@ -33,6 +34,8 @@ export interface ListenOptions extends PortOptions {
   /** `maxConnections` is clamped to the descriptor limit less {@link RESERVED_DESCRIPTORS}. */
   admission: AdmissionOptions;
   maxBacklog?: number;
+  /** The headers of frames, both ways (default: uint32). */
+  framing?: Framing;
   /** Counts the output queued for all connections; unlimited by default. */
   budget?: ByteBudget;
   /** Descriptors that sessions take beside their connections. */
@@ -280,6 +283,7 @@ export class Listener {
     const connection = new Connection(socket, {
       cork: this.#cork,
       maxFrame: MAX_LOGIN_FRAME_BYTES,
+      framing: this.#options.framing,
       maxBacklog: this.#options.maxBacklog,
       holdInput: true,
       since: pending.since,

@@ -8,7 +8,7 @@
 
 import type { ByteBudget } from "../base/byte-budget.ts";
 import type { ParleyError } from "../base/errors.ts";
-import { FrameDecoder } from "../wire/frame.ts";
+import { FrameDecoder, type Framing } from "../wire/frame.ts";
 import type { ReceivedMessage } from "../wire/received-message.ts";
 import { ConnectionError } from "./connection-error.ts";
 import type { ConnectionState } from "./connection-state.ts";
@@ -87,6 +87,7 @@ export class FrameReader {
    */
   constructor(
     maxFrame: number,
+    framing: Framing,
     state: ConnectionState,
     socket: PausableSocket,
     batch: WriteBatch,
@@ -94,7 +95,7 @@ export class FrameReader {
   ) {
     this.#state = state;
     this.#budget = budget;
-    this.decoder = new FrameDecoder(maxFrame);
+    this.decoder = new FrameDecoder(maxFrame, framing);
     this.#socket = socket;
     this.#batch = batch;
   }

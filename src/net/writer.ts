@@ -10,7 +10,14 @@
 import type { Socket } from "bun";
 import { Condition } from "../base/condition.ts";
 import { PAUSE_OUTPUT_BYTES, SHORT_PAUSE_OUTPUT_BYTES } from "../base/limits.ts";
-import { hasHeader, HEADER_BYTES, writeControlHeader, writeHeader } from "../wire/frame.ts";
+import {
+  hasHeader,
+  HEADER_BYTES,
+  MAX_HEADER_BYTES,
+  UINT32,
+  writeControlHeader,
+  type Framing,
+} from "../wire/frame.ts";
 import { ReceivedMessage } from "../wire/received-message.ts";
 import type { ConnectionState } from "./connection-state.ts";
 import type { Cork, Flushable } from "./cork.ts";
@@ -22,7 +29,7 @@ type HeaderWriter = (target: Uint8Array, offset: number, length: number) => void
 /** Most peers read all output: their writers share a backlog that stays empty. */
 const NOTHING = new WriteQueue();
 
-const SCRATCH = new Uint8Array(HEADER_BYTES);
+const SCRATCH = new Uint8Array(MAX_HEADER_BYTES);
 const { copy } = Buffer.prototype;
 
 /** The events of a writer, for its connection. */
@@ -43,6 +50,10 @@ export class FrameWriter implements Flushable {
   readonly #cork: Cork;
   readonly #tap: ((bytes: Uint8Array) => void) | undefined;
   readonly #events: FrameWriterEvents;
+  readonly #framing: Framing;
+  readonly #headerBytes: number;
+  /** Writes the header of a payload. */
+  readonly #writeHeader: HeaderWriter;
   /** Keeps payloads until the peer has acknowledged them; undefined: payloads are not kept. */
   #retransmit: RetransmitBuffer | undefined;
   /** {@link NOTHING} until output is queued. */
@@ -58,12 +69,16 @@ export class FrameWriter implements Flushable {
     socket: Socket<unknown>,
     state: ConnectionState,
     cork: Cork,
+    framing: Framing,
     events: FrameWriterEvents,
     tap: ((bytes: Uint8Array) => void) | undefined,
   ) {
     this.#socket = socket;
     this.#state = state;
     this.#cork = cork;
+    this.#framing = framing;
+    this.#headerBytes = framing.headerBytes;
+    this.#writeHeader = framing.write;
     this.#events = events;
     this.#tap = tap;
   }
@@ -110,7 +125,7 @@ export class FrameWriter implements Flushable {
    *
    * @param header writes the frame's header: that of a payload, or of a control frame.
    */
-  send(message: string | Uint8Array | ReceivedMessage, header: HeaderWriter = writeHeader): void {
+  send(message: string | Uint8Array | ReceivedMessage, header: HeaderWriter = this.#writeHeader): void {
     const cork = this.#cork;
     const isDirect = this.#state.canSend && cork.owner === this && this.#backlog.length === 0;
     if (message instanceof ReceivedMessage) {
@@ -123,6 +138,7 @@ export class FrameWriter implements Flushable {
   /** Adds a received message to the run. False when its frame is not in its chunk, or the service may have changed it. */
   #addToRun(message: ReceivedMessage): boolean {
     const cork = this.#cork;
+    if (this.#framing !== UINT32) return false;
     const { start, end } = message;
     const chunk = message.share();
     if (chunk === undefined || !hasHeader(chunk, start, end)) return false;
@@ -165,26 +181,26 @@ export class FrameWriter implements Flushable {
       return this.send(payload, header); // perhaps the kernel is full now
     }
     const { buffer, length } = cork;
-    const start = length + HEADER_BYTES;
+    const start = length + this.#headerBytes;
     if (typeof payload === "string") {
       // One UTF-16 unit is at most three bytes of UTF-8.
       if (start + 3 * payload.length > buffer.length) return this.send(Buffer.from(payload), header);
       const written = buffer.write(payload, start);
       header(buffer, length, written);
       cork.length = start + written;
-      if (header === writeHeader) cork.payloads++;
+      if (header === this.#writeHeader) cork.payloads++;
       return;
     }
     if (start + payload.length > buffer.length) return this.#sendLarge(payload, header);
     header(buffer, length, payload.length);
     buffer.set(payload, start);
     cork.length = start + payload.length;
-    if (header === writeHeader) cork.payloads++;
+    if (header === this.#writeHeader) cork.payloads++;
   }
 
   /** Keeps a payload for a closed socket, until the client has another connection. */
   #trackUnsent(payload: string | Uint8Array, header: HeaderWriter): void {
-    if (this.#state.write !== "open" || header !== writeHeader) return;
+    if (this.#state.write !== "open" || header !== this.#writeHeader) return;
     this.#flushCork(); // earlier output of this batch comes first
     this.#retransmit?.add(typeof payload === "string" ? Buffer.from(payload) : payload);
   }
@@ -273,14 +289,15 @@ export class FrameWriter implements Flushable {
   /** Writes a payload that is too long for the cork: header and beginning are one write, and the rest is another one. */
   #sendLarge(payload: Uint8Array, header: HeaderWriter): void {
     const { buffer } = this.#cork;
+    const headerBytes = this.#headerBytes;
     this.#flushCork();
     if (this.#isGone) return this.#trackUnsent(payload, header);
     if (this.#backlog.length > 0) return this.#queue(payload, header);
-    const head = Math.min(payload.length, buffer.length - HEADER_BYTES);
+    const head = Math.min(payload.length, buffer.length - headerBytes);
     header(buffer, 0, payload.length);
-    buffer.set(payload.subarray(0, head), HEADER_BYTES);
-    this.#cork.length = HEADER_BYTES + head;
-    if (header === writeHeader) {
+    buffer.set(payload.subarray(0, head), headerBytes);
+    this.#cork.length = headerBytes + head;
+    if (header === this.#writeHeader) {
       if (head === payload.length) this.#cork.payloads = 1;
       else this.#retransmit?.add(payload); // the cork has only its beginning
     }
@@ -297,11 +314,11 @@ export class FrameWriter implements Flushable {
   #queue(payload: string | Uint8Array, header: HeaderWriter): void {
     const bytes = typeof payload === "string" ? Buffer.from(payload) : payload;
     header(SCRATCH, 0, bytes.length); // throws for an invalid length, before bytes are queued
-    if (header === writeHeader) this.#retransmit?.add(bytes);
-    if (header === writeHeader && this.#replayFrom !== undefined) return; // `#replay` sends it in its turn
-    const { target, offset } = this.#queueHere().reserve(HEADER_BYTES + bytes.length);
+    if (header === this.#writeHeader) this.#retransmit?.add(bytes);
+    if (header === this.#writeHeader && this.#replayFrom !== undefined) return; // `#replay` sends it in its turn
+    const { target, offset } = this.#queueHere().reserve(this.#headerBytes + bytes.length);
     header(target, offset, bytes.length);
-    target.set(bytes, offset + HEADER_BYTES);
+    target.set(bytes, offset + this.#headerBytes);
     this.#cork.flushLater(this);
     this.#checkBackpressure();
   }

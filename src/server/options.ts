@@ -8,6 +8,7 @@ import { ABANDONED_HOOK_MS, TLS_TIMEOUT_MS, TOKEN_TOUCH_MS } from "../base/limit
 import type { Logger } from "../log/log.ts";
 import type { TlsIdentity } from "../net/tls.ts";
 import type { Service } from "../services/service.ts";
+import type { Framing } from "../wire/frame.ts";
 import { completeOptions, type OptionValues } from "./option-table.ts";
 
 /** The options of {@link SERVER_OPTIONS}, which flags set, and what is beside them. */
@@ -21,6 +22,8 @@ export interface ServerOptions extends Partial<OptionValues> {
   auth: AuthMode;
   /** Frames only: no hello, no login, no control frames. */
   bare?: boolean;
+  /** The headers of bare frames, both ways (default: uint32). */
+  framing?: Framing;
   /** Clients may create their own account. */
   register?: boolean;
   service: Service;

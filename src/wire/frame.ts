@@ -1,4 +1,5 @@
-// Splits bytes into frames, and writes the headers of frames: a 4-byte big-endian number, then the payload.
+// Splits bytes into frames, and writes the headers of frames: a 4-byte big-endian number, then the payload. Bare frames may have
+// another header (decimal.ts).
 //
 //     +----------------+-------------------------+
 //     | header: uint32 | payload: `header` bytes |
@@ -20,14 +21,34 @@ import { bufferPool } from "../base/buffer-pool.ts";
 import { ParleyError } from "../base/errors.ts";
 import { ReceivedMessage } from "./received-message.ts";
 
-/** Bytes before the payload of every frame that parley writes. */
+/** How the header of a frame says the length of its payload. A connection has one framing from its first byte on. */
+export interface Framing {
+  /** As `--framing` names it. */
+  readonly name: string;
+  /** Bytes before the payload of every frame that parley writes. */
+  readonly headerBytes: number;
+  /** Longest payload that parley writes. */
+  readonly maxPayloadBytes: number;
+  /** The length of the payload whose header is at `offset`; below 0 when that is no header of a payload. */
+  readonly read: (bytes: Uint8Array, offset: number) => number;
+  /** Writes the header of a payload at `offset` of `target`. @throws {RangeError} when the payload is too long for a header. */
+  readonly write: (target: Uint8Array, offset: number, length: number) => void;
+  /** What is wrong with the invalid header at `offset`. */
+  readonly explain: (bytes: Uint8Array, offset: number) => string;
+}
+
+/** Bytes before the payload of a {@link UINT32} frame that parley writes. */
 export const HEADER_BYTES = 4;
-const ESCAPE = 0xffffffff;
+/** The longest header of any framing. */
+export const MAX_HEADER_BYTES = 20;
+/** Headers as {@link readHeader} returns them. */
+const ESCAPE = -1;
+const CONTROL_START = -(2 ** 31);
+const CONTROL_MASK = 0xffff0000;
 const ESCAPE_HEADER_BYTES = 12;
 const CONTROL_BIT = 0x80000000;
 /** Longest payload that parley writes. */
 export const MAX_PAYLOAD_BYTES = CONTROL_BIT - 1;
-const CONTROL_MASK = 0xffff0000;
 const EMPTY = new Uint8Array(0);
 /** First allocation for a frame that arrives in pieces. */
 const MIN_PARTIAL_BYTES = 512;
@@ -39,7 +60,7 @@ export type FrameErrorCode = "bad_length" | "frame_too_large" | "frame_cut";
 /** The peer broke the framing. The decoder has failed, and the stream cannot be read on. */
 export class FrameError extends ParleyError<FrameErrorCode> {
   override name = "FrameError";
-  /** The invalid header; undefined when a header was not the cause. */
+  /** The first four bytes of the invalid header; undefined when it is shorter, or a header was not the cause. */
   header: number | undefined;
 }
 
@@ -49,6 +70,13 @@ export function tlsRecord(error: FrameError): "hello" | "alert" | undefined {
   const start = (error.header ?? 0) >>> 8;
   if (start >= 0x160300 && start <= 0x160304) return "hello";
   return start >= 0x150300 && start <= 0x150304 ? "alert" : undefined;
+}
+
+/** True when the invalid header looks like decimal digits, or spaces before them. */
+export function beginsWithDigits({ header }: FrameError): boolean {
+  if (header === undefined) return false;
+  const bytes = [header >>> 24, (header >>> 16) & 0xff, (header >>> 8) & 0xff, header & 0xff];
+  return bytes.every((byte) => byte === 0x20 || (byte >= 0x30 && byte <= 0x39));
 }
 
 /**
@@ -67,6 +95,7 @@ export class FrameDecoder {
   isControl = false;
   /** The number of frames that came in pieces. */
   partialFrames = 0;
+  readonly framing: Framing;
 
   #chunk: Uint8Array = EMPTY;
   #offset = 0;
@@ -79,8 +108,9 @@ export class FrameDecoder {
   #end = 0;
   #error: FrameError | undefined;
 
-  constructor(limit: number) {
+  constructor(limit: number, framing = UINT32) {
     this.limit = limit;
+    this.framing = framing;
   }
 
   /** Bytes that were pushed and not taken. */
@@ -122,24 +152,26 @@ export class FrameDecoder {
    */
   take(): boolean {
     if (this.#error !== undefined) throw this.#error;
+    const { framing } = this;
     if (this.#partialLength > 0) return this.#takePartial();
+    const { headerBytes } = framing;
     const chunk = this.#chunk;
     const offset = this.#offset;
     const available = chunk.length - offset;
-    if (available < HEADER_BYTES) return this.#keepRest(available);
-    const header = readHeader(chunk, offset);
+    if (available < headerBytes) return this.#keepRest(available);
+    const header = framing.read(chunk, offset);
     // The fast path: a payload, and all of it in this chunk.
-    if (header >= 0 && header <= this.limit && available - HEADER_BYTES >= header) {
+    if (header >= 0 && header <= this.limit && available - headerBytes >= header) {
       this.#source = chunk;
-      this.#start = offset + HEADER_BYTES;
-      this.#offset = this.#end = offset + HEADER_BYTES + header;
+      this.#start = offset + headerBytes;
+      this.#offset = this.#end = offset + headerBytes + header;
       this.isControl = false;
       return true;
     }
     const total = this.#measure(chunk, offset, available);
     if (total === undefined || available < total) return this.#keepRest(available, total);
     this.#offset = offset + total;
-    return this.#found(chunk, offset + this.#headerBytes(header >>> 0), offset + total);
+    return this.#found(chunk, offset + this.#headerBytes(header), offset + total);
   }
 
   #found(source: Uint8Array, start: number, end: number): true {
@@ -180,33 +212,34 @@ export class FrameDecoder {
 
   /** Length of the frame at `offset`, header included; undefined when the header is not complete. */
   #measure(bytes: Uint8Array, offset: number, available: number): number | undefined {
-    if (available < HEADER_BYTES) return undefined;
-    const header = readHeader(bytes, offset) >>> 0;
+    const { framing } = this;
+    if (available < framing.headerBytes) return undefined;
+    const header = framing.read(bytes, offset);
     let length = header;
     if (header === ESCAPE) {
       if (available < ESCAPE_HEADER_BYTES) return undefined;
       const long = new DataView(bytes.buffer, bytes.byteOffset + offset).getBigUint64(HEADER_BYTES);
-      if (long > BigInt(this.limit)) throw this.#tooLarge(long, header);
+      if (long > BigInt(this.limit)) throw this.#tooLarge(long, bytes, offset);
       length = Number(long);
-    } else if (header >= CONTROL_BIT) {
-      if (!this.control || (header & CONTROL_MASK) >>> 0 !== CONTROL_BIT) {
-        throw this.#fail("bad_length", `invalid frame header ${header.toString(16)}`, header);
+    } else if (header < 0) {
+      if (!this.control || (header & CONTROL_MASK) !== CONTROL_START) {
+        throw this.#failAt("bad_length", framing.explain(bytes, offset), bytes, offset);
       }
       this.isControl = true;
       return HEADER_BYTES + (header & 0xffff);
     }
     this.isControl = false;
-    if (length > this.limit) throw this.#tooLarge(length, header);
+    if (length > this.limit) throw this.#tooLarge(length, bytes, offset);
     return this.#headerBytes(header) + length;
   }
 
   #headerBytes(header: number): number {
-    return header === ESCAPE ? ESCAPE_HEADER_BYTES : HEADER_BYTES;
+    return header === ESCAPE ? ESCAPE_HEADER_BYTES : this.framing.headerBytes;
   }
 
   /** Copies the begin of a frame out of its chunk, so that three bytes do not keep 512 KiB in memory. */
   #keepRest(available: number, total?: number): false {
-    if (available > 0) this.#append(available, total ?? ESCAPE_HEADER_BYTES);
+    if (available > 0) this.#append(available, total ?? MAX_HEADER_BYTES);
     this.#chunk = this.#source = EMPTY;
     this.#offset = 0;
     return false;
@@ -220,9 +253,10 @@ export class FrameDecoder {
         const partial = this.#partial;
         this.#partial = EMPTY;
         this.#partialLength = 0;
-        return this.#found(partial, this.#headerBytes(readHeader(partial, 0) >>> 0), total);
+        return this.#found(partial, this.#headerBytes(this.framing.read(partial, 0)), total);
       }
-      const wanted = total ?? (this.#partialLength < HEADER_BYTES ? HEADER_BYTES : ESCAPE_HEADER_BYTES);
+      const { headerBytes } = this.framing;
+      const wanted = total ?? (this.#partialLength < headerBytes ? headerBytes : ESCAPE_HEADER_BYTES);
       const available = this.#chunk.length - this.#offset;
       if (available === 0) return false;
       this.#append(Math.min(wanted - this.#partialLength, available), wanted);
@@ -253,17 +287,23 @@ export class FrameDecoder {
     }
   }
 
-  #tooLarge(length: number | bigint, header: number): FrameError {
-    return this.#fail(
-      "frame_too_large",
-      `frame of ${length} bytes is over the limit of ${this.limit}`,
-      header,
-    );
+  #tooLarge(length: number | bigint, bytes: Uint8Array, offset: number): FrameError {
+    // Twenty digits may say a number that is not exact here.
+    const isExact = length <= Number.MAX_SAFE_INTEGER || typeof length === "bigint";
+    const size = isExact ? `${length}` : `more than ${Number.MAX_SAFE_INTEGER}`;
+    const message = `frame of ${size} bytes is over the limit of ${this.limit}`;
+    return this.#failAt("frame_too_large", message, bytes, offset);
   }
 
-  #fail(code: FrameErrorCode, message: string, header?: number): FrameError {
+  /** Fails for the header at `offset` of `bytes`. */
+  #failAt(code: FrameErrorCode, message: string, bytes: Uint8Array, offset: number): FrameError {
+    const error = this.#fail(code, message);
+    if (this.framing.headerBytes >= HEADER_BYTES) error.header = readHeader(bytes, offset) >>> 0;
+    return error;
+  }
+
+  #fail(code: FrameErrorCode, message: string): FrameError {
     this.#error = new FrameError(code, message, { peerMessage: message });
-    this.#error.header = header;
     this.#chunk = this.#source = this.#partial = EMPTY;
     this.#offset = this.#partialLength = 0;
     return this.#error;
@@ -310,3 +350,13 @@ function writeUint32(target: Uint8Array, offset: number, value: number): void {
   target[offset + 2] = value >>> 8;
   target[offset + 3] = value;
 }
+
+/** The framing of parley's own protocol, in which control frames and CPython's escape exist. */
+export const UINT32: Framing = {
+  name: "uint32",
+  headerBytes: HEADER_BYTES,
+  maxPayloadBytes: MAX_PAYLOAD_BYTES,
+  read: readHeader,
+  write: writeHeader,
+  explain: (bytes, offset) => `invalid frame header ${(readHeader(bytes, offset) >>> 0).toString(16)}`,
+};

@@ -1,7 +1,7 @@
 // What a peer sent, made harmless: every character that acts is shown, and none is dropped.
 
 import { describe, expect, test } from "bun:test";
-import { escapeJson, escapeLine, escapeText } from "../../src/base/escape.ts";
+import { escapeJson, escapeLine, escapeText, escapeBytes } from "../../src/base/escape.ts";
 
 describe("a character that acts is shown", () => {
   test.each([
@@ -124,4 +124,11 @@ describe("JSON", () => {
   test("writes what acts as \\u…, one for each half", () => {
     expect(escapeJson("\u009b\u{e0041}")).toBe('"\\u009b\\udb40\\udc41"');
   });
+});
+
+test("bytes are shown in printable ASCII, each in one way", () => {
+  const all = Array.from({ length: 256 }, (_, byte) => escapeBytes(Uint8Array.of(byte)));
+  expect(all.filter((text) => !/^(?:[ !#-[\]-~]|\\x[0-9a-f]{2})$/.test(text))).toEqual([]);
+  expect(new Set(all).size).toBe(256);
+  expect(escapeBytes(Buffer.from('a"\\\n\u00e9'))).toBe("a\\x22\\x5c\\x0a\\xc3\\xa9");
 });

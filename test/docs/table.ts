@@ -52,6 +52,7 @@ export const RULES: Rule[] = [
   { pattern: /\bstdbuf\b/, needs: "stdbuf" },
   { pattern: /^fail2ban-regex\b/, needs: "fail2ban-regex" },
   { page: "docs/classroom.md", pattern: /--strict-port --check/, exit: 1 },
+  { page: "docs/classroom.md", pattern: /decimal:10 .*--trace/, anyOrder: true },
   { page: "docs/classroom.md", pattern: /--send hi\nparley: error/, exit: 1 },
 ];
 

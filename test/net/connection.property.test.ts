@@ -8,14 +8,15 @@ import { Connection } from "../../src/net/connection.ts";
 import { Cork } from "../../src/net/cork.ts";
 import type { Receiver } from "../../src/net/reader.ts";
 import { RetransmitBuffer } from "../../src/delivery/retransmit-buffer.ts";
-import { writeControlHeader, writeHeader } from "../../src/wire/frame.ts";
+import { decimalFraming } from "../../src/wire/decimal.ts";
+import { UINT32, writeControlHeader, type Framing } from "../../src/wire/frame.ts";
 
 const MAX_FRAME = 200_000;
 
-function frame(payload: Uint8Array, isControl: boolean): Buffer {
-  const bytes = Buffer.alloc(4 + payload.length);
-  (isControl ? writeControlHeader : writeHeader)(bytes, 0, payload.length);
-  bytes.set(payload, 4);
+function frame(payload: Uint8Array, isControl: boolean, { headerBytes, write }: Framing): Buffer {
+  const bytes = Buffer.alloc(headerBytes + payload.length);
+  (isControl ? writeControlHeader : write)(bytes, 0, payload.length);
+  bytes.set(payload, headerBytes);
   return bytes;
 }
 
@@ -48,18 +49,23 @@ const step = fc.record({
   appetite: fc.array(fc.oneof(fc.nat(100), fc.nat(50_000)), { maxLength: 4 }),
 });
 
-test("what comes goes back once and in order, however it is cut and taken, and is kept", () => {
+test.each([
+  ["", UINT32],
+  [" (decimal)", decimalFraming(10)],
+])("what comes goes back once and in order, however it is cut and taken, and is kept%s", (_, framing) => {
+  const isUint32 = framing === UINT32;
   fc.assert(
     fc.property(fc.array(step, { minLength: 1, maxLength: 6 }), (steps) => {
       const kernel = new Kernel();
       const connection = new Connection(kernel as unknown as Socket<Connection>, {
         cork: new Cork(),
         maxFrame: MAX_FRAME,
+        framing,
         holdInput: true,
       });
       connection.decoder.control = true;
       const retention = new RetransmitBuffer();
-      connection.trackUnacked(retention);
+      if (isUint32) connection.trackUnacked(retention);
       const receiver: Receiver = {
         message: (message) => connection.send(message),
         control: (payload) => connection.sendControl(Buffer.from(payload).toString("latin1")),
@@ -75,12 +81,14 @@ test("what comes goes back once and in order, however it is cut and taken, and i
       let seed = 0;
       for (const { frames, cuts, appetite } of steps) {
         kernel.appetite = [...appetite];
-        const fresh = frames.map(({ length, isControl }) => {
+        const fresh = frames.map((one) => {
+          const { length } = one;
+          const isControl = isUint32 && one.isControl;
           const size = isControl ? length % 3000 : length;
-          return { bytes: frame(Buffer.alloc(size, `${seed++} `, "latin1"), isControl), isControl };
+          return { bytes: frame(Buffer.alloc(size, `${seed++} `, "latin1"), isControl, framing), isControl };
         });
         expected.push(...fresh.map(({ bytes }) => bytes));
-        kept.push(...fresh.filter(({ isControl }) => !isControl).map(({ bytes }) => bytes));
+        if (isUint32) kept.push(...fresh.filter(({ isControl }) => !isControl).map(({ bytes }) => bytes));
         const stream = Buffer.concat(fresh.map(({ bytes }) => bytes));
         let start = 0;
         for (const cut of [...cuts.toSorted((a, b) => a - b), 1]) {

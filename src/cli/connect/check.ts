@@ -10,6 +10,7 @@ import { messageOf, ParleyError } from "../../base/errors.ts";
 import { escapeJson, escapeLine } from "../../base/escape.ts";
 import { HELLO_TIMEOUT_MS, LINGER_MS } from "../../base/limits.ts";
 import { duration } from "../../base/option-kinds.ts";
+import { readFraming } from "../flags.ts";
 import type { Terminal } from "../../terminal/terminal.ts";
 import { stdout } from "../../terminal/stdio.ts";
 import { readMaxFrame, type ChannelPlan, type ConnectFlags, type Target } from "./flags.ts";
@@ -48,6 +49,7 @@ export async function check(flags: ConnectFlags, target: Target, context: CheckC
       ...target,
       ...channel,
       bare,
+      framing: readFraming(flags),
       key,
       waitMs: flags.read("wait", duration(0)),
       timeoutMs: flags.read("timeout", duration()),

@@ -25,6 +25,7 @@ import { forward, planListen } from "./listen.ts";
 import { forgetServer, listTokens } from "./remembered.ts";
 import { ChatNames } from "./chat-names.ts";
 import { Trace } from "./frame-trace.ts";
+import type { Framing } from "../../wire/frame.ts";
 import type { Tap } from "../../net/connection.ts";
 import type { Terminal } from "../../terminal/terminal.ts";
 import { isInputTerminal, stderr, stdout } from "../../terminal/stdio.ts";
@@ -40,7 +41,7 @@ import {
   type ConnectFlags,
   type Target,
 } from "./flags.ts";
-import { Flags, sharedKey, terminalOf } from "../flags.ts";
+import { Flags, readFraming, sharedKey, terminalOf } from "../flags.ts";
 import { CredentialPrompt } from "./credentials.ts";
 import { about, type Arguments } from "../parse.ts";
 
@@ -65,6 +66,7 @@ async function connect(flags: ConnectFlags): Promise<void> {
   if (flags.has("forget")) checkForget(flags);
   const listenAt = planListen(flags);
   const options = readPipedOptions(flags);
+  const framing = readFraming(flags);
   const folder = new DataFolder(flags.text("data"));
   const state = new ClientState(folder);
   if (flags.has("sessions")) return listTokens(state, terminal, flags.has("json"));
@@ -85,8 +87,8 @@ async function connect(flags: ConnectFlags): Promise<void> {
   let isChat = false;
   const printer = new Printer(output, {
     json: flags.has("json"),
-    delimiter: { raw: "", nul: "\0", lines: "\n" }[options.framing],
-    toTerminal: stdout.isTerminal && options.framing !== "raw",
+    delimiter: { raw: "", nul: "\0", lines: "\n" }[options.form],
+    toTerminal: stdout.isTerminal && options.form !== "raw",
     decorate: (line) => (isChat ? chatNames.show(line) : line),
   });
   const retry =
@@ -94,6 +96,7 @@ async function connect(flags: ConnectFlags): Promise<void> {
       ? undefined
       : planRetry(flags, byHand, { printer, terminal });
   const clientOptions = planClient(flags, target, {
+    framing,
     channel,
     key,
     login,
@@ -109,7 +112,7 @@ async function connect(flags: ConnectFlags): Promise<void> {
   }
   const opening = connectClient(clientOptions);
   const client = await opening.finally(() => terminal.restoreEcho());
-  if (options.framing === "raw" && client.hello?.messages === "lines") {
+  if (options.form === "raw" && client.hello?.messages === "lines") {
     client.leave();
     throw new ParleyError("failed", "cannot send raw bytes: the remote program reads lines", {
       hint: "leave out --raw, or start the server with --program-io bytes",
@@ -164,6 +167,7 @@ async function connect(flags: ConnectFlags): Promise<void> {
 }
 
 interface OpenContext {
+  framing: Framing | undefined;
   channel: ChannelPlan | undefined;
   key: SharedKey | undefined;
   login: CredentialPrompt;
@@ -229,11 +233,11 @@ function planRetry(
 function planClient(
   flags: ConnectFlags,
   target: Target,
-  { channel, key, login, printer, retry, terminal, takesLines }: OpenContext,
+  { framing, channel, key, login, printer, retry, terminal, takesLines }: OpenContext,
 ): ClientOptions {
   const bare = flags.has("bare");
   const maxFrame = readMaxFrame(flags);
-  const trace = new Trace(bare, maxFrame, (lines) => terminal.noteUnwrapped(lines));
+  const trace = new Trace({ bare, framing, maxFrame }, (lines) => terminal.noteUnwrapped(lines));
   const tap: Tap = (direction, bytes) => {
     trace.see(direction, bytes);
     return stderr.writable();
@@ -242,6 +246,7 @@ function planClient(
     host: target.host,
     port: target.port,
     bare,
+    framing,
     ...channel,
     key,
     waitMs: flags.read("wait", duration(0)),
@@ -278,12 +283,12 @@ function planClient(
 }
 
 /** Do the flags ask for something that a line editor does not do? */
-function isForPipes({ messages, count, timeoutMs, framing }: PipedOptions): boolean {
-  return messages.length > 0 || count !== undefined || timeoutMs !== undefined || framing !== "lines";
+function isForPipes({ messages, count, timeoutMs, form }: PipedOptions): boolean {
+  return messages.length > 0 || count !== undefined || timeoutMs !== undefined || form !== "lines";
 }
 
 function readPipedOptions(flags: ConnectFlags): PipedOptions {
-  const framing = flags.has("raw") ? "raw" : flags.has("null") ? "nul" : "lines";
+  const form = flags.has("raw") ? "raw" : flags.has("null") ? "nul" : "lines";
   if (flags.has("raw") && flags.has("null")) throw usageError("--raw and -0 cannot be used together");
   if (flags.has("raw") && flags.has("json")) throw usageError("--raw and --json cannot be used together");
   const messages = flags.texts("send");
@@ -302,7 +307,7 @@ function readPipedOptions(flags: ConnectFlags): PipedOptions {
     messages,
     count: flags.read("count", count(1, 2 ** 31)),
     timeoutMs: flags.read("timeout", duration()),
-    framing,
+    form,
   };
 }
 

@@ -12,7 +12,7 @@ import { sayDuration, writeSize } from "../../base/units.ts";
 import { isPin, type TlsDemand } from "../../net/tls.ts";
 import type { Terminal } from "../../terminal/terminal.ts";
 import { readAuthorities } from "../../net/tls-identity.ts";
-import { checkZone, hostFlaw, parseHost, parsePort, portFlaw, type Flags } from "../flags.ts";
+import { checkZone, framingFlag, hostFlaw, parseHost, parsePort, portFlaw, type Flags } from "../flags.ts";
 import { commonFlags, inGroup, type FlagsDef } from "../parse.ts";
 import { KnownServers } from "./known-servers.ts";
 
@@ -35,6 +35,7 @@ export const connectFlags = {
     register: { type: "boolean", description: "create an account and log in" },
     "no-token": { type: "boolean", description: "do not use or store a session token" },
     bare: { type: "boolean", description: "message frames only: no login, no session" },
+    framing: framingFlag,
   }),
   ...inGroup("What to send and print", {
     send: {

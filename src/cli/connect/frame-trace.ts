@@ -3,30 +3,39 @@
 //     → 00000004                    message       4 bytes  "ping"
 //     ← 00000004                    message       4 bytes  "ping"
 //
+// A decimal header is shown as it came, with its padding.
+//
 // The bytes are read as they pass the socket, with decoders of its own, apart from the conversation. Secrets are never shown. After
 // bytes that are no frame, nothing more of their direction is shown until the next connection.
 
 import { escapeLine } from "../../base/escape.ts";
 import { plural } from "../../base/plural.ts";
-import { FrameDecoder, FrameError, MAX_PAYLOAD_BYTES } from "../../wire/frame.ts";
+import { FrameDecoder, FrameError, MAX_PAYLOAD_BYTES, UINT32, type Framing } from "../../wire/frame.ts";
 
 const SECRETS = new Set(["password", "token", "proof", "resume_key"]);
 const MAX_SHOWN = 160;
 
+export interface TraceOptions {
+  /** Every frame belongs to the conversation; otherwise those after `welcome` do. */
+  bare: boolean;
+  /** The headers of bare frames (default: uint32). */
+  framing?: Framing;
+  /** The longest payload that the client accepts. */
+  maxFrame: number;
+}
+
 export class Trace {
   readonly #write: (lines: string[]) => void;
   readonly #bare: boolean;
+  readonly #framing: Framing;
   readonly #maxFrame: number;
   #streams: Record<"in" | "out", FrameDecoder | undefined>;
   #conversation: boolean;
 
-  /**
-   * @param bare every frame belongs to the conversation; otherwise those after `welcome` do.
-   * @param maxFrame the longest payload that the client accepts.
-   * @param write prints the lines of the frames that became whole together.
-   */
-  constructor(bare: boolean, maxFrame: number, write: (lines: string[]) => void) {
+  /** @param write prints the lines of the frames that became whole together. */
+  constructor({ bare, framing = UINT32, maxFrame }: TraceOptions, write: (lines: string[]) => void) {
     this.#bare = this.#conversation = bare;
+    this.#framing = framing;
     this.#maxFrame = maxFrame;
     this.#write = write;
     this.#streams = this.#newStreams();
@@ -39,7 +48,8 @@ export class Trace {
   }
 
   #newStreams(): Record<"in" | "out", FrameDecoder> {
-    return { in: newDecoder(this.#maxFrame), out: newDecoder(MAX_PAYLOAD_BYTES) };
+    const framing = this.#framing;
+    return { in: newDecoder(this.#maxFrame, framing), out: newDecoder(MAX_PAYLOAD_BYTES, framing) };
   }
 
   /** Shows the frames that are whole with the next bytes in one direction. */
@@ -61,8 +71,14 @@ export class Trace {
     if (lines.length > 0) this.#write(lines);
   }
 
+  /** The header as it came: it stands before the payload in memory. */
+  #textHeader({ buffer, byteOffset }: Uint8Array): string {
+    const { headerBytes } = this.#framing;
+    return Buffer.from(buffer, byteOffset - headerBytes, headerBytes).toString();
+  }
+
   #lineOf(arrow: string, payload: Uint8Array, isControl: boolean): string {
-    const header = ((isControl ? 0x80000000 : 0) + payload.length).toString(16).padStart(8, "0");
+    const header = this.#framing === UINT32 ? hexHeader(payload, isControl) : this.#textHeader(payload);
     const own = isControl || !this.#conversation;
     const message = own ? parse(payload) : undefined;
     const type = typeof message?.["type"] === "string" ? message["type"] : undefined;
@@ -74,8 +90,12 @@ export class Trace {
   }
 }
 
-function newDecoder(limit: number): FrameDecoder {
-  const decoder = new FrameDecoder(limit);
+function hexHeader(payload: Uint8Array, isControl: boolean): string {
+  return ((isControl ? 0x80000000 : 0) + payload.length).toString(16).padStart(8, "0");
+}
+
+function newDecoder(limit: number, framing: Framing): FrameDecoder {
+  const decoder = new FrameDecoder(limit, framing);
   decoder.control = true;
   return decoder;
 }

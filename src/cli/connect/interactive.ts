@@ -7,6 +7,7 @@ import type { Terminal } from "../../terminal/terminal.ts";
 import { stderr, stdout } from "../../terminal/stdio.ts";
 import { History, MAX_HISTORY_LINES } from "./history.ts";
 import { LineEditor } from "../../terminal/line-editor.ts";
+import { limitOf } from "./piped.ts";
 import type { Printer } from "./printer.ts";
 import type { ChatNames } from "./chat-names.ts";
 
@@ -59,7 +60,7 @@ export async function talkInteractively(client: Client, options: InteractiveOpti
     const message = Buffer.from(text);
     if (message.length > client.maxFrame) {
       return terminal.note(
-        `not sent: ${message.length} bytes exceed the server's limit of ${client.maxFrame}`,
+        `not sent: ${message.length} bytes exceed ${limitOf(client).name} of ${client.maxFrame}`,
       );
     }
     if (client.inputEnded) return terminal.note("not sent: the session is ending");

@@ -43,6 +43,7 @@ const EXCLUDED = [
   "forget",
   "exit-status",
   "bare",
+  "framing",
 ] as const;
 
 /** Where to listen, and a descriptor that does so already. */

@@ -5,11 +5,19 @@
 
 import { setTimeout as delay } from "node:timers/promises";
 import type { Client, Outcome } from "../../client/client.ts";
-import { LineSplitter, NEWLINE, NUL, pieces } from "../../base/line-splitter.ts";
+import {
+  LineSplitter,
+  NEWLINE,
+  NUL,
+  pieces,
+  SERVERS_LIMIT,
+  type LineLimit,
+} from "../../base/line-splitter.ts";
 import { ParleyError } from "../../base/errors.ts";
 import { LINGER_MS } from "../../base/limits.ts";
 import { sayDuration } from "../../base/units.ts";
 import { readInput } from "../../terminal/stdio.ts";
+import { UINT32 } from "../../wire/frame.ts";
 import type { Printer } from "./printer.ts";
 
 export interface PipedOptions {
@@ -20,7 +28,7 @@ export interface PipedOptions {
   /** Give up when nothing was received for so long, in milliseconds. */
   timeoutMs: number | undefined;
   /** What ends a message on stdin: a newline, NUL, or nothing, so that bytes are sent as they come. */
-  framing: "lines" | "nul" | "raw";
+  form: "lines" | "nul" | "raw";
 }
 
 /** How long stdin may take to report its end, when the server is done first, in milliseconds. */
@@ -130,19 +138,26 @@ async function sendAll(client: Client, printer: Printer, options: PipedOptions):
 }
 
 function tooLong(message: Uint8Array, client: Client): ParleyError {
+  const { name, raise } = limitOf(client);
   return new ParleyError(
     "failed",
-    `cannot send a message of ${message.length} bytes: the server's limit is ${client.maxFrame}`,
-    { hint: "send shorter messages, or raise --max-frame of the server" },
+    `cannot send a message of ${message.length} bytes: ${name} is ${client.maxFrame}`,
+    { hint: `send shorter messages, or ${raise}` },
   );
 }
 
-async function* read(client: Client, { framing }: PipedOptions): AsyncGenerator<Iterable<Uint8Array>> {
-  if (framing === "raw") {
+/** What limits the messages that `client` sends: the server, or the header of bare frames. */
+export function limitOf({ hello, framing }: Client): LineLimit {
+  if (hello !== undefined || framing === UINT32) return SERVERS_LIMIT;
+  return { name: `the limit of ${framing.name}`, raise: "use more digits on both sides" };
+}
+
+async function* read(client: Client, { form }: PipedOptions): AsyncGenerator<Iterable<Uint8Array>> {
+  if (form === "raw") {
     for await (const chunk of readInput()) yield pieces(chunk, Math.min(RAW_CHUNK_BYTES, client.maxFrame));
     return;
   }
-  const splitter = new LineSplitter(framing === "nul" ? NUL : NEWLINE, client.maxFrame);
+  const splitter = new LineSplitter(form === "nul" ? NUL : NEWLINE, client.maxFrame, limitOf(client));
   for await (const chunk of readInput()) yield splitter.push(chunk);
   const rest = splitter.end();
   if (rest !== undefined) yield [rest];

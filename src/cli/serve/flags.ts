@@ -9,7 +9,7 @@ import { optionEntries } from "../../server/option-table.ts";
 import { listServices } from "../../services/catalogue.ts";
 import { PROGRAM_IOS } from "../../services/program/codec.ts";
 import { STDERR_WAYS } from "../../services/program/program.ts";
-import { definitionOf, type Flags } from "../flags.ts";
+import { definitionOf, framingFlag, type Flags } from "../flags.ts";
 import { storeFlags } from "../store.ts";
 import { commonFlags, inGroup, type FlagsDef } from "../parse.ts";
 
@@ -81,6 +81,7 @@ const firstFlags = {
     },
     "allow-md5": { type: "boolean", description: "accept MD5 proofs of it (Python 3.11 and older)" },
     bare: { type: "boolean", description: "message frames only: no login, no session" },
+    framing: framingFlag,
     open: { type: "boolean", description: "allow --bare beyond loopback" },
   }),
   ...storeFlags,

@@ -7,7 +7,8 @@ import { DEFAULT_PORT, MAX_FORWARDED_PER_USER } from "../../base/limits.ts";
 import type { ListeningSocket } from "../../os/systemd.ts";
 import { completeOptions, optionEntries, type OptionValues } from "../../server/option-table.ts";
 import type { ServerOptions } from "../../server/options.ts";
-import { checkZone, parseHost, parsePort, type Flags } from "../flags.ts";
+import { checkZone, parseHost, parsePort, readFraming, type Flags } from "../flags.ts";
+import { UINT32 } from "../../wire/frame.ts";
 import type { ServeFlags } from "./flags.ts";
 
 /** What the flags say of a server; its files, its service and its log are added when it starts. */
@@ -27,15 +28,18 @@ export function planServer(flags: ServeFlags, socket: ListeningSocket | undefine
   if (bare && flags.text("auth") !== undefined) throw usageError("--bare and --auth cannot be used together");
   if (flags.has("register") && (bare || auth !== "password"))
     throw usageError("--register requires --auth password");
+  const framing = readFraming(flags);
   if (!isLoopback(host) && bare && !flags.has("open") && flags.text("key-file") === undefined) {
+    const isPlain = framing === undefined || framing === UINT32;
     throw usageError(
       `--bare lets anyone in: not allowed on ${host}`,
-      "add --key-file FILE, or --open to allow it",
+      isPlain ? "add --key-file FILE, or --open to allow it" : "add --open to allow it",
     );
   }
   if (flags.has("allow-md5") && flags.text("key-file") === undefined)
     throw usageError("--allow-md5 requires --key-file");
   checkTls(flags);
+  const values = readOptions(flags);
   return {
     host,
     port,
@@ -43,8 +47,11 @@ export function planServer(flags: ServeFlags, socket: ListeningSocket | undefine
     strictPort: flags.has("strict-port"),
     auth,
     bare,
+    framing,
     register: flags.has("register"),
-    ...readOptions(flags),
+    ...values,
+    // A longer answer could not be sent.
+    maxFrame: Math.min(values.maxFrame, framing?.maxPayloadBytes ?? Infinity),
   };
 }
 

@@ -145,6 +145,7 @@ function connectCommand(
     pin === undefined ? (isLoopback(host) ? "" : " --no-tls") : ` --pin ${pin}`,
     keyFile === undefined ? "" : ` --key-file ${shellQuote(resolve(keyFile))}`,
     options.bare === true ? " --bare" : "",
+    options.framing === undefined ? "" : ` --framing ${options.framing.name}`,
     target === undefined ? "" : " --raw",
   ].join("");
 }

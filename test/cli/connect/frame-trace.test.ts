@@ -2,7 +2,8 @@
 
 import { describe, expect, test } from "bun:test";
 import { Trace } from "../../../src/cli/connect/frame-trace.ts";
-import { writeControlHeader, writeHeader } from "../../../src/wire/frame.ts";
+import { decimalFraming } from "../../../src/wire/decimal.ts";
+import { writeControlHeader, writeHeader, type Framing } from "../../../src/wire/frame.ts";
 
 type Direction = "in" | "out";
 
@@ -19,9 +20,9 @@ const control = (text: string): Uint8Array => frame(text, writeControlHeader);
 const MAX_FRAME = 1024 * 1024;
 const WELCOME = frame(`{"type":"welcome","user":null,"known":false}`);
 
-function traceOf(bare: boolean): { lines: string[]; trace: Trace } {
+function traceOf(bare: boolean, framing?: Framing): { lines: string[]; trace: Trace } {
   const lines: string[] = [];
-  return { lines, trace: new Trace(bare, MAX_FRAME, (more) => lines.push(...more)) };
+  return { lines, trace: new Trace({ bare, framing, maxFrame: MAX_FRAME }, (more) => lines.push(...more)) };
 }
 
 /** The lines of one stream in one direction. */
@@ -64,6 +65,20 @@ describe("a line", () => {
     expect(trace([WELCOME, control(`{"type":"end"}`), frame("on")], { direction: "out" }).slice(1)).toEqual([
       `→ 8000000e  control end    14 bytes  {"type":"end"}`,
       `→ 00000002  message         2 bytes  "on"`,
+    ]);
+  });
+
+  test("of a decimal frame shows the header as it came, and an invalid one escaped", () => {
+    const { lines, trace: subject } = traceOf(true, decimalFraming(10));
+    const stream = Buffer.from("0000000002hi5         hello         000000003\n\x1b[2Jxx");
+    for (const byte of stream) subject.see("in", Uint8Array.of(byte));
+    subject.see("out", Buffer.from("0000000003\x1b[2"));
+    expect(lines).toEqual([
+      `← 0000000002  message         2 bytes  "hi"`,
+      `← 5           message         5 bytes  "hello"`,
+      `←          0  message         0 bytes  ""`,
+      `← invalid frame header "00000003\\x0a\\x1b": it must be a length in 10 digits`,
+      `→ 0000000003  message         3 bytes  "\\u001b[2"`,
     ]);
   });
 

@@ -3,6 +3,7 @@
 import { describe, expect, test } from "bun:test";
 import { Flags } from "../../../src/cli/flags.ts";
 import type { Arguments } from "../../../src/cli/parse.ts";
+import { MAX_FRAME_BYTES } from "../../../src/base/limits.ts";
 import { planMetrics, planServer, type ServerPlan } from "../../../src/cli/serve/plan.ts";
 import { optionEntries } from "../../../src/server/option-table.ts";
 
@@ -37,6 +38,16 @@ describe("a server gets", () => {
     ).toEqual([false, false, true]);
   });
 
+  test("no longer messages than its headers can say", () => {
+    const longest = (args: Arguments) => plan({ bare: true, ...args }).maxFrame;
+    expect([longest({}), longest({ framing: "uint32" }), longest({ framing: "decimal:10" })]).toEqual(
+      Array.from({ length: 3 }, () => MAX_FRAME_BYTES),
+    );
+    expect(longest({ framing: "decimal:3" })).toBe(999);
+    expect(longest({ framing: "decimal:3", "max-frame": "100" })).toBe(100);
+    expect(plan({ bare: true, framing: "decimal:3" }).framing?.name).toBe("decimal:3");
+  });
+
   test("the socket that was handed over, and then no host and port", () => {
     const socket = { host: "127.0.0.1", port: 7, fd: 3 };
     expect(planServer(new Flags({}), socket)).toMatchObject(socket);
@@ -53,6 +64,8 @@ describe("it is a usage error", () => {
     [{ register: true, auth: "ip" }, "--register requires --auth password"],
     [{ register: true, bare: true }, "--register requires --auth password"],
     [{ bare: true, host: "0.0.0.0" }, "--bare lets anyone in: not allowed on 0.0.0.0"],
+    [{ framing: "decimal:10" }, "--framing requires --bare"],
+    [{ bare: true, framing: "decimal:10", host: "0.0.0.0" }, "--bare lets anyone in: not allowed on 0.0.0.0"],
     [{ "allow-md5": true }, "--allow-md5 requires --key-file"],
     [{ "tls-cert": "x" }, "--tls-cert and --tls-key require each other"],
     [{ tls: true, "no-tls": true }, "--no-tls and --tls cannot be used together"],

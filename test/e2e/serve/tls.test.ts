@@ -92,6 +92,7 @@ describe("the connect command that serve prints", () => {
   test("works beyond loopback in plain text", () => runAsPrinted(["--host", "0.0.0.0", "--no-tls"]));
   test("works with a key", () => runAsPrinted(["--tls", "--key-file", at("key")]));
   test("works with a key and bare", () => runAsPrinted(["--key-file", at("key"), "--bare"]));
+  test("works with decimal headers", () => runAsPrinted(["--bare", "--open", "--framing", "decimal:10"]));
   test("works with a key file that has a space in its name", () =>
     runAsPrinted(["--tls", "--key-file", at("shared key")]));
 });
