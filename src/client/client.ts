@@ -32,7 +32,7 @@ import { Keepalive } from "./keepalive.ts";
 import { Replies } from "./replies.ts";
 import { FrameError, HEADER_BYTES, MAX_PAYLOAD_BYTES, tlsRecord } from "../wire/frame.ts";
 import { decodeControl, encodeAck, encodeMessage, readAck } from "../wire/codec.ts";
-import type { Hello, Welcome } from "../wire/message.ts";
+import type { Hello, Welcome, WindowSize } from "../wire/message.ts";
 
 /** How a client ended. `early`: before the client had ended its input. */
 export type Outcome =
@@ -209,6 +209,12 @@ export class Client {
     const isFull = this.#acks?.retransmit.isWindowFull === true;
     if (!isFull && !this.#isReconnecting) return this.#connection.writable();
     return this.#writable.wait();
+  }
+
+  /** Tells the server the size of the window of this terminal. Without a connection it does nothing: call it again after a resume. */
+  sendWindow(size: WindowSize): void {
+    if (this.#over || this.#isReconnecting || this.welcome?.control !== true) return;
+    this.#replies.send("window", encodeMessage({ type: "window", ...size }));
   }
 
   /** Ends the input: the server answers what it has received, then ends the session. */

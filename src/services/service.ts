@@ -2,6 +2,8 @@
 // hooks are those of Bun's and crossws' sockets. session/ calls the hooks; the files of this folder implement them. The types
 // that a handler file sees are in handler/template.ts.
 
+import type { ClientTerminal, WindowSize } from "../wire/message.ts";
+
 /**
  * The session is closed: its client is gone for good, or it was ended. {@link Session.writable} rejects with this error, and it is
  * the reason of {@link Session.signal}. A hook that ends with it has not failed.
@@ -47,6 +49,8 @@ export interface Session {
   readonly peer: string;
   /** The server's own end of that connection, as `address:port`; undefined once it is closed. */
   readonly local: string | undefined;
+  /** The client's terminal at its login, where the service has one, too; its messages are the keys of that terminal. */
+  readonly terminal: ClientTerminal | undefined;
   /** Free for the service; undefined at first. */
   data: unknown;
   /** Aborted when the session is closed. For a hook that takes long. */
@@ -104,6 +108,8 @@ export interface DescriptorUse {
 export interface Service {
   /** `lines`: each message is a line, so a client must not cut its input elsewhere. `bytes`: the messages are a stream of bytes. */
   readonly messages?: "lines" | "bytes";
+  /** True: each session has a terminal, which a client may join to its own. */
+  readonly terminal?: boolean;
   /** True when `message` passes messages on to a receiver that may not have read them when the service finishes. */
   readonly acksOnHandOff?: boolean;
   /**
@@ -117,6 +123,8 @@ export interface Service {
   open?(session: Session): void | Promise<void>;
   /** Called for each message. `payload` may be kept; it is a view of a larger chunk. */
   message(session: Session, payload: Uint8Array): void | Promise<void>;
+  /** Called when the window of the client's terminal has another size, also while another hook runs. */
+  window?(session: Session, size: WindowSize): void;
   /** Called when the client has ended its input. The hook calls `session.finish`; without this hook the session ends then. */
   end?(session: Session): void | Promise<void>;
   /** Called once when the session is closed, for any reason, if `open` was called. */

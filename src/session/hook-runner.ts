@@ -3,6 +3,7 @@
 //     idle → running (a hook has returned a promise) → idle, or failed (the hook rejected, and `fail` was called)
 
 import type { Rooms } from "../services/room.ts";
+import type { WindowSize } from "../wire/message.ts";
 import { SessionClosedError, type Session, type Room, type Service } from "../services/service.ts";
 
 export interface HooksContext {
@@ -62,6 +63,11 @@ export class HookRunner {
     if (pending !== undefined) return this.#track(pending);
     this.#isProcessingMessage = false;
     return undefined;
+  }
+
+  /** The window of the client's terminal has another size. It may come while a hook runs. */
+  window(size: WindowSize): void {
+    this.#service.window?.(this.#conversation, size);
   }
 
   end(): Promise<void> | undefined {
