@@ -2,6 +2,7 @@
 
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { ClientState } from "../../src/client/client-state.ts";
 import { DataFolder } from "../../src/files/data-folder.ts";
 import { tempFolder, type TempFolder } from "../support/folder.ts";
@@ -139,4 +140,20 @@ test("a server that issues each token as another one keeps no more than a hundre
   for (let n = 0; n < 105; n++) await save("a:1", `${n}`);
   const issuers = state.tokens().map(({ issuer }) => issuer);
   expect(issuers).toEqual(["0", ...Array.from({ length: 100 }, (_, n) => `${n + 5}`)]);
+});
+
+test("the servers that may draw on the terminal are known in every spelling, each once, until they are forgotten", async () => {
+  const state = new ClientState(data);
+  expect(state.mayDraw("127.0.0.1:1")).toBe(false);
+  expect(await state.forbidDrawing("127.0.0.1:1")).toBe(false);
+  await Promise.all([1, 2, 2, 3].map((port) => state.allowDrawing(`127.0.0.1:${port}`)));
+  expect([1, 2, 3, 4].map((port) => state.mayDraw(`127.0.0.1:${port}`))).toEqual([true, true, true, false]);
+  expect(await state.forbidDrawing("127.0.0.1:2")).toBe(true);
+  expect([1, 2, 3].map((port) => state.mayDraw(`127.0.0.1:${port}`))).toEqual([true, false, true]);
+});
+
+test("a damaged file of those servers lets none draw", () => {
+  writeFileSync(join(folder.path, "terminals.json"), '{"version":1,"servers":[{}]}');
+  const state = new ClientState(data);
+  expect(() => state.mayDraw("127.0.0.1:1")).toThrow("terminals.json is damaged");
 });
