@@ -23,6 +23,11 @@ export interface RawTerminalEvents {
   closed(): void;
 }
 
+/** A member of Node's terminal streams that their types lack: reads the size of the window. */
+interface Refreshable {
+  _refreshSize(): void;
+}
+
 export class RawTerminal {
   readonly #events: RawTerminalEvents;
   readonly #before: Uint8Array;
@@ -89,6 +94,7 @@ export class RawTerminal {
   readonly #continue = () => {
     if (this.#isOver) return;
     this.#makeRaw();
+    (stdout.terminal as unknown as Refreshable)._refreshSize(); // in the background it was not signalled
     this.#events.continued();
   };
 

@@ -145,10 +145,8 @@ async function connect(flags: ConnectFlags): Promise<void> {
     return terminal.say("logged out");
   }
   using signals = new LeavingSignals(client, terminal, { atOnce: joined !== undefined });
-  if (joined !== undefined && terminal.isWatched)
-    terminal.note(greeting(client, target, "Enter ~ ? for help"));
   const talk = joined
-    ? joined.talk(client)
+    ? joined.talk(client, greeting(client, target, "Enter ~ ? for help"))
     : byHand
       ? talkInteractively(client, {
           greeting: greeting(client, target, "/help for help, Ctrl-D to quit"),
@@ -190,7 +188,10 @@ async function connect(flags: ConnectFlags): Promise<void> {
     count: options.count,
     wantsStatus: flags.has("exit-status"),
   };
+  const unsent = `${plural(joined?.unsent ?? 0, "typed byte", ["was", "were"])} never sent`;
+  if (joined !== undefined && joined.unsent > 0 && outcome.kind !== "left") terminal.say(unsent);
   process.exitCode = conclude(outcome, client, wishes);
+  if (joined !== undefined && joined.unsent > 0) throw new ParleyError("unconfirmed", unsent);
 }
 
 interface OpenContext {

@@ -8,8 +8,8 @@
 
 import type { Client, Outcome } from "../../client/client.ts";
 import type { Resumed } from "../../client/reconnect.ts";
+import { escapeLine } from "../../base/escape.ts";
 import { JOINED_NOTICE_MS, MAX_WAITING_KEYS_BYTES, REDRAW_MS } from "../../base/limits.ts";
-import { plural } from "../../base/plural.ts";
 import { sayDuration } from "../../base/units.ts";
 import { KeyEscapes, type EscapeCommand } from "../../terminal/key-escapes.ts";
 import { RawTerminal, windowSize } from "../../terminal/raw-terminal.ts";
@@ -36,6 +36,8 @@ export class JoinedTerminal {
   /** True when the loss of the connection was shown. */
   #isLossShown = false;
   #redrawing: Timer | undefined;
+  /** Bytes of keys that were never sent, when something other than the program's end has ended the conversation. */
+  unsent = 0;
   /** True when the person left while the connection was lost. */
   hasLeftAway = false;
 
@@ -49,8 +51,12 @@ export class JoinedTerminal {
     return { ...(isTerm(TERM) ? { term: TERM } : {}), ...size() };
   }
 
-  /** Holds the conversation until the program has ended, the connection is lost for good, or the person leaves. */
-  async talk(client: Client): Promise<Outcome> {
+  /**
+   * Holds the conversation until the program has ended, the connection is lost for good, or the person leaves.
+   *
+   * @param greeting the first line, shown once keys are read.
+   */
+  async talk(client: Client, greeting: string): Promise<Outcome> {
     this.#client = client;
     this.#raw = new RawTerminal({
       keys: (bytes) => this.#onKeys(bytes),
@@ -63,6 +69,7 @@ export class JoinedTerminal {
       closed: () => client.leave(),
     });
     this.#terminal.showRaw = (text) => this.#show(text);
+    void stdout.write(`${escapeLine(greeting)}\r\n`);
     let outcome: Outcome | undefined;
     try {
       client.sendWindow(size());
@@ -99,9 +106,7 @@ export class JoinedTerminal {
     this.#terminal.showRaw = undefined;
     void stdout.write(`${this.#modes.end()}${isDone ? "" : "\r\n"}`);
     this.#raw?.leave();
-    const unsent = this.#waitingBytes;
-    if (unsent > 0 && !isDone)
-      this.#terminal.say(`${plural(unsent, "typed byte", ["was", "were"])} never sent`);
+    if (!isDone) this.unsent = this.#waitingBytes;
   }
 
   #onKeys(keys: Uint8Array): void {
