@@ -2,7 +2,6 @@
 
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { readFileSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
 import { ClientState } from "../../src/client/client-state.ts";
 import { DataFolder } from "../../src/files/data-folder.ts";
 import { tempFolder, type TempFolder } from "../support/folder.ts";
@@ -153,7 +152,7 @@ test("the servers that may draw on the terminal are known in every spelling, eac
 });
 
 test("a damaged file of those servers lets none draw", () => {
-  writeFileSync(join(folder.path, "terminals.json"), '{"version":1,"servers":[{}]}');
+  writeFileSync(data.terminals, '{"version":1,"servers":[{}]}', { mode: 0o600 });
   const state = new ClientState(data);
   expect(() => state.mayDraw("127.0.0.1:1")).toThrow("terminals.json is damaged");
 });

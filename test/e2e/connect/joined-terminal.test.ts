@@ -111,6 +111,15 @@ describe("a shell", () => {
     expect(await screen.exited).toBe(0);
   });
 
+  test("gets Ctrl-C while a program writes without end", async () => {
+    const screen = joined(server.address);
+    screen.type("yes\r");
+    await screen.see("y\r\n".repeat(100_000));
+    screen.type(CTRL_C);
+    screen.type("echo free$((1+1))\r");
+    await screen.see("free2");
+  });
+
   test("the commands: help, one tilde, leave", async () => {
     const screen = joined(server.address);
     screen.type("\r~?");
