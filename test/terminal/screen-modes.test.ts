@@ -22,7 +22,7 @@ test.each([
 ])("%j is ended by %j, and set again by %j", (output, end, restore) => {
   expect(after(output).end()).toBe(end);
   expect(after(output).restore()).toBe(restore);
-  expect(after(...output).end()).toBe(end);
+  expect(after(...Array.from(output)).end()).toBe(end);
   for (let at = 1; at < output.length; at++) {
     expect(after(output.slice(0, at), output.slice(at)).restore()).toBe(restore);
   }

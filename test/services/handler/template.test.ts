@@ -24,7 +24,7 @@ test.each([
 ])("%s is what a handler knows as %s", (ours, theirs) => {
   expect(members(HANDLER_TYPES, theirs).length).toBeGreaterThan(3);
   const shared = members(OURS, ours).filter(
-    (member) => !/^(?:fail\(|endOutput\(|readonly local)/.test(member),
+    (member) => !/^(?:fail\(|endOutput\(|readonly (?:local|terminal))/.test(member),
   ); // for what has another end
   expect(members(HANDLER_TYPES, theirs)).toEqual(shared);
 });
@@ -32,7 +32,9 @@ test.each([
 test("Handler is Service without what only a server calls", () => {
   const shared = members(OURS, "Service").filter(
     (member) =>
-      !/^(?:stop\?|disconnected\?|readonly (?:messages|acksOnHandOff|keepsInput|descriptors))/.test(member),
+      !/^(?:stop\?|disconnected\?|window\?|readonly (?:messages|terminal|acksOnHandOff|keepsInput|descriptors))/.test(
+        member,
+      ),
   );
   expect(members(HANDLER_TYPES, "Handler")).toEqual(shared);
 });
