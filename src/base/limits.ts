@@ -212,6 +212,16 @@ export const PROGRAM_TERM_GRACE_MS = 2 * SECOND;
 export const TERMINAL_OUTPUT_BYTES = 64 * KIB;
 /** A program with so much unread terminal output is ended: holding it had no effect. */
 export const MAX_TERMINAL_OUTPUT_BYTES = MIB;
+/** Keys of a client's terminal that wait for the server or a connection; further ones stay in the kernel. */
+export const MAX_WAITING_KEYS_BYTES = 64 * KIB;
+/** How long a joined terminal may be without a connection before parley says so on the screen of the program. */
+export const JOINED_NOTICE_MS = SECOND;
+/** The time between two changes of a window's size by which a program is made to draw its screen again. */
+export const REDRAW_MS = 0.15 * SECOND;
+/** The most columns or rows of a terminal. */
+export const MAX_WINDOW_CELLS = 1000;
+/** The longest name of a kind of terminal, in characters; the names of terminfo have 36 at most. */
+export const MAX_TERM_LENGTH = 64;
 /** How long the last output of a terminal may take after the program's end, when other processes keep the terminal open. */
 export const TERMINAL_DRAIN_MS = SECOND / 10;
 /** Longest line of a program's standard error; a longer one becomes several. */

@@ -4,6 +4,7 @@
 //     last.json           {"host":"127.0.0.1","port":13131,"user":"ann"}                       the prompts' defaults
 //     tokens.json         {"version":1,"tokens":[{"server":"127.0.0.1:13131","user":"ann","token":"prly_…","expires":"…"}]}
 //     known-servers.json  {"version":1,"servers":[{"server":"127.0.0.1:13131","pin":"sha256/…","since":"…"}]}
+//     terminals.json      {"version":1,"servers":[{"server":"127.0.0.1:13131","since":"…"}]}           whose programs may draw here
 
 import * as v from "valibot";
 import { respellServer } from "../base/address.ts";
@@ -42,6 +43,11 @@ const Servers = v.object({
   servers: v.array(v.object({ server: ServerName, pin: v.string(), since: v.string() })),
 });
 export type KnownServer = v.InferOutput<typeof Servers>["servers"][number];
+
+const Terminals = v.object({
+  version: v.literal(1),
+  servers: v.array(v.object({ server: ServerName, since: v.string() })),
+});
 
 export class ClientState {
   readonly #folder: DataFolder;
@@ -138,6 +144,41 @@ export class ClientState {
     return wasKnown;
   }
 
+  /** True when the program of `server` may draw on a terminal. @throws {FileError} `corrupt`. */
+  mayDraw(server: string): boolean {
+    return this.#parseTerminals(this.#read("terminals")?.text ?? null).some(
+      (known) => known.server === server,
+    );
+  }
+
+  /** Lets the program of `server` draw on a terminal. @throws {FileError} as LockedFile. */
+  async allowDrawing(server: string): Promise<void> {
+    await this.#file("terminals").update(({ text }) => {
+      const all = this.#parseTerminals(text);
+      if (all.some((known) => known.server === server)) return null;
+      return formatServers([...all, { server, since: new Date().toISOString() }]);
+    });
+  }
+
+  /** Takes that permission back; false when there is none. @throws {FileError} `corrupt`, or as LockedFile. */
+  async forbidDrawing(server: string): Promise<boolean> {
+    let wasAllowed = false;
+    if (!this.#folder.exists) return false;
+    await this.#file("terminals").update(({ text }) => {
+      const all = this.#parseTerminals(text);
+      const others = all.filter((known) => known.server !== server);
+      wasAllowed = others.length < all.length;
+      return wasAllowed ? formatServers(others) : null;
+    });
+    return wasAllowed;
+  }
+
+  #parseTerminals(text: string | null): { server: string; since: string }[] {
+    if (text === null) return [];
+    const hint = "remove it: you are asked again for each server";
+    return parse(Terminals, text, this.#path("terminals"), hint).servers;
+  }
+
   #parseServers(text: string | null): KnownServer[] {
     if (text === null) return [];
     const hint = "repair it by hand; if you remove it, every server is unknown again";
@@ -168,7 +209,7 @@ export class ClientState {
 /** Tokens of one server that are kept: each login may bring one of another user and another issuer. */
 const MAX_SERVER_TOKENS = 100;
 
-type FileName = "last" | "tokens" | "knownServers";
+type FileName = "last" | "tokens" | "knownServers" | "terminals";
 
 function parseLast(text: string | null | undefined): Last {
   const last = v.safeParse(v.pipe(v.string(), v.parseJson(), Last), text ?? "");
@@ -187,7 +228,7 @@ function latest(all: readonly KnownServer[], server: string): KnownServer | unde
   return all.findLast((known) => known.server === server);
 }
 
-function formatServers(servers: readonly KnownServer[]): string {
+function formatServers(servers: readonly { server: string; since: string }[]): string {
   return `${JSON.stringify({ version: 1, servers }, null, 2)}\n`;
 }
 

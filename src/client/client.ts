@@ -39,7 +39,7 @@ import {
   type Framing,
 } from "../wire/frame.ts";
 import { decodeControl, encodeAck, encodeMessage, readAck } from "../wire/codec.ts";
-import type { Hello, Welcome } from "../wire/message.ts";
+import type { Hello, Welcome, WindowSize } from "../wire/message.ts";
 
 /** How a client ended. `early`: before the client had ended its input. */
 export type Outcome =
@@ -221,6 +221,12 @@ export class Client {
     const isFull = this.#acks?.retransmit.isWindowFull === true;
     if (!isFull && !this.#isReconnecting) return this.#connection.writable();
     return this.#writable.wait();
+  }
+
+  /** Tells the server the size of the window of this terminal. Without a connection it does nothing: call it again after a resume. */
+  sendWindow(size: WindowSize): void {
+    if (this.#over || this.#isReconnecting || this.welcome?.control !== true) return;
+    this.#replies.send("window", encodeMessage({ type: "window", ...size }));
   }
 
   /** Ends the input: the server answers what it has received, then ends the session. */

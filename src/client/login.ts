@@ -62,11 +62,13 @@ export function logInWith(
   hello: Hello,
   credential: Credential,
 ): Promise<Welcome | Refused> {
+  const terminal = options.terminal?.(hello);
   if (credential.method !== "token") {
-    return sendLogin(connection, options, { type: "login", ...credential });
+    return sendLogin(connection, options, { type: "login", ...credential, terminal });
   }
   const login = tokenLogin(hello, credential.token, exporterIn(connection.bindings));
   if (credential.logout === true) login.logout = true;
+  login.terminal = terminal;
   return sendLogin(connection, options, login);
 }
 

@@ -7,7 +7,7 @@ import type { Tap } from "../net/connection.ts";
 import type { Cork } from "../net/cork.ts";
 import type { TlsDemand } from "../net/tls.ts";
 import type { Framing } from "../wire/frame.ts";
-import type { Hello, Refused, Welcome } from "../wire/message.ts";
+import type { ClientTerminal, Hello, Refused, Welcome } from "../wire/message.ts";
 import type { ReconnectOptions } from "./reconnect.ts";
 
 /** A credential to log in with. */
@@ -48,6 +48,8 @@ export interface ClientOptions {
   cork?: Cork;
   /** Sees every byte as it passes, for `--trace`. */
   tap?: Tap;
+  /** This terminal, for a login at a server with that `hello`; undefined: the client is none for it. */
+  terminal?(hello: Hello): ClientTerminal | undefined;
   /**
    * Returns a credential for the first login, and another after each refusal. It may ask the user: a connection that the server
    * closes meanwhile is dialled again.

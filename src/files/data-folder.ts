@@ -81,6 +81,11 @@ export class DataFolder {
     return join(this.path, "known-servers.json");
   }
 
+  /** The servers whose programs may draw on the terminal of a client. */
+  get terminals(): string {
+    return join(this.path, "terminals.json");
+  }
+
   /** A client's session tokens. */
   get tokens(): string {
     return join(this.path, "tokens.json");

@@ -25,7 +25,7 @@ import { sayDuration } from "../base/units.ts";
 import { windowFor } from "../delivery/window.ts";
 import type { Connection } from "../net/connection.ts";
 import { decodeLogin, encodeMessage } from "../wire/codec.ts";
-import { NONCE_BYTES, PROTOCOL, type Login, type Welcome } from "../wire/message.ts";
+import { NONCE_BYTES, PROTOCOL, type ClientTerminal, type Login, type Welcome } from "../wire/message.ts";
 import { HandshakeError } from "./errors.ts";
 import { asHandshakeError, rejectLogin, type RefusalOptions } from "./reject.ts";
 import { exchangeKeyAsServer, isKeyMissing } from "./shared-key.ts";
@@ -40,6 +40,8 @@ export interface ServerHandshakeOptions extends RefusalOptions {
   service: string;
   /** The form of the service's messages; undefined: the service decides. */
   messages: "lines" | "bytes" | undefined;
+  /** True when the service is a program on a terminal. */
+  terminal: boolean;
   /** Longest payload after welcome, in bytes. */
   maxFrame: number;
   /** The deadline from accept to the end of the login. */
@@ -91,6 +93,8 @@ export interface LoginResult extends Identity {
   resumption?: Resumption;
   /** The number of bytes that the server may send without an acknowledgement. */
   window: number;
+  /** The client's terminal, where the service is a program on one; undefined for a client that is none. */
+  terminal?: ClientTerminal;
   /** Present when a session is resumed: the number of its payloads that the client has received. */
   received?: number;
 }
@@ -167,6 +171,7 @@ async function logIn(
     bindings: connection.encrypted ? [...connection.bindings.keys()] : undefined,
     max_frame: maxFrame,
     messages: options.messages,
+    terminal: options.terminal ? true : undefined,
   };
   connection.send(encodeMessage(hello));
   let gone = 0;
@@ -228,8 +233,9 @@ async function handleLogin(
   const resumption = control ? options.newResumption(wish) : undefined;
   const own = windowFor(options.messages);
   const window = Math.min(own, login.window ?? MAX_UNACKNOWLEDGED_BYTES);
+  const terminal = options.terminal && control ? login.terminal : undefined;
   return {
-    login: { ...identity, control, encrypted: connection.encrypted, resumption, window },
+    login: { ...identity, control, encrypted: connection.encrypted, resumption, window, terminal },
     welcome: {
       type: "welcome",
       user: identity.user,

@@ -45,6 +45,7 @@ export interface LoginHandlerOptions extends AuthenticatorOptions {
   bare: boolean;
   serviceName: string;
   messages: Service["messages"];
+  terminal: boolean;
   maxFrame: number;
   maxAttempts: number;
   /** Connections of one user at once; those that resume a session may be more. */
@@ -174,8 +175,9 @@ export class LoginHandler {
     listener: Listener,
     proofsOnly: HandshakeError | undefined,
   ): Promise<LoginResult> {
-    const { key, bare, serviceName, messages, maxFrame, maxAttempts, loginTimeoutMs, keepalive, log } =
+    const { key, bare, serviceName, messages, terminal, maxFrame, maxAttempts, loginTimeoutMs } =
       this.#options;
+    const { keepalive, log } = this.#options;
     const { peer } = connection;
     log.info("connected", { conn, peer });
     const result = await serverHandshake(connection, {
@@ -185,6 +187,7 @@ export class LoginHandler {
       bare,
       service: serviceName,
       messages,
+      terminal,
       maxFrame,
       maxAttempts,
       timeoutMs: proofsOnly === undefined ? loginTimeoutMs : Math.min(loginTimeoutMs, PROVING_TIMEOUT_MS),

@@ -139,6 +139,7 @@ export class Server {
       keepalive: options.keepaliveMs / 1000,
       serviceName: options.serviceName,
       messages: options.service.messages,
+      terminal: options.service.terminal === true,
       log,
       warn: (error) => this.#log.warn("users-failed", { reason: messageOf(error) }),
       places: this.#places,

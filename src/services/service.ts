@@ -2,6 +2,8 @@
 // The hooks are those of Bun's and crossws' sockets. session/ calls the hooks; the files of this folder implement them. The types
 // that a handler file sees are in handler/template.ts.
 
+import type { ClientTerminal, WindowSize } from "../wire/message.ts";
+
 /**
  * The session is closed: its client is gone for good, or it was ended. {@link Session.writable} rejects with this error, and it is
  * the reason of {@link Session.signal}. A hook that ends with it has not failed.
@@ -62,6 +64,8 @@ export interface Session<Data = unknown> {
   readonly peer: string;
   /** The server's own end of that connection, as `address:port`; undefined once it is closed. */
   readonly local: string | undefined;
+  /** The client's terminal at its login, where the service has one, too; its messages are the keys of that terminal. */
+  readonly terminal: ClientTerminal | undefined;
   /** Free for the service; undefined at first. */
   data: Data;
   /** False while the client is away: its connection is lost, and it may come back. */
@@ -165,6 +169,8 @@ export interface SessionHooks {
 export interface Service extends SessionHooks {
   /** `lines`: each message is a line, so a client must not cut its input elsewhere. `bytes`: the messages are a stream of bytes. */
   readonly messages?: "lines" | "bytes";
+  /** True: each session has a terminal, which a client may join to its own. */
+  readonly terminal?: boolean;
   /** True when `message` passes messages on to a receiver that may not have read them when the service finishes. */
   readonly acksOnHandOff?: boolean;
   /**
@@ -182,6 +188,8 @@ export interface Service extends SessionHooks {
   explain?(error: unknown): Error;
   /** True for an error that comes from the code of the service. */
   isCauseOf?(error: unknown): boolean;
+  /** Called when the window of the client's terminal has another size, also while another hook runs. */
+  window?(session: Session, size: WindowSize): void;
   /** Called when the client is gone while a hook is running; `close` follows after that hook. */
   disconnected?(session: Session): void;
   /** Called when the server stops. Resolves when everything that the service has started is ended. `now`: do not wait. */

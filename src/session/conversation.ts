@@ -15,7 +15,7 @@ import type { Connection } from "../net/connection.ts";
 import { payloadOf } from "../services/sendable.ts";
 import { SessionClosedError, type Room, type Sendable } from "../services/service.ts";
 import { encodeAck, encodeMessage, MessageError } from "../wire/codec.ts";
-import { DONE_MESSAGE } from "../wire/message.ts";
+import { DONE_MESSAGE, type ClientTerminal } from "../wire/message.ts";
 import { ReceivedMessage } from "../wire/received-message.ts";
 import { HookRunner, type HookTarget, type HooksContext } from "./hook-runner.ts";
 import type { ByteBudget } from "../base/byte-budget.ts";
@@ -61,7 +61,10 @@ export class Conversation implements HookTarget, Outbound {
   readonly #detachedBudget: ByteBudget;
   /** True when control frames may be sent. */
   readonly #control: boolean;
-  readonly #isStream: boolean;
+  /** Are its messages a stream of bytes? */
+  readonly isStream: boolean;
+  /** The client's terminal at its login. */
+  readonly terminal: ClientTerminal | undefined;
   #output: "open" | "kept" | "over" = "open";
   /** True when the service was informed that its client is away. */
   #isAway = false;
@@ -87,7 +90,8 @@ export class Conversation implements HookTarget, Outbound {
     this.id = id;
     this.user = arrival.user;
     this.connection = connection;
-    this.#isStream = context.service.messages === "bytes";
+    this.terminal = arrival.terminal;
+    this.isStream = context.service.messages === "bytes" || arrival.terminal !== undefined;
     const window = windowFor(context.service.messages);
     this.#hooks = new HookRunner(context, this);
     this.inbound = new Inbound(this.#hooks, this, events, { ...context, window });
@@ -140,8 +144,8 @@ export class Conversation implements HookTarget, Outbound {
     return Math.min(this.connection.backedUpSince ?? now, this.acks?.retransmit.fullSince ?? now);
   }
 
-  get hasWaiters(): boolean {
-    return this.#room?.hasWaiters === true;
+  get readsOn(): boolean {
+    return this.terminal !== undefined || this.#room?.hasWaiters === true;
   }
 
   /** True when the client acknowledges, and has not acknowledged all output. */
@@ -159,7 +163,7 @@ export class Conversation implements HookTarget, Outbound {
 
   /** A stream of bytes goes on in one direction while the other one waits; answers wait for what they answer. */
   get holdsInput(): boolean {
-    return this.awaitsAck && !this.#isStream;
+    return this.awaitsAck && !this.isStream;
   }
 
   /** Opens the service, and begins to deliver. @param keeps true: output is kept until it is acknowledged. */

@@ -11,6 +11,7 @@ import {
   type Session,
   type SessionHooks,
 } from "../services/service.ts";
+import type { WindowSize } from "../wire/message.ts";
 import { Timers } from "../services/timers.ts";
 
 export interface HooksContext {
@@ -84,6 +85,11 @@ export class HookRunner {
     if (pending !== undefined) return this.#track(pending);
     this.#isProcessingMessage = false;
     return undefined;
+  }
+
+  /** The window of the client's terminal has another size. It may come while a hook runs. */
+  window(size: WindowSize): void {
+    this.#service.window?.(this.#conversation, size);
   }
 
   end(): Promise<void> | undefined {

@@ -24,8 +24,8 @@ export interface Outbound {
   readonly holdsInput: boolean;
   /** True when `bye` was sent. */
   readonly isOver: boolean;
-  /** True while a hook waits for room in the send window. */
-  readonly hasWaiters: boolean;
+  /** True when control frames must be read while a hook runs: it waits for room in the send window, or the client is a terminal. */
+  readonly readsOn: boolean;
   /** Called for an acknowledgement of `received` payloads. @throws {MessageError} when fewer were sent. */
   acknowledged(received: number): void;
 }
@@ -134,6 +134,8 @@ export class Inbound implements Receiver {
         return this.#outbound.acknowledged(message.received);
       case "bye":
         return this.#events.leave();
+      case "window":
+        return this.#hooks.window(message);
     }
   }
 
@@ -208,14 +210,14 @@ export class Inbound implements Receiver {
 
   // --- holding back ---
 
-  /** Holds the input back until `hook` settles, unless the hook waits for acknowledgements. */
+  /** Holds the input back until `hook` settles, unless control frames must be read meanwhile. */
   pauseUntil(hook: Promise<void> | undefined): Promise<void> | undefined {
     const held = this.#hooks.pauseInputUntil(hook);
-    if (held !== undefined && this.#outbound.hasWaiters) this.keepReading();
+    if (held !== undefined && this.#outbound.readsOn) this.keepReading();
     return held;
   }
 
-  /** Called when a hook waits in `writable`: continues to read, so that acknowledgements arrive, and queues messages. */
+  /** Continues to read while a hook runs, so that control frames arrive, and queues messages. */
   keepReading(): void {
     this.#slowPath = true;
     if (this.#hooks.running === undefined) return;

@@ -1,5 +1,5 @@
-// Messages that were received while the send window is full or a hook is blocked in `writable`. The reader continues, so that
-// acknowledgements arrive.
+// Messages that were received while the send window is full, a hook is blocked in `writable`, or the hook of a client that is a
+// terminal runs. The reader continues, so that control frames arrive.
 //
 //     message, message, end → queue → one by one, while there is room for answers → service
 

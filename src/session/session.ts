@@ -40,8 +40,6 @@ export class ServerSession implements ConversationEvents, SlowReader {
   readonly #conversation: Conversation;
   readonly #events: ServerSessionEvents;
   readonly #slowReaders: SlowReaders;
-  /** Are its messages a stream of bytes? */
-  readonly isStream: boolean;
   readonly #keepsInput: boolean;
   #state: SessionState = "attached";
   /** True while the client may resume after a loss. Once false, it stays false. */
@@ -66,7 +64,6 @@ export class ServerSession implements ConversationEvents, SlowReader {
     this.conn = id;
     this.#events = events;
     this.#slowReaders = context.slowReaders;
-    this.isStream = context.service.messages === "bytes";
     this.#keepsInput = context.service.keepsInput === true;
     this.#isResumable = (arrival.resumption?.forMs ?? 0) > 0;
     this.#conversation = new Conversation(id, connection, arrival, context, this);
@@ -74,6 +71,11 @@ export class ServerSession implements ConversationEvents, SlowReader {
 
   get state(): SessionState {
     return this.#state;
+  }
+
+  /** Are its messages a stream of bytes? */
+  get isStream(): boolean {
+    return this.#conversation.isStream;
   }
 
   /** The number of its first connection. */

@@ -35,6 +35,9 @@ export class Terminal extends Prompts {
   /** Prints something above the line that a person is typing; set while there is such a line. */
   aboveLine: ((print: () => void) => void) | undefined;
 
+  /** Shows text on a terminal that is raw; set while it is. */
+  showRaw: ((escaped: string) => void) | undefined;
+
   constructor(options: TerminalOptions) {
     super();
     this.#options = options;
@@ -81,6 +84,7 @@ export class Terminal extends Prompts {
   }
 
   #print(escaped: string): void {
+    if (this.showRaw !== undefined && this.isWatched) return this.showRaw(escaped);
     const print = () => void stderr.write(`${escaped}\n`);
     if (this.aboveLine === undefined) print();
     else this.aboveLine(print);

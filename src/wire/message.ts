@@ -2,11 +2,12 @@
 // encodes and decodes them.
 //
 //     server → client   hello, welcome, refused, error          client → server   login
-//     either            control: end, bye, ping, pong, ack, stderr   (in control frames, after welcome)
+//     either            control: end, bye, ping, pong, ack, stderr, window   (in control frames, after welcome)
 //
 // Unknown members are ignored, so that later versions can add some.
 
 import * as v from "valibot";
+import { MAX_TERM_LENGTH, MAX_WINDOW_CELLS } from "../base/limits.ts";
 
 /** The message of a `bye` with `done`, where the service has said nothing. */
 export const DONE_MESSAGE = "the conversation is over";
@@ -20,6 +21,20 @@ const Text = v.string();
 const Count = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
 
 const Seconds = v.pipe(v.number(), v.finite(), v.minValue(0));
+
+const Cells = v.pipe(v.number(), v.safeInteger(), v.minValue(1), v.maxValue(MAX_WINDOW_CELLS));
+/** The size of a terminal, in characters. */
+const size = { columns: Cells, rows: Cells };
+
+/** The kind of a terminal, as in `$TERM`. It becomes part of a path to a file of terminfo. */
+const Term = v.pipe(Text, v.regex(/^[a-z0-9._+-]+$/), v.maxLength(MAX_TERM_LENGTH));
+
+/** True when `text` names a kind of terminal. */
+export function isTerm(text: string | undefined): text is string {
+  return v.is(Term, text);
+}
+
+const ClientTerminal = v.object({ term: v.optional(Term), ...size });
 
 const Hello = v.object({
   type: v.literal("hello"),
@@ -39,6 +54,8 @@ const Hello = v.object({
   max_frame: v.pipe(Count, v.minValue(1)),
   /** `lines`: each message is a line, so a client may not cut its input elsewhere. `bytes`: the messages are a stream of bytes. */
   messages: v.optional(Text),
+  /** True: the service is a program on a terminal. A client that is one, too, says so in its login. */
+  terminal: v.optional(v.boolean()),
 });
 
 /** Members that every login may have. */
@@ -51,6 +68,8 @@ const loginOptions = {
   resume_for: v.optional(Seconds),
   /** Bytes that the server may leave unacknowledged; the client has room for them (default: 1 MiB). */
   window: v.optional(Count),
+  /** The client is a terminal: the messages are what its keys send, and what it shows. For a server whose `hello` has `terminal`. */
+  terminal: v.optional(ClientTerminal),
 };
 
 /** What a proof is bound to; `tls-exporter` without it. */
@@ -148,9 +167,14 @@ export const Control = v.variant("type", [
   v.object({ type: v.literal("pong"), n: Count }),
   v.object({ type: v.literal("stderr"), text: Text }),
   v.object({ type: v.literal("ack"), received: Count }),
+  v.object({ type: v.literal("window"), ...size }),
 ]);
 
 export const FromServer = v.variant("type", [Hello, Welcome, Refused, Failure]);
+
+/** The client's terminal at its login. */
+export type ClientTerminal = v.InferOutput<typeof ClientTerminal>;
+export type WindowSize = Pick<ClientTerminal, "columns" | "rows">;
 
 export type Hello = v.InferOutput<typeof Hello>;
 export type Login = v.InferOutput<typeof Login>;

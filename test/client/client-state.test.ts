@@ -140,3 +140,19 @@ test("a server that issues each token as another one keeps no more than a hundre
   const issuers = state.tokens().map(({ issuer }) => issuer);
   expect(issuers).toEqual(["0", ...Array.from({ length: 100 }, (_, n) => `${n + 5}`)]);
 });
+
+test("the servers that may draw on the terminal are known in every spelling, each once, until they are forgotten", async () => {
+  const state = new ClientState(data);
+  expect(state.mayDraw("127.0.0.1:1")).toBe(false);
+  expect(await state.forbidDrawing("127.0.0.1:1")).toBe(false);
+  await Promise.all([1, 2, 2, 3].map((port) => state.allowDrawing(`127.0.0.1:${port}`)));
+  expect([1, 2, 3, 4].map((port) => state.mayDraw(`127.0.0.1:${port}`))).toEqual([true, true, true, false]);
+  expect(await state.forbidDrawing("127.0.0.1:2")).toBe(true);
+  expect([1, 2, 3].map((port) => state.mayDraw(`127.0.0.1:${port}`))).toEqual([true, false, true]);
+});
+
+test("a damaged file of those servers lets none draw", () => {
+  writeFileSync(data.terminals, '{"version":1,"servers":[{}]}', { mode: 0o600 });
+  const state = new ClientState(data);
+  expect(() => state.mayDraw("127.0.0.1:1")).toThrow("terminals.json is damaged");
+});

@@ -244,7 +244,7 @@ async function follow({ text, type }: Process, output: string[]): Promise<void> 
     const [, name, typed = ""] = TYPED.exec(line) ?? [];
     if (question !== undefined) {
       at = await text.see(new RegExp(patternOf(question), "u"), at);
-      type(`${/^\*+$/.test(answer) ? PASSWORD : answer === "Yes" ? "" : answer}\r`);
+      type(`${/^\*+$/.test(answer) ? PASSWORD : answer === "Yes" ? "y" : answer}\r`);
     } else if (name !== undefined) {
       at = await text.see(`${name}> `, at);
       type(typed === "^D" ? "\u0004" : typed === "^C" ? "\u0003" : `${typed}\r`);

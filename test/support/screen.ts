@@ -58,9 +58,9 @@ export class Screen implements AsyncDisposable {
     this.#child.terminal?.write(keys);
   }
 
-  /** The window has another width from now on. */
-  resize(cols: number): void {
-    this.#child.terminal?.resize(cols, 24);
+  /** The window has another size from now on. */
+  resize(cols: number, rows = 24): void {
+    this.#child.terminal?.resize(cols, rows);
   }
 
   /** The window is closed. */

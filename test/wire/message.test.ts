@@ -10,7 +10,7 @@ import {
   encodeMessage,
   MessageError,
 } from "../../src/wire/codec.ts";
-import type { Control, FromServer, Login } from "../../src/wire/message.ts";
+import { isTerm, type Control, type FromServer, type Login } from "../../src/wire/message.ts";
 
 const NONCE = "ZGVmZ2hpamtsbW5vcHFyc3R1dnd4eXp7";
 const PROOF = "B4bAIJyKvvju9rM9sXckDDucIYtOwi+TqOyXocXh9Aw=";
@@ -36,6 +36,19 @@ const logins: [string, Login][] = [
     `{"type":"login","method":"token","id":"Ab3dE6gH","proof":"${PROOF}","logout":true}`,
     { method: "token", id: "Ab3dE6gH", proof: PROOF, logout: true, type: "login" },
   ],
+  [
+    `{"type":"login","method":"none","control":true,"terminal":{"term":"xterm-256color","columns":120,"rows":40}}`,
+    {
+      method: "none",
+      control: true,
+      terminal: { term: "xterm-256color", columns: 120, rows: 40 },
+      type: "login",
+    },
+  ],
+  [
+    `{"type":"login","method":"none","terminal":{"columns":1,"rows":1000}}`,
+    { method: "none", terminal: { columns: 1, rows: 1000 }, type: "login" },
+  ],
 ];
 
 const fromServer: [string, FromServer][] = [
@@ -52,6 +65,18 @@ const fromServer: [string, FromServer][] = [
       user: "Ann",
       nonce: NONCE,
       max_frame: 1,
+      type: "hello",
+    },
+  ],
+  [
+    `{"type":"hello","protocol":"parley/1","service":"sh","auth":["none"],"nonce":"${NONCE}","max_frame":9,"terminal":true}`,
+    {
+      protocol: "parley/1",
+      service: "sh",
+      auth: ["none"],
+      nonce: NONCE,
+      max_frame: 9,
+      terminal: true,
       type: "hello",
     },
   ],
@@ -86,6 +111,8 @@ const controls: [string, Control][] = [
     `{"type":"bye","code":"done","message":"","status":0}`,
     { code: "done", message: "", status: 0, type: "bye" },
   ],
+  [`{"type":"window","columns":120,"rows":40}`, { columns: 120, rows: 40, type: "window" }],
+  [`{"type":"window","columns":1,"rows":1000}`, { columns: 1, rows: 1000, type: "window" }],
 ];
 
 describe("both directions, type first", () => {
@@ -232,5 +259,43 @@ describe("decodeText", () => {
   test.each(["ff", "c3", "c0af", "eda080", "f4908080", "61e282"])("refuses %s", (hex) => {
     expect(refusal(decodeText, Buffer.from(hex, "hex"))).toBe("the message is not UTF-8 text");
     expect(decodeText(utf8("the next one"))).toBe("the next one");
+  });
+});
+
+describe("the size of a window is refused", () => {
+  test.each([
+    [0, 24],
+    [80, 0],
+    [1001, 24],
+    [80, 1001],
+    [-1, 24],
+    [80.5, 24],
+    ["80", 24],
+    [null, 24],
+  ])("with %p columns and %p rows", (columns, rows) => {
+    const size = { columns, rows };
+    const wrong = columns === 80 ? "rows" : "columns";
+    expect(refusal(decodeControl, utf8(JSON.stringify({ type: "window", ...size })))).toContain(wrong);
+    const login = { type: "login", method: "none", terminal: size };
+    expect(refusal(decodeLogin, utf8(JSON.stringify(login)))).toContain(`terminal.${wrong}`);
+  });
+
+  test("when one side is missing", () => {
+    expect(refusal(decodeControl, utf8(`{"type":"window","columns":80}`))).toContain("rows is missing");
+  });
+});
+
+describe("the kind of a terminal", () => {
+  const login = (term: unknown): Uint8Array =>
+    utf8(JSON.stringify({ type: "login", method: "none", terminal: { term, columns: 80, rows: 24 } }));
+
+  test.each(["xterm", "screen.xterm-256color", "vt100+fnkeys", "wy50_x", "a".repeat(64)])("%p", (term) => {
+    expect(decodeLogin(login(term)).terminal?.term).toBe(term);
+    expect(isTerm(term)).toBe(true);
+  });
+
+  test.each(["", "../x", "Eterm", "x y", "x\n", "xterm\0", "ä", "a".repeat(65)])("is not %j", (term) => {
+    expect(refusal(decodeLogin, login(term))).toContain("terminal.term");
+    expect(isTerm(term)).toBe(false);
   });
 });

@@ -16,6 +16,8 @@ import { sayDuration } from "../../base/units.ts";
 import { plural } from "../../base/plural.ts";
 import { talkInteractively } from "./interactive.ts";
 import { DONE_MESSAGE } from "../../wire/message.ts";
+import { JoinedTerminal } from "./joined-terminal.ts";
+import { permitDrawing } from "./drawing.ts";
 import { BufferedStdout } from "../../terminal/stdout.ts";
 import { talkPiped, type PipedOptions } from "./piped.ts";
 import { LeavingSignals } from "./signals.ts";
@@ -91,10 +93,18 @@ async function connect(flags: ConnectFlags): Promise<void> {
     toTerminal: stdout.isTerminal && options.form !== "raw",
     decorate: (line) => (isChat ? chatNames.show(line) : line),
   });
+  /** Set once the person has let the server's program draw on this terminal. */
+  let joined: JoinedTerminal | undefined;
+  const mayJoin = canJoin(flags, options) && listenAt === undefined;
+  if (flags.has("pty") && !mayJoin)
+    throw usageError(
+      "--pty requires a terminal, on standard input and standard output, and no flag that sends or prints otherwise",
+      "leave --pty out: without a terminal the program's input and output are lines",
+    );
   const retry =
     flags.has("bench") || listenAt !== undefined
       ? undefined
-      : planRetry(flags, byHand, { printer, terminal });
+      : planRetry(flags, byHand || mayJoin, { printer, terminal, joined: () => joined });
   const clientOptions = planClient(flags, target, {
     framing,
     channel,
@@ -104,6 +114,14 @@ async function connect(flags: ConnectFlags): Promise<void> {
     retry,
     terminal,
     takesLines: byHand && !flags.has("logout") && listenAt === undefined,
+    join: {
+      may: mayJoin,
+      joined: () => joined,
+      async permit() {
+        await permitDrawing(target.server, { state, terminal, isGiven: flags.has("pty") });
+        joined ??= new JoinedTerminal(terminal);
+      },
+    },
   });
   if (listenAt !== undefined) {
     return forward(flags, listenAt, clientOptions, { target, login, printer, terminal }).finally(() =>
@@ -130,17 +148,19 @@ async function connect(flags: ConnectFlags): Promise<void> {
     concludeLogout(await client.converse(() => undefined));
     return terminal.say("logged out");
   }
-  using signals = new LeavingSignals(client, terminal);
-  const talk = byHand
-    ? talkInteractively(client, {
-        greeting: greeting(client, target),
-        historyFile: folder.exists ? folder.history : undefined,
-        prompt: `${escapeLine(client.welcome?.user ?? "")}> `,
-        printer,
-        terminal,
-        chat: isChat ? chatNames : undefined,
-      })
-    : talkPiped(client, printer, options);
+  using signals = new LeavingSignals(client, terminal, { atOnce: joined !== undefined });
+  const talk = joined
+    ? joined.talk(client, greeting(client, target, "Enter ~ ? for help"))
+    : byHand
+      ? talkInteractively(client, {
+          greeting: greeting(client, target, "/help for help, Ctrl-D to quit"),
+          historyFile: folder.exists ? folder.history : undefined,
+          prompt: `${escapeLine(client.welcome?.user ?? "")}> `,
+          printer,
+          terminal,
+          chat: isChat ? chatNames : undefined,
+        })
+      : talkPiped(client, printer, options);
   const printing = stdout.failed.then((error) => Promise.reject(error));
   const outcome = await Promise.race([talk, printing]).catch((error: unknown) => {
     client.leave(); // otherwise the server would keep the session, and the others in a chat would not see that we left
@@ -155,15 +175,24 @@ async function connect(flags: ConnectFlags): Promise<void> {
     if (isFailure || (byHand && message !== DONE_MESSAGE)) terminal.say(escapeLine(message));
   }
   if (signals.error !== undefined) {
-    terminal.say(...nameUnconfirmed(client.unacknowledgedMessages()));
+    if (joined === undefined) terminal.say(...nameUnconfirmed(client.unacknowledgedMessages()));
     throw signals.error;
   }
   if (outcome.kind === "bye") void printer.event("bye", { ...outcome, kind: undefined, early: undefined });
   if (outcome.kind === "lost") void printer.event("lost", { reason: sayLoss(outcome) });
   await output.flush();
-  terminal.say(...nameUnconfirmed(client.unacknowledgedMessages()));
-  const wishes = { byHand, count: options.count, wantsStatus: flags.has("exit-status") };
+  // Keys may be a password.
+  if (joined === undefined) terminal.say(...nameUnconfirmed(client.unacknowledgedMessages()));
+  const wishes = {
+    byHand: byHand || joined !== undefined,
+    isKeys: joined !== undefined && !joined.hasLeftAway,
+    count: options.count,
+    wantsStatus: flags.has("exit-status"),
+  };
+  const unsent = `${plural(joined?.unsent ?? 0, "typed byte", ["was", "were"])} never sent`;
+  if (joined !== undefined && joined.unsent > 0 && outcome.kind !== "left") terminal.say(unsent);
   process.exitCode = conclude(outcome, client, wishes);
+  if (joined !== undefined && joined.unsent > 0) throw new ParleyError("unconfirmed", unsent);
 }
 
 interface OpenContext {
@@ -176,9 +205,17 @@ interface OpenContext {
   terminal: Terminal;
   /** Are messages typed, a line each? */
   takesLines: boolean;
+  join: Joining;
 }
 
-/** How often to come back after a loss, and what to print about it; undefined: a loss is the end. */
+/** The joining of this terminal to that of the server's program. */
+interface Joining {
+  may: boolean;
+  joined: () => JoinedTerminal | undefined;
+  /** Asks for the permission; joins after it. */
+  permit: () => Promise<void>;
+}
+
 /** A number of tries, or `forever`. */
 const RETRIES: Kind<number> = {
   hint: "N|forever",
@@ -189,10 +226,17 @@ const RETRIES: Kind<number> = {
   },
 };
 
+interface RetryContext {
+  printer: Printer;
+  terminal: Terminal;
+  joined: Joining["joined"];
+}
+
+/** How often to come back after a loss, and what to print about it; undefined: a loss is the end. */
 function planRetry(
   flags: ConnectFlags,
   byHand: boolean,
-  { printer, terminal }: { printer: Printer; terminal: Terminal },
+  { printer, terminal, joined }: RetryContext,
 ): Retry | undefined {
   const text = flags.text("retry");
   if (flags.has("bare") || (text === undefined && !byHand)) {
@@ -207,12 +251,17 @@ function planRetry(
     resend: flags.has("resend"),
     fromStart: text !== undefined,
     onLost(reason) {
+      const screen = joined();
+      if (screen !== undefined) return screen.lost(reason);
       const printed = printer.event("lost", { reason });
       if (terminal.isWatched)
         terminal.note(`${reason}: reconnecting${byHand ? ", press Ctrl-C to quit" : ""}`);
       return printed ?? stderr.writable();
     },
-    onResumed({ afterMs, again, lost, isNew, answersMayBeMissing }) {
+    onResumed(event) {
+      const screen = joined();
+      if (screen !== undefined) return screen.resumed(event);
+      const { afterMs, again, lost, isNew, answersMayBeMissing } = event;
       const unconfirmed = lost.length;
       void printer.event("resumed", { after: Math.round(afterMs), again, unconfirmed, new: isNew });
       const after = `reconnected after ${sayDuration(afterMs)}`;
@@ -233,7 +282,7 @@ function planRetry(
 function planClient(
   flags: ConnectFlags,
   target: Target,
-  { framing, channel, key, login, printer, retry, terminal, takesLines }: OpenContext,
+  { framing, channel, key, login, printer, retry, terminal, takesLines, join }: OpenContext,
 ): ClientOptions {
   const bare = flags.has("bare");
   const maxFrame = readMaxFrame(flags);
@@ -255,7 +304,11 @@ function planClient(
     retry,
     maxFrame,
     tap: flags.has("trace") ? tap : undefined,
-    credential: (hello, refused) => login.credential(hello, refused),
+    terminal: () => join.joined()?.description,
+    async credential(hello, refused) {
+      if (join.may && hello.terminal === true) await join.permit();
+      return login.credential(hello, refused);
+    },
     givenCredential: () => login.givenCredential(),
     onNewLogin: (hello, welcome) => login.keep({ hello, welcome }),
     onDial: () => trace.restart(),
@@ -270,8 +323,14 @@ function planClient(
       terminal.say("warning: the server did not ask for the shared key: start it with --key-file, too"),
     onWait: () => terminal.isWatched && terminal.note(`waiting for ${target.server}`),
     onConnected(hello) {
-      if (retry !== undefined) retry.sameSession = hello?.messages === "bytes";
-      if (takesLines && hello?.messages === "bytes") {
+      const joins = join.may && hello?.terminal === true;
+      if (flags.has("pty") && !joins)
+        throw usageError(
+          `--pty: the service of ${target.server} has no terminal`,
+          "start the server with --pty, too",
+        );
+      if (retry !== undefined) retry.sameSession = joins || hello?.messages === "bytes";
+      if (takesLines && !joins && hello?.messages === "bytes") {
         throw usageError(
           `${target.server} passes on bytes, and a terminal sends lines`,
           "add --raw and connect programs to it: producer | parley connect … --raw | consumer",
@@ -285,6 +344,12 @@ function planClient(
 /** Do the flags ask for something that a line editor does not do? */
 function isForPipes({ messages, count, timeoutMs, form }: PipedOptions): boolean {
   return messages.length > 0 || count !== undefined || timeoutMs !== undefined || form !== "lines";
+}
+
+/** May this terminal be joined to that of a program? */
+function canJoin(flags: ConnectFlags, options: PipedOptions): boolean {
+  const other = (["json", "bare", "logout", "bench"] as const).some((name) => flags.has(name));
+  return isInputTerminal() && stdout.isTerminal && !isForPipes(options) && !other;
 }
 
 function readPipedOptions(flags: ConnectFlags): PipedOptions {
@@ -311,9 +376,9 @@ function readPipedOptions(flags: ConnectFlags): PipedOptions {
   };
 }
 
-function greeting({ welcome, hello }: Client, { server }: Target): string {
+function greeting({ welcome, hello }: Client, { server }: Target, help: string): string {
   if (welcome === undefined) return `connected to ${server}, bare frames; Ctrl-D to quit`;
   const back = welcome.last_login === undefined ? "" : " back";
   const who = welcome.user === null ? "" : `, welcome${back}, ${welcome.user}`;
-  return `${hello?.service ?? "connected"} at ${server}${who}; /help for help, Ctrl-D to quit`;
+  return `${hello?.service ?? "connected"} at ${server}${who}; ${help}`;
 }

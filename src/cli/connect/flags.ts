@@ -54,6 +54,7 @@ export const connectFlags = {
       valueHint: "SIZE",
       description: `longest message to accept (default ${writeSize(MAX_ANSWER_BYTES)})`,
     },
+    pty: { type: "boolean", description: "let the server's program draw on this terminal (default: ask)" },
     "exit-status": { type: "boolean", description: "exit with the remote program's status" },
   }),
   ...inGroup("Forwarding", {

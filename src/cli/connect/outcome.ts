@@ -24,6 +24,8 @@ export type Counts = Pick<
 export interface Wishes {
   /** A person at a terminal sees which answers came, and may leave at any time. */
   byHand: boolean;
+  /** What was sent are the keys of a terminal. Those on their way at the end are dropped, as on any terminal. */
+  isKeys: boolean;
   /** `--count`: how many answers are wanted. */
   count: number | undefined;
   /** `--exit-status`: the exit code is that of the remote program. */
@@ -78,8 +80,8 @@ function flawOfLoss(outcome: Extract<Outcome, { kind: "lost" }>, counts: Counts)
 }
 
 /** The client left: after Ctrl-D, or after `--count` answers. */
-function flawOfLeaving(counts: Counts, { byHand, wantsStatus }: Wishes): ParleyError | undefined {
-  const never = neverConfirmed(counts);
+function flawOfLeaving(counts: Counts, { byHand, isKeys, wantsStatus }: Wishes): ParleyError | undefined {
+  const never = isKeys ? 0 : neverConfirmed(counts);
   if (counts.answersMayBeMissing) {
     return new ParleyError("unconfirmed", `${SESSION_GONE}: ${sayCounts(counts)}`);
   }
@@ -102,9 +104,9 @@ function flawOfBye({ code, message }: Extract<Outcome, { kind: "bye" }>, counts:
 }
 
 /** The conversation came to its end, on the server's word or with its FIN. */
-function flawOfEnd(counts: Counts, { byHand, count = 0 }: Wishes): ParleyError | undefined {
+function flawOfEnd(counts: Counts, { byHand, isKeys, count = 0 }: Wishes): ParleyError | undefined {
   const { received, inputEnded, answersMayBeMissing } = counts;
-  const never = neverConfirmed(counts);
+  const never = isKeys ? 0 : neverConfirmed(counts);
   const unconfirmed = (what: string) => new ParleyError("unconfirmed", `${what}: ${sayCounts(counts)}`);
   if (never > 0) return unconfirmed(`${plural(never, "message", ["was", "were"])} never confirmed`);
   if (answersMayBeMissing) return unconfirmed(SESSION_GONE);

@@ -20,7 +20,11 @@ export function listTokens(state: ClientState, terminal: Terminal, json: boolean
   }
 }
 
-/** @param path the file of the servers' keys. @throws {ParleyError} `usage`, or `failed` when no key is known. */
+/**
+ * Forgets the key of a server, and that its program may draw on the terminal.
+ *
+ * @param path the file of the servers' keys. @throws {ParleyError} `usage`, or `failed` when nothing is known.
+ */
 export async function forgetServer(
   { server, user }: Target,
   state: ClientState,
@@ -29,8 +33,9 @@ export async function forgetServer(
 ): Promise<void> {
   if (user !== undefined)
     throw usageError("--forget takes a server without a user", `use --forget ${server}`);
-  if (await state.forgetPin(server)) {
+  const couldDraw = await state.forbidDrawing(server);
+  if (await state.forgetPin(server))
     return terminal.say(`forgot the key of ${server}; session tokens are kept`);
-  }
+  if (couldDraw) return terminal.say(`forgot that ${server} may draw on the terminal`);
   throw new ParleyError("failed", `no stored key of ${server}`, { hint: `see the stored keys in ${path}` });
 }

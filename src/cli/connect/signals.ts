@@ -1,5 +1,5 @@
 // Signals during a conversation. The client leaves as with Ctrl-D: what was sent is confirmed, and the others in a chat see
-// who leaves.
+// who leaves. On a joined terminal Ctrl-D is a key for the program: there it leaves at once.
 
 import type { Client } from "../../client/client.ts";
 import { ParleyError } from "../../base/errors.ts";
@@ -12,11 +12,13 @@ const CODES = { SIGINT: "interrupted", SIGTERM: "terminated", SIGHUP: "hung_up" 
 export class LeavingSignals implements Disposable {
   readonly #client: Client;
   readonly #terminal: Terminal;
+  readonly #atOnce: boolean;
   readonly #unlisten: () => void;
   #first: { signal: EndingSignal; at: number } | undefined;
   #patience: Timer | undefined;
 
-  constructor(client: Client, terminal: Terminal) {
+  constructor(client: Client, terminal: Terminal, { atOnce }: { atOnce: boolean }) {
+    this.#atOnce = atOnce;
     this.#client = client;
     this.#terminal = terminal;
     this.#unlisten = onEndingSignal((signal) => this.#leave(signal));
@@ -41,6 +43,7 @@ export class LeavingSignals implements Disposable {
       return;
     }
     this.#first = { signal, at: now };
+    if (this.#atOnce) return this.#client.leave();
     this.#client.end();
     this.#patience = setTimeout(() => this.#client.leave(), LINGER_MS);
   }

@@ -64,7 +64,7 @@ const firstFlags = {
       valueHint: "NAME",
       description: "pass this environment variable on; repeatable",
     },
-    pty: { type: "boolean", description: "run the program in a terminal" },
+    pty: { type: "boolean", description: "run the program on a terminal, the client's if it has one" },
     "list-services": { type: "boolean", description: "list the built-in services and exit" },
   }),
   ...inGroup("Who may connect", {

@@ -3,6 +3,7 @@
 
 import type { FileSink, Subprocess } from "bun";
 import { systemCode } from "../../base/errors.ts";
+import type { WindowSize } from "../../wire/message.ts";
 import { asInherited } from "../../os/process-limits.ts";
 
 /** The standard input of a program. */
@@ -19,6 +20,8 @@ export interface Spawned {
   output: AsyncIterable<Uint8Array>;
   /** Its standard error, where that is not part of `output`. */
   errors: AsyncIterable<Uint8Array> | undefined;
+  /** The terminal of the program has another size from now on; undefined where it has none. */
+  resize?(size: WindowSize): void;
   /** Its client is gone: what it writes from now on may be dropped, and must not keep it from its end. */
   discard(): void;
   /** Closes this side of its streams, whatever still has the other: `output` and `errors` end. */

@@ -9,6 +9,7 @@ import { adoptOrphans, Orphans, reapOrphans } from "../../os/orphans.ts";
 import type { Codec } from "./codec.ts";
 import { spawnOnPipes, type Spawned } from "./pipes.ts";
 import { endAllOrphans, MARK_VARIABLE, ProcessGroup } from "./process-group.ts";
+import type { WindowSize } from "../../wire/message.ts";
 import { spawnOnTerminal } from "./pty.ts";
 
 export interface RunOptions {
@@ -17,6 +18,8 @@ export interface RunOptions {
   codec: Codec;
   /** On a terminal of its own, rather than on pipes. */
   pty: boolean;
+  /** The window of the client's terminal; undefined: the client is none. */
+  window?: WindowSize | undefined;
   grace?: Grace;
 }
 
@@ -62,13 +65,17 @@ export class Run {
   readonly #spawned: Spawned;
   readonly #group: ProcessGroup;
   readonly #grace: Grace;
+  /** Is the terminal of the client joined to that of the program? */
+  readonly #isJoined: boolean;
 
   /** @throws {Error} when the program cannot be started. */
-  constructor({ argv, env, codec, pty, grace = GRACE }: RunOptions) {
+  constructor({ argv, env, codec, pty, window, grace = GRACE }: RunOptions) {
     this.#codec = codec;
     this.#grace = grace;
     const mark = randomUUID();
-    this.#spawned = (pty ? spawnOnTerminal : spawnOnPipes)(argv, { ...env, [MARK_VARIABLE]: mark });
+    this.#isJoined = window !== undefined;
+    const environment = { ...env, [MARK_VARIABLE]: mark };
+    this.#spawned = pty ? spawnOnTerminal(argv, environment, window) : spawnOnPipes(argv, environment);
     const { pid, exited } = this.#spawned.child;
     this.#group = new ProcessGroup({ leader: pid, hasTerminal: pty, mark, orphans });
     this.pid = pid;
@@ -84,6 +91,11 @@ export class Run {
   /** Writes one message to the program. @returns a promise when the program has to read before the next. */
   write(payload: Uint8Array): void | Promise<void> {
     return this.#spawned.input.write(this.#codec.wrap(payload));
+  }
+
+  /** The window of the program's terminal has another size from now on; the program gets SIGWINCH. */
+  resize(size: WindowSize): void {
+    this.#spawned.resize?.(size);
   }
 
   endInput(): void {
@@ -126,8 +138,12 @@ export class Run {
 
   /** Ends every process of the program that may be signalled. Resolves when none of them is left, and its streams are closed. */
   async stop(): Promise<void> {
-    this.#spawned.input.end();
-    this.#spawned.discard();
+    if (this.#isJoined) {
+      this.close(); // a terminal whose window was closed sends SIGHUP
+    } else {
+      this.#spawned.input.end();
+      this.#spawned.discard();
+    }
     await this.#end();
     this.close(); // others may have inherited them
   }

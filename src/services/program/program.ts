@@ -3,7 +3,7 @@
 //     message        → stdin
 //     stdout         → send, no faster than the client reads
 //     exit           → bye, with the status
-//     client is gone → stdin is closed, then TERM, then KILL, to all its processes
+//     client is gone → stdin is closed, or the client's terminal hung up; then TERM, then KILL, to all its processes
 //
 // A program is started without a shell, in a process group and with an environment of its own. `parley serve -- PROGRAM` makes
 // this service.
@@ -12,6 +12,7 @@ import { statSync } from "node:fs";
 import { basename } from "node:path";
 import { messageOf, ParleyError, systemCode } from "../../base/errors.ts";
 import type { LogFields, Logger } from "../../log/log.ts";
+import type { WindowSize } from "../../wire/message.ts";
 import { codecFor, type ProgramIo } from "./codec.ts";
 import { PIPE_DESCRIPTORS } from "./pipes.ts";
 import { awaitChildren, endOrphans, Run, type Grace } from "./process.ts";
@@ -71,6 +72,7 @@ export function checkProgram(name: string): void {
 class Program implements Service {
   readonly messages: "lines" | "bytes" | undefined;
   readonly acksOnHandOff = true;
+  readonly terminal: boolean;
   readonly #options: ProgramOptions;
   readonly #runs = new Map<Session, Run>();
   /** The runs of closed sessions, until no process of them is left. */
@@ -78,6 +80,7 @@ class Program implements Service {
 
   constructor(options: ProgramOptions) {
     this.#options = options;
+    this.terminal = options.pty;
     this.messages = options.io === "frames" ? undefined : options.io;
     awaitChildren();
   }
@@ -89,11 +92,13 @@ class Program implements Service {
 
   open(session: Session): void {
     const { argv, io, pty, maxMessage, log, grace } = this.#options;
+    const { terminal } = session;
+    const codec = codecFor(terminal === undefined ? io : "bytes", maxMessage);
     const facts = { conn: session.id, peer: session.peer, user: session.user };
     let run: Run;
     try {
       const env = this.#environment(session);
-      run = new Run({ argv, env, codec: codecFor(io, maxMessage), pty, grace });
+      run = new Run({ argv, env, codec, pty, window: terminal, grace });
     } catch (error) {
       const reason = systemCode(error) ?? String(error);
       throw new ParleyError("failed", `cannot start ${argv[0]}: ${reason}`, {
@@ -108,6 +113,10 @@ class Program implements Service {
 
   message(session: Session, message: Message): void | Promise<void> {
     return this.#runs.get(session)?.write(message.bytes);
+  }
+
+  window(session: Session, size: WindowSize): void {
+    this.#runs.get(session)?.resize(size);
   }
 
   end(session: Session): void {
@@ -181,6 +190,7 @@ class Program implements Service {
     const [, address = "", port = ""] = /^\[?(.*?)\]?:(\d+)$/.exec(session.peer) ?? [];
     return {
       ...environment,
+      ...(session.terminal === undefined ? {} : { TERM: session.terminal.term ?? "dumb" }),
       ...(session.user === null ? {} : { PARLEY_USER: session.user }),
       PARLEY_SESSION: String(session.id),
       PARLEY_REMOTE_ADDR: address,

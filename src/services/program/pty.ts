@@ -12,6 +12,7 @@ import { NEWLINE } from "../../base/line-splitter.ts";
 import { MAX_TERMINAL_OUTPUT_BYTES, TERMINAL_OUTPUT_BYTES, TERMINAL_DRAIN_MS } from "../../base/limits.ts";
 import { asInherited } from "../../os/process-limits.ts";
 import { setFlow, terminalOf } from "../../os/terminals.ts";
+import type { WindowSize } from "../../wire/message.ts";
 import type { Input, Spawned } from "./pipes.ts";
 
 /** Descriptors for each program: Bun has the terminal thrice, its other side, and a pidfd (measured with Bun 1.4.5). */
@@ -24,8 +25,15 @@ const RELEASE_OUTPUT = "\x11";
 /** Ctrl-D. */
 const END_OF_INPUT = 4;
 
+/** The window of a program whose client is no terminal. */
+const USUAL_WINDOW: WindowSize = { columns: 80, rows: 24 };
+
 /** Starts a program. @throws {Error} when it cannot be started. */
-export function spawnOnTerminal(argv: readonly string[], env: Record<string, string>): Spawned {
+export function spawnOnTerminal(
+  argv: readonly string[],
+  env: Record<string, string>,
+  { columns, rows }: WindowSize = USUAL_WINDOW,
+): Spawned {
   const output = new TerminalOutput();
   const input = new TerminalInput();
   const hungUp = Promise.withResolvers<void>();
@@ -34,8 +42,8 @@ export function spawnOnTerminal(argv: readonly string[], env: Record<string, str
       env: { TERM: "xterm-256color", ...env },
       detached: true,
       terminal: {
-        cols: 80,
-        rows: 24,
+        cols: columns,
+        rows,
         data: (_, bytes) => output.push(bytes),
         drain: () => input.drained(),
         exit: () => hungUp.resolve(),
@@ -53,7 +61,10 @@ export function spawnOnTerminal(argv: readonly string[], env: Record<string, str
   };
   // What was written last may be on its way. A process that the program leaves behind keeps the terminal open.
   void child.exited.then(() => Promise.race([hungUp.promise, delay(TERMINAL_DRAIN_MS)])).then(close);
-  return { child, input, output, errors: undefined, discard: () => output.discard(), close };
+  const resize = (size: WindowSize) => {
+    if (!terminal.closed) terminal.resize(size.columns, size.rows);
+  };
+  return { child, input, output, errors: undefined, resize, discard: () => output.discard(), close };
 }
 
 type Hold = (isHeld: boolean) => boolean;

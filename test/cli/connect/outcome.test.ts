@@ -58,7 +58,7 @@ const COUNTS = {
   "nothing sent": { ...WHOLE, sent: 0 },
 } satisfies Record<string, Counts>;
 
-const PIPED: Wishes = { byHand: false, count: undefined, wantsStatus: false };
+const PIPED: Wishes = { byHand: false, count: undefined, isKeys: false, wantsStatus: false };
 const WISHES = {
   piped: PIPED,
   "by hand": { ...PIPED, byHand: true },
