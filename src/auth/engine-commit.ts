@@ -7,7 +7,7 @@
 //     parley:{NAME}:users    hash     name → "REVISION JSON", the revision of the change that has written the record
 //     parley:{NAME}:tokens   hash     id → the same
 //     parley:{NAME}:hosts    hash     address → the same
-//     parley:{NAME}:names    hash     folded name of an address → revision
+//     parley:{NAME}:names    hash     folded name of an address → revision; one that no address has by now is of no effect
 //     parley:{NAME}:log      stream   the last changes, by position; each has the JSON of a `LogEntry`, and the epoch
 //
 // A position is REVISION-RANDOM, and an id of the stream. The random half tells changes apart that got the same revision in two
@@ -15,7 +15,7 @@
 //
 // A change is decided on the replica at revision R. It holds while no record that it has read or written was written after R, and
 // each of them is there or missing as in the replica. So the tokens of a user are read with the user's record, which every new token
-// writes; and a scan of a table is compared with the last new record: what a scan deletes may have changed.
+// writes; and a scan of a table is compared with the last new record: a token that a scan deletes may have changed.
 
 import type { DocumentDraft, Kind, Replica } from "./document.ts";
 import { KINDS } from "./document.ts";
@@ -49,6 +49,9 @@ const MIN_LOG_ENTRIES = 16;
  *   write KIND: key, JSON                                      delete KIND: key
  *
  * Returns `done`, `conflict`, `late` or `replaced`, and a position, or the present epoch.
+ *
+ * An error in a script undoes nothing. So what may fail comes before the first write: keys of another type, and the log, whose last
+ * entry another program may have written.
  */
 export const COMMIT = `
 local at = 0
@@ -72,7 +75,7 @@ for _ = 1, count() do
     for from = 1, #keys, 1000 do
       local values = redis.call('HMGET', tables[kind], unpack(keys, from, math.min(from + 999, #keys)))
       for _, value in ipairs(values) do
-        if isThere ~= (value ~= false) then return conflict end
+        if isThere ~= (value ~= false) and (isThere or kind ~= 'names') then return conflict end
         if value and tonumber(string.match(value, '^%d+')) > revision then return conflict end
       end
     end
@@ -89,17 +92,21 @@ end
 local before, after = take(), take()
 if after ~= '' and server ~= before then return conflict end
 if entry == '' then return {'done', head} end
+for _, key in pairs(tables) do redis.call('HLEN', key) end
 local nextRevision = tonumber(string.match(head, '^%d+')) + 1
 local text = string.format('%.0f', nextRevision)
+head = text .. '-' .. random
+local kept = math.max(${MIN_LOG_ENTRIES}, math.min(${LOG_ENTRIES}, math.floor(${LOG_BYTES} / #entry)))
+redis.call('XADD', log, 'MAXLEN', '~', kept, head, 'change', entry, 'epoch', epoch == '' and fresh or epoch)
 for _ = 1, count() do
   local kind = take()
-  local pairs, new = {}, false
+  local written, new = {}, false
   for i = 1, count() do
-    pairs[2 * i - 1] = take()
-    pairs[2 * i] = text .. ' ' .. take()
+    written[2 * i - 1] = take()
+    written[2 * i] = text .. ' ' .. take()
   end
-  for from = 1, #pairs, 2000 do
-    local added = redis.call('HSET', tables[kind], unpack(pairs, from, math.min(from + 1999, #pairs)))
+  for from = 1, #written, 2000 do
+    local added = redis.call('HSET', tables[kind], unpack(written, from, math.min(from + 1999, #written)))
     if added > 0 then new = true end
   end
   if new then redis.call('HSET', meta, 'added.' .. kind, text) end
@@ -112,9 +119,6 @@ for _ = 1, count() do
     redis.call('HDEL', tables[kind], unpack(keys, from, math.min(from + 999, #keys)))
   end
 end
-head = text .. '-' .. random
-local kept = math.max(${MIN_LOG_ENTRIES}, math.min(${LOG_ENTRIES}, math.floor(${LOG_BYTES} / #entry)))
-redis.call('XADD', log, 'MAXLEN', '~', kept, head, 'change', entry, 'epoch', epoch == '' and fresh or epoch)
 redis.call('HSET', meta, 'head', head)
 if after ~= '' then redis.call('HSET', meta, 'server', after) end
 if epoch == '' then redis.call('HSET', meta, 'epoch', fresh, 'version', '${STORE_VERSION}') end
@@ -185,7 +189,8 @@ function comparedKeys({ users, tokens, hosts }: DocumentDraft): Record<Kind | "n
   return {
     users: [...new Set([...keysIn(users), ...tokens.reads.groups])],
     tokens: [...keysIn(tokens)],
-    hosts: [...keysIn(hosts)],
+    // Its name becomes free with an address, so that must still be its name.
+    hosts: [...new Set([...keysIn(hosts), ...hosts.deleted()])],
     names: [...hosts.reads.groups],
   };
 }

@@ -17,8 +17,10 @@ export const START: Position = { id: "0-0", rev: 0 };
 
 export function parsePosition(id: string): Position {
   const match = /^(\d{1,16})-\d{1,20}$/.exec(id);
-  if (match === null) throw damaged(`${JSON.stringify(id)} is no position`);
-  return { id, rev: Number(match[1]) };
+  const rev = Number(match?.[1]);
+  // Of a larger number the next one cannot be told apart.
+  if (!Number.isSafeInteger(rev + 1)) throw damaged(`${JSON.stringify(id)} is no position`);
+  return { id, rev };
 }
 
 /** The random half of a position: 63 bits. */

@@ -10,11 +10,13 @@
 import { FEED_BLOCK_MS, FEED_SILENCE_MS, STORE_TIMEOUT_MS } from "../base/limits.ts";
 import { EngineError } from "../engine/engine-error.ts";
 import { EngineLink, type EngineSession } from "../engine/link.ts";
+import { ReplyError } from "../engine/reply-error.ts";
 import type { EngineAccess } from "../engine/store-url.ts";
 import { emptyDocument, KINDS, type Replica } from "./document.ts";
 import { COMMIT, keyOf, STORE_VERSION } from "./engine-commit.ts";
 import {
   applyEntry,
+  damaged,
   parseEntry,
   parsePosition,
   putRecord,
@@ -40,6 +42,8 @@ export interface EngineReplicaOptions {
   onEpoch?(epoch: string): void;
   /** Called for each change in the log. Returns true when this process has made it. */
   onEntry(entry: LogEntry): boolean;
+  /** Called for each change in the log whose records were read otherwise; with undefined for those that are not in the log any more. */
+  onPassed(text: string | undefined): void;
 }
 
 /** What an engine says of a store, beside its records. */
@@ -119,9 +123,10 @@ export class EngineReplica {
     return this.#epoch;
   }
 
-  /** False when the engine was not heard for a while. */
+  /** False when the engine was not heard for a while, or its accounts cannot be used. */
   get isReachable(): boolean {
-    return this.#isLoaded && performance.now() - this.#heardAt < FEED_SILENCE_MS;
+    const isHeard = performance.now() - this.#heardAt < FEED_SILENCE_MS;
+    return this.#isLoaded && isHeard && this.#complaint === undefined;
   }
 
   /** `deadline` by the clock of the engine, or somewhat earlier. */
@@ -191,13 +196,17 @@ export class EngineReplica {
     };
   }
 
-  /** Reports an error that a retry does not cure, once for each reason. */
+  /** Reports an error that a retry does not cure. */
   complain(error: unknown): void {
     if (!(error instanceof EngineError)) throw error;
-    const isNews = error.message !== this.#complaint?.message;
-    this.#complaint = error;
-    if (isNews) this.#watcher?.unreadable(error);
-    this.#wake();
+    if (error.message !== this.#complaint?.message) this.#watcher?.unreadable(error);
+  }
+
+  /** How far the clock of the engine is ahead. @throws {EngineError} */
+  async readClock(session: EngineSession): Promise<void> {
+    const [seconds, micros] = (await session.send("TIME", [])) as string[];
+    // The reply is later than its time, so this is too little rather than too much.
+    this.#clockAhead = Number(seconds) * 1000 + Number(micros) / 1000 - performance.now();
   }
 
   // --- the log ---
@@ -209,18 +218,23 @@ export class EngineReplica {
       this.#followsSince = performance.now();
       for (;;) {
         if (this.#mustLoad) await this.#load(session);
-        this.#complaint = undefined;
         if (this.#session === undefined) {
           this.#session = session;
+          this.#lossReason = undefined;
           this.#wake();
         }
         this.#heard();
         const entries = toEntries(await session.block("XREAD", this.#nextEntries()));
         if (entries.length > 0) this.#take(entries);
         else await this.#compare(session);
+        this.#complaint = undefined;
       }
     } catch (error) {
-      if (!isUnreachable(error)) this.complain(error);
+      if (!isUnreachable(error)) {
+        this.complain(error);
+        this.#complaint = error as EngineError;
+        this.#wake();
+      }
       throw error;
     } finally {
       this.#session = undefined;
@@ -234,9 +248,7 @@ export class EngineReplica {
   /** Finds out whether the replica can follow the log from where it is. */
   async #begin(session: EngineSession): Promise<void> {
     const { head } = await this.#readMeta(session);
-    const [seconds, micros] = (await session.send("TIME", [])) as string[];
-    // The reply is later than its time, so this is too little rather than too much.
-    this.#clockAhead = Number(seconds) * 1000 + Number(micros) / 1000 - performance.now();
+    await this.readClock(session);
     if (this.#mustLoad || this.#at.id === head.id) return;
     const own = await this.#range(session, this.#at.id, this.#at.id);
     if (own.length > 0) return;
@@ -249,14 +261,19 @@ export class EngineReplica {
   /** Nothing was in the log for a while: finds out whether it is still the same one. */
   async #compare(session: EngineSession): Promise<void> {
     const { head } = await this.#readMeta(session);
-    if (head.rev > this.#at.rev || head.id === this.#at.id) return;
-    throw new EngineError("unreachable", "the engine has an older log than before");
+    if (head.id === this.#at.id) return;
+    if (head.rev <= this.#at.rev)
+      throw new EngineError("unreachable", "the engine has an older log than before");
+    const [next] = await this.#range(session, `(${this.#at.id}`, "+", "1");
+    if (next === undefined) this.#mustLoad = true; // it was cut off
   }
 
   /** Reads all records, and what changes meanwhile. */
   async #load(session: EngineSession): Promise<void> {
-    for (;;) {
+    for (let before: Position | undefined; ;) {
       const { head, server } = await this.#readMeta(session);
+      if (head.id === before?.id) throw damaged(`its log does not go on from ${head.id}, the last change`);
+      before = head;
       const document = { ...emptyDocument(), rev: head.rev, server };
       for (const kind of KINDS) {
         let cursor = "0";
@@ -272,6 +289,8 @@ export class EngineReplica {
       }
       const at = await this.#replay(session, document, head);
       if (at === undefined) continue; // the log was cut off meanwhile
+      await this.#readMeta(session); // it is not emptied meanwhile
+      if (this.#isLoaded) await this.#passOver(session, head);
       this.#document = document;
       this.#at = at;
       this.#mustLoad = false;
@@ -293,6 +312,16 @@ export class EngineReplica {
         at = entry.at;
         this.#apply(document, entry);
       }
+    }
+  }
+
+  /** Says which changes up to `head` the records have already. */
+  async #passOver(session: EngineSession, head: Position): Promise<void> {
+    for (let at = this.#at; at.rev < head.rev;) {
+      const entries = await this.#range(session, `(${at.id}`, head.id, REPLY_COUNT);
+      if (entries[0]?.at.rev !== at.rev + 1) this.#options.onPassed(undefined);
+      for (const { text } of entries) this.#options.onPassed(text);
+      at = entries.at(-1)?.at ?? head;
     }
   }
 
@@ -386,6 +415,11 @@ export class EngineReplica {
       this.#lostAt = now;
     }
   }
+}
+
+/** True for the error of a command whose session has ended, or ends. */
+export function isCutOff(error: unknown): boolean {
+  return isUnreachable(error) && (!(error instanceof ReplyError) || error.leadsElsewhere);
 }
 
 /** True for an error that a later try may cure. */

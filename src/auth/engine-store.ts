@@ -19,28 +19,30 @@ import {
 } from "../base/limits.ts";
 import { EngineError } from "../engine/engine-error.ts";
 import type { EngineSession } from "../engine/link.ts";
+import { ReplyError } from "../engine/reply-error.ts";
 import { ChangeQueue, type Batch, type Outcome } from "./change-queue.ts";
 import { DocumentDraft, type Replica } from "./document.ts";
 import { argumentsOf, COMMIT, keyOf, keysOf } from "./engine-commit.ts";
 import { damaged, formatEntry, parsePosition, randomHalf, type Position } from "./engine-log.ts";
-import { EngineReplica, isUnreachable, type EngineReplicaOptions } from "./engine-replica.ts";
+import { EngineReplica, isCutOff, isUnreachable, type EngineReplicaOptions } from "./engine-replica.ts";
 import { EngineSessions } from "./engine-sessions.ts";
 import { RecentTokens } from "./recent-tokens.ts";
 import { usedBy } from "./session-status.ts";
 import type { InUse, Mutation, Store, StoreWatcher } from "./store.ts";
 import { TokenPruner } from "./token-pruner.ts";
 
-export interface EngineStoreOptions extends Omit<EngineReplicaOptions, "onEntry"> {
+export interface EngineStoreOptions extends Omit<EngineReplicaOptions, "onEntry" | "onPassed"> {
   /** By default {@link PRUNE_INTERVAL_MS}. */
   pruneIntervalMs?: number;
   /** By default {@link TOKEN_SETTLE_MS}. */
   settleMs?: number;
 }
 
-/** What the engine said to a change. `lost`: nothing, so it may have been made. */
+/** What the engine said to a change. `lost`: nothing, so it may have been made. `moved`: another engine makes changes now. */
 type Answer =
-  | { word: "done" | "late" | "lost" }
-  | { word: "conflict"; head: Position }
+  | { word: "late" | "lost" | "moved" }
+  | { word: "done" | "conflict"; head: Position }
+  | { word: "refused"; error: unknown }
   | { word: "replaced"; epoch: string };
 
 export class EngineStore implements Store {
@@ -64,6 +66,8 @@ export class EngineStore implements Store {
   readonly #tries = new Map<string, Outcome>();
   /** The one of them that the log has. */
   #made: Outcome | undefined;
+  /** True when the log may have had one of them that this process has not seen. */
+  #isUnsure = false;
 
   /** @throws {EngineError} when the accounts cannot be read. */
   static async open(options: EngineStoreOptions): Promise<EngineStore> {
@@ -99,6 +103,12 @@ export class EngineStore implements Store {
         if (outcome !== undefined) this.#made = outcome;
         return outcome !== undefined;
       },
+      onPassed: (text) => {
+        if (text === undefined) this.#isUnsure = true;
+        for (const [by, outcome] of this.#tries) {
+          if (text?.startsWith(`{"by":"${by}"`) === true) this.#made = outcome;
+        }
+      },
     });
   }
 
@@ -127,7 +137,7 @@ export class EngineStore implements Store {
         const rev = await this.#replica.headOf(session);
         if (await this.#replica.reached(rev, deadline)) return;
       } catch (error) {
-        if (!isUnreachable(error)) throw error; // otherwise the session has ended, and another one may begin in time
+        if (!isCutOff(error)) throw error; // otherwise another session may begin in time
       }
     }
   }
@@ -168,7 +178,7 @@ export class EngineStore implements Store {
       const outcome = await this.#make(batch, batch.since + STORE_TIMEOUT_MS);
       outcome.settle();
     } catch (error) {
-      batch.fail(this.#tries.size > 0 && isUnreachable(error) ? mayBeMade(error) : error);
+      batch.fail(this.#tries.size > 0 && error instanceof EngineError ? mayBeMade(error) : error);
     } finally {
       this.#tries.clear();
       this.#made = this.#inUse = undefined;
@@ -182,6 +192,8 @@ export class EngineStore implements Store {
       // While a try may have been made, the time until the deadline is needed: the engine may make it until then.
       const session = await this.#replica.sessionBefore(deadline, ended, this.#tries.size > 0);
       if (this.#made !== undefined) return this.#made;
+      if (this.#tries.size === 0) this.#isUnsure = false;
+      if (this.#isUnsure || performance.now() >= deadline) throw this.#tooLate();
       const { document, at } = this.#replica;
       const draft = new DocumentDraft(document);
       this.#isInUseWanted = false;
@@ -203,11 +215,12 @@ export class EngineStore implements Store {
       const answer = await this.#send(session, args, deadline);
       if (answer.word === "done") {
         // The log has it, even when this process cannot read that now.
-        if (entry !== "") await this.#replica.until(() => this.#made !== undefined, deadline);
+        if (entry !== "") await this.#replica.reached(answer.head.rev, deadline);
         return outcome;
       }
-      if (answer.word === "lost") ended = session;
-      else this.#tries.delete(by);
+      if (answer.word !== "lost") this.#tries.delete(by);
+      if (answer.word === "refused") throw answer.error;
+      if (answer.word === "lost" || answer.word === "moved") ended = session;
       if (answer.word === "conflict") await this.#catchUp(at, answer.head, deadline);
       if (answer.word === "replaced")
         await this.#replica.until(() => this.#replica.epoch === answer.epoch, deadline);
@@ -242,21 +255,34 @@ export class EngineStore implements Store {
   async #send(session: EngineSession, args: readonly string[], deadline: number): Promise<Answer> {
     let reply: unknown;
     try {
-      reply = await session.call(
-        COMMIT,
-        keysOf(this.#options.name),
-        args,
-        Math.max(1, deadline - performance.now()),
-      );
+      // The session goes on when the deadline passes: a slow engine is no silent one.
+      reply = await within(session.call(COMMIT, keysOf(this.#options.name), args), deadline);
+      if (reply === undefined) return { word: "lost" };
     } catch (error) {
-      if (isUnreachable(error)) return { word: "lost" };
-      throw error;
+      if (error instanceof ReplyError && error.leadsElsewhere) return { word: "moved" };
+      return isCutOff(error) ? { word: "lost" } : { word: "refused", error };
     }
     const [word, said] = reply as [string, string];
-    if (word === "done" || word === "late") return { word };
-    if (word === "conflict") return { word, head: parsePosition(said) };
+    if (word === "late") return await this.#readClock(session);
+    if (word === "done" || word === "conflict") return { word, head: parsePosition(said) };
     if (word === "replaced") return { word, epoch: said };
     throw damaged(`its script says ${JSON.stringify(word)}`);
+  }
+
+  /** The engine takes the deadline for over: its clock may have been set. */
+  async #readClock(session: EngineSession): Promise<Answer> {
+    try {
+      await this.#replica.readClock(session);
+      return { word: "late" };
+    } catch (error) {
+      return isCutOff(error) ? { word: "moved" } : { word: "refused", error };
+    }
+  }
+
+  #tooLate(): EngineError {
+    return new EngineError("unreachable", `${this.place} did not make the change in time`, {
+      hint: "try again in a moment, and look whether the engine is overloaded",
+    });
   }
 
   /** Waits for what the replica at `at` did not have. */
@@ -282,9 +308,19 @@ export class EngineStore implements Store {
   }
 }
 
-function mayBeMade(cause: unknown): EngineError {
-  const { message } = cause as EngineError;
-  return new EngineError("unreachable", `${message}: it is unknown whether the change was made`, {
+/** What `reply` resolves with; undefined when it has not by `deadline`. */
+async function within(reply: Promise<unknown>, deadline: number): Promise<unknown> {
+  const late = Promise.withResolvers<undefined>();
+  const timer = setTimeout(late.resolve, Math.max(0, deadline - performance.now()), undefined);
+  try {
+    return await Promise.race([reply, late.promise]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+function mayBeMade(cause: EngineError): EngineError {
+  return new EngineError("unreachable", `${cause.message}: it is unknown whether the change was made`, {
     hint: "look whether it was, and try again if it was not",
     cause,
   });

@@ -131,7 +131,10 @@ export class TableDraft<V> implements Records<V> {
   }
 
   delete(key: string): boolean {
-    if (this.#find(key) === undefined) return false;
+    if (this.#find(key) === undefined) {
+      this.reads.keys.add(key);
+      return false;
+    }
     this.#written.delete(key);
     if (this.#base.has(key)) this.#deleted.add(key);
     else this.#added--;

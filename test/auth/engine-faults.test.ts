@@ -1,0 +1,242 @@
+// An engine with odd content, odd answers and a clock that jumps: nothing is reported wrongly, and nothing is tried without end.
+
+import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { addHost, addUser, forgetHost, nameHost } from "../../src/auth/accounts.ts";
+import { DocumentDraft, type Document } from "../../src/auth/document.ts";
+import { argumentsOf, COMMIT, keysOf } from "../../src/auth/engine-commit.ts";
+import { formatEntry } from "../../src/auth/engine-log.ts";
+import { EngineStore, type EngineStoreOptions } from "../../src/auth/engine-store.ts";
+import { parseStoreUrl } from "../../src/engine/store-url.ts";
+import { engineProxy } from "../support/engine-proxy.ts";
+import { lacksTools } from "../support/privileges.ts";
+import { startRedis, type TestRedis } from "../support/redis.ts";
+
+const AT = new Date("2026-01-02T03:04:05.678Z");
+const thrown = (error: unknown) => error as Error;
+const adding = (name: string) => (draft: Document) => void addUser(draft, name, "hash", AT);
+const key = (part: string) => `parley:{parley}:${part}`;
+
+/** A store that notes what its watcher is called for. */
+async function open(url: string, options: Partial<EngineStoreOptions> = {}) {
+  const store = await EngineStore.open({
+    access: { target: parseStoreUrl(url) },
+    name: "parley",
+    ...options,
+  });
+  const complaints: string[] = [];
+  const unwatch = store.watch({
+    changed: () => undefined,
+    unreadable: (error) => complaints.push((error as Error).message),
+  });
+  return {
+    store,
+    complaints,
+    users: () => [...store.document.users.keys()].sort(),
+    [Symbol.asyncDispose]: () => {
+      unwatch();
+      return store.close();
+    },
+  };
+}
+
+async function until(isMet: () => boolean): Promise<void> {
+  while (!isMet()) await Bun.sleep(5);
+}
+
+describe.skipIf(lacksTools("redis-server"))("an engine", () => {
+  let redis: TestRedis;
+  beforeEach(async () => {
+    redis = await startRedis({ unix: true });
+  });
+  afterEach(() => redis[Symbol.asyncDispose]());
+
+  /** Writes an entry to the log as another program would. */
+  const append = (id: string, text: string, then = "") =>
+    redis.command(
+      "EVAL",
+      `redis.call('XADD', KEYS[1], '${id}', 'change', ARGV[1], 'epoch', redis.call('HGET', KEYS[2], 'epoch'))
+       redis.call('HSET', KEYS[2], 'head', '${id}')
+       ${then}`,
+      "2",
+      key("log"),
+      key("meta"),
+      text,
+    );
+
+  test("that refuses a change for a while says so at once, and the change was not made", async () => {
+    await using one = await open(redis.url);
+    await one.store.change(adding("ann"));
+    await redis.command("CONFIG", "SET", "min-replicas-to-write", "1");
+    const error = await one.store.change(adding("bob")).catch(thrown);
+    expect(error).toMatchObject({ code: "unreachable", message: expect.stringContaining("NOREPLICAS") });
+    expect(error).toMatchObject({ message: expect.not.stringContaining("unknown") });
+    expect(one.store.isReachable).toBe(true);
+    await redis.command("CONFIG", "SET", "min-replicas-to-write", "0");
+    await one.store.change(adding("bob"));
+    expect(one.users()).toEqual(["ann", "bob"]);
+  });
+
+  test("with an entry of another program in the log makes no change by half, and is not read without end", async () => {
+    await using one = await open(redis.url);
+    await one.store.change(adding("ann"));
+    await redis.command("XADD", key("log"), "*", "foo", "bar");
+    const error = await one.store.change(adding("bob")).catch(thrown);
+    expect(error).toBeInstanceOf(Error);
+    expect(await redis.command("HKEYS", key("users"))).toEqual(["ann"]);
+    await until(() => one.complaints.length > 0);
+    expect(one.complaints).toEqual([expect.stringContaining("does not go on from")]);
+    expect(one.store.isReachable).toBe(false);
+    expect(await open(redis.url).catch(thrown)).toMatchObject({ code: "damaged" });
+  });
+
+  test("with a key of another type makes no change by half", async () => {
+    await redis.command("SET", key("names"), "x");
+    await using one = await open(redis.url);
+    const error = await one.store.change(adding("ann")).catch(thrown);
+    expect(error).toMatchObject({ code: "refused", message: expect.stringContaining("WRONGTYPE") });
+    expect(await redis.command("EXISTS", key("users"), key("log"), key("meta"))).toBe(0);
+  });
+
+  test("whose log lost a change before it was read is read again", async () => {
+    await using one = await open(redis.url);
+    await one.store.change(adding("ann"));
+    await append("2-5", '{"by":"x"}', "redis.call('DEL', KEYS[1])");
+    await one.store.fresh();
+    expect(one.store.document.rev).toBe(2);
+  });
+
+  test("without the key that says where its log ends is damaged", async () => {
+    {
+      await using one = await open(redis.url);
+      for (const name of ["ann", "bob", "eve"]) await one.store.change(adding(name));
+    }
+    await redis.command("XTRIM", key("log"), "MAXLEN", "1");
+    await redis.command("DEL", key("meta"));
+    expect(await open(redis.url).catch(thrown)).toMatchObject({ code: "damaged" });
+  });
+
+  test.each(["9007199254740991-1", "9007199254740993-1", "9999999999999999-1"])(
+    "that is at the position %s, after which none can be counted, is damaged",
+    async (head) => {
+      await redis.command("HSET", key("meta"), "version", "1", "epoch", "x", "head", head);
+      expect(await open(redis.url).catch(thrown)).toMatchObject({ code: "damaged" });
+    },
+  );
+
+  test("with a damaged change in its log is out of reach, and a login hears why at once", async () => {
+    await using one = await open(redis.url);
+    await one.store.change(adding("ann"));
+    await append("2-5", "garbage");
+    await until(() => one.complaints.length > 0);
+    expect(one.store.isReachable).toBe(false);
+    expect(await one.store.fresh().catch(thrown)).toMatchObject({ code: "damaged" });
+    await append("3-5", '{"by":"x"}', "redis.call('XTRIM', KEYS[1], 'MAXLEN', 1)");
+    await until(() => one.store.isReachable);
+    await one.store.change(adding("bob"));
+    expect(one.users()).toEqual(["ann", "bob"]);
+  });
+
+  test("does not forget an address by its name of before", async () => {
+    await using one = await open(redis.url);
+    await one.store.change((draft) => addHost(draft, "192.0.2.1", "Lab", AT));
+    const { document } = one.store;
+    const draft = new DocumentDraft(document);
+    forgetHost(draft, "192.0.2.1");
+    const args = argumentsOf(draft, document, {
+      epoch: String(await redis.command("HGET", key("meta"), "epoch")),
+      newEpoch: "",
+      deadline: Date.now() + 60_000,
+      random: "7",
+      entry: formatEntry("x", draft, document),
+    });
+    await one.store.change((later) => nameHost(later, "192.0.2.1", "Desk", AT));
+    const keys = keysOf("parley");
+    const [word] = (await redis.command("EVAL", COMMIT, String(keys.length), ...keys, ...args)) as string[];
+    expect(word).toBe("conflict");
+    expect(await redis.command("HKEYS", key("names"))).toEqual(["desk"]);
+  });
+
+  test("whose address was removed by other means lets another one have its name", async () => {
+    await using one = await open(redis.url);
+    await one.store.change((draft) => addHost(draft, "192.0.2.1", "Lab", AT));
+    await redis.command("HDEL", key("hosts"), "192.0.2.1");
+    one.store.reload(true);
+    await one.store.fresh();
+    await one.store.change((draft) => addHost(draft, "192.0.2.2", "Lab", AT));
+    expect([...one.store.document.hosts.keys()]).toEqual(["192.0.2.2"]);
+  });
+
+  test("whose clock jumps an hour ahead makes the next change all the same", async () => {
+    let isFirst = true;
+    using proxy = await engineProxy(redis, (bytes, question) => {
+      if (!question.endsWith("\r\nTIME\r\n") || !isFirst) return bytes;
+      isFirst = false;
+      // So the engine's clock is an hour ahead of what it said.
+      return Buffer.from(
+        bytes.toString().replace(/\r\n(\d{10})\r\n/, (_, seconds) => `\r\n${Number(seconds) - 3600}\r\n`),
+      );
+    });
+    await using one = await open(proxy.url);
+    await one.store.change(adding("ann"));
+    expect([isFirst, one.users()]).toEqual([false, ["ann"]]);
+  });
+
+  test.each([
+    ["has made it, once", false],
+    ["says that this is unknown, when its log was cut off", true],
+  ])("whose answer to a change is lost while all records are read again %s", async (_, isCutOff) => {
+    let left = 2;
+    using proxy = await engineProxy(redis, async (bytes) => {
+      // The answer itself, and the change in the log.
+      const isMeant = bytes.includes("done\r\n") || bytes.includes('{"by"');
+      if (left === 0 || !isMeant) return bytes;
+      left--;
+      if (isCutOff) await redis.command("DEL", key("log"));
+      one.store.reload(true);
+      return undefined;
+    });
+    await using one = await open(proxy.url);
+    const outcome = await one.store.change(adding("ann")).catch(thrown);
+    if (isCutOff) expect(String(outcome)).toContain("unknown whether the change was made");
+    else expect([outcome, one.store.document.rev]).toEqual([undefined, 1]);
+    left = 0;
+    await one.store.change(adding("bob"));
+    expect(one.users()).toEqual(["ann", "bob"]);
+  });
+
+  test("that is emptied while all records are read makes nobody forgotten", async () => {
+    let isAgain = false;
+    using proxy = await engineProxy(redis, async (bytes, question) => {
+      if (isAgain && question.includes("HSCAN")) await redis.command("FLUSHALL");
+      return bytes;
+    });
+    await using one = await open(proxy.url);
+    for (const name of ["ann", "bob"]) await one.store.change(adding(name));
+    await one.store.change((draft) => addHost(draft, "192.0.2.1", "Lab", AT));
+    isAgain = true;
+    one.store.reload(true);
+    await until(() => one.complaints.length > 0);
+    expect(one.complaints[0]).toEndWith("has lost its accounts");
+    expect([one.users(), one.store.document.hosts.size]).toEqual([["ann", "bob"], 1]);
+  });
+
+  test("that is slow keeps its session when a change is given up", async () => {
+    let isSlow = false;
+    using proxy = await engineProxy(redis, async (bytes, question) => {
+      if (isSlow && question.includes("EVALSHA") && question.includes('"by"')) await Bun.sleep(600);
+      return bytes;
+    });
+    await using one = await open(proxy.url);
+    await one.store.change(adding("ann"));
+    const { connections } = proxy;
+    isSlow = true;
+    const first = one.store.change(adding("bob"));
+    await Bun.sleep(10); // so that the next change waits for its turn
+    const second = await one.store.change(adding("eve")).catch(thrown);
+    await first;
+    expect(second).toMatchObject({ message: expect.stringContaining("unknown whether the change was made") });
+    await one.store.fresh();
+    expect(one.users()).toEqual(["ann", "bob", "eve"]);
+    expect(proxy.connections).toBe(connections);
+  });
+});
