@@ -330,6 +330,9 @@ function planClient(
           "start the server with --pty, too",
         );
       if (retry !== undefined) retry.sameSession = joins || hello?.messages === "bytes";
+      // Of a terminal that is not joined, and has standard error elsewhere, the messages are as in a pipe.
+      if (retry !== undefined && join.may && !joins && !takesLines && !flags.isGiven("retry"))
+        retry.times = retry.forMs = 0;
       if (takesLines && !joins && hello?.messages === "bytes") {
         throw usageError(
           `${target.server} passes on bytes, and a terminal sends lines`,

@@ -88,7 +88,7 @@ export class JoinedTerminal {
     clearTimeout(this.#lossNotice);
     this.#lossNotice = setTimeout(() => {
       this.#isLossShown = true;
-      this.#show(`${reason}: reconnecting; what you type waits for that; Enter ~ . leaves`);
+      this.#show(`${escapeLine(reason)}: reconnecting; what you type waits for that; Enter ~ . leaves`);
     }, JOINED_NOTICE_MS);
   }
 

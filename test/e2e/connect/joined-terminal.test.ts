@@ -6,7 +6,7 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { until } from "../../support/attack.ts";
 import { cuttingProxy } from "../../support/cutting-proxy.ts";
-import { deadPort, run, serve, type Serving } from "../../support/executable.ts";
+import { addUser, deadPort, PASSWORD, run, serve, type Serving } from "../../support/executable.ts";
 import { tempFolder, type TempFolder } from "../../support/folder.ts";
 import { lacks } from "../../support/privileges.ts";
 import { childrenOf } from "../../support/program.ts";
@@ -160,6 +160,26 @@ describe("the terminal is as it was after", () => {
     expect(after).toBe(before!);
     const rest = screen.raw.slice(screen.raw.lastIndexOf("drawn"));
     for (const mode of ["?1049l", "?25h", "?1000l", "?1006l"]) expect(rest).toContain(`\u001b[${mode}`);
+  });
+
+  test("a password, the permission to draw, and the end of the program", async () => {
+    using folder = tempFolder();
+    await addUser(folder.path);
+    await using server = await serve(["--pty", "--", ...sh("stty raw -echo; printf drawn; exit 3")], {
+      data: folder.path,
+    });
+    await using screen = new Screen(["connect", "--exit-status", `ann@${server.address}`], {
+      script: AROUND,
+    });
+    await screen.see("do you trust this server that far?");
+    screen.enter("y");
+    await screen.see("password for ann:");
+    screen.enter(PASSWORD);
+    await screen.see("drawn");
+    await screen.see("code 3");
+    await screen.see(SETTINGS);
+    const [before, after] = [...screen.text.text.matchAll(ALL_SETTINGS)].map(([, settings]) => settings);
+    expect(after).toBe(before!);
   });
 
   test("the end of the program", async () => {
