@@ -24,7 +24,7 @@ export interface Contender {
 const PEERS = join(import.meta.dir, "peers");
 const bare = [process.execPath, join(PEERS, "bare.ts")];
 const framed = [process.execPath, join(PEERS, "framed.ts")];
-const handler = ["--auth", "none", "--handler", join(PEERS, "echo-handler.ts")];
+const handler = (file: string) => ["--auth", "none", "--handler", join(PEERS, file)];
 const none = ["--auth", "none"];
 const password = ["--auth", "password"];
 
@@ -48,7 +48,9 @@ export const CONTENDERS: readonly Contender[] = [
   parley("none", "`--auth none`", none),
   parley("password", "password session", password, { speaks: "token" }),
   parley("acknowledged", "acknowledged", none, { speaks: "control" }),
-  parley("handler", "handler file", handler),
+  parley("handler", "handler file", handler("echo-handler.ts")),
+  parley("object", "handler file, object", handler("echo-object.ts")),
+  parley("class", "handler file, class", handler("echo-class.ts")),
   peer("bare-tls", "bare `Bun.listen`, TLS", bare, { tls: true }),
   parley("none-tls", "`--auth none`, TLS", none, { tls: true }),
   parley("password-tls", "password session, TLS", password, { speaks: "token", tls: true }),

@@ -217,6 +217,10 @@ export const TERMINAL_DRAIN_MS = SECOND / 10;
 /** Longest line of a program's standard error; a longer one becomes several. */
 export const MAX_STDERR_LINE_BYTES = 4 * KIB;
 
+/** How long the top level of a handler file may take, so that a start that waits for good is said. */
+export const HANDLER_LOAD_MS = 10 * SECOND;
+/** How long a server that stops waits for the promise of a handler's `stop` hook. */
+export const HANDLER_STOP_MS = 10 * SECOND;
 /** A handler is loaded again once its files have not changed for so long: editors write more than once. */
 export const RELOAD_QUIET_MS = 100;
 

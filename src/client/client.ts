@@ -278,7 +278,7 @@ export class Client {
   #receiver(): Receiver {
     const acks = this.#acks;
     return {
-      payload: (payload) => this.#payload(payload),
+      message: (message) => this.#payload(message.bytes),
       control: (payload) => this.#control(payload),
       turnEnded: acks && (() => acks.turnEnded()),
       disconnected: () => {

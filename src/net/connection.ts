@@ -19,6 +19,7 @@ import { unsentBytes } from "../os/sockets.ts";
 import { LingeringClose, type LingeringCloseEvents, type Patience } from "./linger.ts";
 import { FrameReader, type PausableSocket, type Receiver } from "./reader.ts";
 import type { RetransmitBuffer } from "../delivery/retransmit-buffer.ts";
+import type { ReceivedMessage } from "../wire/received-message.ts";
 import { FrameWriter, type FrameWriterEvents } from "./writer.ts";
 
 export type Tap = (direction: "in" | "out", bytes: Uint8Array) => void | Promise<void>;
@@ -196,12 +197,12 @@ export class Connection implements PausableSocket, FrameWriterEvents, LingeringC
   // --- output ---
 
   /**
-   * Sends one payload: text as UTF-8, bytes as they are. The bytes may be reused when this returns.
+   * Sends one payload: text as UTF-8, bytes and received messages as they are. The bytes may be reused when this returns.
    *
    * Does nothing on a connection that is finishing or closed.
    */
-  send(payload: string | Uint8Array): void {
-    this.#writer.send(payload);
+  send(message: string | Uint8Array | ReceivedMessage): void {
+    this.#writer.send(message);
   }
 
   /** Sends `bytes` as payloads of `longest` bytes at most, and hands them to the kernel now, not at the end of the turn. */

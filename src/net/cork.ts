@@ -21,6 +21,16 @@ export class Cork {
   length = 0;
   /** Payload frames among them. */
   payloads = 0;
+  /** The chunk of a run of received messages that go back as they came, behind what is in `buffer`; undefined without one. */
+  run: Uint8Array | undefined;
+  runStart = 0;
+  runEnd = 0;
+  runPayloads = 0;
+  /** Bytes to write. */
+  get waiting(): number {
+    return this.run === undefined ? this.length : this.length + this.runEnd - this.runStart;
+  }
+
   /** The connection whose write batch is open. */
   owner: Flushable | undefined;
   /** Memory of the connections that share the cork. */

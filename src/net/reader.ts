@@ -9,13 +9,14 @@
 import type { ByteBudget } from "../base/byte-budget.ts";
 import type { ParleyError } from "../base/errors.ts";
 import { FrameDecoder } from "../wire/frame.ts";
+import type { ReceivedMessage } from "../wire/received-message.ts";
 import { ConnectionError } from "./connection-error.ts";
 import type { ConnectionState } from "./connection-state.ts";
 
 /** Receives the frames of a connection. */
 export interface Receiver {
-  /** A payload; the receiver may keep it. A promise, also from `control` and `end`, holds the next frame back. */
-  payload(payload: Uint8Array): void | Promise<void>;
+  /** A message; the receiver may keep it. A promise, also from `control` and `end`, holds the next frame back. */
+  message(message: ReceivedMessage): void | Promise<void>;
   /** The payload of a control frame. */
   control(payload: Uint8Array): void | Promise<void>;
   /** Called when all frames of a chunk were delivered or are held back. */
@@ -244,13 +245,14 @@ export class FrameReader {
     let left = TURN_FRAMES;
     try {
       while (this.#holds === 0) {
-        const payload = decoder.next();
-        if (payload === undefined) {
+        if (!decoder.take()) {
           receiver.turnEnded?.();
           if (this.#state.read === "ended") this.#deliverEnd(receiver);
           return;
         }
-        const pending = decoder.isControl ? receiver.control(payload) : receiver.payload(payload);
+        const pending = decoder.isControl
+          ? receiver.control(decoder.payload)
+          : receiver.message(decoder.message);
         if (pending !== undefined) this.#holdUntil(pending);
         left -= decoder.isControl ? CONTROL_WEIGHT : 1;
         if (left <= 0) this.#yieldTurn();

@@ -2,6 +2,7 @@
 //
 // Inside a write batch of its connection a payload is encoded straight into the cork; otherwise, or behind output that the
 // kernel has not accepted, into the backlog. The order is kept, since no payload passes a backlog that is not empty.
+// Received messages that are sent one after the other, as they came, are a run: it is written from their own chunk.
 //
 // After a resume the frames of the retransmit buffer are sent again, as fast as the peer reads. Until then later payloads go into
 // that buffer, and the backlog is never empty.
@@ -9,7 +10,8 @@
 import type { Socket } from "bun";
 import { Condition } from "../base/condition.ts";
 import { PAUSE_OUTPUT_BYTES, SHORT_PAUSE_OUTPUT_BYTES } from "../base/limits.ts";
-import { HEADER_BYTES, writeControlHeader, writeHeader } from "../wire/frame.ts";
+import { hasHeader, HEADER_BYTES, writeControlHeader, writeHeader } from "../wire/frame.ts";
+import { ReceivedMessage } from "../wire/received-message.ts";
 import type { ConnectionState } from "./connection-state.ts";
 import type { Cork, Flushable } from "./cork.ts";
 import { WriteQueue } from "./write-queue.ts";
@@ -21,6 +23,7 @@ type HeaderWriter = (target: Uint8Array, offset: number, length: number) => void
 const NOTHING = new WriteQueue();
 
 const SCRATCH = new Uint8Array(HEADER_BYTES);
+const { copy } = Buffer.prototype;
 
 /** The events of a writer, for its connection. */
 export interface FrameWriterEvents {
@@ -82,7 +85,7 @@ export class FrameWriter implements Flushable {
   /** Bytes that the kernel has not accepted yet, without payloads that are still to be sent again. */
   get queued(): number {
     const cork = this.#cork;
-    return this.#backlog.length + (cork.owner === this ? cork.length : 0);
+    return this.#backlog.length + (cork.owner === this ? cork.waiting : 0);
   }
 
   /** Begins to collect output. False while another batch is collected: then output goes through the backlog. */
@@ -107,10 +110,55 @@ export class FrameWriter implements Flushable {
    *
    * @param header writes the frame's header: that of a payload, or of a control frame.
    */
-  send(payload: string | Uint8Array, header: HeaderWriter = writeHeader): void {
-    if (!this.#state.canSend) return this.#trackUnsent(payload, header);
+  send(message: string | Uint8Array | ReceivedMessage, header: HeaderWriter = writeHeader): void {
     const cork = this.#cork;
-    if (cork.owner !== this || this.#backlog.length > 0) return this.#queue(payload, header);
+    const isDirect = this.#state.canSend && cork.owner === this && this.#backlog.length === 0;
+    if (message instanceof ReceivedMessage) {
+      if (isDirect && this.#addToRun(message)) return;
+      return this.send(message.bytes);
+    }
+    this.#sendBytes(message, header, isDirect);
+  }
+
+  /** Adds a received message to the run. False when its frame is not in its chunk, or the service may have changed it. */
+  #addToRun(message: ReceivedMessage): boolean {
+    const cork = this.#cork;
+    const { start, end } = message;
+    const chunk = message.share();
+    if (chunk === undefined || !hasHeader(chunk, start, end)) return false;
+    if (cork.run !== chunk || cork.runEnd !== start - HEADER_BYTES) {
+      this.#endRun();
+      if (this.#backlog.length > 0 || this.#isGone) return false;
+      cork.run = chunk;
+      cork.runStart = start - HEADER_BYTES;
+      cork.runPayloads = 0;
+    }
+    cork.runEnd = end;
+    cork.runPayloads++;
+    if (end - cork.runStart >= cork.buffer.length) this.#flushCork();
+    return true;
+  }
+
+  /** Puts the run into the cork, or writes it when it is too long for that. */
+  #endRun(): void {
+    const cork = this.#cork;
+    const { run, runStart, runEnd, buffer } = cork;
+    if (run === undefined) return;
+    if (cork.waiting > buffer.length) return this.#flushCork();
+    copy.call(run, buffer, cork.length, runStart, runEnd);
+    cork.length = cork.waiting;
+    cork.payloads += cork.runPayloads;
+    cork.run = undefined;
+  }
+
+  #sendBytes(payload: string | Uint8Array, header: HeaderWriter, isDirect: boolean): void {
+    if (!this.#state.canSend) return this.#trackUnsent(payload, header);
+    if (!isDirect) return this.#queue(payload, header);
+    const cork = this.#cork;
+    if (cork.run !== undefined) {
+      this.#endRun();
+      return this.send(payload, header); // perhaps the kernel is full now
+    }
     const { buffer, length } = cork;
     const start = length + HEADER_BYTES;
     if (typeof payload === "string") {
@@ -217,20 +265,12 @@ export class FrameWriter implements Flushable {
     this.#room?.notifyAll();
   }
 
-  /**
-   * Writes a payload that is too long for the cork. It leaves uncopied when its header stands before it in memory; otherwise the
-   * header and the beginning are one write, and the rest is another one.
-   */
+  /** Writes a payload that is too long for the cork: header and beginning are one write, and the rest is another one. */
   #sendLarge(payload: Uint8Array, header: HeaderWriter): void {
     const { buffer } = this.#cork;
     this.#flushCork();
     if (this.#isGone) return this.#trackUnsent(payload, header);
     if (this.#backlog.length > 0) return this.#queue(payload, header);
-    const frame = header === writeHeader ? frameAround(payload) : undefined;
-    if (frame !== undefined) {
-      this.#retransmit?.add(payload);
-      return this.#write(frame, 0, frame.length);
-    }
     const head = Math.min(payload.length, buffer.length - HEADER_BYTES);
     header(buffer, 0, payload.length);
     buffer.set(payload.subarray(0, head), HEADER_BYTES);
@@ -263,7 +303,19 @@ export class FrameWriter implements Flushable {
 
   #flushCork(): void {
     const cork = this.#cork;
-    if (cork.owner !== this || cork.length === 0) return;
+    if (cork.owner !== this) return;
+    if (cork.length > 0 && cork.run !== undefined && cork.waiting <= cork.buffer.length) this.#endRun();
+    const { run, runStart, runPayloads } = cork;
+    cork.run = undefined;
+    if (cork.length > 0) this.#flushBuffer();
+    if (run === undefined) return;
+    this.#retransmit?.record(run, runStart, cork.runEnd, runPayloads);
+    this.#write(run, runStart, cork.runEnd);
+    if (cork.length > 0) this.#flushBuffer(); // an overflow of the retransmit buffer has added `bye`
+  }
+
+  #flushBuffer(): void {
+    const cork = this.#cork;
     const { buffer } = cork;
     this.#retransmit?.record(buffer, 0, cork.length, cork.payloads);
     const { length } = cork; // an overflow of the retransmit buffer has added `bye`
@@ -316,13 +368,4 @@ export class FrameWriter implements Flushable {
     this.#socket.shutdown();
     this.#events.ended();
   }
-}
-
-/** The frame of `payload`, when its header stands before it in memory, as in the chunk of a peer. */
-function frameAround(payload: Uint8Array): Uint8Array | undefined {
-  const { buffer, byteOffset, length } = payload;
-  if (byteOffset < HEADER_BYTES) return undefined;
-  const frame = new Uint8Array(buffer, byteOffset - HEADER_BYTES, HEADER_BYTES + length);
-  writeHeader(SCRATCH, 0, length);
-  return SCRATCH.every((byte, index) => frame[index] === byte) ? frame : undefined;
 }

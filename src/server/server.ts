@@ -18,7 +18,7 @@ import { LOG_SUMMARY_MS, MAX_SHOWN_FAULTS } from "../base/limits.ts";
 import type { LoginResult, ResumedLogin } from "../handshake/server.ts";
 import { DelayedAckTimer } from "../delivery/ack-tracker.ts";
 import type { SessionStatus } from "../auth/session-status.ts";
-import type { LogFields, Logger } from "../log/log.ts";
+import type { LogEvent, LogFields, Logger } from "../log/log.ts";
 import type { Refusal } from "../net/admission.ts";
 import type { Connection } from "../net/connection.ts";
 import { ConnectionError } from "../net/connection-error.ts";
@@ -27,7 +27,7 @@ import { Penalties } from "../net/penalties.ts";
 import { LoginHandler, type ResumeRequest } from "./login-handler.ts";
 import { hashCostOf, withDefaults, type ServerOptions, type ServerSettings } from "./options.ts";
 import { HandlerError } from "../services/handler/handler.ts";
-import { Rooms } from "../services/room.ts";
+import { Host } from "../services/host.ts";
 import { ServiceEnding } from "../services/service.ts";
 import { ServerSession, type ServerSessionEvents } from "../session/session.ts";
 import { SlowReaders } from "../session/slow-readers.ts";
@@ -68,7 +68,7 @@ export class Server {
   readonly #logins: LoginHandler;
   readonly #sessions: SessionRegistry;
   readonly #places: SessionPlaces;
-  readonly #rooms = new Rooms();
+  readonly #host = new Host((error) => this.#serviceFault(error));
   readonly #flaws: Flaws;
   readonly #unwatch: (() => void) | undefined;
   readonly #timeouts: SessionTimeouts;
@@ -144,6 +144,7 @@ export class Server {
       places: this.#places,
       resume: (request) => this.#takeOver(request),
     });
+    options.service.start?.(this.#host);
     this.#listener = new Listener({
       host: options.host,
       port: options.port,
@@ -292,7 +293,7 @@ export class Server {
     const { service, maxBacklog, abandonedHookMs } = this.#options;
     const context = {
       service,
-      rooms: this.#rooms,
+      host: this.#host,
       ackTimer: this.#acks,
       budget: this.#budget,
       detachedBudget: this.#detachedBudget,
@@ -375,16 +376,31 @@ export class Server {
   }
 
   #serviceFailed(session: ServerSession, error: unknown): void {
-    const isHandler = error instanceof HandlerError;
-    const code = isHandler ? error.hint : undefined;
-    const event = isHandler ? "handler-failed" : "service-failed";
-    this.#log.error(event, { ...factsOf(session), reason: describeFault(error), code });
-    if (code !== undefined && this.#shownFaults.take("all", performance.now()) === undefined) {
-      const headline = `error in the handler: the session of ${session.peer} has ended`;
-      this.#options.tell?.(headline, ...code.split("\n"));
-    }
+    const event = error instanceof HandlerError ? "handler-failed" : "service-failed";
+    this.#logFault(event, factsOf(session), error, `the session of ${session.peer} has ended`);
     const words = error instanceof ParleyError ? error.peerMessage : undefined;
     session.sayBye("service_failed", words ?? "the service failed");
+  }
+
+  /** Logs a fault of the service, and shows the lines of a handler file around it. */
+  #logFault(event: LogEvent, facts: LogFields, error: unknown, outcome: string): void {
+    const code = error instanceof HandlerError ? error.hint : undefined;
+    this.#log.error(event, { ...facts, reason: describeFault(error), code });
+    if (code === undefined || this.#shownFaults.take("all", performance.now()) !== undefined) return;
+    this.#options.tell?.(`error in the handler: ${outcome}`, ...code.split("\n"));
+  }
+
+  /** Reports an error that no code has caught: a fault of the service where it comes from there, otherwise one of parley. */
+  fault(error: unknown): void {
+    if (this.#options.service.isCauseOf?.(error) === true) this.#serviceFault(error);
+    else this.#log.error("internal-error", { reason: Bun.inspect(error) });
+  }
+
+  /** Reports an error of the service that belongs to no session. */
+  #serviceFault(error: unknown): void {
+    const explained = this.#options.service.explain?.(error) ?? error;
+    const event = explained instanceof HandlerError ? "handler-failed" : "service-failed";
+    this.#logFault(event, {}, explained, "it belongs to no session");
   }
 
   /** Its service does not notice that the client is gone. */
@@ -451,6 +467,7 @@ export class Server {
     this.terminate();
     this.#acks.stop();
     this.#slowReaders.stop();
+    this.#host.end();
     await this.#options.service.stop?.(hurried);
     this.#unwatch?.();
     await this.#options.store?.settled();

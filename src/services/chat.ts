@@ -1,13 +1,11 @@
 // The service of a chat with one room. Each line goes to all members, also to its speaker, so that all see the same order. It uses
-// only what a handler file has, too.
+// only what a handler file has, too: a copy of this file is one.
 //
 //     ann: hello        * ann joined        * here: ann, bob        ann → bob: hello
 //
 // A line that begins with one slash is a command. Of two slashes the first is removed, and the line is said.
 
 import { setTimeout as delay } from "node:timers/promises";
-import { BoundedMap } from "../base/bounded-map.ts";
-import { TokenBucket } from "../base/token-bucket.ts";
 import type { Session, Room, Service } from "./service.ts";
 
 /** Earlier lines that a new member gets. */
@@ -18,9 +16,10 @@ const MAX_LENGTH = 4000;
 const NAME = /^(?!.*\p{DI})[\p{L}\p{N}][\p{L}\p{M}\p{N}._-]{0,31}$/u;
 /** Lines of a message. */
 const MAX_LINES = 50;
-/** What one member may say in a second, and at once; further lines wait. A person types one line in a second. */
+/** What one member may say in a second; further lines wait. A person types one line in a second. */
 const RATION = { lines: 50, bytes: 32 * 1024 };
-const RATION_AT_ONCE = { lines: 200, bytes: 128 * 1024 };
+/** The time for which a member may say that much at once. */
+const AT_ONCE_MS = 4000;
 /** Members whose rations are remembered: more than connect at once. */
 const MAX_RATIONS = 4096;
 
@@ -29,26 +28,33 @@ const WARN_AGAIN_MS = 60_000;
 
 /** How much a user, or an address without a login, says to all. */
 class Ration {
-  readonly #lines = new TokenBucket(RATION.lines, RATION_AT_ONCE.lines);
-  readonly #bytes = new TokenBucket(RATION.bytes, RATION_AT_ONCE.bytes);
-  /** The time of the last warning to its member, by `performance.now`. */
+  /** The times until which the lines and the bytes are used up, by `performance.now`. */
+  #lines = 0;
+  #bytes = 0;
+  /** The time of the last warning to its member. */
   warnedAt = -Infinity;
 
   /** Counts a line; the milliseconds until the next one may follow. */
   spend(line: string): number {
     const now = performance.now();
-    const wait = this.#lines.spend(1, now);
-    return Math.max(wait, this.#bytes.spend(Buffer.byteLength(line), now));
+    this.#lines = usedUp(this.#lines, 1 / RATION.lines, now);
+    this.#bytes = usedUp(this.#bytes, Buffer.byteLength(line) / RATION.bytes, now);
+    return Math.max(0, Math.max(this.#lines, this.#bytes) - now - AT_ONCE_MS);
   }
+}
+
+/** The time until which a ration is used up, `seconds` of it more than before; no wait is longer than AT_ONCE_MS. */
+function usedUp(until: number, seconds: number, now: number): number {
+  return Math.min(Math.max(until, now) + 1000 * seconds, now + 2 * AT_ONCE_MS);
 }
 
 export function chat(): Service {
   const history: string[] = [];
-  const rations = new BoundedMap<string, Ration>(MAX_RATIONS);
+  const rations = new Map<string, Ration>();
   let guests = 0;
 
   const nameOf = (session: Session) => String(session.data);
-  const hall = (session: Session) => session.room("chat");
+  const hall = (session: Session) => session.join("chat"); // its members stay in it
   const names = (room: Room) => [...new Set([...room.members].map(nameOf))].sort();
   const isTaken = (room: Room, name: string) =>
     names(room).some((other) => other.toLowerCase() === name.toLowerCase());
@@ -58,6 +64,11 @@ export function chat(): Service {
   function rationOf({ user, peer }: Session): Ration {
     const source = user ?? peer.slice(0, peer.lastIndexOf(":"));
     const ration = rations.get(source) ?? new Ration();
+    rations.delete(source); // the one that has waited longest is the first
+    for (const oldest of rations.keys()) {
+      if (rations.size < MAX_RATIONS) break;
+      rations.delete(oldest);
+    }
     rations.set(source, ration);
     return ration;
   }
@@ -133,8 +144,8 @@ export function chat(): Service {
       return pause(session, wait);
     },
 
-    message(session, payload) {
-      const text = session.text(payload);
+    message(session, message) {
+      const text = message.text();
       if (text.length > MAX_LENGTH) return session.send(`* not sent: longer than ${MAX_LENGTH} characters`);
       // Each line gets the speaker's name: otherwise a second line could begin with another name.
       const lines = text.split(/[\r\n\u2028\u2029\v\f\u0085]+/);
@@ -154,3 +165,5 @@ export function chat(): Service {
     },
   };
 }
+
+export default chat();

@@ -3,7 +3,7 @@
 import type { Service } from "./service.ts";
 
 export const echo: Service = {
-  message(session, payload) {
-    session.send(payload);
+  message(session, message) {
+    session.send(message);
   },
 };

@@ -1,7 +1,8 @@
 // Rooms: a message to a room goes to all its members, and is encoded once. It waits for no member: one that does not read is closed
 // by its own limit, and does not slow down the others. server/server.ts has the rooms of a server; sessions join and leave.
 
-import type { Session, Room } from "./service.ts";
+import { encodedOf } from "./sendable.ts";
+import type { Room, Sendable, Session } from "./service.ts";
 
 /** The rooms of one server, by name, and the rooms of each member. An empty room is removed. */
 export class Rooms {
@@ -23,9 +24,14 @@ export class Rooms {
     return room;
   }
 
+  /** Removes `member` from the room `name`. */
+  leave(name: string, member: Session): void {
+    this.#rooms.get(name)?.remove(member);
+  }
+
   /** Removes `member` from all its rooms. */
   leaveAll(member: Session): void {
-    for (const room of this.#joined.get(member) ?? []) room.leave(member);
+    for (const room of this.#joined.get(member) ?? []) room.remove(member);
   }
 
   #make(name: string): MemberRoom {
@@ -50,12 +56,22 @@ class MemberRoom implements Room {
     this.#onLeave = onLeave;
   }
 
-  broadcast(message: string | Uint8Array, except?: Session): void {
-    const bytes = typeof message === "string" ? Buffer.from(message) : message;
-    for (const member of this.members) if (member !== except) member.send(bytes);
+  names(): string[] {
+    const users = [...this.members].map(({ user }) => user).filter((user) => user !== null);
+    return [...new Set(users)].sort();
   }
 
-  leave(member: Session): void {
+  broadcast(message: Sendable, except?: Session): void {
+    const payload = encodedOf(message);
+    for (const member of this.members) if (member !== except) member.send(payload);
+  }
+
+  tell(name: string, message: Sendable): void {
+    const payload = encodedOf(message);
+    for (const member of this.members) if (member.user === name) member.send(payload);
+  }
+
+  remove(member: Session): void {
     if (this.members.delete(member)) this.#onLeave(this, member);
   }
 }

@@ -3,7 +3,7 @@
 import type { Service } from "./service.ts";
 
 export const upper: Service = {
-  message(session, payload) {
-    session.send(session.text(payload).toUpperCase());
+  message(session, message) {
+    session.send(message.text().toUpperCase());
   },
 };

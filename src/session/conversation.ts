@@ -1,6 +1,6 @@
 // The calls of a service on its session, and the output of that session.
 //
-//     connection ── payload ──→ Inbound ──→ service.message(session, payload) ──→ session.send ──→ connection
+//     connection ── payload ──→ Inbound ──→ service.message(session, message) ──→ session.send ──→ connection
 //
 //     open ⇄ kept (without a connection: output goes to the retransmit buffer) → over (`bye` is sent)
 //
@@ -12,8 +12,11 @@ import { AckTracker, type DelayedAckTimer } from "../delivery/ack-tracker.ts";
 import { windowFor } from "../delivery/window.ts";
 import type { LoginResult } from "../handshake/server.ts";
 import type { Connection } from "../net/connection.ts";
-import { SessionClosedError, type Room } from "../services/service.ts";
-import { decodeText, encodeAck, encodeMessage, MessageError } from "../wire/codec.ts";
+import { payloadOf } from "../services/sendable.ts";
+import { SessionClosedError, type Room, type Sendable } from "../services/service.ts";
+import { encodeAck, encodeMessage, MessageError } from "../wire/codec.ts";
+import { DONE_MESSAGE } from "../wire/message.ts";
+import { ReceivedMessage } from "../wire/received-message.ts";
 import { HookRunner, type HookTarget, type HooksContext } from "./hook-runner.ts";
 import type { ByteBudget } from "../base/byte-budget.ts";
 import { Inbound, type InboundEvents, type Outbound, type SharedLimits } from "./inbound.ts";
@@ -60,6 +63,8 @@ export class Conversation implements HookTarget, Outbound {
   readonly #control: boolean;
   readonly #isStream: boolean;
   #output: "open" | "kept" | "over" = "open";
+  /** True when the service was informed that its client is away. */
+  #isAway = false;
   /** True when the service has ended its output; `end` is sent again over each later connection. */
   #outputEnded = false;
   /** The `bye` that was sent; it is sent again over each later connection. */
@@ -180,26 +185,29 @@ export class Conversation implements HookTarget, Outbound {
     return this.#abort.signal;
   }
 
-  send(message: string | Uint8Array): void {
-    if (typeof message !== "string" && !(message instanceof Uint8Array)) {
-      throw new TypeError(`a message is text or bytes, not ${typeof message}`); // a handler may pass any value
-    }
+  get attached(): boolean {
+    return !this.#isAway;
+  }
+
+  send(message: Sendable): void {
+    const payload = payloadOf(message);
     if (this.#output === "open") {
       this.#sent++;
-      return this.connection.send(message);
+      return this.connection.send(payload);
     }
     if (this.#output === "over") {
       // Only this stops a hook that sends in a loop and ignores the signal.
       if (this.#hookAbandoned && this.#hooks.running !== undefined) throw new SessionClosedError();
       return;
     }
-    const bytes = typeof message === "string" ? Buffer.from(message) : message;
+    const bytes = bytesOf(payload);
     this.#budget.queued += bytes.length;
     this.acks?.retransmit.add(bytes);
   }
 
-  text(payload: Uint8Array): string {
-    return decodeText(payload);
+  /** For handler files of an earlier version. */
+  text(): never {
+    throw new TypeError("session.text(payload) is message.text() now");
   }
 
   writable(): Promise<void> | undefined {
@@ -229,8 +237,27 @@ export class Conversation implements HookTarget, Outbound {
     return true;
   }
 
-  room(name: string): Room {
-    return this.#hooks.room(name);
+  join(name: string): Room {
+    return this.#hooks.join(name);
+  }
+
+  leave(name: string): void {
+    this.#hooks.leave(name);
+  }
+
+  /** For handler files of an earlier version. */
+  room(): never {
+    throw new TypeError(
+      "session.room(name) is session.join(name) now; server.room(name) looks without joining",
+    );
+  }
+
+  after(ms: number, callback: () => unknown): () => void {
+    return this.#hooks.timers.after(ms, callback);
+  }
+
+  every(ms: number, callback: () => unknown): () => void {
+    return this.#hooks.timers.every(ms, callback);
   }
 
   endOutput(): void {
@@ -244,13 +271,13 @@ export class Conversation implements HookTarget, Outbound {
     else this.connection.endSending(); // no frame says it to such a client
   }
 
-  finish(status = 0, message = OVER): void {
+  finish(status = 0, message = DONE_MESSAGE): void {
     this.#hooks.finishing();
     this.#events.finish(status, message);
   }
 
   finishByDefault(): void {
-    this.#events.finish(0, OVER);
+    this.#events.finish(0, DONE_MESSAGE);
   }
 
   // --- for the session ---
@@ -295,6 +322,15 @@ export class Conversation implements HookTarget, Outbound {
     this.inbound.keepReading(); // no second hook runs beside one that still runs
     connection.deliver(this.inbound);
     this.#onWindowOpen();
+    if (!this.#isAway) return;
+    this.#isAway = false;
+    this.#hooks.attached();
+  }
+
+  /** Informs the service that its client has lost the connection, and may come back. */
+  notifyAway(): void {
+    this.#isAway = true;
+    this.#hooks.detached();
   }
 
   /** Stops keeping output for the client. */
@@ -356,10 +392,14 @@ export class Conversation implements HookTarget, Outbound {
   }
 }
 
-const OVER = "the conversation is over";
 const END = encodeMessage({ type: "end" });
 /** In characters. As JSON they fit into a control frame with any escapes. */
 const MAX_STDERR_LENGTH = 8000;
+
+function bytesOf(message: string | Uint8Array | ReceivedMessage): Uint8Array {
+  if (typeof message === "string") return Buffer.from(message);
+  return message instanceof ReceivedMessage ? message.bytes : message;
+}
 
 function neverSent(): MessageError {
   const details = { peerMessage: "an acknowledgement of messages that were not sent" };

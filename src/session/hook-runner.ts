@@ -2,12 +2,20 @@
 //
 //     idle → running (a hook has returned a promise) → idle, or failed (the hook rejected, and `fail` was called)
 
-import type { Rooms } from "../services/room.ts";
-import { SessionClosedError, type Session, type Room, type Service } from "../services/service.ts";
+import type { Host } from "../services/host.ts";
+import {
+  SessionClosedError,
+  type Message,
+  type Room,
+  type Service,
+  type Session,
+  type SessionHooks,
+} from "../services/service.ts";
+import { Timers } from "../services/timers.ts";
 
 export interface HooksContext {
   service: Service;
-  rooms: Rooms;
+  host: Host;
 }
 
 /** The part of the session that its hooks and this runner use. */
@@ -22,18 +30,31 @@ export interface HookTarget extends Session {
 
 export class HookRunner {
   readonly #service: Service;
-  readonly #rooms: Rooms;
+  readonly #hooks: SessionHooks;
+  readonly #host: Host;
   readonly #conversation: HookTarget;
+  /** Undefined until the service asks for a timer. */
+  #timers: Timers | undefined;
   #running: Promise<void> | undefined;
   #isProcessingMessage = false;
   #resumeInput: (() => void) | undefined;
   #isOpen = false;
   #isClosed = false;
 
-  constructor({ service, rooms }: HooksContext, conversation: HookTarget) {
+  constructor({ service, host }: HooksContext, conversation: HookTarget) {
     this.#service = service;
-    this.#rooms = rooms;
+    this.#hooks = service.hooksOf?.(conversation) ?? service;
+    this.#host = host;
     this.#conversation = conversation;
+  }
+
+  /** The timers of the session, until it is closed. */
+  get timers(): Timers {
+    if (this.#timers === undefined) {
+      this.#timers = new Timers((error) => this.#fail(this.#service.explain?.(error) ?? error));
+      if (this.#isClosed) this.#timers.end();
+    }
+    return this.#timers;
   }
 
   /** The running hook; a failed one counts as running. */
@@ -53,12 +74,13 @@ export class HookRunner {
 
   open(): Promise<void> | undefined {
     this.#isOpen = true;
-    return this.#track(this.#service.open?.(this.#conversation));
+    this.#host.sessions.add(this.#conversation);
+    return this.#track(this.#hooks.open?.(this.#conversation));
   }
 
-  message(payload: Uint8Array): Promise<void> | undefined {
+  message(message: Message): Promise<void> | undefined {
     this.#isProcessingMessage = true; // also when this throws
-    const pending = this.#service.message(this.#conversation, payload);
+    const pending = this.#hooks.message(this.#conversation, message);
     if (pending !== undefined) return this.#track(pending);
     this.#isProcessingMessage = false;
     return undefined;
@@ -78,17 +100,33 @@ export class HookRunner {
     this.#service.disconnected?.(this.#conversation);
   }
 
-  /** Leaves the rooms, and calls the `close` hook once. */
+  /** Informs the service that the connection is lost, and the client may come back. */
+  detached(): void {
+    if (this.#isOpen && !this.#isClosed) this.#runDetached(() => this.#hooks.detached?.(this.#conversation));
+  }
+
+  /** Informs the service that the client has come back. */
+  attached(): void {
+    if (this.#isOpen && !this.#isClosed) this.#runDetached(() => this.#hooks.attached?.(this.#conversation));
+  }
+
+  /** Leaves the rooms, stops the timers, and calls the `close` hook once. */
   close(): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
-    this.#rooms.leaveAll(this.#conversation);
-    if (this.#isOpen) this.#runDetached(() => this.#service.close?.(this.#conversation));
+    this.#timers?.end();
+    this.#host.rooms.leaveAll(this.#conversation);
+    this.#host.sessions.delete(this.#conversation);
+    if (this.#isOpen) this.#runDetached(() => this.#hooks.close?.(this.#conversation));
   }
 
-  /** The room of that name, with the session in it until the session is closed. */
-  room(name: string): Room {
-    return this.#isClosed ? this.#rooms.find(name) : this.#rooms.join(name, this.#conversation);
+  /** The room of that name, with the session in it until it leaves or is closed. */
+  join(name: string): Room {
+    return this.#isClosed ? this.#host.room(name) : this.#host.rooms.join(name, this.#conversation);
+  }
+
+  leave(name: string): void {
+    this.#host.rooms.leave(name, this.#conversation);
   }
 
   /** The promise after which the reader delivers again: that of `hook`, or {@link resumeInput}. */
@@ -106,8 +144,8 @@ export class HookRunner {
   }
 
   #end(): void | Promise<void> {
-    if (this.#service.end === undefined) return this.#conversation.finishByDefault();
-    return this.#service.end(this.#conversation);
+    if (this.#hooks.end === undefined) return this.#conversation.finishByDefault();
+    return this.#hooks.end(this.#conversation);
   }
 
   #track(pending: void | Promise<void>): Promise<void> | undefined {

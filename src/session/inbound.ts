@@ -10,6 +10,7 @@ import type { AckTracker } from "../delivery/ack-tracker.ts";
 import type { Connection } from "../net/connection.ts";
 import type { Receiver } from "../net/reader.ts";
 import { decodeControl, encodeMessage, MessageError, readAck } from "../wire/codec.ts";
+import type { ReceivedMessage } from "../wire/received-message.ts";
 import type { HookRunner } from "./hook-runner.ts";
 import { InputQueue } from "./input-queue.ts";
 import { OutputTurn } from "./output-turn.ts";
@@ -103,17 +104,17 @@ export class Inbound implements Receiver {
 
   // --- for the connection ---
 
-  payload(payload: Uint8Array): void | Promise<void> {
-    if (this.#slowPath) return this.#payloadSlow(payload);
-    const hook = this.#deliver(payload);
+  message(message: ReceivedMessage): void | Promise<void> {
+    if (this.#slowPath) return this.#messageSlow(message);
+    const hook = this.#deliver(message);
     return hook === undefined ? undefined : this.pauseUntil(hook);
   }
 
   /** Delivers a message to the service, at once or from the queue. There is no other way to the service. */
-  #deliver(payload: Uint8Array): Promise<void> | undefined {
+  #deliver(message: ReceivedMessage): Promise<void> | undefined {
     this.received++;
     const { queued } = this.#turn;
-    const hook = this.#hooks.message(payload);
+    const hook = this.#hooks.message(message);
     const grown = this.#turn.queued - queued;
     if (grown === 0) return hook;
     const turn = this.#turn.add(grown);
@@ -227,14 +228,14 @@ export class Inbound implements Receiver {
     if (this.#queue?.isInUse === true) void this.#queue.pump();
   }
 
-  #payloadSlow(payload: Uint8Array): void | Promise<void> {
+  #messageSlow(message: ReceivedMessage): void | Promise<void> {
     if (this.#state === "over") return undefined;
     if (this.#state === "ended") {
       throw new MessageError("bad_message", "a message came after the end", AFTER_END);
     }
-    if (this.#queue?.isInUse === true || this.#outbound.holdsInput) return this.#inputQueue().add(payload);
+    if (this.#queue?.isInUse === true || this.#outbound.holdsInput) return this.#inputQueue().add(message);
     this.#slowPath = false;
-    return this.payload(payload);
+    return this.message(message);
   }
 
   #endService(): Promise<void> | undefined {
@@ -246,7 +247,7 @@ export class Inbound implements Receiver {
       {
         runningHook: () => this.#hooks.running,
         hasRoom: () => !this.#outbound.isOver && !this.#outbound.holdsInput,
-        message: (payload) => this.#deliver(payload),
+        message: (message) => this.#deliver(message),
         end: () => this.#endService(),
         pumped: () => this.#outbound.acks?.turnEnded(),
         fail: (error) => this.fail(error),

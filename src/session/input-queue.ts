@@ -1,33 +1,34 @@
 // Messages that were received while the send window is full or a hook is blocked in `writable`. The reader continues, so that
 // acknowledgements arrive.
 //
-//     payload, payload, end → queue → one by one, while there is room for answers → service
+//     message, message, end → queue → one by one, while there is room for answers → service
 
 import type { ByteBudget } from "../base/byte-budget.ts";
 import { ConnectionError } from "../net/connection-error.ts";
+import { ReceivedMessage } from "../wire/received-message.ts";
 
 /** The destination of queued input. */
 export interface InputSink {
   /** The running hook, if there is one; the queue waits for it. */
   runningHook(): Promise<void> | undefined;
   hasRoom(): boolean;
-  message(payload: Uint8Array): Promise<void> | undefined;
+  message(message: ReceivedMessage): Promise<void> | undefined;
   end(): Promise<void> | undefined;
   /** Called when all messages were delivered for which there is room. */
   pumped(): void;
   fail(error: unknown): void;
 }
 
-/** The approximate cost of a payload beside its bytes: many empty payloads use memory, too. */
-const PAYLOAD_COST_BYTES = 128;
+/** The approximate cost of a message beside its bytes: many empty messages use memory, too. */
+const MESSAGE_COST_BYTES = 128;
 
 export class InputQueue {
   readonly #onward: InputSink;
   readonly #budget: ByteBudget;
   readonly #limit: number;
-  #payloads: Uint8Array[] = [];
+  #messages: ReceivedMessage[] = [];
   #bytes = 0;
-  /** True when the end of input follows the payloads. */
+  /** True when the end of input follows the messages. */
   #hasEnd = false;
   #isPumping = false;
 
@@ -45,20 +46,20 @@ export class InputQueue {
 
   /** True when later input must be queued to keep the order. */
   get isInUse(): boolean {
-    return this.#payloads.length > 0 || this.#isPumping;
+    return this.#messages.length > 0 || this.#isPumping;
   }
 
   /**
-   * Keeps a copy: a view would keep its whole chunk in memory.
+   * Keeps a copy: the message itself would keep its whole chunk in memory.
    *
    * @throws {ConnectionError} `too_slow` when the client sends too much and acknowledges too little.
    */
-  add(payload: Uint8Array): void {
+  add(message: ReceivedMessage): void {
     if (this.#bytes > this.#limit) {
       throw new ConnectionError("too_slow", "too much input arrived while answers were not acknowledged");
     }
-    this.#payloads.push(Buffer.from(payload));
-    this.#grow(payload.length + PAYLOAD_COST_BYTES);
+    this.#messages.push(new ReceivedMessage(Buffer.from(message.bytes)));
+    this.#grow(message.length + MESSAGE_COST_BYTES);
   }
 
   #grow(count: number): void {
@@ -74,7 +75,7 @@ export class InputQueue {
   /** Empties the queue, since the client sends its content again. True when the end of input was in it. */
   clear(): boolean {
     const hadEnd = this.#hasEnd;
-    this.#payloads = [];
+    this.#messages = [];
     this.#grow(-this.#bytes);
     this.#hasEnd = false;
     return hadEnd;
@@ -88,14 +89,14 @@ export class InputQueue {
     try {
       await onward.runningHook();
       while (onward.hasRoom()) {
-        const payload = this.#payloads.shift();
-        if (payload === undefined) break;
-        this.#grow(-(payload.length + PAYLOAD_COST_BYTES));
-        const hook = onward.message(payload);
+        const message = this.#messages.shift();
+        if (message === undefined) break;
+        this.#grow(-(message.length + MESSAGE_COST_BYTES));
+        const hook = onward.message(message);
         if (hook !== undefined) await hook;
       }
       onward.pumped();
-      if (this.#payloads.length > 0 || !this.#hasEnd) return;
+      if (this.#messages.length > 0 || !this.#hasEnd) return;
       this.#hasEnd = false;
       await onward.end();
     } catch (error) {

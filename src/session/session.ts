@@ -298,7 +298,8 @@ export class ServerSession implements ConversationEvents, SlowReader {
   close(error: Error | undefined): void {
     if (!this.#mayReturn) return this.#end(error);
     this.#detach();
-    if (this.#reason !== undefined) this.#conversation.closeService();
+    if (this.#reason === undefined) this.#conversation.notifyAway();
+    else this.#conversation.closeService();
     this.#events.lost(this, error);
   }
 

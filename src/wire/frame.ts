@@ -13,11 +13,12 @@
 // grows with the bytes that were received, and not with the announced length. net/reader.ts and net/writer.ts use it, and
 // services/program for programs that speak frames.
 //
-// States of a decoder: between two frames; inside a frame that came in pieces (`#partial`); failed, after which `next` always
+// States of a decoder: between two frames; inside a frame that came in pieces (`#partial`); failed, after which `take` always
 // throws.
 
 import { bufferPool } from "../base/buffer-pool.ts";
 import { ParleyError } from "../base/errors.ts";
+import { ReceivedMessage } from "./received-message.ts";
 
 /** Bytes before the payload of every frame that parley writes. */
 export const HEADER_BYTES = 4;
@@ -30,7 +31,7 @@ const CONTROL_MASK = 0xffff0000;
 const EMPTY = new Uint8Array(0);
 /** First allocation for a frame that arrives in pieces. */
 const MIN_PARTIAL_BYTES = 512;
-/** Longest control payload that is copied, see {@link cut}. */
+/** Longest control payload that is copied, see {@link FrameDecoder.payload}. */
 const MAX_COPIED_BYTES = 64;
 
 export type FrameErrorCode = "bad_length" | "frame_too_large" | "frame_cut";
@@ -51,17 +52,18 @@ export function tlsRecord(error: FrameError): "hello" | "alert" | undefined {
 }
 
 /**
- * Splits a byte stream into frames without copying: `push` a chunk, then call `next` until it returns undefined.
+ * Splits a byte stream into frames without copying: `push` a chunk, then call `take` until it returns false, or `next` until it
+ * returns undefined.
  *
- * A payload is a view of its chunk, or of a buffer of its own when the frame came in pieces. The caller may keep it, which keeps
- * the whole chunk in memory. A chunk belongs to the decoder once it was pushed.
+ * A payload lies in its chunk, or in a buffer of its own when the frame came in pieces. The caller may keep it, which keeps the
+ * whole chunk in memory. A chunk belongs to the decoder once it was pushed.
  */
 export class FrameDecoder {
   /** Longest accepted payload, in bytes. A change applies to the next header. */
   limit: number;
   /** True when control frames are allowed; otherwise their headers are `bad_length`. */
   control = false;
-  /** True when the last frame that `next` returned was a control frame. */
+  /** True when the last frame that was taken is a control frame. */
   isControl = false;
   /** The number of frames that came in pieces. */
   partialFrames = 0;
@@ -71,13 +73,17 @@ export class FrameDecoder {
   /** Header and payload of a frame that no single chunk held. */
   #partial: Uint8Array = EMPTY;
   #partialLength = 0;
+  /** Where the payload of the last frame lies. */
+  #source: Uint8Array = EMPTY;
+  #start = 0;
+  #end = 0;
   #error: FrameError | undefined;
 
   constructor(limit: number) {
     this.limit = limit;
   }
 
-  /** Bytes that were pushed and that `next` has not returned. */
+  /** Bytes that were pushed and not taken. */
   get buffered(): number {
     return this.#partialLength + this.#chunk.length - this.#offset;
   }
@@ -95,7 +101,7 @@ export class FrameDecoder {
   /** Adds the next bytes of the stream. */
   push(chunk: Uint8Array): void {
     if (this.#error !== undefined) return;
-    // Frames are left over only when the reader was paused. Joined, since `next` works on one chunk.
+    // Frames are left over only when the reader was paused. Joined, since `take` works on one chunk.
     this.#chunk =
       this.#offset === this.#chunk.length
         ? chunk
@@ -103,21 +109,20 @@ export class FrameDecoder {
     this.#offset = 0;
   }
 
+  /** The payload of the next whole frame, or undefined when more bytes are needed. @throws {FrameError} as `take`. */
+  next(): Uint8Array | undefined {
+    return this.take() ? this.payload : undefined;
+  }
+
   /**
-   * The next whole frame's payload, or undefined when more bytes are needed.
+   * Takes the next whole frame; false when more bytes are needed.
    *
    * @throws {FrameError} `bad_length` for an invalid header, `frame_too_large` for one over the limit. Every later call throws
    *   the same error.
    */
-  next(): Uint8Array | undefined {
+  take(): boolean {
     if (this.#error !== undefined) throw this.#error;
-    if (this.#partialLength > 0) {
-      const frame = this.#completePartial();
-      return frame?.subarray(
-        this.#headerBytes(readHeader(frame, 0) >>> 0),
-        this.#measure(frame, 0, frame.length),
-      );
-    }
+    if (this.#partialLength > 0) return this.#takePartial();
     const chunk = this.#chunk;
     const offset = this.#offset;
     const available = chunk.length - offset;
@@ -125,15 +130,42 @@ export class FrameDecoder {
     const header = readHeader(chunk, offset);
     // The fast path: a payload, and all of it in this chunk.
     if (header >= 0 && header <= this.limit && available - HEADER_BYTES >= header) {
-      const start = offset + HEADER_BYTES;
-      this.#offset = start + header;
+      this.#source = chunk;
+      this.#start = offset + HEADER_BYTES;
+      this.#offset = this.#end = offset + HEADER_BYTES + header;
       this.isControl = false;
-      return chunk.subarray(start, start + header);
+      return true;
     }
     const total = this.#measure(chunk, offset, available);
     if (total === undefined || available < total) return this.#keepRest(available, total);
     this.#offset = offset + total;
-    return cut(chunk, offset + this.#headerBytes(header >>> 0), offset + total);
+    return this.#found(chunk, offset + this.#headerBytes(header >>> 0), offset + total);
+  }
+
+  #found(source: Uint8Array, start: number, end: number): true {
+    this.#source = source;
+    this.#start = start;
+    this.#end = end;
+    return true;
+  }
+
+  /** The payload of the frame that was taken, as a message. */
+  get message(): ReceivedMessage {
+    return new ReceivedMessage(this.#source, this.#start, this.#end);
+  }
+
+  /**
+   * The payload of the frame that was taken. That of a short control frame, such as an acknowledgement, is copied: a view would
+   * cost three times as much.
+   */
+  get payload(): Uint8Array {
+    const source = this.#source;
+    const start = this.#start;
+    const length = this.#end - start;
+    if (!this.isControl || length > MAX_COPIED_BYTES) return source.subarray(start, this.#end);
+    const bytes = new Uint8Array(length);
+    for (let index = 0; index < length; index++) bytes[index] = source[start + index]!;
+    return bytes;
   }
 
   /**
@@ -173,26 +205,26 @@ export class FrameDecoder {
   }
 
   /** Copies the begin of a frame out of its chunk, so that three bytes do not keep 512 KiB in memory. */
-  #keepRest(available: number, total?: number): undefined {
+  #keepRest(available: number, total?: number): false {
     if (available > 0) this.#append(available, total ?? ESCAPE_HEADER_BYTES);
-    this.#chunk = EMPTY;
+    this.#chunk = this.#source = EMPTY;
     this.#offset = 0;
-    return undefined;
+    return false;
   }
 
-  /** Completes the partial frame from the chunk, header first; undefined when more bytes are needed. */
-  #completePartial(): Uint8Array | undefined {
+  /** Completes the partial frame from the chunk, header first; false when more bytes are needed. */
+  #takePartial(): boolean {
     for (;;) {
       const total = this.#measure(this.#partial, 0, this.#partialLength);
       if (total !== undefined && this.#partialLength >= total) {
         const partial = this.#partial;
         this.#partial = EMPTY;
         this.#partialLength = 0;
-        return partial;
+        return this.#found(partial, this.#headerBytes(readHeader(partial, 0) >>> 0), total);
       }
       const wanted = total ?? (this.#partialLength < HEADER_BYTES ? HEADER_BYTES : ESCAPE_HEADER_BYTES);
       const available = this.#chunk.length - this.#offset;
-      if (available === 0) return undefined;
+      if (available === 0) return false;
       this.#append(Math.min(wanted - this.#partialLength, available), wanted);
     }
   }
@@ -232,20 +264,10 @@ export class FrameDecoder {
   #fail(code: FrameErrorCode, message: string, header?: number): FrameError {
     this.#error = new FrameError(code, message, { peerMessage: message });
     this.#error.header = header;
-    this.#chunk = EMPTY;
-    this.#partial = EMPTY;
+    this.#chunk = this.#source = this.#partial = EMPTY;
     this.#offset = this.#partialLength = 0;
     return this.#error;
   }
-}
-
-/** A part of a chunk. A short one, such as an acknowledgement, is copied: a view would cost three times as much. */
-function cut(chunk: Uint8Array, start: number, end: number): Uint8Array {
-  const length = end - start;
-  if (length > MAX_COPIED_BYTES) return chunk.subarray(start, end);
-  const bytes = new Uint8Array(length);
-  for (let index = 0; index < length; index++) bytes[index] = chunk[start + index]!;
-  return bytes;
 }
 
 /**
@@ -255,6 +277,11 @@ function cut(chunk: Uint8Array, start: number, end: number): Uint8Array {
  */
 function readHeader(bytes: Uint8Array, offset: number): number {
   return (bytes[offset]! << 24) | (bytes[offset + 1]! << 16) | (bytes[offset + 2]! << 8) | bytes[offset + 3]!;
+}
+
+/** True when the bytes from `start` to `end` have the header of a frame with them as its payload before them. */
+export function hasHeader(bytes: Uint8Array, start: number, end: number): boolean {
+  return start >= HEADER_BYTES && readHeader(bytes, start - HEADER_BYTES) === end - start;
 }
 
 /**

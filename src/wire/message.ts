@@ -8,6 +8,9 @@
 
 import * as v from "valibot";
 
+/** The message of a `bye` with `done`, where the service has said nothing. */
+export const DONE_MESSAGE = "the conversation is over";
+
 /** The value of `hello.protocol` in version 1. */
 export const PROTOCOL = "parley/1";
 /** Bytes of `hello.nonce` before base64. */

@@ -169,9 +169,9 @@ describe("back-pressure", () => {
       auth: "none",
       service: {
         ...service,
-        async message(session, payload) {
+        async message(session, message) {
           await gate.promise;
-          return service.message(session, payload);
+          return service.message(session, message);
         },
       },
     });
@@ -277,9 +277,9 @@ describe("a connection that is cut", () => {
       auth: "none",
       service: {
         ...service,
-        async message(session, payload) {
+        async message(session, message) {
           await gate.promise;
-          return service.message(session, payload);
+          return service.message(session, message);
         },
         end: (session) => session.finish(),
       },

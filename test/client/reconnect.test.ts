@@ -146,7 +146,7 @@ test.each([
 ])("a message whose hook %s is not confirmed, those before it are", async (_, breaks) => {
   await using server = await startServer({
     auth: "none",
-    service: { message: (_session, payload) => (payload[0] === BAD ? breaks() : undefined) },
+    service: { message: (_session, message) => (message.bytes[0] === BAD ? breaks() : undefined) },
   });
   const client = await connect(server.port);
   const outcome = client.converse(() => undefined);

@@ -61,7 +61,7 @@ test("what comes goes back once and in order, however it is cut and taken, and i
       const retention = new RetransmitBuffer();
       connection.trackUnacked(retention);
       const receiver: Receiver = {
-        payload: (payload) => connection.send(payload),
+        message: (message) => connection.send(message),
         control: (payload) => connection.sendControl(Buffer.from(payload).toString("latin1")),
         end: () => undefined,
         fail: (error) => {

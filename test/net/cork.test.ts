@@ -17,7 +17,7 @@ test("a connection whose write throws does not keep it", () => {
   };
   const connection = new Connection(broken as unknown as Socket<Connection>, { cork, maxFrame: 100 });
   connection.deliver({
-    payload: (payload) => connection.send(payload),
+    message: (message) => connection.send(message),
     control: () => undefined,
     end: () => undefined,
     fail: () => undefined,

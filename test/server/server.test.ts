@@ -169,8 +169,8 @@ describe("stopping", () => {
     await using server = await startServer({
       auth: "none",
       service: {
-        async message(session, payload) {
-          if (session.text(payload) === "never") await new Promise(() => undefined);
+        async message(session, message) {
+          if (message.text() === "never") await new Promise(() => undefined);
           await gate.promise;
           session.send("done at last");
         },

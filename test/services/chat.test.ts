@@ -1,8 +1,12 @@
 // The chat: who is here under which name, what all hear in one order, and that nobody costs or imitates another.
 
+import { copyFileSync } from "node:fs";
+import { join as joinPath } from "node:path";
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { chat } from "../../src/services/chat.ts";
+import { Handler } from "../../src/services/handler/handler.ts";
 import { within } from "../support/attack.ts";
+import { tempFolder } from "../support/folder.ts";
 import { frame, Peer } from "../support/peer.ts";
 import { PASSWORD, startServer, type TestServer } from "../support/server.ts";
 
@@ -224,4 +228,22 @@ describe("a member who says much at once", () => {
     await upTo(other, /guest-1 left$/);
     other[Symbol.dispose]();
   });
+});
+
+test("a copy of its file is a handler, which does the same", async () => {
+  using folder = tempFolder();
+  const copy = joinPath(folder.path, "talk.ts");
+  copyFileSync(joinPath(import.meta.dir, "../../src/services/chat.ts"), copy);
+  await using server = await startServer({
+    auth: "none",
+    service: await Handler.load(copy),
+    serviceName: "talk",
+  });
+  using peer = await server.peer();
+  await peer.enter();
+  expect([await peer.text(), await peer.text()]).toEqual(["* guest-1 joined", "* here: guest-1"]);
+  peer.send("hello");
+  expect(await peer.text()).toBe("guest-1: hello");
+  peer.send("/who");
+  expect(await peer.text()).toBe("* here: guest-1");
 });

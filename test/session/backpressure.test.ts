@@ -26,7 +26,7 @@ test("a reader that leaves while much is queued for it is gone for good", async 
   let closed = 0;
   await using server = await startServer({
     auth: "none",
-    service: { message: (session, payload) => session.send(payload), close: () => void closed++ },
+    service: { message: (session, message) => session.send(message), close: () => void closed++ },
   });
   using peer = await server.peer();
   await peer.enter();
@@ -64,10 +64,10 @@ test("stopping waits for messages of a client that has left already", async () =
   await using server = await startServer({
     auth: "none",
     service: {
-      async message(session, payload) {
+      async message(_, message) {
         first.resolve();
         await gate.promise;
-        handled.push(session.text(payload));
+        handled.push(message.text());
       },
     },
   });

@@ -13,9 +13,9 @@ import { startServer } from "../support/server.ts";
 function gated() {
   const gates: (() => void)[] = [];
   const service: Service = {
-    async message(session, payload) {
+    async message(session, message) {
       await new Promise<void>((resolve) => gates.push(resolve));
-      session.send(payload);
+      session.send(message);
     },
   };
   return { gates, service };
@@ -85,11 +85,11 @@ test("no hook is entered again while one is at work, also behind what waited for
   await using server = await startServer({
     auth: "none",
     service: {
-      async message(session, payload) {
+      async message(session, message) {
         most = Math.max(most, ++running);
         if (isSlow) await new Promise<void>((resolve) => gates.push(resolve));
         running--;
-        session.send(payload);
+        session.send(message);
       },
     },
   });
@@ -126,9 +126,9 @@ test("nothing is delivered before open has settled, whatever connection it comes
         await gate.promise;
         seen.push("open");
       },
-      message(session, payload) {
-        seen.push(session.text(payload));
-        session.send(payload);
+      message(session, message) {
+        seen.push(message.text());
+        session.send(message);
       },
     },
   });
@@ -204,7 +204,7 @@ function plugged(): Service {
 describe("a hook that waits for the client to acknowledge hears it when it does", () => {
   const hooks: [string, Service][] = [
     ["open", { open: pour, message: (session) => session.finish() }],
-    ["message", { message: async (session, payload) => (await pour(session), session.send(payload)) }],
+    ["message", { message: async (session, message) => (await pour(session), session.send(message)) }],
     ["a message behind what open began", plugged()],
     ["end", { message: () => undefined, end: async (session) => (await pour(session), session.finish()) }],
   ];
@@ -258,10 +258,10 @@ describe("a hook that waits for the client to acknowledge hears it when it does"
     await using server = await startServer({
       auth: "none",
       service: {
-        async message(session, payload) {
+        async message(session, message) {
           if (++running > 1) throw new Error("entered again");
           await pour(session);
-          session.send(payload);
+          session.send(message);
           running--;
         },
       },

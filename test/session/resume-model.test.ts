@@ -21,9 +21,9 @@ function notebook() {
       fate.opened++;
       session.send("hi");
     },
-    message(session, payload) {
-      taken.push(session.text(payload));
-      session.send(payload);
+    message(session, message) {
+      taken.push(message.text());
+      session.send(message);
     },
     end(session) {
       fate.ended++;

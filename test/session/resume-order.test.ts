@@ -52,8 +52,8 @@ test("what a hook has not finished is received, and not confirmed; it is confirm
   const seen: string[] = [];
   await using server = await startServer({
     service: {
-      async message(session, payload) {
-        seen.push(session.text(payload));
+      async message(_, message) {
+        seen.push(message.text());
         if (seen.length === 2) await gate.promise;
       },
     },

@@ -36,8 +36,8 @@ describe.each(ENDS)("a user who is %s", (_, end) => {
     let closed = 0;
     const server = await startServer({
       service: {
-        message(session, payload) {
-          session.send(payload);
+        message(session, message) {
+          session.send(message);
         },
         close: () => void closed++,
       },

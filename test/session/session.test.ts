@@ -12,12 +12,12 @@ describe("hooks", () => {
     let running = 0;
     let most = 0;
     await using server = await start({
-      async message(session, payload) {
-        if (session.text(payload) === "free") return session.send("free");
+      async message(session, message) {
+        if (message.text() === "free") return session.send("free");
         most = Math.max(most, ++running);
         await new Promise<void>((resolve) => gates.push(resolve));
         running--;
-        session.send(payload);
+        session.send(message);
       },
     });
     using slow = await server.peer();
@@ -48,7 +48,7 @@ describe("hooks", () => {
         await gate.promise;
         seen.push("open");
       },
-      message: (_, payload) => void seen.push(`message ${Buffer.from(payload).toString()}`),
+      message: (_, message) => void seen.push(`message ${message.text()}`),
       close() {
         seen.push("close");
         gone.resolve();
@@ -166,9 +166,9 @@ test("what is sent outside a turn arrives too, in order with the rest", async ()
   const sessions: Session[] = [];
   await using server = await start({
     open: (session) => void sessions.push(session),
-    message(session, payload) {
+    message(session, message) {
       queueMicrotask(() => session.send("second"));
-      session.send(payload);
+      session.send(message);
       for (const other of sessions) if (other !== session) other.send("news");
     },
   });

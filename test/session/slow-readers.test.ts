@@ -12,9 +12,9 @@ const KIB = 1024;
 
 /** Tells every member what each one says, `times` over. */
 const room = (times = 1): Service => ({
-  open: (session) => void session.room("all"),
-  message(session, payload) {
-    for (let n = 0; n < times; n++) session.room("all").broadcast(payload);
+  open: (session) => void session.join("all"),
+  message(session, message) {
+    for (let n = 0; n < times; n++) session.join("all").broadcast(message);
   },
 });
 
@@ -103,8 +103,8 @@ test("what is said for one that does not read waits for it no longer than a mome
 describe("what is queued and kept for all clients", () => {
   /** Says much to one that does not read, as often as it is asked to. */
   const talker: Service = {
-    async message(session, payload) {
-      if (session.text(payload) === "echo") return session.send(payload);
+    async message(session, message) {
+      if (message.text() === "echo") return session.send(message);
       for (let n = 0; n < 40; n++) session.send(Buffer.alloc(32 * KIB, "t"));
     },
   };

@@ -14,8 +14,8 @@ import { startServer } from "../support/server.ts";
 function halfClosing() {
   const heard: string[] = [];
   const service: Service = {
-    message(session, payload) {
-      const text = session.text(payload);
+    message(session, message) {
+      const text = message.text();
       heard.push(text);
       session.send(text);
       if (text === "end") session.endOutput();

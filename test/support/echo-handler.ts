@@ -1,5 +1,5 @@
 // A handler file that gives back what it gets.
 
-import type { Session } from "../../src/services/service.ts";
+import type { Message, Session } from "../../src/services/service.ts";
 
-export default (session: Session, payload: Uint8Array): void => session.send(payload);
+export default (session: Session, message: Message): void => session.send(message);

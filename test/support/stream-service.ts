@@ -27,11 +27,11 @@ export function streamService({ echo = false } = {}): StreamService {
   const service: Service = {
     messages: "bytes",
     open: (session) => void sessions.push({ session, bytes: 0, text: "", ended: false, closed: false }),
-    message(session, payload) {
+    message(session, message) {
       const one = led(session);
-      one.bytes += payload.length;
-      if (one.text.length < 1000) one.text += Buffer.from(payload).toString("latin1");
-      if (echo) session.send(payload);
+      one.bytes += message.length;
+      if (one.text.length < 1000) one.text += Buffer.from(message.bytes).toString("latin1");
+      if (echo) session.send(message);
       return echo ? session.writable() : undefined;
     },
     end(session) {
@@ -56,7 +56,7 @@ export function bulkService(count: number): { service: Service; heard: string[] 
       const sent = sendBulk(session, count).catch(() => undefined);
       states.set(session, { hash: createHash("sha256"), sent });
     },
-    message: (session, payload) => void states.get(session)?.hash.update(payload),
+    message: (session, message) => void states.get(session)?.hash.update(message.bytes),
     async end(session) {
       const state = states.get(session)!;
       heard.push(state.hash.digest("hex"));

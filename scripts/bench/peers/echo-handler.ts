@@ -1,7 +1,7 @@
 // The built-in echo, as anybody would write it.
 
-import type { Session } from "../../../src/services/service.ts";
+import type { Message, Session } from "../../../src/services/service.ts";
 
-export default function (session: Session, payload: Uint8Array): void {
-  session.send(payload);
+export default function (session: Session, message: Message): void {
+  session.send(message);
 }

@@ -15,6 +15,7 @@ import { count, duration, wrong, type Kind } from "../../base/option-kinds.ts";
 import { sayDuration } from "../../base/units.ts";
 import { plural } from "../../base/plural.ts";
 import { talkInteractively } from "./interactive.ts";
+import { DONE_MESSAGE } from "../../wire/message.ts";
 import { BufferedStdout } from "../../terminal/stdout.ts";
 import { talkPiped, type PipedOptions } from "./piped.ts";
 import { LeavingSignals } from "./signals.ts";
@@ -145,13 +146,10 @@ async function connect(flags: ConnectFlags): Promise<void> {
       signals.error ?? (terminal.hasHungUp ? new ParleyError("hung_up", "the terminal was closed") : error)
     );
   });
-  if (
-    outcome.kind === "bye" &&
-    outcome.code === "done" &&
-    (outcome.status ?? 0) !== 0 &&
-    !flags.has("exit-status")
-  ) {
-    terminal.say(escapeLine(outcome.message));
+  if (outcome.kind === "bye" && outcome.code === "done") {
+    const { status = 0, message } = outcome;
+    const saysMore = status !== 0 || message !== DONE_MESSAGE;
+    if (saysMore && (byHand || !flags.has("exit-status"))) terminal.say(escapeLine(message));
   }
   if (signals.error !== undefined) {
     terminal.say(...nameUnconfirmed(client.unacknowledgedMessages()));

@@ -12,7 +12,7 @@ import type { ChatNames } from "./chat-names.ts";
 
 /** What /help prints, each line within 80 columns. */
 const HELP = [
-  "Enter sends the line. //x sends /x.",
+  "Enter sends the line; //x sends /x.",
   "/help           show this help",
   "/quit, Ctrl-D   quit",
   "Ctrl-C          clear the line; twice: quit",
@@ -24,9 +24,6 @@ const CHAT_HELP = [
   "/msg NAME TEXT  send a private message",
   "/name NAME      change your name (guests only)",
 ];
-/** Commands that a chat understands itself. */
-const CHAT_COMMAND = /^\/(?:who|msg|name)(?: |$)/;
-
 export interface InteractiveOptions {
   /** The first line, printed once keys are read. */
   greeting: string;
@@ -52,15 +49,11 @@ export async function talkInteractively(client: Client, options: InteractiveOpti
   const { historyFile } = options;
   const history =
     historyFile === undefined ? undefined : new History(historyFile, (message) => terminal.note(message));
-  // A chat has commands of its own, and removes the slash from //x itself.
+  // A chat removes the slash from //x itself.
   const asTyped = (line: string) => (chat === undefined && line.startsWith("//") ? line.slice(1) : line);
   const asText = (line: string) => (chat !== undefined && line.startsWith("/") ? `/${line}` : line);
-  /** Runs a command of the client; false where the line is none. */
-  const runCommand = (line: string): boolean => {
-    if (!/^\/[^/]/.test(line) || (chat !== undefined && CHAT_COMMAND.test(line))) return false;
-    if (line === "/help") for (const help of chat ? [...HELP, ...CHAT_HELP] : HELP) terminal.note(help);
-    else terminal.note(`unknown command ${line.split(" ", 1)[0]}: /help lists commands, //x sends /x`);
-    return true;
+  const help = () => {
+    for (const line of chat ? [...HELP, ...CHAT_HELP] : HELP) terminal.note(line);
   };
   const say = (line: string, text: string) => {
     const message = Buffer.from(text);
@@ -80,7 +73,8 @@ export async function talkInteractively(client: Client, options: InteractiveOpti
     if (isPasted) say(line, asText(line));
     else if (line === "/quit")
       return client.end(); // what was sent is answered before `bye`
-    else if (!runCommand(line)) say(line, asTyped(line));
+    else if (line === "/help") help();
+    else say(line, asTyped(line)); // commands of the service are lines, too
     editor.prompt();
   };
   const editor: LineEditor = new LineEditor({

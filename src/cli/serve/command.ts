@@ -150,7 +150,7 @@ async function serve(flags: ServeFlags): Promise<void> {
     }
     const reload = handler && (() => reloadHandler(handler, log, terminal));
     const unwatch = handler && reload && flags.has("watch") ? watchHandler(handler, reload) : undefined;
-    const stopped = handleSignals(server, { log, file, terminal, drainMs: options.drainMs, reload });
+    const stopped = handleSignals(server, { file, terminal, drainMs: options.drainMs, reload });
     if (metrics !== undefined) log.info("metrics-listening", { host: metrics.host, port: metrics.port });
     await announce(
       server,

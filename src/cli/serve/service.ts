@@ -149,16 +149,14 @@ export function writeFirstHandler(file: string, terminal: Terminal): void {
   const path = resolve(file);
   const types = join(dirname(path), "parley.d.ts");
   checkModulePath(path);
+  let present: string | undefined;
   try {
     make(
       path,
       HANDLER_TEMPLATE.replace("NAME", () => shellQuote(basename(path))),
     );
-    // Types that are there already may be those of another version of parley.
-    if (!isOf(types, HANDLER_TYPES)) {
-      Rights.over(types).use(() => removeIfThere(types));
-      make(types, HANDLER_TYPES);
-    }
+    present = readPublicFile(types);
+    if (present === undefined) make(types, HANDLER_TYPES);
   } catch (error) {
     if (systemCode(error) === "EEXIST")
       throw new ParleyError("failed", `cannot write ${path}: it already exists`, {
@@ -166,7 +164,13 @@ export function writeFirstHandler(file: string, terminal: Terminal): void {
       });
     throw new ParleyError("failed", `cannot write ${path}: ${whyRefused(error)}`);
   }
-  terminal.say(`created ${path}, and its types in parley.d.ts`);
+  if (present === undefined || present === HANDLER_TYPES) {
+    terminal.say(`created ${path}, and its types in parley.d.ts`);
+  } else {
+    terminal.say(`created ${path}`);
+    terminal.say("parley.d.ts was there and differs from the types of this version: it is kept");
+    terminal.say("remove it before the next --init to have it written again");
+  }
   terminal.say(`run it with: ${ownCommand(`serve --handler ${shellQuote(file)} --watch`)}`);
 }
 
@@ -182,8 +186,4 @@ function make(path: string, text: string): void {
   } finally {
     closeSync(fd);
   }
-}
-
-function isOf(path: string, text: string): boolean {
-  return readPublicFile(path) === text;
 }

@@ -3,14 +3,13 @@
 import { messageOf } from "../../base/errors.ts";
 import { SAME_SIGNAL_MS } from "../../base/limits.ts";
 import { sayDuration } from "../../base/units.ts";
-import type { LogFile, Logger } from "../../log/log.ts";
+import type { LogFile } from "../../log/log.ts";
 import { plural } from "../../base/plural.ts";
 import type { Server } from "../../server/server.ts";
 import type { Terminal } from "../../terminal/terminal.ts";
 import { notifySystemd } from "./ready.ts";
 
 export interface SignalContext {
-  log: Logger;
   file: LogFile;
   terminal: Terminal;
   drainMs: number;
@@ -23,7 +22,7 @@ export interface SignalContext {
  * and handler and reopens the log; where the terminal was closed, it is as TERM.
  */
 export async function handleSignals(server: Server, context: SignalContext): Promise<void> {
-  const { log, file, terminal, drainMs } = context;
+  const { file, terminal, drainMs } = context;
   const { promise, resolve, reject } = Promise.withResolvers<number>();
   let firstAt: number | undefined;
   const stop = () => {
@@ -49,8 +48,8 @@ export async function handleSignals(server: Server, context: SignalContext): Pro
       terminal.say(`log not reopened: ${messageOf(error)}`);
     }
   };
-  // A fault of parley costs a line in the log, not every conversation.
-  const fault = (error: unknown) => log.error("internal-error", { reason: Bun.inspect(error) });
+  // A fault costs a line in the log, not every conversation.
+  const fault = (error: unknown) => server.fault(error);
   process.on("uncaughtException", fault).on("unhandledRejection", fault);
   process.on("SIGINT", stop).on("SIGTERM", stop).on("SIGHUP", hangUp);
   try {

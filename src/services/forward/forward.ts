@@ -17,6 +17,7 @@ import {
   SessionClosedError,
   type DescriptorUse,
   type Service,
+  type Message,
   type Session,
 } from "../service.ts";
 import { proxyHeader } from "./proxy-header.ts";
@@ -95,8 +96,8 @@ class Forward implements Service {
     });
   }
 
-  message(session: Session, payload: Uint8Array): void | Promise<void> {
-    return this.#targets.get(session)?.write(payload);
+  message(session: Session, message: Message): void | Promise<void> {
+    return this.#targets.get(session)?.write(message.bytes);
   }
 
   end(session: Session): void {

@@ -8,11 +8,21 @@
 
 import { realpathSync, statSync, type Stats } from "node:fs";
 import { resolve } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import { ParleyError, reasonOf, systemCode } from "../../base/errors.ts";
+import { HANDLER_LOAD_MS, HANDLER_STOP_MS } from "../../base/limits.ts";
 import { shellQuote } from "../../base/shell-quote.ts";
+import { adopt, carryState, codeOf, isPlain, type ClassHooks, type Code } from "./code.ts";
 import { firstLine, frameOf, placeOf } from "./error-location.ts";
 import { importAnew, inspect, versionsOf, type Versions } from "./modules.ts";
-import { SessionClosedError, type Session, type Service } from "../service.ts";
+import {
+  SessionClosedError,
+  type Message,
+  type Service,
+  type ServiceHost,
+  type Session,
+  type SessionHooks,
+} from "../service.ts";
 
 /** `unusable`: the file does not load as a handler. `threw`: a hook has thrown. `hint` has the lines of code around the error. */
 export class HandlerError extends ParleyError<"unusable" | "threw"> {
@@ -22,21 +32,26 @@ export class HandlerError extends ParleyError<"unusable" | "threw"> {
 export class Handler implements Service {
   /** The file, absolute. */
   readonly path: string;
-  #hooks: Service | undefined;
+  #code: Code | undefined;
+  #host: ServiceHost | undefined;
+  /** The promise of the `start` hook, until it is settled: sessions open after it. */
+  #starting: Promise<void> | undefined;
   /** The number of the load that began last. */
   #lastLoad = 0;
-  /** The number of the load that `#hooks` came from. */
+  /** The number of the load that `#code` came from. */
   #currentLoad = 0;
   /** The versions before the last load of the files that it consists of, or that keep it from loading. */
   #files: Versions = new Map();
+  readonly #loadMs: number;
 
-  private constructor(path: string) {
+  private constructor(path: string, loadMs: number) {
     this.path = path;
+    this.#loadMs = loadMs;
   }
 
   /** Loads a handler file. @throws {HandlerError} `unusable`. */
-  static async load(file: string): Promise<Handler> {
-    const handler = new Handler(resolve(file));
+  static async load(file: string, loadMs = HANDLER_LOAD_MS): Promise<Handler> {
+    const handler = new Handler(resolve(file), loadMs);
     await handler.reload();
     return handler;
   }
@@ -60,20 +75,30 @@ export class Handler implements Service {
       files,
     );
     const loaded =
-      flaw === undefined ? await importAnew(this.path, this.#files.keys()) : { failure: flaw, files };
+      flaw === undefined
+        ? await importAnew(this.path, this.#files.keys(), this.#loadMs)
+        : { failure: flaw, files };
     if (number < this.#currentLoad) return;
     if ("failure" in loaded) {
       this.#setFiles(number, this.#files, loaded.files);
       throw unusable(this.path, loaded.failure);
     }
-    const hooks = hooksOf(loaded.module["default"]);
-    if (hooks === undefined) {
+    const code = codeOf(loaded.module);
+    if (code === undefined) {
       throw new HandlerError("unusable", `${this.path} has no message hook as its default export`, {
-        hint: "write: export default { message(session, payload) { session.send(payload) } }",
+        hint: "write: export default { message(session, message) { session.send(message) } }",
+      });
+    }
+    if (code.state !== undefined && !isPlain(code.state)) {
+      throw new HandlerError("unusable", `${this.path} exports a state that is not a plain object`, {
+        hint: "write: export const state = { … }, and put maps and lists into it",
       });
     }
     this.#currentLoad = number;
-    this.#hooks = hooks;
+    void this.#stopCode();
+    if (this.#code?.state !== undefined && code.state !== undefined) carryState(this.#code.state, code.state);
+    this.#code = code;
+    this.#startCode();
   }
 
   #setFiles(number: number, known: Iterable<[string, string]>, more: Iterable<string>): void {
@@ -90,39 +115,161 @@ export class Handler implements Service {
     return this.#files;
   }
 
-  get #current(): Service {
-    if (this.#hooks === undefined) throw new TypeError("the handler was not loaded");
-    return this.#hooks;
+  get code(): Code {
+    if (this.#code === undefined) throw new TypeError("the handler was not loaded");
+    return this.#code;
   }
 
-  open(session: Session): void | Promise<void> {
-    return this.#call(() => this.#current.open?.(session));
+  /** The pending promise of the `start` hook. */
+  get starting(): Promise<void> | undefined {
+    return this.#starting;
   }
 
-  message(session: Session, payload: Uint8Array): void | Promise<void> {
+  // --- as a service ---
+
+  start(host: ServiceHost): void {
+    this.#host = host;
+    this.#startCode();
+  }
+
+  /** Calls the `stop` hook, and waits for its promise for a while. */
+  async stop(now: boolean): Promise<void> {
+    const stopped = this.#stopCode();
+    if (!now) await Promise.race([stopped, delay(HANDLER_STOP_MS, undefined, { ref: false })]);
+  }
+
+  hooksOf(): SessionHooks {
+    return new HandlerSession(this);
+  }
+
+  message(): never {
+    throw new TypeError("the hooks of a handler belong to a session");
+  }
+
+  isCauseOf(error: unknown): boolean {
+    return placeOf(error, this.path) !== undefined;
+  }
+
+  explain(error: unknown): Error {
+    return asHandlerError(error, this.path);
+  }
+
+  /** Calls the `start` hook of the present code. @throws {HandlerError} `threw`. */
+  #startCode(): void {
+    const host = this.#host;
+    if (host === undefined) return; // it is loaded before there is a server
+    let pending: unknown;
     try {
-      const pending = this.#current.message(session, payload);
+      pending = serverHooksOf(this.code)?.start?.(host);
+    } catch (error) {
+      throw this.explain(error);
+    }
+    if (!(pending instanceof Promise)) return;
+    const starting: Promise<void> = pending.then(
+      () => undefined,
+      (error: unknown) => host.fail(error),
+    );
+    this.#starting = starting;
+    void starting.then(() => {
+      if (this.#starting === starting) this.#starting = undefined;
+    });
+  }
+
+  /** Stops the timers of the present code, and calls its `stop` hook. */
+  async #stopCode(): Promise<void> {
+    const host = this.#host;
+    if (host === undefined) return;
+    host.stopTimers();
+    try {
+      await serverHooksOf(this.code)?.stop?.(host);
+    } catch (error) {
+      host.fail(error);
+    }
+  }
+}
+
+function serverHooksOf({ hooks, type }: Code) {
+  return hooks ?? type;
+}
+
+/** The hooks of one session: those of the present code. */
+class HandlerSession implements SessionHooks {
+  readonly #handler: Handler;
+  /** The code that it was called with last. */
+  #code: Code | undefined;
+  /** The object of the session, where the code is a class. */
+  #object: ClassHooks | undefined;
+
+  constructor(handler: Handler) {
+    this.#handler = handler;
+  }
+
+  message(session: Session, message: Message): void | Promise<void> {
+    try {
+      const object = this.#objectFor(session);
+      const pending =
+        object === undefined ? this.#handler.code.hooks?.message(session, message) : object.message(message);
       return pending === undefined ? undefined : this.#explain(pending);
     } catch (error) {
-      throw asHandlerError(error, this.path);
+      throw this.#handler.explain(error);
     }
   }
 
-  end(session: Session): void | Promise<void> {
-    if (this.#current.end === undefined) return session.finish();
-    return this.#call(() => this.#current.end?.(session));
+  open(session: Session): Promise<void> | undefined {
+    const { starting } = this.#handler;
+    const open = () => this.#call(session, "open");
+    return starting === undefined ? open() : starting.then(open);
   }
 
-  close(session: Session): void | Promise<void> {
-    return this.#call(() => this.#current.close?.(session));
+  end(session: Session): void | Promise<void> {
+    if (!this.#has(session, "end")) return session.finish();
+    return this.#call(session, "end");
+  }
+
+  close(session: Session): Promise<void> | undefined {
+    return this.#call(session, "close");
+  }
+
+  detached(session: Session): Promise<void> | undefined {
+    return this.#call(session, "detached");
+  }
+
+  attached(session: Session): Promise<void> | undefined {
+    return this.#call(session, "attached");
+  }
+
+  /** The object of the session; undefined where the code is no class. Made when it is first asked for with that code. */
+  #objectFor(session: Session): ClassHooks | undefined {
+    const { code } = this.#handler;
+    if (code === this.#code) return this.#object;
+    this.#code = code;
+    const { type } = code;
+    if (type === undefined) this.#object = undefined;
+    else if (this.#object === undefined) this.#object = new type(session);
+    else adopt(this.#object, type);
+    return this.#object;
+  }
+
+  #has(session: Session, hook: "end"): boolean {
+    try {
+      return (this.#objectFor(session) ?? this.#handler.code.hooks)?.[hook] !== undefined;
+    } catch (error) {
+      throw this.#handler.explain(error);
+    }
   }
 
   /** Calls a hook. `message` does without, since it is called often. @throws {HandlerError} `threw`. */
-  #call(hook: () => unknown): Promise<void> | undefined {
+  #call(
+    session: Session,
+    hook: "open" | "end" | "close" | "detached" | "attached",
+  ): Promise<void> | undefined {
     try {
-      return this.#explain(hook());
+      const object = this.#objectFor(session);
+      return this.#explain(
+        object === undefined ? this.#handler.code.hooks?.[hook]?.(session) : object[hook]?.(),
+      );
     } catch (error) {
-      throw asHandlerError(error, this.path);
+      throw this.#handler.explain(error);
     }
   }
 
@@ -132,7 +279,7 @@ export class Handler implements Service {
     return pending.then(
       () => undefined,
       (error: unknown) => {
-        throw asHandlerError(error, this.path);
+        throw this.#handler.explain(error);
       },
     );
   }
@@ -185,15 +332,6 @@ function unusable(path: string, failure: unknown): HandlerError {
     hint: frameOf(failure),
     cause: failure,
   });
-}
-
-function hooksOf(exported: unknown): Service | undefined {
-  if (typeof exported === "function") {
-    const isClass = /^class\b/.test(Function.prototype.toString.call(exported));
-    return isClass ? undefined : { message: exported as Service["message"] };
-  }
-  if (typeof exported !== "object" || exported === null || !("message" in exported)) return undefined;
-  return typeof exported.message === "function" ? (exported as Service) : undefined;
 }
 
 function asHandlerError(error: unknown, path: string): Error {

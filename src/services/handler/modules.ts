@@ -6,6 +6,7 @@
 
 import { existsSync, statSync } from "node:fs";
 import { dirname, resolve, sep } from "node:path";
+import { sayDuration } from "../../base/units.ts";
 import { isUserFile } from "./error-location.ts";
 
 /** Files of the user's, each with a stamp that changes with its content; an empty stamp when it cannot be read. */
@@ -30,14 +31,24 @@ export type Loaded = { module: Record<string, unknown> } | { failure: unknown; f
 
 let loads = 0;
 
-/** Loads the module at `path` again, and with it the user's `files` that it imports. */
-export async function importAnew(path: string, files: Iterable<string>): Promise<Loaded> {
+/**
+ * Loads the module at `path` again, and with it the user's `files` that it imports.
+ *
+ * @param loadMs how long its top level may take.
+ */
+export async function importAnew(path: string, files: Iterable<string>, loadMs: number): Promise<Loaded> {
   for (const file of [...userModules(), ...files]) delete require.cache[file];
+  const late = Promise.withResolvers<never>();
+  const words = `its top level has not finished within ${sayDuration(loadMs)}: an await in it waits`;
+  const timer = setTimeout(() => late.reject(new Error(words)), loadMs);
   try {
     // A new name each time, so that two loads at once do not share a module.
-    return { module: (await import(`${path}?load=${++loads}`)) as Record<string, unknown> };
+    const loading = import(`${path}?load=${++loads}`) as Promise<Record<string, unknown>>;
+    return { module: await Promise.race([loading, late.promise]) };
   } catch (error) {
     return { failure: error, files: filesNamedBy(error) };
+  } finally {
+    clearTimeout(timer);
   }
 }
 

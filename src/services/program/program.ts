@@ -18,7 +18,13 @@ import { awaitChildren, endOrphans, Run, type Grace } from "./process.ts";
 import { TERMINAL_DESCRIPTORS } from "./pty.ts";
 import { shellQuote } from "../../base/shell-quote.ts";
 import { nextTurn, TimeSlice } from "../../base/yield.ts";
-import { SessionClosedError, type DescriptorUse, type Session, type Service } from "../service.ts";
+import {
+  SessionClosedError,
+  type DescriptorUse,
+  type Message,
+  type Session,
+  type Service,
+} from "../service.ts";
 
 export const STDERR_WAYS = ["log", "client", "both"] as const;
 /** Where the lines of a program's standard error go. */
@@ -100,8 +106,8 @@ class Program implements Service {
     void this.#follow(session, run, facts);
   }
 
-  message(session: Session, payload: Uint8Array): void | Promise<void> {
-    return this.#runs.get(session)?.write(payload);
+  message(session: Session, message: Message): void | Promise<void> {
+    return this.#runs.get(session)?.write(message.bytes);
   }
 
   end(session: Session): void {

@@ -73,8 +73,8 @@ describe("connect --bench", () => {
     const greets = `open(session) { session.send("welcome"); session.send("say something"); },`;
 
     test.each([
-      ["sends back what it is sent", "message(session, payload) { session.send(payload); },"],
-      ["answers otherwise", "message(session, payload) { session.send(`${payload.length} bytes`); },"],
+      ["sends back what it is sent", "message(session, message) { session.send(message); },"],
+      ["answers otherwise", "message(session, message) { session.send(`${message.length} bytes`); },"],
     ])("greets, and %s: the greeting is no answer", async (_, message) => {
       expect(await measure(greets + message)).toEqual([0, 4, ""]);
     });
@@ -86,16 +86,16 @@ describe("connect --bench", () => {
     });
 
     test("answers a message with two: that is said", async () => {
-      const twice = "message(session, payload) { session.send(payload); session.send(payload); },";
+      const twice = "message(session, message) { session.send(message); session.send(message); },";
       const [exitCode, rows, said] = await measure(twice);
       expect([exitCode, rows]).toEqual([1, 0]);
       expect(said).toContain("cannot measure: one message got 2 answers\n");
     });
 
     test("sends something else back, later: that is said", async () => {
-      const message = `message(session, payload) {
+      const message = `message(session, message) {
         session.data = (session.data ?? 0) + 1;
-        session.send(session.data === 20 ? "something else" : payload);
+        session.send(session.data === 20 ? "something else" : message);
       },`;
       const [exitCode, , said] = await measure(message);
       expect(exitCode).toBe(1);

@@ -117,15 +117,19 @@ test.each([
   expect(lastLine === "" || lastLine.endsWith("\u001b[1G\u001b[0J")).toBe(true);
 });
 
-test("/help helps, an unknown command is not sent, //x sends /x", async () => {
+test("/help helps, every other line is sent as it is, //x sends /x", async () => {
   await using screen = new Screen(["connect", server.address]);
   await screen.see("> ");
   screen.enter("/help");
   await screen.see("/quit, Ctrl-D   quit");
-  screen.enter("/hepl");
-  await screen.see("unknown command /hepl");
+  for (const line of ["/hepl", "/join 3", "/help me", " /help", "/quit now", "/", "/usr/bin"]) {
+    screen.enter(line);
+    await screen.see(answered(line));
+  }
   screen.enter("//x");
   await screen.see(answered("//x", "/x"));
+  screen.enter("//help");
+  await screen.see(answered("//help", "/help"));
 });
 
 test("in a chat //x says /x, also when /x is a command", async () => {
@@ -148,14 +152,15 @@ test.each([
   await screen.see(/guests\s+only\)\r\n> /);
   const help = screen.text.text.slice(start).replaceAll(/^> /gm, "");
   expect(Math.max(...help.split(/[\r\n]+/).map((line) => line.length))).toBeLessThanOrEqual(longest);
-  expect(help.replaceAll(/\s+/g, " ")).toContain("Enter sends the line. //x sends /x. /help show this help");
+  expect(help.replaceAll(/\s+/g, " ")).toContain("Enter sends the line; //x sends /x. /help show this help");
 });
 
 test("a notice that is longer than its row is broken between words", async () => {
-  await using screen = new Screen(["connect", server.address], { cols: 40 });
+  await using small = await serve(["--auth", "none", "--max-frame", "4096"]);
+  await using screen = new Screen(["connect", small.address], { cols: 40 });
   await screen.see("> ");
-  screen.enter("/nothing");
-  await screen.see("unknown command /nothing: /help lists\r\ncommands, //x sends /x\r\n> ");
+  screen.enter("x".repeat(5000));
+  await screen.see("not sent: 5000 bytes exceed the server's\r\nlimit of 4096\r\n");
 });
 
 test("earlier lines come back, in the next run too, and are kept in a file of mode 0600", async () => {

@@ -121,7 +121,7 @@ describe("--send", () => {
     const code = `import { appendFileSync } from "node:fs";
       export default {
         open(session) { session.send("welcome"); },
-        message(session, payload) { appendFileSync(${JSON.stringify(heard)}, payload); },
+        message(session, message) { appendFileSync(${JSON.stringify(heard)}, message.bytes); },
       };`;
     await Bun.write(handler, code);
     await using greeting = await serve(["--auth", "none", "--handler", handler]);
@@ -136,7 +136,7 @@ describe("--send", () => {
       using folder = tempFolder();
       const handler = join(folder.path, "endless.ts");
       const code = `export default {
-        message(session, payload) { session.send(payload); session.send("and more"); },
+        message(session, message) { session.send(message); session.send("and more"); },
         end() {},
       };`;
       await Bun.write(handler, code);

@@ -10,7 +10,7 @@ import { tempFolder } from "../../support/folder.ts";
 
 /** Answers at the end only, and whom it has said anything to, it keeps waiting for $LATE ms. */
 const LATE = `export default {
-  message(session, payload) { session.data = "taken"; session.send("taken"); },
+  message(session, message) { session.data = "taken"; session.send("taken"); },
   end(session) {
     const late = session.data === "taken" ? Number(process.env.LATE) : 0;
     setTimeout(() => { session.send("all"); session.finish(); }, late);

@@ -16,6 +16,7 @@ import { until, within } from "../../support/attack.ts";
 import { run, serve, type Serving } from "../../support/executable.ts";
 import { tempFolder } from "../../support/folder.ts";
 import { Peer } from "../../support/peer.ts";
+import { Screen } from "../../support/screen.ts";
 
 setDefaultTimeout(90_000);
 
@@ -146,6 +147,126 @@ test.concurrent(
 );
 
 test.concurrent(
+  "--watch minds no file that the handler only reads or writes, but each that it imports",
+  async () => {
+    using shop = new Workshop();
+    shop.write("scores.json", "{}");
+    shop.write("questions.json", '["one"]');
+    shop.write(
+      "greet.ts",
+      `import { readFileSync, writeFileSync } from "node:fs";
+     import questions from "./questions.json";
+     const file = new URL("./scores.json", import.meta.url);
+     export const state = { loads: 0 };
+     state.loads++;
+     export default (session) => {
+       const scores = JSON.parse(readFileSync(file, "utf8"));
+       writeFileSync(file, JSON.stringify({ ...scores, [Math.random()]: 1 }));
+       session.send(questions[0] + " " + state.loads);
+     };`,
+    );
+    await using server = await shop.serve("--watch");
+    using peer = await Peer.connect(server.port);
+    await peer.enter();
+    await hears(peer, "one 1");
+    shop.save("questions.json", '["two"]');
+    await hears(peer, "two 1"); // scores.json changed all the time
+    for (let n = 0; n < 5; n++) {
+      await Bun.sleep(150); // longer than a watcher waits for a rest
+      await hears(peer, "two 1");
+    }
+    await server.stop();
+    const log = readFileSync(shop.at("data", "parley.log"), "utf8");
+    expect(log.match(/handler-reloaded/g)?.length).toBe(1);
+  },
+);
+
+test.concurrent(
+  "--watch says that the folder of the handler is gone, and goes on when it is back",
+  async () => {
+    using shop = new Workshop();
+    mkdirSync(shop.at("game"));
+    const path = shop.write("game/greet.ts", saying("old"));
+    await using server = await serve(["--auth", "none", "--handler", path, "--watch"], {
+      data: shop.at("data"),
+    });
+    using peer = await Peer.connect(server.port);
+    await peer.enter();
+    await hears(peer, "old");
+    rmSync(shop.at("game"), { recursive: true });
+    await server.stderr.see(`there is no file ${path}; the previous version stays loaded`);
+    await hears(peer, "old");
+    mkdirSync(shop.at("game"));
+    shop.write("game/greet.ts", saying("new"));
+    await hears(peer, "new");
+    await server.stop();
+  },
+);
+
+test.concurrent.each([
+  ["a timer of its own", "setTimeout(() => { throw new Error('on purpose'); }, 1);"],
+  ["a promise without await", "void (async () => { await 0; throw new Error('on purpose'); })();"],
+])("what %s throws is logged with its place, and ends no session", async (_, fault) => {
+  using shop = new Workshop();
+  shop.write("greet.ts", `export default (session, message) => {\n  ${fault}\n  session.send('ok');\n};`);
+  await using server = await shop.serve("--log-format", "json");
+  using peer = await Peer.connect(server.port);
+  await peer.enter();
+  peer.send("");
+  expect(await peer.text()).toBe("ok");
+  const log = () => readFileSync(shop.at("data", "parley.log"), "utf8").split("\n");
+  const line = () => log().find((one) => one.includes("handler-failed"));
+  await until("the log", true, () => Promise.resolve(line() !== undefined));
+  const { reason, code, conn } = JSON.parse(line() ?? "") as Record<string, unknown>;
+  expect(reason).toStartWith(`Error: on purpose, at ${shop.handler}:2:`);
+  expect(code).toContain("2 |   ");
+  expect(conn).toBeUndefined();
+  peer.send("");
+  expect(await peer.text()).toBe("ok");
+  await server.stop();
+});
+
+test.concurrent(
+  "faults of a session's timer and of none are shown on the terminal, with lines of code",
+  async () => {
+    using shop = new Workshop();
+    shop.write(
+      "greet.ts",
+      `export default {
+  start(server) { server.after(1, () => { throw new Error('of the server'); }); },
+  message(session) { session.after(1, () => { throw new Error('of the session'); }); },
+};`,
+    );
+    await using screen = new Screen(["serve", "--auth", "none", "--port", "0", "--handler", shop.handler]);
+    await screen.see("error in the handler: it belongs to no session");
+    const port = Number(/listening on 127\.0\.0\.1:(\d+)/.exec(screen.text.text)?.[1]);
+    using peer = await Peer.connect(port);
+    await peer.enter();
+    peer.send("");
+    expect(await peer.message()).toMatchObject({ type: "bye", code: "service_failed" });
+    await screen.see("has ended");
+    await screen.see("3 |   message(session)");
+  },
+);
+
+test.concurrent.each([
+  [3, "kicked by ann"],
+  [0, "until tomorrow"],
+])("what a handler says with finish(%d, …) is shown to the person", async (status, words) => {
+  using shop = new Workshop();
+  shop.write("greet.ts", `export default (session) => session.finish(${status}, ${JSON.stringify(words)});`);
+  await using server = await shop.serve();
+  await using screen = new Screen(["connect", server.address]);
+  await screen.see("> ");
+  screen.enter("x");
+  await screen.see(words);
+  expect(await screen.exited).toBe(0);
+  const { stderr } = await run(["connect", server.address, "--send", "x"]);
+  expect(stderr).toContain(words);
+  await server.stop();
+});
+
+test.concurrent(
   "what a hook throws is in the log with file, line and a code frame of the user's file alone",
   async () => {
     using shop = new Workshop();
@@ -190,15 +311,17 @@ test.concurrent.each([
   }
 });
 
-test.concurrent("a handler that never comes to its end as it loads is an error", async () => {
+test.concurrent("a handler whose top level never ends is an error", async () => {
   using shop = new Workshop();
   shop.write("greet.ts", "await new Promise(() => {}); export default () => {};");
-  for (const check of [[], ["--check"]]) {
-    const argv = ["serve", "--auth", "none", "--port", "0", "--handler", shop.handler, ...check];
-    const { exitCode, stdout, stderr } = await run(argv);
+  const said = await Promise.all(
+    [[], ["--check"]].map((check) =>
+      run(["serve", "--auth", "none", "--port", "0", "--handler", shop.handler, ...check]),
+    ),
+  );
+  for (const { exitCode, stdout, stderr } of said) {
     expect([exitCode, stdout]).toEqual([1, ""]);
-    expect(stderr).toMatch(/^parley: error: .*\n(?:parley: hint: .*\n)?$/);
-    expect(stderr).not.toContain("fault of parley");
+    expect(stderr).toContain("its top level has not finished within 10 s");
   }
 });
 
@@ -267,6 +390,22 @@ test.concurrent(
   },
 );
 
+test.concurrent(
+  "--init keeps types that are there: those of the user, and those of this version",
+  async () => {
+    using shop = new Workshop();
+    shop.write("parley.d.ts", "// mine\n");
+    const { exitCode, stderr } = await run(["serve", "--init", shop.handler]);
+    expect(exitCode).toBe(0);
+    expect(stderr).toContain("parley.d.ts was there and differs");
+    expect(readFileSync(shop.at("parley.d.ts"), "utf8")).toBe("// mine\n");
+    shop.write("parley.d.ts", HANDLER_TYPES);
+    const again = await run(["serve", "--init", shop.at("more.ts")]);
+    expect(again.exitCode).toBe(0);
+    expect(again.stderr).not.toContain("differs");
+  },
+);
+
 test.concurrent("--init quotes a name with a space, in what it says and in what it writes", async () => {
   using shop = new Workshop();
   const { stderr } = await run(["serve", "--init", "my greet.ts"], { cwd: shop.path });
@@ -302,6 +441,6 @@ test.concurrent("what --init writes is checked by the types beside it", async ()
   const good = check();
   expect(good.stdout.toString()).toBe("");
   expect(good.exitCode).toBe(0);
-  writeFileSync(path, readFileSync(path, "utf8").replace("session.text(payload)", "session.txt(payload)"));
+  writeFileSync(path, readFileSync(path, "utf8").replace("message.text()", "message.txt()"));
   expect(check().stdout.toString()).toContain("txt");
 });

@@ -74,8 +74,8 @@ test("one on a connection that is older than the session's present one is refuse
 /** Waits at "two" until another client says "open". */
 const GATED = `
 const gate = Promise.withResolvers();
-export default { async message(session, payload) {
-  const text = session.text(payload);
+export default { async message(session, message) {
+  const text = message.text();
   if (text === "open") gate.resolve();
   if (text === "two") await gate.promise;
 } };`;
@@ -110,8 +110,8 @@ const SIZE = 64 * 1024;
 /** Says more than a kernel takes, as soon as another client says "open". */
 const MUCH = `
 const gate = Promise.withResolvers();
-export default { async message(session, payload) {
-  if (session.text(payload) === "open") return gate.resolve();
+export default { async message(session, message) {
+  if (message.text() === "open") return gate.resolve();
   await gate.promise;
   for (let n = 0; n < ${COUNT}; n++) session.send(Buffer.alloc(${SIZE}, n + " "));
 } };`;

@@ -34,22 +34,23 @@ async function serveHandler(text: string, name = "greet.ts"): Promise<TestServer
 
 describe("what may be exported:", () => {
   test.each([
-    ["a function", "export default (session, payload) => session.send(session.text(payload) + '!');"],
-    ["an async function", "export default async (s, p) => { await 0; s.send(s.text(p) + '!'); };"],
-    ["hooks", "export default { message(s, p) { s.send(s.text(p) + '!'); } };"],
+    ["a function", "export default (session, message) => session.send(message.text() + '!');"],
+    ["an async function", "export default async (s, p) => { await 0; s.send(p.text() + '!'); };"],
+    ["hooks", "export default { message(s, p) { s.send(p.text() + '!'); } };"],
     [
       "an object of a class, which keeps its own state",
-      "class Loud { end = '!'; message(s, p) { s.send(s.text(p) + this.end); } }\nexport default new Loud();",
+      "class Loud { end = '!'; message(s, p) { s.send(p.text() + this.end); } }\nexport default new Loud();",
     ],
     [
       "TypeScript, with what only TypeScript has",
       `enum Mark { Loud = "!" }
-       type Session = { send(text: string): void; text(payload: Uint8Array): string };
-       export default { message(s: Session, p: Uint8Array): void { s.send((s.text(p) + Mark.Loud) as string); } } satisfies object;`,
+       type Session = { send(text: string): void; };
+       type Message = { text(): string };
+       export default { message(s: Session, p: Message): void { s.send((p.text() + Mark.Loud) as string); } } satisfies object;`,
     ],
     [
       "with a top-level await",
-      "const mark = await Promise.resolve('!');\nexport default (s, p) => s.send(s.text(p) + mark);",
+      "const mark = await Promise.resolve('!');\nexport default (s, p) => s.send(p.text() + mark);",
     ],
   ])("%s", async (_, text) => {
     await using server = await serveHandler(text);
@@ -60,10 +61,10 @@ describe("what may be exported:", () => {
     write("lib/deep/mark.ts", "export const mark: string = '!';");
     write("lib/loud.ts", "export { mark } from './deep/mark.ts';");
     await using server = await serveHandler(
-      "import { mark } from './lib/loud.ts';\nexport default (s, p) => s.send(s.text(p) + mark);",
+      "import { mark } from './lib/loud.ts';\nexport default (s, p) => s.send(p.text() + mark);",
     );
     expect((await converse(server, ["a"])).texts).toEqual(["a!"]);
-    await using common = await serveHandler("module.exports = (s, p) => s.send(s.text(p) + '?');", "c.cjs");
+    await using common = await serveHandler("module.exports = (s, p) => s.send(p.text() + '?');", "c.cjs");
     expect((await converse(common, ["a"])).texts).toEqual(["a?"]);
   });
 
@@ -143,7 +144,7 @@ describe("hooks", () => {
       }
       export default {
         open: (s) => step(s, "open"),
-        message: (s, p) => step(s, s.text(p)),
+        message: (s, p) => step(s, p.text()),
         async end(s) { await step(s, "end"); s.send(said.join(" ")); s.finish(7, "enough"); },
       };`);
     const messages = Array.from({ length: 50 }, (_, i) => `m${i}`);
@@ -201,8 +202,8 @@ describe("hooks", () => {
   test("session.data is each conversation's own, and rooms reach the others", async () => {
     await using server = await serveHandler(`
       export default {
-        open(s) { s.data = 0; s.room("all"); s.send("in"); },
-        message(s, p) { s.data++; s.room("all").broadcast(s.text(p) + s.data, s); },
+        open(s) { s.data = 0; s.join("all"); s.send("in"); },
+        message(s, p) { s.data++; s.join("all").broadcast(p.text() + s.data, s); },
       };`);
     using ann = await server.peer();
     using bob = await server.peer();
@@ -223,7 +224,7 @@ describe("what a hook throws ends its own conversation, and the log says where:"
 export default {
   open(s) { if (globalThis.parleyOpen) throw new Error("in open"); },
   message(s, p) {
-    const text = s.text(p);
+    const text = p.text();
     if (text === "sync") throw new Error("in sync");
     if (text === "async") return Promise.reject(new Error("in async"));
     if (text === "text") throw "a text";

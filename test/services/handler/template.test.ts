@@ -7,10 +7,9 @@ import { HANDLER_TYPES } from "../../../src/services/handler/template.ts";
 
 /** Members of an exported interface, without comments, in a handler's words. */
 function members(source: string, name: string): string[] {
-  const body = new RegExp(`export interface ${name} \\{([^]*?)\\n\\}`).exec(source)?.[1] ?? "";
+  const body = new RegExp(`export interface ${name}(?:<[^>]*>)? \\{([^]*?)\\n\\}`).exec(source)?.[1] ?? "";
   return body
     .replaceAll(/\/\*\*[^]*?\*\//g, "")
-    .replaceAll("Conversation", "Session")
     .split("\n")
     .map((line) => line.trim())
     .filter((line) => line !== "");
@@ -21,6 +20,8 @@ const OURS = readFileSync(join(import.meta.dir, "../../../src/services/service.t
 test.each([
   ["Session", "Session"],
   ["Room", "Room"],
+  ["Message", "Message"],
+  ["Server", "Server"],
 ])("%s is what a handler knows as %s", (ours, theirs) => {
   expect(members(HANDLER_TYPES, theirs).length).toBeGreaterThan(3);
   const shared = members(OURS, ours).filter(
@@ -29,10 +30,15 @@ test.each([
   expect(members(HANDLER_TYPES, theirs)).toEqual(shared);
 });
 
-test("Handler is Service without what only a server calls", () => {
-  const shared = members(OURS, "Service").filter(
-    (member) =>
-      !/^(?:stop\?|disconnected\?|readonly (?:messages|acksOnHandOff|keepsInput|descriptors))/.test(member),
+test("Handler is SessionHooks, with what a server calls", () => {
+  const theirs = members(HANDLER_TYPES, "Handler").map((member) =>
+    member.replace("Session<Data>", "Session"),
   );
-  expect(members(HANDLER_TYPES, "Handler")).toEqual(shared);
+  expect(theirs.filter((member) => /^st(?:art|op)\?\(server: Server\)/.test(member)).length).toBe(2);
+  expect(theirs.slice(2)).toEqual(members(OURS, "SessionHooks"));
+});
+
+test("Conversation is SessionHooks without the session", () => {
+  const shared = members(OURS, "SessionHooks").map((member) => member.replace(/session: Session(?:, )?/, ""));
+  expect(members(HANDLER_TYPES, "Conversation")).toEqual(shared);
 });

@@ -16,8 +16,8 @@ const server = new Server({
   log: { debug: say, info: () => undefined, warn: say, error: say },
   service: {
     open: (session) => void members.add(session),
-    message(session, payload) {
-      for (const member of members) if (member !== session) member.send(payload);
+    message(session, message) {
+      for (const member of members) if (member !== session) member.send(message);
       session.send("said");
     },
     close: (session) => void members.delete(session),

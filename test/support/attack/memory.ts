@@ -18,8 +18,8 @@ const all = new Set();
 const bytes = Buffer.alloc(64 * 1024);
 export default {
   open(session) { all.add(session); },
-  message(session, payload) {
-    const tells = session.text(payload) === "tell";
+  message(session, message) {
+    const tells = message.text() === "tell";
     for (let n = 0; n < (tells ? 56 : 120); n++) for (const one of tells ? all : [session]) if (tells !== (one === session)) one.send(bytes);
     if (tells) session.send("done");
   },

@@ -41,11 +41,11 @@ const HANDLER = `
 const room = new Set();
 const bytes = Buffer.alloc(64 * 1024);
 export default {
-  message(session, payload) {
-    const text = session.text(payload);
+  message(session, message) {
+    const text = message.text();
     if (text === "talk") for (let n = 0; n < 64; n++) session.send(bytes);
     else if (text === "tell") { room.add(session); for (let n = 0; n < 16; n++) for (const one of room) one.send(bytes); }
-    else session.send(payload);
+    else session.send(message);
   },
   close(session) { room.delete(session); },
 };`;
