@@ -12,6 +12,9 @@
 // Ports and the paths of a whole machine (/etc/…, /var/lib/…) are replaced by the sandbox's own. The home folder has `password`,
 // `cert.pem` and `key.pem`; `ann` is a user with that password.
 
+import { join } from "node:path";
+import { ROOT } from "./markdown.ts";
+
 /** A rule for each command that `pattern` matches; with its output where the page shows one. The first one counts. */
 export interface Rule {
   pattern: RegExp;
@@ -60,6 +63,7 @@ export const SERVERS: Record<string, string> = {
 
 /** Run before the first command of a section, whose reader has files that a test has not. */
 export const BEFORE: Record<string, string[]> = {
+  "docs/clients.md#python": [`cp ${join(ROOT, "clients/python/parley.py")} .`],
   "docs/operating.md#install": ["mkdir -p /var/lib/parley", "chmod 700 /var/lib/parley"],
   "docs/operating.md#accounts-in-redis-or-valkey": ["mkdir -p /run/parley /var/lib/redis"],
   "docs/operating.md#failed-logins": [
