@@ -35,6 +35,7 @@ export interface Rule {
 }
 
 export const RULES: Rule[] = [
+  { pattern: /^cd ~\/lab$/, notRun: "the sandbox's folder is that of the lab" },
   { pattern: /\bnpx\b/, notRun: "builds and tests everything" },
   { pattern: /example\.org/, notRun: "needs another machine" },
   { page: "docs/compare.md", pattern: /PORT/, notRun: "scripts/bench measures these" },
@@ -52,8 +53,9 @@ export const RULES: Rule[] = [
   { pattern: /\bcurl\b/, needs: "curl" },
   { pattern: /\bstdbuf\b/, needs: "stdbuf" },
   { pattern: /^fail2ban-regex\b/, needs: "fail2ban-regex" },
-  { page: "docs/classroom.md", pattern: /--strict-port --check/, exit: 1 },
   { page: "docs/classroom.md", pattern: /--send hi\nparley: error/, exit: 1 },
+  { pattern: /^parley connect 127.0.0.1:4004 --bare --send hi$/m, exit: 1 },
+  { pattern: /--strict-port --check/, exit: 1 },
 ];
 
 /** The server that the commands of a section talk to, where no command of the section starts it. */
@@ -61,9 +63,13 @@ export const SERVERS: Record<string, string> = {
   "README.md#use-it-in-scripts": "parley serve",
 };
 
+/** What a student of docs/labs.md copies from the source. */
+const LAB = [`cp -r ${join(ROOT, "clients")} .`, "cp clients/python/parley.py clients/typescript/parley.ts ."];
+
 /** Run before the first command of a section, whose reader has files that a test has not. */
 export const BEFORE: Record<string, string[]> = {
   "docs/clients.md#python": [`cp ${join(ROOT, "clients/python/parley.py")} .`],
+  "docs/labs.md#before-you-begin": LAB,
   "docs/operating.md#install": ["mkdir -p /var/lib/parley", "chmod 700 /var/lib/parley"],
   "docs/operating.md#accounts-in-redis-or-valkey": ["mkdir -p /run/parley /var/lib/redis"],
   "docs/operating.md#failed-logins": [
@@ -85,6 +91,7 @@ function refusal(time: string, address: string, user?: string): string {
 /** The users of a page's sandbox, where it is not ann alone. Their passwords are the same. */
 export const USERS: Record<string, string[]> = {
   "README.md": [],
+  "docs/labs.md": [],
   "docs/operating.md": [],
 };
 
