@@ -10,7 +10,7 @@ def receive():
     return stream.read(struct.unpack(">I", header)[0]) if header else sys.exit("the server closed the connection")
 receive()  # hello
 login = {"type": "login", "method": "password", "user": user, "password": password, "token": False}
-send(json.dumps(login).encode())
+send(json.dumps(login, separators=(",", ":")).encode())  # no white space
 welcome = json.loads(receive().decode())
 if welcome["type"] != "welcome":
     sys.exit(welcome["message"])

@@ -64,8 +64,8 @@ export class Peer {
   #challenge: Buffer = Buffer.alloc(0);
   #clientChallenge: Buffer = Buffer.alloc(0);
   #key: Buffer | undefined;
-  /** Waits until the client has acknowledged more. */
-  #onAck: () => void = () => undefined;
+  /** Comes to an end when the client has sent something wrong. */
+  readonly #acks = new Queue<true>();
 
   constructor(
     socket: Socket,
@@ -206,6 +206,7 @@ export class Peer {
       while (this.#next());
     } catch (error) {
       this.received.end(error as Error);
+      this.#acks.end(error as Error);
     }
   }
 
@@ -253,16 +254,17 @@ export class Peer {
     if (!(received >= acked && received <= sent))
       throw new Error(`the client acknowledged ${received} messages, after ${acked}, when ${sent} were sent`);
     this.#counts.acked = received;
-    this.#onAck();
+    this.#acks.push(true);
     return true;
   }
 
   /** Waits until the client has acknowledged exactly `count` messages. */
   async acked(count: number): Promise<void> {
-    const news = new Queue<true>();
-    this.#onAck = () => news.push(true);
+    this.#acks.rest();
     while (this.#counts.acked < count) {
-      await news.next(`the client has acknowledged ${this.#counts.acked} of ${count} messages, and no more`);
+      await this.#acks.next(
+        `the client has acknowledged ${this.#counts.acked} of ${count} messages, and no more`,
+      );
     }
     if (this.#counts.acked > count) throw new Error(`the client acknowledged ${this.#counts.acked} messages`);
   }

@@ -1,6 +1,6 @@
 // Runs the cases of *.json against a client.
 //
-//     bun clients/conformance/run.ts [--only TEXT] -- ADAPTER…      Node 22.18 and later does it, too
+//     bun clients/conformance/run.ts [--only TEXT] -- ADAPTER…
 //
 // The adapter is a program around the client; README.md says what it reads and prints. Each case runs twice: every write of the
 // server as one segment, and torn into single bytes. Prints each case that fails, with the reason; exit 1 if there is one.
@@ -72,8 +72,10 @@ export async function* runAll(argv: readonly string[], only = ""): AsyncGenerato
   }
 }
 
-/** Starts the adapter unless it runs. @returns the parts that it names. */
+/** The parts that the adapters have named. */
 const ready = new WeakMap<Adapter, Part[]>();
+
+/** Starts the adapter unless it runs. @returns the parts that it names. */
 async function begin(adapter: Adapter): Promise<Part[]> {
   if (!adapter.start()) return ready.get(adapter) ?? [];
   const { event, parts } = await adapter.event();

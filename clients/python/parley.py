@@ -410,7 +410,7 @@ class Server:
         self.port, self.password, self.key, self.pin, self.ca = port, password, key, pin, ca
         self.user, self.token = user, parse_token(token) if token else None
         self.accept_new, self.register, self.keep_token = accept_new, register, keep_token
-        self.retry, self.timeout = retry, timeout
+        self.retry, self.timeout = min(retry, 1 << 31), timeout
         is_local = re.match(r"(.+\.)?localhost\.?\Z", host, re.IGNORECASE) is not None  # such a name is not looked up
         self.host = "localhost" if is_local else host
         try:
@@ -556,7 +556,7 @@ class Server:
 
     def keep(self, link: Link, hello: Json, welcome: Json, stored: Json) -> None:
         issuer = welcome.get("server") or hello.get("server")
-        if welcome.get("token") and self.keep_token:
+        if self.keep_token and "token" in welcome and "expires" in welcome:
             stored = {"server": self.name, "user": welcome["user"], "token": welcome["token"], "expires": welcome["expires"]}
             stored["encrypted"] = bool(link.binding)
         elif not stored or stored.get("issuer") == issuer:
@@ -755,7 +755,8 @@ class Session(Texts):
             with self._change:
                 is_last = self._fill(link)
                 has_room = len(self._inbox) < 2 * WINDOW_FRAMES and self._inbox_bytes < 2 * WINDOW_BYTES
-                until = min(link.active + silence, self._tell_at if self._taken > self._told else math.inf)
+                until = min(link.active + silence if has_room else math.inf,
+                            self._tell_at if self._taken > self._told else math.inf)
             if is_last:
                 deadline = deadline or time.monotonic() + 2
                 if not link.out or time.monotonic() > deadline:
@@ -838,7 +839,7 @@ class Session(Texts):
             self._lost_at, self._progress = now, progress
         pause, failures, why = random.uniform(0.05, 0.1), 0, str(loss)
         while True:
-            if time.monotonic() + pause > self._lost_at + self._server.retry or not self._is_tracked:
+            if time.monotonic() + pause > self._lost_at + self._server.retry or "resume_key" not in self._welcome:
                 raise ParleyError("lost", "the connection was lost: %s; %d messages are unconfirmed" % (why, self.unconfirmed))
             with self._change:
                 if self._change.wait_for(lambda: self._leaving, pause):

@@ -11,12 +11,14 @@
 //     connected → lost → connected …, until `bye`, `close`, or an error
 
 import { createHash, createHmac, randomBytes, timingSafeEqual, X509Certificate } from "node:crypto";
-import { connect as connectTcp, type Socket } from "node:net";
+import { once } from "node:events";
+import { connect as connectTcp, isIP, type Socket } from "node:net";
 import { connect as connectTls, type TLSSocket } from "node:tls";
 
 /** Longest message that is accepted by default, in bytes. */
 const MAX_FRAME = 16 * 1024 * 1024;
 const MAX_LOGIN_FRAME = 4096;
+const MAX_PAYLOAD = 0x7fffffff;
 /** What may be unacknowledged, in bytes and messages; twice as much is read ahead of the caller. */
 const WINDOW_BYTES = 1024 * 1024;
 const WINDOW_MESSAGES = 1024;
@@ -31,6 +33,8 @@ const LINGER_MS = 2000;
 /** How long a lost session is resumed for, in seconds, and the longest pause between two attempts, in milliseconds. */
 const RESUME_SECONDS = 120;
 const MAX_PAUSE_MS = 30_000;
+/** A connection that has lasted for so long was good, even if it has carried nothing. */
+const PROVEN_MS = 60_000;
 
 /** Why a connection, a login or a session has failed. */
 export class ParleyError extends Error {
@@ -60,8 +64,10 @@ export interface ConnectOptions {
   password?: string;
   /** True: create an account with this user and password. */
   register?: boolean;
-  /** A session token, as `session.token` was after an earlier login. It is tried before the password. */
+  /** A session token, as `session.welcome.token` was after an earlier login. It is tried before the password. */
   token?: string;
+  /** True: the server issues a token for later logins, `session.welcome.token`. */
+  wantsToken?: boolean;
   /** The shared key: bytes, or hexadecimal digits as in a key file. */
   key?: Uint8Array | string;
   /** The pin of the server's key, `sha256/…`, as the server prints it. Asks for TLS. */
@@ -86,6 +92,23 @@ export interface ConnectOptions {
 
 type BindingName = "tls-exporter" | "tls-server-end-point";
 type Json = Record<string, unknown>;
+
+/** What this client uses of the server's messages. */
+export interface Welcome {
+  user: string | null;
+  token?: string;
+  control?: boolean;
+  keepalive?: number;
+  session?: string;
+  resume_key?: string;
+  resumed?: boolean;
+  received?: number;
+}
+interface Hello {
+  auth: string[];
+  nonce: string;
+  max_frame: number;
+}
 interface Binding {
   name: BindingName;
   value: Uint8Array;
@@ -100,31 +123,19 @@ export async function connect(options: ConnectOptions & { bytes: true }): Promis
 export async function connect(options: ConnectOptions): Promise<Session<string>>;
 export async function connect(options: ConnectOptions): Promise<Session<string | Uint8Array>> {
   const channel = await open(options);
-  if (options.bare === true) return new Session(options, channel, undefined);
-  const logins = loginsFor(channel, options);
-  for (;;) {
-    const login = logins.shift();
-    if (login === undefined) throw channel.fail("not_allowed", "the server accepts no login of this client");
-    try {
-      return new Session(options, channel, await logIn(channel, options, login));
-    } catch (error) {
-      // A token may be refused while the password is right.
-      if (logins.length === 0 || !(error instanceof ParleyError && error.code === "token_refused")) {
-        channel.stream.close();
-        throw error;
-      }
-    }
+  if (options.bare === true) return new Session(options, channel);
+  try {
+    return new Session(options, channel, await logInWith(channel, options));
+  } catch (error) {
+    channel.stream.close();
+    throw error;
   }
 }
 
 /** A conversation. Iterate over it for its messages; only one reader at a time. */
 export class Session<Message extends string | Uint8Array = string> implements AsyncIterable<Message> {
-  /** `welcome` of the login; undefined in bare frames. */
-  readonly welcome: Json | undefined;
-  /** The name of the user; null on a server without logins. */
-  readonly user: string | null;
-  /** A new token for later logins, if the server has issued one. */
-  readonly token: string | undefined;
+  /** `welcome` of the login; undefined in bare frames. `welcome.token` is a new token, `welcome.user` the name of the user. */
+  readonly welcome: Welcome | undefined;
   readonly #options: ConnectOptions;
   /** Undefined while the connection is lost. */
   #stream: MessageStream | undefined;
@@ -148,25 +159,28 @@ export class Session<Message extends string | Uint8Array = string> implements As
   #processed = 0;
   #takenBytes = 0;
   #lastAck = 0;
+  /** The ping that is being answered. */
+  #pong: unknown;
+  #pings = 0;
   #ackTimer: NodeJS.Timeout | undefined;
   #keepalive: NodeJS.Timeout | undefined;
   /** How the session has ended; undefined while it goes on. */
   #over: { error: ParleyError | undefined } | undefined;
-  /** Attempts to resume since a connection has carried something new. */
+  /** Attempts to resume since a connection has carried something new, or has lasted; and until when there may be more. */
   #tries = 0;
-  #progress = 0;
+  #giveUpAt = 0;
+  #progress = -1;
+  #since = performance.now();
 
   /** @param welcome undefined in bare frames. See {@link connect}. */
-  constructor(options: ConnectOptions, { stream, maxFrame }: Channel, welcome: Json | undefined) {
+  constructor(options: ConnectOptions, { stream, maxFrame }: Channel, welcome?: Welcome) {
     this.#options = options;
     this.#stream = stream;
     this.#maxSent = maxFrame;
     this.welcome = welcome;
-    this.user = typeof welcome?.["user"] === "string" ? welcome["user"] : null;
-    this.token = typeof welcome?.["token"] === "string" ? welcome["token"] : undefined;
-    this.#control = welcome?.["control"] === true;
-    this.#hasAcks = this.#control && typeof welcome?.["session"] === "string";
-    this.#startKeepalive(Number(welcome?.["keepalive"] ?? 0));
+    this.#control = welcome?.control === true;
+    this.#hasAcks = this.#control && welcome?.session !== undefined;
+    this.#startKeepalive(welcome?.keepalive ?? 0);
     void this.#run();
   }
 
@@ -184,7 +198,8 @@ export class Session<Message extends string | Uint8Array = string> implements As
         throw new ParleyError("too_long", `the server takes ${this.#maxSent} bytes, not ${payload.length}`);
       }
       while (this.#over === undefined && this.#isFull) await this.#changed.wait();
-      this.#throwIfOver();
+      if (this.#over !== undefined)
+        throw this.#over.error ?? new ParleyError("closed", "the session has ended");
       if (this.#hasAcks) {
         this.#unacked.push(payload);
         this.#unackedBytes += payload.length;
@@ -226,11 +241,7 @@ export class Session<Message extends string | Uint8Array = string> implements As
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<Message, void, undefined> {
-    for (;;) {
-      const message = await this.receive();
-      if (message === undefined) return;
-      yield message;
-    }
+    for (let one = await this.receive(); one !== undefined; one = await this.receive()) yield one;
   }
 
   // --- sending ---
@@ -243,11 +254,6 @@ export class Session<Message extends string | Uint8Array = string> implements As
     const result = this.#sending.then(work);
     this.#sending = result.catch(() => undefined); // the caller has the error
     return result;
-  }
-
-  #throwIfOver(): void {
-    if (this.#over !== undefined)
-      throw this.#over.error ?? new ParleyError("closed", "the session has ended");
   }
 
   #sayEnd(): void {
@@ -271,16 +277,15 @@ export class Session<Message extends string | Uint8Array = string> implements As
 
   // --- receiving ---
 
-  /** Reads until the session has ended. */
+  /** Reads until the session has ended, over one connection after the other. */
   async #run(): Promise<void> {
-    for (;;) {
+    while (this.#over === undefined) {
       try {
         await this.#read(this.#stream!);
-        return;
       } catch (error) {
         const reason = asError(error);
+        const { resumeFor = RESUME_SECONDS } = this.#options;
         if (this.#over !== undefined) return;
-        const resumeFor = this.#options.resumeFor ?? RESUME_SECONDS;
         if (reason.code !== "lost" || !this.#hasAcks || resumeFor === 0) {
           this.#leave(this.#stream);
           return this.#finish(reason);
@@ -288,49 +293,66 @@ export class Session<Message extends string | Uint8Array = string> implements As
         this.#stream?.reset();
         this.#stream = undefined;
         this.#options.onLost?.(reason);
-        const why = await this.#resume(performance.now() + resumeFor * 1000);
-        if (why !== undefined) return this.#finish(why);
+        const failure = await this.#resume(resumeFor * 1000);
+        if (failure !== undefined) this.#finish(failure);
       }
     }
   }
 
   /** Reads from one connection, until the session has ended. @throws {ParleyError} when the connection was lost, or the server is wrong. */
   async #read(stream: MessageStream): Promise<void> {
-    for (;;) {
-      while (this.#queuedBytes >= 2 * WINDOW_BYTES || this.#queue.length >= 2 * WINDOW_MESSAGES) {
+    while (this.#over === undefined) {
+      if (this.#isHeld) {
         await this.#changed.wait();
-        if (this.#over !== undefined) return;
+        continue;
       }
       const frame = await stream.read();
-      if (this.#over !== undefined) return;
       if (frame === undefined) {
         if (this.#control) throw new ParleyError("lost", "the server closed the connection");
         stream.close();
-        return this.#finish(undefined);
-      }
-      if (!frame.isControl) {
+        this.#finish(undefined);
+      } else if (frame.isControl) {
+        await this.#obey(parse(frame.payload), stream);
+      } else {
         this.#received++;
         this.#queue.push(frame.payload);
         this.#queuedBytes += frame.payload.length;
         this.#changed.notify();
-      } else if (await this.#obey(parse(frame.payload), stream)) return;
+      }
     }
   }
 
-  /** Does what a control frame says; true when the session has ended. */
-  async #obey(message: Json, stream: MessageStream): Promise<boolean> {
-    const { type, n, received } = message;
-    if (type === "ping") await stream.writeControl({ type: "pong", n });
-    if (type === "ack") this.#onAck(Number(received));
-    if (type !== "bye") return false;
+  /** True while the caller has to take messages before more are read. */
+  get #isHeld(): boolean {
+    return this.#queuedBytes >= 2 * WINDOW_BYTES || this.#queue.length >= 2 * WINDOW_MESSAGES;
+  }
+
+  /** Does what a control frame says. */
+  async #obey(message: Json, stream: MessageStream): Promise<void> {
+    if (message["type"] === "ping") void this.#answer(stream, message["n"]);
+    if (message["type"] === "ack") this.#onAck(Number(message["received"]));
+    if (message["type"] !== "bye") return;
     const error = this.#flawOf(message);
-    // Nobody takes messages that are behind an error; those before `bye` are taken first.
-    while (this.#processed < this.#received && this.#over === undefined) await this.#changed.wait();
-    if (this.#over !== undefined) return true;
+    // After a good end the server waits until the last message was processed.
+    while (error === undefined && this.#processed < this.#received) {
+      await this.#changed.wait();
+      if (this.#over !== undefined) return;
+    }
     this.#acknowledge();
     this.#leave(stream);
     this.#finish(error);
-    return true;
+  }
+
+  /** Answers a ping. Of several that come while the server reads nothing, the last one is answered. */
+  async #answer(stream: MessageStream, n: unknown): Promise<void> {
+    const isAnswering = this.#pong !== undefined;
+    this.#pong = n;
+    if (isAnswering) return;
+    for (let answered: unknown; answered !== this.#pong;) {
+      answered = this.#pong;
+      await stream.writeControl({ type: "pong", n: answered });
+    }
+    this.#pong = undefined;
   }
 
   /** Why a `bye` is no good end. */
@@ -382,8 +404,7 @@ export class Session<Message extends string | Uint8Array = string> implements As
     let seen = 0;
     const tick = () => {
       const stream = this.#stream;
-      const isHeld = this.#queuedBytes >= 2 * WINDOW_BYTES || this.#queue.length >= 2 * WINDOW_MESSAGES;
-      silent = stream === undefined || isHeld || stream.bytes !== seen ? 0 : silent + 1;
+      silent = stream === undefined || this.#isHeld || stream.bytes !== seen ? 0 : silent + 1;
       seen = stream?.bytes ?? 0;
       if (silent > 2) stream?.reset();
       else void stream?.writeControl({ type: "ping", n: ++this.#pings });
@@ -391,28 +412,26 @@ export class Session<Message extends string | Uint8Array = string> implements As
     this.#keepalive = setInterval(tick, Math.min(Math.max(seconds, 1), 86_400) * 1000);
     this.#keepalive.unref();
   }
-  #pings = 0;
 
   // --- resuming ---
 
   /** Restores the connection. @returns the reason why that was not possible. */
-  async #resume(until: number): Promise<ParleyError | undefined> {
+  async #resume(patienceMs: number): Promise<ParleyError | undefined> {
     const progress = this.#received + this.#acknowledged;
-    if (progress > this.#progress) this.#tries = 0;
+    const isNew = progress > this.#progress || performance.now() - this.#since > PROVEN_MS;
+    if (isNew) this.#tries = 0;
+    if (isNew) this.#giveUpAt = performance.now() + patienceMs;
     this.#progress = progress;
-    for (let wait = 0; ; this.#tries++) {
-      const pause =
-        this.#tries === 0
-          ? 50 * Math.random()
-          : 250 * 2 ** Math.min(this.#tries, 10) * (0.5 + Math.random() / 2);
-      const longest = Math.max(wait, Math.min(pause, MAX_PAUSE_MS));
-      if (performance.now() + longest > until)
+    for (let wait = 0; ;) {
+      const pause = Math.min(250 * 2 ** this.#tries, MAX_PAUSE_MS) * (0.5 + Math.random() / 2);
+      const longest = Math.max(wait, this.#tries++ === 0 ? 50 * Math.random() : pause);
+      if (performance.now() + longest > this.#giveUpAt) {
         return new ParleyError("lost", "the connection could not be restored");
+      }
       await new Promise((resolve) => setTimeout(resolve, longest));
       if (this.#over !== undefined) return undefined;
       try {
         await this.#resumeOnce();
-        this.#tries++;
         return undefined;
       } catch (error) {
         const reason = asError(error);
@@ -426,21 +445,17 @@ export class Session<Message extends string | Uint8Array = string> implements As
     const channel = await open(this.#options);
     const { stream } = channel;
     try {
-      const secret = Buffer.from(String(this.welcome?.["resume_key"]), "base64");
-      const proof = channel.prove("parley/1 resume", secret);
-      const login = {
-        method: "resume",
-        session: this.welcome?.["session"],
-        ...proof,
-        received: this.#received,
-      };
-      const welcome = await logIn(channel, this.#options, login);
-      const again = Number(welcome["received"]) - this.#acknowledged;
-      if (welcome["resumed"] !== true || !(again >= 0 && again <= this.#unacked.length)) {
+      const { session, resume_key = "" } = this.welcome ?? {};
+      const proof = channel.prove("parley/1 resume", Buffer.from(resume_key, "base64"));
+      const login = { method: "resume", session, ...proof, received: this.#received };
+      const { resumed, received } = await logIn(channel, this.#options, login);
+      const again = Number(received) - this.#acknowledged;
+      if (resumed !== true || !(again >= 0 && again <= this.#unacked.length)) {
         throw new ParleyError("bad_message", "the server counts other messages than were sent");
       }
       if (this.#over !== undefined) return this.#leave(stream);
       this.#lastAck = 0;
+      this.#since = performance.now();
       this.#stream = stream;
       this.#maxSent = channel.maxFrame;
       for (const payload of this.#unacked.slice(again)) void stream.write(payload);
@@ -469,6 +484,7 @@ export class MessageStream implements AsyncIterable<Buffer> {
   bytes = 0;
   readonly #socket: Socket;
   readonly #changed = new Signal();
+  readonly #drained = new Signal();
   #chunks: Buffer[] = [];
   #length = 0;
   /** So many bytes make a header, or a whole frame. */
@@ -493,7 +509,11 @@ export class MessageStream implements AsyncIterable<Buffer> {
       this.#changed.notify();
     });
     socket.on("error", (error) => this.fail(new ParleyError("lost", error.message)));
-    socket.on("close", () => this.fail(new ParleyError("lost", "the connection was closed")));
+    socket.on("drain", () => this.#drained.notify());
+    socket.on("close", () => {
+      this.fail(new ParleyError("lost", "the connection was closed"));
+      this.#drained.notify();
+    });
   }
 
   /** Lets the present and every later `read` fail. */
@@ -559,15 +579,7 @@ export class MessageStream implements AsyncIterable<Buffer> {
     if (!this.#socket.writable) return; // the reader learns why
     const header = Buffer.alloc(4);
     header.writeUInt32BE(mark + payload.length);
-    if (this.#socket.write(Buffer.concat([header, payload]))) return;
-    const socket = this.#socket;
-    await new Promise<void>((resolve) => {
-      const done = () => {
-        socket.off("drain", done).off("close", done);
-        resolve();
-      };
-      socket.on("drain", done).on("close", done);
-    });
+    if (!this.#socket.write(Buffer.concat([header, payload]))) await this.#drained.wait();
   }
 
   /** Ends this side of the connection; the other side may go on sending. */
@@ -577,19 +589,19 @@ export class MessageStream implements AsyncIterable<Buffer> {
 
   /** Ends this side, and drops what still arrives. */
   close(): void {
+    const socket = this.#socket;
     this.fail(new ParleyError("closed", "the connection was closed here"));
-    this.#socket.end();
-    this.#socket
-      .removeAllListeners("data")
-      .on("data", () => undefined)
-      .resume();
-    const timer = setTimeout(() => this.#socket.destroy(), LINGER_MS);
-    this.#socket.once("end", () => this.#socket.destroySoon()).once("close", () => clearTimeout(timer));
+    if (this.#hasEnded) return socket.destroySoon();
+    socket.end();
+    socket.removeAllListeners("data").resume();
+    const timer = setTimeout(() => socket.destroy(), LINGER_MS);
+    socket.once("end", () => socket.destroySoon()).once("close", () => clearTimeout(timer));
   }
 
-  /** Drops the connection, so that nothing more of it reaches the other side. */
+  /** Drops the connection, with a reset where the runtime has one, so that nothing more of it reaches the other side. */
   reset(): void {
-    if (!this.#socket.destroyed) this.#socket.resetAndDestroy();
+    if ("encrypted" in this.#socket) this.#socket.destroy();
+    else if (!this.#socket.destroyed) this.#socket.resetAndDestroy();
   }
 }
 
@@ -598,96 +610,87 @@ export class MessageStream implements AsyncIterable<Buffer> {
 /** A connection before its login. */
 interface Channel {
   stream: MessageStream;
-  hello: Json;
+  /** Undefined in bare frames. */
+  hello: Hello | undefined;
   /** The longest message that the server takes. */
   maxFrame: number;
   /** `proof` and `binding` of a login with a secret of 32 bytes. */
   prove(label: string, secret: Uint8Array): Json;
-  /** An error; the connection is closed. */
-  fail(code: string, message: string): ParleyError;
 }
 
 /** Connects, checks the server's key, proves the shared key, and waits for `hello`. */
 async function open(options: ConnectOptions): Promise<Channel> {
   const socket = await dial(options);
   const stream = new MessageStream(socket, MAX_LOGIN_FRAME);
-  const timer = setTimeout(() => {
-    stream.fail(new ParleyError("timeout", "the server did not answer in time"));
-  }, LOGIN_MS);
   try {
     const isTls = "encrypted" in socket;
-    if (isTls && options.pin !== undefined) checkPin(socket as TLSSocket, options.pin);
-    const binding = isTls ? bindingOf(socket as TLSSocket, options.binding) : undefined;
-    if (options.key !== undefined) await proveKey(stream, options.key, binding);
-    const isBare = options.bare === true;
-    const hello = isBare ? {} : await readHello(stream);
-    if (isBare) stream.maxFrame = options.maxFrame ?? MAX_FRAME;
-    return {
-      stream,
-      hello,
-      maxFrame: isBare ? 0x7fffffff : Number(hello["max_frame"]),
-      prove: (label, secret) => prove(label, secret, Buffer.from(String(hello["nonce"]), "base64"), binding),
-      fail(code, message) {
-        stream.close();
-        return new ParleyError(code, message);
-      },
-    };
+    const certificate = isTls ? (socket as TLSSocket).getPeerX509Certificate() : undefined;
+    if (options.pin !== undefined) checkPin(certificate, options.pin);
+    const binding = isTls ? bindingOf(socket as TLSSocket, certificate, options.binding) : undefined;
+    if (options.key !== undefined) await within(stream, proveKey(stream, options.key, binding));
+    const hello = options.bare === true ? undefined : await within(stream, readHello(stream));
+    if (hello === undefined) stream.maxFrame = options.maxFrame ?? MAX_FRAME;
+    const nonce = Buffer.from(hello?.nonce ?? "", "base64");
+    const maxFrame = hello?.max_frame ?? MAX_PAYLOAD;
+    return { stream, hello, maxFrame, prove: (label, secret) => prove(label, secret, nonce, binding) };
   } catch (error) {
     stream.close();
     throw asError(error);
-  } finally {
-    clearTimeout(timer);
   }
 }
 
-function dial({ host, port, tls, pin, ca }: ConnectOptions): Promise<Socket> {
+/** Waits for the server, but not for ever. */
+function within<T>(stream: MessageStream, work: Promise<T>): Promise<T> {
+  const late = new ParleyError("timeout", "the server did not answer in time");
+  const timer = setTimeout(() => stream.fail(late), LOGIN_MS);
+  return work.finally(() => clearTimeout(timer));
+}
+
+async function dial({ host, port, tls, pin, ca }: ConnectOptions): Promise<Socket> {
   const isTls = tls ?? (pin !== undefined || ca !== undefined);
   const isLoopback = /^(localhost|127\.\d+\.\d+\.\d+|::1)$/i.test(host);
   if (!isTls && (pin !== undefined || ca !== undefined || (tls === undefined && !isLoopback))) {
     throw new ParleyError(
       "untrusted",
-      "beyond loopback use pin, ca or tls: true; or say tls: false, and not pin or ca",
+      "give pin or ca, or tls: true; plain TCP beyond loopback needs tls: false",
     );
   }
-  const tcp = { host, port, allowHalfOpen: true };
-  const trust = { rejectUnauthorized: ca !== undefined || pin === undefined, minVersion: "TLSv1.3" as const };
+  const target = { host, port, allowHalfOpen: true };
+  const trust = { rejectUnauthorized: ca !== undefined || pin === undefined, ca: ca as string | undefined };
+  const servername = isIP(host) === 0 ? host : "";
   const socket = isTls
-    ? connectTls({ ...tcp, ...trust, ...(ca === undefined ? {} : { ca: ca as string }) })
-    : connectTcp(tcp);
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => socket.destroy(new Error("no connection in time")), LOGIN_MS);
-    const failed = (error: Error & { code?: string }) => {
-      clearTimeout(timer);
-      const isNetwork = /^E[A-Z]+$/.test(error.code ?? "ETIMEDOUT") && error.code !== "EPROTO";
-      reject(new ParleyError(isNetwork ? "unreachable" : "untrusted", error.message));
-    };
-    socket.once("error", failed);
-    socket.once("close", () => failed(new Error("the server closed the connection")));
-    socket.once(isTls ? "secureConnect" : "connect", () => {
-      clearTimeout(timer);
-      socket.off("error", failed).removeAllListeners("close");
-      resolve(socket);
-    });
-  });
+    ? connectTls({ ...target, ...trust, servername, minVersion: "TLSv1.3" })
+    : connectTcp(target);
+  try {
+    await once(socket, isTls ? "secureConnect" : "connect", { signal: AbortSignal.timeout(LOGIN_MS) });
+    return socket;
+  } catch (error) {
+    socket.on("error", () => undefined).destroy();
+    const { code = "", message } = error as NodeJS.ErrnoException;
+    const isTrust = isTls && !/^(E(?!PROTO)[A-Z]+|ABORT_ERR)$/.test(code);
+    throw new ParleyError(isTrust ? "untrusted" : "unreachable", message);
+  }
 }
 
-function checkPin(socket: TLSSocket, pin: string): void {
-  const key = certificateOf(socket).publicKey.export({ type: "spki", format: "der" });
-  const found = `sha256/${sha256(key).toString("base64")}`;
+function checkPin(certificate: X509Certificate | undefined, pin: string): void {
+  const key = certificate?.publicKey.export({ type: "spki", format: "der" });
+  const found = key && `sha256/${sha256(key).toString("base64")}`;
   if (found !== pin) throw new ParleyError("untrusted", `the server has another key: its pin is ${found}`);
 }
 
-function certificateOf(socket: TLSSocket): X509Certificate {
-  const certificate = socket.getPeerX509Certificate();
-  if (certificate === undefined) throw new ParleyError("untrusted", "the server has sent no certificate");
-  return certificate;
-}
-
-function bindingOf(socket: TLSSocket, wanted: BindingName | undefined): Binding {
+/** What proofs are bound to, as {@link ConnectOptions.binding} says. */
+function bindingOf(
+  socket: TLSSocket,
+  certificate: X509Certificate | undefined,
+  wanted: BindingName | undefined,
+): Binding {
   const hasExporter = typeof socket.exportKeyingMaterial === "function";
   const name = wanted ?? (hasExporter ? "tls-exporter" : "tls-server-end-point");
-  if (name === "tls-server-end-point") return { name, value: sha256(certificateOf(socket).raw) };
-  return { name, value: socket.exportKeyingMaterial(32, "EXPORTER-Channel-Binding", Buffer.alloc(0)) };
+  if (name === "tls-exporter") {
+    return { name, value: socket.exportKeyingMaterial(32, "EXPORTER-Channel-Binding", Buffer.alloc(0)) };
+  }
+  if (certificate === undefined) throw new ParleyError("untrusted", "the server has sent no certificate");
+  return { name, value: sha256(certificate.raw) };
 }
 
 async function proveKey(
@@ -697,29 +700,28 @@ async function proveKey(
 ): Promise<void> {
   const shared = typeof given === "string" ? Buffer.from(given.trim(), "hex") : given;
   const key = binding === undefined ? shared : hmac(shared, `parley ${binding.name} v1`, binding.value);
-  const refuse = (message: string, answer?: string) => {
-    if (answer !== undefined) void stream.write(Buffer.from(answer));
-    return new ParleyError("key_refused", message);
+  const refuse = async (message: string, answer = "#FAILURE#") => {
+    if (answer !== "") await stream.write(Buffer.from(answer));
+    throw new ParleyError("key_refused", message);
   };
   const first = await readLogin(stream);
-  if (first[0] === 0x7b) throw refuse("the server has no shared key", "#FAILURE#");
+  if (startsWith(first, "{")) return refuse("the server has no shared key");
   const challenge = first.subarray("#CHALLENGE#".length);
-  const digest = /^\{(sha256|sha384|sha3_256|sha3_384)\}/.exec(challenge.toString("latin1"))?.[1];
-  if (!startsWith(first, "#CHALLENGE#") || digest === undefined || challenge.length < 20)
-    throw refuse("the server's challenge is none");
-  if (startsWith(challenge.subarray(digest.length + 2), "parley-c"))
-    throw refuse("the server returns a client's challenge");
+  const digest = /^\{(sha256|sha384|sha3_256|sha3_384)\}(?!parley-c)/.exec(challenge.toString("latin1"))?.[1];
+  if (!startsWith(first, "#CHALLENGE#") || digest === undefined || challenge.length < 20) {
+    return refuse("the server has sent a challenge that must not be answered", "");
+  }
   const mac = createHmac(digest.replace("_", "-"), key).update(challenge).digest();
-  void stream.write(Buffer.concat([Buffer.from(`{${digest}}`), mac]));
-  if (!startsWith(await readLogin(stream), "#WELCOME#")) throw refuse("the server has another shared key");
+  await stream.write(Buffer.concat([Buffer.from(`{${digest}}`), mac]));
+  if (!startsWith(await readLogin(stream), "#WELCOME#"))
+    return refuse("the server has another shared key", "");
   const own = Buffer.concat([Buffer.from("{sha256}parley-c"), randomBytes(40)]);
-  void stream.write(Buffer.concat([Buffer.from("#CHALLENGE#"), own]));
+  await stream.write(Buffer.concat([Buffer.from("#CHALLENGE#"), own]));
   const right = Buffer.concat([Buffer.from("{sha256}"), hmac(key, own)]);
   const response = await readLogin(stream);
-  if (response.length !== right.length || !timingSafeEqual(response, right)) {
-    throw refuse("the server has another shared key", "#FAILURE#");
-  }
-  void stream.write(Buffer.from("#WELCOME#"));
+  const isRight = response.length === right.length && timingSafeEqual(response, right);
+  if (!isRight) return refuse("the server has another shared key");
+  await stream.write(Buffer.from("#WELCOME#"));
 }
 
 /** A payload before `welcome`. @throws {ParleyError} for an `error` message, and when the server has left. */
@@ -732,24 +734,22 @@ async function readLogin(stream: MessageStream): Promise<Buffer> {
   throw new ParleyError(String(code), String(message), { retryAfter });
 }
 
-async function readHello(stream: MessageStream): Promise<Json> {
+async function readHello(stream: MessageStream): Promise<Hello> {
   const payload = await readLogin(stream);
-  if (startsWith(payload, "#CHALLENGE#"))
-    throw new ParleyError("key_refused", "the server requires a shared key");
-  const hello = parse(payload);
-  const { type, protocol, auth, nonce, max_frame } = hello;
+  if (startsWith(payload, "#CHALLENGE#")) throw new ParleyError("key_refused", "the server has a shared key");
+  const { type, protocol, auth, nonce, max_frame } = parse(payload);
   if (type !== "hello" || protocol !== "parley/1") {
     throw new ParleyError("bad_message", "the server does not speak parley/1");
   }
   if (!Array.isArray(auth) || typeof nonce !== "string" || typeof max_frame !== "number") {
     throw new ParleyError("bad_message", "the server's hello is not complete");
   }
-  return hello;
+  return { auth: auth as string[], nonce, max_frame };
 }
 
 /** The logins to try, one after the other. */
 function loginsFor(channel: Channel, options: ConnectOptions): Json[] {
-  const auth = channel.hello["auth"] as unknown[];
+  const auth = channel.hello?.auth ?? [];
   const { user, password, token, register } = options;
   const logins: Json[] = [];
   if (token !== undefined && auth.includes("token")) {
@@ -764,27 +764,34 @@ function loginsFor(channel: Channel, options: ConnectOptions): Json[] {
   return logins;
 }
 
-/** Sends one login. @returns `welcome`. @throws {ParleyError} */
-async function logIn({ stream }: Channel, options: ConnectOptions, login: Json): Promise<Json> {
-  const resume_for = options.resumeFor ?? RESUME_SECONDS;
-  const timer = setTimeout(() => {
-    stream.fail(new ParleyError("timeout", "the server did not answer the login in time"));
-  }, LOGIN_MS);
+/** Logs in; with the password where the token is refused. */
+async function logInWith(channel: Channel, options: ConnectOptions): Promise<Welcome> {
+  const [first, ...others] = loginsFor(channel, options);
+  if (first === undefined) throw new ParleyError("not_allowed", "the server accepts no login of this client");
   try {
-    await stream.write(Buffer.from(JSON.stringify({ type: "login", ...login, control: true, resume_for })));
-    const answer = parse(await readLogin(stream));
-    const { type, code, message, attempts_left } = answer;
-    if (type === "refused") {
-      const attemptsLeft = Number(attempts_left);
-      throw new ParleyError(String(code), String(message), { attemptsLeft });
-    }
-    if (type !== "welcome") throw new ParleyError("bad_message", `not an answer to a login: ${String(type)}`);
-    stream.maxFrame = options.maxFrame ?? MAX_FRAME;
-    stream.control = answer["control"] === true;
-    return answer;
-  } finally {
-    clearTimeout(timer);
+    return await logIn(channel, options, first);
+  } catch (error) {
+    const [second] = others;
+    if (second === undefined || asError(error).code !== "token_refused") throw error;
+    return await logIn(channel, options, second);
   }
+}
+
+/** Sends one login. @returns `welcome`. @throws {ParleyError} */
+async function logIn({ stream }: Channel, options: ConnectOptions, login: Json): Promise<Welcome> {
+  const { resumeFor: resume_for = RESUME_SECONDS, wantsToken: token = false, maxFrame = MAX_FRAME } = options;
+  const message = JSON.stringify({ type: "login", ...login, control: true, token, resume_for });
+  await stream.write(Buffer.from(message));
+  const answer = parse(await within(stream, readLogin(stream)));
+  if (answer["type"] === "refused") {
+    const { code, message: why, attempts_left } = answer;
+    throw new ParleyError(String(code), String(why), { attemptsLeft: Number(attempts_left) });
+  }
+  if (answer["type"] !== "welcome")
+    throw new ParleyError("bad_message", "the server did not answer the login");
+  stream.maxFrame = maxFrame;
+  stream.control = answer["control"] === true;
+  return answer as unknown as Welcome;
 }
 
 /** The proof of a secret for one connection: the server knows only its digest. */
@@ -797,25 +804,13 @@ function prove(label: string, secret: Uint8Array, nonce: Uint8Array, binding: Bi
 
 const DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
-/** The parts of a token, `prly_<id>_<secret><check>`. */
+/** The parts of a token, `prly_<id>_<secret><check>`. The server finds a typing error out, too. */
 function parseToken(token: string): { id: string; secret: Uint8Array } {
-  const [, body = "", id = "", digits = "", check] = /^prly_((\w{8})_(\w{43}))(\w{6})$/.exec(token) ?? [];
-  const number = (text: string) =>
-    [...text].reduce((sum, digit) => sum * 62n + BigInt(DIGITS.indexOf(digit)), 0n);
-  if (check === undefined || number(check) !== BigInt(crc32(body))) {
-    throw new ParleyError("token_refused", "this is no token: it is mistyped or incomplete");
-  }
-  return { id, secret: Buffer.from(number(digits).toString(16).padStart(64, "0"), "hex") };
-}
-
-/** As in zlib; Node has it from 20.15 on. */
-function crc32(text: string): number {
-  let sum = ~0;
-  for (const byte of Buffer.from(text)) {
-    sum ^= byte;
-    for (let bit = 0; bit < 8; bit++) sum = (sum >>> 1) ^ (sum & 1 ? 0xedb88320 : 0);
-  }
-  return ~sum >>> 0;
+  const [, id, digits] = /^prly_([0-9A-Za-z]{8})_([0-9A-Za-z]{43})[0-9A-Za-z]{6}$/.exec(token) ?? [];
+  if (id === undefined || digits === undefined) throw new ParleyError("token_refused", "this is no token");
+  let number = 0n;
+  for (const digit of digits) number = number * 62n + BigInt(DIGITS.indexOf(digit));
+  return { id, secret: Buffer.from(number.toString(16).padStart(64, "0"), "hex") };
 }
 
 // --- small things ---

@@ -12,7 +12,6 @@
 // Ports and the paths of a whole machine (/etc/…, /var/lib/…) are replaced by the sandbox's own. The home folder has `password`,
 // `cert.pem` and `key.pem`; `ann` is a user with that password.
 
-import { join } from "node:path";
 import { ROOT } from "./markdown.ts";
 
 /** A rule for each command that `pattern` matches; with its output where the page shows one. The first one counts. */
@@ -64,12 +63,15 @@ export const SERVERS: Record<string, string> = {
 };
 
 /** What a student of docs/labs.md copies from the source. */
-const LAB = [`cp -r ${join(ROOT, "clients")} .`, "cp clients/python/parley.py clients/typescript/parley.ts ."];
+const LAB = [`cp -r ${ROOT}/clients .`, "cp clients/python/parley.py clients/typescript/parley.ts ."];
 
 /** Run before the first command of a section, whose reader has files that a test has not. */
 export const BEFORE: Record<string, string[]> = {
-  "docs/clients.md#python": [`cp ${join(ROOT, "clients/python/parley.py")} .`],
+  "docs/clients.md#python": [`cp ${ROOT}/clients/python/parley.py .`],
+  "docs/clients.md#typescript": [`cp ${ROOT}/clients/typescript/parley.ts .`],
   "docs/labs.md#before-you-begin": LAB,
+  "docs/labs.ru.md#прежде-чем-начать": LAB,
+  "docs/labs.zh.md#开始之前": LAB,
   "docs/operating.md#install": ["mkdir -p /var/lib/parley", "chmod 700 /var/lib/parley"],
   "docs/operating.md#accounts-in-redis-or-valkey": ["mkdir -p /run/parley /var/lib/redis"],
   "docs/operating.md#failed-logins": [
@@ -92,6 +94,8 @@ function refusal(time: string, address: string, user?: string): string {
 export const USERS: Record<string, string[]> = {
   "README.md": [],
   "docs/labs.md": [],
+  "docs/labs.ru.md": [],
+  "docs/labs.zh.md": [],
   "docs/operating.md": [],
 };
 

@@ -90,11 +90,14 @@ function start(python: string, argv: string[], data: string, env: Record<string,
 }
 
 pythons.sort((a, b) => a.version.localeCompare(b.version, "en", { numeric: true }));
-/** The oldest and the newest do more. */
+/** The oldest and the newest. */
 const ends = [pythons[0], pythons.at(-1)];
 
 describe.each(pythons)("Python $version", ({ path: python }) => {
-  const testMore = test.if(ends.some((one) => one?.path === python));
+  /** Registers a test for the oldest and the newest alone. */
+  const testMore = (name: string, run: () => Promise<void>) => {
+    if (ends.some((one) => one?.path === python)) test(name, run);
+  };
   const scene = (name: string, port: number, options: object = ANN, data?: string) => {
     const argv = [SCENES, name, String(port), JSON.stringify(options)];
     return start(python, argv, data ?? join(tempFolder().path, "data"));

@@ -1,12 +1,13 @@
 // The adapter of parley.ts for the cases of clients/conformance.
 //
-//     bun clients/conformance/run.ts -- bun clients/typescript/adapter.ts [tls-server-end-point]
+//     bun clients/conformance/run.ts -- bun clients/typescript/conformance.ts [tls-server-end-point]
 
 import { readFileSync } from "node:fs";
 import { linesOf } from "../conformance/lines.ts";
 import { connect, ParleyError, type ConnectOptions, type Session } from "./parley.ts";
 
 type Json = Record<string, unknown>;
+type Settings = Omit<ConnectOptions, "ca"> & { resume?: boolean; ca?: string; max_frame?: number };
 
 const binding = process.argv[2] as ConnectOptions["binding"];
 const PARTS = ["login", "password", "register", "token", "key", "tls", "control", "resume", "bare"];
@@ -27,17 +28,18 @@ function content(message: Uint8Array): Json {
 }
 
 /** Has one conversation. */
-async function converse({ resume, ca, max_frame, ...settings }: Json): Promise<void> {
+async function converse({ resume, ca, max_frame, ...settings }: Settings): Promise<void> {
   try {
     session = await connect({
-      ...(settings as unknown as ConnectOptions),
-      ...(ca === undefined ? {} : { ca: readFileSync(String(ca)) }),
-      ...(max_frame === undefined ? {} : { maxFrame: Number(max_frame) }),
+      ...settings,
+      ...(ca === undefined ? {} : { ca: readFileSync(ca) }),
+      ...(max_frame === undefined ? {} : { maxFrame: max_frame }),
       ...(binding === undefined ? {} : { binding }),
       resumeFor: resume === true ? 60 : 0,
+      wantsToken: true,
       bytes: true,
     });
-    const { user, token } = session;
+    const { user, token } = session.welcome ?? {};
     report({ event: "connected", user, token });
     for await (const message of session) report({ event: "message", ...content(message) });
     if (unsent !== undefined) throw unsent;
@@ -65,7 +67,7 @@ async function send(to: Session<Uint8Array> | undefined, message: string | Uint8
 report({ event: "ready", parts: PARTS });
 for await (const line of linesOf(process.stdin)) {
   const { do: what, text, base64, ...settings } = JSON.parse(line) as Json;
-  if (what === "connect") void converse(settings);
+  if (what === "connect") void converse(settings as unknown as Settings);
   else if (what === "send") {
     void send(session, typeof text === "string" ? text : Buffer.from(String(base64), "base64"));
   } else if (what === "end") void session?.end();

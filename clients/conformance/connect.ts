@@ -1,6 +1,6 @@
 // The adapter of `parley connect`: each conversation is a run of the executable, with -0 and --json.
 //
-//     bun clients/conformance/connect-adapter.ts [EXECUTABLE]
+//     bun clients/conformance/connect.ts [EXECUTABLE]
 
 import { spawn, type ChildProcessWithoutNullStreams } from "node:child_process";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
