@@ -26,11 +26,14 @@ test("there are three pages", () => {
   expect(pages.map(({ path }) => path)).toEqual(["docs/labs.md", "docs/labs.ru.md", "docs/labs.zh.md"]);
 });
 
-test.each(["docs/labs.ru.md", "docs/labs.zh.md"])("%s has the tasks and the commands of docs/labs.md", (path) => {
-  expect(blocksOf("docs/labs.md").length).toBeGreaterThan(50);
-  expect(blocksOf(path)).toEqual(blocksOf("docs/labs.md"));
-  expect(numbersIn(path)).toEqual(numbersIn("docs/labs.md"));
-});
+test.each(["docs/labs.ru.md", "docs/labs.zh.md"])(
+  "%s has the tasks and the commands of docs/labs.md",
+  (path) => {
+    expect(blocksOf("docs/labs.md").length).toBeGreaterThan(50);
+    expect(blocksOf(path)).toEqual(blocksOf("docs/labs.md"));
+    expect(numbersIn(path)).toEqual(numbersIn("docs/labs.md"));
+  },
+);
 
 test("the code of a client that the page shows is in the client", () => {
   const client = readFileSync(join(ROOT, "clients/python/parley.py"), "utf8");

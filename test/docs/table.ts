@@ -54,7 +54,7 @@ export const RULES: Rule[] = [
   { pattern: /^fail2ban-regex\b/, needs: "fail2ban-regex" },
   { page: "docs/classroom.md", pattern: /--send hi\nparley: error/, exit: 1 },
   { pattern: /^parley connect 127.0.0.1:4004 --bare --send hi$/m, exit: 1 },
-  { pattern: /--strict-port --check/, exit: 1 },
+  { pattern: /^parley serve --auth none .*--strict-port --check/, exit: 1 },
 ];
 
 /** The server that the commands of a section talk to, where no command of the section starts it. */
