@@ -34,6 +34,7 @@ export interface Rule {
 }
 
 export const RULES: Rule[] = [
+  { pattern: /^cd ~\/lab$/, notRun: "the sandbox's folder is that of the lab" },
   { pattern: /\bnpx\b/, notRun: "builds and tests everything" },
   { pattern: /example\.org/, notRun: "needs another machine" },
   { page: "docs/compare.md", pattern: /PORT/, notRun: "scripts/bench measures these" },
@@ -51,9 +52,10 @@ export const RULES: Rule[] = [
   { pattern: /\bcurl\b/, needs: "curl" },
   { pattern: /\bstdbuf\b/, needs: "stdbuf" },
   { pattern: /^fail2ban-regex\b/, needs: "fail2ban-regex" },
-  { page: "docs/classroom.md", pattern: /--strict-port --check/, exit: 1 },
   { page: "docs/classroom.md", pattern: /decimal:10 .*--trace/, anyOrder: true },
   { page: "docs/classroom.md", pattern: /--send hi\nparley: error/, exit: 1 },
+  { pattern: /^parley connect 127.0.0.1:4004 --bare --send hi$/m, exit: 1 },
+  { pattern: /^parley serve --auth none .*--strict-port --check/, exit: 1 },
 ];
 
 /** The server that the commands of a section talk to, where no command of the section starts it. */
@@ -61,10 +63,16 @@ export const SERVERS: Record<string, string> = {
   "README.md#use-it-in-scripts": "parley serve",
 };
 
+/** What a student of docs/labs.md copies from the source. */
+const LAB = [`cp -r ${ROOT}/clients .`, "cp clients/python/parley.py clients/typescript/parley.ts ."];
+
 /** Run before the first command of a section, whose reader has files that a test has not. */
 export const BEFORE: Record<string, string[]> = {
   "docs/clients.md#python": [`cp ${ROOT}/clients/python/parley.py .`],
   "docs/clients.md#typescript": [`cp ${ROOT}/clients/typescript/parley.ts .`],
+  "docs/labs.md#before-you-begin": LAB,
+  "docs/labs.ru.md#прежде-чем-начать": LAB,
+  "docs/labs.zh.md#开始之前": LAB,
   "docs/operating.md#install": ["mkdir -p /var/lib/parley", "chmod 700 /var/lib/parley"],
   "docs/operating.md#accounts-in-redis-or-valkey": ["mkdir -p /run/parley /var/lib/redis"],
   "docs/operating.md#failed-logins": [
@@ -86,6 +94,9 @@ function refusal(time: string, address: string, user?: string): string {
 /** The users of a page's sandbox, where it is not ann alone. Their passwords are the same. */
 export const USERS: Record<string, string[]> = {
   "README.md": [],
+  "docs/labs.md": [],
+  "docs/labs.ru.md": [],
+  "docs/labs.zh.md": [],
   "docs/operating.md": [],
 };
 
