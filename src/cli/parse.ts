@@ -190,9 +190,11 @@ async function parseFlags(
       throw usageError(`unexpected argument ${JSON.stringify(word)}`, hint);
     }
     const [name, definition] = place;
-    if (isMultiple(definition)) args[name] = parsed.positionals.slice(index);
-    else args[name] = word;
-    if (isMultiple(definition)) break;
+    if (isMultiple(definition)) {
+      args[name] = parsed.positionals.slice(index);
+      break;
+    }
+    args[name] = word;
   }
   const config = args["config"];
   if (typeof config === "string")

@@ -3,7 +3,7 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, setDefaultTimeout, test } from "bun:test";
-import { within } from "../../support/attack.ts";
+import { until } from "../../support/attack.ts";
 import { addUser, PASSWORD, run, serve, start } from "../../support/executable.ts";
 import { tempFolder, type TempFolder } from "../../support/folder.ts";
 
@@ -51,7 +51,7 @@ test.each<[argv: string[], exit: number, message: string]>([
   [["tag", "ann", "a.b"], 2, 'invalid tag "a.b"'],
   [["tag", "ann", ""], 2, 'invalid tag ""'],
   [["tag", "ann", "a".repeat(33)], 2, "32 letters"],
-  [["tag", "ann", ..."abcdefghijklmnopq"], 2, "17 tags exceed the limit of 16"],
+  [["tag", "ann", ...Array.from("abcdefghijklmnopq")], 2, "17 tags exceed the limit of 16"],
   [["tag"], 2, "missing argument NAME"],
 ])("%j is refused, and changes nothing", async (argv, exit, message) => {
   const before = store();
@@ -87,18 +87,15 @@ test("session.tags follows a running conversation, and cannot be changed from th
   writeFileSync(handler, ASKING);
   await using server = await serve(["--handler", handler], { data });
   await using ann = start(["connect", `ann@${server.address}`], { env, data: join(folder.path, "ann") });
-  /** Asks until the answer is `wanted`, which comes on a line of its own. */
-  const hears = async (wanted: string) => {
-    const answers = async () => {
-      for (;;) {
-        const seen = ann.stdout.text.length;
-        ann.write("?\n");
-        while (!ann.stdout.text.slice(seen).includes("\n")) await Bun.sleep(5);
-        if (ann.stdout.text.slice(seen) === `${wanted}\n`) return;
-      }
-    };
-    await within(`the answer ${wanted}`, answers());
-  };
+  let seen = 0;
+  /** Asks until the answer is `wanted`: a change takes its moment. */
+  const hears = (wanted: string) =>
+    until("the tags", wanted, async () => {
+      const from = seen;
+      ann.write("?\n");
+      seen = await ann.stdout.see("\n", from);
+      return ann.stdout.text.slice(from, seen).trim();
+    });
   await hears("none");
   await users("tag", "ann", "teacher", "staff");
   await hears("staff teacher");
@@ -132,11 +129,6 @@ test("a program has PARLEY_TAGS as they are at its start, whatever --pass-env na
     (await run(["connect", `ann@${server.address}`], { env, data: join(folder.path, "ann") })).stdout;
   expect(await said()).toBe("<staff teacher>\n");
   await users("tag", "ann");
-  await within(
-    "a program without tags",
-    (async () => {
-      while ((await said()) !== "<>\n") continue; // each try takes a process
-    })(),
-  );
+  await until("the variable of a program", "<>\n", said);
   await server.stop();
 });
