@@ -21,6 +21,8 @@ export interface Session<Data = unknown> {
   readonly id: number;
   /** The user that has logged in; null on a server without logins (--auth none). */
   readonly user: string | null;
+  /** The tags of that user, as `parley users tag` has set them last; none without an account. */
+  readonly tags: readonly string[];
   /** The client's address, as address:port. */
   readonly peer: string;
   /** Free for you to use; undefined at first. */

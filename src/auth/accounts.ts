@@ -82,6 +82,12 @@ export function enableUser(draft: Document, name: string): void {
   draft.users.set(name, { ...findUser(draft, name), disabled: null });
 }
 
+/** Gives a user these tags instead of those that it has. It ends no session. @throws {AccountError} `unknown`. */
+export function tagUser(draft: Document, name: string, tags: readonly string[]): void {
+  const { tags: _, ...rest } = findUser(draft, name);
+  draft.users.set(name, tags.length === 0 ? rest : { ...rest, tags });
+}
+
 /**
  * Stores a token for a user who has just logged in, if that login still holds.
  *

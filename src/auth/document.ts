@@ -10,8 +10,10 @@
 import * as v from "valibot";
 import { FileError } from "../files/file-error.ts";
 import { messageOf } from "../base/errors.ts";
+import { MAX_TAGS } from "../base/limits.ts";
 import { hashCost } from "./password.ts";
 import { Table, TableDraft, type Records } from "./table.ts";
+import { areTags, TAG_RULE } from "./tags.ts";
 import { mintUserId } from "./token.ts";
 import { normalizeName } from "./username.ts";
 
@@ -28,6 +30,7 @@ const isTimestamp = v.pipe(v.string(), v.isoTimestamp());
 const Text = v.string("a string");
 const Instant = v.custom<string>((value) => v.is(isTimestamp, value), "a time such as 2026-01-02T03:04:05Z");
 const Members = v.custom<Record<string, unknown>>(isObject, "an object");
+const Tags = v.custom<readonly string[]>(areTags, `at most ${MAX_TAGS} different tags: ${TAG_RULE}`);
 
 const User = v.looseObject(
   {
@@ -43,6 +46,8 @@ const User = v.looseObject(
     changed: v.optional(Instant),
     disabled: v.nullable(v.looseObject({ since: Instant, reason: v.optional(Text) }, "null or an object")),
     last_login: v.optional(Instant),
+    /** The words by which a service asks for a role; absent: none. */
+    tags: v.optional(Tags),
   },
   "an object",
 );

@@ -2,7 +2,7 @@
 
 import { ParleyError } from "../base/errors.ts";
 import { accountStamp, credentialStamp } from "./accounts.ts";
-import type { Document } from "./document.ts";
+import type { Document, User } from "./document.ts";
 
 export const AUTH_MODES = ["password", "ip", "none"] as const;
 /** `password`: accounts and tokens. `ip`: a client is known by its address. `none`: no login at all. */
@@ -86,15 +86,31 @@ export function whyEnded(
     if (host.name !== name) return { code: "revoked", message: "this address has another name now" };
   }
   if (name === null || stamp === undefined) return undefined; // without an account
-  const user = document.users.get(name);
-  if (user === undefined || !stamp.startsWith(`${accountStamp(user)} `)) {
-    return { code: "revoked", message: "this account was removed" }; // another account may have the same name now
-  }
+  const user = accountOf(document, name, stamp);
+  if (user === undefined) return { code: "revoked", message: "this account was removed" };
   if (user.disabled !== null) return { code: "disabled", message: disabledMessage(user.disabled.reason) };
   if (credentialStamp(user) !== stamp) return { code: "revoked", message: "the password was changed" };
   // TokenPruner removes no token in use: this one was revoked.
   if (tokenId === undefined || document.tokens.has(tokenId)) return undefined;
   return { code: "revoked", message: "this login was revoked" };
+}
+
+/** The present tags of the account of `identity`; none where it has no account, or the account was removed. */
+export function tagsOf(
+  document: Readonly<Document> | undefined,
+  { user: name, stamp }: Identity,
+): readonly string[] {
+  if (document === undefined || name === null || stamp === undefined) return NO_TAGS;
+  const tags = accountOf(document, name, stamp)?.tags;
+  return tags === undefined ? NO_TAGS : Object.freeze(tags); // a handler must not change the record
+}
+
+const NO_TAGS: readonly string[] = Object.freeze([]);
+
+/** The account in which a login began; undefined once it was removed: another account may have the same name then. */
+function accountOf(document: Readonly<Document>, name: string, stamp: string): User | undefined {
+  const user = document.users.get(name);
+  return user !== undefined && stamp.startsWith(`${accountStamp(user)} `) ? user : undefined;
 }
 
 /** A refusal with the same message for the operator and the peer. */

@@ -13,11 +13,16 @@ export const NAME_RULE =
 export function normalizeName(name: string): string | undefined {
   // Folded before the second normalisation too: some characters decompose only once folded.
   const normal = name.normalize("NFKC").toLowerCase().normalize("NFKC");
-  return NAME.test(normal) && !INVISIBLE.test(normal) ? normal : undefined;
+  return NAME.test(normal) && !hasInvisible(normal) ? normal : undefined;
 }
 
 /** A name to be shown as it was given (`--auth ip`), or undefined when the text is not a name. */
 export function displayName(name: string): string | undefined {
   const normal = name.normalize("NFKC");
-  return NAME.test(normal) && !INVISIBLE.test(normal) ? normal : undefined;
+  return NAME.test(normal) && !hasInvisible(normal) ? normal : undefined;
+}
+
+/** True for a text in which a character is not to be seen. */
+export function hasInvisible(text: string): boolean {
+  return INVISIBLE.test(text);
 }

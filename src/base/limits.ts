@@ -71,6 +71,8 @@ export const MAX_FORWARDED_PER_USER = 100;
  * `--max-users`
  */
 export const MAX_USERS = 10_000;
+/** Tags of one user: the roles of a service, 0.5 KB of the record, and of the environment of a program. */
+export const MAX_TAGS = 16;
 /** Known addresses of `--auth ip`, 2 MB of the user file; where there are more, the one seen longest ago is forgotten. */
 export const MAX_HOSTS = 10_000;
 /** Accounts or names that one address, or IPv6 /64, may register in an hour: those of a classroom behind one router. */

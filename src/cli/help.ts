@@ -45,9 +45,10 @@ export async function helpPage({ command, path }: Invocation, columns = MAX_COLU
 function usage(path: string, definitions: [string, Definition][], hasCommands: boolean): string {
   const places = definitions.filter(([, { type }]) => type === "positional");
   const shown = (all: typeof places) =>
-    all.map(([name, place]) =>
-      place.required === false ? `[${placeName(name, place)}]` : placeName(name, place),
-    );
+    all.map(([name, place]) => {
+      const text = placeName(name, place) + ("multiple" in place ? "…" : "");
+      return place.required === false ? `[${text}]` : text;
+    });
   return [
     path,
     ...shown(places.filter(([, place]) => !("rest" in place))),

@@ -18,8 +18,11 @@ import { meant } from "./suggestion.ts";
 
 /** A flag as citty defines it. With `multiple: true` it may be given more than once. */
 export type FlagDef = (StringArgDef | BooleanArgDef | EnumArgDef) & { multiple?: boolean };
-/** An argument without a flag. With `rest: true` it is everything after `--`, unchanged. */
-type PlaceDef = PositionalArgDef & { type: "positional"; rest?: boolean };
+/**
+ * An argument without a flag. With `rest: true` it is everything after `--`, unchanged; the last one with `multiple: true` may be
+ * given more than once.
+ */
+type PlaceDef = PositionalArgDef & { type: "positional"; rest?: boolean; multiple?: boolean };
 /** Flags and arguments, each flag with the heading under which `--help` lists it. */
 export type FlagsDef = Record<string, (FlagDef & { group: string }) | (PlaceDef & { group?: string })>;
 
@@ -186,7 +189,12 @@ async function parseFlags(
       const hint = isPort ? `for a port: --port ${word}` : isProgram ? "write -- before a program" : help;
       throw usageError(`unexpected argument ${JSON.stringify(word)}`, hint);
     }
-    args[place[0]] = word;
+    const [name, definition] = place;
+    if (isMultiple(definition)) {
+      args[name] = parsed.positionals.slice(index);
+      break;
+    }
+    args[name] = word;
   }
   const config = args["config"];
   if (typeof config === "string")

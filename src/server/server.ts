@@ -7,6 +7,7 @@
 // With reception.ts the one place that logs a connection's fate and closes it for its errors.
 
 import { flawLines, Flaws } from "../auth/flaws.ts";
+import { tagsOf } from "../auth/identity.ts";
 import { PasswordHasher } from "../auth/password.ts";
 import { ByteBudget } from "../base/byte-budget.ts";
 import { DETACHED_STREAM_SHARE, MAX_DETACHED_BYTES } from "../base/limits.ts";
@@ -67,6 +68,7 @@ export class Server {
   readonly #listener: Listener;
   readonly #logins: LoginHandler;
   readonly #sessions: SessionRegistry;
+  readonly #tagsOf = (login: LoginResult) => tagsOf(this.#options.store?.document, login);
   readonly #places: SessionPlaces;
   readonly #host = new Host((error) => this.#serviceFault(error));
   readonly #flaws: Flaws;
@@ -312,6 +314,7 @@ export class Server {
       budget: this.#budget,
       detachedBudget: this.#detachedBudget,
       slowReaders: this.#slowReaders,
+      tagsOf: this.#tagsOf,
       maxBacklog,
       abandonedHookMs,
     };

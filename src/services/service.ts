@@ -60,6 +60,8 @@ export interface Session<Data = unknown> {
   readonly id: number;
   /** The user that has logged in; null on a server without logins. */
   readonly user: string | null;
+  /** The present tags of that user's account; none without an account. */
+  readonly tags: readonly string[];
   /** The client's address, as `address:port`. */
   readonly peer: string;
   /** The server's own end of that connection, as `address:port`; undefined once it is closed. */

@@ -33,6 +33,8 @@ export interface ConversationContext extends HooksContext, SharedLimits {
   /** Memory for clients without a connection; a part of `budget`. */
   detachedBudget: ByteBudget;
   ackTimer: DelayedAckTimer;
+  /** The tags of a user, as they are now. */
+  tagsOf: (login: LoginResult) => readonly string[];
   /** The limit of the retransmit buffer, in bytes; at least a few windows. */
   maxBacklog: number;
   /** How long a hook may run after the end of its session until `send` throws in it. */
@@ -54,6 +56,8 @@ export class Conversation implements HookTarget, Outbound {
   /** True when the client has acknowledged a message or has promised to. The session awaits no acknowledgement from other clients. */
   peerAcks: boolean;
 
+  readonly #login: LoginResult;
+  readonly #tagsOf: ConversationContext["tagsOf"];
   readonly #hooks: HookRunner;
   readonly #events: ConversationEvents;
   readonly #abandonedHookMs: number;
@@ -90,6 +94,8 @@ export class Conversation implements HookTarget, Outbound {
     this.id = id;
     this.user = arrival.user;
     this.connection = connection;
+    this.#login = arrival;
+    this.#tagsOf = context.tagsOf;
     this.terminal = arrival.terminal;
     this.isStream = context.service.messages === "bytes" || arrival.terminal !== undefined;
     const window = windowFor(context.service.messages);
@@ -112,6 +118,10 @@ export class Conversation implements HookTarget, Outbound {
     this.acks.retransmit.limit = Math.max(context.maxBacklog, 4 * arrival.window);
     this.acks.retransmit.overflow = () => events.overflow();
     this.acks.retransmit.budget = context.budget;
+  }
+
+  get tags(): readonly string[] {
+    return this.#tagsOf(this.#login);
   }
 
   get peer(): string {

@@ -2,7 +2,13 @@
 
 import { describe, expect, test } from "bun:test";
 import * as accounts from "../../src/auth/accounts.ts";
-import { emptyDocument, formatDocument, type Document, type Token } from "../../src/auth/document.ts";
+import {
+  emptyDocument,
+  formatDocument,
+  parseDocument,
+  type Document,
+  type Token,
+} from "../../src/auth/document.ts";
 import { MAX_HOSTS, MAX_TOKENS_PER_USER, TOKEN_IDLE_MS, TOKEN_MAX_MS } from "../../src/base/limits.ts";
 
 const START = Date.parse("2026-01-02T03:04:05.678Z");
@@ -39,6 +45,7 @@ describe("refused, with nothing done:", () => {
     ["unknown", "there is no user eve", (d) => accounts.setPassword(d, "eve", "h", false, at(1))],
     ["unknown", "there is no user eve", (d) => accounts.disableUser(d, "eve", "x", at(1))],
     ["unknown", "there is no user eve", (d) => accounts.enableUser(d, "eve")],
+    ["unknown", "there is no user eve", (d) => accounts.tagUser(d, "eve", ["teacher"])],
     ["unknown", "address ::1 is not known", (d) => accounts.forgetHost(d, "::1")],
     [
       "unknown",
@@ -121,6 +128,18 @@ describe("a user", () => {
     accounts.enableUser(draft, "ann");
     expect(formatDocument(draft)).toBe(before);
   });
+});
+
+test("tags replace those before, end no session, and go without a trace", () => {
+  const draft = twoUsers();
+  const before = formatDocument(draft);
+  accounts.tagUser(draft, "ann", ["staff", "teacher"]);
+  accounts.tagUser(draft, "ann", ["teacher"]);
+  expect(draft.users.get("ann")).toMatchObject({ tags: ["teacher"], shoe: 42 });
+  expect([...draft.tokens.keys()]).toEqual(["ann00001", "bob00001"]);
+  expect(formatDocument(parseDocument(formatDocument(draft), "users.json"))).toBe(formatDocument(draft));
+  accounts.tagUser(draft, "ann", []);
+  expect(formatDocument(draft)).toBe(before);
 });
 
 describe("another password", () => {

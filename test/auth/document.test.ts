@@ -11,6 +11,7 @@ import {
   parseUser,
   type User,
 } from "../../src/auth/document.ts";
+import { TAG_RULE } from "../../src/auth/tags.ts";
 
 const PATH = "/data/users.json";
 const AT = "2026-01-02T03:04:05.678Z";
@@ -255,6 +256,12 @@ describe("a user from elsewhere", () => {
     [{ ...USER, created: 1767323045 }, `created should be ${TIME}`],
     [{ ...USER, last_login: null }, `last_login should be ${TIME}`],
     [{ ...USER, disabled: "yes" }, "disabled should be null or an object"],
+    ...["teacher", [1], ["a b"], ["-x"], ["a".repeat(33)], ["a", "a"], Array.from("abcdefghijklmnopq")].map(
+      (tags): [object, string] => [
+        { ...USER, tags },
+        `tags should be at most 16 different tags: ${TAG_RULE}`,
+      ],
+    ),
     [{ ...USER, disabled: { since: "then" } }, `disabled.since should be ${TIME}`],
     [{ ...USER, disabled: { since: AT, reason: 1 } }, "disabled.reason should be a string"],
   ])("is none, and the member is named: %j", (value, flaw) => {

@@ -23,13 +23,21 @@ const add: Command = {
   meta: { name: "add" },
   args: { name: { type: "positional" }, file: { type: "positional", required: false }, ...commonFlags },
 };
+const tag: Command = {
+  meta: { name: "tag" },
+  args: {
+    name: { type: "positional" },
+    tags: { type: "positional", required: false, multiple: true },
+    ...commonFlags,
+  } as FlagsDef,
+};
 const list: Command = { meta: { name: "list" }, args: { json: { type: "boolean" } } };
 const hosts: Command = { meta: { name: "hosts" }, default: "list", subCommands: { list, forget: add } };
 const tool: Command = {
   meta: { name: "tool" },
   subCommands: {
     serve: () => Promise.resolve(serve),
-    users: { meta: { name: "users" }, subCommands: { add, list, hosts } },
+    users: { meta: { name: "users" }, subCommands: { add, tag, list, hosts } },
   },
 };
 
@@ -63,6 +71,8 @@ describe("a line that is right", () => {
     ["users add ann", "tool users add", { name: "ann" }],
     ["users add --debug ann -", "tool users add", { name: "ann", file: "-", debug: true }],
     ["users add __proto__", "tool users add", { name: "__proto__" }],
+    ["users tag ann", "tool users tag", { name: "ann" }],
+    ["users tag ann a --debug b a", "tool users tag", { name: "ann", tags: ["a", "b", "a"], debug: true }],
     ["users hosts", "tool users hosts list", {}],
     ["users hosts --json", "tool users hosts list", { json: true }],
     ["users hosts forget x", "tool users hosts forget", { name: "x" }],

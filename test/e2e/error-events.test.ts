@@ -79,6 +79,7 @@ describe("an event, and the exit code, of", () => {
       ["remove", "bob"],
       ["disable", "bob"],
       ["enable", "bob"],
+      ["tag", "bob", "teacher"],
       ["sessions", "bob"],
       ["revoke", "--user", "bob"],
       ["hosts", "forget", "192.0.2.1"],

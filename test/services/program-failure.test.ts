@@ -18,6 +18,7 @@ test.each([
   const session = {
     id: 1,
     user: null,
+    tags: [],
     peer: "127.0.0.1:1",
     send: () => undefined,
     sendStderr: () => true,

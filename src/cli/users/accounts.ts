@@ -1,4 +1,4 @@
-// parley users add, passwd, remove, disable, enable, list.
+// parley users add, passwd, remove, disable, enable, tag, list.
 
 import { defineCommand } from "citty";
 import {
@@ -8,11 +8,14 @@ import {
   isAlive,
   removeUser,
   setPassword,
+  tagUser,
   userExists,
 } from "../../auth/accounts.ts";
+import { normalizeTag, TAG_RULE } from "../../auth/tags.ts";
 import { hashFlaw, PasswordHasher } from "../../auth/password.ts";
 import { ownCommand } from "../../base/own-command.ts";
 import { usageError } from "../../base/errors.ts";
+import { MAX_TAGS } from "../../base/limits.ts";
 import { sayStoredName } from "../flags.ts";
 import { about, inGroup, type FlagsDef } from "../parse.ts";
 import { UsersContext, expectUser, NAME, usersFlags } from "./context.ts";
@@ -180,6 +183,50 @@ export const enable = defineCommand({
   },
 });
 
+export const tag = defineCommand({
+  meta: about({
+    name: "tag",
+    description: "set a user's tags, by which a service asks for a role",
+    examples: [
+      ["parley users tag ann teacher staff", "instead of all earlier tags"],
+      ["parley users tag ann", "removes all tags"],
+    ],
+  }),
+  args: {
+    ...NAME,
+    tags: {
+      type: "positional",
+      valueHint: "TAG",
+      required: false,
+      multiple: true,
+      description: `up to ${MAX_TAGS} words of at most 32 letters, digits, - and _; without any, all tags are removed`,
+    },
+    ...usersFlags,
+  } satisfies FlagsDef,
+  async run({ args }) {
+    await using context = new UsersContext<"name" | "tags">(args);
+    const name = context.name(context.flags.text("name"));
+    const tags = readTags(context.flags.texts("tags"));
+    const store = await context.openStore();
+    await store.change((draft) => tagUser(draft, name, tags));
+    const sentence =
+      tags.length === 0 ? `user ${name} has no tags` : `user ${name} has the tags ${tags.join(", ")}`;
+    context.printResult({ event: "tagged", user: name, tags }, sentence);
+  },
+});
+
+/** Tags in order, each once. @throws {ParleyError} `usage`. */
+function readTags(words: readonly string[]): string[] {
+  const tags = words.map((word) => {
+    const tag = normalizeTag(word);
+    if (tag === undefined) throw usageError(`invalid tag ${JSON.stringify(word)}`, TAG_RULE);
+    return tag;
+  });
+  const different = [...new Set(tags)].sort();
+  if (different.length <= MAX_TAGS) return different;
+  throw usageError(`${different.length} tags exceed the limit of ${MAX_TAGS}`);
+}
+
 export const list = defineCommand({
   meta: about({
     name: "list",
@@ -198,13 +245,15 @@ export const list = defineCommand({
     for (const token of tokens.values()) {
       if (isAlive(token, now)) sessions.set(token.user, (sessions.get(token.user) ?? 0) + 1);
     }
-    const rows = context.inOrder(users).map(([user, { password, created, last_login, disabled }]) => ({
+    const hasTags = context.flags.has("json") || [...users.values()].some(({ tags }) => tags !== undefined);
+    const rows = context.inOrder(users).map(([user, { password, created, last_login, disabled, tags }]) => ({
       user,
       created,
       last_login: last_login ?? null,
       sessions: sessions.get(user) ?? 0,
       hash_flaw: hashFlaw(password) ?? null,
       disabled: disabled === null ? null : (disabled.reason ?? disabled.since),
+      ...(hasTags ? { tags: tags ?? [] } : {}),
     }));
     await context.printTable(rows, `no users yet: add one with: ${ownCommand("users add NAME")}`);
   },

@@ -3,7 +3,7 @@
 // Each command reads users.json or changes it once; a running server notices within a second.
 
 import { defineCommand } from "citty";
-import { add, disable, enable, list, passwd, remove } from "./accounts.ts";
+import { add, disable, enable, list, passwd, remove, tag } from "./accounts.ts";
 import { log } from "./log.ts";
 import { hosts, revoke, sessions } from "./sessions.ts";
 import { about } from "../parse.ts";
@@ -25,6 +25,7 @@ export default defineCommand({
     remove,
     disable,
     enable,
+    tag,
     list,
     sessions,
     revoke,

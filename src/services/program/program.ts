@@ -192,6 +192,7 @@ class Program implements Service {
       ...environment,
       ...(session.terminal === undefined ? {} : { TERM: session.terminal.term ?? "dumb" }),
       ...(session.user === null ? {} : { PARLEY_USER: session.user }),
+      PARLEY_TAGS: session.tags.join(" "),
       PARLEY_SESSION: String(session.id),
       PARLEY_REMOTE_ADDR: address,
       PARLEY_REMOTE_PORT: port,

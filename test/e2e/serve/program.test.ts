@@ -36,12 +36,14 @@ describe("the environment", () => {
       "PARLEY_RUN",
       "PARLEY_SERVICE",
       "PARLEY_SESSION",
+      "PARLEY_TAGS",
       "PARLEY_USER",
       "PATH",
       "TZ",
     ]);
     expect(variables).toMatchObject({
       PARLEY_USER: "ann",
+      PARLEY_TAGS: "",
       PARLEY_SESSION: "1",
       PARLEY_REMOTE_ADDR: "127.0.0.1",
       PARLEY_SERVICE: "env",

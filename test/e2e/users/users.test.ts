@@ -87,6 +87,7 @@ describe("add", () => {
     [["add", "ann", "--generate"], "parley users passwd ann"],
     [["passwd", "bob", "--generate"], "parley users add bob"],
     [["enable", "bob"], "parley users list"],
+    [["tag", "bob", "teacher"], "parley users list"],
     [["revoke", "NOSUCHID"], "parley users sessions"],
   ])("a hint of %j repeats --data, quoted, where it was given", async (argv, command) => {
     const own = join(data, "it's mine");
