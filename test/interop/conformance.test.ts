@@ -56,11 +56,13 @@ describe("every case is passed by", () => {
 
   // The modules that differ most from one Python to the next.
   test.each(pythons.filter((python) => !ends.includes(python)))(
-    "parley.py with Python $version, over TLS",
+    "parley.py with Python $version, over TLS, and with a thousand messages at once",
     async ({ path }) => {
       const outcomes = await outcomesOf([path, PYTHON], "tls: ");
-      expect(outcomes.filter(({ flaw }) => flaw !== undefined)).toEqual([]);
+      const many = await outcomesOf([path, PYTHON], "many messages in one segment");
+      expect([...outcomes, ...many].filter(({ flaw }) => flaw !== undefined)).toEqual([]);
       expect(outcomes.length).toBeGreaterThan(10);
+      expect(many).toHaveLength(2);
     },
   );
 });

@@ -7,6 +7,7 @@ import parley
 
 scene, port = sys.argv[1], int(sys.argv[2])
 options = json.loads(sys.argv[3]) if len(sys.argv) > 3 else {}
+count = options.pop("count", 1500)  # of the numbered messages
 if "key" in options:
     options["key"] = bytes.fromhex(open(options["key"]).read().strip())
 TEXTS = ["", "hello", "привет, мир", "你好", "\u0000\n\u2028"]
@@ -37,7 +38,7 @@ def echo():
             say(session.user, session.service, "all came back")
 
 
-def numbers(count=1500):
+def numbers():
     """Sends and receives numbered messages at once: each comes back once, in order."""
     with connect() as session:
         def send():
@@ -130,9 +131,19 @@ def bare():
         say("all came back", connection.recv_text())
 
 
+def glued():
+    """A thousand messages in one write."""
+    texts = ["%d %s" % (number, TEXTS[number % len(TEXTS)]) for number in range(1000)]
+    with parley.MessageSocket.over(socket.create_connection(("127.0.0.1", port))) as connection:
+        connection.sendall(b"".join(parley.frame_of(text.encode()) for text in texts))
+        connection.shutdown(socket.SHUT_WR)
+        assert list(connection) == texts
+        say("all came back")
+
+
 try:
     {"echo": echo, "numbers": numbers, "one": one, "wait": wait, "idle": idle, "late": late, "unread": unread, "serve": serve,
-     "bare": bare}[scene]()
+     "bare": bare, "glued": glued}[scene]()
 except parley.ParleyError as error:
     say("error", error.code)
     if os.environ.get("SAY"):
