@@ -6,18 +6,23 @@ import type { Json } from "./case.ts";
 import { linesOf } from "./lines.ts";
 import { Queue } from "./queue.ts";
 
+/** Takes a line that says what was sent or received. */
+export type Trace = (line: string) => void;
+
 /** Events that end a conversation. */
 export const FINAL = ["done", "error"];
 
 export class Adapter {
   readonly #argv: readonly string[];
+  readonly #trace: Trace | undefined;
   #process: ChildProcessWithoutNullStreams | undefined;
   #events = new Queue<Json>();
   #said = "";
   #over = Promise.withResolvers<Json>();
 
-  constructor(argv: readonly string[]) {
+  constructor(argv: readonly string[], trace?: Trace) {
     this.#argv = argv;
+    this.#trace = trace;
   }
 
   /** The last lines of its standard error. */
@@ -54,6 +59,7 @@ export class Adapter {
 
   async #read(output: Readable, events: Queue<Json>): Promise<void> {
     for await (const line of linesOf(output)) {
+      this.#trace?.(`event    ${line}`);
       const event = JSON.parse(line) as Json;
       events.push(event);
       if (FINAL.includes(String(event["event"]))) this.#over.resolve(event);
@@ -75,7 +81,9 @@ export class Adapter {
       this.#over = Promise.withResolvers();
       this.#said = "";
     }
-    this.#process?.stdin.write(`${JSON.stringify(command)}\n`);
+    const line = JSON.stringify(command);
+    this.#trace?.(`command  ${line}`);
+    this.#process?.stdin.write(`${line}\n`);
   }
 
   /** Ends the process; the next case starts another. */

@@ -19,6 +19,7 @@ import {
   type Item,
   type Json,
 } from "./case.ts";
+import type { Trace } from "./adapter.ts";
 import { Queue } from "./queue.ts";
 
 /** What a client sends: a frame, or the end of its side. */
@@ -50,6 +51,7 @@ export class Peer {
   readonly #counts: Counts;
   readonly #torn: boolean;
   readonly #channel: Channel;
+  readonly #trace: Trace | undefined;
   #input: Buffer = Buffer.alloc(0);
   #nonce = Buffer.from(HELLO.nonce, "base64");
   #maxFrame = HELLO.max_frame;
@@ -60,6 +62,7 @@ export class Peer {
   hasSession = false;
   /** The server has ended the connection: what the client sends may be cut. */
   #isCut = false;
+  #hasEnded = false;
   /** The challenges, without their first word, and the key that the client has used. */
   #challenge: Buffer = Buffer.alloc(0);
   #clientChallenge: Buffer = Buffer.alloc(0);
@@ -74,11 +77,13 @@ export class Peer {
       torn,
       bare,
       certificate,
-    }: { counts: Counts; torn: boolean; bare: boolean; certificate?: string },
+      trace,
+    }: { counts: Counts; torn: boolean; bare: boolean; certificate?: string; trace?: Trace },
   ) {
     this.#socket = socket;
     this.#counts = counts;
     this.#torn = torn;
+    this.#trace = trace;
     this.#isWelcome = bare;
     this.#channel = { exporter: undefined, endPoint: undefined };
     if (certificate !== undefined) {
@@ -103,6 +108,8 @@ export class Peer {
       );
     }
     this.#input = Buffer.alloc(0);
+    if (!this.#hasEnded) this.#trace?.("client   ends its side");
+    this.#hasEnded = true;
     this.received.push({ kind: "end" });
   }
 
@@ -110,7 +117,9 @@ export class Peer {
 
   /** Writes all items in one write, or in pieces of a byte. */
   async send(items: readonly Item[]): Promise<void> {
-    const bytes = Buffer.concat(items.map((item) => this.#bytesOf(item)));
+    const parts = items.map((item) => this.#bytesOf(item));
+    for (const part of parts) this.#trace?.(`server   ${shown(part)}`);
+    const bytes = Buffer.concat(parts);
     const piece = this.#torn ? Math.max(1, Math.ceil(bytes.length / MAX_PIECES)) : bytes.length;
     for (let at = 0; at < bytes.length; at += piece) {
       if (this.#socket.destroyed) return;
@@ -180,6 +189,7 @@ export class Peer {
   }
 
   close(how: "fin" | "reset"): void {
+    this.#trace?.(how === "fin" ? "server   ends its side" : "server   resets the connection");
     if (how === "fin") this.#socket.end();
     else {
       this.#isCut = true;
@@ -222,6 +232,7 @@ export class Peer {
     if (!isControl && length > limit)
       throw new Error(`the client sent ${length} bytes: the limit is ${limit}`);
     if (this.#input.length < 4 + length) return false;
+    this.#trace?.(`client   ${shown(this.#input.subarray(0, 4 + length))}`);
     const payload = Buffer.from(this.#input.subarray(4, 4 + length));
     this.#input = this.#input.subarray(4 + length);
     if (!isControl) {
@@ -328,6 +339,17 @@ export class Peer {
 function isBye(received: Received): boolean {
   return received.kind === "control" && (JSON.parse(received.payload.toString()) as Json)["type"] === "bye";
 }
+
+/** A frame: its header in hex, and its payload as text where it is text. */
+function shown(bytes: Buffer): string {
+  const payload = bytes.subarray(4);
+  const text = payload.toString();
+  const isText = Buffer.from(text).equals(payload) && !CONTROLS.test(text);
+  const body = isText ? text.slice(0, 500) : `0x${payload.toString("hex").slice(0, 500)}`;
+  return `${bytes.subarray(0, 4).toString("hex")} ${body}`;
+}
+
+const CONTROLS = /\p{Cc}/u;
 
 function say(received: Received): string {
   if (received.kind === "end") return "the end of its side";

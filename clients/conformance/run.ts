@@ -1,6 +1,6 @@
 // Runs the cases of *.json against a client.
 //
-//     bun clients/conformance/run.ts [--only TEXT] -- ADAPTER…
+//     bun clients/conformance/run.ts [--trace] [--only TEXT] -- ADAPTER…
 //
 // The adapter is a program around the client; README.md says what it reads and prints. Each case runs twice: every write of the
 // server as one segment, and torn into single bytes. Prints each case that fails, with the reason; exit 1 if there is one.
@@ -9,7 +9,7 @@ import { readFileSync } from "node:fs";
 import { createServer as createTcpServer, type AddressInfo, type Server, type Socket } from "node:net";
 import { join } from "node:path";
 import { createServer as createTlsServer } from "node:tls";
-import { Adapter, FINAL } from "./adapter.ts";
+import { Adapter, FINAL, type Trace } from "./adapter.ts";
 import {
   difference,
   itemsOf,
@@ -39,6 +39,8 @@ const KNOWN = ["connected", "message", ...FINAL];
 
 export interface Outcome {
   name: string;
+  /** What it checks. */
+  rule: string;
   /** Why it failed; undefined when it passed, or was skipped. */
   flaw?: string;
   /** The parts that the client does not have. */
@@ -46,23 +48,26 @@ export interface Outcome {
 }
 
 /** Runs all cases, one after the other. @param only cases whose name contains this. */
-export async function* runAll(argv: readonly string[], only = ""): AsyncGenerator<Outcome> {
-  const adapter = new Adapter(argv);
+export async function* runAll(argv: readonly string[], only = "", trace?: Trace): AsyncGenerator<Outcome> {
+  const adapter = new Adapter(argv, trace);
   const parts = await begin(adapter);
   try {
     for (const [file, cases] of readCases(FOLDER)) {
       for (const one of cases) {
         const name = `${file}: ${one.name}`;
         if (!name.includes(only)) continue;
+        const { rule } = one;
         const lacks = one.parts.filter((part) => !parts.includes(part));
         if (lacks.length > 0) {
-          yield { name, lacks };
+          yield { name, rule, lacks };
           continue;
         }
         for (const torn of [false, true]) {
           await begin(adapter);
-          const flaw = await runCase(adapter, one, torn);
-          yield { name: torn ? `${name}, torn` : name, flaw };
+          const full = torn ? `${name}, torn` : name;
+          trace?.(`case     ${full}`);
+          const flaw = await runCase(adapter, one, { torn, trace });
+          yield { name: full, rule, flaw };
           if (flaw !== undefined) await adapter.stop();
         }
       }
@@ -88,9 +93,15 @@ async function begin(adapter: Adapter): Promise<Part[]> {
   return parts as Part[];
 }
 
+/** How a case is run. */
+interface How {
+  torn: boolean;
+  trace: Trace | undefined;
+}
+
 /** Why a case failed; undefined when it passed. */
-async function runCase(adapter: Adapter, one: Case, torn: boolean): Promise<string | undefined> {
-  const stage = new Stage(adapter, one, torn);
+async function runCase(adapter: Adapter, one: Case, how: How): Promise<string | undefined> {
+  const stage = new Stage(adapter, one, how);
   try {
     await stage.open();
     for (const step of one.steps) {
@@ -128,13 +139,13 @@ class Stage {
   #peer: Peer | undefined;
   readonly #counts: Counts = { sent: 0, acked: 0, received: 0, unacknowledged: [], resumesFrom: 0 };
 
-  constructor(adapter: Adapter, one: Case, torn: boolean) {
+  constructor(adapter: Adapter, one: Case, { torn, trace }: How) {
     this.#adapter = adapter;
     this.#case = one;
     const certificate = one.tls === true ? CERTIFICATE : undefined;
     const bare = one.connect["bare"] === true;
     const accept = (socket: Socket) => {
-      const peer = new Peer(socket, { counts: this.#counts, torn, bare, certificate });
+      const peer = new Peer(socket, { counts: this.#counts, torn, bare, certificate, trace });
       this.#peers.push(peer);
       this.#accepted.push(peer);
     };
@@ -252,17 +263,25 @@ class Stage {
 
 if (import.meta.main) {
   const words = process.argv.slice(2);
+  const trace =
+    words[0] === "--trace" ? (line: string) => void process.stdout.write(`  ${line}\n`) : undefined;
+  if (trace !== undefined) words.shift();
   const only = words[0] === "--only" ? (words.splice(0, 2)[1] ?? "") : "";
   if (words[0] === "--") words.shift(); // Bun has removed it
   if (words.length === 0 || words[0]?.startsWith("-") === true) {
-    process.stderr.write("usage: bun clients/conformance/run.ts [--only TEXT] -- ADAPTER…\n");
+    process.stderr.write("usage: bun clients/conformance/run.ts [--trace] [--only TEXT] -- ADAPTER…\n");
     process.exit(2);
   }
   const counts = { passed: 0, failed: 0, skipped: 0 };
-  for await (const { name, flaw, lacks } of runAll(words, only)) {
-    if (lacks !== undefined) process.stdout.write(`skipped  ${name} (needs ${lacks.join(", ")})\n`);
-    else if (flaw !== undefined) process.stdout.write(`FAILED   ${name}\n    ${flaw}\n`);
-    counts[lacks !== undefined ? "skipped" : flaw !== undefined ? "failed" : "passed"]++;
+  try {
+    for await (const { name, rule, flaw, lacks } of runAll(words, only, trace)) {
+      if (lacks !== undefined) process.stdout.write(`skipped  ${name} (needs ${lacks.join(", ")})\n`);
+      else if (flaw !== undefined) process.stdout.write(`FAILED   ${name}\n    ${rule}\n    ${flaw}\n`);
+      counts[lacks !== undefined ? "skipped" : flaw !== undefined ? "failed" : "passed"]++;
+    }
+  } catch (error) {
+    process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
+    process.exit(1);
   }
   process.stdout.write(`${counts.passed} passed, ${counts.failed} failed, ${counts.skipped} skipped\n`);
   process.exitCode = counts.failed === 0 && counts.passed > 0 ? 0 : 1;
