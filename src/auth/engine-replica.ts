@@ -355,13 +355,14 @@ export class EngineReplica {
 
   /** @throws {EngineError} also `replaced`. */
   async #readMeta(session: EngineSession): Promise<Meta> {
+    const known = this.#epoch;
     const reply = await session.send("HMGET", [this.#key("meta"), "version", "epoch", "head", "server"]);
     const [version, epoch, head, server] = reply as (string | null)[];
     if (typeof version === "string" && version !== STORE_VERSION) {
       const message = `the store has version ${version}, this parley supports version ${STORE_VERSION}`;
       throw new EngineError("refused", message, { hint: "use the version of parley that wrote it" });
     }
-    this.#expectEpoch(epoch ?? "");
+    this.#expectEpoch(epoch ?? "", known);
     this.#heard();
     return {
       head: typeof head === "string" ? parsePosition(head) : START,
@@ -369,8 +370,13 @@ export class EngineReplica {
     };
   }
 
-  /** @throws {EngineError} `replaced` when the accounts are not those that this process knows. */
-  #expectEpoch(epoch: string): void {
+  /**
+   * @param known the identity that this process knew when it asked.
+   * @throws {EngineError} `replaced` when the accounts are not those that this process knows.
+   */
+  #expectEpoch(epoch: string, known = this.#epoch): void {
+    // The first change of all may have come in before an older answer.
+    if (epoch === "" && known === "" && this.#epoch !== "") return;
     const expected = this.#epoch === "" ? (this.#options.expectedEpoch ?? "") : this.#epoch;
     if (expected !== "" && epoch !== expected) {
       const what = epoch === "" ? "has lost its accounts" : "has other accounts than before";

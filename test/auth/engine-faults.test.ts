@@ -220,6 +220,23 @@ describe.skipIf(lacksTools("redis-server"))("an engine", () => {
     expect([one.users(), one.store.document.hosts.size]).toEqual([["ann", "bob"], 1]);
   });
 
+  test("whose answer from before the first change comes after that change has lost nothing", async () => {
+    const gate = Promise.withResolvers<void>();
+    let isHeld = false;
+    using proxy = await engineProxy(redis, async (bytes, question) => {
+      if (isHeld && question.includes("HMGET")) await gate.promise;
+      return bytes;
+    });
+    await using other = await open(redis.url);
+    await using one = await open(proxy.url);
+    isHeld = true;
+    const fresh = one.store.fresh().catch(thrown);
+    await other.store.change(adding("ann"));
+    await until(() => one.users().length === 1);
+    gate.resolve();
+    expect(await fresh).toBeUndefined();
+  });
+
   test("that is slow keeps its session when a change is given up", async () => {
     let isSlow = false;
     using proxy = await engineProxy(redis, async (bytes, question) => {
