@@ -221,16 +221,19 @@ describe.skipIf(lacksTools("redis-server"))("an engine", () => {
   });
 
   test("whose answer from before the first change comes after that change has lost nothing", async () => {
-    const gate = Promise.withResolvers<void>();
+    const [held, gate] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
     let isHeld = false;
     using proxy = await engineProxy(redis, async (bytes, question) => {
-      if (isHeld && question.includes("HMGET")) await gate.promise;
+      if (!isHeld || !question.includes("HMGET")) return bytes;
+      held.resolve();
+      await gate.promise;
       return bytes;
     });
     await using other = await open(redis.url);
     await using one = await open(proxy.url);
     isHeld = true;
     const fresh = one.store.fresh().catch(thrown);
+    await held.promise;
     await other.store.change(adding("ann"));
     await until(() => one.users().length === 1);
     gate.resolve();
