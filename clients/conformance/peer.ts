@@ -189,6 +189,7 @@ export class Peer {
   }
 
   close(how: "fin" | "reset"): void {
+    if (how === "fin" && this.#socket.writableEnded) return;
     this.#trace?.(how === "fin" ? "server   ends its side" : "server   resets the connection");
     if (how === "fin") this.#socket.end();
     else {

@@ -263,10 +263,12 @@ class Stage {
 
 if (import.meta.main) {
   const words = process.argv.slice(2);
-  const trace =
-    words[0] === "--trace" ? (line: string) => void process.stdout.write(`  ${line}\n`) : undefined;
-  if (trace !== undefined) words.shift();
-  const only = words[0] === "--only" ? (words.splice(0, 2)[1] ?? "") : "";
+  let trace: Trace | undefined;
+  let only = "";
+  for (; words[0] === "--trace" || words[0] === "--only"; words.shift()) {
+    if (words[0] === "--trace") trace = (line) => void process.stdout.write(`  ${line}\n`);
+    else only = words.splice(1, 1)[0] ?? "";
+  }
   if (words[0] === "--") words.shift(); // Bun has removed it
   if (words.length === 0 || words[0]?.startsWith("-") === true) {
     process.stderr.write("usage: bun clients/conformance/run.ts [--trace] [--only TEXT] -- ADAPTER…\n");

@@ -245,8 +245,8 @@ def keep(kind: str, entry: Json, is_replaced: Callable[[Json], bool]) -> None:
 
 
 def prove(secret: bytes, label: str, nonce: str, binding: bytes) -> str:
-    told = (label + (" end-point" if binding else "")).encode() + base64.b64decode(nonce) + binding
-    mask = hmac.new(hashlib.sha256(secret).digest(), told, hashlib.sha256).digest()
+    proven = (label + (" end-point" if binding else "")).encode() + from_base64(nonce) + binding
+    mask = hmac.new(hashlib.sha256(secret).digest(), proven, hashlib.sha256).digest()
     return base64.b64encode(bytes(a ^ b for a, b in zip(secret, mask))).decode()
 
 
@@ -258,6 +258,13 @@ def parse_token(token: str) -> Tuple[str, bytes]:
         if number < 1 << 256 and check == zlib.crc32(token[5:57].encode()):
             return match.group(1), number.to_bytes(32, "big")
     raise ValueError("this is no session token, or it is mistyped")
+
+
+def is_token(token: str) -> bool:
+    try:
+        return bool(parse_token(token))
+    except ValueError:
+        return False
 
 
 def pin_of(certificate: bytes) -> str:
@@ -366,10 +373,10 @@ class Link:
         return frame[1]
 
     def log_in(self, login: Json) -> Json:
-        message = dict({"type": "login"}, control=True, **login)
-        self.put(message)
+        self.put(dict({"type": "login"}, control=True, **login))
         answer = parse(self.ask())
         if answer.get("type") in ("refused", "welcome"):
+            check_members(answer, {})
             return answer
         raise ParleyError("bad_message", "the server answered the login with %r" % answer.get("type"))
 
@@ -396,9 +403,28 @@ def parse(payload: bytes) -> Json:
         message = json.loads(payload.decode())
         if isinstance(message, dict):
             return message
-    except ValueError:
+    except (ValueError, RecursionError):
         pass
     raise ParleyError("bad_message", "the server sent what is no message of parley/1")
+
+
+# What a client needs of the server's messages.
+HELLO = {"nonce": str, "max_frame": int, "auth": list}  # type: Json
+OPTIONAL = {"server": str, "bindings": list, "user": str, "token": str, "expires": str, "session": str, "resume_key": str,
+            "keepalive": (int, float), "received": int}  # type: Json
+
+
+def check_members(message: Json, required: Json) -> None:
+    is_right = all(isinstance(message.get(name), kind) for name, kind in required.items())
+    if not is_right or not all(isinstance(message[name], OPTIONAL[name]) for name in OPTIONAL if message.get(name) is not None):
+        raise ParleyError("bad_message", "the server sent a malformed %s" % message.get("type"))
+
+
+def from_base64(text: str) -> bytes:
+    try:
+        return base64.b64decode(text)
+    except ValueError:
+        raise ParleyError("bad_message", "the server sent malformed base64") from None
 
 
 class Server:
@@ -452,9 +478,9 @@ class Server:
             if first.startswith(b"#CHALLENGE#"):
                 raise ParleyError("login_required", "the server requires a shared key")
             hello = parse(first)
-            kinds = {"nonce": str, "max_frame": int, "auth": list}
-            if hello.get("protocol") != "parley/1" or not all(isinstance(hello.get(k), kinds[k]) for k in kinds):
+            if hello.get("protocol") != "parley/1":
                 raise ParleyError("bad_message", "the server does not speak parley/1")
+            check_members(hello, HELLO)
             return link, hello
         except BaseException as error:
             link.close(gently=isinstance(error, ParleyError) and error.code.startswith("key_"))
@@ -538,7 +564,8 @@ class Server:
         """The stored token for this server: one that it has issued, or one whose issuer is not known."""
         now = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime())
         here = [one for one in read_entries("tokens") if one["server"] == self.name and one["expires"] > now
-                and one.get("issuer") in (None, hello.get("server")) and (encrypted or not one.get("encrypted"))]
+                and one.get("issuer") in (None, hello.get("server")) and (encrypted or not one.get("encrypted"))
+                and is_token(one["token"])]
         if self.user is None and len({one["user"] for one in here}) == 1:
             self.user = here[0]["user"]
         name = unicodedata.normalize("NFKC", self.user or "").lower()
@@ -556,9 +583,9 @@ class Server:
 
     def keep(self, link: Link, hello: Json, welcome: Json, stored: Json) -> None:
         issuer = welcome.get("server") or hello.get("server")
-        if self.keep_token and "token" in welcome and "expires" in welcome:
-            stored = {"server": self.name, "user": welcome["user"], "token": welcome["token"], "expires": welcome["expires"]}
-            stored["encrypted"] = bool(link.binding)
+        new = {name: welcome.get(name) for name in ("user", "token", "expires")}
+        if self.keep_token and None not in new.values() and is_token(new["token"]):
+            stored = dict(new, server=self.name, encrypted=bool(link.binding))
         elif not stored or stored.get("issuer") == issuer:
             return
         entry = dict(stored, issuer=issuer)
@@ -571,7 +598,7 @@ class Server:
         try:
             if not self.can_prove(link, hello):
                 raise ParleyError("not_allowed", "the server takes no proof from this client any more")
-            login = self.proof(link, hello, base64.b64decode(welcome["resume_key"]), "parley/1 resume")
+            login = self.proof(link, hello, from_base64(welcome["resume_key"]), "parley/1 resume")
             login.update(method="resume", session=welcome["session"], received=received, resume_for=math.ceil(self.retry))
             answer = link.log_in(login)
             if answer["type"] == "refused":
@@ -601,7 +628,7 @@ class Session(Texts):
         self.max_frame, self.status = int(hello["max_frame"]), None  # type: int, Optional[int]
         self.token = self._welcome.get("token")  # type: Optional[str]
         self._has_control = self._welcome.get("control") is True
-        self._is_tracked = self._has_control and "session" in self._welcome  # does the server acknowledge, and can it resume?
+        self._is_tracked = self._has_control and bool(self._welcome.get("session"))  # does the server acknowledge, and can it resume?
         self._change = threading.Condition()  # guards everything below
         self._timeout = None  # type: Optional[float]
         self._unacked, self._unacked_bytes = collections.deque(), 0  # type: Deque[bytes], int
@@ -660,10 +687,10 @@ class Session(Texts):
             self._inbox_bytes -= len(message)
             self._taken += 1
             self._taken_bytes += len(message)
-            untold = self._taken - self._told
-            if untold == 1:
+            is_first = self._taken - self._told == 1
+            if is_first:
                 self._tell_at = time.monotonic() + 0.1
-            if untold == 1 or untold >= WINDOW_FRAMES // 4 or self._taken_bytes >= WINDOW_BYTES // 4 or self._bye:
+            if is_first or self._bye or self._has_taken_much():
                 self._wake()
             return message
 
@@ -785,9 +812,8 @@ class Session(Texts):
             if not self._is_tracked:
                 self._confirm(self._written)
         is_done = self._leaving or (self._bye is not None and not self._inbox)
-        untold = self._taken - self._told
-        if self._is_tracked and untold > 0 and len(link.out) < CHUNK and (is_done or time.monotonic() >= self._tell_at
-           or untold >= WINDOW_FRAMES // 4 or self._taken_bytes >= WINDOW_BYTES // 4):
+        is_due = is_done or time.monotonic() >= self._tell_at or self._has_taken_much()
+        if self._is_tracked and self._taken > self._told and len(link.out) < CHUNK and is_due:
             link.put({"type": "ack", "received": self._taken}, CONTROL)
             self._told, self._taken_bytes = self._taken, 0
         if self._pong is not None and len(link.out) < CHUNK:
@@ -803,6 +829,10 @@ class Session(Texts):
             link.put(BYE, CONTROL)
             self._bye_sent = True
         return is_done
+
+    def _has_taken_much(self) -> bool:
+        """Is enough handed over that it is acknowledged at once?"""
+        return self._taken - self._told >= WINDOW_FRAMES // 4 or self._taken_bytes >= WINDOW_BYTES // 4
 
     def _payload(self, message: bytes) -> None:
         with self._change:
@@ -839,7 +869,7 @@ class Session(Texts):
             self._lost_at, self._progress = now, progress
         pause, failures, why = random.uniform(0.05, 0.1), 0, str(loss)
         while True:
-            if time.monotonic() + pause > self._lost_at + self._server.retry or "resume_key" not in self._welcome:
+            if time.monotonic() + pause > self._lost_at + self._server.retry or not self._welcome.get("resume_key"):
                 raise ParleyError("lost", "the connection was lost: %s; %d messages are unconfirmed" % (why, self.unconfirmed))
             with self._change:
                 if self._change.wait_for(lambda: self._leaving, pause):
@@ -854,7 +884,7 @@ class Session(Texts):
                 failures += 1
         with self._change:
             self._link, self._since = link, time.monotonic()
-            self._written, self._told, self._end_sent = int(welcome.get("received", -1)), self._received, False
+            self._written, self._told, self._end_sent = welcome.get("received", -1), self._received, False
             if not self._acked <= self._written <= self._acked + len(self._unacked):
                 raise ParleyError("bad_message", "the server claims to have received other messages than were sent")
 

@@ -14,6 +14,7 @@ from parley import Frames, MessageSocket, ParleyError
 HERE = os.path.dirname(os.path.abspath(__file__))
 with open(os.path.join(HERE, "..", "..", "test", "vectors", "wire.json"), encoding="utf-8") as file:
     VECTORS = json.load(file)
+TOKEN = "prly_Ab3dE6gH_003aUlTJC7tjlCTQj2uNU3MFagCXG9LRKRcwGkBIDlf4diXcE"
 
 
 def pair(limit: int = parley.LIMIT) -> Tuple[MessageSocket, MessageSocket]:
@@ -199,7 +200,7 @@ class OfMessageSocket(Cases):
         self.assertEqual(server.recv_text(), "still there")
 
 
-class OfFiles(Cases):
+class InFolder(Cases):
     def setUp(self) -> None:
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
@@ -207,6 +208,8 @@ class OfFiles(Cases):
         os.environ["PARLEY_DATA"] = os.path.join(folder.name, "data")
         self.addCleanup(lambda: os.environ.pop("PARLEY_DATA") if before is None else os.environ.update(PARLEY_DATA=before))
 
+
+class OfFiles(InFolder):
     def entry(self, user: str) -> Any:
         return {"server": "a:1", "user": user, "token": "t-" + user, "expires": "2999-01-01T00:00:00.000Z"}
 
@@ -241,11 +244,10 @@ class OfFiles(Cases):
 
 class OfSecrets(Cases):
     def test_no_secret_is_shown(self) -> None:
-        secret = "prly_Ab3dE6gH_003aUlTJC7tjlCTQj2uNU3MFagCXG9LRKRcwGkBIDlf4diXcE"
         with socket.socket() as unused:
             unused.bind(("127.0.0.1", 0))
             with self.assertRaises(ParleyError) as caught:
-                parley.connect("127.0.0.1", unused.getsockname()[1], user="ann", password="hunter22", token=secret)
+                parley.connect("127.0.0.1", unused.getsockname()[1], user="ann", password="hunter22", token=TOKEN)
         self.assertEqual(caught.exception.code, "unreachable")
         for said in (repr(caught.exception), str(caught.exception)):
             self.assertNotIn("hunter22", said)
@@ -253,6 +255,53 @@ class OfSecrets(Cases):
 
     def test_the_sentence_of_a_server_does_not_act_on_a_terminal(self) -> None:
         self.assertEqual(str(ParleyError("full", "a\x1b[2Jb\n\u202ec д")), "a\\u001b[2Jb\\u000a\\u202ec д")
+
+
+class OfLogins(InFolder):
+    def test_what_is_malformed_in_hello_and_welcome(self) -> None:
+        hello = {"type": "hello", "protocol": "parley/1", "nonce": "", "max_frame": 9, "auth": ["password", "token"]}
+        welcome = {"type": "welcome", "user": "ann"}
+        for name, wrong in (("nonce", "A"), ("nonce", "\u0434"), ("nonce", 1), ("max_frame", "9"), ("auth", "token"), ("bindings", 1),
+                            ("server", 1)):
+            self.assertEqual(self.code(self.log_in, TOKEN, dict(hello, **{name: wrong}), welcome), "bad_message", name)
+        for name, wrong in (("user", 1), ("token", 1), ("expires", []), ("session", 1), ("resume_key", {}), ("keepalive", "soon"),
+                            ("received", "1"), ("server", 1)):
+            self.assertEqual(self.code(self.log_in, TOKEN, hello, dict(welcome, **{name: wrong})), "bad_message", name)
+        self.assertEqual(self.code(parley.parse, b"[" * 60000), "bad_message")
+        self.log_in(TOKEN, hello, dict(welcome, keepalive=0.5, session=None))
+
+    def test_a_token_that_is_none_is_not_stored(self) -> None:
+        hello = {"type": "hello", "protocol": "parley/1", "nonce": "", "max_frame": 9, "auth": ["none"]}
+        welcome = {"type": "welcome", "user": "ann", "expires": "2999-01-01T00:00:00.000Z"}
+        self.log_in(None, hello, dict(welcome, token="prly_"))
+        self.assertEqual(parley.read_entries("tokens"), [])
+        self.log_in(None, hello, dict(welcome, token=TOKEN))
+        self.assertEqual([one["token"] for one in parley.read_entries("tokens")], [TOKEN])
+
+    def log_in(self, token: Any, hello: Any, welcome: Any) -> None:
+        """Logs in at a server that says only these two messages."""
+        with MessageSocket() as server:
+            server.bind(("127.0.0.1", 0))
+            server.listen(1)
+
+            def answer() -> None:
+                client, _ = server.accept()
+                try:
+                    with client:
+                        client.send_text(json.dumps(hello))
+                        client.send_text(json.dumps(welcome))
+                        while client.recv_bytes() is not None:
+                            pass
+                except OSError:
+                    pass  # the client has left
+
+            thread = threading.Thread(target=answer)
+            thread.start()
+            try:
+                parley.connect("127.0.0.1", server.getsockname()[1], user="ann", token=token, keep_token=token is None,
+                               retry=0).leave()
+            finally:
+                thread.join()
 
 
 if __name__ == "__main__":

@@ -151,7 +151,7 @@ export class Session<Message extends string | Uint8Array = string> implements As
   /** Sends wait for those before them. */
   #sending: Promise<void> = Promise.resolve();
   #hasEnded = false;
-  /** Messages that nobody has taken yet; how many were received, and how many were processed by the caller. */
+  /** Messages that the caller has not taken yet; how many were received, and how many were processed by it. */
   #queue: Buffer[] = [];
   #queuedBytes = 0;
   #received = 0;
@@ -522,7 +522,7 @@ export class MessageStream implements AsyncIterable<Buffer> {
     this.#changed.notify();
   }
 
-  /** The next frame; undefined at the end. Nothing is read from the socket while nobody waits. @throws {ParleyError} */
+  /** The next frame; undefined at the end. Bytes are read from the socket only while a caller waits. @throws {ParleyError} */
   async read(): Promise<{ payload: Buffer; isControl: boolean } | undefined> {
     for (;;) {
       const frame = this.#next();

@@ -53,7 +53,6 @@ export const RULES: Rule[] = [
   { pattern: /\bstdbuf\b/, needs: "stdbuf" },
   { pattern: /^fail2ban-regex\b/, needs: "fail2ban-regex" },
   { page: "docs/classroom.md", pattern: /decimal:10 .*--trace/, anyOrder: true },
-  { page: "docs/classroom.md", pattern: /--send hi\nparley: error/, exit: 1 },
   { pattern: /^parley connect 127.0.0.1:4004 --bare --send hi$/m, exit: 1 },
   { pattern: /^parley serve --auth none .*--strict-port --check/, exit: 1 },
 ];
