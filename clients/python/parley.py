@@ -584,7 +584,7 @@ class Server:
     def keep(self, link: Link, hello: Json, welcome: Json, stored: Json) -> None:
         issuer = welcome.get("server") or hello.get("server")
         new = {name: welcome.get(name) for name in ("user", "token", "expires")}
-        if self.keep_token and None not in new.values() and is_token(new["token"]):
+        if self.keep_token and None not in new.values() and is_token(str(new["token"])):
             stored = dict(new, server=self.name, encrypted=bool(link.binding))
         elif not stored or stored.get("issuer") == issuer:
             return
@@ -628,7 +628,7 @@ class Session(Texts):
         self.max_frame, self.status = int(hello["max_frame"]), None  # type: int, Optional[int]
         self.token = self._welcome.get("token")  # type: Optional[str]
         self._has_control = self._welcome.get("control") is True
-        self._is_tracked = self._has_control and bool(self._welcome.get("session"))  # does the server acknowledge, and can it resume?
+        self._is_tracked = self._has_control and bool(self._welcome.get("session"))  # with acknowledgements and resume?
         self._change = threading.Condition()  # guards everything below
         self._timeout = None  # type: Optional[float]
         self._unacked, self._unacked_bytes = collections.deque(), 0  # type: Deque[bytes], int

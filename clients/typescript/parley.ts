@@ -108,6 +108,7 @@ interface Hello {
   auth: string[];
   nonce: string;
   max_frame: number;
+  bindings: unknown[];
 }
 interface Binding {
   name: BindingName;
@@ -614,6 +615,8 @@ interface Channel {
   hello: Hello | undefined;
   /** The longest message that the server takes. */
   maxFrame: number;
+  /** True unless the server accepts no proof that is bound as those of this client. */
+  canProve: boolean;
   /** `proof` and `binding` of a login with a secret of 32 bytes. */
   prove(label: string, secret: Uint8Array): Json;
 }
@@ -632,7 +635,15 @@ async function open(options: ConnectOptions): Promise<Channel> {
     if (hello === undefined) stream.maxFrame = options.maxFrame ?? MAX_FRAME;
     const nonce = Buffer.from(hello?.nonce ?? "", "base64");
     const maxFrame = hello?.max_frame ?? MAX_PAYLOAD;
-    return { stream, hello, maxFrame, prove: (label, secret) => prove(label, secret, nonce, binding) };
+    const canProve =
+      binding?.name !== "tls-server-end-point" || hello?.bindings.includes(binding.name) === true;
+    return {
+      stream,
+      hello,
+      maxFrame,
+      canProve,
+      prove: (label, secret) => prove(label, secret, nonce, binding),
+    };
   } catch (error) {
     stream.close();
     throw asError(error);
@@ -737,14 +748,15 @@ async function readLogin(stream: MessageStream): Promise<Buffer> {
 async function readHello(stream: MessageStream): Promise<Hello> {
   const payload = await readLogin(stream);
   if (startsWith(payload, "#CHALLENGE#")) throw new ParleyError("key_refused", "the server has a shared key");
-  const { type, protocol, auth, nonce, max_frame } = parse(payload);
+  const { type, protocol, auth, nonce, max_frame, bindings = [] } = parse(payload);
   if (type !== "hello" || protocol !== "parley/1") {
     throw new ParleyError("bad_message", "the server does not speak parley/1");
   }
-  if (!Array.isArray(auth) || typeof nonce !== "string" || typeof max_frame !== "number") {
-    throw new ParleyError("bad_message", "the server's hello is not complete");
+  const hasLists = Array.isArray(auth) && Array.isArray(bindings);
+  if (!hasLists || typeof nonce !== "string" || typeof max_frame !== "number") {
+    throw new ParleyError("bad_message", "the server's hello is malformed");
   }
-  return { auth: auth as string[], nonce, max_frame };
+  return { auth: auth as string[], nonce, max_frame, bindings };
 }
 
 /** The logins to try, one after the other. */
@@ -752,7 +764,7 @@ function loginsFor(channel: Channel, options: ConnectOptions): Json[] {
   const auth = channel.hello?.auth ?? [];
   const { user, password, token, register } = options;
   const logins: Json[] = [];
-  if (token !== undefined && auth.includes("token")) {
+  if (token !== undefined && auth.includes("token") && channel.canProve) {
     const { id, secret } = parseToken(token);
     logins.push({ method: "token", id, ...channel.prove("parley/1 token", secret) });
   }
@@ -787,7 +799,7 @@ async function logIn({ stream }: Channel, options: ConnectOptions, login: Json):
     const { code, message: why, attempts_left } = answer;
     throw new ParleyError(String(code), String(why), { attemptsLeft: Number(attempts_left) });
   }
-  if (answer["type"] !== "welcome")
+  if (answer["type"] !== "welcome" || typeof (answer["resume_key"] ?? "") !== "string")
     throw new ParleyError("bad_message", "the server did not answer the login");
   stream.maxFrame = maxFrame;
   stream.control = answer["control"] === true;

@@ -104,6 +104,30 @@ describe("a client fails that", () => {
   });
 });
 
+test("the runner takes its flags in any order, and traces each end once", () => {
+  const only = ["--only", "control: an end without bye, after end"];
+  const traces = [
+    ["--trace", ...only],
+    [...only, "--trace"],
+  ].map((flags) => {
+    const argv = [
+      join(CASES, "run.ts"),
+      ...flags,
+      "--",
+      process.execPath,
+      join(ROOT, "clients/typescript/conformance.ts"),
+    ];
+    const { stdout, exitCode } = Bun.spawnSync([process.execPath, ...argv]);
+    expect(exitCode).toBe(0);
+    return stdout.toString();
+  });
+  for (const text of traces) {
+    expect(text).toEndWith("2 passed, 0 failed, 0 skipped\n");
+    expect(text.match(/^ {2}server {3}ends its side$/gm)).toHaveLength(2);
+    expect(text.match(/^ {2}client {3}ends its side$/gm)).toHaveLength(2);
+  }
+});
+
 test("every part has a case, and every case a name and a rule of its own", () => {
   const cases = [...readCases(CASES)].flatMap(([file, all]) => all.map((one) => ({ file, ...one })));
   const used = new Set(cases.flatMap(({ parts }) => parts));

@@ -80,6 +80,15 @@ describe.each(runtimes)("with %s", (_, argv) => {
     },
   );
 
+  test("a password, where the server accepts no proof that is bound to the certificate", async () => {
+    await using exporter = await serve(["--tls", "--bindings", "tls-exporter"], { data: folder.path });
+    const token = "prly_Ab3dE6gH_003aUlTJC7tjlCTQj2uNU3MFagCXG9LRKRcwGkBIDlf4diXcE";
+    const options = { ...ann, port: exporter.port, pin: exporter.ready["tls"], token, password: PASSWORD };
+    const outcome = await talk({ ...options, binding: "tls-server-end-point" }, 1);
+    expect(outcome).toMatchObject({ user: "ann", isSame: true });
+    await exporter.stop();
+  });
+
   test("a wrong key, a wrong pin and a wrong password are errors", async () => {
     const key = readFileSync(keyFile, "utf8");
     const { port, ready } = secure;
