@@ -270,16 +270,19 @@ class OfLogins(InFolder):
         self.assertEqual(self.code(parley.parse, b"[" * 60000), "bad_message")
         self.log_in(TOKEN, hello, dict(welcome, keepalive=0.5, session=None))
 
-    def test_a_token_that_is_none_is_not_stored(self) -> None:
+    def test_a_token_that_is_none_is_neither_stored_nor_shown(self) -> None:
         hello = {"type": "hello", "protocol": "parley/1", "nonce": "", "max_frame": 9, "auth": ["none"]}
         welcome = {"type": "welcome", "user": "ann", "expires": "2999-01-01T00:00:00.000Z"}
         self.log_in(None, hello, dict(welcome, token="prly_"))
         self.assertEqual(parley.read_entries("tokens"), [])
         self.log_in(None, hello, dict(welcome, token=TOKEN))
         self.assertEqual([one["token"] for one in parley.read_entries("tokens")], [TOKEN])
+        hello["auth"] = ["password", "token"]
+        self.assertEqual(self.code(self.log_in, None, hello, welcome, "prly_"), "no_password")
+        self.log_in(None, hello, welcome, TOKEN)
 
-    def log_in(self, token: Any, hello: Any, welcome: Any) -> None:
-        """Logs in at a server that says only these two messages."""
+    def log_in(self, token: Any, hello: Any, welcome: Any, stored: str = "") -> None:
+        """Logs in at a server that says only these two messages, perhaps with a stored token."""
         with MessageSocket() as server:
             server.bind(("127.0.0.1", 0))
             server.listen(1)
@@ -295,10 +298,14 @@ class OfLogins(InFolder):
                 except OSError:
                     pass  # the client has left
 
+            port = server.getsockname()[1]
+            if stored:
+                entry = {"server": "127.0.0.1:%d" % port, "user": "ann", "token": stored, "expires": "2999-01-01T00:00:00.000Z"}
+                parley.keep("tokens", entry, lambda one: False)
             thread = threading.Thread(target=answer)
             thread.start()
             try:
-                parley.connect("127.0.0.1", server.getsockname()[1], user="ann", token=token, keep_token=token is None,
+                parley.connect("127.0.0.1", port, user="ann", token=token, keep_token=token is None,
                                retry=0).leave()
             finally:
                 thread.join()
