@@ -226,7 +226,10 @@ export class EngineReplica {
         this.#heard();
         const entries = toEntries(await session.block("XREAD", this.#nextEntries()));
         if (entries.length > 0) this.#take(entries);
-        else await this.#compare(session);
+        else {
+          await this.#compare(session);
+          await this.readClock(session); // it may have been set back
+        }
         this.#complaint = undefined;
       }
     } catch (error) {
