@@ -16,6 +16,13 @@ const thrown = (error: unknown) => error as Error;
 const adding = (name: string) => (draft: Document) => void addUser(draft, name, "hash", AT);
 const key = (part: string) => `parley:{parley}:${part}`;
 
+const asksTime = (question: string) => question.endsWith("\r\nTIME\r\n");
+/** The answer to TIME of an engine whose clock is ahead by so many seconds. */
+const withTime = (bytes: Buffer, ahead: number) =>
+  Buffer.from(
+    bytes.toString().replace(/\r\n(\d{10})\r\n/, (_, seconds) => `\r\n${Number(seconds) + ahead}\r\n`),
+  );
+
 /** A store that notes what its watcher is called for. */
 async function open(url: string, options: Partial<EngineStoreOptions> = {}) {
   const store = await EngineStore.open({
@@ -167,18 +174,32 @@ describe.skipIf(lacksTools("redis-server"))("an engine", () => {
   });
 
   test("whose clock jumps an hour ahead makes the next change all the same", async () => {
-    let isFirst = true;
+    let wasLate = false;
     using proxy = await engineProxy(redis, (bytes, question) => {
-      if (!question.endsWith("\r\nTIME\r\n") || !isFirst) return bytes;
-      isFirst = false;
-      // So the engine's clock is an hour ahead of what it said.
-      return Buffer.from(
-        bytes.toString().replace(/\r\n(\d{10})\r\n/, (_, seconds) => `\r\n${Number(seconds) - 3600}\r\n`),
-      );
+      wasLate ||= bytes.includes("late\r\n");
+      return asksTime(question) && !wasLate ? withTime(bytes, -3600) : bytes;
     });
     await using one = await open(proxy.url);
     await one.store.change(adding("ann"));
-    expect([isFirst, one.users()]).toEqual([false, ["ann"]]);
+    expect([wasLate, one.users()]).toEqual([true, ["ann"]]);
+  });
+
+  test("whose clock is set back an hour makes no change after its deadline", async () => {
+    let times = 0;
+    using proxy = await engineProxy(redis, (bytes, question) =>
+      asksTime(question) && times++ === 0 ? withTime(bytes, 3600) : bytes,
+    );
+    await using one = await open(proxy.url);
+    await one.store.change(adding("ann"));
+    const seen = times;
+    await until(() => times > seen + 1); // the one before has been taken by then
+    redis.freeze();
+    const error = await one.store.change(adding("bob")).catch(thrown);
+    redis.thaw();
+    expect(error).toMatchObject({ message: expect.stringContaining("unknown whether the change was made") });
+    await until(() => one.store.isReachable);
+    await one.store.fresh();
+    expect(one.users()).toEqual(["ann"]);
   });
 
   test.each([

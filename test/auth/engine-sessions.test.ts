@@ -191,6 +191,31 @@ describe.skipIf(lacksTools("redis-server"))("the lists of sessions in an engine"
     expect(await servers(name)).toEqual([id]);
   });
 
+  test.each(["soon", "nan", "", String(Date.now() + 10 * LOST_SERVER_MS)])(
+    "an end %j that no server writes hides no session, and passes",
+    async (end) => {
+      const { name, one, other } = await pair();
+      await using _ = one;
+      await using __ = other;
+      one.own.push(session("a"));
+      await using ___ = one.publish();
+      await untilListed(other, ["a"]);
+      const [id = ""] = await servers(name);
+      const [list = ""] = await keysOf(name, "sessions:*");
+      await redis.command("COPY", list, `parley:{${name}}:sessions:odd`);
+      await redis.command("HSET", `parley:{${name}}:servers`, "odd", end);
+      expect(await other.listed()).toEqual(["a", "a"]);
+      // The next beat of one writes an end that comes.
+      await until(async () => {
+        const last = Number(await redis.command("HGET", `parley:{${name}}:servers`, "odd"));
+        return last > Date.now() && last <= Date.now() + LOST_SERVER_MS;
+      });
+      await age(name, "odd", LOST_SERVER_MS);
+      await until(async () => Bun.deepEquals(await servers(name), [id]));
+      expect([...one.failures, ...one.complaints, ...other.complaints]).toEqual([]);
+    },
+  );
+
   test("no change is lost when connections are cut, and none is listed twice", async () => {
     const { name, one, other } = await pair();
     await using _ = one;
