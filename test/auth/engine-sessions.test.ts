@@ -15,14 +15,13 @@ import {
   TOKENS_EXAMINED,
 } from "../../src/base/limits.ts";
 import { parseStoreUrl } from "../../src/engine/store-url.ts";
+import { AT, thrown, until } from "../support/changes.ts";
 import { lacksTools } from "../support/privileges.ts";
 import { startRedis, type TestRedis } from "../support/redis.ts";
 
 setDefaultTimeout(60_000);
 
-const AT = new Date("2026-01-02T03:04:05.678Z");
 const iso = (seconds: number) => new Date(AT.getTime() + 1000 * seconds).toISOString();
-const thrown = (error: unknown) => error as Error;
 
 /** The n-th token of ann, which was used in the n-th second. */
 const idOf = (n: number) => `ann${String(n).padStart(5, "0")}`;
@@ -44,10 +43,6 @@ const session = (token: string | null, peer = "192.0.2.1:1"): SessionStatus => (
   since: 1,
   detached_since: null,
 });
-
-async function until(isMet: () => boolean | Promise<boolean>): Promise<void> {
-  while (!(await isMet())) await Bun.sleep(5);
-}
 
 describe.skipIf(lacksTools("redis-server"))("the lists of sessions in an engine", () => {
   let redis: TestRedis;

@@ -20,12 +20,10 @@ import { EngineStore, type EngineStoreOptions } from "../../src/auth/engine-stor
 import type { StoreEvent } from "../../src/auth/store.ts";
 import { EngineError } from "../../src/engine/engine-error.ts";
 import { parseStoreUrl } from "../../src/engine/store-url.ts";
+import { adding, AT, sorted, thrown, until } from "../support/changes.ts";
 import { lacksTools } from "../support/privileges.ts";
 import { startRedis, type TestRedis } from "../support/redis.ts";
 
-const AT = new Date("2026-01-02T03:04:05.678Z");
-const thrown = (error: unknown) => error as Error;
-const adding = (name: string) => (draft: Document) => void addUser(draft, name, "hash", AT);
 const ANN = { password: "hash", created: AT.toISOString(), disabled: null };
 const tokenOf = (user: string): Token => ({
   user,
@@ -64,17 +62,15 @@ async function open(redis: TestRedis, options: Partial<EngineStoreOptions> = {})
 
 type Opened = Awaited<ReturnType<typeof open>>;
 
-/** Resolves when `isMet` returns true. */
-async function until(isMet: () => boolean): Promise<void> {
-  while (!isMet()) await Bun.sleep(5);
-}
-
 /** The whole content, in an order of its own. */
 function contentOf({ store }: Opened): object {
   const { users, tokens, hosts, server } = store.document;
-  const sorted = (table: Iterable<[string, unknown]>) =>
-    Object.fromEntries([...table].toSorted(([a], [b]) => (a < b ? -1 : 1)));
-  return { users: sorted(users), tokens: sorted(tokens), hosts: sorted(hosts), server };
+  return {
+    users: sorted<unknown>(users),
+    tokens: sorted<unknown>(tokens),
+    hosts: sorted<unknown>(hosts),
+    server,
+  };
 }
 
 const isMissing = lacksTools("redis-server");
