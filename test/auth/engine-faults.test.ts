@@ -5,10 +5,9 @@ import { addHost, forgetHost, nameHost } from "../../src/auth/accounts.ts";
 import { DocumentDraft } from "../../src/auth/document.ts";
 import { argumentsOf, COMMIT, keysOf } from "../../src/auth/engine-commit.ts";
 import { formatEntry } from "../../src/auth/engine-log.ts";
-import { EngineStore, type EngineStoreOptions } from "../../src/auth/engine-store.ts";
-import { parseStoreUrl } from "../../src/engine/store-url.ts";
 import { adding, AT, thrown, until } from "../support/changes.ts";
 import { engineProxy } from "../support/engine-proxy.ts";
+import { openStore } from "../support/engine-store.ts";
 import { lacksTools } from "../support/privileges.ts";
 import { startRedis, type TestRedis } from "../support/redis.ts";
 
@@ -20,29 +19,6 @@ const withTime = (bytes: Buffer, ahead: number) =>
   Buffer.from(
     bytes.toString().replace(/\r\n(\d{10})\r\n/, (_, seconds) => `\r\n${Number(seconds) + ahead}\r\n`),
   );
-
-/** A store that notes what its watcher is called for. */
-async function open(url: string, options: Partial<EngineStoreOptions> = {}) {
-  const store = await EngineStore.open({
-    access: { target: parseStoreUrl(url) },
-    name: "parley",
-    ...options,
-  });
-  const complaints: string[] = [];
-  const unwatch = store.watch({
-    changed: () => undefined,
-    unreadable: (error) => complaints.push((error as Error).message),
-  });
-  return {
-    store,
-    complaints,
-    users: () => [...store.document.users.keys()].sort(),
-    [Symbol.asyncDispose]: () => {
-      unwatch();
-      return store.close();
-    },
-  };
-}
 
 describe.skipIf(lacksTools("redis-server"))("an engine", () => {
   let redis: TestRedis;
@@ -65,7 +41,7 @@ describe.skipIf(lacksTools("redis-server"))("an engine", () => {
     );
 
   test("that refuses a change for a while says so at once, and the change was not made", async () => {
-    await using one = await open(redis.url);
+    await using one = await openStore(redis);
     await one.store.change(adding("ann"));
     await redis.command("CONFIG", "SET", "min-replicas-to-write", "1");
     const error = await one.store.change(adding("bob")).catch(thrown);
@@ -78,7 +54,7 @@ describe.skipIf(lacksTools("redis-server"))("an engine", () => {
   });
 
   test("with an entry of another program in the log makes no change by half, and is not read without end", async () => {
-    await using one = await open(redis.url);
+    await using one = await openStore(redis);
     await one.store.change(adding("ann"));
     await redis.command("XADD", key("log"), "*", "foo", "bar");
     const error = await one.store.change(adding("bob")).catch(thrown);
@@ -87,19 +63,19 @@ describe.skipIf(lacksTools("redis-server"))("an engine", () => {
     await until(() => one.complaints.length > 0);
     expect(one.complaints).toEqual([expect.stringContaining("does not go on from")]);
     expect(one.store.isReachable).toBe(false);
-    expect(await open(redis.url).catch(thrown)).toMatchObject({ code: "damaged" });
+    expect(await openStore(redis).catch(thrown)).toMatchObject({ code: "damaged" });
   });
 
   test("with a key of another type makes no change by half", async () => {
     await redis.command("SET", key("names"), "x");
-    await using one = await open(redis.url);
+    await using one = await openStore(redis);
     const error = await one.store.change(adding("ann")).catch(thrown);
     expect(error).toMatchObject({ code: "refused", message: expect.stringContaining("WRONGTYPE") });
     expect(await redis.command("EXISTS", key("users"), key("log"), key("meta"))).toBe(0);
   });
 
   test("whose log lost a change before it was read is read again", async () => {
-    await using one = await open(redis.url);
+    await using one = await openStore(redis);
     await one.store.change(adding("ann"));
     await append("2-5", '{"by":"x"}', "redis.call('DEL', KEYS[1])");
     await one.store.fresh();
@@ -108,24 +84,24 @@ describe.skipIf(lacksTools("redis-server"))("an engine", () => {
 
   test("without the key that says where its log ends is damaged", async () => {
     {
-      await using one = await open(redis.url);
+      await using one = await openStore(redis);
       for (const name of ["ann", "bob", "eve"]) await one.store.change(adding(name));
     }
     await redis.command("XTRIM", key("log"), "MAXLEN", "1");
     await redis.command("DEL", key("meta"));
-    expect(await open(redis.url).catch(thrown)).toMatchObject({ code: "damaged" });
+    expect(await openStore(redis).catch(thrown)).toMatchObject({ code: "damaged" });
   });
 
   test.each(["9007199254740991-1", "9007199254740993-1", "9999999999999999-1"])(
     "that is at the position %s, after which none can be counted, is damaged",
     async (head) => {
       await redis.command("HSET", key("meta"), "version", "1", "epoch", "x", "head", head);
-      expect(await open(redis.url).catch(thrown)).toMatchObject({ code: "damaged" });
+      expect(await openStore(redis).catch(thrown)).toMatchObject({ code: "damaged" });
     },
   );
 
   test("with a damaged change in its log is out of reach, and a login hears why at once", async () => {
-    await using one = await open(redis.url);
+    await using one = await openStore(redis);
     await one.store.change(adding("ann"));
     await append("2-5", "garbage");
     await until(() => one.complaints.length > 0);
@@ -138,7 +114,7 @@ describe.skipIf(lacksTools("redis-server"))("an engine", () => {
   });
 
   test("does not forget an address by its name of before", async () => {
-    await using one = await open(redis.url);
+    await using one = await openStore(redis);
     await one.store.change((draft) => addHost(draft, "192.0.2.1", "Lab", AT));
     const { document } = one.store;
     const draft = new DocumentDraft(document);
@@ -158,7 +134,7 @@ describe.skipIf(lacksTools("redis-server"))("an engine", () => {
   });
 
   test("whose address was removed by other means lets another one have its name", async () => {
-    await using one = await open(redis.url);
+    await using one = await openStore(redis);
     await one.store.change((draft) => addHost(draft, "192.0.2.1", "Lab", AT));
     await redis.command("HDEL", key("hosts"), "192.0.2.1");
     one.store.reload(true);
@@ -173,7 +149,7 @@ describe.skipIf(lacksTools("redis-server"))("an engine", () => {
       wasLate ||= bytes.includes("late\r\n");
       return asksTime(question) && !wasLate ? withTime(bytes, -3600) : bytes;
     });
-    await using one = await open(proxy.url);
+    await using one = await openStore(proxy);
     await one.store.change(adding("ann"));
     expect([wasLate, one.users()]).toEqual([true, ["ann"]]);
   });
@@ -183,7 +159,7 @@ describe.skipIf(lacksTools("redis-server"))("an engine", () => {
     using proxy = await engineProxy(redis, (bytes, question) =>
       asksTime(question) && times++ === 0 ? withTime(bytes, 3600) : bytes,
     );
-    await using one = await open(proxy.url);
+    await using one = await openStore(proxy);
     await one.store.change(adding("ann"));
     const seen = times;
     await until(() => times > seen + 1); // the one before has been taken by then
@@ -210,7 +186,7 @@ describe.skipIf(lacksTools("redis-server"))("an engine", () => {
       one.store.reload(true);
       return undefined;
     });
-    await using one = await open(proxy.url);
+    await using one = await openStore(proxy);
     const outcome = await one.store.change(adding("ann")).then(() => undefined, thrown);
     if (isCutOff) expect(String(outcome)).toContain("unknown whether the change was made");
     else expect([outcome, one.store.document.rev]).toEqual([undefined, 1]);
@@ -225,7 +201,7 @@ describe.skipIf(lacksTools("redis-server"))("an engine", () => {
       if (isAgain && question.includes("HSCAN")) await redis.command("FLUSHALL");
       return bytes;
     });
-    await using one = await open(proxy.url);
+    await using one = await openStore(proxy);
     for (const name of ["ann", "bob"]) await one.store.change(adding(name));
     await one.store.change((draft) => addHost(draft, "192.0.2.1", "Lab", AT));
     isAgain = true;
@@ -244,8 +220,8 @@ describe.skipIf(lacksTools("redis-server"))("an engine", () => {
       await gate.promise;
       return bytes;
     });
-    await using other = await open(redis.url);
-    await using one = await open(proxy.url);
+    await using other = await openStore(redis);
+    await using one = await openStore(proxy);
     isHeld = true;
     const fresh = one.store.fresh().catch(thrown);
     await held.promise;
@@ -261,7 +237,7 @@ describe.skipIf(lacksTools("redis-server"))("an engine", () => {
       if (isSlow && question.includes("EVALSHA") && question.includes('"by"')) await Bun.sleep(600);
       return bytes;
     });
-    await using one = await open(proxy.url);
+    await using one = await openStore(proxy);
     await one.store.change(adding("ann"));
     const { connections } = proxy;
     isSlow = true;

@@ -16,6 +16,7 @@ import {
 } from "../../src/base/limits.ts";
 import { parseStoreUrl } from "../../src/engine/store-url.ts";
 import { AT, thrown, until } from "../support/changes.ts";
+import { openStore } from "../support/engine-store.ts";
 import { lacksTools } from "../support/privileges.ts";
 import { startRedis, type TestRedis } from "../support/redis.ts";
 
@@ -54,23 +55,12 @@ describe.skipIf(lacksTools("redis-server"))("the lists of sessions in an engine"
 
   /** A server with its list. It settles at once, and prunes often. */
   async function open(name: string, options: Partial<EngineStoreOptions> = {}) {
-    const store = await EngineStore.open({
-      access: { target: parseStoreUrl(redis.url) },
-      name,
-      pruneIntervalMs: 20,
-      settleMs: 0,
-      ...options,
-    });
-    const complaints: string[] = [];
+    const opened = await openStore(redis, { name, pruneIntervalMs: 20, settleMs: 0, ...options });
+    const { store } = opened;
     const own: SessionStatus[] = [];
-    const unwatch = store.watch({
-      changed: () => undefined,
-      unreadable: (error) => complaints.push(thrown(error).message),
-    });
     const failures: string[] = [];
     return {
-      store,
-      complaints,
+      ...opened,
       failures,
       own,
       publish: () =>
@@ -83,10 +73,6 @@ describe.skipIf(lacksTools("redis-server"))("the lists of sessions in an engine"
         return unknown.length > 0
           ? unknown.map(({ message }) => message)
           : sessions.map(({ token }) => token ?? "none").sort();
-      },
-      [Symbol.asyncDispose]: async () => {
-        unwatch();
-        await store.close();
       },
     };
   }

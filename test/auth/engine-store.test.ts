@@ -16,11 +16,9 @@ import {
   setPassword,
 } from "../../src/auth/accounts.ts";
 import type { Document, Token } from "../../src/auth/document.ts";
-import { EngineStore, type EngineStoreOptions } from "../../src/auth/engine-store.ts";
-import type { StoreEvent } from "../../src/auth/store.ts";
 import { EngineError } from "../../src/engine/engine-error.ts";
-import { parseStoreUrl } from "../../src/engine/store-url.ts";
 import { adding, AT, sorted, thrown, until } from "../support/changes.ts";
+import { openStore } from "../support/engine-store.ts";
 import { lacksTools } from "../support/privileges.ts";
 import { startRedis, type TestRedis } from "../support/redis.ts";
 
@@ -33,34 +31,7 @@ const tokenOf = (user: string): Token => ({
   expires: "2100-01-01T00:00:00.000Z",
 });
 
-/** A store that notes what its watcher is called for. */
-async function open(redis: TestRedis, options: Partial<EngineStoreOptions> = {}) {
-  const store = await EngineStore.open({
-    access: { target: parseStoreUrl(redis.url) },
-    name: "parley",
-    ...options,
-  });
-  const complaints: string[] = [];
-  const events: StoreEvent[] = [];
-  const unwatch = store.watch({
-    changed: () => undefined,
-    unreadable: (error) => complaints.push((error as Error).message),
-    noticed: (event) => events.push(event),
-  });
-  return {
-    store,
-    complaints,
-    events,
-    users: () => [...store.document.users.keys()].sort(),
-    add: (name: string) => store.change(adding(name)),
-    [Symbol.asyncDispose]: () => {
-      unwatch();
-      return store.close();
-    },
-  };
-}
-
-type Opened = Awaited<ReturnType<typeof open>>;
+type Opened = Awaited<ReturnType<typeof openStore>>;
 
 /** The whole content, in an order of its own. */
 function contentOf({ store }: Opened): object {
@@ -84,7 +55,7 @@ describe.skipIf(isMissing)("stores on one engine", () => {
   let stores = 0;
   const pair = async () => {
     const name = `pair-${stores++}`;
-    return [await open(redis, { name }), await open(redis, { name })] as const;
+    return [await openStore(redis, { name }), await openStore(redis, { name })] as const;
   };
 
   test("a change of one is in the other as soon as that is fresh, and in a third one at its start", async () => {
@@ -98,14 +69,14 @@ describe.skipIf(isMissing)("stores on one engine", () => {
       expect(other.store.document.users.has(name)).toBe(true);
     }
     await other.store.change((draft) => removeUser(draft, "bob"));
-    await using third = await open(redis, { name: `pair-${stores - 1}` });
+    await using third = await openStore(redis, { name: `pair-${stores - 1}` });
     expect(third.users()).toEqual(["ann", "eve"]);
     expect(contentOf(third)).toEqual(contentOf(other));
   });
 
   test("the same key of two names is two stores", async () => {
-    await using one = await open(redis, { name: "left" });
-    await using other = await open(redis, { name: "right" });
+    await using one = await openStore(redis, { name: "left" });
+    await using other = await openStore(redis, { name: "right" });
     await one.add("ann");
     await other.store.fresh();
     expect(other.users()).toEqual([]);
@@ -223,7 +194,7 @@ describe.skipIf(isMissing)("stores on one engine", () => {
 
   test("eight of them change everything at random, and all have the same", async () => {
     const name = `many-${stores++}`;
-    const all = await Promise.all(Array.from({ length: 8 }, () => open(redis, { name })));
+    const all = await Promise.all(Array.from({ length: 8 }, () => openStore(redis, { name })));
     let random = 1;
     const below = (end: number) => (random = (random * 48271) % 2147483647) % end;
     const step = (draft: Document): void => {
@@ -246,7 +217,7 @@ describe.skipIf(isMissing)("stores on one engine", () => {
       }),
     );
     await Promise.all(all.map(({ store }) => store.fresh()));
-    const fresh = await open(redis, { name });
+    const fresh = await openStore(redis, { name });
     for (const one of all) expect(contentOf(one)).toEqual(contentOf(fresh));
     for (const [, { user }] of fresh.store.document.tokens)
       expect(fresh.store.document.users.has(user)).toBe(true);
@@ -285,7 +256,7 @@ describe.skipIf(isMissing)("stores on one engine", () => {
     const name = `damaged-${stores++}`;
     const key = `parley:{${name}}:${part}`;
     await redis.command("HSET", key, field, value);
-    const error = await open(redis, { name }).catch(thrown);
+    const error = await openStore(redis, { name }).catch(thrown);
     expect(error).toBeInstanceOf(EngineError);
     expect((error as Error).message).toContain(message);
     expect(await redis.command("HGET", key, field)).toBe(value);
@@ -293,7 +264,7 @@ describe.skipIf(isMissing)("stores on one engine", () => {
 
   test("long changes, as of an import, leave fewer in the log", async () => {
     const name = `long-${stores++}`;
-    await using one = await open(redis, { name });
+    await using one = await openStore(redis, { name });
     const length = async () => Number(await redis.command("XLEN", `parley:{${name}}:log`));
     for (let n = 0; n < 300; n++) await one.add(`user-${n}`);
     expect(await length()).toBe(300);
@@ -304,8 +275,8 @@ describe.skipIf(isMissing)("stores on one engine", () => {
 
   test("a log that was cut off is no loss: all records are read again, and nothing is said", async () => {
     const name = `cut-${stores++}`;
-    await using one = await open(redis, { name });
-    await using other = await open(redis, { name });
+    await using one = await openStore(redis, { name });
+    await using other = await openStore(redis, { name });
     for (let n = 0; n < 20; n++) {
       await one.add(`user-${n}`);
       await redis.command("XTRIM", `parley:{${name}}:log`, "MAXLEN", "0");
@@ -319,8 +290,8 @@ describe.skipIf(isMissing)("stores on one engine", () => {
 describe.skipIf(isMissing)("an engine", () => {
   test("whose connections are cut all the time loses no change, and makes none twice", async () => {
     await using redis = await startRedis({ unix: true });
-    await using one = await open(redis);
-    await using other = await open(redis);
+    await using one = await openStore(redis);
+    await using other = await openStore(redis);
     let isOver = false;
     let cuts = 0;
     const cutting = (async () => {
@@ -354,7 +325,7 @@ describe.skipIf(isMissing)("an engine", () => {
 
   test("that is frozen makes no change later that was given up, and logins hear of it in time", async () => {
     await using redis = await startRedis();
-    await using one = await open(redis);
+    await using one = await openStore(redis);
     await one.add("ann");
     redis.freeze();
     const [change, fresh] = await Promise.all([
@@ -384,7 +355,7 @@ describe.skipIf(isMissing)("an engine", () => {
 
   test("that is killed and comes back has what was confirmed", async () => {
     await using redis = await startRedis({ appendonly: true });
-    await using one = await open(redis);
+    await using one = await openStore(redis);
     await one.add("ann");
     await redis.kill();
     expect(await one.add("bob").catch(thrown)).toMatchObject({ code: "unreachable" });
@@ -392,7 +363,7 @@ describe.skipIf(isMissing)("an engine", () => {
     await redis.restart();
     await until(() => one.store.isReachable);
     await one.add("eve");
-    await using other = await open(redis);
+    await using other = await openStore(redis);
     expect(contentOf(other)).toEqual(contentOf(one));
     expect(one.store.document.users.has("ann")).toBe(true);
   });
@@ -400,7 +371,7 @@ describe.skipIf(isMissing)("an engine", () => {
   test("that comes back empty makes nobody forgotten, until its data are back", async () => {
     await using redis = await startRedis({ appendonly: true });
     let epoch = "";
-    await using one = await open(redis, { onEpoch: (known) => (epoch = known) });
+    await using one = await openStore(redis, { onEpoch: (known) => (epoch = known) });
     await one.add("ann");
     await redis.kill();
     const saved = join(redis.folder, "saved");
@@ -412,7 +383,9 @@ describe.skipIf(isMissing)("an engine", () => {
     expect(await one.add("bob").catch(thrown)).toMatchObject({ name: "EngineError", code: "replaced" });
     expect(await one.store.fresh().catch(thrown)).toMatchObject({ name: "EngineError", code: "replaced" });
     // A process that starts anew knows it from the identity that it had before.
-    expect(await open(redis, { expectedEpoch: epoch }).catch(thrown)).toMatchObject({ code: "replaced" });
+    expect(await openStore(redis, { expectedEpoch: epoch }).catch(thrown)).toMatchObject({
+      code: "replaced",
+    });
     expect(await redis.command("DBSIZE")).toBe(0);
     await redis.kill();
     rmSync(join(redis.folder, "appendonlydir"), { recursive: true });
@@ -426,7 +399,7 @@ describe.skipIf(isMissing)("an engine", () => {
 
   test("that is emptied while it runs is found out, without a change", async () => {
     await using redis = await startRedis({ unix: true });
-    await using one = await open(redis);
+    await using one = await openStore(redis);
     await one.add("ann");
     await redis.command("FLUSHALL");
     await until(() => one.complaints.length > 0);
@@ -436,8 +409,8 @@ describe.skipIf(isMissing)("an engine", () => {
 
   test("that comes back older is said, and all have the same again, also when others have changed it since", async () => {
     await using redis = await startRedis({ appendonly: true });
-    await using one = await open(redis);
-    await using other = await open(redis);
+    await using one = await openStore(redis);
+    await using other = await openStore(redis);
     await one.add("ann");
     await other.store.fresh();
     await redis.command("CONFIG", "SET", "appendfsync", "always");
@@ -452,7 +425,7 @@ describe.skipIf(isMissing)("an engine", () => {
     await redis.restart();
     {
       // This one knows nothing of what was lost, and gives the lost revisions to other changes.
-      await using third = await open(redis);
+      await using third = await openStore(redis);
       for (const name of ["dan", "fay", "gus"]) await third.add(name);
     }
     await until(() => one.users().length === 4 && other.users().length === 4);
