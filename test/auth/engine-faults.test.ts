@@ -1,11 +1,12 @@
 // An engine with odd content, odd answers and a clock that jumps: nothing is reported wrongly, and nothing is tried without end.
 
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import { addHost, forgetHost, nameHost } from "../../src/auth/accounts.ts";
-import { DocumentDraft } from "../../src/auth/document.ts";
+import { addHost, disableUser, forgetHost, nameHost, removeUser } from "../../src/auth/accounts.ts";
+import { DocumentDraft, type Document } from "../../src/auth/document.ts";
 import { argumentsOf, COMMIT, keysOf } from "../../src/auth/engine-commit.ts";
 import { formatEntry } from "../../src/auth/engine-log.ts";
 import { adding, AT, thrown, until } from "../support/changes.ts";
+import type { EngineStore } from "../../src/auth/engine-store.ts";
 import { engineProxy } from "../support/engine-proxy.ts";
 import { openStore } from "../support/engine-store.ts";
 import { lacksTools } from "../support/privileges.ts";
@@ -39,6 +40,24 @@ describe.skipIf(lacksTools("redis-server"))("an engine", () => {
       key("meta"),
       text,
     );
+
+  /** Decides a change on what `store` has now. The result sends it as a process does, and returns the engine's word. */
+  const decided = async ({ document }: EngineStore, mutation: (draft: Document) => unknown) => {
+    const draft = new DocumentDraft(document);
+    mutation(draft);
+    const args = argumentsOf(draft, document, {
+      epoch: String(await redis.command("HGET", key("meta"), "epoch")),
+      newEpoch: "",
+      deadline: Date.now() + 60_000,
+      random: "7",
+      entry: formatEntry("x", draft, document),
+    });
+    const keys = keysOf("parley");
+    return async () => {
+      const reply = await redis.command("EVAL", COMMIT, String(keys.length), ...keys, ...args);
+      return (reply as string[])[0];
+    };
+  };
 
   test("that refuses a change for a while says so at once, and the change was not made", async () => {
     await using one = await openStore(redis);
@@ -113,23 +132,47 @@ describe.skipIf(lacksTools("redis-server"))("an engine", () => {
     expect(one.users()).toEqual(["ann", "bob"]);
   });
 
+  const READS: [string, (draft: Document) => unknown, (later: Document) => unknown][] = [
+    ["all records of a kind", ({ users }) => [...users], adding("bob")],
+    ["how many records there are", ({ users }) => users.size, adding("bob")],
+    ["that a record is missing", ({ users }) => users.has("bob"), adding("bob")],
+    ["a record", ({ users }) => users.get("ann"), (later) => disableUser(later, "ann", "left", AT)],
+    ["a record that is there", ({ users }) => users.get("ann"), (later) => removeUser(later, "ann")],
+    [
+      "who has a name",
+      ({ hosts }) => hosts.groupSize("lab"),
+      (later) => addHost(later, "192.0.2.1", "Lab", AT),
+    ],
+    ["the server", (draft) => (draft.server = "one"), (later) => (later.server = "other")],
+  ];
+  test.each(READS)(
+    "makes no change that has read %s, when that is not so any more",
+    async (_, read, change) => {
+      await using one = await openStore(redis);
+      await one.add("ann");
+      const decide = () =>
+        decided(one.store, (draft) => {
+          read(draft);
+          adding("eve")(draft);
+        });
+      const outdated = await decide();
+      await one.store.change(change);
+      expect(await outdated()).toBe("conflict");
+      await one.store.fresh();
+      expect(one.users()).not.toContain("eve");
+      // Decided again, it is made, although another kind of record has changed meanwhile.
+      const commit = await decide();
+      await one.store.change((later) => addHost(later, "192.0.2.9", "Desk", AT));
+      expect(await commit()).toBe("done");
+    },
+  );
+
   test("does not forget an address by its name of before", async () => {
     await using one = await openStore(redis);
     await one.store.change((draft) => addHost(draft, "192.0.2.1", "Lab", AT));
-    const { document } = one.store;
-    const draft = new DocumentDraft(document);
-    forgetHost(draft, "192.0.2.1");
-    const args = argumentsOf(draft, document, {
-      epoch: String(await redis.command("HGET", key("meta"), "epoch")),
-      newEpoch: "",
-      deadline: Date.now() + 60_000,
-      random: "7",
-      entry: formatEntry("x", draft, document),
-    });
+    const commit = await decided(one.store, (draft) => forgetHost(draft, "192.0.2.1"));
     await one.store.change((later) => nameHost(later, "192.0.2.1", "Desk", AT));
-    const keys = keysOf("parley");
-    const [word] = (await redis.command("EVAL", COMMIT, String(keys.length), ...keys, ...args)) as string[];
-    expect(word).toBe("conflict");
+    expect(await commit()).toBe("conflict");
     expect(await redis.command("HKEYS", key("names"))).toEqual(["desk"]);
   });
 
