@@ -141,7 +141,7 @@ export class FileStore implements Store {
     return this.#changes.settled();
   }
 
-  /** Folds the journal, if it has lines, when the process ends. @throws {FileError} when it cannot be folded. */
+  /** Folds the journal, if it has lines. */
   async close(): Promise<void> {
     await this.settled();
     if (this.#document.isJournaled && this.#journalBytes > 0) await this.#fold();
@@ -400,11 +400,7 @@ export class FileStore implements Store {
     return Promise.resolve();
   }
 
-  /**
-   * Reads the files again if they have changed, and are not files that were found to be damaged.
-   *
-   * @param always read them also when they look unchanged.
-   */
+  /** Reads the files again if they have changed, and are not files that were found to be damaged. */
   reload(always = false): void {
     // A commit reads the files itself. Between its rename and its end our own change would look like another process's.
     if (this.#updating) {

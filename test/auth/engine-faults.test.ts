@@ -238,7 +238,7 @@ describe.skipIf(lacksTools("redis-server"))("an engine", () => {
     expect(one.users()).toEqual(["ann", "bob"]);
   });
 
-  test("that is emptied while all records are read makes nobody forgotten", async () => {
+  test("that is emptied while all records are read makes no account forgotten", async () => {
     let isAgain = false;
     using proxy = await engineProxy(redis, async (bytes, question) => {
       if (isAgain && question.includes("HSCAN")) await redis.command("FLUSHALL");

@@ -75,7 +75,7 @@ describe.skipIf(lacksTools("redis-server"))("stores on an engine that is cut off
               const before = [...done];
               await store.fresh();
               const text = JSON.stringify([...store.document.users]);
-              // A user that nobody removes keeps each mark that was reported before.
+              // A user that no step removes keeps each mark that was reported before.
               if (!steps.some((step) => step.act === "remove"))
                 for (const one of before) expect(text).toContain(one);
               return;

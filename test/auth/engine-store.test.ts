@@ -368,7 +368,7 @@ describe.skipIf(isMissing)("an engine", () => {
     expect(one.store.document.users.has("ann")).toBe(true);
   });
 
-  test("that comes back empty makes nobody forgotten, until its data are back", async () => {
+  test("that comes back empty makes no account forgotten, until its data are back", async () => {
     await using redis = await startRedis({ appendonly: true });
     let epoch = "";
     await using one = await openStore(redis, { onEpoch: (known) => (epoch = known) });
