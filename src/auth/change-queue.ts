@@ -124,9 +124,9 @@ export class Batch {
     this.#changes = changes;
   }
 
-  /** When its oldest change was added, by `performance.now`. */
+  /** When its oldest change, the first one, was added, by `performance.now`. */
   get since(): number {
-    return Math.min(...this.#changes.map(({ since }) => since));
+    return this.#changes[0]?.since ?? performance.now();
   }
 
   /** Makes the changes in `draft`. It may run several times, on other drafts. */

@@ -7,6 +7,7 @@
 //     the log has no such position                 it reads all records again, and says so: the engine has lost changes
 //     another epoch, or none                       the last good content stays, and nothing can change, until the accounts are back
 
+import { Waits } from "../base/waits.ts";
 import { FEED_BLOCK_MS, FEED_SILENCE_MS, STORE_TIMEOUT_MS } from "../base/limits.ts";
 import { EngineError } from "../engine/engine-error.ts";
 import { EngineLink, type EngineSession } from "../engine/link.ts";
@@ -52,15 +53,11 @@ interface Meta {
   server: string | undefined;
 }
 
-interface Waiter {
-  isMet(): boolean;
-  resolve(isMet: boolean): void;
-}
-
 export class EngineReplica {
   readonly #options: EngineReplicaOptions;
   readonly #link: EngineLink;
-  readonly #waiters = new Set<Waiter>();
+  /** Asked after each change of what this replica knows. */
+  readonly #waits = new Waits();
   #document = emptyDocument();
   #at = START;
   /** Empty until the store has its first accounts. */
@@ -174,17 +171,7 @@ export class EngineReplica {
 
   /** Resolves with true when `isMet` returns true, which is asked after each change of the replica; with false at the deadline. */
   until(isMet: () => boolean, deadline: number): Promise<boolean> {
-    if (isMet()) return Promise.resolve(true);
-    const { promise, resolve } = Promise.withResolvers<boolean>();
-    const settle = (value: boolean) => {
-      clearTimeout(timer);
-      this.#waiters.delete(waiter);
-      resolve(value);
-    };
-    const timer = setTimeout(settle, Math.max(0, deadline - performance.now()), false);
-    const waiter: Waiter = { isMet, resolve: settle };
-    this.#waiters.add(waiter);
-    return promise;
+    return this.#waits.until(isMet, deadline);
   }
 
   watch(watcher: StoreWatcher): () => void {
@@ -221,19 +208,22 @@ export class EngineReplica {
         if (this.#session === undefined) {
           this.#session = session;
           this.#lossReason = undefined;
-          this.#wake();
+          this.#waits.check();
         }
         this.#heard();
         const entries = toEntries(await session.block("XREAD", this.#nextEntries()));
         if (entries.length > 0) this.#take(entries);
-        else await this.#compare(session);
+        else {
+          await this.#compare(session);
+          await this.readClock(session); // it may have been set back
+        }
         this.#complaint = undefined;
       }
     } catch (error) {
       if (!isUnreachable(error)) {
         this.complain(error);
         this.#complaint = error as EngineError;
-        this.#wake();
+        this.#waits.check();
       }
       throw error;
     } finally {
@@ -387,7 +377,7 @@ export class EngineReplica {
     if (epoch === this.#epoch) return;
     this.#epoch = epoch;
     this.#options.onEpoch?.(epoch);
-    this.#wake();
+    this.#waits.check();
   }
 
   #key(part: string): string {
@@ -401,12 +391,8 @@ export class EngineReplica {
   }
 
   #changed(byOthers: boolean): void {
-    this.#wake();
+    this.#waits.check();
     this.#watcher?.changed(byOthers);
-  }
-
-  #wake(): void {
-    for (const waiter of this.#waiters) if (waiter.isMet()) waiter.resolve(true);
   }
 
   /** Says when the engine is lost, and when it is found again. */

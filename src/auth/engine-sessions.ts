@@ -5,10 +5,10 @@
 //
 // (Hashes, since the store needs the rights to their commands in any case.)
 //
-// A server says every SESSION_BEAT_MS that it lives, and writes its list again when that has changed, or may be
-// missing: after a write without an answer, and in each new session with the engine. A server that was silent for SILENT_SERVER_MS counts as dead: its sessions are not shown.
-// But it may only be cut off from the engine, and continue its conversations: what they use stays for LOST_SERVER_MS. A server that
-// stops removes its list.
+// A server says every SESSION_BEAT_MS that it lives, and writes its list again when that has changed, or may be missing: after a write
+// without an answer, and in each new session with the engine. A server that was silent for SILENT_SERVER_MS counts as dead: its
+// sessions are not shown. But it may only be cut off from the engine, and continue its conversations: what they use stays for
+// LOST_SERVER_MS. A server that stops removes its list.
 //
 // The cost: 150 bytes in the engine for each session; as much is sent STATUS_FILE_MS after a change, and read by a process that
 // removes tokens.
@@ -35,11 +35,13 @@ import {
 /**
  * KEYS: servers, the list. ARGV: the id of the server, the list or "" for no change, its time to live in milliseconds.
  *
- * Returns 0 when the list is not there. With 0 ms to live, it is removed. Forgets the servers whose lists have ended.
+ * Returns 0 when the list is not there. With 0 ms to live, it is removed. Forgets the servers whose lists have ended. An end that no
+ * server has written, or one from before the engine's clock was set back, becomes the latest possible one.
  */
 const BEAT = `
 local now = redis.call('TIME')
 now = math.floor(now[1] * 1000 + now[2] / 1000)
+local latest = now + ${LOST_SERVER_MS}
 local id, text, keep = ARGV[1], ARGV[2], tonumber(ARGV[3])
 if text ~= '' then redis.call('HSET', KEYS[2], 'list', text) end
 local isThere = redis.call('PEXPIRE', KEYS[2], keep)
@@ -47,7 +49,9 @@ redis.call('HSET', KEYS[1], id, string.format('%.0f', now + keep))
 redis.call('PEXPIRE', KEYS[1], ${LOST_SERVER_MS})
 local ends = redis.call('HGETALL', KEYS[1])
 for i = 1, #ends, 2 do
-  if tonumber(ends[i + 1]) <= now then redis.call('HDEL', KEYS[1], ends[i]) end
+  local last = tonumber(string.match(ends[i + 1], '^%d+$'))
+  if not last or last > latest then redis.call('HSET', KEYS[1], ends[i], string.format('%.0f', latest))
+  elseif last <= now then redis.call('HDEL', KEYS[1], ends[i]) end
 end
 return isThere
 `;
@@ -59,7 +63,8 @@ now = math.floor(now[1] * 1000 + now[2] / 1000)
 local ends = redis.call('HGETALL', KEYS[1])
 local lists = {}
 for i = 1, #ends, 2 do
-  local left = tonumber(ends[i + 1]) - now
+  local last = tonumber(string.match(ends[i + 1], '^%d+$'))
+  local left = last and last - now or ${LOST_SERVER_MS}
   if left > 0 then lists[#lists + 1] = {ends[i], left, redis.call('HGET', ARGV[1] .. ends[i], 'list') or ''} end
 end
 return lists

@@ -103,7 +103,7 @@ export class FileStore implements Store {
     commit: () => (this.#needsFold ? this.#tryToFold() : this.#commit()),
     pauseMs: COMMIT_PAUSE_MS,
   });
-  /** Set while a commit holds the lock and its content is not yet in memory. */
+  /** Set while a commit or a fold holds the lock and its content is not yet in memory. */
   #updating = false;
   /** Set when the files are to be read whole after that. */
   #reloadLater = false;
@@ -141,7 +141,7 @@ export class FileStore implements Store {
     return this.#changes.settled();
   }
 
-  /** Folds the journal, if it has lines, when the process ends. @throws {FileError} when it cannot be folded. */
+  /** Folds the journal, if it has lines. */
   async close(): Promise<void> {
     await this.settled();
     if (this.#document.isJournaled && this.#journalBytes > 0) await this.#fold();
@@ -156,8 +156,7 @@ export class FileStore implements Store {
     let outcome: Outcome | undefined;
     let [byOthers, isChanged] = [false, false];
     try {
-      await this.#file.hold(journalOf, async (files) => {
-        this.#updating = true;
+      await this.#update(async (files) => {
         byOthers = this.#catchUp(files);
         const draft = new DocumentDraft(this.#document);
         batch = this.#changes.take();
@@ -175,17 +174,27 @@ export class FileStore implements Store {
       outcome?.settle();
     } catch (error) {
       (batch ?? this.#changes.take()).fail(error);
-    } finally {
-      this.#endUpdate();
     }
     if (byOthers || isChanged) this.#watcher?.changed(byOthers);
   }
 
-  #endUpdate(): void {
-    this.#updating = false;
-    if (!this.#reloadLater) return;
-    this.#reloadLater = false;
-    this.reload(true);
+  /** Works on both files, and on what is in memory of them. */
+  async #update(work: (files: HeldFiles) => Promise<void>): Promise<void> {
+    try {
+      await this.#file.hold(journalOf, async (files) => {
+        this.#updating = true;
+        try {
+          await work(files);
+        } finally {
+          this.#updating = false;
+        }
+      });
+    } finally {
+      if (this.#reloadLater) {
+        this.#reloadLater = false;
+        this.reload(true);
+      }
+    }
   }
 
   /** Writes the changes of `draft`: a line of the journal, or the whole file. */
@@ -274,8 +283,7 @@ export class FileStore implements Store {
   async #fold(): Promise<void> {
     let byOthers = false;
     try {
-      await this.#file.hold(journalOf, async (files) => {
-        this.#updating = true;
+      await this.#update(async (files) => {
         byOthers = this.#catchUp(files);
         const from = this.#hash;
         await this.#replace(files, this.#document);
@@ -284,7 +292,6 @@ export class FileStore implements Store {
         this.#seen = undefined;
       });
     } finally {
-      this.#endUpdate();
       if (byOthers) this.#watcher?.changed(true);
     }
   }
@@ -393,11 +400,7 @@ export class FileStore implements Store {
     return Promise.resolve();
   }
 
-  /**
-   * Reads the files again if they have changed, and are not files that were found to be damaged.
-   *
-   * @param always read them also when they look unchanged.
-   */
+  /** Reads the files again if they have changed, and are not files that were found to be damaged. */
   reload(always = false): void {
     // A commit reads the files itself. Between its rename and its end our own change would look like another process's.
     if (this.#updating) {

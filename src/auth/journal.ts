@@ -56,14 +56,11 @@ export interface Change {
 /** The hash of a snapshot, from its slices. */
 export class SnapshotHash {
   readonly #hasher = new Bun.CryptoHasher("sha256");
-  /** In bytes. */
-  size = 0;
 
   /** Passes the slices on. */
   *over(slices: Iterable<string>): Generator<string> {
     for (const slice of slices) {
       this.#hasher.update(slice);
-      this.size += Buffer.byteLength(slice);
       yield slice;
     }
   }

@@ -1,7 +1,7 @@
 // Where the accounts are: in the data folder, or in an engine that `--store` names. `serve` and `users` open them through this.
 
 import { EngineStore } from "../auth/engine-store.ts";
-import { FileStore } from "../auth/file-store.ts";
+import { FileStore, type FileStoreOptions } from "../auth/file-store.ts";
 import type { Store } from "../auth/store.ts";
 import { ParleyError, usageError } from "../base/errors.ts";
 import { shellQuote } from "../base/shell-quote.ts";
@@ -135,13 +135,11 @@ export interface OpenStore extends AsyncDisposable {
   url: string | undefined;
 }
 
-export interface OpenStoreOptions {
+export interface OpenStoreOptions extends Required<Pick<FileStoreOptions, "edited">> {
   /** Keeps the identity of a new store: default true. */
   keeps?: boolean;
   /** Prints why it is not kept: the store is used all the same. */
   say: (line: string) => void;
-  /** Called when a file was edited by hand while its journal had changes: so many records stay as edited. */
-  edited: (kept: number) => void;
 }
 
 /**

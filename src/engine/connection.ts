@@ -31,7 +31,7 @@ export class EngineConnection {
     this.#close = resolve;
   }
 
-  /** @throws {EngineError} without the reason of the failure: `whyUnreachable` finds it. */
+  /** @throws {EngineError} without the reason of the failure: `examine` finds it. */
   static async open(
     access: EngineAccess,
     address: EngineAddress,

@@ -1,29 +1,14 @@
 // Finds out why an engine cannot be reached, since Bun's client says "Connection closed" for every failure.
 
 import { ENGINE_EXAMINATION_MS } from "../base/limits.ts";
-import { EngineError } from "./engine-error.ts";
+import type { EngineError } from "./engine-error.ts";
 import { explainFailure, explainReply, placeOf, wrongChannel, type Asked } from "./explain.ts";
 import { RawConnection, RawFailure, tlsOptions } from "./raw-connection.ts";
 import { ErrorReply, type RawReply } from "./raw-reply.ts";
 import { roleFlaw } from "./role.ts";
 import { loginOf, type EngineAccess, type EngineAddress } from "./store-url.ts";
 
-/** The reason, within 2 s. */
-export async function whyUnreachable(
-  access: EngineAccess,
-  address: EngineAddress,
-  signal?: AbortSignal,
-): Promise<EngineError> {
-  const flaw = await examine(access, address, signal);
-  return (
-    flaw ??
-    new EngineError("unreachable", `${placeOf({ access, address, what: "store" })} closed the connection`, {
-      hint: "try again, and look into the engine's log",
-    })
-  );
-}
-
-/** The reason, within 2 s; undefined when the engine can be used. */
+/** Why an engine cannot be used, within 2 s; undefined when the engine can be used. */
 export async function examine(
   access: EngineAccess,
   address: EngineAddress,

@@ -25,6 +25,7 @@ import type { Document } from "../../src/auth/document.ts";
 import { FileStore } from "../../src/auth/file-store.ts";
 import { parseToken, proveToken, TOKEN_LABEL } from "../../src/auth/token.ts";
 import { HOST_TOUCH_MS, MAX_REGISTRATIONS, MAX_TOKENS_PER_USER } from "../../src/base/limits.ts";
+import { thrown } from "../support/changes.ts";
 import { tempFolder } from "../support/folder.ts";
 import { holdLock } from "../support/lock.ts";
 import { CHEAP, PASSWORD } from "../support/server.ts";
@@ -38,9 +39,6 @@ function authenticate(mode: AuthMode, store: FileStore, hasher = new PasswordHas
     warn: () => undefined,
   });
 }
-
-/** For `catch`: what was thrown, to be looked at. */
-const thrown = (error: unknown) => error;
 
 const NEVER = new AbortController().signal;
 const from = (address: string, signal = NEVER): LoginClient => ({ address, encrypted: false, signal });

@@ -1,12 +1,10 @@
 // Changes that wait for a commit: decided together, settled alone, and never left behind.
 
 import { expect, test } from "bun:test";
-import { addUser } from "../../src/auth/accounts.ts";
 import { ChangeQueue, type Batch, type Outcome } from "../../src/auth/change-queue.ts";
-import { DocumentDraft, emptyDocument, type Document } from "../../src/auth/document.ts";
+import { DocumentDraft, emptyDocument } from "../../src/auth/document.ts";
+import { adding, thrown } from "../support/changes.ts";
 
-const thrown = (error: unknown) => error;
-const adding = (name: string) => (draft: Document) => addUser(draft, name, "hash", new Date());
 const unknown = () => undefined;
 
 /** A queue whose commits apply each batch; `during` runs in the middle of one. */

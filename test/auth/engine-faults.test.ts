@@ -1,47 +1,25 @@
 // An engine with odd content, odd answers and a clock that jumps: nothing is reported wrongly, and nothing is tried without end.
 
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import { addHost, addUser, forgetHost, nameHost } from "../../src/auth/accounts.ts";
+import { addHost, disableUser, forgetHost, nameHost, removeUser } from "../../src/auth/accounts.ts";
 import { DocumentDraft, type Document } from "../../src/auth/document.ts";
 import { argumentsOf, COMMIT, keysOf } from "../../src/auth/engine-commit.ts";
 import { formatEntry } from "../../src/auth/engine-log.ts";
-import { EngineStore, type EngineStoreOptions } from "../../src/auth/engine-store.ts";
-import { parseStoreUrl } from "../../src/engine/store-url.ts";
+import { adding, AT, thrown, until } from "../support/changes.ts";
+import type { EngineStore } from "../../src/auth/engine-store.ts";
 import { engineProxy } from "../support/engine-proxy.ts";
+import { openStore } from "../support/engine-store.ts";
 import { lacksTools } from "../support/privileges.ts";
 import { startRedis, type TestRedis } from "../support/redis.ts";
 
-const AT = new Date("2026-01-02T03:04:05.678Z");
-const thrown = (error: unknown) => error as Error;
-const adding = (name: string) => (draft: Document) => void addUser(draft, name, "hash", AT);
 const key = (part: string) => `parley:{parley}:${part}`;
 
-/** A store that notes what its watcher is called for. */
-async function open(url: string, options: Partial<EngineStoreOptions> = {}) {
-  const store = await EngineStore.open({
-    access: { target: parseStoreUrl(url) },
-    name: "parley",
-    ...options,
-  });
-  const complaints: string[] = [];
-  const unwatch = store.watch({
-    changed: () => undefined,
-    unreadable: (error) => complaints.push((error as Error).message),
-  });
-  return {
-    store,
-    complaints,
-    users: () => [...store.document.users.keys()].sort(),
-    [Symbol.asyncDispose]: () => {
-      unwatch();
-      return store.close();
-    },
-  };
-}
-
-async function until(isMet: () => boolean): Promise<void> {
-  while (!isMet()) await Bun.sleep(5);
-}
+const asksTime = (question: string) => question.endsWith("\r\nTIME\r\n");
+/** The answer to TIME of an engine whose clock is ahead by so many seconds. */
+const withTime = (bytes: Buffer, ahead: number) =>
+  Buffer.from(
+    bytes.toString().replace(/\r\n(\d{10})\r\n/, (_, seconds) => `\r\n${Number(seconds) + ahead}\r\n`),
+  );
 
 describe.skipIf(lacksTools("redis-server"))("an engine", () => {
   let redis: TestRedis;
@@ -63,8 +41,26 @@ describe.skipIf(lacksTools("redis-server"))("an engine", () => {
       text,
     );
 
+  /** Decides a change on what `store` has now. The result sends it as a process does, and returns the engine's word. */
+  const decided = async ({ document }: EngineStore, mutation: (draft: Document) => unknown) => {
+    const draft = new DocumentDraft(document);
+    mutation(draft);
+    const args = argumentsOf(draft, document, {
+      epoch: String(await redis.command("HGET", key("meta"), "epoch")),
+      newEpoch: "",
+      deadline: Date.now() + 60_000,
+      random: "7",
+      entry: formatEntry("x", draft, document),
+    });
+    const keys = keysOf("parley");
+    return async () => {
+      const reply = await redis.command("EVAL", COMMIT, String(keys.length), ...keys, ...args);
+      return (reply as string[])[0];
+    };
+  };
+
   test("that refuses a change for a while says so at once, and the change was not made", async () => {
-    await using one = await open(redis.url);
+    await using one = await openStore(redis);
     await one.store.change(adding("ann"));
     await redis.command("CONFIG", "SET", "min-replicas-to-write", "1");
     const error = await one.store.change(adding("bob")).catch(thrown);
@@ -77,7 +73,7 @@ describe.skipIf(lacksTools("redis-server"))("an engine", () => {
   });
 
   test("with an entry of another program in the log makes no change by half, and is not read without end", async () => {
-    await using one = await open(redis.url);
+    await using one = await openStore(redis);
     await one.store.change(adding("ann"));
     await redis.command("XADD", key("log"), "*", "foo", "bar");
     const error = await one.store.change(adding("bob")).catch(thrown);
@@ -86,19 +82,19 @@ describe.skipIf(lacksTools("redis-server"))("an engine", () => {
     await until(() => one.complaints.length > 0);
     expect(one.complaints).toEqual([expect.stringContaining("does not go on from")]);
     expect(one.store.isReachable).toBe(false);
-    expect(await open(redis.url).catch(thrown)).toMatchObject({ code: "damaged" });
+    expect(await openStore(redis).catch(thrown)).toMatchObject({ code: "damaged" });
   });
 
   test("with a key of another type makes no change by half", async () => {
     await redis.command("SET", key("names"), "x");
-    await using one = await open(redis.url);
+    await using one = await openStore(redis);
     const error = await one.store.change(adding("ann")).catch(thrown);
     expect(error).toMatchObject({ code: "refused", message: expect.stringContaining("WRONGTYPE") });
     expect(await redis.command("EXISTS", key("users"), key("log"), key("meta"))).toBe(0);
   });
 
   test("whose log lost a change before it was read is read again", async () => {
-    await using one = await open(redis.url);
+    await using one = await openStore(redis);
     await one.store.change(adding("ann"));
     await append("2-5", '{"by":"x"}', "redis.call('DEL', KEYS[1])");
     await one.store.fresh();
@@ -107,24 +103,24 @@ describe.skipIf(lacksTools("redis-server"))("an engine", () => {
 
   test("without the key that says where its log ends is damaged", async () => {
     {
-      await using one = await open(redis.url);
+      await using one = await openStore(redis);
       for (const name of ["ann", "bob", "eve"]) await one.store.change(adding(name));
     }
     await redis.command("XTRIM", key("log"), "MAXLEN", "1");
     await redis.command("DEL", key("meta"));
-    expect(await open(redis.url).catch(thrown)).toMatchObject({ code: "damaged" });
+    expect(await openStore(redis).catch(thrown)).toMatchObject({ code: "damaged" });
   });
 
   test.each(["9007199254740991-1", "9007199254740993-1", "9999999999999999-1"])(
     "that is at the position %s, after which none can be counted, is damaged",
     async (head) => {
       await redis.command("HSET", key("meta"), "version", "1", "epoch", "x", "head", head);
-      expect(await open(redis.url).catch(thrown)).toMatchObject({ code: "damaged" });
+      expect(await openStore(redis).catch(thrown)).toMatchObject({ code: "damaged" });
     },
   );
 
   test("with a damaged change in its log is out of reach, and a login hears why at once", async () => {
-    await using one = await open(redis.url);
+    await using one = await openStore(redis);
     await one.store.change(adding("ann"));
     await append("2-5", "garbage");
     await until(() => one.complaints.length > 0);
@@ -136,28 +132,52 @@ describe.skipIf(lacksTools("redis-server"))("an engine", () => {
     expect(one.users()).toEqual(["ann", "bob"]);
   });
 
+  const READS: [string, (draft: Document) => unknown, (later: Document) => unknown][] = [
+    ["all records of a kind", ({ users }) => [...users], adding("bob")],
+    ["how many records there are", ({ users }) => users.size, adding("bob")],
+    ["that a record is missing", ({ users }) => users.has("bob"), adding("bob")],
+    ["a record", ({ users }) => users.get("ann"), (later) => disableUser(later, "ann", "left", AT)],
+    ["a record that is there", ({ users }) => users.get("ann"), (later) => removeUser(later, "ann")],
+    [
+      "who has a name",
+      ({ hosts }) => hosts.groupSize("lab"),
+      (later) => addHost(later, "192.0.2.1", "Lab", AT),
+    ],
+    ["the server", (draft) => (draft.server = "one"), (later) => (later.server = "other")],
+  ];
+  test.each(READS)(
+    "makes no change that has read %s, when that is not so any more",
+    async (_, read, change) => {
+      await using one = await openStore(redis);
+      await one.add("ann");
+      const decide = () =>
+        decided(one.store, (draft) => {
+          read(draft);
+          adding("eve")(draft);
+        });
+      const outdated = await decide();
+      await one.store.change(change);
+      expect(await outdated()).toBe("conflict");
+      await one.store.fresh();
+      expect(one.users()).not.toContain("eve");
+      // Decided again, it is made, although another kind of record has changed meanwhile.
+      const commit = await decide();
+      await one.store.change((later) => addHost(later, "192.0.2.9", "Desk", AT));
+      expect(await commit()).toBe("done");
+    },
+  );
+
   test("does not forget an address by its name of before", async () => {
-    await using one = await open(redis.url);
+    await using one = await openStore(redis);
     await one.store.change((draft) => addHost(draft, "192.0.2.1", "Lab", AT));
-    const { document } = one.store;
-    const draft = new DocumentDraft(document);
-    forgetHost(draft, "192.0.2.1");
-    const args = argumentsOf(draft, document, {
-      epoch: String(await redis.command("HGET", key("meta"), "epoch")),
-      newEpoch: "",
-      deadline: Date.now() + 60_000,
-      random: "7",
-      entry: formatEntry("x", draft, document),
-    });
+    const commit = await decided(one.store, (draft) => forgetHost(draft, "192.0.2.1"));
     await one.store.change((later) => nameHost(later, "192.0.2.1", "Desk", AT));
-    const keys = keysOf("parley");
-    const [word] = (await redis.command("EVAL", COMMIT, String(keys.length), ...keys, ...args)) as string[];
-    expect(word).toBe("conflict");
+    expect(await commit()).toBe("conflict");
     expect(await redis.command("HKEYS", key("names"))).toEqual(["desk"]);
   });
 
   test("whose address was removed by other means lets another one have its name", async () => {
-    await using one = await open(redis.url);
+    await using one = await openStore(redis);
     await one.store.change((draft) => addHost(draft, "192.0.2.1", "Lab", AT));
     await redis.command("HDEL", key("hosts"), "192.0.2.1");
     one.store.reload(true);
@@ -167,18 +187,32 @@ describe.skipIf(lacksTools("redis-server"))("an engine", () => {
   });
 
   test("whose clock jumps an hour ahead makes the next change all the same", async () => {
-    let isFirst = true;
+    let wasLate = false;
     using proxy = await engineProxy(redis, (bytes, question) => {
-      if (!question.endsWith("\r\nTIME\r\n") || !isFirst) return bytes;
-      isFirst = false;
-      // So the engine's clock is an hour ahead of what it said.
-      return Buffer.from(
-        bytes.toString().replace(/\r\n(\d{10})\r\n/, (_, seconds) => `\r\n${Number(seconds) - 3600}\r\n`),
-      );
+      wasLate ||= bytes.includes("late\r\n");
+      return asksTime(question) && !wasLate ? withTime(bytes, -3600) : bytes;
     });
-    await using one = await open(proxy.url);
+    await using one = await openStore(proxy);
     await one.store.change(adding("ann"));
-    expect([isFirst, one.users()]).toEqual([false, ["ann"]]);
+    expect([wasLate, one.users()]).toEqual([true, ["ann"]]);
+  });
+
+  test("whose clock is set back an hour makes no change after its deadline", async () => {
+    let times = 0;
+    using proxy = await engineProxy(redis, (bytes, question) =>
+      asksTime(question) && times++ === 0 ? withTime(bytes, 3600) : bytes,
+    );
+    await using one = await openStore(proxy);
+    await one.store.change(adding("ann"));
+    const seen = times;
+    await until(() => times > seen + 1); // the one before has been taken by then
+    redis.freeze();
+    const error = await one.store.change(adding("bob")).catch(thrown);
+    redis.thaw();
+    expect(error).toMatchObject({ message: expect.stringContaining("unknown whether the change was made") });
+    await until(() => one.store.isReachable);
+    await one.store.fresh();
+    expect(one.users()).toEqual(["ann"]);
   });
 
   test.each([
@@ -195,8 +229,8 @@ describe.skipIf(lacksTools("redis-server"))("an engine", () => {
       one.store.reload(true);
       return undefined;
     });
-    await using one = await open(proxy.url);
-    const outcome = await one.store.change(adding("ann")).catch(thrown);
+    await using one = await openStore(proxy);
+    const outcome = await one.store.change(adding("ann")).then(() => undefined, thrown);
     if (isCutOff) expect(String(outcome)).toContain("unknown whether the change was made");
     else expect([outcome, one.store.document.rev]).toEqual([undefined, 1]);
     left = 0;
@@ -204,13 +238,13 @@ describe.skipIf(lacksTools("redis-server"))("an engine", () => {
     expect(one.users()).toEqual(["ann", "bob"]);
   });
 
-  test("that is emptied while all records are read makes nobody forgotten", async () => {
+  test("that is emptied while all records are read makes no account forgotten", async () => {
     let isAgain = false;
     using proxy = await engineProxy(redis, async (bytes, question) => {
       if (isAgain && question.includes("HSCAN")) await redis.command("FLUSHALL");
       return bytes;
     });
-    await using one = await open(proxy.url);
+    await using one = await openStore(proxy);
     for (const name of ["ann", "bob"]) await one.store.change(adding(name));
     await one.store.change((draft) => addHost(draft, "192.0.2.1", "Lab", AT));
     isAgain = true;
@@ -229,8 +263,8 @@ describe.skipIf(lacksTools("redis-server"))("an engine", () => {
       await gate.promise;
       return bytes;
     });
-    await using other = await open(redis.url);
-    await using one = await open(proxy.url);
+    await using other = await openStore(redis);
+    await using one = await openStore(proxy);
     isHeld = true;
     const fresh = one.store.fresh().catch(thrown);
     await held.promise;
@@ -246,7 +280,7 @@ describe.skipIf(lacksTools("redis-server"))("an engine", () => {
       if (isSlow && question.includes("EVALSHA") && question.includes('"by"')) await Bun.sleep(600);
       return bytes;
     });
-    await using one = await open(proxy.url);
+    await using one = await openStore(proxy);
     await one.store.change(adding("ann"));
     const { connections } = proxy;
     isSlow = true;

@@ -9,11 +9,11 @@ import type { Document } from "../../src/auth/document.ts";
 import { EngineStore } from "../../src/auth/engine-store.ts";
 import { EngineError } from "../../src/engine/engine-error.ts";
 import { parseStoreUrl } from "../../src/engine/store-url.ts";
+import { AT, sorted } from "../support/changes.ts";
 import { engineProxy } from "../support/engine-proxy.ts";
 import { lacksTools } from "../support/privileges.ts";
 import { startRedis } from "../support/redis.ts";
 
-const AT = new Date("2026-01-02T03:04:05.678Z");
 const STORES = 3;
 const NAMES = ["ann", "bob", "eve"];
 
@@ -40,10 +40,6 @@ const ACTS: Record<string, (draft: Document, name: string, mark: string) => void
     draft.users.set(name, { ...user, password: `${user.password}+${mark}` });
   },
 };
-
-function sorted<V>(records: Iterable<[string, V]>): [string, V][] {
-  return [...records].sort(([a], [b]) => (a < b ? -1 : 1));
-}
 
 describe.skipIf(lacksTools("redis-server"))("stores on an engine that is cut off", () => {
   test("make each reported change once, and have the same", async () => {
@@ -79,7 +75,7 @@ describe.skipIf(lacksTools("redis-server"))("stores on an engine that is cut off
               const before = [...done];
               await store.fresh();
               const text = JSON.stringify([...store.document.users]);
-              // A user that nobody removes keeps each mark that was reported before.
+              // A user that no step removes keeps each mark that was reported before.
               if (!steps.some((step) => step.act === "remove"))
                 for (const one of before) expect(text).toContain(one);
               return;

@@ -15,14 +15,14 @@ import {
   TOKENS_EXAMINED,
 } from "../../src/base/limits.ts";
 import { parseStoreUrl } from "../../src/engine/store-url.ts";
+import { AT, thrown, until } from "../support/changes.ts";
+import { openStore } from "../support/engine-store.ts";
 import { lacksTools } from "../support/privileges.ts";
 import { startRedis, type TestRedis } from "../support/redis.ts";
 
 setDefaultTimeout(60_000);
 
-const AT = new Date("2026-01-02T03:04:05.678Z");
 const iso = (seconds: number) => new Date(AT.getTime() + 1000 * seconds).toISOString();
-const thrown = (error: unknown) => error as Error;
 
 /** The n-th token of ann, which was used in the n-th second. */
 const idOf = (n: number) => `ann${String(n).padStart(5, "0")}`;
@@ -45,10 +45,6 @@ const session = (token: string | null, peer = "192.0.2.1:1"): SessionStatus => (
   detached_since: null,
 });
 
-async function until(isMet: () => boolean | Promise<boolean>): Promise<void> {
-  while (!(await isMet())) await Bun.sleep(5);
-}
-
 describe.skipIf(lacksTools("redis-server"))("the lists of sessions in an engine", () => {
   let redis: TestRedis;
   let stores = 0;
@@ -59,23 +55,12 @@ describe.skipIf(lacksTools("redis-server"))("the lists of sessions in an engine"
 
   /** A server with its list. It settles at once, and prunes often. */
   async function open(name: string, options: Partial<EngineStoreOptions> = {}) {
-    const store = await EngineStore.open({
-      access: { target: parseStoreUrl(redis.url) },
-      name,
-      pruneIntervalMs: 20,
-      settleMs: 0,
-      ...options,
-    });
-    const complaints: string[] = [];
+    const opened = await openStore(redis, { name, pruneIntervalMs: 20, settleMs: 0, ...options });
+    const { store } = opened;
     const own: SessionStatus[] = [];
-    const unwatch = store.watch({
-      changed: () => undefined,
-      unreadable: (error) => complaints.push(thrown(error).message),
-    });
     const failures: string[] = [];
     return {
-      store,
-      complaints,
+      ...opened,
       failures,
       own,
       publish: () =>
@@ -88,10 +73,6 @@ describe.skipIf(lacksTools("redis-server"))("the lists of sessions in an engine"
         return unknown.length > 0
           ? unknown.map(({ message }) => message)
           : sessions.map(({ token }) => token ?? "none").sort();
-      },
-      [Symbol.asyncDispose]: async () => {
-        unwatch();
-        await store.close();
       },
     };
   }
@@ -190,6 +171,31 @@ describe.skipIf(lacksTools("redis-server"))("the lists of sessions in an engine"
     await untilListed(other, ["a"]);
     expect(await servers(name)).toEqual([id]);
   });
+
+  test.each(["soon", "nan", "", String(Date.now() + 10 * LOST_SERVER_MS)])(
+    "an end %j that no server writes hides no session, and passes",
+    async (end) => {
+      const { name, one, other } = await pair();
+      await using _ = one;
+      await using __ = other;
+      one.own.push(session("a"));
+      await using ___ = one.publish();
+      await untilListed(other, ["a"]);
+      const [id = ""] = await servers(name);
+      const [list = ""] = await keysOf(name, "sessions:*");
+      await redis.command("COPY", list, `parley:{${name}}:sessions:odd`);
+      await redis.command("HSET", `parley:{${name}}:servers`, "odd", end);
+      expect(await other.listed()).toEqual(["a", "a"]);
+      // The next beat of one writes an end that comes.
+      await until(async () => {
+        const last = Number(await redis.command("HGET", `parley:{${name}}:servers`, "odd"));
+        return last > Date.now() && last <= Date.now() + LOST_SERVER_MS;
+      });
+      await age(name, "odd", LOST_SERVER_MS);
+      await until(async () => Bun.deepEquals(await servers(name), [id]));
+      expect([...one.failures, ...one.complaints, ...other.complaints]).toEqual([]);
+    },
+  );
 
   test("no change is lost when connections are cut, and none is listed twice", async () => {
     const { name, one, other } = await pair();

@@ -16,16 +16,12 @@ import {
   setPassword,
 } from "../../src/auth/accounts.ts";
 import type { Document, Token } from "../../src/auth/document.ts";
-import { EngineStore, type EngineStoreOptions } from "../../src/auth/engine-store.ts";
-import type { StoreEvent } from "../../src/auth/store.ts";
 import { EngineError } from "../../src/engine/engine-error.ts";
-import { parseStoreUrl } from "../../src/engine/store-url.ts";
+import { adding, AT, sorted, thrown, until } from "../support/changes.ts";
+import { openStore } from "../support/engine-store.ts";
 import { lacksTools } from "../support/privileges.ts";
 import { startRedis, type TestRedis } from "../support/redis.ts";
 
-const AT = new Date("2026-01-02T03:04:05.678Z");
-const thrown = (error: unknown) => error as Error;
-const adding = (name: string) => (draft: Document) => void addUser(draft, name, "hash", AT);
 const ANN = { password: "hash", created: AT.toISOString(), disabled: null };
 const tokenOf = (user: string): Token => ({
   user,
@@ -35,46 +31,17 @@ const tokenOf = (user: string): Token => ({
   expires: "2100-01-01T00:00:00.000Z",
 });
 
-/** A store that notes what its watcher is called for. */
-async function open(redis: TestRedis, options: Partial<EngineStoreOptions> = {}) {
-  const store = await EngineStore.open({
-    access: { target: parseStoreUrl(redis.url) },
-    name: "parley",
-    ...options,
-  });
-  const complaints: string[] = [];
-  const events: StoreEvent[] = [];
-  const unwatch = store.watch({
-    changed: () => undefined,
-    unreadable: (error) => complaints.push((error as Error).message),
-    noticed: (event) => events.push(event),
-  });
-  return {
-    store,
-    complaints,
-    events,
-    users: () => [...store.document.users.keys()].sort(),
-    add: (name: string) => store.change(adding(name)),
-    [Symbol.asyncDispose]: () => {
-      unwatch();
-      return store.close();
-    },
-  };
-}
-
-type Opened = Awaited<ReturnType<typeof open>>;
-
-/** Resolves when `isMet` returns true. */
-async function until(isMet: () => boolean): Promise<void> {
-  while (!isMet()) await Bun.sleep(5);
-}
+type Opened = Awaited<ReturnType<typeof openStore>>;
 
 /** The whole content, in an order of its own. */
 function contentOf({ store }: Opened): object {
   const { users, tokens, hosts, server } = store.document;
-  const sorted = (table: Iterable<[string, unknown]>) =>
-    Object.fromEntries([...table].toSorted(([a], [b]) => (a < b ? -1 : 1)));
-  return { users: sorted(users), tokens: sorted(tokens), hosts: sorted(hosts), server };
+  return {
+    users: sorted<unknown>(users),
+    tokens: sorted<unknown>(tokens),
+    hosts: sorted<unknown>(hosts),
+    server,
+  };
 }
 
 const isMissing = lacksTools("redis-server");
@@ -88,7 +55,7 @@ describe.skipIf(isMissing)("stores on one engine", () => {
   let stores = 0;
   const pair = async () => {
     const name = `pair-${stores++}`;
-    return [await open(redis, { name }), await open(redis, { name })] as const;
+    return [await openStore(redis, { name }), await openStore(redis, { name })] as const;
   };
 
   test("a change of one is in the other as soon as that is fresh, and in a third one at its start", async () => {
@@ -102,14 +69,14 @@ describe.skipIf(isMissing)("stores on one engine", () => {
       expect(other.store.document.users.has(name)).toBe(true);
     }
     await other.store.change((draft) => removeUser(draft, "bob"));
-    await using third = await open(redis, { name: `pair-${stores - 1}` });
+    await using third = await openStore(redis, { name: `pair-${stores - 1}` });
     expect(third.users()).toEqual(["ann", "eve"]);
     expect(contentOf(third)).toEqual(contentOf(other));
   });
 
   test("the same key of two names is two stores", async () => {
-    await using one = await open(redis, { name: "left" });
-    await using other = await open(redis, { name: "right" });
+    await using one = await openStore(redis, { name: "left" });
+    await using other = await openStore(redis, { name: "right" });
     await one.add("ann");
     await other.store.fresh();
     expect(other.users()).toEqual([]);
@@ -227,7 +194,7 @@ describe.skipIf(isMissing)("stores on one engine", () => {
 
   test("eight of them change everything at random, and all have the same", async () => {
     const name = `many-${stores++}`;
-    const all = await Promise.all(Array.from({ length: 8 }, () => open(redis, { name })));
+    const all = await Promise.all(Array.from({ length: 8 }, () => openStore(redis, { name })));
     let random = 1;
     const below = (end: number) => (random = (random * 48271) % 2147483647) % end;
     const step = (draft: Document): void => {
@@ -250,7 +217,7 @@ describe.skipIf(isMissing)("stores on one engine", () => {
       }),
     );
     await Promise.all(all.map(({ store }) => store.fresh()));
-    const fresh = await open(redis, { name });
+    const fresh = await openStore(redis, { name });
     for (const one of all) expect(contentOf(one)).toEqual(contentOf(fresh));
     for (const [, { user }] of fresh.store.document.tokens)
       expect(fresh.store.document.users.has(user)).toBe(true);
@@ -289,7 +256,7 @@ describe.skipIf(isMissing)("stores on one engine", () => {
     const name = `damaged-${stores++}`;
     const key = `parley:{${name}}:${part}`;
     await redis.command("HSET", key, field, value);
-    const error = await open(redis, { name }).catch(thrown);
+    const error = await openStore(redis, { name }).catch(thrown);
     expect(error).toBeInstanceOf(EngineError);
     expect((error as Error).message).toContain(message);
     expect(await redis.command("HGET", key, field)).toBe(value);
@@ -297,7 +264,7 @@ describe.skipIf(isMissing)("stores on one engine", () => {
 
   test("long changes, as of an import, leave fewer in the log", async () => {
     const name = `long-${stores++}`;
-    await using one = await open(redis, { name });
+    await using one = await openStore(redis, { name });
     const length = async () => Number(await redis.command("XLEN", `parley:{${name}}:log`));
     for (let n = 0; n < 300; n++) await one.add(`user-${n}`);
     expect(await length()).toBe(300);
@@ -308,8 +275,8 @@ describe.skipIf(isMissing)("stores on one engine", () => {
 
   test("a log that was cut off is no loss: all records are read again, and nothing is said", async () => {
     const name = `cut-${stores++}`;
-    await using one = await open(redis, { name });
-    await using other = await open(redis, { name });
+    await using one = await openStore(redis, { name });
+    await using other = await openStore(redis, { name });
     for (let n = 0; n < 20; n++) {
       await one.add(`user-${n}`);
       await redis.command("XTRIM", `parley:{${name}}:log`, "MAXLEN", "0");
@@ -323,8 +290,8 @@ describe.skipIf(isMissing)("stores on one engine", () => {
 describe.skipIf(isMissing)("an engine", () => {
   test("whose connections are cut all the time loses no change, and makes none twice", async () => {
     await using redis = await startRedis({ unix: true });
-    await using one = await open(redis);
-    await using other = await open(redis);
+    await using one = await openStore(redis);
+    await using other = await openStore(redis);
     let isOver = false;
     let cuts = 0;
     const cutting = (async () => {
@@ -358,7 +325,7 @@ describe.skipIf(isMissing)("an engine", () => {
 
   test("that is frozen makes no change later that was given up, and logins hear of it in time", async () => {
     await using redis = await startRedis();
-    await using one = await open(redis);
+    await using one = await openStore(redis);
     await one.add("ann");
     redis.freeze();
     const [change, fresh] = await Promise.all([
@@ -388,7 +355,7 @@ describe.skipIf(isMissing)("an engine", () => {
 
   test("that is killed and comes back has what was confirmed", async () => {
     await using redis = await startRedis({ appendonly: true });
-    await using one = await open(redis);
+    await using one = await openStore(redis);
     await one.add("ann");
     await redis.kill();
     expect(await one.add("bob").catch(thrown)).toMatchObject({ code: "unreachable" });
@@ -396,15 +363,15 @@ describe.skipIf(isMissing)("an engine", () => {
     await redis.restart();
     await until(() => one.store.isReachable);
     await one.add("eve");
-    await using other = await open(redis);
+    await using other = await openStore(redis);
     expect(contentOf(other)).toEqual(contentOf(one));
     expect(one.store.document.users.has("ann")).toBe(true);
   });
 
-  test("that comes back empty makes nobody forgotten, until its data are back", async () => {
+  test("that comes back empty makes no account forgotten, until its data are back", async () => {
     await using redis = await startRedis({ appendonly: true });
     let epoch = "";
-    await using one = await open(redis, { onEpoch: (known) => (epoch = known) });
+    await using one = await openStore(redis, { onEpoch: (known) => (epoch = known) });
     await one.add("ann");
     await redis.kill();
     const saved = join(redis.folder, "saved");
@@ -416,7 +383,9 @@ describe.skipIf(isMissing)("an engine", () => {
     expect(await one.add("bob").catch(thrown)).toMatchObject({ name: "EngineError", code: "replaced" });
     expect(await one.store.fresh().catch(thrown)).toMatchObject({ name: "EngineError", code: "replaced" });
     // A process that starts anew knows it from the identity that it had before.
-    expect(await open(redis, { expectedEpoch: epoch }).catch(thrown)).toMatchObject({ code: "replaced" });
+    expect(await openStore(redis, { expectedEpoch: epoch }).catch(thrown)).toMatchObject({
+      code: "replaced",
+    });
     expect(await redis.command("DBSIZE")).toBe(0);
     await redis.kill();
     rmSync(join(redis.folder, "appendonlydir"), { recursive: true });
@@ -430,7 +399,7 @@ describe.skipIf(isMissing)("an engine", () => {
 
   test("that is emptied while it runs is found out, without a change", async () => {
     await using redis = await startRedis({ unix: true });
-    await using one = await open(redis);
+    await using one = await openStore(redis);
     await one.add("ann");
     await redis.command("FLUSHALL");
     await until(() => one.complaints.length > 0);
@@ -440,8 +409,8 @@ describe.skipIf(isMissing)("an engine", () => {
 
   test("that comes back older is said, and all have the same again, also when others have changed it since", async () => {
     await using redis = await startRedis({ appendonly: true });
-    await using one = await open(redis);
-    await using other = await open(redis);
+    await using one = await openStore(redis);
+    await using other = await openStore(redis);
     await one.add("ann");
     await other.store.fresh();
     await redis.command("CONFIG", "SET", "appendfsync", "always");
@@ -456,7 +425,7 @@ describe.skipIf(isMissing)("an engine", () => {
     await redis.restart();
     {
       // This one knows nothing of what was lost, and gives the lost revisions to other changes.
-      await using third = await open(redis);
+      await using third = await openStore(redis);
       for (const name of ["dan", "fay", "gus"]) await third.add(name);
     }
     await until(() => one.users().length === 4 && other.users().length === 4);

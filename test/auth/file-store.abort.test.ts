@@ -1,14 +1,12 @@
 // A change whose result is not wanted any more: it is either not made, or made and said. Its lock decides which.
 
 import { expect, test } from "bun:test";
-import { addUser } from "../../src/auth/accounts.ts";
-import type { Document } from "../../src/auth/document.ts";
 import { FileStore } from "../../src/auth/file-store.ts";
+import { adding, thrown } from "../support/changes.ts";
 import { tempFolder } from "../support/folder.ts";
 import { holdLock } from "../support/lock.ts";
 
 const REASON = new Error("too late");
-const adding = (name: string) => (draft: Document) => addUser(draft, name, "hash", new Date());
 
 /** A store, and what its file says now. */
 function newStore(folder: string) {
@@ -22,7 +20,7 @@ test("one that waits for the lock is given up at once, and is not made when the 
   await store.change(adding("ann"));
   const controller = new AbortController();
   const lock = holdLock(store.place);
-  const refused = store.change(adding("bob"), controller.signal).catch((error: unknown) => error);
+  const refused = store.change(adding("bob"), controller.signal).catch(thrown);
   const wanted = store.change(adding("cat"));
   controller.abort(REASON);
   expect(await refused).toBe(REASON); // the lock is held still
@@ -36,7 +34,7 @@ test("one that is given up in the same commit, before its turn, is not made", as
   const { store, users } = newStore(folder.path);
   const controller = new AbortController();
   const first = store.change(() => controller.abort(REASON));
-  const second = store.change(adding("bob"), controller.signal).catch((error: unknown) => error);
+  const second = store.change(adding("bob"), controller.signal).catch(thrown);
   expect(await second).toBe(REASON);
   await first;
   expect(users()).toEqual([]);

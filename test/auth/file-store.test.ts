@@ -13,17 +13,13 @@ import {
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
-import { AccountError, addUser } from "../../src/auth/accounts.ts";
+import { AccountError } from "../../src/auth/accounts.ts";
 import { emptyDocument, formatDocument, parseDocument, type Document } from "../../src/auth/document.ts";
 import { FileStore } from "../../src/auth/file-store.ts";
+import { adding, thrown } from "../support/changes.ts";
 import { tempFolder } from "../support/folder.ts";
 import { holdLock } from "../support/lock.ts";
 
-/** For `catch`: what was thrown, to be looked at. */
-const thrown = (error: unknown) => error;
-
-const AT = new Date("2026-01-02T03:04:05.678Z");
-const adding = (name: string) => (draft: Document) => addUser(draft, name, "hash", AT);
 const usersOf = (document: Readonly<Document>) => [...document.users.keys()].sort();
 
 function write(path: string, text: string): void {

@@ -4,10 +4,10 @@
 import { expect, test } from "bun:test";
 import { cpSync, mkdirSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
-import { addUser } from "../../src/auth/accounts.ts";
 import { parseDocument } from "../../src/auth/document.ts";
 import { FileStore } from "../../src/auth/file-store.ts";
 import { MIN_FOLD_BYTES } from "../../src/base/limits.ts";
+import { adding } from "../support/changes.ts";
 import { tempFolder } from "../support/folder.ts";
 import { owed } from "../support/owed.ts";
 import { lacks, withFault } from "../support/privileges.ts";
@@ -15,8 +15,6 @@ import { lacks, withFault } from "../support/privileges.ts";
 const WRITER = join(import.meta.dir, "../support/writer.ts");
 /** More acknowledgements than any fault here lets come. */
 const ENOUGH = 60;
-const adding = (name: string) => (draft: Parameters<typeof addUser>[0]) =>
-  void addUser(draft, name, "hash", new Date());
 
 /** A store with a journal that is folded within the next changes. */
 async function nearlyFull(folder: string): Promise<string> {

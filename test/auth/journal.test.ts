@@ -13,18 +13,14 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import fc from "fast-check";
-import { addUser, disableUser, removeUser } from "../../src/auth/accounts.ts";
+import { disableUser, removeUser } from "../../src/auth/accounts.ts";
 import { emptyDocument, formatDocument, parseDocument, type Document } from "../../src/auth/document.ts";
 import { FileStore } from "../../src/auth/file-store.ts";
+import { adding, AT } from "../support/changes.ts";
 import { tempFolder } from "../support/folder.ts";
 
-const AT = new Date("2026-01-02T03:04:05.678Z");
 const MANY = 300;
 const nameOf = (n: number) => `user-${n}`;
-const adding =
-  (name: string, hash = "hash") =>
-  (draft: Document) =>
-    void addUser(draft, name, hash, AT);
 const disabling = (name: string) => (draft: Document) => disableUser(draft, name, "left", AT);
 
 /** A store of many users with a journal, and its files. */

@@ -51,7 +51,7 @@ export interface TestRedis extends AsyncDisposable {
   command(...words: (string | Buffer)[]): Promise<RedisReply>;
   /** Cuts all connections but the test's own, and returns how many they were. */
   killClients(): Promise<number>;
-  /** Stops the process, so that the kernel still accepts connections and nobody answers. */
+  /** Stops the process, so that the kernel still accepts connections and no answer comes. */
   freeze(): void;
   thaw(): void;
   /** Kills it as `kill -9` does, and waits for its end. */
@@ -273,7 +273,7 @@ class RedisProcess implements TestRedis {
   }
 }
 
-/** A connection that speaks RESP2 by itself, so that it shares no fault with parley's. */
+/** A connection with a RESP2 reader of its own, so that it shares no fault with parley's. */
 class AdminConnection {
   readonly #socket: Socket;
   readonly #answers: PromiseWithResolvers<RedisReply>[] = [];
