@@ -33,7 +33,7 @@ export class Handler implements Service {
   /** The file, absolute. */
   readonly path: string;
   #code: Code | undefined;
-  /** The server, with the timers of the present code; undefined until it is started. */
+  /** The server, with the timers of the present code; undefined before the start and after the stop. */
   #host: ServiceHost | undefined;
   /** The promise of the first `start` hook, until it is settled: sessions open after it. */
   #starting: PromiseWithResolvers<void> | undefined;
@@ -116,7 +116,6 @@ export class Handler implements Service {
         throw unusable("start", this.path, error, this.#files);
       }
       void this.#stopCode(next);
-      this.#host = next;
     }
     this.#currentLoad = number;
     this.#code = code;
@@ -199,6 +198,7 @@ export class Handler implements Service {
     const host = this.#host;
     if (host === undefined) return;
     const hooks = serverHooksOf(this.code);
+    this.#host = next;
     host.end(next);
     try {
       await hooks?.stop?.(host);

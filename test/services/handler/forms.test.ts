@@ -118,8 +118,10 @@ export default {
 
 test("start and stop are called once for each code; the server shows sessions, and rooms without joining them", async () => {
   const { calls } = Object.assign(globalThis as unknown as { calls: string[] }, { calls: [] as string[] });
+  let load: (text: string) => Promise<void>;
   {
     await using server = await serve(LIFE("one"));
+    load = server.load;
     expect(calls).toEqual(["start one 0"]);
     using peer = await server.peer();
     await peer.enter();
@@ -128,6 +130,7 @@ test("start and stop are called once for each code; the server shows sessions, a
     await server.load(LIFE("two"));
     expect(calls).toEqual(["start one 0", "start two 1", "stop one"]);
   }
+  await load(LIFE("three")); // the server is gone
   expect(calls).toEqual(["start one 0", "start two 1", "stop one", "stop two"]);
 });
 
