@@ -24,7 +24,7 @@ const write = (text: string) => {
 
 async function serve(
   text: string,
-): Promise<TestServer & { handler: Handler; load(text: string): Promise<void> }> {
+): Promise<TestServer & { handler: Handler; load: (text: string) => Promise<void> }> {
   const handler = await Handler.load(write(text));
   const server = await startServer({ auth: "none", service: handler });
   const load = (next: string) => (write(next), handler.reload());
