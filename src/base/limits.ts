@@ -229,7 +229,7 @@ export const TERMINAL_DRAIN_MS = SECOND / 10;
 /** Longest line of a program's standard error; a longer one becomes several. */
 export const MAX_STDERR_LINE_BYTES = 4 * KIB;
 
-/** How long the top level of a handler file may take, so that a start that waits for good is said. */
+/** How long the top level of a handler file may take, and the `start` hook of new code, so that one that waits for good is reported. */
 export const HANDLER_LOAD_MS = 10 * SECOND;
 /** How long a server that stops waits for the promise of a handler's `stop` hook. */
 export const HANDLER_STOP_MS = 10 * SECOND;

@@ -5,14 +5,17 @@ import type { Room, ServiceHost, Session } from "./service.ts";
 import { Timers } from "./timers.ts";
 
 export class Host implements ServiceHost {
-  readonly rooms = new Rooms();
-  readonly sessions = new Set<Session>();
+  readonly rooms: Rooms;
+  readonly sessions: Set<Session>;
   readonly fail: (error: unknown) => void;
   readonly #timers: Timers;
+  #next: ServiceHost | undefined;
 
   /** @param fail called with an error that belongs to no session. */
-  constructor(fail: (error: unknown) => void) {
+  constructor(fail: (error: unknown) => void, rooms = new Rooms(), sessions = new Set<Session>()) {
     this.fail = fail;
+    this.rooms = rooms;
+    this.sessions = sessions;
     this.#timers = new Timers(fail);
   }
 
@@ -21,19 +24,19 @@ export class Host implements ServiceHost {
   }
 
   after(ms: number, callback: () => unknown): () => void {
-    return this.#timers.after(ms, callback);
+    return (this.#next ?? this.#timers).after(ms, callback);
   }
 
   every(ms: number, callback: () => unknown): () => void {
-    return this.#timers.every(ms, callback);
+    return (this.#next ?? this.#timers).every(ms, callback);
   }
 
-  stopTimers(): void {
-    this.#timers.stopAll();
+  fork(): Host {
+    return new Host(this.fail, this.rooms, this.sessions);
   }
 
-  /** Stops the timers for good. */
-  end(): void {
+  end(next?: ServiceHost): void {
     this.#timers.end();
+    this.#next = next;
   }
 }

@@ -4,56 +4,57 @@
 import { encodedOf } from "./sendable.ts";
 import type { Room, Sendable, Session } from "./service.ts";
 
-/** The rooms of one server, by name, and the rooms of each member. An empty room is removed. */
+/** The members of each room of one server, and the rooms of each member. An empty room takes no memory. */
 export class Rooms {
-  readonly #rooms = new Map<string, MemberRoom>();
-  readonly #joined = new Map<Session, Set<MemberRoom>>();
+  readonly #members = new Map<string, Set<Session>>();
+  readonly #joined = new Map<Session, Set<string>>();
 
-  /** The room `name`, without joining it. */
+  /** The room `name`, without joining it. It may be kept: its members are always the present ones. */
   find(name: string): Room {
-    return this.#rooms.get(name) ?? this.#make(name);
+    return new NamedRoom(name, this.#members);
   }
 
   /** Adds `member` to the room `name`. */
   join(name: string, member: Session): Room {
-    const room = this.#rooms.get(name) ?? this.#make(name);
-    this.#rooms.set(name, room);
-    room.members.add(member);
-    const joined = this.#joined.get(member) ?? new Set();
-    this.#joined.set(member, joined.add(room));
-    return room;
+    add(this.#members, name, member);
+    add(this.#joined, member, name);
+    return this.find(name);
   }
 
   /** Removes `member` from the room `name`. */
   leave(name: string, member: Session): void {
-    this.#rooms.get(name)?.remove(member);
+    remove(this.#members, name, member);
+    remove(this.#joined, member, name);
   }
 
   /** Removes `member` from all its rooms. */
   leaveAll(member: Session): void {
-    for (const room of this.#joined.get(member) ?? []) room.remove(member);
-  }
-
-  #make(name: string): MemberRoom {
-    return new MemberRoom(name, (room, member) => this.#onLeave(room, member));
-  }
-
-  #onLeave(room: MemberRoom, member: Session): void {
-    if (room.members.size === 0) this.#rooms.delete(room.name);
-    const joined = this.#joined.get(member);
-    joined?.delete(room);
-    if (joined?.size === 0) this.#joined.delete(member);
+    for (const name of this.#joined.get(member) ?? []) this.leave(name, member);
   }
 }
 
-class MemberRoom implements Room {
-  readonly name: string;
-  readonly members = new Set<Session>();
-  readonly #onLeave: (room: MemberRoom, member: Session) => void;
+function add<Key, Value>(sets: Map<Key, Set<Value>>, key: Key, value: Value): void {
+  const set = sets.get(key);
+  if (set === undefined) sets.set(key, new Set([value]));
+  else set.add(value);
+}
 
-  constructor(name: string, onLeave: (room: MemberRoom, member: Session) => void) {
+function remove<Key, Value>(sets: Map<Key, Set<Value>>, key: Key, value: Value): void {
+  const set = sets.get(key);
+  if (set?.delete(value) === true && set.size === 0) sets.delete(key);
+}
+
+class NamedRoom implements Room {
+  readonly name: string;
+  readonly #all: ReadonlyMap<string, ReadonlySet<Session>>;
+
+  constructor(name: string, all: ReadonlyMap<string, ReadonlySet<Session>>) {
     this.name = name;
-    this.#onLeave = onLeave;
+    this.#all = all;
+  }
+
+  get members(): ReadonlySet<Session> {
+    return this.#all.get(this.name) ?? new Set();
   }
 
   names(): string[] {
@@ -69,9 +70,5 @@ class MemberRoom implements Room {
   tell(name: string, message: Sendable): void {
     const payload = encodedOf(message);
     for (const member of this.members) if (member.user === name) member.send(payload);
-  }
-
-  remove(member: Session): void {
-    if (this.members.delete(member)) this.#onLeave(this, member);
   }
 }

@@ -133,8 +133,10 @@ export interface Server {
 export interface ServiceHost extends Server {
   /** Reports an error that belongs to no session. */
   fail(error: unknown): void;
-  /** Stops the timers of `after` and `every`. */
-  stopTimers(): void;
+  /** The same server, with timers of its own. */
+  fork(): ServiceHost;
+  /** Stops the timers of `after` and `every`. Later ones do not start, or are those of `next`. */
+  end(next?: ServiceHost): void;
 }
 
 /** File descriptors of this process that a service takes for its sessions, beside their connections. */

@@ -33,6 +33,11 @@ const ANSWERS: Record<string, (session: Session, message: Message, n: number) =>
     session.send(message),
     void message.bytes.fill(0)
   ),
+  "message, and then changes the bytes that it had": (session, message) => {
+    const { bytes } = message;
+    session.send(message);
+    bytes.fill(0);
+  },
   "bytes, and then changes them": (session, message) => (
     session.send(message.bytes),
     void message.bytes.fill(0)

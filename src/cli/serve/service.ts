@@ -124,9 +124,10 @@ export async function reloadHandler(handler: Handler, log: Logger, terminal: Ter
     log.info("handler-reloaded", { file: handler.path });
     if (terminal.isWatched) terminal.note(`reloaded ${handler.path}`);
   } catch (error) {
-    log.error("handler-failed", { file: handler.path, reason: messageOf(error) });
+    const hint = error instanceof ParleyError ? error.hint : undefined;
+    log.error("handler-failed", { file: handler.path, reason: messageOf(error), code: hint });
     terminal.say(`${messageOf(error)}; the previous version stays loaded`);
-    if (error instanceof ParleyError && error.hint !== undefined) terminal.say(...error.hint.split("\n"));
+    if (hint !== undefined) terminal.say(...hint.split("\n"));
   }
 }
 

@@ -2,7 +2,7 @@
 // one. It reloads the file on SIGHUP, and with --watch when the file changes. Sessions continue: their next message goes to the
 // new code.
 //
-//     loaded ── reload ──→ loaded with the new code; with the old code when the file does not load
+//     loaded ── reload ──→ loaded with the new code; with the old code when the file does not load, or its `start` hook fails
 //
 // An error of a hook ends its session, and the log has the place in the user's file.
 
@@ -14,7 +14,7 @@ import { HANDLER_LOAD_MS, HANDLER_STOP_MS } from "../../base/limits.ts";
 import { shellQuote } from "../../base/shell-quote.ts";
 import { adopt, carryState, codeOf, isPlain, type ClassHooks, type Code } from "./code.ts";
 import { firstLine, frameOf, placeOf } from "./error-location.ts";
-import { importAnew, inspect, versionsOf, type Versions } from "./modules.ts";
+import { importAnew, inspect, settled, versionsOf, type Versions } from "./modules.ts";
 import {
   SessionClosedError,
   type Message,
@@ -33,9 +33,12 @@ export class Handler implements Service {
   /** The file, absolute. */
   readonly path: string;
   #code: Code | undefined;
+  /** The server, with the timers of the present code; undefined before the start and after the stop. */
   #host: ServiceHost | undefined;
-  /** The promise of the `start` hook, until it is settled: sessions open after it. */
-  #starting: Promise<void> | undefined;
+  /** The promise of the first `start` hook, until it is settled: sessions open after it. */
+  #starting: PromiseWithResolvers<void> | undefined;
+  /** Settled when no new code is being started: one `start` hook runs at a time. */
+  #switched: Promise<void> = Promise.resolve();
   /** The number of the load that began last. */
   #lastLoad = 0;
   /** The number of the load that `#code` came from. */
@@ -81,7 +84,7 @@ export class Handler implements Service {
     if (number < this.#currentLoad) return;
     if ("failure" in loaded) {
       this.#setFiles(number, this.#files, loaded.files);
-      throw unusable(this.path, loaded.failure);
+      throw unusable("load", this.path, loaded.failure);
     }
     const code = codeOf(loaded.module);
     if (code === undefined) {
@@ -94,15 +97,29 @@ export class Handler implements Service {
         hint: "write: export const state = { … }, and put maps and lists into it",
       });
     }
-    this.#currentLoad = number;
-    void this.#stopCode();
+    const switched = this.#switched.then(() => this.#use(code, number));
+    this.#switched = switched.catch(() => undefined);
+    await switched;
+  }
+
+  /** Starts new code, and then stops the old one. @throws {HandlerError} `unusable`: its `start` hook has failed. */
+  async #use(code: Code, number: number): Promise<void> {
+    if (number < this.#currentLoad) return;
     if (this.#code?.state !== undefined && code.state !== undefined) carryState(this.#code.state, code.state);
-    this.#code = code;
-    try {
-      this.#startCode();
-    } catch (error) {
-      this.#host?.fail(error); // the new code is in use all the same
+    const old = this.#host;
+    if (old !== undefined) {
+      const next = old.fork();
+      try {
+        await settled(serverHooksOf(code)?.start?.(next), this.#loadMs, "its start hook");
+      } catch (error) {
+        next.end();
+        throw unusable("start", this.path, error, this.#files);
+      }
+      void this.#stopCode(next);
     }
+    this.#currentLoad = number;
+    this.#code = code;
+    this.#started(this.#starting);
   }
 
   #setFiles(number: number, known: Iterable<[string, string]>, more: Iterable<string>): void {
@@ -126,19 +143,37 @@ export class Handler implements Service {
 
   /** The pending promise of the `start` hook. */
   get starting(): Promise<void> | undefined {
-    return this.#starting;
+    return this.#starting?.promise;
   }
 
   // --- as a service ---
 
-  start(host: ServiceHost): void {
+  /** Calls the `start` hook. @throws {HandlerError} `threw`. */
+  start(server: ServiceHost): void {
+    const host = server.fork();
+    let pending: unknown;
+    try {
+      pending = serverHooksOf(this.code)?.start?.(host);
+    } catch (error) {
+      host.end();
+      throw this.explain(error);
+    }
     this.#host = host;
-    this.#startCode();
+    if (!(pending instanceof Promise)) return;
+    const starting = Promise.withResolvers<void>();
+    this.#starting = starting;
+    void pending.catch((error: unknown) => host.fail(error)).then(() => this.#started(starting));
+  }
+
+  /** Lets the sessions open that wait. */
+  #started(starting: PromiseWithResolvers<void> | undefined): void {
+    starting?.resolve();
+    if (this.#starting === starting) this.#starting = undefined;
   }
 
   /** Calls the `stop` hook, and waits for its promise for a while. */
   async stop(now: boolean): Promise<void> {
-    const stopped = this.#stopCode();
+    const stopped = this.#switched.then(() => this.#stopCode());
     if (!now) await Promise.race([stopped, delay(HANDLER_STOP_MS, undefined, { ref: false })]);
   }
 
@@ -158,34 +193,15 @@ export class Handler implements Service {
     return asHandlerError(error, this.path, this.#files);
   }
 
-  /** Calls the `start` hook of the present code. @throws {HandlerError} `threw`. */
-  #startCode(): void {
-    const host = this.#host;
-    if (host === undefined) return; // it is loaded before there is a server
-    let pending: unknown;
-    try {
-      pending = serverHooksOf(this.code)?.start?.(host);
-    } catch (error) {
-      throw this.explain(error);
-    }
-    if (!(pending instanceof Promise)) return;
-    const starting: Promise<void> = pending.then(
-      () => undefined,
-      (error: unknown) => host.fail(error),
-    );
-    this.#starting = starting;
-    void starting.then(() => {
-      if (this.#starting === starting) this.#starting = undefined;
-    });
-  }
-
-  /** Stops the timers of the present code, and calls its `stop` hook. */
-  async #stopCode(): Promise<void> {
+  /** Stops the timers of the present code, and calls its `stop` hook. @param next what starts its later timers. */
+  async #stopCode(next?: ServiceHost): Promise<void> {
     const host = this.#host;
     if (host === undefined) return;
-    host.stopTimers();
+    const hooks = serverHooksOf(this.code);
+    this.#host = next;
+    host.end(next);
     try {
-      await serverHooksOf(this.code)?.stop?.(host);
+      await hooks?.stop?.(host);
     } catch (error) {
       host.fail(error);
     }
@@ -330,9 +346,9 @@ export function checkModulePath(...paths: string[]): void {
   }
 }
 
-function unusable(path: string, failure: unknown): HandlerError {
-  const place = placeOf(failure, path) ?? path;
-  return new HandlerError("unusable", `cannot load ${place}: ${firstLine(failure)}`, {
+function unusable(verb: "load" | "start", path: string, failure: unknown, files?: Versions): HandlerError {
+  const place = placeOf(failure, path, files) ?? path;
+  return new HandlerError("unusable", `cannot ${verb} ${place}: ${firstLine(failure)}`, {
     hint: frameOf(failure),
     cause: failure,
   });

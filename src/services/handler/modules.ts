@@ -38,15 +38,27 @@ let loads = 0;
  */
 export async function importAnew(path: string, files: Iterable<string>, loadMs: number): Promise<Loaded> {
   for (const file of [...userModules(), ...files]) delete require.cache[file];
-  const late = Promise.withResolvers<never>();
-  const words = `its top level has not finished within ${sayDuration(loadMs)}: an await in it waits`;
-  const timer = setTimeout(() => late.reject(new Error(words)), loadMs);
   try {
     // A new name each time, so that two loads at once do not share a module.
     const loading = import(`${path}?load=${++loads}`) as Promise<Record<string, unknown>>;
-    return { module: await Promise.race([loading, late.promise]) };
+    return { module: await settled(loading, loadMs, "its top level") };
   } catch (error) {
     return { failure: error, files: filesNamedBy(error) };
+  }
+}
+
+/** What `pending` resolves with. @throws {Error} that begins with `what`, when that takes longer than `ms`. */
+export async function settled<Value>(
+  pending: Value | Promise<Value>,
+  ms: number,
+  what: string,
+): Promise<Value> {
+  if (!(pending instanceof Promise)) return pending;
+  const late = Promise.withResolvers<never>();
+  const words = `${what} has not finished within ${sayDuration(ms)}: an await in it waits`;
+  const timer = setTimeout(() => late.reject(new Error(words)), ms);
+  try {
+    return await Promise.race([pending, late.promise]);
   } finally {
     clearTimeout(timer);
   }

@@ -1,5 +1,5 @@
 // The two files that `parley serve --init` writes: a first handler, and the types by which an editor checks and completes it. The
-// types repeat service.ts; test/services/handler-template.test.ts compares them.
+// types repeat service.ts; test/services/handler/template.test.ts compares them.
 
 export const HANDLER_TEMPLATE = `import type { Handler } from "./parley.d.ts";
 

@@ -91,6 +91,8 @@ test.concurrent.each([
   ["throws while it loads", "throw new Error('not today');"],
   ["imports what is not there", "import './nowhere.ts';"],
   ["exports nothing", ""],
+  ["throws in start", "export default { start() { throw new Error('not today'); }, message() {} };"],
+  ["rejects in start", "export default { async start() { throw new Error('not today'); }, message() {} };"],
 ])("a change that %s is told, the old code goes on, and the next good one is taken up", async (_, text) => {
   using shop = new Workshop();
   shop.write("greet.ts", saying("old"));
@@ -100,10 +102,14 @@ test.concurrent.each([
   await hears(peer, "old");
   shop.save("greet.ts", text);
   await server.stderr.see("the previous version stays loaded");
+  if (text.includes("not today")) await server.stderr.see("Error('not today')"); // the line of code
   await hears(peer, "old");
   shop.save("greet.ts", saying("new"));
   await hears(peer, "new");
   await server.stop();
+  const log = readFileSync(shop.at("data", "parley.log"), "utf8");
+  expect(log.match(/handler-\w+/g)).toEqual(["handler-failed", "handler-reloaded"]);
+  if (text.includes("not today")) expect(log).toMatch(/handler-failed .*greet\.ts:1:.* code=.*not today/);
 });
 
 test.concurrent(

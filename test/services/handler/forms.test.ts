@@ -24,7 +24,7 @@ const write = (text: string) => {
 
 async function serve(
   text: string,
-): Promise<TestServer & { handler: Handler; load(text: string): Promise<void> }> {
+): Promise<TestServer & { handler: Handler; load: (text: string) => Promise<void> }> {
   const handler = await Handler.load(write(text));
   const server = await startServer({ auth: "none", service: handler });
   const load = (next: string) => (write(next), handler.reload());
@@ -118,17 +118,20 @@ export default {
 
 test("start and stop are called once for each code; the server shows sessions, and rooms without joining them", async () => {
   const { calls } = Object.assign(globalThis as unknown as { calls: string[] }, { calls: [] as string[] });
+  let load: (text: string) => Promise<void>;
   {
     await using server = await serve(LIFE("one"));
+    load = server.load;
     expect(calls).toEqual(["start one 0"]);
     using peer = await server.peer();
     await peer.enter();
     peer.send("");
     expect(await peer.text()).toBe("1 1 0");
     await server.load(LIFE("two"));
-    expect(calls).toEqual(["start one 0", "stop one", "start two 1"]);
+    expect(calls).toEqual(["start one 0", "start two 1", "stop one"]);
   }
-  expect(calls).toEqual(["start one 0", "stop one", "start two 1", "stop two"]);
+  await load(LIFE("three")); // the server is gone
+  expect(calls).toEqual(["start one 0", "start two 1", "stop one", "stop two"]);
 });
 
 test("sessions wait for a promise of start; its failure is reported", async () => {
@@ -159,14 +162,133 @@ test("a start hook that throws keeps the server from starting", async () => {
   expect(server.port).toBe(port);
 });
 
-test("new code whose start hook throws is in use, and the error is reported", async () => {
+const reloadError = (server: { load(text: string): Promise<void> }, text: string) =>
+  server.load(text).then(
+    () => undefined,
+    (error: unknown) => error as Error & { hint: string },
+  );
+
+test.each([
+  ["throws", "start(server)", "throw new Error('no');"],
+  ["rejects", "async start(server)", "await 0; throw new Error('no');"],
+])(
+  "the old code goes on where the start hook of the new code %s: with its timers and its state",
+  async (_, head, body) => {
+    const { calls } = Object.assign(globalThis as unknown as { calls: string[] }, { calls: [] as string[] });
+    await using server = await serve(`export const state = { count: 1 };
+export default {
+  start(server) { server.every(1, () => globalThis.calls.push("old timer")); },
+  stop() { globalThis.calls.push("old stop"); },
+  message: (session) => session.send("old " + state.count++) };`);
+    using peer = await server.peer();
+    await peer.enter();
+    peer.send("");
+    expect(await peer.text()).toBe("old 1");
+    const error = await reloadError(
+      server,
+      `export const state = { count: 100 };
+export default { ${head} {
+  server.every(1, () => globalThis.calls.push("new timer"));
+  ${body} },
+  message: (session) => session.send("new " + state.count++) };`,
+    );
+    expect(error).toMatchObject({ name: "HandlerError", code: "unusable" });
+    expect(error?.message).toMatch(/^cannot start \/.*greet\.ts:4:\d+: Error: no$/);
+    expect(error?.hint).toContain("throw new Error('no')");
+    calls.length = 0;
+    while (calls.length < 5) await Bun.sleep(1);
+    expect(new Set(calls)).toEqual(new Set(["old timer"]));
+    peer.send("");
+    expect(await peer.text()).toBe("old 2");
+    await server.load(
+      "export const state = { count: 0 }; export default (s) => s.send('third ' + state.count);",
+    );
+    expect(calls).toContain("old stop");
+    peer.send("");
+    expect(await peer.text()).toBe("third 3");
+  },
+);
+
+test("sessions keep the old code while a promise of the new start hook is pending, and then have the new one", async () => {
+  const gate = Promise.withResolvers<void>();
+  Object.assign(globalThis, { gate: gate.promise });
   await using server = await serve("export default (session) => session.send('old');");
   using peer = await server.peer();
   await peer.enter();
-  await server.load("export default { start() { throw new Error('no'); }, message: (s) => s.send('new') };");
-  expect(String((await server.event("handler-failed")).fields["reason"])).toStartWith("Error: no, at ");
+  const loading = server.load(
+    "export default { async start() { await globalThis.gate; }, message: (s) => s.send('new') };",
+  );
+  const later = loading.then(() => server.load("export default (session) => session.send('newest');"));
   peer.send("");
-  expect(await peer.text()).toBe("new");
+  expect(await peer.text()).toBe("old");
+  gate.resolve();
+  await loading;
+  await later;
+  peer.send("");
+  expect(await peer.text()).toBe("newest");
+});
+
+test("two loads at once start one after the other, and the last one stays", async () => {
+  const gate = Promise.withResolvers<void>();
+  const begun = Promise.withResolvers<void>();
+  Object.assign(globalThis, { gate: gate.promise, begun: begun.resolve });
+  const { calls } = Object.assign(globalThis as unknown as { calls: string[] }, { calls: [] as string[] });
+  await using server = await serve("export default () => {};");
+  const one = server.load(`export default {
+    async start() { globalThis.begun(); await globalThis.gate; globalThis.calls.push("one"); },
+    stop() { globalThis.calls.push("stop one"); }, message() {} };`);
+  await begun.promise;
+  const loaded = Promise.withResolvers<void>();
+  Object.assign(globalThis, { loaded: loaded.resolve });
+  const two = server.load(`globalThis.loaded();
+export default { start() { globalThis.calls.push("two"); }, message: (s) => s.send("two") };`);
+  await loaded.promise;
+  for (let turn = 0; turn < 100; turn++) await new Promise(setImmediate); // it could start now, but waits
+  gate.resolve();
+  await Promise.all([one, two]);
+  expect(calls).toEqual(["one", "two", "stop one"]);
+  using peer = await server.peer();
+  await peer.enter();
+  peer.send("");
+  expect(await peer.text()).toBe("two");
+});
+
+test("a start hook of new code that never settles is refused after a while; a first one lets sessions in with new code", async () => {
+  const handler = await Handler.load(
+    write("export default { start: () => new Promise(() => {}), message() {} };"),
+    50,
+  );
+  await using server = await startServer({ auth: "none", service: handler });
+  using peer = await server.peer();
+  await peer.enter();
+  const error: unknown = await handler.reload().catch((thrown: unknown) => thrown);
+  expect((error as Error).message).toMatch(/its start hook has not finished within 50 ms/);
+  write("export default { open: (s) => s.send('open'), message() {} };");
+  await handler.reload();
+  expect(await peer.text()).toBe("open");
+});
+
+test("a server timer that old code starts later runs, until the next code is in use", async () => {
+  const { ticks } = Object.assign(globalThis as unknown as { ticks: string[] }, { ticks: [] as string[] });
+  const code = (name: string) => `let server;
+export default {
+  start(started) { server = started; },
+  open(session) { session.data = () => server.every(1, () => globalThis.ticks.push("${name}")); },
+  message(session) { session.data(); session.send("started"); } };`;
+  await using server = await serve(code("old"));
+  using peer = await server.peer();
+  await peer.enter();
+  await server.load(code("second"));
+  await server.load(code("third"));
+  peer.send("");
+  expect(await peer.text()).toBe("started");
+  while (!ticks.includes("old")) await Bun.sleep(1);
+  await server.load(
+    "export default { start(s) { s.every(1, () => globalThis.ticks.push('new')); }, message() {} };",
+  );
+  ticks.length = 0;
+  while (ticks.length < 5) await Bun.sleep(1);
+  expect(new Set(ticks)).toEqual(new Set(["new"]));
 });
 
 test("an error is that of the handler where it comes from its folder or its imports, and from no other", async () => {
