@@ -1,6 +1,6 @@
-// What the client says beside its messages: `ack` and `pong` to what it receives, and the size of its window. A server may send without end and read nothing:
-// while much output waits, only the last reply of each kind is kept, which says as much as those before it (RFC 6455, 5.5.3, for
-// pongs). client.ts makes one for each connection.
+// What the client says beside its messages: `ack` and `pong` to what it receives, and the size of its window. A server may send
+// without end and read nothing: while much output waits, only the last reply of each kind is kept, which says as much as those before
+// it (RFC 6455, 5.5.3, for pongs). client.ts makes one for each connection.
 
 import type { Connection } from "../net/connection.ts";
 

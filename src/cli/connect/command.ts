@@ -10,8 +10,7 @@ import { DataFolder } from "../../files/data-folder.ts";
 import { ownCommand } from "../../base/own-command.ts";
 import { ParleyError, usageError } from "../../base/errors.ts";
 import { escapeLine } from "../../base/escape.ts";
-import { RETRY_FOR_MS } from "../../base/limits.ts";
-import { count, duration, wrong, type Kind } from "../../base/option-kinds.ts";
+import { count, duration } from "../../base/option-kinds.ts";
 import { sayDuration } from "../../base/units.ts";
 import { plural } from "../../base/plural.ts";
 import { talkInteractively } from "./interactive.ts";
@@ -22,6 +21,7 @@ import { BufferedStdout } from "../../terminal/stdout.ts";
 import { talkPiped, type PipedOptions } from "./piped.ts";
 import { LeavingSignals } from "./signals.ts";
 import { Printer } from "./printer.ts";
+import { planRetry } from "./retry.ts";
 import { conclude, concludeLogout, nameUnconfirmed, sayLoss } from "./outcome.ts";
 import { forward, planListen } from "./listen.ts";
 import { forgetServer, listTokens } from "./remembered.ts";
@@ -214,69 +214,6 @@ interface Joining {
   joined: () => JoinedTerminal | undefined;
   /** Asks for the permission; joins after it. */
   permit: () => Promise<void>;
-}
-
-/** A number of tries, or `forever`. */
-const RETRIES: Kind<number> = {
-  hint: "N|forever",
-  read(flag, text) {
-    if (text === "forever") return Infinity;
-    if (/^\d{1,7}$/.test(text)) return Number(text);
-    throw wrong(flag, "number", text, "use a number of tries, or forever");
-  },
-};
-
-interface RetryContext {
-  printer: Printer;
-  terminal: Terminal;
-  joined: Joining["joined"];
-}
-
-/** How often to come back after a loss, and what to print about it; undefined: a loss is the end. */
-function planRetry(
-  flags: ConnectFlags,
-  byHand: boolean,
-  { printer, terminal, joined }: RetryContext,
-): Retry | undefined {
-  const text = flags.text("retry");
-  if (flags.has("bare") || (text === undefined && !byHand)) {
-    if (flags.has("resend")) throw usageError("--resend requires --retry");
-    return undefined;
-  }
-  const times = text === undefined ? Infinity : flags.read("retry", RETRIES);
-  if (times === 0) return undefined;
-  return {
-    times: times ?? Infinity,
-    forMs: text === undefined ? RETRY_FOR_MS : Infinity,
-    resend: flags.has("resend"),
-    fromStart: text !== undefined,
-    onLost(reason) {
-      const screen = joined();
-      if (screen !== undefined) return screen.lost(reason);
-      const printed = printer.event("lost", { reason });
-      if (terminal.isWatched)
-        terminal.note(`${reason}: reconnecting${byHand ? ", press Ctrl-C to quit" : ""}`);
-      return printed ?? stderr.writable();
-    },
-    onResumed(event) {
-      const screen = joined();
-      if (screen !== undefined) return screen.resumed(event);
-      const { afterMs, again, lost, isNew, answersMayBeMissing } = event;
-      const unconfirmed = lost.length;
-      void printer.event("resumed", { after: Math.round(afterMs), again, unconfirmed, new: isNew });
-      const after = `reconnected after ${sayDuration(afterMs)}`;
-      const sent = again === 0 ? "" : `, resent ${plural(again, "message")}`;
-      if (unconfirmed > 0) {
-        const what = plural(unconfirmed, "message", ["was", "were"]);
-        terminal.say(`${after}, but the session was lost: ${what} never confirmed`);
-        terminal.say(...nameUnconfirmed(lost));
-      } else if (answersMayBeMissing) {
-        terminal.say(`${after}, but the session was lost: answers may be missing`);
-      } else {
-        terminal.note(`${after}${sent}${isNew ? ", in a new session" : ", nothing lost"}`);
-      }
-    },
-  };
 }
 
 function planClient(

@@ -120,6 +120,7 @@ export class JoinedTerminal {
   #obey(command: EscapeCommand): void {
     if (command === "help") {
       this.#show(HELP);
+      clearTimeout(this.#redrawing);
       if (this.#modes.isAlternate) this.#redrawing = setTimeout(() => this.#redraw(), JOINED_NOTICE_MS * 4);
     } else if (command === "suspend") {
       this.#raw?.suspend();

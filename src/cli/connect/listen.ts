@@ -6,15 +6,14 @@ import { resolve } from "node:path";
 import { isAddress, isLoopback } from "../../base/address.ts";
 import { usageError } from "../../base/errors.ts";
 import { escapeJson, escapeLine } from "../../base/escape.ts";
-import { DRAIN_TIMEOUT_MS, RETRY_FOR_MS, SAME_SIGNAL_MS } from "../../base/limits.ts";
-import { count } from "../../base/option-kinds.ts";
+import { DRAIN_TIMEOUT_MS, SAME_SIGNAL_MS } from "../../base/limits.ts";
 import { plural } from "../../base/plural.ts";
 import { sayDuration } from "../../base/units.ts";
 import type { Client } from "../../client/client.ts";
 import { connectClient } from "../../client/connect.ts";
 import type { Cut } from "../../client/forwarded.ts";
 import { checkStream, Forwarder, type ForwarderEvents } from "../../client/forwarder.ts";
-import type { ClientOptions, Credential, Retry } from "../../client/options.ts";
+import type { ClientOptions, Credential } from "../../client/options.ts";
 import { formatStreamAddress, type StreamAddress } from "../../net/stream.ts";
 import { checkSocketPath, listenForStreams } from "../../net/stream-listener.ts";
 import { onEndingSignal } from "../../os/signals.ts";
@@ -24,6 +23,7 @@ import { checkZone, parsePort } from "../flags.ts";
 import { notifySystemd, sayReady, tryPortFile } from "../serve/ready.ts";
 import type { CredentialPrompt } from "./credentials.ts";
 import type { ConnectFlags, Target } from "./flags.ts";
+import { readRetry } from "./retry.ts";
 import { Notices } from "./notices.ts";
 import type { Printer } from "./printer.ts";
 
@@ -44,12 +44,15 @@ const EXCLUDED = [
   "exit-status",
   "bare",
   "framing",
+  "pty",
 ] as const;
 
 /** Where to listen, and a descriptor that does so already. */
 export interface ListenPlan {
   address: StreamAddress;
   fd?: number;
+  /** How long and how often to come back after a loss. */
+  retry: ReturnType<typeof readRetry>;
 }
 
 /** What `--listen` asks for; undefined without it. @throws {ParleyError} `usage`, or `failed` for an inherited socket. */
@@ -78,7 +81,7 @@ export function planListen(flags: ConnectFlags): ListenPlan | undefined {
       "add --open if you mean that, or leave the address out",
     );
   }
-  return { address, fd: inherited?.fd };
+  return { address, fd: inherited?.fd, retry: readRetry(flags) };
 }
 
 function parseListen(text: string): StreamAddress {
@@ -97,16 +100,6 @@ function parseListen(text: string): StreamAddress {
   return { host, port };
 }
 
-/** How long and how often to come back: for two minutes, unless `--retry` says something else. */
-function planRetry(flags: ConnectFlags): Pick<Retry, "times" | "forMs"> {
-  const text = flags.text("retry");
-  if (text === undefined) return { times: Infinity, forMs: RETRY_FOR_MS };
-  return {
-    times: text === "forever" ? Infinity : (flags.read("retry", count(0, 1_000_000)) ?? 0),
-    forMs: Infinity,
-  };
-}
-
 export interface ForwardContext {
   target: Target;
   login: CredentialPrompt;
@@ -117,7 +110,7 @@ export interface ForwardContext {
 /** Forwards until a signal ends it. @throws {ParleyError} when the server refuses the login, now or later. */
 export async function forward(
   flags: ConnectFlags,
-  { address, fd }: ListenPlan,
+  { address, fd, retry }: ListenPlan,
   options: ClientOptions,
   context: ForwardContext,
 ): Promise<void> {
@@ -128,7 +121,7 @@ export async function forward(
   const notices = new Notices(terminal, printer);
   const forwarder = new Forwarder({
     client: options,
-    retry: planRetry(flags),
+    retry,
     first,
     issued: client.welcome,
     events: reports(notices, target),

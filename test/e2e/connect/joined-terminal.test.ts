@@ -205,6 +205,17 @@ describe("the terminal is as it was after", () => {
   });
 });
 
+test("a client that stops gives the shell its terminal back as it was", async () => {
+  const server = await serveProgram(sh("echo ready; cat"));
+  const script = 'set -m; echo "is $(stty -g)."; "$0" "$@"; echo "is $(stty -g)."';
+  const screen = joined(server.address, { script });
+  await screen.see("ready");
+  screen.type(`\r~${CTRL_Z}`);
+  await screen.see(SETTINGS);
+  const [before, after] = [...screen.text.text.matchAll(ALL_SETTINGS)].map(([, settings]) => settings);
+  expect(after).toBe(before!);
+});
+
 describe("a client that is stopped", () => {
   const JOBS = 'set -m; "$0" "$@"; stty sane; echo stopped; read _; fg; echo "left with $?"';
 

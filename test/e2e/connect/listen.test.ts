@@ -172,6 +172,8 @@ describe("it does not begin", () => {
     ["where nothing says to listen", ["--port-file", "x"], "--port-file requires --listen"],
     ["beside --send", ["--listen", "0", "--send", "x"], "--send"],
     ["beside --raw", ["--listen", "0", "--raw"], "--raw"],
+    ["beside --pty", ["--listen", "0", "--pty"], "--listen and --pty"],
+    ["with a wrong number of tries", ["--listen", "0", "--retry", "often"], 'invalid number "often"'],
     ["at no address", ["--listen", "one:two"], "invalid address"],
     ["at a name", ["--listen", "example.org:5432"], "invalid address"],
     ["at a path that is too long", ["--listen", `unix:/${"x".repeat(200)}`], "too long"],
