@@ -8,6 +8,7 @@
 // change of `complete` is decided under that lock: see Store.change. If the abort comes first, nothing is changed; if the change
 // comes first, the login succeeds although it is late.
 
+import type { Cancellation } from "../base/abort.ts";
 import { sourceOf } from "../base/address.ts";
 import type { Binding } from "../base/bindings.ts";
 import { HOST_TOUCH_MS, MAX_USERS, MIN_PASSWORD_LENGTH, TOKEN_TOUCH_MS } from "../base/limits.ts";
@@ -105,14 +106,14 @@ export class Authenticator {
   /** Logs in a client at a known address. */
   async byAddress(client: LoginClient): Promise<Candidate> {
     this.#expect("ip");
-    await this.#changes.fresh(client.signal);
+    await this.#changes.fresh(client.attempt);
     const { address } = client;
     const host = this.#store.document.hosts.get(address);
     if (host === undefined) throw unknownAddress();
     const identity = { user: host.name, method: "ip", known: true, lastLogin: host.last, address };
     return this.#candidate(client, identity, async () => {
       if (isDue(host.last, HOST_TOUCH_MS)) {
-        await this.#changes.attempt((draft) => touchHost(draft, address, new Date()), client.signal);
+        await this.#changes.attempt((draft) => touchHost(draft, address, new Date()), client.attempt.signal);
       }
       // Read again, since an operator may have changed the name or removed the address meanwhile.
       const now = this.#store.document.hosts.get(address);
@@ -124,7 +125,7 @@ export class Authenticator {
   /** Logs in a client at an unknown address, which chooses its name. */
   async byName(client: LoginClient, given: string): Promise<Candidate> {
     this.#expect("ip");
-    const { address, signal } = client;
+    const { address } = client;
     const name = displayName(given);
     if (name === undefined) throw refusal("bad_name", `invalid name: ${NAME_RULE}`);
     const identity = { user: name, method: "name", known: false, address };
@@ -132,7 +133,7 @@ export class Authenticator {
       await this.#changes.register(
         address,
         (draft, inUse) => addHost(draft, address, name, new Date(), () => inUse()?.addresses),
-        signal,
+        client.attempt.signal,
       );
       return identity;
     });
@@ -144,12 +145,12 @@ export class Authenticator {
     const name = normalizeName(given);
     const request = this.#hashRequest(client, name);
     for (;;) {
-      const user = await this.#find(name, client.signal);
+      const user = await this.#find(name, client.attempt);
       // For known users, too: it takes time.
       const dummyCost = this.#dummyHashes.costFor(name ?? given, this.#store.document);
       const matches = await hashing(hasher.verify(password, user?.password, request, dummyCost));
       // While it was hashed the user may have been given another password, or have been disabled or removed.
-      const current = await this.#find(name, client.signal);
+      const current = await this.#find(name, client.attempt);
       if (current !== undefined && current.password !== user?.password) continue;
       if (!matches) this.#knownSources.remove(request.source);
       if (name === undefined || current === undefined || !matches) {
@@ -168,8 +169,8 @@ export class Authenticator {
   }
 
   /** The user of that name in the current store. */
-  async #find(name: string | undefined, signal: AbortSignal): Promise<User | undefined> {
-    await this.#changes.fresh(signal);
+  async #find(name: string | undefined, attempt: Cancellation): Promise<User | undefined> {
+    await this.#changes.fresh(attempt);
     return name === undefined ? undefined : this.#store.document.users.get(name);
   }
 
@@ -182,7 +183,7 @@ export class Authenticator {
     if (name === undefined) throw refusal("bad_name", `invalid name: ${NAME_RULE}`);
     const flaw = passwordFlaw(password, name, minPassword);
     if (flaw !== undefined) throw refusal("bad_password", flaw);
-    if ((await this.#find(name, client.signal)) !== undefined)
+    if ((await this.#find(name, client.attempt)) !== undefined)
       throw refusal("name_taken", "this name is taken"); // costs no hash
     // These cost no hash either.
     this.#changes.expectRegistration(client.address);
@@ -199,7 +200,7 @@ export class Authenticator {
         else putToken(draft, issued, stamp);
         return stamp;
       };
-      const stamp = await this.#changes.register(client.address, create, client.signal);
+      const stamp = await this.#changes.register(client.address, create, client.attempt.signal);
       const created = { ...identity, stamp };
       return issued === undefined ? created : withToken(created, issued, this.#store.document);
     });
@@ -214,7 +215,7 @@ export class Authenticator {
     binding: Binding,
   ): Promise<Candidate> {
     this.#expect("password");
-    await this.#changes.fresh(client.signal); // a token that was revoked a moment ago is refused
+    await this.#changes.fresh(client.attempt); // a token that was revoked a moment ago is refused
     const { users, tokens } = this.#store.document;
     const token = tokens.get(id);
     const key = token === undefined ? new Uint8Array(32) : Buffer.from(token.key, "base64");
@@ -240,7 +241,7 @@ export class Authenticator {
       const touch = (draft: Document) => touchToken(draft, id, now);
       if (isCrowded(this.#store.document, identity.user)) {
         // Its user has too many tokens, and this one might be removed: decided under the lock.
-        if ((await this.#changes.attempt(touch, client.signal)) === false) throw tokenRefused();
+        if ((await this.#changes.attempt(touch, client.attempt.signal)) === false) throw tokenRefused();
       } else if (isDue(token.used, TOKEN_TOUCH_MS)) {
         void this.#changes.attempt(touch);
       }
@@ -298,7 +299,7 @@ export class Authenticator {
     return {
       identity,
       complete: async (wantsToken) => {
-        client.signal.throwIfAborted();
+        client.attempt.throwIfAborted();
         const completed = await record(wantsToken);
         this.#knownSources.add(sourceOf(client.address));
         return completed;
@@ -318,10 +319,10 @@ export class Authenticator {
     const { user, stamp } = identity;
     const issued = newToken(user, client);
     try {
-      await this.#store.change((draft) => putToken(draft, issued, stamp), client.signal);
+      await this.#store.change((draft) => putToken(draft, issued, stamp), client.attempt.signal);
     } catch (error) {
       if (error instanceof AccountError) throw this.#changedMeanwhile(user, error);
-      client.signal.throwIfAborted();
+      client.attempt.throwIfAborted();
       this.#options.warn(error);
       return identity;
     }
@@ -343,11 +344,11 @@ export class Authenticator {
   }
 
   #hashRequest(
-    { address, signal }: LoginClient,
+    { address, attempt }: LoginClient,
     user: string | undefined,
   ): HashRequest & { signal: AbortSignal } {
     const source = sourceOf(address);
-    return { source, user, isKnown: this.#knownSources.has(source), signal };
+    return { source, user, isKnown: this.#knownSources.has(source), signal: attempt.signal };
   }
 }
 

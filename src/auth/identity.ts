@@ -1,5 +1,6 @@
 // The results of a login: an identity or a LoginError. Also checks whether an identity is still valid.
 
+import type { Cancellation } from "../base/abort.ts";
 import { ParleyError } from "../base/errors.ts";
 import { accountStamp, credentialStamp } from "./accounts.ts";
 import type { Document, User } from "./document.ts";
@@ -59,7 +60,7 @@ export interface LoginClient {
   /** True when the connection uses TLS. */
   encrypted: boolean;
   /** Aborted once the login has failed for another reason, such as its deadline or a lost connection: see authenticate.ts. */
-  signal: AbortSignal;
+  attempt: Cancellation;
 }
 
 /** A client with a right credential. */

@@ -1,5 +1,6 @@
 // The changes of the store by logins, and the limit of new users from one source.
 
+import type { Cancellation } from "../base/abort.ts";
 import { sourceOf } from "../base/address.ts";
 import { MAX_REGISTRATIONS, REGISTRATION_WINDOW_MS, STORE_RETRY_SECONDS } from "../base/limits.ts";
 import { EngineError } from "../engine/engine-error.ts";
@@ -48,16 +49,16 @@ export class LoginChanges {
   /**
    * Waits until the store in memory has every change that was reported before this call.
    *
-   * @throws {LoginError} when that cannot be found out; and the reason of `signal`.
+   * @throws {LoginError} when that cannot be found out; and the reason of `attempt`.
    */
-  async fresh(signal: AbortSignal): Promise<void> {
+  async fresh(attempt: Cancellation): Promise<void> {
     try {
       await this.store.fresh();
     } catch (error) {
-      signal.throwIfAborted();
+      attempt.throwIfAborted();
       throw this.#refusalFor(error);
     }
-    signal.throwIfAborted();
+    attempt.throwIfAborted();
   }
 
   /** The refusal of a login for a failure of the store; any other error as it is. */

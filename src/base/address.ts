@@ -45,7 +45,7 @@ export function sourceOf(address: string): string {
 
 /** The peer's address without the `::ffff:` of a dual-stack listener. */
 export function plainAddress(address: string): string {
-  return address.replace(/^::ffff:(?=\d+\.)/i, "");
+  return address.startsWith(":") ? address.replace(/^::ffff:(?=\d+\.)/i, "") : address;
 }
 
 /** An address as the system writes those of peers (RFC 5952); undefined when `text` is not an address. */
@@ -60,7 +60,9 @@ export function formatAddress(host: string, port: number): string {
 
 /** The address in a text that {@link formatAddress} made. */
 export function addressOf(peer: string): string {
-  return peer.replace(/:\d+$/, "").replace(/^\[(.*)\]$/, "$1");
+  const end = peer.lastIndexOf(":");
+  if (end < 0) return peer;
+  return peer.startsWith("[") ? peer.slice(1, end - 1) : peer.slice(0, end);
 }
 
 /** The port of a peer that is written as {@link formatAddress} does. */

@@ -18,6 +18,11 @@ export class DelayedAckTimer {
     this.#timer ??= setTimeout(() => this.#tick(), ACK_MS / 2);
   }
 
+  /** Forgets `tracker`, whose session has ended: the timer would keep it in memory. */
+  remove(tracker: AckTracker): void {
+    this.#due.delete(tracker);
+  }
+
   stop(): void {
     clearTimeout(this.#timer);
     this.#due.clear();
@@ -77,6 +82,12 @@ export class AckTracker {
     this.#lastAcked = processed;
     this.#bytesAtLastAck = this.#source.bytesReceived();
     this.#source.sendAck(processed);
+  }
+
+  /** Drops the unacknowledged payloads, and acknowledges nothing any more. */
+  stop(): void {
+    this.#timer.remove(this);
+    this.retransmit.clear();
   }
 
   /** Continues over a new connection. @param received the number that the handshake has acknowledged to the peer. */

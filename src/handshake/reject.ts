@@ -10,16 +10,13 @@ import { FrameError, tlsRecord } from "../wire/frame.ts";
 import { encodeMessage, MessageError } from "../wire/codec.ts";
 import { HandshakeError } from "./errors.ts";
 
-export interface RefusalOptions {
-  /** Aborted to end the handshake early, with its HandshakeError as the reason. The handshake aborts it at its deadline. */
-  attempt: AbortController;
-  /** Refused logins until the connection is closed. */
-  maxAttempts: number;
+/** What the server does when it refuses a login. */
+export interface Refusing {
   /** Called for each refused login; returns how long its answer is delayed, in milliseconds. */
   onRefused(error: LoginError): number;
   /**
    * Waits for `ms` without a place among the connections that log in. False when too many wait already, or no place is left
-   * for another login. @throws the reason of `attempt`.
+   * for another login. @throws the reason of the attempt.
    */
   waitWithoutPlace(ms: number): Promise<boolean>;
 }
@@ -29,15 +26,16 @@ export async function rejectLogin(
   connection: Connection,
   error: LoginError,
   attemptsLeft: number,
-  options: RefusalOptions,
+  maxAttempts: number,
+  refusing: Refusing,
 ): Promise<void> {
-  const delayMs = options.onRefused(error);
+  const delayMs = refusing.onRefused(error);
   const message = error.peerMessage ?? "login refused";
   switch (error.code) {
     case "disabled":
       throw new HandshakeError("disabled", message);
     case "busy":
-      await options.waitWithoutPlace(BUSY_PAUSE_MS);
+      await refusing.waitWithoutPlace(BUSY_PAUSE_MS);
       throw new HandshakeError("busy", message, { retryAfter: BUSY_RETRY_SECONDS });
     case "rate_limited":
       throw new HandshakeError("too_many_from_address", message, { retryAfter: error.retryAfter });
@@ -47,14 +45,14 @@ export async function rejectLogin(
       // Without a time for a cause that a person has to remove.
       throw new HandshakeError("busy", message, { retryAfter: error.retryAfter });
     default: {
-      const mayGoOn = delayMs === 0 || (await options.waitWithoutPlace(delayMs));
+      const mayGoOn = delayMs === 0 || (await refusing.waitWithoutPlace(delayMs));
       const left = mayGoOn ? attemptsLeft : 0;
       connection.send(encodeMessage({ type: "refused", code: error.code, message, attempts_left: left }));
       if (left > 0) return;
       throw new HandshakeError(
         "too_many_attempts",
         mayGoOn
-          ? `${plural(options.maxAttempts, "login", ["was", "were"])} refused`
+          ? `${plural(maxAttempts, "login", ["was", "were"])} refused`
           : "a login was refused, and another client needed the place",
       );
     }

@@ -11,26 +11,26 @@
 // Frames that follow a login at once wait in the decoder while the password is checked. Errors travel up to the login handler,
 // which sends them with `reject`.
 //
-// A handshake may end early: at its deadline, when the server stops, or when the client leaves. Its AbortController then ends each
-// wait: for a frame, a hash, the store's lock or a delay.
+// A handshake may end early: at its deadline, when the server stops, or when the client leaves. Its attempt then ends each wait: for
+// a frame, a hash, the store's lock or a delay.
 
-import { randomBytes } from "node:crypto";
 import type { Authenticator } from "../auth/authenticate.ts";
 import { LoginError, refusal, type Candidate, type Identity, type LoginClient } from "../auth/identity.ts";
 import type { SharedKey } from "../auth/shared-key.ts";
-import { onAbort } from "../base/abort.ts";
+import type { Cancellation } from "../base/abort.ts";
 import type { Binding } from "../base/bindings.ts";
 import { MAX_LOGIN_FRAME_BYTES, MAX_UNACKNOWLEDGED_BYTES } from "../base/limits.ts";
-import { sayDuration } from "../base/units.ts";
+import { randomBytes } from "../base/random.ts";
 import { windowFor } from "../delivery/window.ts";
 import type { Connection } from "../net/connection.ts";
 import { decodeLogin, encodeMessage } from "../wire/codec.ts";
 import { NONCE_BYTES, PROTOCOL, type ClientTerminal, type Login, type Welcome } from "../wire/message.ts";
 import { HandshakeError } from "./errors.ts";
-import { asHandshakeError, rejectLogin, type RefusalOptions } from "./reject.ts";
+import { rejectLogin, type Refusing } from "./reject.ts";
 import { exchangeKeyAsServer, isKeyMissing } from "./shared-key.ts";
 
-export interface ServerHandshakeOptions extends RefusalOptions {
+/** The parts that all logins of a server share. */
+export interface ServerHandshakeOptions {
   authenticator: Authenticator;
   /** The shared key that a client must prove first. */
   key?: SharedKey;
@@ -44,12 +44,18 @@ export interface ServerHandshakeOptions extends RefusalOptions {
   terminal: boolean;
   /** Longest payload after welcome, in bytes. */
   maxFrame: number;
-  /** The deadline from accept to the end of the login. */
-  timeoutMs: number;
   /** Seconds of silence after which the server sends a ping. */
   keepalive: number;
+  /** Refused logins until the connection is closed. */
+  maxAttempts: number;
+}
+
+/** One login, with the decisions of the server. Aborting it ends the pending read, and each other wait, with a HandshakeError. */
+export interface LoginAttempt extends Cancellation, Refusing {
+  /** True when the client has proved the key, or has sent a login: it may only be slow. */
+  hasSpoken: boolean;
   /** Set when only a token or a session is accepted: the error for any other login. */
-  proofsOnly?: HandshakeError;
+  readonly proofsOnly: HandshakeError | undefined;
   /** Takes a place for the user. @throws {HandshakeError} `full` when the user has no place left. */
   reserveSlot(identity: Identity): void;
   /** Called once the login is complete, before `welcome` is sent. */
@@ -71,7 +77,7 @@ export interface Resumption {
   /** The session's name, public. */
   name: string;
   /** The secret that the client proves: 32 bytes. */
-  key: Uint8Array;
+  key: Uint8Array<ArrayBuffer>;
   /** The time for which the session is kept without a connection; 0: not at all. */
   forMs: number;
   /** True when the client asked for it, and so promised to acknowledge. */
@@ -102,73 +108,31 @@ export interface LoginResult extends Identity {
 /**
  * Logs a client in.
  *
- * @throws {HandshakeError} when it fails; the caller sends the reason and closes.
+ * @throws {HandshakeError} when it fails, or an error that {@link asHandshakeError} turns into one; the caller sends the reason and
+ *   closes.
  */
 export async function serverHandshake(
   connection: Connection,
   options: ServerHandshakeOptions,
+  attempt: LoginAttempt,
 ): Promise<LoginResult> {
-  const { attempt, key, bare, maxFrame, timeoutMs } = options;
-  // A client with the key, or one that has sent a login, may only be slow: the penalty for its address, which many may share, is lower.
-  const progress = { hasSpoken: false };
-  const deadline = setTimeout(
-    () => {
-      const offence = progress.hasSpoken ? "no-login" : "timeout";
-      attempt.abort(new HandshakeError("timeout", `no login within ${sayDuration(timeoutMs)}`, { offence }));
-    },
-    timeoutMs - (performance.now() - connection.since),
-  );
-  try {
-    if (key !== undefined) {
-      await exchangeKeyAsServer(connection, key.on(connection.bindings), () =>
-        read(connection, attempt.signal),
-      );
-      progress.hasSpoken = true;
-    }
-    if (!bare) {
-      connection.decoder.limit = MAX_LOGIN_FRAME_BYTES;
-      return await logIn(connection, options, progress);
-    }
-    connection.decoder.limit = maxFrame;
-    const { encrypted } = connection;
-    return {
-      user: null,
-      method: "bare",
-      known: false,
-      control: false,
-      encrypted,
-      window: MAX_UNACKNOWLEDGED_BYTES,
-    };
-  } catch (error) {
-    throw asHandshakeError(error);
-  } finally {
-    clearTimeout(deadline);
+  const { authenticator, key, bare, service, maxFrame, maxAttempts } = options;
+  const { proofsOnly } = attempt;
+  const { encrypted } = connection;
+  if (key !== undefined) {
+    await exchangeKeyAsServer(connection, key.on(connection.bindings));
+    attempt.hasSpoken = true;
   }
-}
-
-/** The next payload, or null when the client has ended its side. @throws the reason of `signal`. */
-async function read(connection: Connection, signal: AbortSignal): Promise<Uint8Array | null> {
-  using _ = onAbort(signal, (reason) => {
-    // The read itself notices the end of the connection, and its kind.
-    if (!connection.closed) connection.abort(reason as HandshakeError);
-  });
-  return await connection.read();
-}
-
-async function logIn(
-  connection: Connection,
-  options: ServerHandshakeOptions,
-  progress: { hasSpoken: boolean },
-): Promise<LoginResult> {
-  const { attempt, authenticator, service, maxFrame, maxAttempts, proofsOnly } = options;
+  connection.decoder.limit = bare ? maxFrame : MAX_LOGIN_FRAME_BYTES;
+  if (bare) return { ...BARE, encrypted };
   const nonce = randomBytes(NONCE_BYTES);
   const hello = {
     type: "hello" as const,
     protocol: PROTOCOL,
     service,
     ...authenticator.offer(connection.address),
-    nonce: nonce.toString("base64"),
-    bindings: connection.encrypted ? [...connection.bindings.keys()] : undefined,
+    nonce: nonce.toBase64(),
+    bindings: encrypted ? [...connection.bindings.keys()] : undefined,
     max_frame: maxFrame,
     messages: options.messages,
     terminal: options.terminal ? true : undefined,
@@ -176,7 +140,7 @@ async function logIn(
   connection.send(encodeMessage(hello));
   let gone = 0;
   for (let attemptsLeft = maxAttempts - 1; ; attemptsLeft--) {
-    const payload = await read(connection, attempt.signal);
+    const payload = await connection.read();
     // A login whose client has left is not begun.
     if (payload === null || connection.closed) {
       // A client that asked only for a session that has ended made no mistake.
@@ -187,13 +151,13 @@ async function logIn(
       throw new HandshakeError("key_refused", "the client uses a shared key, and this server does not");
     }
     const login = decodeLogin(payload);
-    progress.hasSpoken = true;
+    attempt.hasSpoken = true;
     if (proofsOnly !== undefined && login.method !== "token" && login.method !== "resume") throw proofsOnly;
     try {
       const reply =
         login.method === "resume"
-          ? handleResume(login, connection, options, nonce)
-          : await handleLogin(login, connection, options, nonce);
+          ? handleResume(login, connection, options, attempt, nonce)
+          : await handleLogin(login, connection, options, attempt, nonce);
       connection.decoder.limit = maxFrame;
       connection.decoder.control = reply.login.control;
       connection.send(encodeMessage(reply.welcome));
@@ -201,14 +165,22 @@ async function logIn(
     } catch (error) {
       if (!(error instanceof LoginError)) throw error;
       if (proofsOnly !== undefined && (error.code === "token_refused" || error.code === "not_allowed")) {
-        options.onRefused(error);
+        attempt.onRefused(error);
         throw proofsOnly;
       }
       if (error.code === "session_gone" && ++gone <= MAX_GONE) attemptsLeft++; // costs no attempt
-      await rejectLogin(connection, error, attemptsLeft, options);
+      await rejectLogin(connection, error, attemptsLeft, maxAttempts, attempt);
     }
   }
 }
+
+const BARE = {
+  user: null,
+  method: "bare",
+  known: false,
+  control: false,
+  window: MAX_UNACKNOWLEDGED_BYTES,
+} as const;
 
 /** Requests for ended sessions on one connection that cost no attempts. */
 const MAX_GONE = 3;
@@ -222,20 +194,31 @@ async function handleLogin(
   login: Exclude<Login, ResumeLogin>,
   connection: Connection,
   options: ServerHandshakeOptions,
+  attempt: LoginAttempt,
   nonce: Uint8Array,
 ): Promise<LoginReply> {
-  const identity = await identify(login, connection, options, nonce);
-  options.onCompleted(identity);
+  const { authenticator } = options;
+  const { address, encrypted } = connection;
+  const candidate = await check(login, { address, encrypted, attempt }, authenticator, connection, nonce);
+  let { identity } = candidate;
+  if (login.method === "token" && login.logout === true) {
+    // This session ends as the others of the token do: with `bye`, code `revoked`. It needs no place.
+    await authenticator.logout(login.id, attempt.signal);
+  } else {
+    attempt.reserveSlot(identity);
+    identity = await candidate.complete(login.token !== false);
+  }
+  attempt.onCompleted(identity);
   // The login is complete, but its client has left meanwhile: no session begins.
   if (connection.closed) throw new HandshakeError("gone", "the client left during its login");
   const control = login.control === true;
   const wish = login.resume_for === undefined ? undefined : login.resume_for * 1000;
-  const resumption = control ? options.newResumption(wish) : undefined;
+  const resumption = control ? attempt.newResumption(wish) : undefined;
   const own = windowFor(options.messages);
   const window = Math.min(own, login.window ?? MAX_UNACKNOWLEDGED_BYTES);
   const terminal = options.terminal && control ? login.terminal : undefined;
   return {
-    login: { ...identity, control, encrypted: connection.encrypted, resumption, window, terminal },
+    login: { ...identity, control, encrypted, resumption, window, terminal },
     welcome: {
       type: "welcome",
       user: identity.user,
@@ -247,7 +230,7 @@ async function handleLogin(
       control: control ? true : undefined,
       keepalive: control ? options.keepalive : undefined,
       session: resumption?.name,
-      resume_key: resumption && Buffer.from(resumption.key).toString("base64"),
+      resume_key: resumption?.key.toBase64(),
       resume_for: resumption && resumption.forMs / 1000,
       window: own === MAX_UNACKNOWLEDGED_BYTES ? undefined : own,
     },
@@ -258,9 +241,10 @@ function handleResume(
   login: ResumeLogin,
   connection: Connection,
   options: ServerHandshakeOptions,
+  attempt: LoginAttempt,
   nonce: Uint8Array,
 ): LoginReply {
-  const { login: first, delivered } = options.resume(login, nonce, bindingOf(login, connection));
+  const { login: first, delivered } = attempt.resume(login, nonce, bindingOf(login, connection));
   return {
     login: { ...first, received: login.received },
     welcome: {
@@ -277,33 +261,14 @@ function handleResume(
   };
 }
 
-/** Checks a login's credential, takes a place for its user, and records the login. */
-async function identify(
-  login: Exclude<Login, ResumeLogin>,
-  connection: Connection,
-  options: ServerHandshakeOptions,
-  nonce: Uint8Array,
-): Promise<Identity> {
-  const { authenticator, attempt } = options;
-  const { address, encrypted } = connection;
-  const client = { address, encrypted, signal: attempt.signal };
-  const candidate = await check(login, client, authenticator, connection, nonce);
-  if (login.method === "token" && login.logout === true) {
-    // This session ends as the others of the token do: with `bye`, code `revoked`. It needs no place.
-    await authenticator.logout(login.id, attempt.signal);
-    return candidate.identity;
-  }
-  options.reserveSlot(candidate.identity);
-  return candidate.complete(login.token !== false);
-}
-
-async function check(
+/** Checks a login's credential. */
+function check(
   login: Exclude<Login, ResumeLogin>,
   client: LoginClient,
   authenticator: Authenticator,
   connection: Connection,
   nonce: Uint8Array,
-): Promise<Candidate> {
+): Candidate | Promise<Candidate> {
   switch (login.method) {
     case "none":
       return authenticator.none();

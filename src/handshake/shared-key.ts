@@ -20,18 +20,13 @@ const FAILURE = Buffer.from("#FAILURE#");
 /**
  * The server's half: challenges the client, then answers its challenge.
  *
- * @param readNext the next payload; null when the client has ended its side.
  * @throws {KeyError} when the client has a different key or none, or sends a challenge that must not be answered; it got an answer.
  * @throws {HandshakeError} `key_refused` when it has left.
  */
-export async function exchangeKeyAsServer(
-  connection: Connection,
-  key: ConnectionKey,
-  readNext: () => Promise<Uint8Array | null>,
-): Promise<void> {
+export async function exchangeKeyAsServer(connection: Connection, key: ConnectionKey): Promise<void> {
   connection.decoder.limit = MAX_KEY_FRAME_BYTES;
   const read = async () => {
-    const payload = await readNext();
+    const payload = await connection.read();
     if (payload !== null) return payload;
     // Its connection may have been lost: that is not a wrong key.
     throw new HandshakeError("key_refused", "the peer left during the key exchange: it may have no key", {

@@ -13,7 +13,10 @@ const KINDS: Readonly<Partial<Record<LogEvent, readonly string[]>>> = {
 
 /** The name of the field that holds the kind of an event; undefined for an event without kinds. */
 export function kindOf(event: LogEvent, fields: LogFields): string | undefined {
-  return KINDS[event]?.find((name) => fields[name] !== undefined);
+  const names = KINDS[event];
+  if (names === undefined) return undefined;
+  for (const name of names) if (fields[name] !== undefined) return name;
+  return undefined;
 }
 
 export interface Count {

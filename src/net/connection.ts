@@ -252,6 +252,7 @@ export class Connection implements PausableSocket, FrameWriterEvents, LingeringC
 
   /** Stops delivering without calling the receiver: the session has another connection. */
   detach(): void {
+    this.#writer.settle(); // what was sent is kept before what is sent from now on
     this.#reader.detach();
   }
 

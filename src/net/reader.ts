@@ -61,6 +61,11 @@ const CONTROL_WEIGHT = 64;
 /** Input that is read ahead while the receiver is busy, in bytes; beyond it the socket is paused. */
 const READ_AHEAD_BYTES = 64 * 1024;
 
+interface PendingRead {
+  resolve(payload: Uint8Array | null): void;
+  reject(error: unknown): void;
+}
+
 export class FrameReader {
   readonly decoder: FrameDecoder;
   readonly #state: ConnectionState;
@@ -79,7 +84,7 @@ export class FrameReader {
   #again = false;
   #failed = false;
   #aborted: ParleyError<string> | undefined;
-  #wakeReader: (() => void) | undefined;
+  #pending: PendingRead | undefined;
 
   /**
    * @param batch brackets each delivery.
@@ -122,7 +127,7 @@ export class FrameReader {
 
   /** True while a `read` waits. */
   get isReading(): boolean {
-    return this.#wakeReader !== undefined;
+    return this.#pending !== undefined;
   }
 
   // --- input ---
@@ -178,21 +183,38 @@ export class FrameReader {
    * @throws {FrameError} when the peer broke the framing.
    * @throws {ConnectionError} `reset` when the connection was lost.
    */
-  async read(): Promise<Uint8Array | null> {
-    for (;;) {
-      this.check();
-      const payload = this.decoder.next();
-      if (payload !== undefined) return payload;
-      if (this.#state.inputEnded) {
-        if (this.#closeError !== undefined) {
-          throw new ConnectionError("reset", "the connection was reset", { cause: this.#closeError });
-        }
-        this.decoder.end();
-        return null;
-      }
-      this.#socket.resumeSocket();
-      await new Promise<void>((resolve) => (this.#wakeReader = resolve));
+  read(): Promise<Uint8Array | null> {
+    return new Promise((resolve, reject) => {
+      this.#pending = { resolve, reject };
+      this.#wake();
+    });
+  }
+
+  /** Settles the pending `read`, if it can be. */
+  #wake(): void {
+    const pending = this.#pending;
+    if (pending === undefined) return;
+    try {
+      const payload = this.#nextOrEnd();
+      if (payload === undefined) return this.#socket.resumeSocket();
+      this.#pending = undefined;
+      pending.resolve(payload);
+    } catch (error) {
+      this.#pending = undefined;
+      pending.reject(error);
     }
+  }
+
+  /** The next payload; null at the end of the input, and undefined when more bytes are needed. */
+  #nextOrEnd(): Uint8Array | null | undefined {
+    this.check();
+    const payload = this.decoder.next();
+    if (payload !== undefined || !this.#state.inputEnded) return payload;
+    if (this.#closeError !== undefined) {
+      throw new ConnectionError("reset", "the connection was reset", { cause: this.#closeError });
+    }
+    this.decoder.end();
+    return null;
   }
 
   /** Makes the pending `read`, and every later one, throw `error`. */
@@ -359,10 +381,5 @@ export class FrameReader {
       this.decoder.buffered <= READ_AHEAD_BYTES && (this.#holds & (HOLD_OUTPUT | HOLD_TRACE)) === 0;
     if (this.#holds === 0 || hasRoom) this.#socket.resumeSocket();
     this.#deliverClose();
-  }
-
-  #wake(): void {
-    this.#wakeReader?.();
-    this.#wakeReader = undefined;
   }
 }

@@ -1,7 +1,7 @@
 // The outgoing half of a connection: payloads → frames → cork or backlog → the kernel → FIN.
 //
-// Inside a write batch of its connection a payload is encoded straight into the cork; otherwise, or behind output that the
-// kernel has not accepted, into the backlog. The order is kept, since no payload passes a backlog that is not empty.
+// A payload is encoded straight into the cork, while its connection has it; otherwise, or behind output that the kernel has not
+// accepted, into the backlog. The order is kept, since no payload passes a backlog that is not empty.
 // Received messages that are sent one after the other, as they came, are a run: it is written from their own chunk.
 //
 // After a resume the frames of the retransmit buffer are sent again, as fast as the peer reads. Until then later payloads go into
@@ -103,19 +103,17 @@ export class FrameWriter implements Flushable {
     return this.#backlog.length + (cork.owner === this ? cork.waiting : 0);
   }
 
-  /** Begins to collect output. False while another batch is collected: then output goes through the backlog. */
+  /** Begins to collect output. False while another connection has the cork: then output goes through the backlog. */
   begin(): boolean {
-    if (this.#cork.owner !== undefined) return false;
-    this.#cork.owner = this;
-    return true;
+    return this.#cork.begin(this);
   }
 
-  /** Ends the batch of `begin`, and writes it in one write. */
+  /** Ends the batch of `begin`, or a loan of the cork, and writes its output in one write. */
   end(): void {
     try {
       this.#flushCork();
     } finally {
-      this.#cork.owner = undefined; // other connections share the cork
+      this.#cork.free(); // other connections share the cork
     }
     if (this.#state.write === "flushing") this.#finishEnd();
   }
@@ -127,6 +125,7 @@ export class FrameWriter implements Flushable {
    */
   send(message: string | Uint8Array | ReceivedMessage, header: HeaderWriter = this.#writeHeader): void {
     const cork = this.#cork;
+    if (cork.owner === undefined && this.#state.canSend) cork.lend(this);
     const isDirect = this.#state.canSend && cork.owner === this && this.#backlog.length === 0;
     if (message instanceof ReceivedMessage) {
       if (isDirect && this.#addToRun(message)) return;
@@ -213,6 +212,7 @@ export class FrameWriter implements Flushable {
 
   /** Sends the payloads of `retransmit` again, from number `received` of the session on, and keeps later payloads in it. */
   sendAgain(retransmit: RetransmitBuffer, received: number): void {
+    this.settle();
     this.#retransmit = retransmit;
     if (!this.#state.canSend) return;
     this.#replayFrom = received;
@@ -223,7 +223,22 @@ export class FrameWriter implements Flushable {
   /** From now on, keeps sent payloads in `buffer`; undefined: keeps none. */
   track(buffer: RetransmitBuffer | undefined): void {
     if (buffer === undefined) this.#replay(Infinity); // payloads that are not queued by then would be lost
+    if (this.#retransmit !== undefined) this.settle();
+    else if (this.#cork.owner === this) this.#keepFromHere();
     this.#retransmit = buffer;
+  }
+
+  /** What is in the cork already, such as `welcome`, is no output of the session. */
+  #keepFromHere(): void {
+    const cork = this.#cork;
+    this.#endRun();
+    cork.keptFrom = cork.length;
+    cork.payloads = 0;
+  }
+
+  /** Writes what is in the cork, so that the retransmit buffer has it. */
+  settle(): void {
+    this.#flushCork();
   }
 
   /** Queues payloads to send again: up to `limit` bytes, or one longer payload. */
@@ -281,6 +296,7 @@ export class FrameWriter implements Flushable {
 
   /** Drops the queue, since the socket is closed. */
   close(): void {
+    this.settle();
     this.#backlog.clear();
     this.#replayFrom = undefined;
     this.#room?.notifyAll();
@@ -339,9 +355,9 @@ export class FrameWriter implements Flushable {
   #flushBuffer(): void {
     const cork = this.#cork;
     const { buffer } = cork;
-    this.#retransmit?.record(buffer, 0, cork.length, cork.payloads);
+    this.#retransmit?.record(buffer, cork.keptFrom, cork.length, cork.payloads);
     const { length } = cork; // an overflow of the retransmit buffer has added `bye`
-    cork.length = cork.payloads = 0;
+    cork.length = cork.payloads = cork.keptFrom = 0;
     this.#write(buffer, 0, length);
   }
 

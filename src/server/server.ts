@@ -25,7 +25,8 @@ import type { Connection } from "../net/connection.ts";
 import { ConnectionError } from "../net/connection-error.ts";
 import { Listener } from "../net/listener.ts";
 import { Penalties } from "../net/penalties.ts";
-import { LoginHandler, type ResumeRequest } from "./login-handler.ts";
+import type { ResumeRequest } from "./login-attempt.ts";
+import { LoginHandler } from "./login-handler.ts";
 import { hashCostOf, withDefaults, type ServerOptions, type ServerSettings } from "./options.ts";
 import { HandlerError } from "../services/handler/handler.ts";
 import { Host } from "../services/host.ts";
@@ -139,7 +140,7 @@ export class Server {
       loginTimeoutMs: options.loginTimeoutMs,
       resumeForMs: options.resumeForMs,
       keepalive: options.keepaliveMs / 1000,
-      serviceName: options.serviceName,
+      service: options.serviceName,
       messages: options.service.messages,
       terminal: options.service.terminal === true,
       log,

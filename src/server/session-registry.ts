@@ -6,7 +6,7 @@
 import { whyEnded } from "../auth/identity.ts";
 import type { Store } from "../auth/store.ts";
 import type { ByteBudget } from "../base/byte-budget.ts";
-import type { ResumeRequest } from "./login-handler.ts";
+import type { ResumeRequest } from "./login-attempt.ts";
 import type { SessionStatus } from "../auth/session-status.ts";
 import type { ServerSession } from "../session/session.ts";
 

@@ -350,14 +350,14 @@ export class Conversation implements HookTarget, Outbound {
   /** Stops keeping output for the client. */
   stopTracking(): void {
     this.connection.trackUnacked(undefined);
-    this.acks?.retransmit.clear();
+    this.acks?.stop();
     this.acks = undefined;
   }
 
   /** Frees the memory of an ended session. */
   forget(): void {
     this.connection.trackUnacked(undefined);
-    this.acks?.retransmit.clear();
+    this.acks?.stop();
     this.inbound.forget();
   }
 

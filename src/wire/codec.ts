@@ -15,6 +15,7 @@ export class MessageError extends ParleyError<"bad_message"> {
 /** A byte order mark is part of a message. */
 const STRICT_UTF8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
+const TYPE_FIRST = '{"type":';
 const CONTROL_TYPES: ReadonlySet<string> = new Set(
   Control.options.map(({ entries }) => entries.type.literal),
 );
@@ -22,6 +23,8 @@ const Typed = v.object({ type: v.string() });
 
 /** The JSON text of a message, `type` first. */
 export function encodeMessage(message: FromServer | Login | Control): string {
+  const text = JSON.stringify(message);
+  if (text.startsWith(TYPE_FIRST)) return text;
   const { type, ...rest } = message;
   return JSON.stringify({ type, ...rest });
 }

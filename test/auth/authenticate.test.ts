@@ -12,6 +12,7 @@ import {
   touchToken,
 } from "../../src/auth/accounts.ts";
 import { Authenticator } from "../../src/auth/authenticate.ts";
+import { Cancellation } from "../../src/base/abort.ts";
 import {
   LoginError,
   type AuthMode,
@@ -40,8 +41,8 @@ function authenticate(mode: AuthMode, store: FileStore, hasher = new PasswordHas
   });
 }
 
-const NEVER = new AbortController().signal;
-const from = (address: string, signal = NEVER): LoginClient => ({ address, encrypted: false, signal });
+const NEVER = new Cancellation();
+const from = (address: string): LoginClient => ({ address, encrypted: false, attempt: NEVER });
 
 /** The whole login of a candidate, with a token where that is wanted. */
 const complete = async (candidate: Promise<Candidate>, wantsToken = false): Promise<Identity> =>
