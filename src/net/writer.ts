@@ -125,35 +125,44 @@ export class FrameWriter implements Flushable {
    */
   send(message: string | Uint8Array | ReceivedMessage, header: HeaderWriter = this.#writeHeader): void {
     const cork = this.#cork;
+    if (cork.owner === this && message instanceof ReceivedMessage && cork.isNext(message))
+      return this.#extendRun(message);
     if (cork.owner === undefined && this.#state.canSend) cork.lend(this);
     const isDirect = this.#state.canSend && cork.owner === this && this.#backlog.length === 0;
     if (message instanceof ReceivedMessage) {
-      if (isDirect && this.#addToRun(message)) return;
+      if (isDirect && this.#beginRun(message)) return;
       return this.send(message.bytes);
     }
     this.#sendBytes(message, header, isDirect);
   }
 
-  /** Adds a received message to the run. False when its frame is not in its chunk, or the service may have changed it. */
-  #addToRun(message: ReceivedMessage): boolean {
+  /** Adds a received message to the run that it is next to. */
+  #extendRun(message: ReceivedMessage): void {
+    const cork = this.#cork;
+    const { end } = message;
+    // Longer runs would leave a part of each block of the retransmit buffer empty.
+    if (this.#retransmit !== undefined && end - cork.runStart > cork.buffer.length) {
+      this.#flushCork();
+      return this.send(message);
+    }
+    cork.runEnd = end;
+    cork.runPayloads++;
+    if (end - cork.runStart >= cork.buffer.length) this.#flushCork();
+  }
+
+  /** Begins a run with a received message. False when its frame is not in its chunk, or the service may have changed it. */
+  #beginRun(message: ReceivedMessage): boolean {
     const cork = this.#cork;
     if (this.#framing !== UINT32) return false;
     const { start, end } = message;
     const chunk = message.share();
     if (chunk === undefined || !hasHeader(chunk, start, end)) return false;
-    const isNext = cork.run === chunk && cork.runEnd === start - HEADER_BYTES;
-    // Longer runs would leave a part of each block of the retransmit buffer empty.
-    if (isNext && this.#retransmit !== undefined && end - cork.runStart > cork.buffer.length)
-      this.#flushCork();
-    if (!isNext || cork.run === undefined) {
-      this.#endRun();
-      if (this.#backlog.length > 0 || this.#isGone) return false;
-      cork.run = chunk;
-      cork.runStart = start - HEADER_BYTES;
-      cork.runPayloads = 0;
-    }
+    this.#endRun();
+    if (this.#backlog.length > 0 || this.#isGone) return false;
+    cork.run = chunk;
+    cork.runStart = start - HEADER_BYTES;
     cork.runEnd = end;
-    cork.runPayloads++;
+    cork.runPayloads = 1;
     if (end - cork.runStart >= cork.buffer.length) this.#flushCork();
     return true;
   }
@@ -260,6 +269,7 @@ export class FrameWriter implements Flushable {
   /** Ends sending: writes the queued output, then FIN. */
   endSending(): void {
     if (this.#state.write !== "open") return;
+    if (this.#cork.owner === this) this.#endRun(); // nothing is added to it any more
     this.#state.endSending();
     if (this.#cork.owner !== this) this.#finishEnd();
   }

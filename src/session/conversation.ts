@@ -204,7 +204,7 @@ export class Conversation implements HookTarget, Outbound {
   }
 
   send(message: Sendable): void {
-    const payload = payloadOf(message);
+    const payload = message instanceof ReceivedMessage ? message : payloadOf(message);
     if (this.#output === "open") {
       this.#sent++;
       return this.connection.send(payload);

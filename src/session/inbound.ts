@@ -74,7 +74,7 @@ export class Inbound implements Receiver {
   ) {
     this.#window = window;
     this.#budget = budget;
-    this.#turn = new OutputTurn(budget, slowReaders);
+    this.#turn = new OutputTurn(slowReaders);
     this.#hooks = hooks;
     this.#outbound = outbound;
     this.#events = events;
@@ -113,9 +113,9 @@ export class Inbound implements Receiver {
   /** Delivers a message to the service, at once or from the queue. There is no other way to the service. */
   #deliver(message: ReceivedMessage): Promise<void> | undefined {
     this.received++;
-    const { queued } = this.#turn;
+    const { queued } = this.#budget;
     const hook = this.#hooks.message(message);
-    const grown = this.#turn.queued - queued;
+    const grown = this.#budget.queued - queued;
     if (grown === 0) return hook;
     const turn = this.#turn.add(grown);
     return hook === undefined || turn === undefined ? (hook ?? turn) : hook.then(() => turn);

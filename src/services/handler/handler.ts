@@ -226,9 +226,11 @@ class HandlerSession implements SessionHooks {
 
   message(session: Session, message: Message): void | Promise<void> {
     try {
-      const object = this.#objectFor(session);
+      if (this.#handler.code !== this.#code) this.#objectFor(session);
       const pending =
-        object === undefined ? this.#handler.code.hooks?.message(session, message) : object.message(message);
+        this.#object === undefined
+          ? this.#code?.hooks?.message(session, message)
+          : this.#object.message(message);
       return pending === undefined ? undefined : this.#explain(pending);
     } catch (error) {
       throw this.#handler.explain(error);
