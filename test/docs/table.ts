@@ -53,6 +53,11 @@ export const RULES: Rule[] = [
   { pattern: /\bpython3\b/, needs: "python3" },
   { pattern: /\bcurl\b/, needs: "curl" },
   {
+    pattern: /^awk .* docs\/labs\.md$/,
+    append: " && [ -s lab/echo.py ] && [ -s lab/again.py ] && [ -s lab/guess.ts ]",
+  },
+  { pattern: /^unshare\b/, notRun: "opens a terminal of its own" },
+  {
     pattern: /^cat server\.log/,
     prepend: "until grep -q ' disconnected ' server.log; do sleep 0.01; done; ", // the server sees the end after the client has ended
   },
@@ -73,6 +78,7 @@ const LAB = [`cp -r ${ROOT}/clients .`, "cp clients/python/parley.py clients/typ
 
 /** Run before the first command of a section, whose reader has files that a test has not. */
 export const BEFORE: Record<string, string[]> = {
+  "docs/classroom.md#the-labs-tasks": [`cp -r ${ROOT}/clients ${ROOT}/docs .`],
   "docs/clients.md#python": [`cp ${ROOT}/clients/python/parley.py .`],
   "docs/clients.md#typescript": [`cp ${ROOT}/clients/typescript/parley.ts .`],
   "docs/labs.md#before-you-begin": LAB,
