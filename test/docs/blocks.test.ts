@@ -77,10 +77,11 @@ describe("the commands of", () => {
 async function runBlock(sandbox: Sandbox, block: Block): Promise<void> {
   const commands = allCommandsOf(block);
   for (const [at, command] of commands.entries()) {
-    const { notRun, needs, exit = 0, append = "", anyOrder, server } = ruleOf(command) ?? {};
+    const { notRun, needs, exit = 0, prepend = "", append = "", anyOrder, server } = ruleOf(command) ?? {};
     if (notRun === undefined && isAllOutput(block)) throw new Error(`${where(block)}: no line begins with $`);
     if (notRun !== undefined || (needs !== undefined && lacksTools(needs))) continue;
-    const text = append === "" ? command.text : `${command.text.replace(/\s+#.*/, "")}${append}`;
+    const bare = append === "" ? command.text : command.text.replace(/\s+#.*/, "");
+    const text = `${prepend}${bare}${append}`;
     const tellsCode = commands[at + 1]?.text.includes("$?") === true;
     const expected = { exit: tellsCode ? undefined : exit, anyOrder };
     await runCommand(sandbox, { ...command, text }, expected, server);

@@ -35,11 +35,14 @@ test.each(["docs/labs.ru.md", "docs/labs.zh.md"])(
   },
 );
 
-test("the code of a client that the page shows is in the client", () => {
-  const client = readFileSync(join(ROOT, "clients/python/parley.py"), "utf8");
+test.each([
+  ["python", "clients/python/parley.py"],
+  ["ts", "clients/typescript/parley.ts"],
+])("the code of a client in %s that the page shows is in %s", (language, path) => {
+  const client = readFileSync(join(ROOT, path), "utf8");
   const shown = pages
     .flatMap(({ blocks }) => blocks)
-    .filter((block) => block.language === "python" && fileNameOf(block) === undefined);
+    .filter((block) => block.language === language && fileNameOf(block) === undefined);
   expect(shown).toHaveLength(pages.length);
   for (const { text } of shown) expect(client).toContain(text);
 });

@@ -23,6 +23,8 @@ export interface Rule {
   notRun?: string;
   /** The exit code that is right, where it is not 0. */
   exit?: number;
+  /** Added in front of the command. */
+  prepend?: string;
   /** Added at the end of the command. */
   append?: string;
   /** The lines that it prints come in no certain order: standard output and standard error. */
@@ -50,6 +52,15 @@ export const RULES: Rule[] = [
   { page: "docs/operating.md", pattern: /--store\b/, needs: "redis-server" },
   { pattern: /\bpython3\b/, needs: "python3" },
   { pattern: /\bcurl\b/, needs: "curl" },
+  {
+    pattern: /^awk .* docs\/labs\.md$/,
+    append: " && [ -s lab/echo.py ] && [ -s lab/again.py ] && [ -s lab/guess.ts ]",
+  },
+  { pattern: /^unshare\b/, notRun: "opens a terminal of its own" },
+  {
+    pattern: /^cat server\.log/,
+    prepend: "until grep -q ' disconnected ' server.log; do sleep 0.01; done; ", // the server sees the end after the client has ended
+  },
   { pattern: /\bstdbuf\b/, needs: "stdbuf" },
   { pattern: /^fail2ban-regex\b/, needs: "fail2ban-regex" },
   { page: "docs/classroom.md", pattern: /decimal:10 .*--trace/, anyOrder: true },
@@ -67,6 +78,7 @@ const LAB = [`cp -r ${ROOT}/clients .`, "cp clients/python/parley.py clients/typ
 
 /** Run before the first command of a section, whose reader has files that a test has not. */
 export const BEFORE: Record<string, string[]> = {
+  "docs/classroom.md#the-labs-tasks": [`cp -r ${ROOT}/clients ${ROOT}/docs .`],
   "docs/clients.md#python": [`cp ${ROOT}/clients/python/parley.py .`],
   "docs/clients.md#typescript": [`cp ${ROOT}/clients/typescript/parley.ts .`],
   "docs/labs.md#before-you-begin": LAB,
