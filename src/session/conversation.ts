@@ -12,6 +12,7 @@ import { AckTracker, type DelayedAckTimer } from "../delivery/ack-tracker.ts";
 import { windowFor } from "../delivery/window.ts";
 import type { LoginResult } from "../handshake/server.ts";
 import type { Connection } from "../net/connection.ts";
+import { checkStatus, checkText } from "../services/arguments.ts";
 import { payloadOf } from "../services/sendable.ts";
 import { SessionClosedError, type Room, type Sendable } from "../services/service.ts";
 import { encodeAck, encodeMessage, MessageError } from "../wire/codec.ts";
@@ -243,6 +244,7 @@ export class Conversation implements HookTarget, Outbound {
   }
 
   sendStderr(text: string): boolean {
+    checkText("what sendStderr sends", text);
     if (!this.#control || this.connection.finishing) return false;
     for (let start = 0; start === 0 || start < text.length; start += MAX_STDERR_LENGTH) {
       const piece = text.slice(start, start + MAX_STDERR_LENGTH);
@@ -286,6 +288,8 @@ export class Conversation implements HookTarget, Outbound {
   }
 
   finish(status = 0, message = DONE_MESSAGE): void {
+    checkStatus(status);
+    checkText("the reason of finish", message);
     this.#hooks.finishing();
     this.#events.finish(status, message);
   }
