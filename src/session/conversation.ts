@@ -276,6 +276,12 @@ export class Conversation implements HookTarget, Outbound {
     return this.#hooks.timers.every(ms, callback);
   }
 
+  /** What `console.log(session)` in a handler prints: none of parley's own fields, which also hold the bindings of TLS. */
+  [Bun.inspect.custom](): object {
+    const { id, user, tags, peer, attached, data } = this;
+    return { id, user, tags, peer, attached, data };
+  }
+
   endOutput(): void {
     if (this.#outputEnded || this.isOver) return;
     this.#outputEnded = true;

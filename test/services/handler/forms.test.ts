@@ -443,3 +443,32 @@ test.each([
   const { fields } = await server.event("handler-failed");
   expect(String(fields["reason"])).toStartWith(`TypeError: ${mistake}, at /`);
 });
+
+test.each([
+  ["", "message(session) { return session.send(42); }", "message"],
+  [" of a promise", "async message(session) { return session.send(42); }", "message"],
+  [" of another hook", "message() {}, end(session) { return session.send(42); }", "end"],
+])("an error%s that has lost its place, as that of a returned call, has the hook", async (_, hooks, hook) => {
+  await using server = await serve(`export default { ${hooks} };`);
+  using peer = await server.peer();
+  await peer.enter();
+  peer.send("go");
+  peer.control({ type: "end" });
+  expect(await peer.message()).toMatchObject({ type: "bye", code: "service_failed" });
+  const { fields } = await server.event("handler-failed");
+  expect(String(fields["reason"])).toMatch(
+    new RegExp(`^TypeError: a message is .*, (?:at /.*|in the ${hook} hook)$`),
+  );
+});
+
+test("console.log of a session prints what a handler knows of it, and no more", async () => {
+  await using server = await serve(`export default {
+  open(session) { session.data = { points: 3 }; },
+  message(session) { session.send(Bun.inspect([session], { colors: false, compact: true })); } };`);
+  using peer = await server.peer();
+  await peer.enter();
+  peer.send("go");
+  const shown = String(await peer.text());
+  const names = [...shown.matchAll(/\b([a-z]+):/g)].map(([, name]) => name);
+  expect(names).toEqual(["id", "user", "tags", "peer", "attached", "data", "points"]);
+});
