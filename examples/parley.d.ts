@@ -6,9 +6,9 @@ export interface Message {
   readonly length: number;
   /** The bytes: the same array each time. */
   readonly bytes: Uint8Array;
-  /** The text. Throws when it is not UTF-8, which ends the session and tells the client why. */
+  /** The text. Throws when it is not UTF-8. A hook that does not catch it ends the session, and the client sees why. */
   text(): string;
-  /** The value of its JSON text. Throws when it is none, which ends the session and tells the client why. */
+  /** The value of its JSON text. Throws when it is none, as `text` does. */
   json(): unknown;
 }
 
@@ -17,7 +17,7 @@ export type Sendable = string | Uint8Array | Message | object;
 
 /** One client after its login. */
 export interface Session<Data = unknown> {
-  /** The number of the connection, as in the log. */
+  /** The number of the connection that it began on, as in the log. It stays when the client returns. */
   readonly id: number;
   /** The user that has logged in; null on a server without logins (--auth none). */
   readonly user: string | null;
@@ -37,7 +37,7 @@ export interface Session<Data = unknown> {
   writable(): Promise<void> | undefined;
   /** Sends text beside the messages, as a program does on its standard error. False when the client cannot receive it now. */
   sendStderr(text: string): boolean;
-  /** Ends the session after all sent messages were delivered. The client is shown a message, and may exit with the status. */
+  /** Ends the session after all sent messages were delivered. The client shows the message, and may exit with the status, 0 to 255. */
   finish(status?: number, message?: string): void;
   /** Joins the room of that name, until the session leaves it or is closed. */
   join(name: string): Room<Data>;
