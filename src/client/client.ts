@@ -117,6 +117,10 @@ export class Client {
   #over = false;
   #inputEnded = false;
   #keepalive: Keepalive | undefined;
+  /** Resolved when the server has settled; undefined until the user of the client asks. */
+  #settled: PromiseWithResolvers<void> | undefined;
+  /** True when the server has answered the ping of {@link settled}. */
+  #hasAnswered = false;
   /** Notified when `writable` may have changed. */
   readonly #writable = new Condition();
 
@@ -236,6 +240,23 @@ export class Client {
     this.#sendEnd();
   }
 
+  /**
+   * Resolves when the server has acknowledged all messages, and has answered a ping after them: what it sends at once at the end of
+   * the input came before that. Never resolves in a session without acknowledgements, or when the connection is lost meanwhile.
+   */
+  settled(): Promise<void> {
+    if (this.#settled === undefined) {
+      this.#settled = Promise.withResolvers();
+      const hasControl = this.welcome?.control === true && !this.#isReconnecting;
+      if (hasControl) this.#connection.sendControl(encodeMessage({ type: "ping", n: SETTLING_PING }));
+    }
+    return this.#settled.promise;
+  }
+
+  #checkSettled(): void {
+    if (this.#hasAnswered && this.unacknowledged === 0) this.#settled?.resolve();
+  }
+
   /** Leaves at once. Messages that are on their way, in either direction, may be lost. */
   leave(): void {
     if (this.#over) return;
@@ -328,6 +349,9 @@ export class Client {
     switch (message?.type) {
       case "ping":
         return this.#replies.send("pong", encodeMessage({ type: "pong", n: message.n }));
+      case "pong":
+        if (message.n === SETTLING_PING) this.#hasAnswered = true;
+        return this.#checkSettled();
       case "ack":
         return this.#acknowledged(message.received);
       case "end":
@@ -366,6 +390,7 @@ export class Client {
     if (!retransmit.acknowledge(received))
       return this.#onError(new Error("the server acknowledged messages that were not sent"));
     if (!retransmit.isWindowFull) this.#writable.notifyAll();
+    if (this.#settled !== undefined) this.#checkSettled();
   }
 
   /** Called when the server has closed its side between two frames. With control frames it should have sent `bye` first. */
@@ -523,6 +548,8 @@ function leaveOver(connection: Connection): void {
   connection.finish();
 }
 
+/** The number of the ping of {@link Client.settled}; those of the keepalive begin at 1. */
+const SETTLING_PING = 0;
 const BYE = encodeMessage({ type: "bye", code: "left", message: "the client has left" });
 
 /** Why the first payload of a bare connection is no message of the service; undefined when it may be one. */

@@ -1,6 +1,7 @@
 // Rooms: a message to a room goes to all its members, and is encoded once. It waits for no member: one that does not read is closed
 // by its own limit, and does not slow down the others. server/server.ts has the rooms of a server; sessions join and leave.
 
+import { checkText } from "./arguments.ts";
 import { encodedOf } from "./sendable.ts";
 import type { Room, Sendable, Session } from "./service.ts";
 
@@ -16,13 +17,15 @@ export class Rooms {
 
   /** Adds `member` to the room `name`. */
   join(name: string, member: Session): Room {
+    const room = this.find(name);
     add(this.#members, name, member);
     add(this.#joined, member, name);
-    return this.find(name);
+    return room;
   }
 
   /** Removes `member` from the room `name`. */
   leave(name: string, member: Session): void {
+    checkText("the name of a room", name);
     remove(this.#members, name, member);
     remove(this.#joined, member, name);
   }
@@ -48,7 +51,9 @@ class NamedRoom implements Room {
   readonly name: string;
   readonly #all: ReadonlyMap<string, ReadonlySet<Session>>;
 
+  /** @throws {TypeError} for a name that is no text. */
   constructor(name: string, all: ReadonlyMap<string, ReadonlySet<Session>>) {
+    checkText("the name of a room", name);
     this.name = name;
     this.#all = all;
   }
@@ -68,6 +73,7 @@ class NamedRoom implements Room {
   }
 
   tell(name: string, message: Sendable): void {
+    checkText("the name of a user", name);
     const payload = encodedOf(message);
     for (const member of this.members) if (member.user === name) member.send(payload);
   }

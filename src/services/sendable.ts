@@ -1,6 +1,7 @@
 // What a service sends, as what a connection takes: text, bytes, or a received message. Sessions and rooms use it.
 
 import { ReceivedMessage } from "../wire/received-message.ts";
+import { nameOf } from "./arguments.ts";
 import type { Sendable } from "./service.ts";
 
 /** Kinds of objects that JSON would write as `{}`, or not as a reader expects. */
@@ -12,9 +13,7 @@ export function payloadOf(message: Sendable): string | Uint8Array | ReceivedMess
     return message;
   const value: unknown = message; // a handler may pass any value
   if (typeof value !== "object" || value === null)
-    throw new TypeError(
-      `a message is text, bytes or an object, not ${value === null ? "null" : typeof value}`,
-    );
+    throw new TypeError(`a message is text, bytes or an object, not ${nameOf(value)}`);
   if (value instanceof Promise)
     throw new TypeError("a message is text, bytes or an object: await the promise first");
   if (ArrayBuffer.isView(value) || NO_JSON.some((kind) => value instanceof kind))

@@ -96,7 +96,7 @@ export interface Session<Data = unknown> {
   /** Tells the client that no more messages follow. It may go on sending; `finish` ends the session. */
   endOutput(): void;
   /** Joins the room `name`, until the session leaves it or is closed. */
-  join(name: string): Room;
+  join(name: string): Room<Data>;
   /** Leaves the room `name`. */
   leave(name: string): void;
   /** Calls `callback` after `ms` milliseconds, unless the session is closed before. Returns what stops it. */
@@ -106,9 +106,9 @@ export interface Session<Data = unknown> {
 }
 
 /** A set of sessions. A message to a room goes to all of them. */
-export interface Room {
+export interface Room<Data = unknown> {
   readonly name: string;
-  readonly members: ReadonlySet<Session>;
+  readonly members: ReadonlySet<Session<Data>>;
   /** The names of the users in it, each once, in order. A session without a login has no name. */
   names(): string[];
   /** Sends one message to every member except `except`. Does not wait for members that read slowly. */
@@ -118,11 +118,11 @@ export interface Room {
 }
 
 /** The server, for what belongs to no session. */
-export interface Server {
+export interface Server<Data = unknown> {
   /** The sessions whose `open` hook was called, and that are not closed. */
-  readonly sessions: ReadonlySet<Session>;
+  readonly sessions: ReadonlySet<Session<Data>>;
   /** The room `name`, without joining it. */
-  room(name: string): Room;
+  room(name: string): Room<Data>;
   /** Calls `callback` after `ms` milliseconds, unless the service is stopped or loaded again before. Returns what stops it. */
   after(ms: number, callback: () => unknown): () => void;
   /** Calls `callback` every `ms` milliseconds, until the service is stopped or loaded again. Returns what stops it. */

@@ -1,5 +1,7 @@
 // The timers of one owner: a session, or the server. They stop with it, and what their callbacks throw is reported to it.
 
+import { checkCallback } from "./arguments.ts";
+
 /** The longest time that a timer can wait, as in setTimeout. */
 const MAX_TIMER_MS = 2 ** 31 - 1;
 
@@ -15,6 +17,7 @@ export class Timers {
 
   /** Calls `callback` once. Returns what stops it. */
   after(ms: number, callback: () => unknown): () => void {
+    checkCallback(callback);
     return this.#add(ms, (stop) => {
       const timer = setTimeout(() => {
         stop();
@@ -26,6 +29,7 @@ export class Timers {
 
   /** Calls `callback` again and again; not while a promise that it returned is pending. Returns what stops it. */
   every(ms: number, callback: () => unknown): () => void {
+    checkCallback(callback);
     return this.#add(ms, () => {
       let pending: Promise<void> | undefined;
       const timer = setInterval(() => {

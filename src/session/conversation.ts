@@ -12,6 +12,7 @@ import { AckTracker, type DelayedAckTimer } from "../delivery/ack-tracker.ts";
 import { windowFor } from "../delivery/window.ts";
 import type { LoginResult } from "../handshake/server.ts";
 import type { Connection } from "../net/connection.ts";
+import { checkStatus, checkText } from "../services/arguments.ts";
 import { payloadOf } from "../services/sendable.ts";
 import { SessionClosedError, type Room, type Sendable } from "../services/service.ts";
 import { encodeAck, encodeMessage, MessageError } from "../wire/codec.ts";
@@ -243,6 +244,7 @@ export class Conversation implements HookTarget, Outbound {
   }
 
   sendStderr(text: string): boolean {
+    checkText("what sendStderr sends", text);
     if (!this.#control || this.connection.finishing) return false;
     for (let start = 0; start === 0 || start < text.length; start += MAX_STDERR_LENGTH) {
       const piece = text.slice(start, start + MAX_STDERR_LENGTH);
@@ -274,6 +276,12 @@ export class Conversation implements HookTarget, Outbound {
     return this.#hooks.timers.every(ms, callback);
   }
 
+  /** What `console.log(session)` in a handler prints: none of parley's own fields, which also hold the bindings of TLS. */
+  [Bun.inspect.custom](): object {
+    const { id, user, tags, peer, attached, data } = this;
+    return { id, user, tags, peer, attached, data };
+  }
+
   endOutput(): void {
     if (this.#outputEnded || this.isOver) return;
     this.#outputEnded = true;
@@ -286,6 +294,8 @@ export class Conversation implements HookTarget, Outbound {
   }
 
   finish(status = 0, message = DONE_MESSAGE): void {
+    checkStatus(status);
+    checkText("the reason of finish", message);
     this.#hooks.finishing();
     this.#events.finish(status, message);
   }

@@ -35,6 +35,35 @@ test("detached and attached are called in turn, and session.attached says the sa
   expect(seen).toEqual(["open true", "detached false", "attached true", "close true"]);
 });
 
+test.each([
+  ["a session whose client does not return", { resumeForMs: 50 }, () => undefined],
+  ["a lost session that a later one of its user finishes", {}, (lost: Session) => lost.finish()],
+])("%s is closed while its client is away", async (_, options, end) => {
+  const seen: string[] = [];
+  const closed = Promise.withResolvers<void>();
+  const sessions = new Set<Session>();
+  const service: Service = {
+    open(session) {
+      for (const lost of sessions) if (!lost.attached) end(lost);
+      sessions.add(session);
+    },
+    message: () => undefined,
+    close(session) {
+      seen.push(`close ${session.id} ${session.attached}`);
+      closed.resolve();
+    },
+  };
+  await using server = await startServer({ auth: "none", service, ...options });
+  using peer = await server.peer();
+  await peer.enter(DURABLE);
+  peer.reset();
+  await server.event("lost");
+  using later = await server.peer();
+  await later.enter();
+  await closed.promise;
+  expect(seen).toEqual(["close 1 false"]);
+});
+
 test("no detached for a client that cannot come back, or after the end", async () => {
   const seen: string[] = [];
   const service: Service = {

@@ -312,6 +312,7 @@ function readPipedOptions(flags: ConnectFlags): PipedOptions {
     messages,
     count: flags.read("count", count(1, 2 ** 31)),
     timeoutMs: flags.read("timeout", duration()),
+    wantsStatus: flags.has("exit-status"),
     form,
   };
 }

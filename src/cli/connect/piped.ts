@@ -27,6 +27,8 @@ export interface PipedOptions {
   count: number | undefined;
   /** Give up when nothing was received for so long, in milliseconds. */
   timeoutMs: number | undefined;
+  /** The status of the service is wanted, too: wait for its end after `count` answers. */
+  wantsStatus: boolean;
   /** What ends a message on stdin: a newline, NUL, or nothing, so that bytes are sent as they come. */
   form: "lines" | "nul" | "raw";
 }
@@ -45,6 +47,7 @@ const RAW_CHUNK_BYTES = 64 * 1024;
 export async function talkPiped(client: Client, printer: Printer, options: PipedOptions): Promise<Outcome> {
   const { count, timeoutMs } = options;
   const silence = new ReceiveTimeout(timeoutMs, () => client.isInputHeld);
+  const enough = Promise.withResolvers<void>();
   let left: Timer | undefined;
   const receive = (payload: Uint8Array) => {
     if (client.received > (count ?? Infinity)) return undefined;
@@ -55,9 +58,8 @@ export async function talkPiped(client: Client, printer: Printer, options: Piped
       // The answers that were wanted are here. The messages of --send are sent all the same, since a greeting may have been
       // among the answers, and the server has a while to confirm them.
       if (options.messages.length === 0) client.end();
-      const leave = () => (left = setTimeout(() => client.leave(), LINGER_MS));
-      if (printed === undefined) leave();
-      else void printed.then(leave);
+      if (printed === undefined) enough.resolve();
+      else void printed.then(enough.resolve);
     }
     return printed;
   };
@@ -66,6 +68,14 @@ export async function talkPiped(client: Client, printer: Printer, options: Piped
   const sending = sendAll(client, printer, options).catch((error: unknown) => {
     inputFailed = error;
     client.end();
+  });
+  void enough.promise.then(() => {
+    if (client.isOver) return;
+    left = setTimeout(() => client.leave(), LINGER_MS);
+    // A program or a target ends a moment after its input; a handler has said by then whether it has finished.
+    if (options.wantsStatus || client.hello?.messages !== undefined) return;
+    const sent = options.messages.length > 0 ? sending : Promise.resolve();
+    void sent.then(() => client.settled()).then(() => client.leave());
   });
   try {
     const ended = await Promise.race([outcome, silence.tooLong]);

@@ -51,10 +51,10 @@ export function frameOf(error: unknown): string | undefined {
   const first = firstError(error);
   const missing = missingImport(first);
   if (missing !== undefined) return missing.hint;
-  // Without parley's own calls.
+  // Without parley's own calls and those of Bun, which have no absolute path.
   const lines = withoutLoadNumber(Bun.inspect(first, { colors: false }).trim())
     .split("\n")
-    .filter((line) => !/^\s+at (?:.*\()?src\//.test(line));
+    .filter((line) => !/^\s+at (?:.*\()?(?!\/)[^\s()]+:\d+:\d+\)?$/.test(line));
   return lines.length > 1 ? lines.join("\n") : undefined;
 }
 

@@ -189,8 +189,9 @@ export class Handler implements Service {
     return placeOf(error, this.path, this.#files) !== undefined;
   }
 
-  explain(error: unknown): Error {
-    return asHandlerError(error, this.path, this.#files);
+  /** @param hook the hook that has failed. */
+  explain(error: unknown, hook?: string): Error {
+    return asHandlerError(error, this.path, this.#files, hook);
   }
 
   /** Stops the timers of the present code, and calls its `stop` hook. @param next what starts its later timers. */
@@ -231,9 +232,9 @@ class HandlerSession implements SessionHooks {
         this.#object === undefined
           ? this.#code?.hooks?.message(session, message)
           : this.#object.message(message);
-      return pending === undefined ? undefined : this.#explain(pending);
+      return pending === undefined ? undefined : this.#explain(pending, "message");
     } catch (error) {
-      throw this.#handler.explain(error);
+      throw this.#handler.explain(error, "message");
     }
   }
 
@@ -289,19 +290,20 @@ class HandlerSession implements SessionHooks {
       const object = this.#objectFor(session);
       return this.#explain(
         object === undefined ? this.#handler.code.hooks?.[hook]?.(session) : object[hook]?.(),
+        hook,
       );
     } catch (error) {
-      throw this.#handler.explain(error);
+      throw this.#handler.explain(error, hook);
     }
   }
 
   /** A promise that a hook returned, with its error in words; undefined for any other value, which a user's hook may return. */
-  #explain(pending: unknown): Promise<void> | undefined {
+  #explain(pending: unknown, hook: string): Promise<void> | undefined {
     if (!(pending instanceof Promise)) return undefined;
     return pending.then(
       () => undefined,
       (error: unknown) => {
-        throw this.#handler.explain(error);
+        throw this.#handler.explain(error, hook);
       },
     );
   }
@@ -356,10 +358,12 @@ function unusable(verb: "load" | "start", path: string, failure: unknown, files?
   });
 }
 
-function asHandlerError(error: unknown, path: string, files: Versions): Error {
+function asHandlerError(error: unknown, path: string, files: Versions, hook?: string): Error {
   // Errors of parley are no faults of the handler: text that is not UTF-8, or a session that is closed.
   if (error instanceof ParleyError || (error instanceof Error && SessionClosedError.is(error))) return error;
   const place = placeOf(error, path, files);
-  const where = place === undefined ? "" : `, at ${place}`;
+  // `return session.send(42)` leaves no frame of its function on the stack.
+  const unplaced = hook === undefined ? "" : `, in the ${hook} hook`;
+  const where = place === undefined ? unplaced : `, at ${place}`;
   return new HandlerError("threw", `${firstLine(error)}${where}`, { hint: frameOf(error), cause: error });
 }

@@ -31,9 +31,9 @@ export interface Message {
   readonly length: number;
   /** The bytes: the same array each time. */
   readonly bytes: Uint8Array;
-  /** The text. Throws when it is not UTF-8, which ends the session and tells the client why. */
+  /** The text. Throws when it is not UTF-8. A hook that does not catch it ends the session, and the client sees why. */
   text(): string;
-  /** The value of its JSON text. Throws when it is none, which ends the session and tells the client why. */
+  /** The value of its JSON text. Throws when it is none, as \`text\` does. */
   json(): unknown;
 }
 
@@ -42,7 +42,7 @@ export type Sendable = string | Uint8Array | Message | object;
 
 /** One client after its login. */
 export interface Session<Data = unknown> {
-  /** The number of the connection, as in the log. */
+  /** The number of the connection that it began on, as in the log. It stays when the client returns. */
   readonly id: number;
   /** The user that has logged in; null on a server without logins (--auth none). */
   readonly user: string | null;
@@ -62,10 +62,10 @@ export interface Session<Data = unknown> {
   writable(): Promise<void> | undefined;
   /** Sends text beside the messages, as a program does on its standard error. False when the client cannot receive it now. */
   sendStderr(text: string): boolean;
-  /** Ends the session after all sent messages were delivered. The client is shown a message, and may exit with the status. */
+  /** Ends the session after all sent messages were delivered. The client shows the message, and may exit with the status, 0 to 255. */
   finish(status?: number, message?: string): void;
   /** Joins the room of that name, until the session leaves it or is closed. */
-  join(name: string): Room;
+  join(name: string): Room<Data>;
   /** Leaves the room of that name. */
   leave(name: string): void;
   /** Calls \`callback\` after \`ms\` milliseconds, unless the session is closed before. Returns what stops it. */
@@ -75,9 +75,9 @@ export interface Session<Data = unknown> {
 }
 
 /** A set of sessions. A message to a room goes to all of them. */
-export interface Room {
+export interface Room<Data = unknown> {
   readonly name: string;
-  readonly members: ReadonlySet<Session>;
+  readonly members: ReadonlySet<Session<Data>>;
   /** The names of the users in it, each once, in order. A session without a login has no name. */
   names(): string[];
   /** Sends one message to every member except \`except\`. Does not wait for members that read slowly. */
@@ -87,11 +87,11 @@ export interface Room {
 }
 
 /** The server, for what belongs to no session. */
-export interface Server {
+export interface Server<Data = unknown> {
   /** The sessions that are open. */
-  readonly sessions: ReadonlySet<Session>;
+  readonly sessions: ReadonlySet<Session<Data>>;
   /** The room of that name, without joining it. */
-  room(name: string): Room;
+  room(name: string): Room<Data>;
   /** Calls \`callback\` after \`ms\` milliseconds, unless the server stops or loads the file again before. Returns what stops it. */
   after(ms: number, callback: () => unknown): () => void;
   /** Calls \`callback\` every \`ms\` milliseconds, until the server stops or loads the file again. Returns what stops it. */
@@ -100,8 +100,8 @@ export interface Server {
 
 /** The hooks of a handler. A hook may be async: the next hook of the session waits for it. */
 export interface Handler<Data = unknown> {
-  start?(server: Server): void | Promise<void>;
-  stop?(server: Server): void | Promise<void>;
+  start?(server: Server<Data>): void | Promise<void>;
+  stop?(server: Server<Data>): void | Promise<void>;
   open?(session: Session<Data>): void | Promise<void>;
   message(session: Session<Data>, message: Message): void | Promise<void>;
   end?(session: Session<Data>): void | Promise<void>;

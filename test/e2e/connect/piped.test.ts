@@ -4,7 +4,7 @@ import { createHash, randomBytes } from "node:crypto";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { cleanEnv, EXECUTABLE, run, serve, shell, type Serving } from "../../support/executable.ts";
-import { fakeServer, letIn } from "../../support/fake-server.ts";
+import { fakeServer, HELLO, letIn, WELCOME } from "../../support/fake-server.ts";
 import { tempFolder } from "../../support/folder.ts";
 import { frame } from "../../support/peer.ts";
 
@@ -149,6 +149,29 @@ describe("--send", () => {
 
     test("nothing is amiss once all that was sent is confirmed", async () => {
       expect(await talk()).toEqual([0, "a\n", ""]);
+    });
+
+    test("it leaves when the server has confirmed all and answered a ping, and not before", async () => {
+      const session = { session: "s", resume_key: Buffer.alloc(32).toString("base64"), resume_for: 60 };
+      const control = (message: object) => frame(JSON.stringify(message), true);
+      let leftEarly: boolean | undefined;
+      using fake = await fakeServer(async (socket, received) => {
+        socket.write(frame(JSON.stringify(HELLO)));
+        await received.see('"login"');
+        socket.write(frame(JSON.stringify({ ...WELCOME, ...session })));
+        await received.see("question");
+        socket.write(frame("answer"));
+        await received.see('"type":"ping","n":0');
+        socket.write(control({ type: "pong", n: 0 }));
+        socket.write(control({ type: "ping", n: 5 }));
+        await received.see('"type":"pong","n":5'); // it knows the answer to its ping
+        leftEarly = received.text.includes('"left"');
+        socket.write(control({ type: "ack", received: 1 }));
+      });
+      const argv = ["connect", fake.address, "--send", "question", "--count", "1"];
+      const { exitCode, stdout, stderr } = await run(argv);
+      expect([exitCode, stdout, stderr]).toEqual([0, "answer\n", ""]);
+      expect(leftEarly).toBe(false);
     });
 
     test("no more answers are waited for: --timeout has nothing to say", async () => {

@@ -112,6 +112,24 @@ test.concurrent.each([
   if (text.includes("not today")) expect(log).toMatch(/handler-failed .*greet\.ts:1:.* code=.*not today/);
 });
 
+test.concurrent("a start that throws is shown with its code, and no call of parley's own", async () => {
+  using shop = new Workshop();
+  shop.write("greet.ts", "export default { message() {}, start() { throw new Error('not today'); } };");
+  const argv = [
+    "serve",
+    "--check",
+    "--auth",
+    "none",
+    "--handler",
+    shop.at("greet.ts"),
+    "--data",
+    shop.at("data"),
+  ];
+  const { exitCode, stderr } = await run(argv);
+  expect(exitCode).not.toBe(0);
+  expect(stderr.match(/^ +at .*/gm)).toEqual([expect.stringMatching(/ at start \(\/.*greet\.ts:1:/)]);
+});
+
 test.concurrent(
   "--watch notices files of a folder that the new code is the first to import from",
   async () => {

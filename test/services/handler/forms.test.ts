@@ -421,3 +421,54 @@ export default {
     last = (await peer.text())!;
   }
 });
+
+test.each([
+  ["session.finish('bye')", "finish(status, reason) takes a status from 0 to 255, not string"],
+  ["session.finish(NaN)", "finish(status, reason) takes a status from 0 to 255, not NaN"],
+  ["session.finish(256)", "finish(status, reason) takes a status from 0 to 255, not 256"],
+  ["session.finish(-1)", "finish(status, reason) takes a status from 0 to 255, not -1"],
+  ["session.finish(0, null)", "the reason of finish is text, not null"],
+  ["session.after(5)", "a timer calls a function, not undefined"],
+  ["session.every(5, 'x')", "a timer calls a function, not string"],
+  ["session.join(undefined)", "the name of a room is text, not undefined"],
+  ["session.leave({})", "the name of a room is text, not object"],
+  ["session.join('hall').tell(session, 'x')", "the name of a user is text, not object"],
+  ["session.sendStderr(42)", "what sendStderr sends is text, not number"],
+])("%s ends the session with a reason, and names the mistake in the log", async (call, mistake) => {
+  await using server = await serve(`export default { message(session) {\n ${call}; } };`);
+  using peer = await server.peer();
+  await peer.enter();
+  peer.send("go");
+  expect(await peer.message()).toMatchObject({ type: "bye", code: "service_failed" });
+  const { fields } = await server.event("handler-failed");
+  expect(String(fields["reason"])).toStartWith(`TypeError: ${mistake}, at /`);
+});
+
+test.each([
+  ["", "message(session) { return session.send(42); }", "message"],
+  [" of a promise", "async message(session) { return session.send(42); }", "message"],
+  [" of another hook", "message() {}, end(session) { return session.send(42); }", "end"],
+])("an error%s that has lost its place, as that of a returned call, has the hook", async (_, hooks, hook) => {
+  await using server = await serve(`export default { ${hooks} };`);
+  using peer = await server.peer();
+  await peer.enter();
+  peer.send("go");
+  peer.control({ type: "end" });
+  expect(await peer.message()).toMatchObject({ type: "bye", code: "service_failed" });
+  const { fields } = await server.event("handler-failed");
+  expect(String(fields["reason"])).toMatch(
+    new RegExp(`^TypeError: a message is .*, (?:at /.*|in the ${hook} hook)$`),
+  );
+});
+
+test("console.log of a session prints what a handler knows of it, and no more", async () => {
+  await using server = await serve(`export default {
+  open(session) { session.data = { points: 3 }; },
+  message(session) { session.send(Bun.inspect([session], { colors: false, compact: true })); } };`);
+  using peer = await server.peer();
+  await peer.enter();
+  peer.send("go");
+  const shown = String(await peer.text());
+  const names = [...shown.matchAll(/\b([a-z]+):/g)].map(([, name]) => name);
+  expect(names).toEqual(["id", "user", "tags", "peer", "attached", "data", "points"]);
+});
