@@ -181,6 +181,8 @@ export const MAX_LOG_GROUPS = 8192;
 export const MAX_LOG_SUMMARIES = 32;
 /** Faults of a handler that the operator's terminal shows in {@link LOG_SUMMARY_MS}; a client may cause any number of them. */
 export const MAX_SHOWN_FAULTS = 30;
+/** Of these, those of one place in the code: a timer that fails each second hides no other fault. */
+export const MAX_SHOWN_EQUAL_FAULTS = 5;
 /** Addresses with their own row in `users log`, as many as are penalised; the others share one row. */
 export const MAX_LOG_ADDRESSES = MAX_PENALISED_SOURCES;
 /** Names that `users log` shows for an address. */

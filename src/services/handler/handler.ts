@@ -13,9 +13,10 @@ import { ParleyError, reasonOf, systemCode } from "../../base/errors.ts";
 import { HANDLER_LOAD_MS, HANDLER_STOP_MS } from "../../base/limits.ts";
 import { shellQuote } from "../../base/shell-quote.ts";
 import { adopt, carryState, codeOf, isPlain, type ClassHooks, type Code } from "./code.ts";
-import { firstLine, frameOf, placeOf } from "./error-location.ts";
+import { firstLine, frameOf, namesFile, placeOf, unplaced } from "./error-location.ts";
 import { importAnew, inspect, settled, versionsOf, type Versions } from "./modules.ts";
 import {
+  MisuseError,
   SessionClosedError,
   type Message,
   type Service,
@@ -27,6 +28,8 @@ import {
 /** `unusable`: the file does not load as a handler. `threw`: a hook has thrown. `hint` has the lines of code around the error. */
 export class HandlerError extends ParleyError<"unusable" | "threw"> {
   override name = "HandlerError";
+  /** `file:line:column` of what a hook has thrown; undefined when it is unknown. */
+  place?: string | undefined;
 }
 
 export class Handler implements Service {
@@ -186,7 +189,12 @@ export class Handler implements Service {
   }
 
   isCauseOf(error: unknown): boolean {
-    return placeOf(error, this.path, this.#files) !== undefined;
+    // Parley awaits its promises, and throws errors that have a stack.
+    return (
+      error instanceof MisuseError ||
+      !namesFile(error) ||
+      placeOf(error, this.path, this.#files) !== undefined
+    );
   }
 
   explain(error: unknown): Error {
@@ -359,5 +367,8 @@ function asHandlerError(error: unknown, path: string, files: Versions): Error {
   if (error instanceof ParleyError || (error instanceof Error && SessionClosedError.is(error))) return error;
   const place = placeOf(error, path, files);
   const where = place === undefined ? "" : `, at ${place}`;
-  return new HandlerError("threw", `${firstLine(error)}${where}`, { hint: frameOf(error), cause: error });
+  const hint = (namesFile(error) ? frameOf(error) : undefined) ?? unplaced(error);
+  const failure = new HandlerError("threw", `${firstLine(error)}${where}`, { hint, cause: error });
+  failure.place = place;
+  return failure;
 }
