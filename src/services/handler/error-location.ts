@@ -52,7 +52,7 @@ export function namesFile(error: unknown): boolean {
   const first = firstError(error);
   if (typeof first !== "object" || first === null) return false;
   if ("position" in first || missingImport(first) !== undefined) return true;
-  return "stack" in first && /(?:\(|\bat )(?:\/|src\/).*:\d+:\d+\)?$/m.test(String(first.stack));
+  return "stack" in first && /(?:\(|\bat )(?:\/|src\/|cli\.ts:).*\d+:\d+\)?$/m.test(String(first.stack));
 }
 
 /** What can be said of an error without lines of code. */
@@ -72,7 +72,7 @@ export function frameOf(error: unknown): string | undefined {
   // Without the calls of parley and Bun.
   const lines = withoutLoadNumber(Bun.inspect(first, { colors: false }).trim())
     .split("\n")
-    .filter((line) => !/^\s+at (?:.*\()?(?:src\/|unknown:)/.test(line));
+    .filter((line) => !/^\s+at (?:.*\()?(?:src\/|cli\.ts:|unknown:|\)$)/.test(line));
   return lines.length > 1 ? lines.join("\n") : undefined;
 }
 

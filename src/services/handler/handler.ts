@@ -151,7 +151,7 @@ export class Handler implements Service {
 
   // --- as a service ---
 
-  /** Calls the `start` hook. @throws {HandlerError} `threw`. */
+  /** Calls the `start` hook. @throws {HandlerError} `unusable`. */
   start(server: ServiceHost): void {
     const host = server.fork();
     let pending: unknown;
@@ -159,7 +159,7 @@ export class Handler implements Service {
       pending = serverHooksOf(this.code)?.start?.(host);
     } catch (error) {
       host.end();
-      throw this.explain(error);
+      throw unusable("start", this.path, error, this.#files);
     }
     this.#host = host;
     if (!(pending instanceof Promise)) return;

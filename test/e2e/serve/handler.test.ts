@@ -245,6 +245,7 @@ test.concurrent.each([
     "void import('node:fs/promises').then(({ stat }) => void stat('/none'));",
     "/none",
   ],
+  ["text that is no JSON", "setTimeout(() => JSON.parse('{'), 1);", "JSON Parse error"],
   ["a wrong call as the last act", "setTimeout(() => session.send(undefined), 1);", "not undefined"],
 ])(
   "%s without a place in the file is the handler's fault, in the log and on the terminal",
@@ -289,6 +290,28 @@ test.concurrent("what a promise throws after its session was closed is no fault"
   expect(log()).not.toMatch(/service-failed|internal-error|SessionClosedError/);
   await server.stop();
 });
+
+test.concurrent(
+  "a start hook that throws keeps a server from starting, with the lines of the file alone",
+  async () => {
+    using shop = new Workshop();
+    const text = "export default { start() { throw new Error('on purpose'); }, message() {} };";
+    shop.write("greet.ts", text);
+    const { exitCode, stderr } = await run([
+      "serve",
+      "--auth",
+      "none",
+      "--port",
+      "0",
+      "--handler",
+      shop.handler,
+    ]);
+    expect(exitCode).toBe(1);
+    expect(stderr).toStartWith(`parley: error: cannot start ${shop.handler}:1:38: Error: on purpose\n`);
+    expect(stderr).toContain(`1 | ${text}`);
+    expect(stderr).not.toMatch(/at .*\b(?:src\/|cli\.ts)/);
+  },
+);
 
 test.concurrent("a text that a hook throws is shown with the user's session", async () => {
   using shop = new Workshop();

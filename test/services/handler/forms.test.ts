@@ -156,7 +156,7 @@ test("a start hook that throws keeps the server from starting", async () => {
   const failure: unknown = await startServer({ auth: "none", service: handler }).catch(
     (error: unknown) => error,
   );
-  expect(failure).toMatchObject({ name: "HandlerError", code: "threw" });
+  expect(failure).toMatchObject({ name: "HandlerError", code: "unusable" });
   const port = portForLater();
   const again: unknown = await startServer({ auth: "none", service: handler, port }).catch(() => undefined);
   expect(again).toBeUndefined();
