@@ -216,6 +216,8 @@ export const PROGRAM_TERM_GRACE_MS = 2 * SECOND;
 export const TERMINAL_OUTPUT_BYTES = 64 * KIB;
 /** A program with so much unread terminal output is ended: holding it had no effect. */
 export const MAX_TERMINAL_OUTPUT_BYTES = MIB;
+/** How long the end of a person's session may take before `connect` says what it waits for. */
+export const END_NOTICE_MS = 2 * SECOND;
 /** Keys of a client's terminal that wait for the server or a connection; further ones stay in the kernel. */
 export const MAX_WAITING_KEYS_BYTES = 64 * KIB;
 /** How long a joined terminal may be without a connection before parley says so on the screen of the program. */
