@@ -181,6 +181,8 @@ export const MAX_LOG_GROUPS = 8192;
 export const MAX_LOG_SUMMARIES = 32;
 /** Faults of a handler that the operator's terminal shows in {@link LOG_SUMMARY_MS}; a client may cause any number of them. */
 export const MAX_SHOWN_FAULTS = 30;
+/** Of these, those of one place in the code: a timer that fails each second hides no other fault. */
+export const MAX_SHOWN_EQUAL_FAULTS = 5;
 /** Addresses with their own row in `users log`, as many as are penalised; the others share one row. */
 export const MAX_LOG_ADDRESSES = MAX_PENALISED_SOURCES;
 /** Names that `users log` shows for an address. */
@@ -214,6 +216,8 @@ export const PROGRAM_TERM_GRACE_MS = 2 * SECOND;
 export const TERMINAL_OUTPUT_BYTES = 64 * KIB;
 /** A program with so much unread terminal output is ended: holding it had no effect. */
 export const MAX_TERMINAL_OUTPUT_BYTES = MIB;
+/** How long the end of a person's session may take before `connect` says what it waits for. */
+export const END_NOTICE_MS = 2 * SECOND;
 /** Keys of a client's terminal that wait for the server or a connection; further ones stay in the kernel. */
 export const MAX_WAITING_KEYS_BYTES = 64 * KIB;
 /** How long a joined terminal may be without a connection before parley says so on the screen of the program. */

@@ -12,10 +12,8 @@ import { PasswordHasher } from "../auth/password.ts";
 import { ByteBudget } from "../base/byte-budget.ts";
 import { DETACHED_STREAM_SHARE, MAX_DETACHED_BYTES } from "../base/limits.ts";
 import { saySize } from "../base/units.ts";
-import { SlidingWindowLimiter } from "../auth/sliding-window-limiter.ts";
 import { drain } from "./drain.ts";
 import { describeFault, messageOf, ParleyError } from "../base/errors.ts";
-import { LOG_SUMMARY_MS, MAX_SHOWN_FAULTS } from "../base/limits.ts";
 import type { LoginResult, ResumedLogin } from "../handshake/server.ts";
 import { DelayedAckTimer } from "../delivery/ack-tracker.ts";
 import type { SessionStatus } from "../auth/session-status.ts";
@@ -25,12 +23,13 @@ import type { Connection } from "../net/connection.ts";
 import { ConnectionError } from "../net/connection-error.ts";
 import { Listener } from "../net/listener.ts";
 import { Penalties } from "../net/penalties.ts";
+import { FaultDisplay } from "./fault-display.ts";
 import type { ResumeRequest } from "./login-attempt.ts";
 import { LoginHandler } from "./login-handler.ts";
 import { hashCostOf, withDefaults, type ServerOptions, type ServerSettings } from "./options.ts";
 import { HandlerError } from "../services/handler/handler.ts";
 import { Host } from "../services/host.ts";
-import { ServiceEnding } from "../services/service.ts";
+import { ServiceEnding, SessionClosedError } from "../services/service.ts";
 import { ServerSession, type ServerSessionEvents } from "../session/session.ts";
 import { SlowReaders } from "../session/slow-readers.ts";
 import { SessionPlaces } from "./session-places.ts";
@@ -88,8 +87,7 @@ export class Server {
   /** Memory of all clients, and the part of it that is kept for those without a connection. */
   readonly #budget: ByteBudget;
   readonly #detachedBudget: ByteBudget;
-  /** Faults of a handler that the operator's terminal shows; the log has more of them. */
-  readonly #shownFaults = new SlidingWindowLimiter(MAX_SHOWN_FAULTS, LOG_SUMMARY_MS);
+  readonly #faultDisplay: FaultDisplay;
   #nextId = 1;
   /** Payloads received in conversations that are over. */
   #received = 0;
@@ -106,6 +104,7 @@ export class Server {
     this.#options = options;
     this.#flaws = new Flaws(auth);
     this.#log = log;
+    this.#faultDisplay = new FaultDisplay(options.tell ?? (() => undefined));
     this.#sessions = new SessionRegistry({
       store,
       maxPerUser: options.maxPerUser,
@@ -395,17 +394,16 @@ export class Server {
 
   #serviceFailed(session: ServerSession, error: unknown): void {
     const event = error instanceof HandlerError ? "handler-failed" : "service-failed";
-    this.#logFault(event, factsOf(session), error, `the session of ${session.peer} has ended`);
+    this.#logFault(event, factsOf(session), error, `the session of ${nameOf(session)} has ended`);
     const words = error instanceof ParleyError ? error.peerMessage : undefined;
     session.sayBye("service_failed", words ?? "the service failed");
   }
 
-  /** Logs a fault of the service, and shows the lines of a handler file around it. */
+  /** Logs a fault of the service, and shows that of a handler. */
   #logFault(event: LogEvent, facts: LogFields, error: unknown, outcome: string): void {
     const code = error instanceof HandlerError ? error.hint : undefined;
     this.#log.error(event, { ...facts, reason: describeFault(error), code });
-    if (code === undefined || this.#shownFaults.take("all", performance.now()) !== undefined) return;
-    this.#options.tell?.(`error in the handler: ${outcome}`, ...code.split("\n"));
+    if (error instanceof HandlerError) this.#faultDisplay.show(error, outcome);
   }
 
   /** Reports an error that no code has caught: a fault of the service where it comes from there, otherwise one of parley. */
@@ -416,6 +414,7 @@ export class Server {
 
   /** Reports an error of the service that belongs to no session. */
   #serviceFault(error: unknown): void {
+    if (SessionClosedError.is(error)) return; // work for a client that has left, as in a hook
     const explained = this.#options.service.explain?.(error) ?? error;
     const event = explained instanceof HandlerError ? "handler-failed" : "service-failed";
     this.#logFault(event, {}, explained, "it belongs to no session");
@@ -500,6 +499,11 @@ const COLLECT_SHARE = 1 / 8;
 /** Whose line it is. Over a connection that it has come back on, a session is known by its first one. */
 function factsOf({ conn, peer, user, id }: ServerSession): LogFields {
   return { conn, peer, user, session: conn === id ? undefined : id };
+}
+
+/** A session in words. */
+function nameOf({ user, peer }: ServerSession): string {
+  return user === null ? peer : `${user} (${peer})`;
 }
 
 function detachedMs(session: ServerSession | undefined): number {

@@ -1,20 +1,22 @@
 // Checks the arguments of calls that a handler makes: no compiler has checked them. Conversation, rooms and timers call it.
 
-/** @throws {TypeError} */
+import { MisuseError } from "./service.ts";
+
+/** @throws {MisuseError} */
 export function checkText(what: string, value: unknown): void {
-  if (typeof value !== "string") throw new TypeError(`${what} is text, not ${nameOf(value)}`);
+  if (typeof value !== "string") throw new MisuseError(`${what} is text, not ${nameOf(value)}`);
 }
 
-/** @throws {TypeError} */
+/** @throws {MisuseError} */
 export function checkCallback(value: unknown): void {
-  if (typeof value !== "function") throw new TypeError(`a timer calls a function, not ${nameOf(value)}`);
+  if (typeof value !== "function") throw new MisuseError(`a timer calls a function, not ${nameOf(value)}`);
 }
 
-/** A status is one of a program, so that `connect --exit-status` can exit with it. @throws {TypeError} */
+/** A status is one of a program, so that `connect --exit-status` can exit with it. @throws {MisuseError} */
 export function checkStatus(value: unknown): void {
   if (Number.isInteger(value) && Number(value) >= 0 && Number(value) <= 255) return;
   const given = typeof value === "number" ? String(value) : nameOf(value);
-  throw new TypeError(`finish(status, reason) takes a status from 0 to 255, not ${given}`);
+  throw new MisuseError(`finish(status, reason) takes a status from 0 to 255, not ${given}`);
 }
 
 /** The type of a value, in a message. */

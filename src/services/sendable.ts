@@ -2,25 +2,25 @@
 
 import { ReceivedMessage } from "../wire/received-message.ts";
 import { nameOf } from "./arguments.ts";
-import type { Sendable } from "./service.ts";
+import { MisuseError, type Sendable } from "./service.ts";
 
 /** Kinds of objects that JSON would write as `{}`, or not as a reader expects. */
 const NO_JSON = [Promise, Map, Set, WeakMap, WeakSet, ArrayBuffer, SharedArrayBuffer, RegExp, Error, Blob];
 
-/** @throws {TypeError} for a value that is no message. */
+/** @throws {MisuseError} for a value that is no message. */
 export function payloadOf(message: Sendable): string | Uint8Array | ReceivedMessage {
   if (typeof message === "string" || message instanceof Uint8Array || message instanceof ReceivedMessage)
     return message;
   const value: unknown = message; // a handler may pass any value
   if (typeof value !== "object" || value === null)
-    throw new TypeError(`a message is text, bytes or an object, not ${nameOf(value)}`);
+    throw new MisuseError(`a message is text, bytes or an object, not ${nameOf(value)}`);
   if (value instanceof Promise)
-    throw new TypeError("a message is text, bytes or an object: await the promise first");
+    throw new MisuseError("a message is text, bytes or an object: await the promise first");
   if (ArrayBuffer.isView(value) || NO_JSON.some((kind) => value instanceof kind))
-    throw new TypeError(`a message is text, bytes or an object for JSON, not ${value.constructor.name}`);
+    throw new MisuseError(`a message is text, bytes or an object for JSON, not ${value.constructor.name}`);
   const text = JSON.stringify(value) as string | undefined;
   if (text === undefined)
-    throw new TypeError("a message is text, bytes or an object: its toJSON returns undefined");
+    throw new MisuseError("a message is text, bytes or an object: its toJSON returns undefined");
   return text;
 }
 

@@ -24,6 +24,9 @@ export class SessionClosedError extends Error {
   }
 }
 
+/** Code of the service has called a method wrongly. Its own frame is often not on the stack, since the call was its last act. */
+export class MisuseError extends TypeError {}
+
 /**
  * Ends a session because its other end, such as the target of `--to`, cannot be reached or was reset. The client gets the code in
  * `bye`. It is no failure of the service.

@@ -1,6 +1,7 @@
 // The timers of one owner: a session, or the server. They stop with it, and what their callbacks throw is reported to it.
 
 import { checkCallback } from "./arguments.ts";
+import { MisuseError } from "./service.ts";
 
 /** The longest time that a timer can wait, as in setTimeout. */
 const MAX_TIMER_MS = 2 ** 31 - 1;
@@ -51,7 +52,7 @@ export class Timers {
 
   #add(ms: number, start: (stop: () => void) => () => void): () => void {
     if (typeof ms !== "number" || !(ms >= 0 && ms <= MAX_TIMER_MS))
-      throw new TypeError(`a timer takes 0 to ${MAX_TIMER_MS} milliseconds, not ${String(ms)}`);
+      throw new MisuseError(`a timer takes 0 to ${MAX_TIMER_MS} milliseconds, not ${String(ms)}`);
     if (this.#isStopped) return () => undefined;
     const stop = () => {
       this.#running.delete(stop);

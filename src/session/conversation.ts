@@ -14,7 +14,7 @@ import type { LoginResult } from "../handshake/server.ts";
 import type { Connection } from "../net/connection.ts";
 import { checkStatus, checkText } from "../services/arguments.ts";
 import { payloadOf } from "../services/sendable.ts";
-import { SessionClosedError, type Room, type Sendable } from "../services/service.ts";
+import { MisuseError, SessionClosedError, type Room, type Sendable } from "../services/service.ts";
 import { encodeAck, encodeMessage, MessageError } from "../wire/codec.ts";
 import { DONE_MESSAGE, type ClientTerminal } from "../wire/message.ts";
 import { ReceivedMessage } from "../wire/received-message.ts";
@@ -222,7 +222,7 @@ export class Conversation implements HookTarget, Outbound {
 
   /** For handler files of an earlier version. */
   text(): never {
-    throw new TypeError("session.text(payload) is message.text() now");
+    throw new MisuseError("session.text(payload) is message.text() now");
   }
 
   writable(): Promise<void> | undefined {
@@ -263,7 +263,7 @@ export class Conversation implements HookTarget, Outbound {
 
   /** For handler files of an earlier version. */
   room(): never {
-    throw new TypeError(
+    throw new MisuseError(
       "session.room(name) is session.join(name) now; server.room(name) looks without joining",
     );
   }

@@ -62,14 +62,14 @@ test(
   "faults that a client causes in a handler flood the operator's terminal no more than the log",
   async () => {
     const shown: string[] = [];
-    const fault = new HandlerError("threw", "the handler has thrown", { hint: "3 | throw new Error();" });
+    let faults = 0;
     await using server = await startServer({
       ...LENIENT,
       auth: "none",
       tell: (...lines) => void shown.push(...lines),
       service: {
         message() {
-          throw fault;
+          throw new HandlerError("threw", `on purpose, ${++faults}`, { hint: "3 | throw new Error();" });
         },
       },
     });
@@ -82,7 +82,8 @@ test(
     expect(server.events.filter(({ event }) => event === "handler-failed")).toHaveLength(
       2 * MAX_SHOWN_FAULTS,
     );
-    expect(shown).toHaveLength(2 * MAX_SHOWN_FAULTS); // a headline, and a line of code
+    expect(shown).toHaveLength(2 * MAX_SHOWN_FAULTS + 1); // a headline, and a line of code
+    expect(shown.at(-1)).toBe("further errors within a minute are only in the log");
     expect(shown[0]).toMatch(/^error in the handler: the session of 127\.0\.0\.1:\d+ has ended$/);
   },
   TIMEOUT_MS,

@@ -3,7 +3,7 @@
 import { copyFileSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
-import { run, serve, start, type Running, type Serving } from "../support/executable.ts";
+import { addUser, PASSWORD, run, serve, start, type Running, type Serving } from "../support/executable.ts";
 import { tempFolder } from "../support/folder.ts";
 
 setDefaultTimeout(90_000);
@@ -23,8 +23,20 @@ class Player implements AsyncDisposable {
   readonly #client: Running;
   #seen = 0;
 
-  constructor(server: Serving) {
-    this.#client = start(["connect", server.address, "--json", "--retry", "5"]);
+  constructor(server: Serving, user?: string) {
+    const target = user === undefined ? server.address : `${user}@${server.address}`;
+    const env: Record<string, string> = user === undefined ? {} : { PARLEY_PASSWORD: PASSWORD };
+    this.#client = start(["connect", target, "--json", "--retry", "5"], { env });
+  }
+
+  get heard(): string {
+    return this.#client.stdout.text;
+  }
+
+  /** Ends its input, and waits for the end of the session. */
+  async leave(): Promise<void> {
+    this.#client.endInput();
+    expect(await this.#client.exited).toBe(0);
   }
 
   say(line: string): void {
@@ -46,11 +58,13 @@ class Player implements AsyncDisposable {
   }
 }
 
-test("each example has less than 80 lines", () => {
-  const long = readdirSync(EXAMPLES).filter(
-    (name) => !name.endsWith(".d.ts") && readFileSync(join(EXAMPLES, name), "utf8").split("\n").length > 80,
-  );
-  expect(long).toEqual([]);
+test("each example has less than 80 lines, and a link on the page", () => {
+  const page = readFileSync(join(EXAMPLES, "../docs/writing-a-service.md"), "utf8");
+  for (const name of readdirSync(EXAMPLES)) {
+    expect(page).toContain(`[${name}](../examples/${name})`);
+    const lines = readFileSync(join(EXAMPLES, name), "utf8").trimEnd().split("\n");
+    if (!name.endsWith(".d.ts")) expect([name, Math.max(80, lines.length + 1)]).toEqual([name, 80]);
+  }
 });
 
 describe("quiz.ts", () => {
@@ -102,6 +116,45 @@ describe("quiz.ts", () => {
     await using server = await example("quiz.ts", env);
     const { stdout } = await run(["connect", server.address, "--send", "/scores", "--count", "2"]);
     expect(stdout).toMatch(/question 1: .*\n\* guest-\d+ 1, guest-\d+ 1\n/);
+  });
+
+  test("a person with two windows plays until both are closed, and a new question does not change the present one", async () => {
+    using folder = tempFolder();
+    const file = join(folder.path, "quiz.ts");
+    const data = join(folder.path, "data");
+    copyFileSync(join(EXAMPLES, "quiz.ts"), file);
+    await Promise.all(["ann", "bob"].map((name) => addUser(data, name)));
+    await using server = await serve(["--handler", file, "--watch"], {
+      data,
+      env: { QUIZ_SECONDS: "1000" },
+    });
+    await using bob = new Player(server, "bob");
+    await bob.hears("question 1: 2 + 2?");
+    {
+      await using ann = new Player(server, "ann");
+      await bob.hears("* ann plays, too");
+      await ann.hears("question 1");
+    }
+    await bob.hears("* ann is away");
+    await using ann = new Player(server, "ann");
+    await bob.hears("* ann plays, too");
+    await using second = new Player(server, "ann");
+    await second.hears("question 1");
+    await second.leave();
+    await ann.hears("question 1");
+    bob.say("");
+    for (const [index, answer] of ["4", "tokyo", " 8 "].entries()) {
+      bob.say(answer);
+      await ann.hears("* bob is right");
+      await ann.hears(`question ${index + 2}`);
+    }
+    expect(bob.heard).not.toMatch(/has left|ann plays, too[^]*ann plays, too[^]*ann plays, too|is wrong/);
+    expect(JSON.parse(readFileSync(join(folder.path, "scores.json"), "utf8"))).toEqual({ bob: 3 });
+    const more = '{ ask: "the largest planet?", answer: "Jupiter" },';
+    writeFileSync(file, readFileSync(file, "utf8").replace('answer: "8" },', `$& ${more}`));
+    await ann.hears("question 4: 2 + 2?");
+    await ann.leave();
+    await bob.hears("* ann has left");
   });
 
   test("goes on when the time is over", async () => {

@@ -164,6 +164,7 @@ async function connect(flags: ConnectFlags): Promise<void> {
   const printing = stdout.failed.then((error) => Promise.reject(error));
   const outcome = await Promise.race([talk, printing]).catch((error: unknown) => {
     client.leave(); // otherwise the server would keep the session, and the others in a chat would not see that we left
+    if (byHand && joined === undefined) terminal.say(...nameUnconfirmed(client.unacknowledgedMessages()));
     // Printing fails also on a terminal that was closed.
     throw (
       signals.error ?? (terminal.hasHungUp ? new ParleyError("hung_up", "the terminal was closed") : error)

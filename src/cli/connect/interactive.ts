@@ -3,6 +3,7 @@
 
 import type { Client, Outcome } from "../../client/client.ts";
 import { ParleyError } from "../../base/errors.ts";
+import { END_NOTICE_MS } from "../../base/limits.ts";
 import type { Terminal } from "../../terminal/terminal.ts";
 import { stderr, stdout } from "../../terminal/stdio.ts";
 import { History, MAX_HISTORY_LINES } from "./history.ts";
@@ -25,6 +26,8 @@ const CHAT_HELP = [
   "/msg NAME TEXT  send a private message",
   "/name NAME      change your name (guests only)",
 ];
+const WAITING = "waiting for the last answers: press Ctrl-C to quit without them";
+
 export interface InteractiveOptions {
   /** The first line, printed once keys are read. */
   greeting: string;
@@ -46,6 +49,7 @@ export async function talkInteractively(client: Client, options: InteractiveOpti
   // The line that is typed needs a terminal, also where the answers go to a file.
   const screen = (stdout.isTerminal ? stdout : stderr).terminal;
   let interrupted = false;
+  let notice: Timer | undefined;
   const { chat, terminal } = options;
   const { historyFile } = options;
   const history =
@@ -72,8 +76,7 @@ export async function talkInteractively(client: Client, options: InteractiveOpti
   };
   const onLine = (line: string, isPasted: boolean) => {
     if (isPasted) say(line, asText(line));
-    else if (line === "/quit")
-      return client.end(); // what was sent is answered before `bye`
+    else if (line === "/quit") return editor.close();
     else if (line === "/help") help();
     else say(line, asTyped(line)); // commands of the service are lines, too
     editor.prompt();
@@ -91,8 +94,9 @@ export async function talkInteractively(client: Client, options: InteractiveOpti
     },
     onClose() {
       options.terminal.aboveLine = undefined;
-      if (interrupted) client.leave();
-      else client.end();
+      if (interrupted) return client.leave();
+      client.end(); // what was sent is answered before `bye`
+      notice = setTimeout(() => terminal.note(WAITING), END_NOTICE_MS);
     },
   });
   options.terminal.note(options.greeting);
@@ -105,6 +109,7 @@ export async function talkInteractively(client: Client, options: InteractiveOpti
     else options.terminal.aboveLine(print);
     return undefined;
   });
+  clearTimeout(notice);
   options.terminal.aboveLine = undefined;
   editor.finish();
   await history?.written();

@@ -126,8 +126,7 @@ export async function reloadHandler(handler: Handler, log: Logger, terminal: Ter
   } catch (error) {
     const hint = error instanceof ParleyError ? error.hint : undefined;
     log.error("handler-failed", { file: handler.path, reason: messageOf(error), code: hint });
-    terminal.say(`${messageOf(error)}; the previous version stays loaded`);
-    if (hint !== undefined) terminal.say(...hint.split("\n"));
+    terminal.say(messageOf(error), ...(hint?.split("\n") ?? []), "the previous version stays loaded");
   }
 }
 

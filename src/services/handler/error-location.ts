@@ -3,7 +3,7 @@
 
 import { readFileSync } from "node:fs";
 import { dirname, resolve, sep } from "node:path";
-import { messageOf } from "../../base/errors.ts";
+import { messageOf, ParleyError } from "../../base/errors.ts";
 
 /** True for a file of the user's, false for a module of the executable. */
 export function isUserFile(file: string): boolean {
@@ -16,7 +16,8 @@ export function firstLine(error: unknown): string {
   const missing = missingImport(first);
   if (missing !== undefined)
     return `cannot find the ${missing.isFile ? "module" : "package"} ${missing.name}`;
-  const name = first instanceof Error && first.name !== "BuildMessage" ? `${first.name}: ` : "";
+  const isNamed = first instanceof Error && first.name !== "BuildMessage" && !(first instanceof ParleyError);
+  const name = isNamed ? `${first.name}: ` : "";
   return `${name}${messageOf(first).split("\n", 1)[0] ?? ""}`;
 }
 
@@ -46,15 +47,32 @@ export function placeOf(
   return [...places].map(([, place = ""]) => place).find((place) => isOwn(place.replace(/:\d+:\d+$/, "")));
 }
 
+/** False for what was thrown without a stack, as texts and failures of the system in promises that no code awaits. */
+export function namesFile(error: unknown): boolean {
+  const first = firstError(error);
+  if (typeof first !== "object" || first === null) return false;
+  if ("position" in first || missingImport(first) !== undefined) return true;
+  return "stack" in first && /(?:\(|\bat )(?:\/|src\/|cli\.ts:).*\d+:\d+\)?$/m.test(String(first.stack));
+}
+
+/** What can be said of an error without lines of code. */
+export function unplaced(error: unknown): string {
+  const first = firstError(error);
+  const words = first instanceof Error ? firstLine(first) : Bun.inspect(first, { colors: false });
+  const advice = namesFile(first) ? "" : ": await each promise, and throw errors only";
+  return `${words}\nits place in the code is unknown${advice}`;
+}
+
 /** The lines of code around an error, with file and line, as Bun shows them; undefined when there are none. */
 export function frameOf(error: unknown): string | undefined {
   const first = firstError(error);
+  if (first instanceof ParleyError) return first.hint;
   const missing = missingImport(first);
   if (missing !== undefined) return missing.hint;
-  // Without parley's own calls and those of Bun, which have no absolute path.
+  // Without the calls of parley and Bun, which have no absolute path.
   const lines = withoutLoadNumber(Bun.inspect(first, { colors: false }).trim())
     .split("\n")
-    .filter((line) => !/^\s+at (?:.*\()?(?!\/)[^\s()]+:\d+:\d+\)?$/.test(line));
+    .filter((line) => !/^\s+at (?:(?:.*\()?(?!\/)[^\s()]+:\d+:\d+\)?|.*\(\))$/.test(line));
   return lines.length > 1 ? lines.join("\n") : undefined;
 }
 

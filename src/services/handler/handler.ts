@@ -13,9 +13,10 @@ import { ParleyError, reasonOf, systemCode } from "../../base/errors.ts";
 import { HANDLER_LOAD_MS, HANDLER_STOP_MS } from "../../base/limits.ts";
 import { shellQuote } from "../../base/shell-quote.ts";
 import { adopt, carryState, codeOf, isPlain, type ClassHooks, type Code } from "./code.ts";
-import { firstLine, frameOf, placeOf } from "./error-location.ts";
+import { firstLine, frameOf, namesFile, placeOf, unplaced } from "./error-location.ts";
 import { importAnew, inspect, settled, versionsOf, type Versions } from "./modules.ts";
 import {
+  MisuseError,
   SessionClosedError,
   type Message,
   type Service,
@@ -27,6 +28,8 @@ import {
 /** `unusable`: the file does not load as a handler. `threw`: a hook has thrown. `hint` has the lines of code around the error. */
 export class HandlerError extends ParleyError<"unusable" | "threw"> {
   override name = "HandlerError";
+  /** `file:line:column` of what a hook has thrown; undefined when it is unknown. */
+  place?: string | undefined;
 }
 
 export class Handler implements Service {
@@ -148,7 +151,7 @@ export class Handler implements Service {
 
   // --- as a service ---
 
-  /** Calls the `start` hook. @throws {HandlerError} `threw`. */
+  /** Calls the `start` hook. @throws {HandlerError} `unusable`. */
   start(server: ServiceHost): void {
     const host = server.fork();
     let pending: unknown;
@@ -156,7 +159,7 @@ export class Handler implements Service {
       pending = serverHooksOf(this.code)?.start?.(host);
     } catch (error) {
       host.end();
-      throw this.explain(error);
+      throw unusable("start", this.path, error, this.#files);
     }
     this.#host = host;
     if (!(pending instanceof Promise)) return;
@@ -186,7 +189,12 @@ export class Handler implements Service {
   }
 
   isCauseOf(error: unknown): boolean {
-    return placeOf(error, this.path, this.#files) !== undefined;
+    // Parley awaits its promises, and throws errors that have a stack.
+    return (
+      error instanceof MisuseError ||
+      !namesFile(error) ||
+      placeOf(error, this.path, this.#files) !== undefined
+    );
   }
 
   /** @param hook the hook that has failed. */
@@ -363,7 +371,10 @@ function asHandlerError(error: unknown, path: string, files: Versions, hook?: st
   if (error instanceof ParleyError || (error instanceof Error && SessionClosedError.is(error))) return error;
   const place = placeOf(error, path, files);
   // `return session.send(42)` leaves no frame of its function on the stack.
-  const unplaced = hook === undefined ? "" : `, in the ${hook} hook`;
-  const where = place === undefined ? unplaced : `, at ${place}`;
-  return new HandlerError("threw", `${firstLine(error)}${where}`, { hint: frameOf(error), cause: error });
+  const inHook = hook === undefined ? "" : `, in the ${hook} hook`;
+  const where = place === undefined ? inHook : `, at ${place}`;
+  const hint = (namesFile(error) ? frameOf(error) : undefined) ?? unplaced(error);
+  const failure = new HandlerError("threw", `${firstLine(error)}${where}`, { hint, cause: error });
+  failure.place = place;
+  return failure;
 }

@@ -7,6 +7,7 @@
 import { existsSync, statSync } from "node:fs";
 import { dirname, resolve, sep } from "node:path";
 import { sayDuration } from "../../base/units.ts";
+import { ParleyError } from "../../base/errors.ts";
 import { isUserFile } from "./error-location.ts";
 
 /** Files of the user's, each with a stamp that changes with its content; an empty stamp when it cannot be read. */
@@ -56,7 +57,7 @@ export async function settled<Value>(
   if (!(pending instanceof Promise)) return pending;
   const late = Promise.withResolvers<never>();
   const words = `${what} has not finished within ${sayDuration(ms)}: an await in it waits`;
-  const timer = setTimeout(() => late.reject(new Error(words)), ms);
+  const timer = setTimeout(() => late.reject(new ParleyError("timeout", words)), ms);
   try {
     return await Promise.race([pending, late.promise]);
   } finally {

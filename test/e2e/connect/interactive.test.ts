@@ -1,6 +1,6 @@
 // The line editor of parley connect: what arrives does not tear the half-typed line, and how to leave.
 
-import { readFileSync, statSync } from "node:fs";
+import { readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Socket } from "node:net";
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
@@ -115,6 +115,28 @@ test.each([
   expect(await screen.exited).toBe(0);
   const lastLine = screen.raw.slice(screen.raw.lastIndexOf("\n") + 1);
   expect(lastLine === "" || lastLine.endsWith("\u001b[1G\u001b[0J")).toBe(true);
+});
+
+test.concurrent.each([
+  ["Ctrl-D", CTRL_D],
+  ["/quit", "/quit\r"],
+  ["Ctrl-C", undefined],
+])("of a person who leaves with %s before the answer it is said what is not confirmed", async (_, keys) => {
+  using folder = tempFolder();
+  const handler = join(folder.path, "hang.ts");
+  writeFileSync(handler, "export default () => new Promise(() => {});");
+  await using hanging = await serve(["--auth", "none", "--handler", handler]);
+  await using screen = new Screen(["connect", hanging.address]);
+  await screen.see("> ");
+  screen.enter("unanswered");
+  await screen.see("unanswered");
+  if (keys !== undefined) {
+    screen.type(keys);
+    await screen.see("waiting for the last answers: press Ctrl-C to quit without them");
+  }
+  screen.type(CTRL_C);
+  await screen.see("not confirmed: unanswered");
+  expect(await screen.exited).toBe(130);
 });
 
 test("/help helps, every other line is sent as it is, //x sends /x", async () => {

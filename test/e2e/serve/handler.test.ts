@@ -51,6 +51,12 @@ class Workshop implements Disposable {
   }
 }
 
+async function portOf(server: Screen): Promise<number> {
+  const ready = /listening on 127\.0\.0\.1:(\d+)\s/;
+  await server.see(ready);
+  return Number(ready.exec(server.text.text)?.[1]);
+}
+
 /** Asks until the answer is `wanted`: a change takes its moment. */
 async function hears(peer: Peer, wanted: string): Promise<void> {
   await until("the answer", wanted, () => {
@@ -218,7 +224,7 @@ test.concurrent(
     await peer.enter();
     await hears(peer, "old");
     rmSync(shop.at("game"), { recursive: true });
-    await server.stderr.see(`there is no file ${path}; the previous version stays loaded`);
+    await server.stderr.see(`there is no file ${path}`);
     await hears(peer, "old");
     mkdirSync(shop.at("game"));
     shop.write("game/greet.ts", saying("new"));
@@ -248,6 +254,93 @@ test.concurrent.each([
   peer.send("");
   expect(await peer.text()).toBe("ok");
   await server.stop();
+});
+
+test.concurrent.each([
+  ["a text", "setTimeout(() => { throw 'on purpose'; }, 1);", "on purpose"],
+  [
+    "a failure of the system",
+    "void import('node:fs/promises').then(({ stat }) => void stat('/none'));",
+    "/none",
+  ],
+  ["text that is no JSON", "setTimeout(() => JSON.parse('{'), 1);", "JSON Parse error"],
+  ["a wrong call as the last act", "setTimeout(() => session.send(undefined), 1);", "not undefined"],
+])(
+  "%s without a place in the file is the handler's fault, in the log and on the terminal",
+  async (_, fault, words) => {
+    using shop = new Workshop();
+    shop.write("greet.ts", `export default (session) => {\n  ${fault}\n  session.send('ok');\n};`);
+    const args = ["serve", "--auth", "none", "--port", "0", "--log-format", "json", "--log", shop.at("log")];
+    await using screen = new Screen([...args, "--handler", shop.handler]);
+    using peer = await Peer.connect(await portOf(screen));
+    await peer.enter();
+    peer.send("");
+    expect(await peer.text()).toBe("ok");
+    await screen.see("error in the handler: it belongs to no session");
+    await screen.see(words);
+    await screen.see("its place in the code is unknown");
+    const log = () => readFileSync(shop.at("log"), "utf8");
+    await until("the log", true, () => Promise.resolve(log().includes('"event":"handler-failed"')));
+    peer.send("");
+    expect(await peer.text()).toBe("ok");
+  },
+);
+
+test.concurrent("what a promise throws after its session was closed is no fault", async () => {
+  using shop = new Workshop();
+  shop.write(
+    "greet.ts",
+    `export default {
+  message: (session) => void session.finish(),
+  close(session) {
+    void session.writable();
+    setTimeout(() => { throw new Error('later'); }, 1);
+  },
+};`,
+  );
+  await using server = await shop.serve();
+  using peer = await Peer.connect(server.port);
+  await peer.enter();
+  peer.send("");
+  await peer.rest();
+  const log = () => readFileSync(shop.at("data", "parley.log"), "utf8");
+  await until("the later error", true, () => Promise.resolve(log().includes("later")));
+  expect(log()).not.toMatch(/service-failed|internal-error|SessionClosedError/);
+  await server.stop();
+});
+
+test.concurrent(
+  "a start hook that throws keeps a server from starting, with the lines of the file alone",
+  async () => {
+    using shop = new Workshop();
+    const text = "export default { start() { throw new Error('on purpose'); }, message() {} };";
+    shop.write("greet.ts", text);
+    const { exitCode, stderr } = await run([
+      "serve",
+      "--auth",
+      "none",
+      "--port",
+      "0",
+      "--handler",
+      shop.handler,
+    ]);
+    expect(exitCode).toBe(1);
+    expect(stderr).toStartWith(`parley: error: cannot start ${shop.handler}:1:38: Error: on purpose\n`);
+    expect(stderr).toContain(`1 | ${text}`);
+    expect(stderr).not.toMatch(/at .*\b(?:src\/|cli\.ts)/);
+  },
+);
+
+test.concurrent("a text that a hook throws is shown with the user's session", async () => {
+  using shop = new Workshop();
+  shop.write("greet.ts", "export default () => { throw 'on purpose'; };");
+  await using screen = new Screen(["serve", "--auth", "none", "--port", "0", "--handler", shop.handler]);
+  using peer = await Peer.connect(await portOf(screen));
+  await peer.enter();
+  peer.send("");
+  expect(await peer.message()).toMatchObject({ type: "bye", code: "service_failed" });
+  await screen.see("error in the handler: the session of 127.0.0.1");
+  await screen.see("on purpose");
 });
 
 test.concurrent(

@@ -1,9 +1,11 @@
 // A handler as a class: an object for each session, over a reload too; and what the server itself calls and shows.
 
 import { mkdirSync, writeFileSync } from "node:fs";
+import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, setDefaultTimeout, test } from "bun:test";
 import { Handler } from "../../../src/services/handler/handler.ts";
+import { MisuseError } from "../../../src/services/service.ts";
 import { portForLater } from "../../support/executable.ts";
 import { tempFolder, type TempFolder } from "../../support/folder.ts";
 import { startServer, type TestServer } from "../../support/server.ts";
@@ -154,7 +156,7 @@ test("a start hook that throws keeps the server from starting", async () => {
   const failure: unknown = await startServer({ auth: "none", service: handler }).catch(
     (error: unknown) => error,
   );
-  expect(failure).toMatchObject({ name: "HandlerError", code: "threw" });
+  expect(failure).toMatchObject({ name: "HandlerError", code: "unusable" });
   const port = portForLater();
   const again: unknown = await startServer({ auth: "none", service: handler, port }).catch(() => undefined);
   expect(again).toBeUndefined();
@@ -291,7 +293,7 @@ export default {
   expect(new Set(ticks)).toEqual(new Set(["new"]));
 });
 
-test("an error is that of the handler where it comes from its folder or its imports, and from no other", async () => {
+test("an error is that of the handler where it comes from its folder or its imports, or from no file, and from no other", async () => {
   mkdirSync(join(folder.path, "game"));
   mkdirSync(join(folder.path, "game2"));
   writeFileSync(join(folder.path, "lib.ts"), "export const fail = () => { throw new Error('lib'); };");
@@ -316,8 +318,12 @@ test("an error is that of the handler where it comes from its folder or its impo
   };
   const { fail } = handler.code.state as unknown as { fail: () => void };
   expect(handler.isCauseOf(thrown(fail))).toBe(true);
+  const ofSystem = await stat(join(folder.path, "none")).catch((error: unknown) => error);
+  Object.defineProperty(ofSystem, "stack", { value: String(ofSystem) }); // as without await
+  for (const error of ["text", undefined, { code: 7 }, ofSystem, new MisuseError("a message is text")])
+    expect(handler.isCauseOf(error)).toBe(true);
   expect(handler.isCauseOf(thrown(other.fail))).toBe(false);
-  expect(handler.isCauseOf("text")).toBe(false);
+  expect(handler.isCauseOf(new Error("of parley"))).toBe(false);
 });
 
 test("state is carried over, also for code that still runs; what is new in it has its first value", async () => {
