@@ -179,7 +179,8 @@ async function connect(flags: ConnectFlags): Promise<void> {
     throw signals.error;
   }
   if (outcome.kind === "bye") void printer.event("bye", { ...outcome, kind: undefined, early: undefined });
-  if (outcome.kind === "lost") void printer.event("lost", { reason: sayLoss(outcome) });
+  if (outcome.kind === "lost" || outcome.kind === "fault")
+    void printer.event("lost", { reason: sayLoss(outcome) });
   await output.flush();
   // Keys may be a password.
   if (joined === undefined) terminal.say(...nameUnconfirmed(client.unacknowledgedMessages()));
