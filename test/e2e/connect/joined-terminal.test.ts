@@ -84,8 +84,10 @@ describe("a shell", () => {
     await screen.see("seen2 screen-256color 24 97\r\n");
     expect(timesIn(screen.raw, "echo seen$((1+1))")).toBe(1);
     screen.resize(131, 43);
-    screen.type("trap 'stty size; trap - WINCH' WINCH; stty size\r");
-    await screen.see("43 131");
+    await until("the new size", true, () => {
+      screen.type("stty size\r");
+      return screen.raw.includes("43 131");
+    });
     screen.type("exit 0\r");
     expect(await screen.exited).toBe(0);
   });
