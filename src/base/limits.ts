@@ -219,7 +219,9 @@ export const MAX_TERMINAL_OUTPUT_BYTES = MIB;
 /** How long the end of a person's session may take before `connect` says what it waits for. */
 export const END_NOTICE_MS = 2 * SECOND;
 /** Keys of a client's terminal that wait for the server or a connection; further ones stay in the kernel. */
-export const MAX_WAITING_KEYS_BYTES = 64 * KIB;
+export const MAX_WAITING_KEYS_BYTES = MIB;
+/** How long none of them may be sent before further ones are read and dropped: they may have the command that leaves. */
+export const KEYS_STALLED_MS = 2 * SECOND;
 /** How long a joined terminal may be without a connection before parley says so on the screen of the program. */
 export const JOINED_NOTICE_MS = SECOND;
 /** The time between two changes of a window's size by which a program is made to draw its screen again. */

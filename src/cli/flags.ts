@@ -84,9 +84,8 @@ export function sayStoredName(terminal: Terminal, typed: string | undefined, sto
 /** The key that `--key-file` names. @throws {ParleyError} `usage`, or `failed` for the file. */
 export function sharedKey(flags: Flags<"key-file" | "allow-md5">): SharedKey | undefined {
   const path = flags.text("key-file");
-  const allowMd5 = flags.has("allow-md5");
-  if (path === undefined && allowMd5) throw usageError("--allow-md5 requires --key-file");
-  return path === undefined ? undefined : new SharedKey(readKeyFile(path), { allowMd5 });
+  if (path === undefined) return undefined;
+  return new SharedKey(readKeyFile(path), { allowMd5: flags.has("allow-md5") });
 }
 
 /** What `--framing` takes. */

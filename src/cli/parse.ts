@@ -14,6 +14,7 @@ import type {
 } from "citty";
 import { usageError } from "../base/errors.ts";
 import { keyLabel, readConfigFile } from "./config-file.ts";
+import { checkTogether, type FlagRules } from "./flag-rules.ts";
 import { meant } from "./suggestion.ts";
 
 /** A flag as citty defines it. With `multiple: true` it may be given more than once. */
@@ -40,9 +41,10 @@ export interface Meta extends CommandMeta {
   name: string;
   description: string;
   examples?: readonly (readonly [command: string, explanation: string])[];
+  rules?: FlagRules;
 }
 
-/** `meta` as citty takes it, which knows no examples. */
+/** `meta` as citty takes it, which knows no examples and no rules. */
 export function about(meta: Meta): CommandMeta {
   return meta;
 }
@@ -212,7 +214,14 @@ async function parseFlags(
       );
     }
   }
+  const { rules = {} } = await metaOf(command);
+  checkTogether(args, ownNames(definitions), rules, (name) => labelOf(name, args));
   return args;
+}
+
+/** The names of a command's arguments, but for the flags of every command. */
+export function ownNames(definitions: object): string[] {
+  return Object.keys(definitions).filter((name) => !Object.hasOwn(commonFlags, name));
 }
 
 /** The arguments, and those of a file that they do not contradict. A list on the command line replaces that of the file. */

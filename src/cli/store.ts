@@ -57,17 +57,13 @@ export interface StorePlan {
 /**
  * What the flags and the environment say; undefined: the accounts are in the data folder.
  *
- * @param without the flag of a server without accounts, which has no use for a store.
+ * @param hasAccounts false for a server without accounts, which needs no store.
  * @throws {ParleyError} `usage`; `failed` for the content of a file.
  */
-export function planStore(flags: Flags<StoreFlag>, without?: string): StorePlan | undefined {
+export function planStore(flags: Flags<StoreFlag>, hasAccounts = true): StorePlan | undefined {
   const password = takeVariable("PARLEY_STORE_PASSWORD");
+  if (!hasAccounts) return undefined;
   const given = flags.text("store");
-  if (without !== undefined) {
-    const flag = given === undefined ? OTHERS.find((name) => flags.isGiven(name)) : "store";
-    if (flag === undefined) return undefined;
-    throw usageError(`${flags.label(flag)} and ${without} cannot be used together`);
-  }
   const url = given ?? (process.env["PARLEY_STORE"] || undefined);
   if (url === undefined) {
     const flag = OTHERS.find((name) => flags.isGiven(name));

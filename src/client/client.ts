@@ -48,7 +48,9 @@ export type Outcome =
   /** Without control frames: the server closed the connection between two frames. */
   | { kind: "ended"; early: boolean }
   /** The connection was lost. `reconnectFailed`: why the client could not reconnect, where it tried to. */
-  | { kind: "lost"; reason: string; hint?: string; reconnectFailed?: ReconnectFailed }
+  | { kind: "lost"; reason: string; reconnectFailed?: ReconnectFailed }
+  /** The client has closed the connection, since the server broke the protocol or its output could not be used. */
+  | { kind: "fault"; reason: string; hint?: string }
   /** With bare frames: the server wants a login, a shared key or TLS. */
   | { kind: "protocol_mismatch"; reason: string }
   /** The client left. */
@@ -408,7 +410,7 @@ export class Client {
     }
     if (!this.#over) this.#sendBye();
     const hint = error instanceof FrameError ? this.#hintFor(error, isBareAndNew) : undefined;
-    this.#endWith({ kind: "lost", reason: messageOf(error), hint });
+    this.#endWith({ kind: "fault", reason: messageOf(error), hint });
   }
 
   #hintFor(error: FrameError, isBareAndNew: boolean): string | undefined {
@@ -459,7 +461,7 @@ export class Client {
     if (isSame && unacked?.canResumeFrom(received) !== true) {
       connection.finish();
       return this.#endWith({
-        kind: "lost",
+        kind: "fault",
         reason: "the server claims to have received more messages than were sent",
       });
     }

@@ -219,6 +219,8 @@ export class Forwarded implements StreamEvents, StreamCallbacks {
           "lost",
           [outcome.reason, outcome.reconnectFailed?.why].filter(Boolean).join(", and "),
         );
+      case "fault":
+        return this.cut("lost", outcome.reason);
       default:
         return this.cut("lost", "the conversation has ended");
     }

@@ -134,9 +134,6 @@ export class Terminal extends Prompts {
    * @throws {ParleyError} `usage` when both flags are given, or the source cannot be read; `failed` when it is not UTF-8.
    */
   async secret(flags: SecretFlags, variable?: string): Promise<string | undefined> {
-    if (flags.file !== undefined && flags.stdin) {
-      throw usageError("--password-file and --password-stdin cannot be used together");
-    }
     if (flags.file !== undefined) return readGivenSecret(flags.file, "--password-file");
     if (flags.stdin) {
       if (isInputTerminal())

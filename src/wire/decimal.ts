@@ -38,7 +38,7 @@ export function decimalFraming(digits: number): Framing {
     },
     explain(bytes, offset) {
       const shown = escapeBytes(bytes.subarray(offset, offset + digits));
-      return `invalid frame header "${shown}": it must be a length in ${plural(digits, "digit")}`;
+      return `invalid frame header "${shown}" instead of a length in ${plural(digits, "digit")}`;
     },
   };
 }

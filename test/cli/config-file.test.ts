@@ -7,13 +7,20 @@ import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { ParleyError } from "../../src/base/errors.ts";
 import { Flags } from "../../src/cli/flags.ts";
-import { parseCommand, type Arguments, type Command } from "../../src/cli/parse.ts";
-import { serveFlags } from "../../src/cli/serve/flags.ts";
+import { about, parseCommand, type Arguments, type Command } from "../../src/cli/parse.ts";
+import { serveFlags, serveRules } from "../../src/cli/serve/flags.ts";
 import { planMetrics, planServer } from "../../src/cli/serve/plan.ts";
 import { optionEntries } from "../../src/server/option-table.ts";
 import { tempFolder, type TempFolder } from "../support/folder.ts";
 
 const root: Command = { meta: { name: "parley" }, subCommands: { serve: { args: serveFlags } } };
+/** The same with the rules of what cannot stand together. */
+const ruled: Command = {
+  meta: { name: "parley" },
+  subCommands: {
+    serve: { meta: about({ name: "serve", description: "", rules: serveRules }), args: serveFlags },
+  },
+};
 
 let folder: TempFolder;
 let file: string;
@@ -135,12 +142,13 @@ describe("the command line", () => {
   ])("wins over %j", async (toml, argv, args) => expect(given(await parse(toml, argv))).toEqual(args));
 
   test.each<[string, string[], string]>([
-    ['tls-cert = "c"\ntls-key = "k"', ["--no-tls"], "--no-tls and --tls-cert cannot be used together"],
-    ["bare = true", ["--auth", "none"], "--bare and --auth cannot be used together"],
-    ["tls = true\nno-tls = true", [], "--no-tls and --tls cannot be used together"],
+    ['tls-cert = "c"\ntls-key = "k"', ["--no-tls"], "--no-tls and FILE: tls-cert"],
+    ["bare = true", ["--auth", "none"], "FILE: bare and --auth"],
+    ["tls = true\nno-tls = true", [], "FILE: no-tls and FILE: tls"],
   ])("and %j cannot be used together as flags do", async (toml, argv, words) => {
-    const args = await parse(toml, argv);
-    expect(() => planServer(new Flags(args), undefined)).toThrow(words);
+    await parse(toml);
+    const [message] = await usageError(() => parseCommand(ruled, ["serve", "--config", file, ...argv]));
+    expect(message).toBe(`${words.replaceAll("FILE", file)} cannot be used together`);
   });
 });
 
@@ -182,9 +190,8 @@ describe("it is an error that names the file and", () => {
 
   test("the key of each option whose value its own check refuses", async () => {
     for (const [, { flag }] of optionEntries) {
-      const [message] = await wrong(`${flag} = "?"`).catch(async () =>
-        usageErrorOfPlan(await parse(`${flag} = "?"`)),
-      );
+      const toml = `${flag} = "?"`;
+      const [message] = await wrong(toml).catch(async () => usageErrorOfPlan(await parse(toml)));
       expect(message).toStartWith(`: ${flag}: `);
     }
     for (const toml of ['host = "?"', 'port = "?"', 'metrics = "?"']) {

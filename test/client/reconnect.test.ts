@@ -203,7 +203,7 @@ test("an answer that the client cannot take ends the conversation: it would come
   const outcome = client.converse(() => undefined);
   client.send("go");
   expect(await within("the end", outcome)).toMatchObject({
-    kind: "lost",
+    kind: "fault",
     reason: expect.stringContaining("over the limit"),
   });
   expect(client.losses).toEqual([]);

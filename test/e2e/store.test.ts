@@ -338,8 +338,8 @@ describe.skipIf(lacksTools("redis-server"))("an engine", () => {
 test("a server without accounts takes no store, and a configuration file has the same keys", async () => {
   mkdirSync(data);
   for (const [flag, words] of [
-    [["--auth", "none"], "--store and --auth none"],
-    [["--bare"], "--store and --bare"],
+    [["--auth", "none"], "--auth none and --store"],
+    [["--bare"], "--bare and --store"],
   ] as const) {
     const { exitCode, stderr } = await run(["serve", ...flag, "--store", "redis://127.0.0.1"], { data });
     expect([exitCode, stderr]).toEqual([2, `parley: error: ${words} cannot be used together\n`]);

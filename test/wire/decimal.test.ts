@@ -71,7 +71,7 @@ describe("a header", () => {
       const error = errorOf(() => decoder.next());
       expect([error.code, error.message]).toEqual([
         "bad_length",
-        `invalid frame header "${shown}": it must be a length in 10 digits`,
+        `invalid frame header "${shown}" instead of a length in 10 digits`,
       ]);
       expect(errorOf(() => decoder.next())).toBe(error);
     }

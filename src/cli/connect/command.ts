@@ -34,8 +34,8 @@ import { isInputTerminal, stderr, stdout } from "../../terminal/stdio.ts";
 import { bench } from "./bench.ts";
 import { check } from "./check.ts";
 import {
-  checkForget,
   connectFlags,
+  connectRules,
   findTarget,
   planChannel,
   readMaxFrame,
@@ -58,6 +58,7 @@ export default defineCommand({
       ["parley connect 127.0.0.1:13131 --check", "test the connection"],
       ["parley connect 127.0.0.1:13131 --listen 5432", "forward a local port"],
     ],
+    rules: connectRules,
   }),
   args: connectFlags,
   run: ({ args }) => connect(new Flags(args as Arguments)),
@@ -65,7 +66,6 @@ export default defineCommand({
 
 async function connect(flags: ConnectFlags): Promise<void> {
   const terminal = terminalOf(flags);
-  if (flags.has("forget")) checkForget(flags);
   const listenAt = planListen(flags);
   const options = readPipedOptions(flags);
   const framing = readFraming(flags);
@@ -98,7 +98,7 @@ async function connect(flags: ConnectFlags): Promise<void> {
   const mayJoin = canJoin(flags, options) && listenAt === undefined;
   if (flags.has("pty") && !mayJoin)
     throw usageError(
-      "--pty requires a terminal, on standard input and standard output, and no flag that sends or prints otherwise",
+      "--pty requires a terminal, on standard input and standard output",
       "leave --pty out: without a terminal the program's input and output are lines",
     );
   const retry =
@@ -180,7 +180,8 @@ async function connect(flags: ConnectFlags): Promise<void> {
     throw signals.error;
   }
   if (outcome.kind === "bye") void printer.event("bye", { ...outcome, kind: undefined, early: undefined });
-  if (outcome.kind === "lost") void printer.event("lost", { reason: sayLoss(outcome) });
+  if (outcome.kind === "lost" || outcome.kind === "fault")
+    void printer.event("lost", { reason: sayLoss(outcome) });
   await output.flush();
   // Keys may be a password.
   if (joined === undefined) terminal.say(...nameUnconfirmed(client.unacknowledgedMessages()));
@@ -295,14 +296,9 @@ function canJoin(flags: ConnectFlags, options: PipedOptions): boolean {
 
 function readPipedOptions(flags: ConnectFlags): PipedOptions {
   const form = flags.has("raw") ? "raw" : flags.has("null") ? "nul" : "lines";
-  if (flags.has("raw") && flags.has("null")) throw usageError("--raw and -0 cannot be used together");
-  if (flags.has("raw") && flags.has("json")) throw usageError("--raw and --json cannot be used together");
   const messages = flags.texts("send");
-  const excluded = (["raw", "null", "check", "trace", "logout"] as const).find((name) => flags.has(name));
-  if (flags.has("bench") && (excluded !== undefined || messages.length > 0)) {
-    throw usageError(`--bench and --${excluded ?? "send"} cannot be used together`);
-  }
-  const readsMessages = messages.length === 0 && !flags.has("logout") && !flags.isGiven("listen");
+  const readsMessages =
+    messages.length === 0 && !(["listen", "check", "bench"] as const).some((name) => flags.isGiven(name));
   if (flags.has("password-stdin") && readsMessages) {
     throw usageError(
       "--password-stdin uses standard input: it cannot send messages, too",

@@ -109,15 +109,43 @@ export const connectFlags = {
 
 export type ConnectFlags = Flags<keyof typeof connectFlags>;
 
-/** @throws {ParleyError} `usage` when a flag stands beside `--forget` that has no meaning there. */
-export function checkForget(flags: ConnectFlags): void {
-  const names = Object.keys(connectFlags) as (keyof typeof connectFlags)[];
-  const other = names.find(
-    (name) =>
-      flags.isGiven(name) && !["target", "forget"].includes(name) && !Object.hasOwn(commonFlags, name),
-  );
-  if (other !== undefined) throw usageError(`--forget and --${other} cannot be used together`);
-}
+const CHANNEL = ["tls", "no-tls", "pin", "accept-new", "tls-ca", "key-file", "allow-md5"] as const;
+const LOGIN = ["user", "password-file", "password-stdin", "register", "no-token"] as const;
+const DIAL = ["target", "wait", "max-frame", ...CHANNEL] as const;
+
+type Name = keyof typeof connectFlags;
+
+/** Which of them cannot stand together. */
+export const connectRules = {
+  alone: {
+    sessions: ["json"],
+    forget: ["target"],
+    listen: [...DIAL, ...LOGIN, "json", "open", "port-file", "retry"],
+    check: [...DIAL, ...LOGIN, "bare", "framing", "timeout", "json"],
+    bench: [...DIAL, ...LOGIN, "bare", "framing", "timeout", "json", "count"],
+    logout: [...DIAL, "user", "timeout", "json", "trace"],
+  },
+  apart: {
+    pty: ["send", "count", "timeout", "raw", "null", "json", "bare", "resend"],
+    bare: ["user", "password-file", "password-stdin", "register", "retry", "resend", "exit-status"],
+    raw: ["null", "json"],
+    "no-tls": ["tls", "pin", "accept-new", "tls-ca"],
+    "accept-new": ["pin", "tls-ca"],
+    "password-file": ["password-stdin"],
+    "retry 0": ["resend"],
+  },
+  needs: {
+    open: ["listen"],
+    "port-file": ["listen"],
+    "allow-md5": ["key-file"],
+  },
+  names: { target: "a server" },
+} satisfies {
+  alone: Partial<Record<Name, readonly Name[]>>;
+  apart: Partial<Record<Name | `${Name} ${string}`, readonly Name[]>>;
+  needs: Partial<Record<Name, readonly [Name]>>;
+  names: Partial<Record<Name, string>>;
+};
 
 /** `--max-frame` in bytes. @throws {ParleyError} `usage`. */
 export function readMaxFrame(flags: ConnectFlags): number {
@@ -167,6 +195,8 @@ export async function findTarget(
       "a password cannot stand before the host",
       "use --password-file FILE, --password-stdin or $PARLEY_PASSWORD",
     );
+  if (user !== undefined && flags.has("bare"))
+    throw usageError("--bare takes a server without a user", "bare frames have no login");
   if (user !== undefined && flags.text("user") !== undefined)
     throw usageError("USER@ and --user cannot be used together");
   const who = user ?? flags.text("user");
@@ -213,7 +243,6 @@ export function planChannel(
   const demands = (["tls", "pin", "accept-new", "tls-ca"] as const).filter((name) => flags.isGiven(name));
   const known = demands.length === 0 ? state.findServer(target.server) : undefined;
   if (flags.has("no-tls")) {
-    if (demands[0] !== undefined) throw usageError(`--no-tls and --${demands[0]} cannot be used together`);
     if (known !== undefined) throw isTlsServer(target, known.since);
     return undefined;
   }

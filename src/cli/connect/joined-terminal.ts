@@ -4,13 +4,16 @@
 //     keys → KeyEscapes ── text → waiting → client.send, as far as the server takes it; more than that stays in the kernel
 //                       └─ ~.   → client.leave
 //
+// When none was sent for a while, the keys in the kernel are read all the same, since `~.` may be among them: their text is dropped,
+// which is shown.
+//
 // Without a connection the keys wait, and are sent after it has come back, in the same session only: a new one may run another program.
 
 import type { Client, Outcome } from "../../client/client.ts";
 import type { Resumed } from "../../client/reconnect.ts";
 import { escapeLine } from "../../base/escape.ts";
-import { JOINED_NOTICE_MS, MAX_WAITING_KEYS_BYTES, REDRAW_MS } from "../../base/limits.ts";
-import { sayDuration } from "../../base/units.ts";
+import { JOINED_NOTICE_MS, KEYS_STALLED_MS, MAX_WAITING_KEYS_BYTES, REDRAW_MS } from "../../base/limits.ts";
+import { sayDuration, saySize } from "../../base/units.ts";
 import { KeyEscapes, type EscapeCommand } from "../../terminal/key-escapes.ts";
 import { RawTerminal, windowSize } from "../../terminal/raw-terminal.ts";
 import { ScreenModes } from "../../terminal/screen-modes.ts";
@@ -32,11 +35,15 @@ export class JoinedTerminal {
   #waiting: Uint8Array[] = [];
   #waitingBytes = 0;
   #isSending = false;
+  /** Runs while keys stay in the kernel. */
+  #stall: Timer | undefined;
+  #isDropping = false;
+  #droppedBytes = 0;
   #lossNotice: Timer | undefined;
   /** True when the loss of the connection was shown. */
   #isLossShown = false;
   #redrawing: Timer | undefined;
-  /** Bytes of keys that were never sent, when something other than the program's end has ended the conversation. */
+  /** Bytes of keys that were dropped, and of those that waited when something other than the program's end has ended the conversation. */
   unsent = 0;
   /** True when the person left while the connection was lost. */
   hasLeftAway = false;
@@ -103,10 +110,11 @@ export class JoinedTerminal {
   #leave(isDone: boolean): void {
     clearTimeout(this.#lossNotice);
     clearTimeout(this.#redrawing);
+    clearTimeout(this.#stall);
     this.#terminal.showRaw = undefined;
     void stdout.write(`${this.#modes.end()}${isDone ? "" : "\r\n"}`);
     this.#raw?.leave();
-    if (!isDone) this.unsent = this.#waitingBytes;
+    this.unsent = this.#droppedBytes + (isDone ? 0 : this.#waitingBytes);
   }
 
   #onKeys(keys: Uint8Array): void {
@@ -131,10 +139,31 @@ export class JoinedTerminal {
   }
 
   #type(text: Uint8Array): void {
+    if (this.#isDropping) return void (this.#droppedBytes += text.length);
     this.#waiting.push(new Uint8Array(text));
     this.#waitingBytes += text.length;
     void this.#send();
-    if (this.#waitingBytes > MAX_WAITING_KEYS_BYTES) this.#raw?.pauseKeys();
+    if (this.#waitingBytes <= MAX_WAITING_KEYS_BYTES) return;
+    this.#raw?.pauseKeys();
+    this.#stall ??= setTimeout(() => this.#drop(), KEYS_STALLED_MS);
+  }
+
+  /** Reads the keys in the kernel for the commands among them. */
+  #drop(): void {
+    this.#isDropping = true;
+    this.#show(
+      `${saySize(MAX_WAITING_KEYS_BYTES)} of keys wait: what you type now is dropped; Enter ~ . leaves`,
+    );
+    this.#raw?.resumeKeys();
+  }
+
+  /** Some of the waiting keys were sent. */
+  #hasSent(): void {
+    if (this.#waitingBytes > MAX_WAITING_KEYS_BYTES) return void this.#stall?.refresh();
+    clearTimeout(this.#stall);
+    this.#stall = undefined;
+    this.#isDropping = false;
+    this.#raw?.resumeKeys();
   }
 
   async #send(): Promise<void> {
@@ -143,11 +172,12 @@ export class JoinedTerminal {
     this.#isSending = true;
     while (this.#waitingBytes > 0 && !client.isOver) {
       const room = client.writable();
-      if (room === undefined) client.send(this.#take(Math.min(MAX_KEYS_BYTES, client.maxFrame)));
-      else await room;
+      if (room === undefined) {
+        client.send(this.#take(Math.min(MAX_KEYS_BYTES, client.maxFrame)));
+        this.#hasSent();
+      } else await room;
     }
     this.#isSending = false;
-    this.#raw?.resumeKeys();
   }
 
   /** The first `most` bytes that wait, at most. */
@@ -170,9 +200,12 @@ export class JoinedTerminal {
 
   /** Shows a text of parley's own: over the last row of a full-screen program, else below the output. */
   #show(text: string): void {
-    if (!this.#modes.isAlternate) return void stdout.write(`\r\n${text.replaceAll("\n", "\r\n")}\r\n`);
+    if (!this.#modes.isAlternate)
+      return void stdout.write(this.#modes.between(`\r\n${text.replaceAll("\n", "\r\n")}\r\n`));
     const line = text.replaceAll("\n", " ");
-    void stdout.write(`\x1b7\x1b[${size().rows};1H\x1b[?7l\x1b[7m${line}\x1b[m\x1b[K\x1b[?7h\x1b8`);
+    const wrap = this.#modes.wraps ? "\x1b[?7h" : "";
+    const row = `\x1b7\x1b[${size().rows};1H\x1b[?7l\x1b[7m${line}\x1b[m\x1b[K${wrap}\x1b8`;
+    void stdout.write(this.#modes.between(row));
   }
 }
 

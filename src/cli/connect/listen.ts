@@ -27,26 +27,6 @@ import { readRetry } from "./retry.ts";
 import { Notices } from "./notices.ts";
 import type { Printer } from "./printer.ts";
 
-/** Flags that have no meaning beside `--listen`. */
-const EXCLUDED = [
-  "send",
-  "count",
-  "timeout",
-  "resend",
-  "raw",
-  "null",
-  "trace",
-  "check",
-  "bench",
-  "logout",
-  "sessions",
-  "forget",
-  "exit-status",
-  "bare",
-  "framing",
-  "pty",
-] as const;
-
 /** Where to listen, and a descriptor that does so already. */
 export interface ListenPlan {
   address: StreamAddress;
@@ -58,13 +38,7 @@ export interface ListenPlan {
 /** What `--listen` asks for; undefined without it. @throws {ParleyError} `usage`, or `failed` for an inherited socket. */
 export function planListen(flags: ConnectFlags): ListenPlan | undefined {
   const text = flags.text("listen");
-  if (text === undefined) {
-    const other = (["open", "port-file"] as const).find((name) => flags.isGiven(name));
-    if (other !== undefined) throw usageError(`--${other} requires --listen`);
-    return undefined;
-  }
-  const excluded = EXCLUDED.find((name) => flags.isGiven(name));
-  if (excluded !== undefined) throw usageError(`--listen and --${excluded} cannot be used together`);
+  if (text === undefined) return undefined;
   const wanted = parseListen(text);
   const inherited = takeSocket(process.env, process.pid);
   const address = inherited ?? wanted;

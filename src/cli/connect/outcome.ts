@@ -60,6 +60,7 @@ function flawOf(outcome: Outcome, counts: Counts, wishes: Wishes): ParleyError |
     case "protocol_mismatch":
       return new ParleyError("failed", outcome.reason);
     case "lost":
+    case "fault":
       return flawOfLoss(outcome, counts);
     case "left":
       return flawOfLeaving(counts, wishes);
@@ -70,13 +71,17 @@ function flawOf(outcome: Outcome, counts: Counts, wishes: Wishes): ParleyError |
   }
 }
 
-function flawOfLoss(outcome: Extract<Outcome, { kind: "lost" }>, counts: Counts): ParleyError {
+type Loss = Extract<Outcome, { kind: "lost" | "fault" }>;
+
+function flawOfLoss(outcome: Loss, counts: Counts): ParleyError {
   const code = counts.sent > 0 ? "unconfirmed" : "network";
   const unknown = counts.unacknowledged === undefined ? "; it is unknown whether all of it arrived" : "";
-  const loss = sayLoss(outcome, " before the session ended");
-  return new ParleyError(code, `${loss}: ${sayCounts(counts)}${unknown}`, {
-    hint: outcome.hint ?? outcome.reconnectFailed?.hint,
-  });
+  const all = `${sayCounts(counts)}${unknown}`;
+  if (outcome.kind === "fault")
+    return new ParleyError(code, `${outcome.reason}; ${all}`, { hint: outcome.hint });
+  const { hint } = outcome.reconnectFailed ?? {};
+  const comma = outcome.reason.includes(",") ? "," : "";
+  return new ParleyError(code, `${sayLoss(outcome, `${comma} before the session ended`)}: ${all}`, { hint });
 }
 
 /** The client left: after Ctrl-D, or after `--count` answers. */
@@ -128,8 +133,9 @@ function sayCounts(counts: Counts): string {
 }
 
 /** The reason of a loss, followed by `when`, and why the client could not come back, where it tried to. */
-export function sayLoss({ reason, reconnectFailed }: Extract<Outcome, { kind: "lost" }>, when = ""): string {
-  return `${reason}${when}${reconnectFailed?.why === undefined ? "" : `; ${reconnectFailed.why}`}`;
+export function sayLoss(outcome: Loss, when = ""): string {
+  const why = outcome.kind === "lost" ? outcome.reconnectFailed?.why : undefined;
+  return `${outcome.reason}${when}${why === undefined ? "" : `; ${why}`}`;
 }
 
 /** @throws {ParleyError} `failed` unless the server has ended the token. */

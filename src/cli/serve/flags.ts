@@ -11,11 +11,15 @@ import { PROGRAM_IOS } from "../../services/program/codec.ts";
 import { STDERR_WAYS } from "../../services/program/program.ts";
 import { definitionOf, framingFlag, type Flags } from "../flags.ts";
 import { storeFlags } from "../store.ts";
+import type { FlagRules } from "../flag-rules.ts";
 import { commonFlags, inGroup, type FlagsDef } from "../parse.ts";
 
 const serviceNames = listServices()
   .map(({ name }) => name)
   .join(", ");
+
+const TO_EXAMPLE = "for example: parley serve --to 127.0.0.1:5432";
+const PROGRAM_EXAMPLE = "name it after --, for example: parley serve -- wc -l";
 
 const firstFlags = {
   ...inGroup("What answers", {
@@ -136,6 +140,41 @@ const lastFlags = {
 } satisfies FlagsDef;
 
 export const serveFlags: FlagsDef = { ...firstFlags, ...optionFlags, ...lastFlags };
+
+const ACCOUNTS = ["register", ...Object.keys(storeFlags)];
+
+/**
+ * Which of them cannot stand together. `--check` takes all flags of the server. A limit of what the server has not is taken, too, so
+ * that a configuration file may have all limits: docs/security.md names them.
+ */
+export const serveRules: FlagRules = {
+  alone: { "list-services": [], init: [] },
+  apart: {
+    service: ["handler", "to", "program"],
+    handler: ["to", "program"],
+    to: ["program"],
+    pty: ["program-stderr"],
+    bare: ["auth", ...ACCOUNTS],
+    "auth none": ACCOUNTS,
+    "auth ip": ["register"],
+    "no-tls": ["tls", "tls-cert", "tls-key"],
+    "penalties off": ["penalty-exempt"],
+  },
+  needs: {
+    watch: ["handler"],
+    "to-timeout": ["to", TO_EXAMPLE],
+    "send-proxy": ["to", TO_EXAMPLE],
+    "program-io": ["program", PROGRAM_EXAMPLE],
+    "program-stderr": ["program", PROGRAM_EXAMPLE],
+    "pass-env": ["program", PROGRAM_EXAMPLE],
+    pty: ["program", PROGRAM_EXAMPLE],
+    open: ["bare"],
+    "allow-md5": ["key-file"],
+    "tls-cert": ["tls-key"],
+    "tls-key": ["tls-cert"],
+  },
+  names: { program: "a program" },
+};
 
 /** The flags that are read by their names; `planServer` reads those of the options all together. */
 export type ServeFlags = Flags<keyof typeof firstFlags | keyof typeof lastFlags>;

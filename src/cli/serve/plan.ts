@@ -25,9 +25,6 @@ export function planServer(flags: ServeFlags, socket: ListeningSocket | undefine
   const { host, port, fd } = planAddress(flags, socket);
   const bare = flags.has("bare");
   const auth = flags.choice<AuthMode>("auth", AUTH_MODES, "password");
-  if (bare && flags.text("auth") !== undefined) throw usageError("--bare and --auth cannot be used together");
-  if (flags.has("register") && (bare || auth !== "password"))
-    throw usageError("--register requires --auth password");
   const framing = readFraming(flags);
   if (!isLoopback(host) && bare && !flags.has("open") && flags.text("key-file") === undefined) {
     const isPlain = framing === undefined || framing === UINT32;
@@ -36,9 +33,6 @@ export function planServer(flags: ServeFlags, socket: ListeningSocket | undefine
       isPlain ? "add --key-file FILE, or --open to allow it" : "add --open to allow it",
     );
   }
-  if (flags.has("allow-md5") && flags.text("key-file") === undefined)
-    throw usageError("--allow-md5 requires --key-file");
-  checkTls(flags);
   const values = readOptions(flags);
   return {
     host,
@@ -62,15 +56,6 @@ function readOptions(flags: Flags<string>): OptionValues {
   );
   if (flags.isGiven("to")) given.maxPerUser ??= MAX_FORWARDED_PER_USER;
   return completeOptions(given);
-}
-
-function checkTls(flags: ServeFlags): void {
-  const certificate = flags.text("tls-cert");
-  if ((certificate === undefined) !== (flags.text("tls-key") === undefined))
-    throw usageError("--tls-cert and --tls-key require each other");
-  const other = flags.has("tls") ? "tls" : certificate === undefined ? undefined : "tls-cert";
-  if (flags.has("no-tls") && other !== undefined)
-    throw usageError(`--no-tls and --${other} cannot be used together`);
 }
 
 function planAddress(

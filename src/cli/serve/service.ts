@@ -2,7 +2,7 @@
 
 import { closeSync, constants } from "node:fs";
 import { basename, dirname, extname, join, resolve } from "node:path";
-import { messageOf, ParleyError, systemCode, usageError } from "../../base/errors.ts";
+import { messageOf, ParleyError, systemCode } from "../../base/errors.ts";
 import { removeIfThere, writeFully } from "../../files/atomic-write.ts";
 import { createFile } from "../../files/create.ts";
 import { whyRefused } from "../../files/file-error.ts";
@@ -44,28 +44,7 @@ export async function chooseService(flags: ServeFlags, maxMessage: number): Prom
   const [name, ...rest] = flags.texts("program");
   const file = flags.text("handler");
   const to = flags.text("to");
-  const given = [
-    flags.text("service") && "--service",
-    file && "--handler",
-    to !== undefined && "--to",
-    name && "-- PROGRAM",
-  ].filter(Boolean);
-  if (given.length > 1) throw usageError(`${given.join(" and ")} cannot be used together`);
-  if (name === undefined) {
-    const other = (["program-io", "program-stderr", "pass-env", "pty"] as const).find((flag) =>
-      flags.isGiven(flag),
-    );
-    if (other !== undefined)
-      throw usageError(
-        `--${other} requires a program`,
-        "name it after --, for example: parley serve -- wc -l",
-      );
-  }
   if (to !== undefined) return forwarding(flags, to);
-  const other = (["to-timeout", "send-proxy"] as const).find((flag) => flags.isGiven(flag));
-  if (other !== undefined)
-    throw usageError(`--${other} requires --to`, "for example: parley serve --to 127.0.0.1:5432");
-  if (flags.has("watch") && file === undefined) throw usageError("--watch requires --handler");
   if (file !== undefined) {
     const handler = await Handler.load(file);
     return () => ({ service: handler, name: basename(file, extname(file)), handler });
@@ -89,7 +68,6 @@ export async function chooseService(flags: ServeFlags, maxMessage: number): Prom
 
 /** `--to`: the service of a target. @throws {ParleyError} `usage`. */
 function forwarding(flags: ServeFlags, to: string): () => Chosen {
-  if (flags.has("watch")) throw usageError("--watch requires --handler");
   const target = parseTarget(flags, to);
   const timeoutMs = flags.read("to-timeout", duration()) ?? TARGET_TIMEOUT_MS;
   const open = (dial: Partial<TargetDial>) => dialStream(target, { ...dial, timeoutMs });

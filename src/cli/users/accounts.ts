@@ -19,7 +19,14 @@ import { MAX_TAGS } from "../../base/limits.ts";
 import { sayStoredName } from "../flags.ts";
 import { about, inGroup, type FlagsDef } from "../parse.ts";
 import { UsersContext, expectUser, NAME, usersFlags } from "./context.ts";
-import { announce, changeWithPassword, newPassword, PASSWORD, printOnce } from "./new-password.ts";
+import {
+  announce,
+  changeWithPassword,
+  newPassword,
+  PASSWORD,
+  passwordRules,
+  printOnce,
+} from "./new-password.ts";
 
 /** The reason is one line of the message that the user gets. */
 const MAX_REASON_LENGTH = 200;
@@ -33,6 +40,7 @@ export const add = defineCommand({
       ["parley users add ann --generate", "prints a new password"],
       ["parley users add ann --password-file FILE", "for scripts"],
     ],
+    rules: passwordRules,
   }),
   args: {
     ...NAME,
@@ -77,6 +85,7 @@ export const passwd = defineCommand({
       ["parley users passwd ann", "asks for the password"],
       ["parley users passwd ann --generate", "prints a new password"],
     ],
+    rules: passwordRules,
   }),
   args: {
     ...NAME,

@@ -14,11 +14,13 @@ import { Flags, terminalOf } from "../flags.ts";
 import { openStore, planStore, storeFlags, type OpenStore, type StorePlan } from "../store.ts";
 import { commonFlags, inGroup, type Arguments, type FlagsDef } from "../parse.ts";
 
-/** Flags of every command of `parley users`. */
+export const jsonFlag = inGroup("Options", {
+  json: { type: "boolean", description: "print JSON, one object per line" },
+}) satisfies FlagsDef;
+
+/** Flags of every command of `parley users` that uses the accounts. */
 export const usersFlags = {
-  ...inGroup("Options", {
-    json: { type: "boolean", description: "print JSON, one object per line" },
-  }),
+  ...jsonFlag,
   ...storeFlags,
   ...commonFlags,
 } satisfies FlagsDef;

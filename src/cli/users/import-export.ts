@@ -8,7 +8,7 @@ import { exportedUser, jsonFlaw, parseUser, type Document, type User } from "../
 import { flawLines, Flaws, userFlaw } from "../../auth/flaws.ts";
 import { NAME_RULE, normalizeName } from "../../auth/username.ts";
 import { ownCommand } from "../../base/own-command.ts";
-import { ParleyError, usageError } from "../../base/errors.ts";
+import { ParleyError } from "../../base/errors.ts";
 import { escapeJson } from "../../base/escape.ts";
 import { givenLines, readGivenBytes } from "../../files/given-text.ts";
 import { plural } from "../../base/plural.ts";
@@ -56,6 +56,7 @@ export const importUsers = defineCommand({
       ["parley users import - < users.ndjson", "from standard input"],
       ["parley users import --all all.ndjson", "from parley users export --all"],
     ],
+    rules: { apart: { "skip-existing": ["replace"] } },
   }),
   args: {
     file: { type: "positional", valueHint: "FILE", description: "exported users; - reads standard input" },
@@ -69,8 +70,6 @@ export const importUsers = defineCommand({
   async run({ args }) {
     await using context = new UsersContext<ImportFlag>(args, { makes: true });
     const { flags } = context;
-    if (flags.has("skip-existing") && flags.has("replace"))
-      throw usageError("--skip-existing and --replace cannot be used together");
     const existing = flags.has("skip-existing") ? "skip" : flags.has("replace") ? "replace" : "refuse";
     const path = flags.text("file") ?? "-";
     const lines =

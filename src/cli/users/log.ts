@@ -7,8 +7,8 @@ import { FileError } from "../../files/file-error.ts";
 import { LogFiles } from "../../log/log-files.ts";
 import { parseLogLine } from "../../log/log-line.ts";
 import { isRefusal, Refusals } from "../../log/refusals.ts";
-import { about, inGroup, type FlagsDef } from "../parse.ts";
-import { UsersContext, usersFlags } from "./context.ts";
+import { about, commonFlags, inGroup, type FlagsDef } from "../parse.ts";
+import { jsonFlag, UsersContext } from "./context.ts";
 
 export const log = defineCommand({
   meta: about({
@@ -18,6 +18,7 @@ export const log = defineCommand({
       ["parley users log", "of the log in the data folder"],
       ["parley users log --log /var/log/parley.log", "of another log"],
     ],
+    rules: { apart: { log: ["data"] } },
   }),
   args: {
     ...inGroup("Options", {
@@ -27,7 +28,8 @@ export const log = defineCommand({
         description: "log file; rotated files are read, too (default parley.log in the data folder)",
       },
     }),
-    ...usersFlags,
+    ...jsonFlag,
+    ...commonFlags,
   } satisfies FlagsDef,
   async run({ args }) {
     await using context = new UsersContext<"log">(args);

@@ -8,6 +8,7 @@ import { escapeJson } from "../../base/escape.ts";
 import { stdout } from "../../terminal/stdio.ts";
 import { SERVER_OPTIONS } from "../../server/option-table.ts";
 import { definitionOf, secretFlags } from "../flags.ts";
+import type { FlagRules } from "../flag-rules.ts";
 import { inGroup, type FlagsDef } from "../parse.ts";
 import type { UsersContext } from "./context.ts";
 
@@ -17,6 +18,14 @@ export const PASSWORD = inGroup("Password", {
   generate: { type: "boolean", description: "generate a password and print it" },
   "min-password": definitionOf(SERVER_OPTIONS.minPassword),
 }) satisfies FlagsDef;
+
+/** Which of them cannot stand together. */
+export const passwordRules: FlagRules = {
+  apart: {
+    generate: ["password-file", "password-stdin", "min-password"],
+    "password-file": ["password-stdin"],
+  },
+};
 
 /** @throws {ParleyError} `usage` where no password can be had, `failed` where it is not good enough. */
 export async function newPassword(
@@ -28,10 +37,6 @@ export async function newPassword(
     flags.read("min-password", SERVER_OPTIONS.minPassword.kind) ?? SERVER_OPTIONS.minPassword.default;
   const flaw = (password: string) => passwordFlaw(password, name, minimum);
   const secrets = secretFlags(flags);
-  if (flags.has("generate") && (secrets.stdin || secrets.file !== undefined)) {
-    const other = secrets.stdin ? "--password-stdin" : "--password-file";
-    throw usageError(`--generate and ${other} cannot be used together`);
-  }
   // 120 bits, in characters that no shell or editor changes.
   if (flags.has("generate")) return { password: randomBytes(15).toString("base64url"), generated: true };
   const given = await terminal.secret(secrets);

@@ -41,10 +41,12 @@ export function placeOf(
     if (typeof file === "string") return `${file}:${String(line)}:${String(column)}`;
   }
   if (!("stack" in first)) return undefined;
-  const places = withoutLoadNumber(String(first.stack)).matchAll(/(?:\(|^\s*at )(\/.*?:\d+:\d+)\)?$/gm);
   const folder = dirname(path) === sep ? sep : `${dirname(path)}${sep}`;
-  const isOwn = (file: string) => isUserFile(file) && (file.startsWith(folder) || files.has(file));
-  return [...places].map(([, place = ""]) => place).find((place) => isOwn(place.replace(/:\d+:\d+$/, "")));
+  // Their names may have line ends in them.
+  const own = [...files.keys()].map((file) => RegExp.escape(file)).concat(`${RegExp.escape(folder)}.*?`);
+  const frame = new RegExp(`(?:\\(|^\\s*at )((?:${own.join("|")}):\\d+:\\d+)\\)?$`, "gm");
+  const places = withoutLoadNumber(String(first.stack)).matchAll(frame);
+  return [...places].map(([, place = ""]) => place).find(isUserFile);
 }
 
 /** False for what was thrown without a stack, as texts and failures of the system in promises that no code awaits. */

@@ -7,14 +7,14 @@
 // An error of a hook ends its session, and the log has the place in the user's file.
 
 import { realpathSync, statSync, type Stats } from "node:fs";
-import { resolve } from "node:path";
+import { basename, resolve, sep } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { ParleyError, reasonOf, systemCode } from "../../base/errors.ts";
 import { HANDLER_LOAD_MS, HANDLER_STOP_MS } from "../../base/limits.ts";
 import { shellQuote } from "../../base/shell-quote.ts";
 import { adopt, carryState, codeOf, isPlain, type ClassHooks, type Code } from "./code.ts";
 import { firstLine, frameOf, namesFile, placeOf, unplaced } from "./error-location.ts";
-import { importAnew, inspect, settled, versionsOf, type Versions } from "./modules.ts";
+import { importAnew, inspect, isOddPath, settled, versionsOf, type Versions } from "./modules.ts";
 import {
   MisuseError,
   SessionClosedError,
@@ -72,7 +72,7 @@ export class Handler implements Service {
     const known = this.versions;
     this.#files = known;
     checkFile(this.path);
-    const { files, flaw } = await inspect(this.path);
+    const { files, flaw, oddImport } = await inspect(this.path);
     // Forget files that it does not import any more, once it compiles.
     const isInUse = (file: string) => files.length === 0 || flaw !== undefined || files.includes(file);
     this.#setFiles(
@@ -80,6 +80,7 @@ export class Handler implements Service {
       [...known].filter(([file]) => isInUse(file)),
       files,
     );
+    if (oddImport !== undefined) checkModulePath(oddImport);
     const loaded =
       flaw === undefined
         ? await importAnew(this.path, this.#files.keys(), this.#loadMs)
@@ -339,23 +340,24 @@ function checkFile(path: string): void {
 }
 
 /**
- * Checks that Bun can load a module from `paths`: the path that was given, and the one after symbolic links. Bun cuts a path at a
- * question mark and reads a backslash as a slash, also for imports, and would run another file (measured with Bun 1.4.5).
+ * Checks that Bun can load a module from `paths`: the path that was given, and the one after symbolic links.
  *
  * @throws {HandlerError} `unusable`.
  */
 export function checkModulePath(...paths: string[]): void {
-  for (const path of paths) {
-    const odd = /[?\\]/.exec(path)?.[0];
-    if (odd === undefined) continue;
-    throw new HandlerError(
-      "unusable",
-      `cannot load a module from ${path}: the path has the character ${odd}`,
-      {
-        hint: "rename the file, or the folder that it is in",
-      },
-    );
-  }
+  const path = paths.find(isOddPath);
+  if (path === undefined) return;
+  const name = path.split(sep).find(isOddPath) ?? path;
+  const [what, action] =
+    name === basename(path)
+      ? ["file", "rename the file"]
+      : ["folder", "rename the folder, or move the file out of it; a symbolic link to it does not help"];
+  const character = name.includes("?") ? "a question mark" : "a backslash";
+  throw new HandlerError(
+    "unusable",
+    `cannot load ${path}: the ${what} ${name} has ${character} in its name, and Bun would look for another file`,
+    { hint: action },
+  );
 }
 
 function unusable(verb: "load" | "start", path: string, failure: unknown, files?: Versions): HandlerError {

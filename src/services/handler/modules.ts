@@ -4,8 +4,8 @@
 // runs no code: a file that cannot be compiled or linked is never imported. Before each import, every file of the handler is
 // removed from Bun's registry, so that a module that threw while it ran can be loaded again.
 
-import { existsSync, statSync } from "node:fs";
-import { dirname, resolve, sep } from "node:path";
+import { existsSync, realpathSync, statSync } from "node:fs";
+import { basename, dirname, join, resolve, sep } from "node:path";
 import { sayDuration } from "../../base/units.ts";
 import { ParleyError } from "../../base/errors.ts";
 import { isUserFile } from "./error-location.ts";
@@ -65,23 +65,62 @@ export async function settled<Value>(
   }
 }
 
+/** What is in a handler, without running it. */
+export interface Inspected {
+  /** Its files; with a flaw those that the flaw names. */
+  files: string[];
+  /** Bun's error for a file that does not compile or link. */
+  flaw?: unknown;
+  /** The first import of a file whose path is {@link isOddPath odd}. */
+  oddImport?: string;
+}
+
 /**
- * Finds the files of the module at `path` without running them. `flaw`: Bun's error for a file that does not compile or link; then
- * `files` are those that the error names.
+ * True for a path that Bun cannot load a module from, also as the target of a symbolic link: it cuts a path at a question mark and
+ * reads a backslash as a slash, and would run another file, if there is one. Neither `/proc/self/fd` nor a plugin of Bun's helps: the
+ * first is resolved, and the second is not asked for `./file` and for packages (measured with Bun 1.4.5).
  */
-export async function inspect(path: string): Promise<{ files: string[]; flaw?: unknown }> {
+export function isOddPath(path: string): boolean {
+  return /[?\\]/.test(path);
+}
+
+/** Finds the files of the module at `path` without running them. */
+export async function inspect(path: string): Promise<Inspected> {
+  let oddImport: string | undefined;
   const build = await Bun.build({
     entrypoints: [path],
     target: "bun",
     packages: "external",
     throw: false,
     metafile: true,
+    plugins: [
+      {
+        name: "odd paths",
+        setup: (builder) =>
+          void builder.onResolve({ filter: /^\.{0,2}\// }, ({ path: name, importer }) => {
+            oddImport ??= oddTarget(resolve(dirname(importer), name));
+            return undefined; // it is resolved as ever
+          }),
+      },
+    ],
   });
+  if (oddImport !== undefined) return { files: [oddImport], oddImport };
   const { inputs } = build.metafile ?? {};
   // A missing import is no flaw: the module may handle that when it runs.
   const flaw = build.logs.find(({ name, level }) => name === "BuildMessage" && level === "error");
   const files = Object.keys(inputs ?? {}).map((file) => resolve(file));
   return { files: flaw === undefined ? files : filesNamedBy(flaw), flaw };
+}
+
+/** The file that an import means, if its path is odd. An import may have a query, as in `./file.ts?1`. */
+function oddTarget(file: string): string | undefined {
+  if (isOddPath(basename(file)) && existsSync(file)) return file;
+  try {
+    const target = join(realpathSync(dirname(file)), basename(file));
+    return isOddPath(dirname(target)) ? target : undefined;
+  } catch {
+    return undefined; // no such folder: Bun says so
+  }
 }
 
 /** The files that an error names: once one of them changes, loading may succeed. */

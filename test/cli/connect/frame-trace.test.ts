@@ -77,7 +77,7 @@ describe("a line", () => {
       `← 0000000002  message         2 bytes  "hi"`,
       `← 5           message         5 bytes  "hello"`,
       `←          0  message         0 bytes  ""`,
-      `← invalid frame header "00000003\\x0a\\x1b": it must be a length in 10 digits`,
+      `← invalid frame header "00000003\\x0a\\x1b" instead of a length in 10 digits`,
       `→ 0000000003  message         3 bytes  "\\u001b[2"`,
     ]);
   });

@@ -27,6 +27,7 @@ const OUTCOMES = {
   ended: { kind: "ended", early: false },
   left: { kind: "left" },
   lost: { kind: "lost", reason: "the connection was reset" },
+  fault: { kind: "fault", reason: "frame of 9 bytes is over the limit of 8" },
   protocol_mismatch: { kind: "protocol_mismatch", reason: "the server uses TLS: use --tls" },
   service_failed: bye("service_failed"),
   bad_length: bye("bad_length"),
@@ -84,9 +85,10 @@ function end(outcome: OutcomeName, counts: CountsName, wishes: WishesName): Parl
 const codeOf = (ended: ParleyError | number) => (typeof ended === "number" ? ended : exitCodeOf(ended));
 const names = <Name extends string>(all: Record<Name, unknown>) => Object.keys(all) as Name[];
 
-/** Outcomes whose exit code depends on nothing else, but for `lost`: there was nothing to lose where nothing was sent. */
+/** Outcomes whose exit code depends on nothing else, but for a loss: there was nothing to lose where nothing was sent. */
 const ALWAYS = {
   lost: 6,
+  fault: 6,
   protocol_mismatch: 1,
   service_failed: 1,
   bad_length: 1,
@@ -128,7 +130,7 @@ describe.each(names(WISHES))("the exit code of a conversation, %s,", (wishes) =>
 
   test.each(names(ALWAYS))("that ended as %s", (outcome) => {
     const wanted = names(COUNTS).map((counts) =>
-      outcome === "lost" && counts === "nothing sent" ? 1 : ALWAYS[outcome],
+      ["lost", "fault"].includes(outcome) && counts === "nothing sent" ? 1 : ALWAYS[outcome],
     );
     expect(codes(outcome)).toEqual(wanted);
   });
@@ -195,6 +197,12 @@ describe("the sentence of a conversation", () => {
       "piped",
       "the connection was reset before the session ended: sent 5, received 3; " +
         "it is unknown whether all of it arrived",
+    ],
+    [
+      "fault",
+      "bare",
+      "piped",
+      "frame of 9 bytes is over the limit of 8; sent 5, received 3; it is unknown whether all of it arrived",
     ],
     ["protocol_mismatch", "whole", "piped", "the server uses TLS: use --tls"],
     [

@@ -113,12 +113,4 @@ describe("connect --bench", () => {
     expect(exitCode).toBe(4);
     await silent.stop();
   });
-
-  test("goes with nothing that sends or shows something else", async () => {
-    for (const flag of ["--send=x", "--raw", "-0", "--check", "--trace", "--logout"]) {
-      const { stderr, exitCode } = await run(["connect", "127.0.0.1:1", "--bench", flag]);
-      expect(stderr).toContain("--bench and --");
-      expect(exitCode).toBe(2);
-    }
-  });
 });

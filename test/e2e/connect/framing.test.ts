@@ -45,21 +45,27 @@ test("connect writes zeros, takes every padding, and the end between two frames 
   expect([exitCode, stdout, stderr, received]).toEqual([0, "ok\nabc\n", "", "0000000002hi"]);
 });
 
-const DIGITS = "it must be a length in 10 digits";
+const UNKNOWN = "it is unknown whether all of it arrived";
+const DIGITS = "instead of a length in 10 digits; sent 1, received";
 test.each([
   [
     "counts characters",
     "0000000006привет0000000002hi",
     TEN,
-    `invalid frame header "\\xd0\\xb2\\xd0\\xb5\\xd1\\x820000": ${DIGITS}`,
+    `invalid frame header "\\xd0\\xb2\\xd0\\xb5\\xd1\\x820000" ${DIGITS} 1; ${UNKNOWN}\n`,
   ],
-  ["counts characters, once", "0000000006привет", TEN, "the stream ended inside a frame, 6 bytes into it"],
-  ["writes fewer digits", "00000005hello00000005hello", TEN, `invalid frame header "00000005he": ${DIGITS}`],
+  [
+    "counts characters, once",
+    "0000000006привет",
+    TEN,
+    `the stream ended inside a frame, 6 bytes into it, before the session ended: sent 1, received 1; ${UNKNOWN}\n`,
+  ],
+  ["writes fewer digits", "00000005hello00000005hello", TEN, `invalid frame header "00000005he" ${DIGITS}`],
   [
     "writes 4 bytes",
     "\0\0\0\x05hello\0\0\0\x05hello",
     TEN,
-    `invalid frame header "\\x00\\x00\\x00\\x05hello\\x00": ${DIGITS}`,
+    `invalid frame header "\\x00\\x00\\x00\\x05hello\\x00" ${DIGITS}`,
   ],
   ["sends less than it says", "0000000015hello", TEN, "the stream ended inside a frame, 15 bytes into it"],
   [

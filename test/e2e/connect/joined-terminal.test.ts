@@ -6,9 +6,17 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { until } from "../../support/attack.ts";
 import { cuttingProxy } from "../../support/cutting-proxy.ts";
-import { addUser, deadPort, PASSWORD, run, serve, type Serving } from "../../support/executable.ts";
+import {
+  addUser,
+  deadPort,
+  EXECUTABLE,
+  PASSWORD,
+  run,
+  serve,
+  type Serving,
+} from "../../support/executable.ts";
 import { tempFolder, type TempFolder } from "../../support/folder.ts";
-import { lacks } from "../../support/privileges.ts";
+import { lacks, lacksTools } from "../../support/privileges.ts";
 import { childrenOf } from "../../support/program.ts";
 import { Screen, type ScreenOptions } from "../../support/screen.ts";
 
@@ -25,7 +33,7 @@ const sh = (script: string, ...words: string[]): string[] => ["sh", "-c", script
 /** Draws as a full-screen program does, and says each size that its window gets. */
 const FULL_SCREEN = sh(
   `stty raw -echo; trap 'printf "drawn at %s\\r\\n" "$(stty size)"' WINCH; ` +
-    `printf '\\033[?1049h\\033[?25l\\033[?1000;1006hdrawn\\r\\n'; while :; do sleep 0.02; done`,
+    `printf '\\033[>1u\\033[?1049h\\033[>3u\\033[>4;2m\\033[2;9r\\033[?25l\\033[?1000;1006;2004h\\033[5 q\\033(0\\033(Bdrawn\\r\\n'; while :; do sleep 0.02; done`,
 );
 
 /** The settings of the terminal before and after, and the exit code. */
@@ -76,8 +84,10 @@ describe("a shell", () => {
     await screen.see("seen2 screen-256color 24 97\r\n");
     expect(timesIn(screen.raw, "echo seen$((1+1))")).toBe(1);
     screen.resize(131, 43);
-    screen.type("trap 'stty size; trap - WINCH' WINCH; stty size\r");
-    await screen.see("43 131");
+    await until("the new size", true, () => {
+      screen.type("stty size\r");
+      return screen.raw.includes("43 131");
+    });
     screen.type("exit 0\r");
     expect(await screen.exited).toBe(0);
   });
@@ -159,7 +169,20 @@ describe("the terminal is as it was after", () => {
     const [before, after] = [...screen.text.text.matchAll(ALL_SETTINGS)].map(([, settings]) => settings);
     expect(after).toBe(before!);
     const rest = screen.raw.slice(screen.raw.lastIndexOf("drawn"));
-    for (const mode of ["?1049l", "?25h", "?1000l", "?1006l"]) expect(rest).toContain(`\u001b[${mode}`);
+    for (const end of [
+      "[?1049l",
+      "[?25h",
+      "[?1000l",
+      "[?1006l",
+      "[?2004l",
+      "[>4;0m",
+      "7\u001b[r\u001b8",
+      "[0 q",
+    ])
+      expect(rest).toContain(`\u001b${end}`);
+    // The keyboard's mode of each screen, while that one is shown.
+    const screenEnds = rest.indexOf("[?1049l");
+    expect([rest.indexOf("[<u") < screenEnds, rest.lastIndexOf("[<u") > screenEnds]).toEqual([true, true]);
   });
 
   test("a password, the permission to draw, and the end of the program", async () => {
@@ -203,6 +226,35 @@ describe("the terminal is as it was after", () => {
     expect(await screen.exited).toBe(129);
     await until("a hang-up", true, async () => Bun.file(said).exists());
   });
+});
+
+test.skipIf(lacksTools("tmux"))("tmux has no mode of the program any more after ~.", async () => {
+  using folder = tempFolder();
+  const modes = "\\033[?1049h\\033[?7l\\033[4h\\033[3;9r\\033[?25l\\033[?1000;1006h\\033=";
+  const server = await serveProgram(
+    sh(`stty raw -echo; printf '${modes}drawn'; while :; do sleep 0.02; done`),
+  );
+  const tmux = (...words: string[]) => {
+    const { stdout } = Bun.spawnSync(["tmux", "-S", join(folder.path, "tmux"), "-f", "/dev/null", ...words], {
+      env: { ...process.env, PARLEY_DATA: folder.path },
+    });
+    return stdout.toString().trim();
+  };
+  const flags = ["alternate_on", "wrap_flag", "insert_flag", "cursor_flag", "mouse_any_flag", "keypad_flag"];
+  const format = ["scroll_region_upper", "scroll_region_lower", ...flags]
+    .map((name) => `#{${name}}`)
+    .join(" ");
+  const state = () => tmux("display-message", "-p", format);
+  tmux("new-session", "-d", "-x", "80", "-y", "24", "sh");
+  try {
+    await until("a new terminal", "0 23 0 1 0 1 0 0", state);
+    tmux("send-keys", `${EXECUTABLE} connect --pty ${server.address}`, "Enter");
+    await until("the modes of the program", "2 8 1 0 1 0 1 1", state);
+    tmux("send-keys", "Enter", "~.");
+    await until("the modes after it", "0 23 0 1 0 1 0 0", state);
+  } finally {
+    tmux("kill-server");
+  }
 });
 
 test("a client that stops gives the shell its terminal back as it was", async () => {
@@ -276,6 +328,41 @@ describe("what is pasted arrives whole:", () => {
     const { stdout } = Bun.spawnSync(["cat", `/proc/${pid}/io`]);
     return Number(/rchar: (\d+)/.exec(stdout.toString())?.[1] ?? 0);
   }
+});
+
+describe("behind more keys than can wait, for a program that does not read,", () => {
+  const MUCH = "x".repeat(4 * 1024 * 1024);
+  const NOTICE = "1 MiB of keys wait: what you type now is dropped; Enter ~ . leaves";
+
+  test("~. leaves", async () => {
+    const server = await serveProgram(sh("stty raw -echo; echo ready; while :; do sleep 0.02; done"));
+    const screen = joined(server.address);
+    await screen.see("ready");
+    screen.type(MUCH);
+    screen.type(LEAVE);
+    expect(await screen.exited).toBe(6);
+    expect(screen.text.text).toContain(NOTICE);
+    expect(screen.text.text).toMatch(/\d{7} typed bytes were never sent/);
+  });
+
+  test("keys go on once it reads", async () => {
+    using folder = tempFolder();
+    const sign = join(folder.path, "sign");
+    const script = 'stty raw -echo; echo ready; while [ ! -e "$1" ]; do sleep 0.02; done; tr -d x';
+    const server = await serveProgram(sh(script, sign));
+    const screen = joined(server.address);
+    await screen.see("ready");
+    screen.type(MUCH);
+    await screen.see(NOTICE);
+    writeFileSync(sign, "");
+    await until("a key on the screen", true, () => {
+      screen.type("k".repeat(8192));
+      return screen.text.text.includes("kkk");
+    });
+    screen.type(LEAVE);
+    expect(await screen.exited).toBe(6);
+    expect(screen.text.text).toMatch(/\d+ typed bytes were never sent/);
+  });
 });
 
 /** Without what parley writes about losses that took longer. */

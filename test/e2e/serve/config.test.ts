@@ -77,7 +77,7 @@ describe("with 2 ends", () => {
     ['keepalive = "5x"', "FILE: keepalive: ", undefined],
     ['auth = "pasword"', 'FILE: auth: invalid value "pasword"', undefined],
     ['config = "x.toml"', "FILE: a configuration file cannot name another one", undefined],
-    ["watch = true", "--watch requires --handler", undefined],
+    ["watch = true", "FILE: watch requires --handler", undefined],
   ])("%j, also a check", async (toml, message, hint) => {
     write(toml);
     const data = join(folder.path, "data");

@@ -432,7 +432,7 @@ describe("flags", () => {
   test.each([
     [["--to", "127.0.0.1:1", "--service", "chat"], "--service and --to cannot be used together"],
     [["--to", "127.0.0.1:1", "--handler", "x.ts"], "--handler and --to cannot be used together"],
-    [["--to", "127.0.0.1:1", "--", "cat"], "--to and -- PROGRAM cannot be used together"],
+    [["--to", "127.0.0.1:1", "--", "cat"], "--to and a program cannot be used together"],
     [["--to", "127.0.0.1:1", "--pty"], "--pty requires a program"],
     [["--to", "127.0.0.1:1", "--watch"], "--watch requires --handler"],
     [["--to", "5432"], "--to: invalid HOST:PORT"],

@@ -11,6 +11,7 @@ import {
 } from "node:fs";
 import { join, resolve } from "node:path";
 import { expect, setDefaultTimeout, test } from "bun:test";
+import { escapeLine } from "../../../src/base/escape.ts";
 import { HANDLER_TYPES } from "../../../src/services/handler/template.ts";
 import { until, within } from "../../support/attack.ts";
 import { run, serve, type Serving } from "../../support/executable.ts";
@@ -442,8 +443,11 @@ test.concurrent("a handler whose top level never ends is an error", async () => 
   }
 });
 
-test.concurrent.each(["a#b", "a%b", "a%41b", "a b", "a'b\"c", "[a]*{b}", "a&b=c;d", "ä\nö"])(
-  "a folder named %j is no hindrance, nor to --watch and imports",
+test.concurrent.each([
+  ..."a#b|a%b|a%41b|a b|a'b\"c|[a]*{b}|a&b=c;d|Пример|🎲|(a) (b|a:1:2".split("|"),
+  "ä\nö",
+])(
+  "a folder named %j is no hindrance, nor to --watch, imports, a state that is kept and the place of a fault",
   async (name) => {
     using shop = new Workshop();
     mkdirSync(shop.at(name));
@@ -452,15 +456,33 @@ test.concurrent.each(["a#b", "a%b", "a%41b", "a b", "a'b\"c", "[a]*{b}", "a&b=c;
       `${name}/greet.ts`,
       "import { mark } from './mark.ts'; export default (s) => s.send(mark);",
     );
-    await using server = await serve(["--auth", "none", "--handler", path, "--watch"]);
+    const log = ["--log", shop.at("log"), "--log-format", "json"];
+    await using server = await serve(["--auth", "none", "--handler", path, "--watch", ...log]);
     using peer = await Peer.connect(server.port);
     await peer.enter();
     await hears(peer, "one");
     shop.save(`${name}/mark.ts`, "export const mark = 'two';");
     await hears(peer, "two");
-    shop.save(`${name}/greet.ts`, saying("three"));
-    await hears(peer, "three");
+    const counting = `import { mark } from './mark.ts'; export const state = { n: 0 };
+      export default (s) => s.send(mark + ++state.n);`;
+    shop.save(`${name}/greet.ts`, counting.replace("+ ++state.n", "+ (state.n = 7)"));
+    await hears(peer, "two7");
+    shop.save(`${name}/greet.ts`, counting);
+    await hears(peer, "two8");
+    shop.save(
+      `${name}/mark.ts`,
+      "export const mark = {\n  toString() {\n    throw new Error('out of marks');\n  },\n};",
+    );
+    await until("the end of the session", true, () => {
+      if (!peer.isClosed) peer.send("");
+      return peer.isClosed;
+    });
     await server.stop();
+    const lines = readFileSync(shop.at("log"), "utf8").trim().split("\n");
+    const reasons = lines.map((line) => JSON.parse(line) as { reason?: string });
+    expect(reasons.map(({ reason }) => reason)).toContain(
+      `Error: out of marks, at ${escapeLine(shop.at(name, "mark.ts"))}:3:15`,
+    );
   },
 );
 
@@ -475,8 +497,10 @@ test.concurrent.each(["a?b", "a\\b", "a?load=1"])(
     for (const file of [path, shop.at("plain", "greet.ts")]) {
       const { exitCode, stderr } = await run(["serve", "--auth", "none", "--port", "0", "--handler", file]);
       expect(exitCode).toBe(1);
-      expect(stderr).toStartWith(
-        `parley: error: cannot load a module from ${path}: the path has the character ${name.charAt(1)}\nparley: hint: `,
+      const character = name.includes("?") ? "a question mark" : "a backslash";
+      expect(stderr).toBe(
+        `parley: error: cannot load ${path}: the folder ${name} has ${character} in its name, and Bun would look for another file\n` +
+          "parley: hint: rename the folder, or move the file out of it; a symbolic link to it does not help\n",
       );
     }
     const init = await run(["serve", "--init", shop.at(name, "new.ts")]);
@@ -484,6 +508,53 @@ test.concurrent.each(["a?b", "a\\b", "a?load=1"])(
     expect(readdirSync(shop.at(name))).toEqual(["greet.ts"]);
   },
 );
+
+test.concurrent.each([
+  ["of a link to such a folder", "./link/mark.ts"],
+  ["of a link, without its ending", "./link/mark"],
+  ["of the folder itself", "./NAME/mark.ts"],
+  ["of such a file", "./fi?le.ts"],
+])("an import %s is refused, and no other file is run in its place", async (_, specifier) => {
+  for (const name of ["a?b", "a\\b"]) {
+    using shop = new Workshop();
+    for (const folder of [name, "a", "a/b"]) mkdirSync(shop.at(folder));
+    for (const file of ["a/mark.ts", "a/b/mark.ts", "fi.ts"])
+      shop.write(file, "throw new Error('this is another file');");
+    for (const file of [`${name}/mark.ts`, "fi?le.ts"]) shop.write(file, "export const mark = 'one';");
+    symlinkSync(shop.at(name), shop.at("link"));
+    const from = JSON.stringify(specifier.replace("NAME", name));
+    shop.write("greet.ts", `import { mark } from ${from}; export default (s) => s.send(mark);`);
+    const { exitCode, stderr } = await run([
+      "serve",
+      "--auth",
+      "none",
+      "--port",
+      "0",
+      "--handler",
+      shop.handler,
+    ]);
+    expect([exitCode, stderr]).toEqual([
+      1,
+      expect.stringMatching(/^parley: error: cannot load \S+: the (folder a[?\\]b|file fi\?le\.ts) has a /),
+    ]);
+    if (!specifier.startsWith("./link")) return;
+    // A folder that is renamed is found again.
+    rmSync(shop.at("link"));
+    renameSync(shop.at(name), shop.at("link"));
+    await using server = await shop.serve();
+    expect((await run(["connect", server.address, "--send", "x"])).stdout).toBe("one\n");
+    await server.stop();
+  }
+});
+
+test.concurrent("an import with a query is none of a file with a question mark in its name", async () => {
+  using shop = new Workshop();
+  shop.write("mark.ts", "export const mark = 'one';");
+  shop.write("greet.ts", "import { mark } from './mark.ts?1'; export default (s) => s.send(mark);");
+  await using server = await shop.serve();
+  expect((await run(["connect", server.address, "--send", "x"])).stdout).toBe("one\n");
+  await server.stop();
+});
 
 test.concurrent(
   "--init writes a handler and its types, which agree and work; it overwrites nothing",

@@ -4,8 +4,10 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, setDefaultTimeout, test } from "bun:test";
 import { until } from "../../support/attack.ts";
-import { addUser, PASSWORD, run, serve, start } from "../../support/executable.ts";
+import { addUser, PASSWORD, run, serve, start, type Running } from "../../support/executable.ts";
 import { tempFolder, type TempFolder } from "../../support/folder.ts";
+import { lacksTools } from "../../support/privileges.ts";
+import { startRedis } from "../../support/redis.ts";
 
 setDefaultTimeout(90_000);
 
@@ -82,20 +84,24 @@ const ASKING = `export default {
   },
 };`;
 
-test("session.tags follows a running conversation, and cannot be changed from there", async () => {
-  const handler = join(folder.path, "asking.ts");
-  writeFileSync(handler, ASKING);
-  await using server = await serve(["--handler", handler], { data });
-  await using ann = start(["connect", `ann@${server.address}`], { env, data: join(folder.path, "ann") });
+/** Asks over one conversation until the answer is `wanted`: a change takes its moment. */
+function asks(ann: Running): (wanted: string) => Promise<void> {
   let seen = 0;
-  /** Asks until the answer is `wanted`: a change takes its moment. */
-  const hears = (wanted: string) =>
+  return (wanted) =>
     until("the tags", wanted, async () => {
       const from = seen;
       ann.write("?\n");
       seen = await ann.stdout.see("\n", from);
       return ann.stdout.text.slice(from, seen).trim();
     });
+}
+
+test("session.tags follows a running conversation, and cannot be changed from there", async () => {
+  const handler = join(folder.path, "asking.ts");
+  writeFileSync(handler, ASKING);
+  await using server = await serve(["--handler", handler], { data });
+  await using ann = start(["connect", `ann@${server.address}`], { env, data: join(folder.path, "ann") });
+  const hears = asks(ann);
   await hears("none");
   await users("tag", "ann", "teacher", "staff");
   await hears("staff teacher");
@@ -132,3 +138,48 @@ test("a program has PARLEY_TAGS as they are at its start, whatever --pass-env na
   await until("the variable of a program", "<>\n", said);
   await server.stop();
 });
+
+test.skipIf(lacksTools("redis-server"))(
+  "of accounts in an engine: all servers see a change, also after their connections to it were cut",
+  async () => {
+    await using redis = await startRedis({ appendonly: true });
+    const store = { PARLEY_STORE: redis.url };
+    const elsewhere = (argv: string[], stdin?: string) =>
+      run(["users", ...argv], { data, env: store, ...(stdin === undefined ? {} : { stdin }) });
+    expect((await elsewhere(["add", "ann", "--password-stdin"], PASSWORD)).exitCode).toBe(0);
+    const handler = join(folder.path, "asking.ts");
+    writeFileSync(handler, ASKING);
+    const at = (name: string) => ({ data: join(folder.path, name), env: store });
+    await using first = await serve(["--handler", handler], at("first"));
+    await using second = await serve(["--handler", handler], at("second"));
+    await using third = await serve(["--", "sh", "-c", 'echo "<$PARLEY_TAGS>"'], at("third"));
+    await using here = start(["connect", `ann@${first.address}`], { env });
+    await using there = start(["connect", `ann@${second.address}`], { env });
+    const conversations = [asks(here), asks(there)];
+    const all = async (wanted: string) => {
+      await Promise.all(conversations.map((hears) => hears(wanted)));
+      await until("the variable of a program", `<${wanted === "none" ? "" : wanted}>\n`, async () => {
+        return (await run(["connect", `ann@${third.address}`], { env })).stdout;
+      });
+    };
+    const tag = async (...words: string[]) =>
+      expect((await elsewhere(["tag", "ann", ...words])).exitCode).toBe(0);
+
+    await all("none");
+    await tag("teacher", "staff");
+    await all("staff teacher");
+    await tag();
+    await all("none");
+    expect(JSON.parse((await elsewhere(["list", "--json"])).stdout)).toMatchObject({ tags: [] });
+    await redis.killClients();
+    await tag("cut");
+    await all("cut");
+    await redis.kill();
+    await redis.restart();
+    await tag("back");
+    await all("back");
+    expect((await elsewhere(["remove", "ann", "--yes"])).exitCode).toBe(0);
+    expect(await Promise.all([here.exited, there.exited])).toEqual([5, 5]);
+    for (const server of [first, second, third]) await server.stop();
+  },
+);
