@@ -24,9 +24,10 @@ type Definition = FlagsDef[string];
 /** The page for the command of `invocation`, each line within `columns`. */
 export async function helpPage({ command, path }: Invocation, columns = MAX_COLUMNS): Promise<string> {
   const width = Math.min(columns, MAX_COLUMNS);
-  const { description = "", examples = [] } = await metaOf(command);
+  const { description = "", examples = [], topics = {} } = await metaOf(command);
   const definitions = Object.entries((await resolve(command.args ?? {})) as FlagsDef);
-  const commands = await commandRows(command);
+  const commands = await commandRows((await resolve(command.subCommands)) ?? {});
+  const topicRows = await commandRows(topics);
   const groups = Map.groupBy(definitions, ([, { group = "Arguments" }]) => group);
   const rows = [...groups].map(([title, own]) => [title, own.map(rowOf)] as const);
   const parts = [
@@ -36,6 +37,18 @@ export async function helpPage({ command, path }: Invocation, columns = MAX_COLU
     ...sections(rows, width),
     ...(commands.length > 0
       ? [section("Commands", table(commands, width, MAX_FLAG)), `Run ${path} COMMAND --help for more.`]
+      : []),
+    ...(topicRows.length > 0
+      ? [
+          section(
+            "More help",
+            table(
+              topicRows.map(([name, text]): Row => [`${path} help ${name}`, text]),
+              width,
+              MAX_EXAMPLE,
+            ),
+          ),
+        ]
       : []),
     ...notations(definitions),
   ];
@@ -58,12 +71,12 @@ function usage(path: string, definitions: [string, Definition][], hasCommands: b
   ].join(" ");
 }
 
-async function commandRows(command: Command): Promise<Row[]> {
-  const commands = Object.entries((await resolve(command.subCommands)) ?? {});
+/** The names and descriptions of commands that are read when they are used. */
+export async function commandRows(commands: Readonly<Record<string, unknown>>): Promise<Row[]> {
   return Promise.all(
-    commands.map(async ([name, later]): Promise<Row> => {
-      const sub = (await resolve(later)) as Command;
-      return [name, (await metaOf(sub)).description ?? ""];
+    Object.entries(commands).map(async ([name, later]): Promise<Row> => {
+      const command = (await resolve(later)) as Command;
+      return [name, (await metaOf(command)).description ?? ""];
     }),
   );
 }
