@@ -12,7 +12,7 @@ const MAX_FLAG = 29;
 const MAX_EXAMPLE = 48;
 
 /** How the value is written that a flag calls by one of these names. */
-const NOTATIONS: readonly (readonly [name: string, notation: string])[] = [
+export const NOTATIONS: readonly (readonly [name: string, notation: string])[] = [
   ["TIME", "500ms 30s 5m 2h 7d"],
   ["SIZE", "64kb 1mb"],
   ["CIDR", "192.0.2.7 10.0.0.0/8 2001:db8::/32"],
@@ -55,7 +55,7 @@ export async function helpPage({ command, path }: Invocation, columns = MAX_COLU
   return `${parts.join("\n\n")}\n`;
 }
 
-function usage(path: string, definitions: [string, Definition][], hasCommands: boolean): string {
+export function usage(path: string, definitions: [string, Definition][], hasCommands: boolean): string {
   const places = definitions.filter(([, { type }]) => type === "positional");
   const shown = (all: typeof places) =>
     all.map(([name, place]) => {
@@ -86,11 +86,11 @@ function rowOf([name, definition]: [string, Definition]): Row {
   return [shown, definition.description ?? ""];
 }
 
-function placeName(name: string, { valueHint }: ArgsDef[string]): string {
+export function placeName(name: string, { valueHint }: ArgsDef[string]): string {
   return valueHint ?? name.toUpperCase();
 }
 
-function flagName(name: string, flag: ArgsDef[string]): string {
+export function flagName(name: string, flag: ArgsDef[string]): string {
   const alias = "alias" in flag && typeof flag.alias === "string" ? `-${flag.alias}, ` : "";
   const value = flag.type === "enum" ? flag.options?.join("|") : flag.valueHint;
   return `${alias}--${name}${flag.type === "boolean" || value === undefined ? "" : ` ${value}`}`;

@@ -4,10 +4,10 @@ import { describe, expect, test } from "bun:test";
 import { findPlace, type Place } from "../../src/cli/completion/place.ts";
 import { isMultiple } from "../../src/cli/parse.ts";
 import { parley } from "../../src/cli/root.ts";
-import { allCommands } from "../support/commands.ts";
+import { allCommands, leafCommands } from "../support/commands.ts";
 
 const commands = await allCommands();
-const leaves = commands.filter(({ command }) => command.subCommands === undefined);
+const leaves = await leafCommands();
 
 /** What may stand behind `line`, whose last word is begun. */
 function placeOf(line: string): Promise<Place> {
