@@ -1,11 +1,12 @@
 // The Tab key in bash, zsh and fish, each on a pseudo-terminal: what is typed, and the line that the shell makes of it.
 
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
-import { existsSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { addUser, EXECUTABLE, run } from "../support/executable.ts";
 import { tempFolder } from "../support/folder.ts";
 import { lacksTools } from "../support/privileges.ts";
+import { startRedis } from "../support/redis.ts";
 import { Screen } from "../support/screen.ts";
 
 setDefaultTimeout(60_000);
@@ -202,6 +203,19 @@ test("the names that cannot be had are an error of the command, which the script
   expect([exitCode, stdout]).toEqual([1, ""]);
   expect(stderr).toContain("there is no folder");
 });
+
+test.skipIf(lacksTools("redis-server"))(
+  "the names of accounts in an engine are found, and nothing is kept of it",
+  async () => {
+    await using redis = await startRedis();
+    using folder = tempFolder();
+    await run(["users", "add", "dora", "--generate", "--store", redis.url]);
+    const words = ["parley", "users", "enable", "--store", redis.url, ""];
+    const { stdout } = await run(["help", "completion", "bash", "--", ...words], { data: folder.path });
+    expect(stdout).toBe("words\ndora\t\n");
+    expect(readdirSync(folder.path)).toEqual([]);
+  },
+);
 
 test("an engine that does not answer is not waited for", async () => {
   using deaf = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data() {} } });
