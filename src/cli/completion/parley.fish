@@ -4,6 +4,8 @@ function __parley_ask
     set -l words (commandline -opc)
     set -l current (commandline -ct)
     set -l program (string replace -r '^~/' "$HOME/" -- $words[1])
+    set -g __parley_candidates
+    command -q -- $program; or return 0
     set -l answer ($program help completion fish -- $words "$current" 2>/dev/null </dev/null)
     set -g __parley_candidates $answer[2..]
     switch "$answer[1]"
