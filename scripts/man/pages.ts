@@ -46,7 +46,7 @@ function dayOf(date: Date): string {
 }
 
 async function mainPage(): Promise<string[]> {
-  const { name = "", description = "", examples = [] } = await metaOf(parley);
+  const { name = "", description = "", examples = [], topics = {} } = await metaOf(parley);
   const commands = await commandRows((await resolve(parley.subCommands)) ?? {});
   return [
     ...nameLines(name, description),
@@ -65,9 +65,13 @@ async function mainPage(): Promise<string[]> {
     ".Bl -tag -width Ds",
     ...commands.flatMap(([command, about]) => [
       `.It Cm ${command}`,
-      ...flow(`${escape(sentence(about))}`),
-      `See`,
+      ...flow(escape(sentence(about))),
+      "See",
       `.Xr parley-${command} 1 .`,
+    ]),
+    ...(await commandRows(topics)).flatMap(([topic, about]) => [
+      `.It Cm help ${topic}`,
+      ...flow(escape(sentence(about))),
     ]),
     ".El",
     ".Sh OPTIONS",

@@ -30,7 +30,7 @@ client knows by its pin.`,
       "printf 'one\\ntwo\\n' | parley connect 127.0.0.1:13131",
       "each line is a message; the answers are printed",
     ],
-    ["parley help completion", "how a shell completes commands of parley"],
+    ["parley help completion", "how to set up the Tab key"],
   ],
   seeAlso: ["parley-connect 1", "parley-serve 1", "parley-users 1", "parley-protocol 7"],
 };
