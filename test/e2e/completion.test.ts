@@ -42,12 +42,14 @@ beforeAll(async () => {
 });
 afterAll(() => folder[Symbol.dispose]());
 
-/** A shell that has read the script as `parley help completion` says. Ctrl-X p prints the line as it is, and empties it. */
+/** A shell that is set up as `parley help completion` says. Ctrl-X p prints the line as it is, and empties it. */
 interface Shell {
+  /** What stands above its commands there. */
   name: string;
-  tools: string[];
+  program: string;
   isMissing?: boolean;
-  rc: string;
+  /** What it reads when it starts. @param setup the commands of `parley help completion`. */
+  rc: (setup: string) => string;
   rcPath: string;
   start: string;
 }
@@ -57,32 +59,30 @@ PATH=${at("bin")}:$PATH
 bind 'set enable-bracketed-paste off'
 show() { printf '\\n<<%s>>\\n' "$READLINE_LINE"; READLINE_LINE=''; }
 bind -x '"\\C-xp": show'
-cd ${cwd}
 `;
-const EVALUATED = 'eval "$(parley help completion bash)"\n';
 const SHELLS: Shell[] = [
   {
-    name: "bash",
-    tools: ["bash"],
-    rc: BASH_RC + EVALUATED,
+    name: "bash without it",
+    program: "bash",
+    rc: (setup) => `${BASH_RC}${setup}\ncd ${cwd}\n`,
     rcPath: at("bashrc"),
     start: `exec bash --noprofile --rcfile ${at("bashrc")} -i`,
   },
   {
-    name: "bash with bash-completion",
-    tools: ["bash"],
+    name: "bash, with the package bash-completion",
+    program: "bash",
     isMissing: !existsSync(BASH_COMPLETION),
-    rc: `${BASH_RC}. ${BASH_COMPLETION}\n${EVALUATED}`,
+    rc: (setup) => `${BASH_RC}. ${BASH_COMPLETION}\n${setup}\ncd ${cwd}\n`,
     rcPath: at("bashrc-more"),
     start: `exec bash --noprofile --rcfile ${at("bashrc-more")} -i`,
   },
   {
     name: "zsh",
-    tools: ["zsh"],
-    rc: `PS1='> '
+    program: "zsh",
+    rc: (setup) => `PS1='> '
 PATH=${at("bin")}:$PATH
 autoload -Uz compinit; compinit -u -D
-eval "$(parley help completion zsh)"
+${setup}
 show() { zle -I; print -r -- "<<$BUFFER>>"; BUFFER=''; }
 zle -N show
 bindkey -e
@@ -94,21 +94,31 @@ cd ${cwd}
   },
   {
     name: "fish",
-    tools: ["fish"],
-    rc: `function fish_prompt; printf '> '; end
+    program: "fish",
+    rc: (setup) => `function fish_prompt; printf '> '; end
 set -g fish_greeting
 set -gx PATH ${at("bin")} $PATH
-parley help completion fish | source
+${setup}
 bind \\cxp 'printf "\\n<<%s>>\\n" (commandline | string collect); commandline -r ""; commandline -f repaint'
 cd ${cwd}
 `,
     rcPath: at("config.fish"),
-    start: `exec fish --no-config -i -C 'source ${at("config.fish")}'`,
+    start: `exec fish -i -C 'source ${at("config.fish")}'`,
   },
 ];
 
-async function open({ rc, rcPath, start }: Shell): Promise<Screen> {
-  writeFileSync(rcPath, rc);
+/** The indented lines below a line of `parley help completion` that begins so. */
+async function setupOf(name: string): Promise<string> {
+  const { stdout } = await run(["help", "completion"]);
+  const [, rest = ""] = stdout.split(`\n${name}`);
+  const [, lines = ""] = /^[^\n]*:\n\n((?: {4}.*\n)+)/.exec(rest) ?? [];
+  return lines.replaceAll(/^ {4}/gm, "");
+}
+
+async function open({ name, rc, rcPath, start }: Shell): Promise<Screen> {
+  const setup = await setupOf(name);
+  expect(setup).toContain("parley help completion");
+  writeFileSync(rcPath, rc(setup));
   const screen = new Screen([], {
     data,
     script: start,
@@ -163,7 +173,7 @@ const LINES: [typed: string, line: string][] = [
 ];
 
 describe.each(SHELLS)("$name", (shell) => {
-  const isMissing = lacksTools(...shell.tools) || shell.isMissing === true;
+  const isMissing = lacksTools(shell.program) || shell.isMissing === true;
 
   test.skipIf(isMissing)("completes commands, flags, values, names, servers and files", async () => {
     await using screen = await open(shell);
@@ -182,12 +192,21 @@ describe.each(SHELLS)("$name", (shell) => {
   test.skipIf(isMissing)("quotes a name that a server has chosen", async () => {
     await using screen = await open(shell);
     const line = await complete(screen, "echo; parley connect --user e\t");
-    const words = Bun.spawnSync(
-      [shell.tools[0] ?? "", "-c", line.replace("echo; parley", "printf '%s\\n'")],
-      { cwd },
-    );
+    const words = Bun.spawnSync([shell.program, "-c", line.replace("echo; parley", "printf '%s\\n'")], {
+      cwd,
+    });
     expect(words.stdout.toString()).toBe(`connect\n--user\n${HOSTILE}\n`);
   });
+});
+
+test("what the command says fits 80 columns, and it knows no other shell", async () => {
+  const { stdout } = await run(["help", "completion"]);
+  expect(stdout.split("\n").filter((line) => line.length > 80)).toEqual([]);
+  const { exitCode, stderr } = await run(["help", "completion", "tcsh"]);
+  expect([exitCode, stderr]).toEqual([
+    2,
+    'parley: error: unknown shell "tcsh"\nparley: hint: use one of bash, zsh, fish\n',
+  ]);
 });
 
 test("the names that cannot be had are an error of the command, which the scripts do not show", async () => {

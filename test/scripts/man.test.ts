@@ -7,7 +7,9 @@ import { FLAGS_PAGE, flagsPage } from "../../scripts/flags.ts";
 import { toMdoc } from "../../scripts/man/markdown.ts";
 import { flow } from "../../scripts/man/mdoc.ts";
 import { manualPages } from "../../scripts/man/pages.ts";
-import { VARIABLES } from "../../scripts/man/texts.ts";
+import { CONNECT, PARLEY, SERVE, USERS, VARIABLES } from "../../scripts/man/texts.ts";
+import { parseCommand } from "../../src/cli/parse.ts";
+import { parley } from "../../src/cli/root.ts";
 import { readSource } from "../../scripts/walls.ts";
 import { allCommands, leafCommands } from "../support/commands.ts";
 import { tempFolder } from "../support/folder.ts";
@@ -69,6 +71,21 @@ describe("every flag", () => {
   test("is in docs/flags.md: bun scripts/flags.ts writes it anew", async () => {
     expect(readFileSync(FLAGS_PAGE, "utf8")).toBe(await flagsPage());
   });
+});
+
+test("the texts beside the tables name flags that there are, and commands that can be run", async () => {
+  const known = new Set(
+    (await leafCommands()).flatMap(({ definitions }) => definitions.map(([name]) => `--${name}`)),
+  );
+  const source = readFileSync(join(ROOT, "scripts/man/texts.ts"), "utf8").replace(/^\/\/.*/gm, "");
+  const named = [...source.matchAll(/--[a-z][\w-]*/g)].map(([flag]) => flag);
+  expect(named.length).toBeGreaterThan(20);
+  expect(named.filter((flag) => !known.has(flag) && flag !== "--help")).toEqual([]);
+  for (const [line] of [PARLEY, SERVE, CONNECT, USERS].flatMap(({ examples }) => examples)) {
+    const words = line.split("|").at(-1)?.trim().split(" ").slice(1) ?? [];
+    const own = words.filter((word, index) => word !== "--config" && words[index - 1] !== "--config"); // no such file
+    expect([line, (await parseCommand(parley, own)).wants]).toEqual([line, "run"]);
+  }
 });
 
 test("every command of users is in its page", async () => {

@@ -29,8 +29,9 @@ script for that.
 
 bash, with the package bash-completion:
 
-    cd ~/.local/share && mkdir -p bash-completion/completions
-    parley help completion bash > bash-completion/completions/parley
+    mkdir -p ~/.local/share/bash-completion/completions
+    cd ~/.local/share/bash-completion/completions
+    parley help completion bash > parley
 
 bash without it, as a line in ~/.bashrc:
 
