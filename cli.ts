@@ -2,11 +2,11 @@
 // argv → command; anything thrown → one line on stderr and an exit code. Nothing else.
 
 import { setTimeout as delay } from "node:timers/promises";
-import { defineCommand } from "citty";
 import { errorEvent, exitCodeOf, isBySignal } from "./src/cli/exit-codes.ts";
 import { Flags, terminalOf } from "./src/cli/flags.ts";
 import { helpPage } from "./src/cli/help.ts";
-import { about, parseCommand, type Arguments, type Command, type Invocation } from "./src/cli/parse.ts";
+import { parseCommand, type Arguments, type Invocation } from "./src/cli/parse.ts";
+import { parley } from "./src/cli/root.ts";
 import { checkGivenWords } from "./src/files/given-text.ts";
 import { repeatFlags } from "./src/base/own-command.ts";
 import { ParleyError, systemCode } from "./src/base/errors.ts";
@@ -31,23 +31,6 @@ const PLACE_FLAGS = [
   "store-cert",
   "store-key",
 ] as const;
-
-const parley = defineCommand({
-  meta: about({
-    name: "parley",
-    description: "adds login, sessions and message framing to TCP",
-    examples: [
-      ["parley serve", "start a server"],
-      ["parley users add ann", "create an account"],
-      ["parley connect ann@127.0.0.1:13131", "log in and talk"],
-    ],
-  }),
-  subCommands: {
-    serve: () => import("./src/cli/serve/command.ts").then((module) => module.default),
-    connect: () => import("./src/cli/connect/command.ts").then((module) => module.default),
-    users: () => import("./src/cli/users/command.ts").then((module) => module.default),
-  },
-}) as Command;
 
 async function main(argv: string[]): Promise<number> {
   keepFilesPrivate();

@@ -12,7 +12,7 @@ const MAX_FLAG = 29;
 const MAX_EXAMPLE = 48;
 
 /** How the value is written that a flag calls by one of these names. */
-const NOTATIONS: readonly (readonly [name: string, notation: string])[] = [
+export const NOTATIONS: readonly (readonly [name: string, notation: string])[] = [
   ["TIME", "500ms 30s 5m 2h 7d"],
   ["SIZE", "64kb 1mb"],
   ["CIDR", "192.0.2.7 10.0.0.0/8 2001:db8::/32"],
@@ -24,9 +24,10 @@ type Definition = FlagsDef[string];
 /** The page for the command of `invocation`, each line within `columns`. */
 export async function helpPage({ command, path }: Invocation, columns = MAX_COLUMNS): Promise<string> {
   const width = Math.min(columns, MAX_COLUMNS);
-  const { description = "", examples = [] } = await metaOf(command);
+  const { description = "", examples = [], topics = {} } = await metaOf(command);
   const definitions = Object.entries((await resolve(command.args ?? {})) as FlagsDef);
-  const commands = await commandRows(command);
+  const commands = await commandRows((await resolve(command.subCommands)) ?? {});
+  const topicRows = await commandRows(topics);
   const groups = Map.groupBy(definitions, ([, { group = "Arguments" }]) => group);
   const rows = [...groups].map(([title, own]) => [title, own.map(rowOf)] as const);
   const parts = [
@@ -37,12 +38,24 @@ export async function helpPage({ command, path }: Invocation, columns = MAX_COLU
     ...(commands.length > 0
       ? [section("Commands", table(commands, width, MAX_FLAG)), `Run ${path} COMMAND --help for more.`]
       : []),
+    ...(topicRows.length > 0
+      ? [
+          section(
+            "More help",
+            table(
+              topicRows.map(([name, text]): Row => [`${path} help ${name}`, text]),
+              width,
+              MAX_EXAMPLE,
+            ),
+          ),
+        ]
+      : []),
     ...notations(definitions),
   ];
   return `${parts.join("\n\n")}\n`;
 }
 
-function usage(path: string, definitions: [string, Definition][], hasCommands: boolean): string {
+export function usage(path: string, definitions: [string, Definition][], hasCommands: boolean): string {
   const places = definitions.filter(([, { type }]) => type === "positional");
   const shown = (all: typeof places) =>
     all.map(([name, place]) => {
@@ -58,12 +71,12 @@ function usage(path: string, definitions: [string, Definition][], hasCommands: b
   ].join(" ");
 }
 
-async function commandRows(command: Command): Promise<Row[]> {
-  const commands = Object.entries((await resolve(command.subCommands)) ?? {});
+/** The names and descriptions of commands that are read when they are used. */
+export async function commandRows(commands: Readonly<Record<string, unknown>>): Promise<Row[]> {
   return Promise.all(
-    commands.map(async ([name, later]): Promise<Row> => {
-      const sub = (await resolve(later)) as Command;
-      return [name, (await metaOf(sub)).description ?? ""];
+    Object.entries(commands).map(async ([name, later]): Promise<Row> => {
+      const command = (await resolve(later)) as Command;
+      return [name, (await metaOf(command)).description ?? ""];
     }),
   );
 }
@@ -73,11 +86,11 @@ function rowOf([name, definition]: [string, Definition]): Row {
   return [shown, definition.description ?? ""];
 }
 
-function placeName(name: string, { valueHint }: ArgsDef[string]): string {
+export function placeName(name: string, { valueHint }: ArgsDef[string]): string {
   return valueHint ?? name.toUpperCase();
 }
 
-function flagName(name: string, flag: ArgsDef[string]): string {
+export function flagName(name: string, flag: ArgsDef[string]): string {
   const alias = "alias" in flag && typeof flag.alias === "string" ? `-${flag.alias}, ` : "";
   const value = flag.type === "enum" ? flag.options?.join("|") : flag.valueHint;
   return `${alias}--${name}${flag.type === "boolean" || value === undefined ? "" : ` ${value}`}`;

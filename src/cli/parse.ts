@@ -17,13 +17,30 @@ import { keyLabel, readConfigFile } from "./config-file.ts";
 import { checkTogether, type FlagRules } from "./flag-rules.ts";
 import { meant } from "./suggestion.ts";
 
+/** What a shell can complete from files that parley keeps, or from its own code: see completion/known.ts. */
+export type Known =
+  | "user" // of the accounts
+  | "token" // an id that `users sessions` lists
+  | "address" // that `users hosts` lists
+  | "tag"
+  | "server" // with the user of a stored token, as a target of `connect`
+  | "login" // a user of a stored token
+  | "service"
+  | "shell"
+  | "variable"; // of the environment
+
 /** A flag as citty defines it. With `multiple: true` it may be given more than once. */
-export type FlagDef = (StringArgDef | BooleanArgDef | EnumArgDef) & { multiple?: boolean };
+export type FlagDef = (StringArgDef | BooleanArgDef | EnumArgDef) & { multiple?: boolean; completes?: Known };
 /**
  * An argument without a flag. With `rest: true` it is everything after `--`, unchanged; the last one with `multiple: true` may be
  * given more than once.
  */
-type PlaceDef = PositionalArgDef & { type: "positional"; rest?: boolean; multiple?: boolean };
+type PlaceDef = PositionalArgDef & {
+  type: "positional";
+  rest?: boolean;
+  multiple?: boolean;
+  completes?: Known;
+};
 /** Flags and arguments, each flag with the heading under which `--help` lists it. */
 export type FlagsDef = Record<string, (FlagDef & { group: string }) | (PlaceDef & { group?: string })>;
 
@@ -42,6 +59,8 @@ export interface Meta extends CommandMeta {
   description: string;
   examples?: readonly (readonly [command: string, explanation: string])[];
   rules?: FlagRules;
+  /** Of the whole program: what only `help` knows, such as `parley help completion`. */
+  topics?: Readonly<Record<string, () => Promise<Command>>>;
 }
 
 /** `meta` as citty takes it, which knows no examples and no rules. */
@@ -90,35 +109,14 @@ export const commonFlags = inGroup("Every command", {
 
 /** @throws {ParleyError} `usage`. */
 export async function parseCommand(root: Command, argv: string[]): Promise<Invocation> {
-  let command = root;
-  let path = (await metaOf(root)).name ?? "";
-  let words = argv;
-  let wants: Invocation["wants"] = "run";
-  if (words[0] === "help") {
-    wants = "help";
-    words = words.slice(1);
-  }
-  for (;;) {
-    const subCommands = await resolve(command.subCommands);
-    const name = words[0];
-    if (subCommands === undefined) break;
-    if (name === undefined || name.startsWith("-")) {
-      const byDefault = await resolve(command.default);
-      const isQuestion = wants === "help" || name === "--help" || name === "-h";
-      if (byDefault === undefined || isQuestion) break;
-      words = [byDefault, ...words]; // `users hosts` lists them
-      continue;
-    }
-    if (!Object.hasOwn(subCommands, name)) {
-      throw usageError(
-        `unknown command ${path} ${name}`,
-        meant(name, Object.keys(subCommands), `run ${path} --help`),
-      );
-    }
-    command = (await resolve(subCommands[name])) as Command;
-    path = `${path} ${name}`;
-    words = words.slice(1);
-  }
+  const found = await findCommand(root, argv);
+  let { command, path, words } = found;
+  let wants: Invocation["wants"] = found.wants;
+  const byDefault = await resolve(command.default);
+  const isQuestion = wants === "help" || words[0] === "--help" || words[0] === "-h";
+  // `users hosts` lists them
+  if (byDefault !== undefined && !isQuestion)
+    ({ command, path, words } = await descend(command, path, [byDefault, ...words]));
   const ending = words.indexOf("--");
   const own = ending === -1 ? words : words.slice(0, ending);
   if (own.includes("--help") || own.includes("-h")) wants = "help";
@@ -131,6 +129,48 @@ export async function parseCommand(root: Command, argv: string[]): Promise<Invoc
     throw usageError(`${own[0]} needs a command`, hint);
   }
   return { command, path, wants, args: await parseFlags(command, path, own, words.slice(own.length)) };
+}
+
+/** The command that the first words name, and the words behind its name. */
+export interface FoundCommand {
+  command: Command;
+  path: string;
+  words: string[];
+  wants: "run" | "help";
+}
+
+/** Finds the command that `argv` begins with. A topic of `help` is a command, too. @throws {ParleyError} `usage`. */
+export async function findCommand(root: Command, argv: string[]): Promise<FoundCommand> {
+  const { name: path = "", topics = {} } = await metaOf(root);
+  const [first, second = "", ...rest] = argv;
+  if (first !== "help") return { ...(await descend(root, path, argv)), wants: "run" };
+  const topic = Object.hasOwn(topics, second) ? await topics[second]?.() : undefined;
+  if (topic !== undefined)
+    return { command: topic, path: `${path} help ${second}`, words: rest, wants: "run" };
+  return { ...(await descend(root, path, argv.slice(1))), wants: "help" };
+}
+
+async function descend(
+  root: Command,
+  rootPath: string,
+  argv: string[],
+): Promise<Omit<FoundCommand, "wants">> {
+  let [command, path, words] = [root, rootPath, argv];
+  for (;;) {
+    const subCommands = await resolve(command.subCommands);
+    const [name, ...rest] = words;
+    if (subCommands === undefined || name === undefined || name.startsWith("-"))
+      return { command, path, words };
+    if (!Object.hasOwn(subCommands, name)) {
+      throw usageError(
+        `unknown command ${path} ${name}`,
+        meant(name, Object.keys(subCommands), `run ${path} --help`),
+      );
+    }
+    command = (await resolve(subCommands[name])) as Command;
+    path = `${path} ${name}`;
+    words = rest;
+  }
 }
 
 async function parseFlags(
@@ -292,11 +332,11 @@ function isFlag(word: string, options: Readonly<Record<string, { short?: string 
   return Object.hasOwn(options, name) || Object.values(options).some(({ short }) => word === `-${short}`);
 }
 
-function isMultiple(definition: object): boolean {
+export function isMultiple(definition: object): boolean {
   return "multiple" in definition && definition.multiple === true;
 }
 
-function isRest(definition: object): boolean {
+export function isRest(definition: object): boolean {
   return "rest" in definition && definition.rest === true;
 }
 

@@ -114,6 +114,11 @@ export class ClientState {
     return latest(this.#parseServers(this.#read("knownServers")?.text ?? null), server);
   }
 
+  /** The servers with a pin. @throws {FileError} `corrupt`. */
+  servers(): KnownServer[] {
+    return this.#parseServers(this.#read("knownServers")?.text ?? null);
+  }
+
   /**
    * Makes `pin` the only pin of `server`.
    *

@@ -201,17 +201,19 @@ export type FailureCode =
   | "shutting_down";
 
 /** Codes of `bye` (docs/protocol.md). */
-export type ByeCode =
-  | "done"
-  | "shutting_down"
-  | "revoked"
-  | "disabled"
-  | "replaced"
-  | "idle"
-  | "timeout"
-  | "too_slow"
-  | "bad_length"
-  | "bad_message"
-  | "service_failed"
-  | "unreachable"
-  | "reset";
+export const BYE_CODES = [
+  "done",
+  "shutting_down",
+  "revoked",
+  "disabled",
+  "replaced",
+  "idle",
+  "timeout",
+  "too_slow",
+  "bad_length",
+  "bad_message",
+  "service_failed",
+  "unreachable",
+  "reset",
+] as const;
+export type ByeCode = (typeof BYE_CODES)[number];

@@ -14,7 +14,8 @@ import {
   type FlagsDef,
 } from "../../src/cli/parse.ts";
 import serve from "../../src/cli/serve/command.ts";
-import users from "../../src/cli/users/command.ts";
+import { parley } from "../../src/cli/root.ts";
+import { allCommands } from "../support/commands.ts";
 
 const talk = defineCommand({
   meta: about({
@@ -79,21 +80,7 @@ test.each([200, 80, 40])("fits %d columns, without a space at a line's end", asy
   expect(lines.filter((line) => line.endsWith(" "))).toEqual([]);
 });
 
-const parley = defineCommand({
-  meta: { name: "parley" },
-  subCommands: { serve: serve as Command, connect: connect as Command, users: users as Command },
-}) as Command;
-
-/** Every command, by its path. */
-async function commandsOf(command: Command, path: string): Promise<[path: string, command: Command][]> {
-  const below = Object.entries((await resolve(command.subCommands)) ?? {});
-  const all = await Promise.all(
-    below.map(async ([name, sub]) => commandsOf((await resolve(sub)) as Command, `${path} ${name}`)),
-  );
-  return [[path, command], ...all.flat()];
-}
-
-const commands = (await commandsOf(parley, "parley")).slice(1);
+const commands = (await allCommands()).slice(1).map(({ path, command }) => [path, command] as const);
 
 test("every command is looked at", () => expect(commands.length).toBeGreaterThanOrEqual(18));
 

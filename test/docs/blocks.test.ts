@@ -14,6 +14,7 @@ import {
   commandsOf,
   fileNameOf,
   flagsOf,
+  readPage,
   readPages,
   ROOT,
   where,
@@ -193,9 +194,10 @@ test("each entry of the table is of use", () => {
 });
 
 test("each link leads to a file, and each anchor to a heading", () => {
-  const anchors = new Map(pages.map(({ path, anchors }) => [path, anchors]));
+  const all = [...pages, ...["CONTRIBUTING.md", "SECURITY.md"].map(readPage)];
+  const anchors = new Map(all.map(({ path, anchors }) => [path, anchors]));
   const broken: string[] = [];
-  for (const { path, links } of pages) {
+  for (const { path, links } of all) {
     for (const { line, target } of links) {
       if (/^(?:https?|mailto):/.test(target)) continue;
       const [file = "", anchor] = target.split("#");

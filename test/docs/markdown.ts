@@ -37,7 +37,7 @@ export function readPages(): Page[] {
   return ["README.md", ...docs.toSorted().map((name) => `docs/${name}`)].map(readPage);
 }
 
-function readPage(path: string): Page {
+export function readPage(path: string): Page {
   const page: Page = { path, blocks: [], anchors: new Set(), links: [], flags: [] };
   let open: (Block & { indent: number; lines: string[] }) | undefined;
   let section = "";

@@ -23,9 +23,10 @@ export const connectFlags = {
       type: "positional",
       required: false,
       valueHint: "[USER@]HOST[:PORT]",
+      completes: "server",
       description: `user and server; without PORT, ${DEFAULT_PORT} or a prompt`,
     },
-    user: { type: "string", valueHint: "NAME", description: "user name" },
+    user: { type: "string", valueHint: "NAME", completes: "login", description: "user name" },
     "password-file": {
       type: "string",
       valueHint: "FILE",

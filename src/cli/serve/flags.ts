@@ -26,6 +26,7 @@ const firstFlags = {
     service: {
       type: "string",
       valueHint: "NAME",
+      completes: "service",
       description: `built-in service: ${serviceNames} (default echo)`,
     },
     handler: {
@@ -66,6 +67,7 @@ const firstFlags = {
       type: "string",
       multiple: true,
       valueHint: "NAME",
+      completes: "variable",
       description: "pass this environment variable on; repeatable",
     },
     pty: { type: "boolean", description: "run the program on a terminal, the client's if it has one" },

@@ -18,7 +18,7 @@ import { usageError } from "../../base/errors.ts";
 import { MAX_TAGS } from "../../base/limits.ts";
 import { sayStoredName } from "../flags.ts";
 import { about, inGroup, type FlagsDef } from "../parse.ts";
-import { UsersContext, expectUser, NAME, usersFlags } from "./context.ts";
+import { UsersContext, expectUser, NAME, USER, usersFlags } from "./context.ts";
 import {
   announce,
   changeWithPassword,
@@ -88,7 +88,7 @@ export const passwd = defineCommand({
     rules: passwordRules,
   }),
   args: {
-    ...NAME,
+    ...USER,
     ...PASSWORD,
     ...inGroup("Options", { "keep-sessions": { type: "boolean", description: "do not end the sessions" } }),
     ...usersFlags,
@@ -121,7 +121,7 @@ export const remove = defineCommand({
     ],
   }),
   args: {
-    ...NAME,
+    ...USER,
     ...inGroup("Options", {
       "if-exists": { type: "boolean", description: "do nothing if the user does not exist" },
       yes: { type: "boolean", description: "do not ask for confirmation" },
@@ -157,7 +157,7 @@ export const disable = defineCommand({
     ],
   }),
   args: {
-    ...NAME,
+    ...USER,
     ...inGroup("Options", {
       reason: { type: "string", valueHint: "TEXT", description: "reason to show to the user" },
     }),
@@ -182,7 +182,7 @@ export const enable = defineCommand({
     description: "allow a disabled user's logins again",
     examples: [["parley users enable ann", "ann can log in again"]],
   }),
-  args: { ...NAME, ...usersFlags },
+  args: { ...USER, ...usersFlags },
   async run({ args }) {
     await using context = new UsersContext<"name">(args);
     const name = context.name(context.flags.text("name"));
@@ -202,12 +202,13 @@ export const tag = defineCommand({
     ],
   }),
   args: {
-    ...NAME,
+    ...USER,
     tags: {
       type: "positional",
       valueHint: "TAG",
       required: false,
       multiple: true,
+      completes: "tag",
       description: `up to ${MAX_TAGS} words of at most 32 letters, digits, - and _; without any, all tags are removed`,
     },
     ...usersFlags,

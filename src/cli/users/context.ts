@@ -29,6 +29,11 @@ export const NAME = {
   name: { type: "positional", valueHint: "NAME", description: "user name" },
 } satisfies FlagsDef;
 
+/** The name of a user that there is. */
+export const USER = {
+  name: { ...NAME.name, completes: "user" },
+} satisfies FlagsDef;
+
 type Cell = string | number | null | readonly string[];
 
 /** The flags, the terminal and the store of one command of `parley users`. */

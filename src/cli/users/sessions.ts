@@ -33,6 +33,7 @@ export const sessions = defineCommand({
       type: "positional",
       required: false,
       valueHint: "NAME",
+      completes: "user",
       description: "only sessions of this user",
     },
     ...usersFlags,
@@ -103,10 +104,11 @@ export const revoke = defineCommand({
       type: "positional",
       required: false,
       valueHint: "ID",
+      completes: "token",
       description: "token, as parley users sessions lists it",
     },
     ...inGroup("Options", {
-      user: { type: "string", valueHint: "NAME", description: "all tokens of this user" },
+      user: { type: "string", valueHint: "NAME", completes: "user", description: "all tokens of this user" },
       all: { type: "boolean", description: "all tokens of all users" },
     }),
     ...usersFlags,
@@ -167,6 +169,7 @@ const forget = defineCommand({
     address: {
       type: "positional",
       valueHint: "ADDRESS",
+      completes: "address",
       description: "address, as parley users hosts lists it",
     },
     ...usersFlags,
@@ -187,7 +190,12 @@ const nameAddress = defineCommand({
     examples: [["parley users hosts name 192.0.2.7 ann", "its clients are called ann"]],
   }),
   args: {
-    address: { type: "positional", valueHint: "ADDRESS", description: "address, for example 192.0.2.7" },
+    address: {
+      type: "positional",
+      valueHint: "ADDRESS",
+      completes: "address",
+      description: "address, for example 192.0.2.7",
+    },
     name: { type: "positional", valueHint: "NAME", description: "name of the client there" },
     ...usersFlags,
   } satisfies FlagsDef,
