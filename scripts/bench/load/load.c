@@ -7,7 +7,7 @@
 //     load echo    --connections 50 --in-flight 32 --bytes 64 --warm-up 400000 --messages 1500000
 //     load enter   --slots 8 --warm-up 20000 --times 20000 [--wait-for-hello] [--at-once]
 //     load to-all  --members 1000 --warm-up 125 --messages 500 [--chat]
-//     load idle    --few 1000 --many 5000
+//     load idle    --few 1000 --many 5000 [--begun 1048576]   each with all but the last byte of a message of so many bytes
 //     load hold    --connections 20000              until the end of its stdin, after a line on stdout
 //
 // All of them: --port N [--pid N] [--login bytes|none|token|password] [--token T] [--user U --password P] [--acknowledge] [--tls]
@@ -23,7 +23,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
+#include <linux/sockios.h>
 #include <netinet/tcp.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -31,6 +31,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -81,7 +82,7 @@ static uint64_t now(void) {
 }
 
 static struct {
-  long port, pid, connections, in_flight, bytes, warm_up, messages, slots, times, members, few, many;
+  long port, pid, connections, in_flight, bytes, warm_up, messages, slots, times, members, few, many, begun;
   int acknowledge, tls, wait_for_hello, at_once, chat;
   const char *login, *token, *user, *password;
 } options = {.connections = 50, .in_flight = 1, .bytes = 64, .slots = 8, .messages = 100000, .warm_up = 20000,
@@ -96,6 +97,7 @@ static const struct {
     {"in-flight", &options.in_flight, 1}, {"bytes", &options.bytes, 1},   {"warm-up", &options.warm_up, 0},
     {"messages", &options.messages, 1}, {"slots", &options.slots, 1},     {"times", &options.times, 1},
     {"members", &options.members, 1},   {"few", &options.few, 1},         {"many", &options.many, 1},
+    {"begun", &options.begun, 1},
 };
 static const struct {
   const char *flag;
@@ -1009,12 +1011,36 @@ static void must_be_there(struct peer *peers, size_t count) {
 
 static void rest(void) { usleep(REST_MS * 1000); }
 
+// Sends all but the last byte of a message, and waits until it has left our kernel.
+static void begin_message(struct peer *p, struct cycle message) {
+  uint64_t began = now();
+  for (size_t at = 0; at < message.length - 1;) {
+    struct iovec part = {message.bytes + at, message.length - 1 - at};
+    size_t taken = transmit(p, &part, 1);
+    at += taken;
+    if (taken == 0) usleep(100);
+    if (now() - began > STALL_MS * 1000000ull) fail("the server does not read");
+  }
+  for (int left = 1; left > 0;) {
+    if (ioctl(p->fd, SIOCOUTQ, &left)) fail("ioctl: %s", strerror(errno));
+    if (left > 0) usleep(100);
+    if (now() - began > STALL_MS * 1000000ull) fail("the server does not read");
+  }
+}
+
+static struct peer *enter_idle(size_t count, struct cycle message) {
+  struct peer *peers = enter(count);
+  for (size_t index = 0; index < count && options.begun > 0; index++) begin_message(&peers[index], message);
+  return peers;
+}
+
 static void idle(void) {
   if (options.many <= options.few) fail("--many has to be more than --few");
-  struct peer *few = enter((size_t)options.few);
+  struct cycle message = options.begun > 0 ? new_cycle((size_t)options.begun, 1) : (struct cycle){0};
+  struct peer *few = enter_idle((size_t)options.few, message);
   rest();
   uint64_t before = resident_bytes();
-  struct peer *more = enter((size_t)(options.many - options.few));
+  struct peer *more = enter_idle((size_t)(options.many - options.few), message);
   rest();
   uint64_t after = resident_bytes();
   must_be_there(few, (size_t)options.few);
