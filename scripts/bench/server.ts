@@ -14,6 +14,7 @@ import { allowedCores } from "./usage.ts";
 export interface RunningServer extends AsyncDisposable, Target {
   /** From its start until its first connection was answered. */
   startedMs: number;
+  data: string;
 }
 
 export interface StartOptions {
@@ -21,6 +22,8 @@ export interface StartOptions {
   users?: number;
   /** What it runs under: a program that becomes it, or takes its place. It is killed at the end. */
   under?: readonly string[];
+  /** The folder of a server that has run before, with the login that it gave. */
+  again?: { data: string; login: Login };
 }
 
 /** A load that has not ended by then never will. */
@@ -71,10 +74,11 @@ export class Workshop implements AsyncDisposable {
   }
 
   /** Starts a server with a data folder of its own and, where it wants one, gets a token by its first login. */
-  async start(contender: Contender, { users = 1, under = [] }: StartOptions = {}): Promise<RunningServer> {
-    const data = join(this.folder, `data-${this.#servers++}`);
+  async start(contender: Contender, options: StartOptions = {}): Promise<RunningServer> {
+    const { users = 1, under = [], again } = options;
+    const data = again?.data ?? join(this.folder, `data-${this.#servers++}`);
     const parley = contender.executable ?? this.parley;
-    if (contender.speaks === "token") addUsers(parley, data, users);
+    if (contender.speaks === "token" && again === undefined) addUsers(parley, data, users);
     const identity = contender.tls ? await this.#identity() : [];
     const argv = contender.isParley
       ? [parley, "serve", ...contender.argv, ...ROOM, "--port", "0", "--data", data, ...parleyTls(identity)]
@@ -92,15 +96,15 @@ export class Workshop implements AsyncDisposable {
       await server.exited;
       clearTimeout(timer);
       kill(); // of a process that has ended, nothing
-      rmSync(data, { recursive: true, force: true });
+      if (again === undefined) rmSync(data, { recursive: true, force: true });
     };
     try {
       const port = await readPort(server.stdout);
       await answer(contender, port);
       const startedMs = performance.now() - began;
-      const login = await loginFor(contender, port);
+      const login = again?.login ?? (await loginFor(contender, port));
       const { tls } = contender;
-      return { startedMs, port, pid: server.pid, tls, login, [Symbol.asyncDispose]: stop };
+      return { startedMs, port, pid: server.pid, tls, login, data, [Symbol.asyncDispose]: stop };
     } catch (error) {
       await stop();
       throw error;
