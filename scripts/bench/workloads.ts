@@ -14,7 +14,7 @@ export type Group = keyof typeof GROUPS;
 export const GROUPS = {
   message: "Server CPU time for each echoed message (connections × in flight × size)",
   connection:
-    "A connection, 8 at a time: CPU time to connect, log in, echo 64 B and close, and how long 99 of 100 take at most; resident memory of an idle one, and of one whose message of 1 MiB is not complete",
+    "A connection, 8 at a time: CPU time to connect, log in, echo 64 B and close, and how long 99 of 100 take at most; resident memory of an idle one, and of one with an unfinished message of 1 MiB",
   connections: "CPU time for each echoed message of 64 B, one in flight on each of so many connections",
   size: "CPU time for each echoed message of so many bytes, 50 connections, 4 in flight",
   users: "CPU time to connect, log in by token, echo 64 B and close, with so many users in the file",
@@ -175,7 +175,7 @@ export const WORKLOADS: readonly Workload[] = [
   {
     name: "connect-p99",
     group: "connection",
-    title: "the slowest of 100",
+    title: "99 of 100 within",
     unit: "µs",
     async measure({ server, workshop, quicker }) {
       const { closed } = await workshop.load("enter", await server(), visits(quicker));
@@ -183,7 +183,7 @@ export const WORKLOADS: readonly Workload[] = [
     },
   },
   memory("idle", "memory, idle", IDLE),
-  memory("gather", "memory, 1 MiB on its way", BEGUN, ["bare", "c", "go", "handler", "acknowledged"]),
+  memory("gather", "memory, 1 MiB unfinished", BEGUN, ["c", "go", "handler", "acknowledged"]),
   ...[1, 10, 100, 1_000, 10_000].map((connections) => {
     const load = { connections, inFlight: 1, bytes: 64, messages: 60_000 };
     return echo(`connections-${connections}`, "connections", count(connections), load, CURVE);
