@@ -23,8 +23,8 @@ const say = (text: string) => void process.stderr.write(`${text}\n`);
 const began = new Date();
 const load = loadavg()[0] ?? 0;
 
-await using workshop = new Workshop(flags.parley);
-using before = flags.against === undefined ? undefined : buildCommit(flags.against, say);
+await using workshop = orLeave(() => new Workshop(flags.parley));
+using before = flags.against === undefined ? undefined : orLeave(() => buildCommit(flags.against!, say));
 const contenders = available(flags.contenders, workshop.folder, workshop.loadGenerator, say).flatMap(
   (contender) => (before === undefined ? contender : [beforeOf(contender, before.executable), contender]),
 );
@@ -41,6 +41,20 @@ for (const workload of flags.workloads) {
 }
 if (!pinned) say("no taskset or only one core: server and load share what there is");
 if (CROWD < 20_000) say(`descriptors (ulimit -Hn) for a crowd of ${CROWD} idle connections only`);
+
+/** What `work` gives; the exit code of a run that fails is 2, since 1 says that something became slower. */
+function orLeave<T>(work: () => T): T {
+  try {
+    return work();
+  } catch (error) {
+    return leave(error);
+  }
+}
+
+function leave(error: unknown): never {
+  say(error instanceof Error ? error.message : String(error));
+  process.exit(2);
+}
 
 /** The contenders, another first each round; of two versions of one, that follow each other, another first, too. */
 function orderOf(round: number): Contender[] {
@@ -76,7 +90,7 @@ async function measureRound(round: number): Promise<void> {
 
 for (let round = 0; round < flags.rounds; round++) {
   say(`round ${round + 1} of ${flags.rounds}`);
-  await measureRound(round);
+  await measureRound(round).catch(leave);
 }
 
 const all = [...results.values()];

@@ -1,7 +1,7 @@
 // Two versions of parley under the same load, in the same rounds: how many times what the one before took, and whether the
 // difference is more than the rounds differ among themselves.
 
-import { figures, halfRange, median, percent, ratios, say, type Measured } from "./results.ts";
+import { figures, median, ratios, say, type Measured } from "./results.ts";
 
 /** What is added to a contender's name for the version before. */
 export const BEFORE = "@before";
@@ -16,9 +16,10 @@ export interface Comparison {
   before: number;
   now: number;
   unit: string;
-  /** Now ÷ before: the median over the rounds, each compared within itself, and half of largest less smallest. */
+  /** Now ÷ before, each round compared within itself: the median, the smallest, the largest. */
   ratio: number;
-  noise: number;
+  lowest: number;
+  highest: number;
   change: Change;
 }
 
@@ -27,7 +28,7 @@ export function compare(all: readonly Measured[]): Comparison[] {
     Object.keys(measured.values).flatMap((contender): Comparison[] => {
       const rounds = ratios(measured, contender, `${contender}${BEFORE}`);
       if (rounds.length === 0) return [];
-      const [ratio, noise] = [median(rounds), halfRange(rounds)];
+      const [ratio, lowest, highest] = [median(rounds), Math.min(...rounds), Math.max(...rounds)];
       return [
         {
           workload: measured.name,
@@ -36,23 +37,25 @@ export function compare(all: readonly Measured[]): Comparison[] {
           now: median(figures(measured, contender)),
           unit: measured.unit,
           ratio,
-          noise,
-          change: rounds.length === 1 ? "one round" : changeOf(ratio, noise),
+          lowest,
+          highest,
+          change: rounds.length === 1 ? "one round" : changeOf(ratio, highest - lowest),
         },
       ];
     }),
   );
 }
 
-function changeOf(ratio: number, noise: number): Change {
-  if (Math.abs(ratio - 1) <= Math.max(noise, LEAST)) return "same";
+/** Beside the whole spread: half of it calls every tenth row of two equal versions changed. */
+function changeOf(ratio: number, spread: number): Change {
+  if (Math.abs(ratio - 1) <= Math.max(spread, LEAST)) return "same";
   return ratio > 1 ? "slower" : "faster";
 }
 
 export function comparisonTable(all: readonly Comparison[], commit: string): string {
-  const rows = all.map(({ workload, contender, before, now, unit, ratio, noise, change }) => {
+  const rows = all.map(({ workload, contender, before, now, unit, ratio, lowest, highest, change }) => {
     const said = change === "slower" ? "**slower**" : change;
-    return `| ${workload} | ${contender} | ${say(before)} ${unit} | ${say(now)} ${unit} | ${ratio.toFixed(3)} × ±${percent(noise)} | ${said} |\n`;
+    return `| ${workload} | ${contender} | ${say(before)} ${unit} | ${say(now)} ${unit} | ${ratio.toFixed(3)} × (${lowest.toFixed(3)} to ${highest.toFixed(3)}) | ${said} |\n`;
   });
   return `| workload | contender | ${commit} | now | now ÷ before | |\n| --- | --- | ---: | ---: | ---: | --- |\n${rows.join("")}`;
 }

@@ -22,7 +22,7 @@ export interface Flags {
 
 const MAX_ROUNDS = 100;
 /** Of a comparison: fewer say too little of the spread. */
-const LEAST_ROUNDS = 3;
+const LEAST_ROUNDS = 5;
 /** What is compared with another commit if nothing else is chosen. */
 const HEADLINE = {
   contenders: "none,password,handler,acknowledged,chat",
