@@ -65,7 +65,7 @@ export const CONTENDERS: readonly Contender[] = [
   parley("none-tls", "echo, `--auth none`, TLS", none, { tls: true }),
   parley("password-tls", "echo, password session, TLS", password, { ...token, tls: true }),
   peer("to-all", "bare `Bun.listen`, each chunk to all", [...bare, "--to-all"], { toAll: true }),
-  parley("chat", "`--service chat`", [...none, "--service", "chat"], { toAll: true }),
+  parley("room", "handler file, a room", handler("room-handler.ts"), { ...token, toAll: true }),
 ];
 
 /** The contenders that can be started; `say` gets a line for each other one. */

@@ -25,7 +25,7 @@ const MAX_ROUNDS = 100;
 const LEAST_ROUNDS = 5;
 /** What is compared with another commit if nothing else is chosen. */
 const HEADLINE = {
-  contenders: "none,password,handler,acknowledged,chat",
+  contenders: "none,password,handler,acknowledged,room",
   workloads: "message,connect,members-1000",
 };
 const HELP = `bun scripts/bench.ts [flags]

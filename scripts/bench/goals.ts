@@ -86,7 +86,7 @@ export function goals(all: readonly Measured[]): Goal[] {
     ...Object.entries(CONNECT).map(([who, limit]) =>
       overBare("connect", "connect, log in, echo, close", who, limit),
     ),
-    overBare("members-1000", "one message to 1,000 members", "chat", ROOM_LIMIT, "to-all"),
+    overBare("members-1000", "one message to 1,000 members", "room", ROOM_LIMIT, "to-all"),
     atMost(
       1280,
       "KiB",

@@ -201,13 +201,12 @@ export const WORKLOADS: readonly Workload[] = [
     group: "to-all",
     title: count(members),
     unit: "ms",
-    only: ["to-all", "chat"],
+    only: ["to-all", "room"],
     fresh: true,
-    async measure({ server, contender, workshop, quicker }) {
+    async measure({ server, workshop, quicker }) {
       const many = DELIVERIES / members;
       const times = { warmUp: Math.ceil(many / 4), messages: Math.ceil(many / quicker) };
-      const load = { members, chat: contender.isParley, ...times };
-      const cost = await workshop.load("to-all", await server(), load);
+      const cost = await workshop.load("to-all", await server(), { members, ...times });
       return { value: cost.cpuNs / 1e6 / cost.count, busy: cost.cpuNs / cost.wallNs };
     },
   })),
@@ -270,7 +269,7 @@ export const WORKLOADS: readonly Workload[] = [
     warmUp: 200,
     messages: 200,
   }),
-  instructions("connect", "connect, echo, close", "enter", { slots: VISITORS, warmUp: 3000, times: 3000 }),
+  instructions("connect", "connect, echo, close", "enter", { slots: VISITORS, warmUp: 2000, times: 2000 }),
   {
     name: "start",
     group: "start",

@@ -94,8 +94,8 @@ const SMALL = ["--connections", "3", "--in-flight", "2", "--warm-up", "6", "--me
 
 test("a job as flags: what is undefined or off is left out", () => {
   const target = { port: 7, pid: 9, tls: false, login: { method: "bytes" } } as const;
-  expect(argumentsFor("to-all", target, { members: 5, warmUp: 1, messages: 2, chat: true })).toEqual(
-    "to-all --login bytes --port 7 --pid 9 --members 5 --warm-up 1 --messages 2 --chat".split(" "),
+  expect(argumentsFor("to-all", target, { members: 5, warmUp: 1, messages: 2 })).toEqual(
+    "to-all --login bytes --port 7 --pid 9 --members 5 --warm-up 1 --messages 2".split(" "),
   );
   const login = { method: "token", token: "T", acknowledge: true } as const;
   expect(argumentsFor("idle", { ...target, tls: true, login }, { few: 1, many: 2 })).toEqual(

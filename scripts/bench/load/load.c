@@ -6,7 +6,7 @@
 //
 //     load echo    --connections 50 --in-flight 32 --bytes 64 --warm-up 400000 --messages 1500000
 //     load enter   --slots 8 --warm-up 20000 --times 20000 [--wait-for-hello] [--at-once]
-//     load to-all  --members 1000 --warm-up 125 --messages 500 [--chat]
+//     load to-all  --members 1000 --warm-up 125 --messages 500
 //     load idle    --few 1000 --many 5000 [--begun 1048576]   each with all but the last byte of a message of so many bytes
 //     load hold    --connections 20000              until the end of its stdin, after a line on stdout
 //
@@ -46,7 +46,7 @@ enum {
   CHUNK = 512 << 10,
   EVENTS = 1024,
   REST_MS = 1000,             // for the server to come to rest before it is looked at
-  QUIET_MS = 300,             // without a byte for so long, all members know who came
+  JOIN_MS = 300,              // until all members are in the room
   LONGEST_LOGIN = 4096,       // a frame until `welcome`
   LONGEST_CONTROL = 512,      // of what a server says to an echo
   STALL_MS = 60000,           // without any event for so long, nothing will come
@@ -83,7 +83,7 @@ static uint64_t now(void) {
 
 static struct {
   long port, pid, connections, in_flight, bytes, warm_up, messages, slots, times, members, few, many, begun;
-  int acknowledge, tls, wait_for_hello, at_once, chat;
+  int acknowledge, tls, wait_for_hello, at_once;
   const char *login, *token, *user, *password;
 } options = {.connections = 50, .in_flight = 1, .bytes = 64, .slots = 8, .messages = 100000, .warm_up = 20000,
              .times = 20000, .members = 100, .few = 1000, .many = 5000, .login = "bytes", .user = "", .password = ""};
@@ -107,7 +107,7 @@ static const struct {
   const char *flag;
   int *is_set;
 } SWITCHES[] = {{"acknowledge", &options.acknowledge}, {"tls", &options.tls}, {"wait-for-hello", &options.wait_for_hello},
-                {"at-once", &options.at_once}, {"chat", &options.chat}};
+                {"at-once", &options.at_once}};
 #define COUNT(list) (sizeof(list) / sizeof(list)[0])
 
 static int is(const char *text, const char *other) { return strcmp(text, other) == 0; }
@@ -599,12 +599,6 @@ static struct cycle new_cycle(size_t payload, size_t frames) {
   return cycle;
 }
 
-static struct cycle cycle_of(const char *text) {
-  struct cycle cycle = new_cycle(strlen(text), 1);
-  memcpy(cycle.bytes + HEADER, text, strlen(text));
-  return cycle;
-}
-
 static void compare(struct peer *p, const uint8_t *bytes, size_t length) {
   while (length > 0) {
     size_t at = p->heard % p->hear.length, part = p->hear.length - at < length ? p->hear.length - at : length;
@@ -734,21 +728,18 @@ static void acknowledge_due(void) {
 
 // --- the loop ---
 
-// Calls `ready` for each socket that has something, until `*left` is 0. `quiet_ms`: or until nothing came for so long.
-static void loop(uint64_t *left, long quiet_ms, void (*ready)(struct peer *p, uint32_t events)) {
+// Calls `ready` for each socket that has something, until `*left` is 0.
+static void loop(uint64_t *left, void (*ready)(struct peer *p, uint32_t events)) {
   struct epoll_event events[EVENTS];
   uint64_t last = now();
   while (*left > 0) {
-    long wait = quiet_ms > 0 ? quiet_ms : STALL_MS;
-    int count = epoll_wait(epoll, events, EVENTS, due_count > 0 && wait > ACK_MS ? ACK_MS : (int)wait);
+    int count = epoll_wait(epoll, events, EVENTS, due_count > 0 ? ACK_MS : STALL_MS);
     if (count < 0 && errno != EINTR) fail("epoll_wait: %s", strerror(errno));
     for (int index = 0; index < count; index++) ready(events[index].data.ptr, events[index].events);
     if (due_count > 0) acknowledge_due();
     if (count > 0) last = now();
-    else if (now() - last >= (uint64_t)wait * 1000000) {
-      if (quiet_ms > 0) return;
+    else if (now() - last >= STALL_MS * 1000000ull)
       fail("nothing came for %d seconds, and %llu are missing", STALL_MS / 1000, (unsigned long long)*left);
-    }
   }
 }
 
@@ -777,7 +768,7 @@ static void on_login(struct peer *p, uint32_t events) {
   enum step before = p->step;
   size_t rest = must_read(p, &from);
   if (before < OPEN && p->step == OPEN) not_open--;
-  if (rest > 0 && !options.chat) fail("the server speaks without being asked");
+  if (rest > 0) fail("the server speaks without being asked");
 }
 
 // Logs in `count` connections, a few at a time.
@@ -789,7 +780,7 @@ static struct peer *enter(size_t count) {
       begin(&peers[at]);
       if (peers[at].step < OPEN) not_open++;
     }
-    loop(&not_open, 0, on_login);
+    loop(&not_open, on_login);
   }
   return peers;
 }
@@ -843,7 +834,7 @@ static void echo_each(struct peer *peers, uint64_t each) {
     p->began = now();
     pump(p, (size_t)options.in_flight);
   }
-  loop(&streams_left, 0, on_echo);
+  loop(&streams_left, on_echo);
 }
 
 static uint64_t share_of(long messages) { return (uint64_t)((messages + options.connections - 1) / options.connections); }
@@ -931,7 +922,7 @@ static void visit_all(struct peer *peers, uint64_t times) {
     visits_left--;
     visit(&peers[slot]);
   }
-  loop(&visits_under_way, 0, on_visit);
+  loop(&visits_under_way, on_visit);
 }
 
 static void enter_and_leave(void) {
@@ -964,34 +955,22 @@ static void on_said(struct peer *p, uint32_t events) {
   if (p->heard > before && p->heard == p->until) missing--;
 }
 
-static void on_noise(struct peer *p, uint32_t events) {
-  size_t from;
-  (void)events;
-  must_read(p, &from);
-}
-
 static void say_to_all(struct peer *peers, struct cycle said, uint64_t times) {
   for (uint64_t time = 0; time < times; time++) {
     struct iovec part = {said.bytes, said.length};
     missing = (uint64_t)options.members;
     for (long index = 0; index < options.members; index++) peers[index].until += peers[index].hear.frame_bytes;
     if (transmit(&peers[0], &part, 1) != said.length) fail("the server does not read");
-    loop(&missing, 0, on_said);
+    loop(&missing, on_said);
   }
 }
 
 static void to_all(void) {
-  static const char TEXT[] = "what was said what was said what was said what was said what was";
-  char named[128];
-  // It would have to count what members hear of one another, too.
   if (options.acknowledge) fail("to-all does not acknowledge");
   struct peer *peers = enter((size_t)options.members);
-  snprintf(named, sizeof named, "speaker: %s", TEXT);
-  if (options.chat) send_text(&peers[0], 0, "/name speaker");
-  uint64_t for_ever = 1;
-  loop(&for_ever, QUIET_MS, on_noise);
-  struct cycle said = cycle_of(TEXT), heard = cycle_of(options.chat ? named : TEXT);
-  for (long index = 0; index < options.members; index++) peers[index].hear = heard;
+  usleep(JOIN_MS * 1000);
+  struct cycle said = new_cycle((size_t)options.bytes, 1);
+  for (long index = 0; index < options.members; index++) peers[index].hear = said;
   say_to_all(peers, said, (uint64_t)options.warm_up);
   struct cost before = cost_of_server();
   uint64_t began = now();

@@ -36,7 +36,7 @@ interface Jobs {
     gives: Cost & { hello?: Times; welcome?: Times; echoed: Times; closed: Times };
   };
   /** One speaks, `members` hear it, `messages` times, each when all have heard the one before. */
-  "to-all": { asks: { members: number; warmUp: number; messages: number; chat: boolean }; gives: Cost };
+  "to-all": { asks: { members: number; warmUp: number; messages: number }; gives: Cost };
   /** `few` connections log in, then more up to `many`; each begins a message of `begun` bytes, or says nothing. */
   idle: { asks: { few: number; many: number; begun?: number }; gives: { bytesPerConnection: number } };
   /** Holds `connections`, logged in, until standard input ends. */
