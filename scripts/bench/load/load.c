@@ -50,7 +50,7 @@ enum {
   LONGEST_LOGIN = 4096,       // a frame until `welcome`
   LONGEST_CONTROL = 512,      // of what a server says to an echo
   STALL_MS = 60000,           // without any event for so long, nothing will come
-  LOGINS_AT_ONCE = 20,
+  LOGINS_AT_ONCE = 8,         // as many as a server takes from one address by default
   ACK_FRAMES = 256,           // as the protocol says
   ACK_BYTES = 256 << 10,
   ACK_MS = 100,
