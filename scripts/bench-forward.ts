@@ -1,32 +1,45 @@
-// What a forwarded connection costs, beside a direct one and beside spiped: a target, both ends of a tunnel, and a load, all on
+// What a forwarded connection costs, beside a direct one and beside other tunnels, those that are installed: a target, both ends of a tunnel, and a load, all on
 // loopback, each contender once in each round.
 //
-//     bun scripts/build.ts && bun scripts/bench-forward.ts [--rounds N] [--mib N]
+//     bun scripts/build.ts && bun scripts/bench-forward.ts [--rounds N] [--mib N] [--contenders A,B…]
 //
 // A Markdown table on stdout: medians of the rounds. CPU is that of both ends of the tunnel together.
 
-import { writeFileSync } from "node:fs";
+import { existsSync, writeFileSync } from "node:fs";
 import { connect, type Socket } from "node:net";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
+import { loadOrCreateIdentity } from "../src/net/tls-identity.ts";
 import { quantile } from "../test/support/attack/client.ts";
 import { EXECUTABLE, portForLater } from "../test/support/executable.ts";
 import { tempFolder } from "../test/support/folder.ts";
 import { cpuBetween, cpuTime, residentBytes } from "./bench/usage.ts";
 
 const { values } = parseArgs({
-  options: { rounds: { type: "string", default: "5" }, mib: { type: "string", default: "256" } },
+  options: {
+    rounds: { type: "string", default: "5" },
+    mib: { type: "string", default: "256" },
+    contenders: { type: "string" },
+  },
 });
 const ROUNDS = Number(values.rounds);
 const BULK_BYTES = Number(values.mib) * 1024 * 1024;
 const REQUESTS = 2000;
 const CONNECTIONS = 200;
+/** Idle connections before what they take is measured, and after. */
+const BESIDE = 100;
 const IDLE = 1000;
+/** Where each has two processes of its own. */
+const FEWER_IDLE = 200;
+/** Until a tunnel has to listen. */
+const LISTEN_MS = 20_000;
 
 /** Both ends of a tunnel, and the port of its near end. */
 interface Tunnel extends AsyncDisposable {
   port: number;
   pids: readonly number[];
+  /** How many idle connections it is given. */
+  idle?: number;
 }
 
 interface Figures {
@@ -55,11 +68,21 @@ console.log(server.port);
 async function main(): Promise<void> {
   using folder = tempFolder();
   await using target = await startTarget(folder.path);
-  const contenders: [name: string, open: () => Promise<Tunnel>][] = [
-    ["direct", async () => ({ port: target.port, pids: [], [Symbol.asyncDispose]: async () => undefined })],
-    ["spiped", () => openSpiped(folder.path, target.port)],
-    ["parley", () => openParley(folder.path, target.port)],
+  const direct = async () => ({ port: target.port, pids: [], [Symbol.asyncDispose]: async () => undefined });
+  const known: [name: string, tools: string[], open: () => Promise<Tunnel>][] = [
+    ["direct", [], direct],
+    ["spiped", ["spiped"], () => openSpiped(folder.path, target.port)],
+    ["socat", ["socat"], () => openSocat(folder.path, target.port)],
+    ["ssh", ["ssh", "sshd", "ssh-keygen"], () => openSsh(folder.path, target.port)],
+    ["parley", [], () => openParley(folder.path, target.port)],
   ];
+  const wanted = values.contenders?.split(",");
+  const contenders = known.flatMap(([name, tools, open]) => {
+    if (wanted?.includes(name) === false) return [];
+    const missing = tools.find((tool) => which(tool) === null);
+    if (missing !== undefined) console.error(`without ${name}: there is no ${missing}`);
+    return missing === undefined ? [[name, open] as const] : [];
+  });
   const all = new Map<string, Figures[]>(contenders.map(([name]) => [name, []]));
   for (let round = 0; round < ROUNDS; round++) {
     for (const [name, open] of contenders) {
@@ -71,7 +94,7 @@ async function main(): Promise<void> {
   print(all);
 }
 
-async function measure({ port, pids }: Tunnel): Promise<Figures> {
+async function measure({ port, pids, idle: most = IDLE }: Tunnel): Promise<Figures> {
   const first = await dial(port);
   await roundTrip(first, "x");
   const began = { at: performance.now(), cpu: pids.map(cpuTime) };
@@ -95,7 +118,7 @@ async function measure({ port, pids }: Tunnel): Promise<Figures> {
       idle.push(socket);
     }
   };
-  await hold(100);
+  await hold(BESIDE);
   const requests: number[] = [];
   const text = "x".repeat(64);
   for (let count = 0; count < REQUESTS; count++) {
@@ -104,9 +127,11 @@ async function measure({ port, pids }: Tunnel): Promise<Figures> {
     requests.push(performance.now() - start);
   }
   const before = pids.map(residentBytes);
-  await hold(IDLE);
+  await hold(most);
   await Bun.sleep(1000);
-  const idleKib = pids.map((pid, index) => (residentBytes(pid) - (before[index] ?? 0)) / 1024 / (IDLE - 100));
+  const idleKib = pids.map(
+    (pid, index) => (residentBytes(pid) - (before[index] ?? 0)) / 1024 / (most - BESIDE),
+  );
   for (const socket of [...idle, first]) socket.destroy();
   return {
     mibPerSecond: BULK_BYTES / 1024 / 1024 / seconds,
@@ -184,6 +209,50 @@ async function openSpiped(folder: string, target: number): Promise<Tunnel> {
   return tunnel(near, ends);
 }
 
+/** TLS between its two ends, a process for each connection on each side. */
+async function openSocat(folder: string, target: number): Promise<Tunnel> {
+  const [certificate, key] = [join(folder, "certificate.pem"), join(folder, "key.pem")];
+  await loadOrCreateIdentity(key, certificate);
+  const [far, near] = [portForLater(), portForLater()];
+  const listen = "bind=127.0.0.1,reuseaddr,fork,backlog=1024";
+  const start = (from: string, to: string) => Bun.spawn(["socat", from, to], { stderr: "ignore" });
+  const ends = [
+    start(
+      `OPENSSL-LISTEN:${far},${listen},cert=${certificate},key=${key},verify=0`,
+      `TCP:127.0.0.1:${target},nodelay`,
+    ),
+    start(`TCP-LISTEN:${near},${listen},nodelay`, `OPENSSL:127.0.0.1:${far},verify=0,nodelay`),
+  ];
+  await listening(far);
+  await listening(near);
+  return { ...tunnel(near, ends), idle: FEWER_IDLE };
+}
+
+/** A server of its own, with its keys in `folder`. All connections go through one. */
+async function openSsh(folder: string, target: number): Promise<Tunnel> {
+  const [hostKey, userKey, known] = ["host_key", "user_key", "known_hosts"].map((name) => join(folder, name));
+  for (const key of [hostKey!, userKey!]) {
+    if (!existsSync(key)) Bun.spawnSync(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key]);
+  }
+  const [far, near] = [portForLater(), portForLater()];
+  const options = (...all: string[]) => all.flatMap((option) => ["-o", option]);
+  const where = ["ListenAddress=127.0.0.1", `Port=${far}`, "PidFile=none"];
+  const who = [`AuthorizedKeysFile=${userKey}.pub`, "StrictModes=no", "PermitRootLogin=yes", "UsePAM=no"];
+  const server = Bun.spawn(
+    [which("sshd")!, "-D", "-f", "/dev/null", "-h", hostKey!, ...options(...where, ...who)],
+    { stderr: "ignore" },
+  );
+  await listening(far);
+  const trust = ["StrictHostKeyChecking=accept-new", `UserKnownHostsFile=${known}`, "IdentitiesOnly=yes"];
+  const forward = ["-N", "-p", String(far), "-i", userKey!, "-L", `127.0.0.1:${near}:127.0.0.1:${target}`];
+  const client = Bun.spawn(
+    ["ssh", "-F", "none", ...forward, ...options(...trust, "BatchMode=yes"), "127.0.0.1"],
+    { stdin: "ignore", stderr: "ignore" },
+  );
+  await listening(near);
+  return tunnel(near, [server, client]);
+}
+
 async function openParley(folder: string, target: number): Promise<Tunnel> {
   const password = join(folder, "password");
   writeFileSync(password, "correct horse\n");
@@ -228,13 +297,19 @@ async function firstLine(stream: ReadableStream<Uint8Array>): Promise<string> {
 }
 
 async function listening(port: number): Promise<void> {
+  const until = performance.now() + LISTEN_MS;
   for (;;) {
     try {
       return void (await dial(port)).destroy();
-    } catch {
+    } catch (error) {
+      if (performance.now() > until) throw error;
       await Bun.sleep(10); // not yet
     }
   }
+}
+
+function which(tool: string): string | null {
+  return Bun.which(tool, { PATH: `${process.env["PATH"]}:/usr/sbin` });
 }
 
 // --- figures ---

@@ -6,11 +6,14 @@
 // does meanwhile hits all alike. Tables on stdout, progress and doubts on stderr.
 
 import { loadavg } from "node:os";
-import { available, type Contender } from "./bench/contenders.ts";
+import { buildCommit } from "./bench/before.ts";
+import { compare, comparisonTable } from "./bench/comparison.ts";
+import { available, beforeOf, type Contender } from "./bench/contenders.ts";
 import { readFlags } from "./bench/flags.ts";
 import { goals, goalList } from "./bench/goals.ts";
 import { chart } from "./bench/chart.ts";
-import { machine, tables, writePage } from "./bench/report.ts";
+import { whyNoInstructions } from "./bench/instructions.ts";
+import { configuration, machine, tables, writePage } from "./bench/report.ts";
 import { doubts, MAX_SPREAD, percent, say as figure, type Measured } from "./bench/results.ts";
 import { pinned, Workshop, type RunningServer } from "./bench/server.ts";
 import { CROWD, isFor, type Workload } from "./bench/workloads.ts";
@@ -20,10 +23,16 @@ const say = (text: string) => void process.stderr.write(`${text}\n`);
 const began = new Date();
 const load = loadavg()[0] ?? 0;
 
-await using workshop = new Workshop(flags.parley);
-const contenders = available(flags.contenders, workshop.folder, say);
+await using workshop = orLeave(() => new Workshop(flags.parley));
+using before = flags.against === undefined ? undefined : orLeave(() => buildCommit(flags.against!, say));
+const contenders = available(flags.contenders, workshop.folder, workshop.loadGenerator, say).flatMap(
+  (contender) => (before === undefined ? contender : [beforeOf(contender, before.executable), contender]),
+);
 const results = new Map<Workload, Measured>();
+const without = whyNoInstructions();
+if (without !== undefined) say(`without instructions: ${without}`);
 for (const workload of flags.workloads) {
+  if (without !== undefined && workload.group === "instructions") continue;
   const { name, group, title, unit } = workload;
   const values = contenders
     .filter((contender) => isFor(workload, contender))
@@ -33,8 +42,24 @@ for (const workload of flags.workloads) {
 if (!pinned) say("no taskset or only one core: server and load share what there is");
 if (CROWD < 20_000) say(`descriptors (ulimit -Hn) for a crowd of ${CROWD} idle connections only`);
 
-/** The contenders, another first each round. */
+/** What `work` gives; the exit code of a run that fails is 2, since 1 says that something became slower. */
+function orLeave<T>(work: () => T): T {
+  try {
+    return work();
+  } catch (error) {
+    return leave(error);
+  }
+}
+
+function leave(error: unknown): never {
+  say(error instanceof Error ? error.message : String(error));
+  process.exit(2);
+}
+
+/** The contenders, another first each round; of two versions of one, that follow each other, another first, too. */
 function orderOf(round: number): Contender[] {
+  if (before !== undefined)
+    return contenders.map((_, index) => contenders[round % 2 === 0 ? index : index ^ 1]!);
   const first = round % contenders.length;
   return [...contenders.slice(first), ...contenders.slice(0, first)];
 }
@@ -53,7 +78,7 @@ async function measureRound(round: number): Promise<void> {
     for (const contender of orderOf(round)) {
       if (!isFor(workload, contender)) continue;
       await using own = new AsyncDisposableStack();
-      const fresh = async (users?: number) => own.use(await workshop.start(contender, users));
+      const fresh = async (users?: number) => own.use(await workshop.start(contender, { users }));
       const server = workload.fresh === true ? fresh : () => shared(contender);
       const found = await workload.measure({ contender, workshop, server, quicker: flags.quick ? 5 : 1 });
       values[contender.name]!.push(found.value);
@@ -65,7 +90,7 @@ async function measureRound(round: number): Promise<void> {
 
 for (let round = 0; round < flags.rounds; round++) {
   say(`round ${round + 1} of ${flags.rounds}`);
-  await measureRound(round);
+  await measureRound(round).catch(leave);
 }
 
 const all = [...results.values()];
@@ -81,17 +106,21 @@ if (reasons.length > 0) {
 
 const reached = goals(all);
 const text = tables(all, contenders);
-process.stdout.write(flags.goals ? `${text}\n${goalList(reached)}` : text);
+const changes = compare(all);
+if (before !== undefined) process.stdout.write(`${comparisonTable(changes, before.commit)}\n`);
+else process.stdout.write(flags.goals ? `${text}\n${goalList(reached)}` : text);
 const { rounds, quick } = flags;
 if (flags.json !== undefined) {
   const report = {
     date: began,
     machine: machine(),
+    configuration: configuration(),
     bun: Bun.version,
     rounds,
     quick,
     results: all,
     goals: reached,
+    changes,
     reasons,
   };
   await Bun.write(flags.json, `${JSON.stringify(report, null, 2)}\n`);
@@ -102,3 +131,4 @@ if (flags.write !== undefined) {
   const measured = `${text}\n## Goals\n\n${goalList(reached)}`;
   await writePage(flags.write, { began, rounds, measured, picture: picture(), reasons });
 }
+if (changes.some(({ change }) => change === "slower")) process.exitCode = 1;

@@ -8,18 +8,34 @@ const PEERS = join(import.meta.dir, "peers");
 /** Where Debian's librust-*-dev packages put their sources, for a machine that reaches no registry. */
 const DEBIAN_CRATES = "/usr/share/cargo/registry";
 
+const C = ["cc", "gcc", "clang"];
+
 export interface Built {
   argv: string[];
 }
 export interface Missing {
   reason: string;
 }
+/** The load generator; without OpenSSL's headers it has no TLS. */
+export type Load = Built & { tls: boolean };
 export type Compile = (folder: string) => Built | Missing;
+
+/** @throws {Error} when it cannot be built: there is no other one. */
+export function load(folder: string): Load {
+  const output = join(folder, "load");
+  const build = (...more: string[]) =>
+    compile(C, ["-O2", "-o", output, join(import.meta.dir, "load", "load.c"), ...more], [output]);
+  const withTls = build("-DWITH_TLS", "-lssl", "-lcrypto");
+  if ("argv" in withTls) return { ...withTls, tls: true };
+  const plain = build();
+  if ("argv" in plain) return { ...plain, tls: false };
+  throw new Error(`the load generator is written in C: ${plain.reason}`);
+}
 
 export function c(folder: string): Built | Missing {
   const output = join(folder, "epoll");
   const source = join(PEERS, "epoll.c");
-  return compile(["cc", "gcc", "clang"], ["-O2", "-o", output, source], [output]);
+  return compile(C, ["-O2", "-o", output, source], [output]);
 }
 
 export function go(folder: string): Built | Missing {

@@ -5,12 +5,13 @@ import { cpus, release } from "node:os";
 import { join } from "node:path";
 import type { Contender } from "./contenders.ts";
 import { figures, median, percent, ratio, say, spread, type Measured } from "./results.ts";
+import { ROOM } from "./server.ts";
 import { GROUPS, type Group } from "./workloads.ts";
 
 const BEGIN = "<!-- measured -->";
 const END = "<!-- /measured -->";
 /** In these all stand beside one another, and no yardstick says anything. */
-const WITHOUT_RATIOS: readonly Group[] = ["memory", "crowd", "users"];
+const WITHOUT_RATIOS: readonly Group[] = ["memory", "crowd", "users", "instructions"];
 
 /** Whom a contender's figures are compared with. */
 export function yardstickOf({ tls, toAll }: Contender): string {
@@ -50,6 +51,12 @@ export function machine(): string {
   return `${cpus().length} cores (${model}), Linux ${release().split("-")[0]}, Bun ${Bun.version}`;
 }
 
+/** In words: how parley runs, and what of it is not the default. */
+export function configuration(): string {
+  return `parley runs as it does by default, with its log of each connection in a file. What differs: it takes more connections
+(\`${ROOM.join(" ")}\`), since one user at one address has all of them.`;
+}
+
 export interface Page {
   began: Date;
   rounds: number;
@@ -66,7 +73,9 @@ export async function writePage(folder: string, page: Page): Promise<void> {
   if (from === -1 || to < from) throw new Error(`${path} has no ${BEGIN} … ${END}`);
   const day = page.began.toISOString().slice(0, 10);
   const about = `Measured on ${day}: ${machine()}; rounds: ${page.rounds}. A cell is the median, half the spread between
-rounds, and how many times the bare \`Bun.listen\` of the same kind, compared within each round.`;
+rounds, and how many times the bare \`Bun.listen\` of the same kind, compared within each round.
+
+${configuration()}`;
   const many = page.reasons.length;
   const busy =
     many === 0

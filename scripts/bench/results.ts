@@ -1,6 +1,6 @@
 // Figures of rounds, and what may be said of them: medians, spreads, and ratios within a round only.
 
-export type Unit = "µs" | "ms" | "KiB" | "×";
+export type Unit = "µs" | "ms" | "KiB" | "×" | "instructions";
 
 /** Everything measured in a workload: for each contender by name a figure a round. */
 export interface Measured {

@@ -4,18 +4,26 @@ import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { loadOrCreateIdentity } from "../../src/net/tls-identity.ts";
+import { undoAtExit } from "./cleanup.ts";
+import { load, type Load } from "./compilers.ts";
 import type { Contender } from "./contenders.ts";
-import type { AnyJob, HoldJob, Results } from "./load/jobs.ts";
-import { frame, Peer, type Credential } from "./peer.ts";
+import { argumentsFor, type Asks, type Gives, type Kind, type Target } from "./load/run.ts";
+import { Peer, type Login } from "./peer.ts";
 import { allowedCores } from "./usage.ts";
 
-export interface RunningServer extends AsyncDisposable {
+export interface RunningServer extends AsyncDisposable, Target {
   /** From its start until its first connection was answered. */
   startedMs: number;
-  port: number;
-  pid: number;
-  tls: boolean;
-  credential: Credential;
+  data: string;
+}
+
+export interface StartOptions {
+  /** In its file of accounts. */
+  users?: number;
+  /** What it runs under: a program that becomes it, or takes its place. It is killed at the end. */
+  under?: readonly string[];
+  /** The folder of a server that has run before, with the login that it gave. */
+  again?: { data: string; login: Login };
 }
 
 /** A load that has not ended by then never will. */
@@ -42,8 +50,8 @@ function hardLimit(): number {
 const descriptors = mayHave(WANTED_DESCRIPTORS) ? WANTED_DESCRIPTORS : hardLimit();
 /** What a process of this run can have at once. */
 export const MAX_CONNECTIONS = descriptors - RESERVED_DESCRIPTORS;
-/** One user at one address has all the connections there are. */
-const ROOM = ["max-connections", "max-per-user", "max-pending", "max-pending-per-address"].flatMap(
+/** One user at one address has all the connections there are: what differs from a server by default. */
+export const ROOM = ["max-connections", "max-per-user", "max-pending", "max-pending-per-address"].flatMap(
   (limit) => [`--${limit}`, String(MAX_CONNECTIONS)],
 );
 
@@ -55,58 +63,90 @@ export const pinned = loadCore !== undefined && Bun.which("taskset") !== null;
 export class Workshop implements AsyncDisposable {
   readonly folder = mkdtempSync(join(tmpdir(), "parley-bench-"));
   readonly parley: string;
+  readonly loadGenerator: Load;
+  readonly #remove = undoAtExit(() => rmSync(this.folder, { recursive: true, force: true }));
   #servers = 0;
 
+  /** @throws {Error} when the load generator cannot be built. */
   constructor(parley: string) {
     this.parley = parley;
+    this.loadGenerator = load(this.folder);
   }
 
   /** Starts a server with a data folder of its own and, where it wants one, gets a token by its first login. */
-  async start(contender: Contender, users = 1): Promise<RunningServer> {
-    const data = join(this.folder, `data-${this.#servers++}`);
-    if (contender.speaks === "token") this.#addUsers(data, users);
+  async start(contender: Contender, options: StartOptions = {}): Promise<RunningServer> {
+    const { users = 1, under = [], again } = options;
+    const data = again?.data ?? join(this.folder, `data-${this.#servers++}`);
+    const parley = contender.executable ?? this.parley;
+    if (contender.speaks === "token" && again === undefined) addUsers(parley, data, users);
     const identity = contender.tls ? await this.#identity() : [];
     const argv = contender.isParley
-      ? [
-          this.parley,
-          "serve",
-          ...contender.argv,
-          ...ROOM,
-          "--port",
-          "0",
-          "--data",
-          data,
-          ...parleyTls(identity),
-        ]
+      ? [parley, "serve", ...contender.argv, ...ROOM, "--port", "0", "--data", data, ...parleyTls(identity)]
       : [...contender.argv, ...(contender.tls ? ["--tls", ...identity] : [])];
     const began = performance.now();
-    const server = Bun.spawn(prepared(serverCore, argv), {
+    const server = Bun.spawn(prepared(serverCore, [...under, ...argv]), {
       stdin: "ignore",
       stdout: "pipe",
       stderr: "inherit",
     });
+    const kill = undoAtExit(() => server.kill("SIGKILL"));
     const stop = async () => {
-      server.kill();
+      server.kill(under.length > 0 ? "SIGKILL" : "SIGTERM");
       const timer = setTimeout(() => server.kill("SIGKILL"), STOP_TIMEOUT_MS);
       await server.exited;
       clearTimeout(timer);
-      rmSync(data, { recursive: true, force: true });
+      kill(); // of a process that has ended, nothing
+      if (again === undefined) rmSync(data, { recursive: true, force: true });
     };
     try {
       const port = await readPort(server.stdout);
       await answer(contender, port);
       const startedMs = performance.now() - began;
-      const credential = await credentialFor(contender, port);
+      const login = again?.login ?? (await loginFor(contender, port));
       const { tls } = contender;
-      return { startedMs, port, pid: server.pid, tls, credential, [Symbol.asyncDispose]: stop };
+      return { startedMs, port, pid: server.pid, tls, login, data, [Symbol.asyncDispose]: stop };
     } catch (error) {
       await stop();
       throw error;
     }
   }
 
+  /** Does a job in a load generator of its own and returns its result. */
+  async load<K extends Kind>(kind: K, target: Target, asks: Asks<K>): Promise<Gives<K>> {
+    const generator = this.#startLoad(kind, target, asks);
+    void generator.stdin.end();
+    const text = await generator.stdout.text();
+    if ((await generator.exited) !== 0)
+      throw new Error(`the load generator ended with ${generator.exitCode}`);
+    return JSON.parse(text) as Gives<K>;
+  }
+
+  /** Holds idle connections for as long as `work` takes. */
+  async whileHolding<T>(target: Target, connections: number, work: () => Promise<T>): Promise<T> {
+    const generator = this.#startLoad("hold", target, { connections });
+    const lines = generator.stdout.pipeThrough(new TextDecoderStream()).getReader();
+    if ((await lines.read()).done === true) throw new Error(`no ${connections} connections could be held`);
+    try {
+      return await work();
+    } finally {
+      void generator.stdin.end();
+      await generator.exited;
+    }
+  }
+
+  #startLoad<K extends Kind>(kind: K, target: Target, asks: Asks<K>) {
+    const argv = [...this.loadGenerator.argv, ...argumentsFor(kind, target, asks)];
+    return Bun.spawn(prepared(loadCore, argv), {
+      stdin: "pipe",
+      stdout: "pipe",
+      stderr: "inherit",
+      timeout: LOAD_TIMEOUT_MS,
+      killSignal: "SIGKILL",
+    });
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
-    rmSync(this.folder, { recursive: true, force: true });
+    this.#remove();
   }
 
   /** Certificate and key, the same for all. */
@@ -115,60 +155,24 @@ export class Workshop implements AsyncDisposable {
     if (!existsSync(certificate)) await loadOrCreateIdentity(key, certificate);
     return [certificate, key];
   }
+}
 
-  /** The user who logs in, and others up to `count`, with the same password. */
-  #addUsers(data: string, count: number): void {
-    const users = [this.parley, "users"];
-    run([...users, "add", USER, "--password-stdin", "--data", data], `${PASSWORD}\n`);
-    if (count === 1) return;
-    const exported = run([...users, "export", "--data", data], "");
-    const others = Array.from({ length: count - 1 }, (_, index) =>
-      exported.replace(`"${USER}"`, `"user${index}"`),
-    );
-    run([...users, "import", "-", "--data", data], others.join(""));
-  }
+/** The user who logs in, and others up to `count`, with the same password. */
+function addUsers(parley: string, data: string, count: number): void {
+  const users = [parley, "users"];
+  run([...users, "add", USER, "--password-stdin", "--data", data], `${PASSWORD}\n`);
+  if (count === 1) return;
+  const exported = run([...users, "export", "--data", data], "");
+  const others = Array.from({ length: count - 1 }, (_, index) =>
+    exported.replace(`"${USER}"`, `"user${index}"`),
+  );
+  run([...users, "import", "-", "--data", data], others.join(""));
 }
 
 function parleyTls(identity: readonly string[]): string[] {
   const [certificate, key] = identity;
   if (certificate === undefined || key === undefined) return [];
   return ["--tls", "--tls-cert", certificate, "--tls-key", key];
-}
-
-/** Does `job` in a load generator of its own and returns its result. */
-export async function runLoad<J extends AnyJob>(job: J): Promise<Results[J["kind"]]> {
-  const load = startLoad(job);
-  void load.stdin.end();
-  const text = await load.stdout.text();
-  if ((await load.exited) !== 0) throw new Error(`the load generator ended with ${load.exitCode}`);
-  return JSON.parse(text) as Results[J["kind"]];
-}
-
-/** Holds idle connections for as long as `work` takes. */
-export async function whileHolding<Result>(job: HoldJob, work: () => Promise<Result>): Promise<Result> {
-  const load = startLoad(job);
-  const lines = load.stdout.pipeThrough(new TextDecoderStream()).getReader();
-  if ((await lines.read()).done === true) throw new Error(`no ${job.count} connections could be held`);
-  try {
-    return await work();
-  } finally {
-    void load.stdin.end();
-    await load.exited;
-  }
-}
-
-function startLoad(job: AnyJob) {
-  const argv = [process.execPath, join(import.meta.dir, "load", "main.ts")];
-  const load = Bun.spawn(prepared(loadCore, argv), {
-    stdin: "pipe",
-    stdout: "pipe",
-    stderr: "inherit",
-    timeout: LOAD_TIMEOUT_MS,
-    killSignal: "SIGKILL",
-  });
-  void load.stdin.write(`${JSON.stringify(job)}\n`);
-  void load.stdin.flush();
-  return load;
 }
 
 /** With a core and with descriptors of its own. */
@@ -198,25 +202,16 @@ async function readPort(stdout: ReadableStream<Uint8Array>): Promise<number> {
 /** Comes back when a first connection has heard from the server: its hello, or an echo. */
 async function answer({ isParley, tls }: Contender, port: number): Promise<void> {
   const peer = await Peer.connect(port, tls);
-  if (isParley) await peer.greeting();
-  else await peer.echo(frame(Buffer.from("hello")));
+  if (isParley) await peer.message("hello");
+  else await peer.echo(Buffer.from("hello"));
   await peer.leave();
 }
 
-async function credentialFor({ speaks, tls }: Contender, port: number): Promise<Credential> {
-  switch (speaks) {
-    case "bytes":
-      return { method: "bytes" };
-    case "none":
-      return { method: "none", control: false };
-    case "control":
-      return { method: "none", control: true };
-    case "token": {
-      const peer = await Peer.connect(port, tls);
-      const token = await peer.logIn({ method: "password", user: USER, password: PASSWORD });
-      await peer.leave();
-      if (token === undefined) throw new Error("the login by password gave no token");
-      return { method: "token", token };
-    }
-  }
+async function loginFor({ speaks, acknowledge = false, tls }: Contender, port: number): Promise<Login> {
+  if (speaks === "bytes") return { method: "bytes" };
+  if (speaks === "none") return { method: "none", acknowledge };
+  const peer = await Peer.connect(port, tls);
+  const token = await peer.logIn(USER, PASSWORD);
+  await peer.leave();
+  return { method: "token", token, acknowledge };
 }

@@ -8,28 +8,32 @@ const TICK_NS = 1e9 / 100; // USER_HZ is 100 on every Linux that Bun runs on
 export interface CpuTime {
   threads: ReadonlyMap<string, number>;
   ticks: number;
+  /** Of children that have ended, in ticks; `ticks` has them, too. */
+  reaped: number;
 }
 
 export function cpuTime(pid: number): CpuTime {
   const threads = new Map<string, number>();
-  let ticks = 0;
+  let [ticks, reaped] = [0, 0];
   for (const process of tree(pid)) {
     for (const thread of readdirSync(`/proc/${process}/task`)) {
       const text = readFileSync(`/proc/${process}/task/${thread}/schedstat`, "utf8");
       threads.set(`${process}/${thread}`, Number(text.split(" ")[0]));
     }
-    // After the command's closing bracket: state is field 3, utime 14, stime 15.
+    // After the command's closing bracket: state is field 3, utime 14, stime 15, and 16 and 17 those of children.
     const fields = readFileSync(`/proc/${process}/stat`, "utf8").split(") ").at(-1)!.split(" ");
-    ticks += Number(fields[11]) + Number(fields[12]);
+    const ended = Number(fields[13]) + Number(fields[14]);
+    reaped += ended;
+    ticks += Number(fields[11]) + Number(fields[12]) + ended;
   }
-  return { threads, ticks };
+  return { threads, ticks, reaped };
 }
 
 /** User and system time between two readings, in nanoseconds. */
 export function cpuBetween(before: CpuTime, after: CpuTime): number {
   const lost = [...before.threads.keys()].some((thread) => !after.threads.has(thread));
   if (lost) return (after.ticks - before.ticks) * TICK_NS;
-  let sum = 0;
+  let sum = (after.reaped - before.reaped) * TICK_NS; // of children that came and went
   for (const [thread, time] of after.threads) sum += time - (before.threads.get(thread) ?? 0);
   return sum;
 }

@@ -40,6 +40,11 @@ export const RULES: Rule[] = [
   { pattern: /\bnpx\b/, notRun: "builds and tests everything" },
   { pattern: /example\.org/, notRun: "needs another machine" },
   { page: "docs/compare.md", pattern: /PORT/, notRun: "scripts/bench measures these" },
+  {
+    page: "docs/performance.md",
+    pattern: /\/load\b|^dist\/parley/,
+    notRun: "the load generator has tests of its own",
+  },
   { pattern: /\b(systemctl|journalctl|useradd|userdel|ufw)\b/, notRun: "changes the machine" },
   { pattern: /^sudo (install|rm)\b/, notRun: "changes the machine" },
   { page: "docs/forwarding.md", pattern: /^psql\b/, notRun: "needs a database" },
