@@ -1,7 +1,8 @@
 // The systems that parley is built for.
 //
-// Not among them: macOS on x64, since Bun leaves the runtime's signature on the changed executable there (macho.ts finds that it
-// covers 97 of 104 MB); and Windows, where `connect` cannot run: parley calls the C library of Linux or macOS.
+// Not among them: macOS on x64, since Bun leaves the runtime's signature on the changed executable there, and it does not hold
+// (macho.ts: it covers 97 of 104 MB); and Windows, where parley was never started: `connect` calls the C library of Linux or
+// macOS, for the locks of its files among other things.
 
 export interface Target {
   /** As in the names of archives and packages: system, processor and, where it is not the usual one, the C library. */

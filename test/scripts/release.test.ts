@@ -16,7 +16,7 @@ import { cuttingProxy } from "../support/cutting-proxy.ts";
 import { addUser, PASSWORD, run, serve, type Options } from "../support/executable.ts";
 import { tempFolder } from "../support/folder.ts";
 import { findNode } from "../support/node.ts";
-import { lacksRegistry, lacksTools } from "../support/privileges.ts";
+import { lacksRegistry, lacksRepository, lacksTools } from "../support/privileges.ts";
 
 setDefaultTimeout(90_000);
 
@@ -32,7 +32,8 @@ const has = (name: string) => targets.some((target) => target.name === name);
 const { version } = manifest;
 const cannotBuild =
   native === undefined ||
-  lacksTools("git", "tar", "xz", "readelf", "ssh-keygen", "sha256sum") ||
+  lacksRepository() ||
+  lacksTools("tar", "xz", "readelf", "ssh-keygen", "sha256sum") ||
   lacksRegistry();
 
 describe.skipIf(cannotBuild)("a release", () => {
