@@ -7,11 +7,11 @@
 //     bun scripts/release.ts --only linux-x64      some targets, separated by commas
 //     bun scripts/release.ts --dirty               although files differ from the commit: to try something
 //     bun scripts/release.ts --level 0             fast, and larger files; 6 is the default
-//     bun scripts/release.ts --out FOLDER          in another folder
+//     bun scripts/release.ts --out FOLDER          in a new folder
 //
 // It needs git, GNU tar, xz and readelf, and downloads packages of the lock files from the npm registry. docs/releasing.md has more.
 
-import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { compile } from "./build.ts";
@@ -23,6 +23,8 @@ import { sign } from "./release/sign.ts";
 import { openStage, runtimeOf, type Stage } from "./release/stage.ts";
 import { writeSums } from "./release/sums.ts";
 import { TARGETS, targetsNamed, type Target } from "./release/targets.ts";
+
+const OUT = join(import.meta.dir, "..", "dist", "release");
 
 interface Options {
   targets: readonly Target[];
@@ -41,7 +43,6 @@ interface Release {
 function release(out: string, { targets, mayDiffer, level }: Options): Release {
   process.umask(0o022); // packages keep the modes of files
   using stage = openStage(targets, mayDiffer);
-  rmSync(out, { recursive: true, force: true });
   mkdirSync(out, { recursive: true });
   const builds = targets.map((target) => build(stage, target));
   for (const one of builds) archive(stage, one, out, level);
@@ -70,7 +71,7 @@ function archive(stage: Stage, { target, path }: Build, out: string, level: numb
   makeArchive({ path: to, files, epoch, scratch: join(root, "archives"), cpu: target.cpu, level });
 }
 
-/** Where the man pages are, once something has made them there. */
+/** Where a generator that runs in the stage puts the man pages. */
 const MAN_PAGES = "dist/man";
 
 function manPages(root: string): string[] {
@@ -95,7 +96,7 @@ function main(): void {
   const { values } = parseArgs({
     options: {
       only: { type: "string" },
-      out: { type: "string", default: join(import.meta.dir, "..", "dist", "release") },
+      out: { type: "string" },
       level: { type: "string", default: "6" },
       sign: { type: "string" },
       dirty: { type: "boolean", default: false },
@@ -105,11 +106,13 @@ function main(): void {
   const { only, level, sign: key } = values;
   const targets = only === undefined ? TARGETS : targetsNamed(only.split(","));
   const options = { targets, mayDiffer: values.dirty, level: Number(level) };
-  const out = resolve(values.out);
+  const out = values.out === undefined ? OUT : resolve(values.out);
+  if (values.out !== undefined && existsSync(out)) throw new Error(`there is a ${out} already`);
+  rmSync(out, { recursive: true, force: true });
   const { version, sums, builds } = release(out, options);
   process.stdout.write(`${sums}\n${builds}`);
   if (values.twice) {
-    const again = `${out}-again`;
+    const again = mkdtempSync(`${out}-again-`);
     if (release(again, options).sums !== sums) {
       throw new Error(`two runs gave different bytes: compare ${out} and ${again}`);
     }

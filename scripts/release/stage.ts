@@ -4,7 +4,7 @@
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, realpathSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
-import { output } from "../build.ts";
+import { currentCommit, output } from "../build.ts";
 import { nativeTarget, type Target } from "./targets.ts";
 
 const ROOT = join(import.meta.dir, "..", "..");
@@ -24,8 +24,9 @@ export interface Stage extends Disposable {
 
 /** @param mayDiffer take the files as they are, although they are not those of the commit. */
 export function openStage(targets: readonly Target[], mayDiffer: boolean): Stage {
-  const differs = output(["git", "status", "--porcelain"], ROOT) !== "";
-  if (differs && !mayDiffer) {
+  const commit = currentCommit();
+  if (commit === "") throw new Error("a release is made from a git checkout");
+  if (commit.endsWith("+") && !mayDiffer) {
     throw new Error(
       "the checkout has changes that are not committed: commit them, or add --dirty to try something",
     );
@@ -36,19 +37,12 @@ export function openStage(targets: readonly Target[], mayDiffer: boolean): Stage
     copyFiles(root);
     const compiler = nativeTarget() ?? fail("releases are made on linux-x64, linux-arm64 or darwin-arm64");
     install(root, [...targets, compiler]);
-    const commit = output(["git", "rev-parse", "HEAD"], ROOT).slice(0, 10);
     const bun = runtimeOf(root, compiler);
     const { version, packageManager } = readJson(join(root, "package.json"));
     if (packageManager !== `bun@${output([bun, "--version"], root)}`) {
       fail(`package.json says ${String(packageManager)}, and ${RUNTIMES}/package.json has another Bun`);
     }
-    return {
-      ...stage,
-      bun,
-      version: String(version),
-      commit: differs ? `${commit}+` : commit,
-      epoch: epoch(),
-    };
+    return { ...stage, bun, version: String(version), commit, epoch: epoch() };
   } catch (error) {
     stage[Symbol.dispose]();
     throw error;
