@@ -82,10 +82,14 @@ function mainPackage(stage: Stage): string {
     optionalDependencies: Object.fromEntries(TARGETS.map((target) => [platformName(target), stage.version])),
   });
   writeFileSync(join(folder, "README.md"), README);
-  compileTypes(stage, "clients/typescript/parley.ts", join(folder, "client"), "--declaration");
-  compileTypes(stage, "scripts/release/launcher.ts", join(folder, "bin"));
-  cpSync(join(folder, "bin", "launcher.js"), join(folder, "bin", "parley.js"));
-  chmodSync(join(folder, "bin", "parley.js"), 0o755);
+  const compiled = compileTypes(stage, ["clients/typescript/parley.ts", "scripts/release/launcher.ts"]);
+  mkdirSync(join(folder, "bin"));
+  mkdirSync(join(folder, "client"));
+  for (const name of ["parley.js", "parley.d.ts"]) {
+    cpSync(join(compiled, "clients/typescript", name), join(folder, "client", name));
+  }
+  cpSync(join(compiled, "scripts/release/launcher.js"), join(folder, "bin/parley.js"));
+  chmodSync(join(folder, "bin/parley.js"), 0o755);
   return folder;
 }
 
@@ -99,24 +103,15 @@ function newPackage(stage: Stage, name: string, manifest: Record<string, unknown
   return folder;
 }
 
-function compileTypes(stage: Stage, file: string, outDir: string, ...more: string[]): void {
-  const compiler = join(stage.root, "node_modules/typescript/bin/tsc");
-  const options = [
-    "--target",
-    "es2022",
-    "--lib",
-    "esnext",
-    "--module",
-    "preserve",
-    "--types",
-    "bun",
-    "--strict",
-    "--skipLibCheck",
-  ];
-  output(
-    [stage.bun, compiler, "--ignoreConfig", ...options, ...more, "--outDir", outDir, join(stage.root, file)],
-    stage.root,
-  );
+/** Compiles files to JavaScript and declarations. @returns a folder with the results, in folders as in the project */
+function compileTypes({ root, bun }: Stage, files: readonly string[]): string {
+  const compiler = join(root, "node_modules/typescript/bin/tsc");
+  const language = ["--target", "es2022", "--lib", "esnext", "--module", "preserve"];
+  const types = ["--types", "bun", "--strict", "--skipLibCheck", "--declaration"];
+  const outDir = join(root, "compiled");
+  const places = ["--rootDir", root, "--outDir", outDir];
+  output([bun, compiler, "--ignoreConfig", ...language, ...types, ...places, ...files], root);
+  return outDir;
 }
 
 /** With the pinned Bun, not with npm: the bytes depend on the compressor. */

@@ -2,7 +2,7 @@
 // PARLEY_RELEASE=linux-x64,linux-arm64 for some. The executable runs from its archive and from the npm packages, and the one for
 // arm64 in an emulator. Hashes, signature and bill of materials hold.
 
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import manifest from "../../package.json";
@@ -64,13 +64,16 @@ describe.skipIf(cannotBuild)("a release", () => {
   );
   afterAll(() => folder[Symbol.dispose]());
 
-  /** The executable in the archive of a target. */
-  const unpack = (name: string): string => {
-    const path = join(folder.path, `parley-${version}-${name}`, "parley");
-    if (!existsSync(path)) {
-      succeed(["tar", "-xf", join(out, `parley-${version}-${name}.tar.xz`), "-C", folder.path]);
-    }
-    return path;
+  const unpacked = new Map<string, { executable: string; list: string }>();
+  /** The executable in the archive of a target, and the list of what is in the archive. */
+  const unpack = (name: string) => {
+    const known = unpacked.get(name);
+    if (known !== undefined) return known;
+    const archive = join(out, `parley-${version}-${name}.tar.xz`);
+    const list = succeed(["tar", "-xvvf", archive, "-C", folder.path, "--utc", "--full-time"]);
+    const one = { executable: join(folder.path, `parley-${version}-${name}`, "parley"), list };
+    unpacked.set(name, one);
+    return one;
   };
 
   test.skipIf(wanted === undefined)("has the same bytes twice", () => {
@@ -109,10 +112,9 @@ describe.skipIf(cannotBuild)("a release", () => {
     const epoch = succeed(["git", "log", "-1", "--format=%ct"], { cwd: ROOT }).trim();
     for (const { name } of targets) {
       const folderName = `parley-${version}-${name}`;
-      const list = succeed(["tar", "-tvf", join(out, `${folderName}.tar.xz`), "--utc", "--full-time"]);
       const time = new Date(Number(epoch) * 1000).toISOString().slice(0, 19).replace("T", " ");
-      const rows = list
-        .trim()
+      const rows = unpack(name)
+        .list.trim()
         .split("\n")
         .filter((row) => !row.includes("/man/"))
         .map((row) => row.split(/\s+/));
@@ -141,12 +143,12 @@ describe.skipIf(cannotBuild)("a release", () => {
   });
 
   test("runs from its archive, and says version and commit", async () => {
-    const { stdout } = await run(["--version"], { instead: [unpack(native!.name)] });
+    const { stdout } = await run(["--version"], { instead: [unpack(native!.name).executable] });
     expect(stdout).toMatch(new RegExp(`^parley ${RegExp.escape(version)} \\([0-9a-f]{10}\\+?\\)\n$`));
   });
 
   test.skipIf(!has("darwin-arm64"))("for macOS has a signature that holds until a byte is changed", () => {
-    const file = readFileSync(unpack("darwin-arm64"));
+    const file = readFileSync(unpack("darwin-arm64").executable);
     expect(readMachO(file)).toMatchObject({ cpu: "arm64", isAdHoc: true, flaw: undefined });
     file[file.length >> 1]! ^= 1;
     expect(readMachO(file).flaw).toMatch(/^page \d+ of \d+ was changed$/);
@@ -217,7 +219,9 @@ describe.skipIf(cannotBuild)("a release", () => {
 
     test("has the hash of each executable", () => {
       for (const { name } of targets) {
-        const hash = new Bun.CryptoHasher("sha256").update(readFileSync(unpack(name))).digest("hex");
+        const hash = new Bun.CryptoHasher("sha256")
+          .update(readFileSync(unpack(name).executable))
+          .digest("hex");
         const one = bill.metadata.component.components?.find(({ name: its }) => its.endsWith(name));
         expect(one?.hashes).toEqual([{ alg: "SHA-256", content: hash }]);
       }
@@ -234,7 +238,7 @@ describe.skipIf(cannotBuild)("a release", () => {
     describe.each(roles)("$name", ({ isServer }) => {
       const data = join(folder.path, isServer ? "server" : "client");
       const env = { PARLEY_PASSWORD: PASSWORD };
-      const emulated = () => ({ instead: [...starter!, unpack("linux-arm64")] });
+      const emulated = () => ({ instead: [...starter!, unpack("linux-arm64").executable] });
       const server = () => (isServer ? emulated() : {});
       const client = () => ({ ...(isServer ? {} : emulated()), data: `${data}-of-client` });
       beforeAll(() => addUser(data));
@@ -351,6 +355,15 @@ describe.skipIf(cannotBuild)("a release", () => {
       await using known = await serveInstalled({ data: fresh, env });
       await known.stderr.see("add one with: parley users add NAME");
       await known.stop();
+    });
+
+    test("run the executable for the C library at hand where those for both are installed", async () => {
+      const other = join(project, "node_modules", PACKAGE, "..", `${native!.name}-musl`);
+      mkdirSync(join(other, "bin"), { recursive: true });
+      writeFileSync(join(other, "package.json"), "{}");
+      writeFileSync(join(other, "bin", "parley"), "#!/bin/sh\nexit 99\n", { mode: 0o755 });
+      expect((await run(["--version"], { instead })).exitCode).toBe(0);
+      rmSync(other, { recursive: true });
     });
 
     test("say what to do where the executable is missing", async () => {
