@@ -16,6 +16,7 @@ import { cuttingProxy } from "../support/cutting-proxy.ts";
 import { addUser, PASSWORD, run, serve, type Options } from "../support/executable.ts";
 import { tempFolder } from "../support/folder.ts";
 import { findNode } from "../support/node.ts";
+import { Screen } from "../support/screen.ts";
 import { lacksRegistry, lacksRepository, lacksTools } from "../support/privileges.ts";
 
 setDefaultTimeout(90_000);
@@ -344,6 +345,23 @@ describe.skipIf(cannotBuild)("a release", () => {
       expect(wrong.exitCode).toBe(3);
       process.kill(Number(server.ready["pid"]), "SIGKILL");
       expect(await server.exited).toBe(137);
+    });
+
+    test("stop by Ctrl-Z, and go on", async () => {
+      await using server = await serve([], { data });
+      const script = `set -m; ${instead[0]} "$@"; stty sane; echo stopped; read _; fg; echo "left with $?"`;
+      const env = { PARLEY_PASSWORD: PASSWORD };
+      await using screen = new Screen(["connect", `ann@${server.address}`], { script, env });
+      await screen.see("> ");
+      screen.type("\u001a");
+      await screen.see("stopped");
+      screen.enter("");
+      await screen.see("> ");
+      screen.enter("hello");
+      await screen.see(/hello[^]*hello\r\n/);
+      screen.type("\u0003");
+      await screen.see("left with 130");
+      await server.stop();
     });
 
     test("name themselves in commands that can be copied", async () => {
