@@ -22,10 +22,11 @@ export interface Compilation {
   commit: string;
 }
 
-/** Compiles cli.ts. The result depends on nothing else than these files and values: not on folders, clocks or the environment. */
+/** Compiles cli.ts. The result depends on nothing else than these files and values: not on folders, clocks or variables. */
 export function compile({ root, outfile, compiler, target, version, commit }: Compilation): void {
   const other =
     target === undefined ? [] : [`--target=${target.bun}`, `--compile-executable-path=${target.runtime}`];
+  const { PATH, HOME, TMPDIR } = process.env; // and not $BUN_OPTIONS, for one
   output(
     [
       compiler,
@@ -49,19 +50,28 @@ export function compile({ root, outfile, compiler, target, version, commit }: Co
       outfile,
     ],
     root,
+    { env: { PATH, HOME, TMPDIR } },
   );
 }
 
 /** The commit that is checked out, with a plus sign where files differ from it; empty where there is no repository. */
 export function currentCommit(): string {
-  const commit = output(["git", "rev-parse", "HEAD"], ROOT, true).slice(0, 10);
+  const commit = output(["git", "rev-parse", "HEAD"], ROOT, { mayFail: true }).slice(0, 10);
   if (commit === "") return "";
-  return output(["git", "status", "--porcelain"], ROOT, true) === "" ? commit : `${commit}+`;
+  return output(["git", "status", "--porcelain"], ROOT, { mayFail: true }) === "" ? commit : `${commit}+`;
 }
 
-/** Runs a program in `cwd` and returns what it printed; its failure is ours. */
-export function output(argv: string[], cwd: string, mayFail = false): string {
-  const run = Bun.spawnSync(argv, { cwd, stderr: mayFail ? "ignore" : "inherit" });
+interface RunOptions {
+  /** Its failure is an empty result. Otherwise it is ours. */
+  mayFail?: boolean;
+  /** Its variables, where they are not our own. */
+  env?: Record<string, string | undefined>;
+}
+
+/** Runs a program in `cwd` and returns what it printed. */
+export function output(argv: string[], cwd: string, { mayFail = false, env }: RunOptions = {}): string {
+  const own = env === undefined ? {} : { env };
+  const run = Bun.spawnSync(argv, { cwd, stderr: mayFail ? "ignore" : "inherit", ...own });
   if (run.exitCode === 0) return run.stdout.toString().trim();
   if (mayFail) return "";
   throw new Error(`${argv.join(" ")} ended with ${run.exitCode}`);

@@ -70,17 +70,10 @@ function copyFiles(to: string): void {
 /** Installs what the lock files name. `--os`, `--cpu` and `--libc` leave out the runtimes that are not needed. */
 function install(root: string, targets: readonly Target[]): void {
   const cache = join(root, "cache");
+  const env = { ...process.env, BUN_INSTALL_CACHE_DIR: cache }; // the flag for it gives way to the variable (Bun 1.4.5)
   const bun = (cwd: string, ...more: string[]) => {
-    const argv = [
-      process.execPath,
-      "install",
-      "--frozen-lockfile",
-      "--silent",
-      "--cache-dir",
-      cache,
-      ...more,
-    ];
-    output([...argv, "--ignore-scripts"], cwd);
+    const argv = [process.execPath, "install", "--frozen-lockfile", "--silent", "--ignore-scripts", ...more];
+    output(argv, cwd, { env });
   };
   bun(root);
   for (const { os, cpu, libc } of targets) {

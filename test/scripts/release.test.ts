@@ -2,7 +2,7 @@
 // PARLEY_RELEASE=linux-x64,linux-arm64 for some. The executable runs from its archive and from the npm packages, and the one for
 // arm64 in an emulator. Hashes, signature and bill of materials hold.
 
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import manifest from "../../package.json";
@@ -41,10 +41,12 @@ describe.skipIf(cannotBuild)("a release", () => {
   const folder = tempFolder();
   const out = join(folder.path, "release");
   const key = join(folder.path, "key");
+  const otherCache = join(folder.path, "cache");
   let said = "";
 
   beforeAll(
     () => {
+      const env = { ...process.env, BUN_INSTALL_CACHE_DIR: otherCache };
       succeed(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key]);
       const only = targets.map(({ name }) => name).join(",");
       const argv = [
@@ -59,7 +61,7 @@ describe.skipIf(cannotBuild)("a release", () => {
         key,
         ...(wanted === undefined ? [] : ["--twice"]),
       ];
-      said = succeed([process.execPath, join(ROOT, "scripts/release.ts"), ...argv]);
+      said = succeed([process.execPath, join(ROOT, "scripts/release.ts"), ...argv], { env });
     },
     wanted === undefined ? 300_000 : 1_800_000,
   );
@@ -79,6 +81,10 @@ describe.skipIf(cannotBuild)("a release", () => {
 
   test.skipIf(wanted === undefined)("has the same bytes twice", () => {
     expect(said).toContain("two runs gave the same bytes");
+  });
+
+  test("takes no package from a cache that is there, where no hash is checked", () => {
+    expect(existsSync(otherCache)).toBe(false);
   });
 
   test("has hashes that hold", () => {
@@ -428,8 +434,11 @@ describe.skipIf(cannotBuild)("a release", () => {
 });
 
 /** Runs a program to its end, and returns what it printed. @throws {Error} when it fails. */
-function succeed(argv: string[], { cwd = "/" }: { cwd?: string } = {}): string {
-  const { exitCode, stdout, stderr } = Bun.spawnSync(argv, { cwd, stdin: "ignore" });
+function succeed(
+  argv: string[],
+  { cwd = "/", env = process.env }: { cwd?: string; env?: NodeJS.ProcessEnv } = {},
+): string {
+  const { exitCode, stdout, stderr } = Bun.spawnSync(argv, { cwd, env, stdin: "ignore" });
   if (exitCode === 0) return stdout.toString();
   throw new Error(`${argv.join(" ")} ended with ${exitCode}: ${stdout.toString()}${stderr.toString()}`);
 }
