@@ -1,5 +1,5 @@
 // Makes a release in dist/release, from the files of the commit: executables for all systems in archives, npm packages, a bill of
-// materials, and the list of their hashes. The same commit gives the same bytes on every machine with the same tar and xz.
+// materials, and the list of their hashes. The same commit, tar and xz give the same bytes.
 //
 //     bun scripts/release.ts                       everything
 //     bun scripts/release.ts --twice               twice, in two folders; fails unless all bytes are the same
