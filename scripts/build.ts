@@ -1,51 +1,95 @@
-// Makes dist/parley, stamped with version and commit, and runs it once.
+// Makes dist/parley, stamped with version and commit, and runs it once. scripts/release.ts compiles for other systems.
 //
 // The two no-autoload flags keep the executable from running a bunfig.toml or reading a .env that lies in the folder
 // where it is started (measured: code of that folder ran before ours). --bytecode needs --format=esm, or the executable
 // dies at its start while the build says nothing. --splitting keeps each command's code unread until it is used.
 
-import { mkdirSync, rmSync } from "node:fs";
-import { join } from "node:path";
+import { mkdirSync, readdirSync, rmSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { version } from "../package.json";
 
-const root = join(import.meta.dir, "..");
+const ROOT = join(import.meta.dir, "..");
 
-/** Runs a program in the project's folder and returns what it printed; its failure is ours. */
-function output(argv: string[], mayFail = false): string {
-  const run = Bun.spawnSync(argv, { cwd: root, stderr: mayFail ? "ignore" : "inherit" });
+export interface Compilation {
+  /** The checkout that is compiled, with its packages installed. */
+  root: string;
+  outfile: string;
+  /** The Bun that compiles. */
+  compiler: string;
+  /** For another system: its name in Bun, and its runtime. */
+  target?: { bun: string; runtime: string };
+  version: string;
+  commit: string;
+}
+
+/** Compiles cli.ts. The result depends on nothing else than these files and values: not on folders, clocks or variables. */
+export function compile({ root, outfile, compiler, target, version, commit }: Compilation): void {
+  const other =
+    target === undefined ? [] : [`--target=${target.bun}`, `--compile-executable-path=${target.runtime}`];
+  const { PATH, HOME, TMPDIR } = process.env; // and not $BUN_OPTIONS, for one
+  output(
+    [
+      compiler,
+      "build",
+      "--compile",
+      "--production",
+      "--minify",
+      "--bytecode",
+      "--format=esm",
+      "--splitting",
+      "--sourcemap",
+      "--no-compile-autoload-dotenv",
+      "--no-compile-autoload-bunfig",
+      ...other,
+      "--define",
+      `BUILD_VERSION=${JSON.stringify(version)}`,
+      "--define",
+      `BUILD_COMMIT=${JSON.stringify(commit)}`,
+      join(root, "cli.ts"),
+      "--outfile",
+      outfile,
+    ],
+    root,
+    { env: { PATH, HOME, TMPDIR } },
+  );
+}
+
+/** The commit that is checked out, with a plus sign where files differ from it; empty where there is no repository. */
+export function currentCommit(): string {
+  const commit = output(["git", "rev-parse", "HEAD"], ROOT, { mayFail: true }).slice(0, 10);
+  if (commit === "") return "";
+  return output(["git", "status", "--porcelain"], ROOT, { mayFail: true }) === "" ? commit : `${commit}+`;
+}
+
+interface RunOptions {
+  /** Its failure is an empty result. Otherwise it is ours. */
+  mayFail?: boolean;
+  /** Its variables, where they are not our own. */
+  env?: Record<string, string | undefined>;
+}
+
+/** Runs a program in `cwd` and returns what it printed. */
+export function output(argv: string[], cwd: string, { mayFail = false, env }: RunOptions = {}): string {
+  const own = env === undefined ? {} : { env };
+  const run = Bun.spawnSync(argv, { cwd, stderr: mayFail ? "ignore" : "inherit", ...own });
   if (run.exitCode === 0) return run.stdout.toString().trim();
   if (mayFail) return "";
   throw new Error(`${argv.join(" ")} ended with ${run.exitCode}`);
 }
 
-const commit = output(["git", "rev-parse", "--short=10", "HEAD"], true);
-const dirty = output(["git", "status", "--porcelain"], true) === "" ? "" : "+";
-const outfile = process.argv[2] ?? join(root, "dist", "parley");
+function build(): void {
+  const outfile = process.argv[2] ?? join(ROOT, "dist", "parley");
+  mkdirSync(dirname(outfile), { recursive: true });
+  if (process.argv[2] === undefined) removeMaps(dirname(outfile));
+  compile({ root: ROOT, outfile, compiler: process.execPath, version, commit: currentCommit() });
+  const said = output([outfile, "--version"], ROOT);
+  if (!said.startsWith(`parley ${version}`)) throw new Error(`${outfile} says ${JSON.stringify(said)}`);
+  process.stdout.write(`${outfile}: ${said}\n`);
+}
 
-// Each build names its source maps anew.
-if (process.argv[2] === undefined) rmSync(join(root, "dist"), { recursive: true, force: true });
-mkdirSync(join(root, "dist"), { recursive: true });
-output([
-  process.execPath,
-  "build",
-  "--compile",
-  "--production",
-  "--minify",
-  "--bytecode",
-  "--format=esm",
-  "--splitting",
-  "--sourcemap",
-  "--no-compile-autoload-dotenv",
-  "--no-compile-autoload-bunfig",
-  "--define",
-  `BUILD_VERSION=${JSON.stringify(version)}`,
-  "--define",
-  `BUILD_COMMIT=${JSON.stringify(commit === "" ? "" : commit + dirty)}`,
-  join(root, "cli.ts"),
-  "--outfile",
-  outfile,
-]);
+/** Each build names its source maps anew. */
+function removeMaps(folder: string): void {
+  for (const name of readdirSync(folder)) if (name.endsWith(".map")) rmSync(join(folder, name));
+}
 
-const said = output([outfile, "--version"]);
-if (!said.startsWith(`parley ${version}`)) throw new Error(`${outfile} says ${JSON.stringify(said)}`);
-process.stdout.write(`${outfile}: ${said}\n`);
+if (import.meta.main) build();

@@ -54,8 +54,8 @@ export function interrupt(): void {
   process.kill(process.pid, "SIGINT");
 }
 
-/** Stops the process, as Ctrl-Z does on a terminal that is not in raw mode. */
+/** Stops the process and the others of its job, such as one that has started it and waits, as Ctrl-Z does without raw mode. */
 export function suspend(): void {
   process.stdin.setRawMode(false);
-  process.kill(process.pid, "SIGTSTP");
+  process.kill(0, "SIGTSTP");
 }

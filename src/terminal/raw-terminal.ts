@@ -58,12 +58,12 @@ export class RawTerminal {
     if (!this.#isOver) process.stdin.resume();
   }
 
-  /** Stops the process, as Ctrl-Z does on a terminal that is not raw. */
-  readonly suspend = (): void => {
+  /** Stops the process and the others of its job, as Ctrl-Z does on a terminal that is not raw. A signal is for the process alone. */
+  readonly suspend = (signal?: NodeJS.Signals): void => {
     this.#events.stopping();
     this.#restore();
     process.off("SIGTSTP", this.suspend); // which makes it stop the process
-    process.kill(process.pid, "SIGTSTP");
+    process.kill(signal === undefined ? 0 : process.pid, "SIGTSTP");
     setImmediate(() => {
       if (this.#isOver) return;
       process.on("SIGTSTP", this.suspend);

@@ -38,6 +38,12 @@ export interface Rule {
 export const RULES: Rule[] = [
   { pattern: /^cd ~\/lab$/, notRun: "the sandbox's folder is that of the lab" },
   { pattern: /\bnpx\b/, notRun: "builds and tests everything" },
+  {
+    page: "docs/releasing.md",
+    pattern: /./,
+    notRun: "test/scripts/release.test.ts makes, verifies and installs one",
+  },
+  { page: "README.md", pattern: /parley(?:-cli-parley)?-\*/, notRun: "needs a release" },
   { pattern: /example\.org/, notRun: "needs another machine" },
   { page: "docs/compare.md", pattern: /PORT/, notRun: "scripts/bench measures these" },
   {

@@ -28,6 +28,8 @@ export interface Options {
   data?: string;
   /** Words before the executable, which it is started by: see privileges.ts. */
   prefix?: readonly string[];
+  /** The words that start another executable of parley, in place of EXECUTABLE. */
+  instead?: readonly string[];
 }
 
 export interface Result {
@@ -48,7 +50,8 @@ interface Command extends Disposable {
   words: string[];
 }
 
-function commandOf(argv: string[], { prefix }: Options): Command {
+function commandOf(argv: string[], { prefix, instead }: Options): Command {
+  if (instead !== undefined) return { words: [...instead, ...argv], [Symbol.dispose]: () => undefined };
   if (prefix === undefined) return { words: [EXECUTABLE, ...argv], [Symbol.dispose]: () => undefined };
   if (isForAll(EXECUTABLE)) {
     return { words: [...prefix, EXECUTABLE, ...argv], [Symbol.dispose]: () => undefined };

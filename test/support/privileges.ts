@@ -17,6 +17,23 @@ export function lacksTools(...tools: string[]): boolean {
   return missing.length > 0;
 }
 
+/** Does a test that asks git about the checkout have to be skipped? What is missing is said once. */
+export function lacksRepository(): boolean {
+  if (lacksTools("git")) return true;
+  const { exitCode } = Bun.spawnSync(["git", "rev-parse", "HEAD"], {
+    cwd: import.meta.dir,
+    stderr: "ignore",
+  });
+  return exitCode !== 0 && sayMissing("a git repository");
+}
+
+/** Does a test that downloads packages have to be skipped, because there is no registry? That is said once. */
+export function lacksRegistry(): boolean {
+  const argv = [process.execPath, "info", "bun", "version"];
+  const { exitCode } = Bun.spawnSync(argv, { stdout: "ignore", stderr: "ignore", timeout: 10_000 });
+  return exitCode !== 0 && sayMissing("the npm registry");
+}
+
 function sayMissing(what: string): true {
   if (!said.has(what)) console.log(`skipped: tests that need ${what}`);
   said.add(what);

@@ -200,3 +200,21 @@ test("in a pipe: a signal ends it with a goodbye, and SIGHUP that nohup(1) ignor
   expect(await talker.exited).toBe(130);
   await other.stdout.see("left");
 });
+
+test("Ctrl-Z stops the whole job, also what has started parley and waits for it", async () => {
+  const waiting = `/bin/sh -c '"$0" "$@"; exit $?' "$0" "$@"`;
+  const script = SHELL.replace('"$0" "$@"', `${waiting}`);
+  await using screen = new Screen(["connect", `ann@${server.address}`], {
+    script,
+    env: { PARLEY_PASSWORD: PASSWORD },
+  });
+  await screen.see("> ");
+  screen.type("hello");
+  await screen.see("hello");
+  screen.type("\u001a");
+  await screen.see("stopped");
+  screen.enter("");
+  await screen.see("> hello");
+  screen.type("\u0003\u0003");
+  await screen.see("left with 130");
+});
