@@ -10,13 +10,15 @@ const { utf8Slice } = Buffer.prototype as unknown as {
   utf8Slice: (this: Uint8Array, start: number, end: number) => string;
 };
 
+/** Stands for bytes that are made as a copy, since output may still be written from the chunk. */
+const SHARED = new Uint8Array(0);
+
 export class ReceivedMessage {
   readonly #chunk: Uint8Array;
   readonly #start: number;
   readonly #end: number;
+  /** Undefined until the bytes are asked for, or {@link SHARED}. Each further field costs time for every message. */
   #bytes: Uint8Array | undefined;
-  /** True while output may still be written from the chunk: then `bytes` is a copy, which the service may change. */
-  #isShared = false;
 
   constructor(chunk: Uint8Array, start = 0, end = chunk.length) {
     this.#chunk = chunk;
@@ -29,16 +31,17 @@ export class ReceivedMessage {
     return this.#end - this.#start;
   }
 
-  /** The bytes: the same array each time. */
+  /** The bytes: the same array each time, which the service may change. */
   get bytes(): Uint8Array {
-    return (this.#bytes ??= this.#isShared
-      ? Uint8Array.prototype.slice.call(this.#chunk, this.#start, this.#end)
-      : this.#chunk.subarray(this.#start, this.#end));
+    if (this.#bytes === undefined) this.#bytes = this.#chunk.subarray(this.#start, this.#end);
+    else if (this.#bytes === SHARED)
+      this.#bytes = Uint8Array.prototype.slice.call(this.#chunk, this.#start, this.#end);
+    return this.#bytes;
   }
 
   /** The text. @throws {MessageError} when the bytes are not UTF-8. */
   text(): string {
-    if (this.#bytes !== undefined) return decodeText(this.#bytes);
+    if (this.#bytes !== undefined && this.#bytes !== SHARED) return decodeText(this.#bytes);
     const text = utf8Slice.call(this.#chunk, this.#start, this.#end);
     // This character stands for bytes that are not UTF-8, or for itself.
     return text.includes("\uFFFD") ? decodeText(this.#chunk.subarray(this.#start, this.#end)) : text;
@@ -63,9 +66,8 @@ export class ReceivedMessage {
 
   /** The chunk, to send the message from it; undefined when the service has its bytes, which it may have changed. */
   share(): Uint8Array | undefined {
-    if (this.#bytes !== undefined) return undefined;
-    this.#isShared = true;
-    return this.#chunk;
+    if (this.#bytes === undefined) this.#bytes = SHARED;
+    return this.#bytes === SHARED ? this.#chunk : undefined;
   }
 
   /** Where the message begins in the chunk. */
