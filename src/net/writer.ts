@@ -357,7 +357,7 @@ export class FrameWriter implements Flushable {
     cork.run = undefined;
     if (cork.length > 0) this.#flushBuffer();
     if (run === undefined) return;
-    this.#retransmit?.record(run, runStart, cork.runEnd, runPayloads);
+    this.#retransmit?.recordChunk(run, runStart, cork.runEnd, runPayloads);
     this.#write(run, runStart, cork.runEnd);
     if (cork.length > 0) this.#flushBuffer(); // an overflow of the retransmit buffer has added `bye`
   }
