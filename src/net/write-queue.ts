@@ -11,6 +11,8 @@ interface Block {
   bytes: Uint8Array;
   /** The end of the used part. */
   end: number;
+  /** Bytes that are counted in the budget. */
+  allocated: number;
 }
 
 const BLOCK_BYTES = 64 * 1024;
@@ -25,6 +27,8 @@ export class WriteQueue {
   /** Where the first block's bytes begin. */
   #start = 0;
   #length = 0;
+  /** True when the only block is a frame, which is not to be changed. */
+  #isFrame = false;
 
   constructor(budget = UNLIMITED) {
     this.#budget = budget;
@@ -47,6 +51,7 @@ export class WriteQueue {
   reserve(count: number): { target: Uint8Array; offset: number } {
     this.#length += count;
     this.#budget.queued += count;
+    if (this.#isFrame) this.#copyFrame();
     const last = this.#blocks.at(-1);
     if (last !== undefined && last.end + count <= last.bytes.length) {
       const offset = last.end;
@@ -54,11 +59,34 @@ export class WriteQueue {
       return { target: last.bytes, offset };
     }
     const size = last === undefined ? FIRST_BYTES : BLOCK_BYTES;
-    const block = { bytes: bufferPool.acquire(Math.max(size, count)), end: count };
+    const bytes = bufferPool.acquire(Math.max(size, count));
+    const block = { bytes, end: count, allocated: bytes.length };
     if (this.#blocks === NONE) this.#blocks = [block];
     else this.#blocks.push(block);
-    this.#budget.take(block.bytes.length);
+    this.#budget.take(block.allocated);
     return { target: block.bytes, offset: 0 };
+  }
+
+  /** Adds a frame that is not changed any more. It is not copied while it is alone in the queue. */
+  appendFrame(frame: Uint8Array): void {
+    if (this.#length > 0) return this.append(frame);
+    const allocated = Math.max(frame.length, FIRST_BYTES); // it may be copied
+    this.#length = frame.length;
+    this.#budget.queued += frame.length;
+    this.#blocks = [{ bytes: frame, end: frame.length, allocated }];
+    this.#isFrame = true;
+    this.#budget.take(allocated);
+  }
+
+  /** Gives a short frame a block with room for more, so that both are one write. */
+  #copyFrame(): void {
+    this.#isFrame = false;
+    const { first } = this;
+    if (first.length >= FIRST_BYTES) return;
+    const bytes = bufferPool.acquire(FIRST_BYTES);
+    bytes.set(first);
+    this.#start = 0;
+    this.#blocks = [{ bytes, end: first.length, allocated: FIRST_BYTES }];
   }
 
   append(bytes: Uint8Array): void {
@@ -72,10 +100,11 @@ export class WriteQueue {
     this.#start += count;
     const [block] = this.#blocks;
     if (block === undefined || this.#start < block.end) return;
-    this.#budget.give(block.bytes.length);
+    this.#budget.give(block.allocated);
     bufferPool.release(block.bytes);
     this.#blocks.shift();
     this.#start = 0;
+    this.#isFrame = false;
     if (this.#blocks.length === 0) this.#blocks = NONE;
   }
 
@@ -84,8 +113,9 @@ export class WriteQueue {
    * three (measured with Bun 1.4.5).
    */
   clear(): void {
-    for (const { bytes } of this.#blocks) this.#budget.give(bytes.length);
+    for (const { allocated } of this.#blocks) this.#budget.give(allocated);
     this.#blocks = NONE;
+    this.#isFrame = false;
     this.#start = this.#length = 0;
   }
 }

@@ -131,6 +131,8 @@ export class FrameWriter implements Flushable {
     const isDirect = this.#state.canSend && cork.owner === this && this.#backlog.length === 0;
     if (message instanceof ReceivedMessage) {
       if (isDirect && this.#beginRun(message)) return;
+      const frame = this.#frameOf(message);
+      if (frame !== undefined && this.#state.canSend) return this.#queueFrame(frame);
       return this.send(message.bytes);
     }
     this.#sendBytes(message, header, isDirect);
@@ -345,6 +347,23 @@ export class FrameWriter implements Flushable {
     const { target, offset } = this.#queueHere().reserve(this.#headerBytes + bytes.length);
     header(target, offset, bytes.length);
     target.set(bytes, offset + this.#headerBytes);
+    this.#cork.flushLater(this);
+    this.#checkBackpressure();
+  }
+
+  /** The whole memory of a message, if that is its frame and nothing else, as in a broadcast. */
+  #frameOf(message: ReceivedMessage): Uint8Array | undefined {
+    if (this.#framing !== UINT32 || message.start !== HEADER_BYTES) return undefined;
+    const chunk = message.share();
+    const isWhole = chunk?.length === message.end && hasHeader(chunk, HEADER_BYTES, message.end);
+    return isWhole ? chunk : undefined;
+  }
+
+  /** Queues a payload with its header, which is written from where it is. */
+  #queueFrame(frame: Uint8Array): void {
+    this.#retransmit?.record(frame, 0, frame.length, 1);
+    if (this.#replayFrom !== undefined) return; // `#replay` sends it in its turn
+    this.#queueHere().appendFrame(frame);
     this.#cork.flushLater(this);
     this.#checkBackpressure();
   }

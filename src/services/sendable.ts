@@ -1,5 +1,6 @@
 // What a service sends, as what a connection takes: text, bytes, or a received message. Sessions and rooms use it.
 
+import { HEADER_BYTES, writeHeader } from "../wire/frame.ts";
 import { ReceivedMessage } from "../wire/received-message.ts";
 import { nameOf } from "./arguments.ts";
 import { MisuseError, type Sendable } from "./service.ts";
@@ -24,8 +25,12 @@ export function payloadOf(message: Sendable): string | Uint8Array | ReceivedMess
   return text;
 }
 
-/** The same, encoded once for several sessions. */
-export function encodedOf(message: Sendable): Uint8Array | ReceivedMessage {
+/** The same, encoded once for several sessions: a message with memory of its own, from which it is sent to each of them. */
+export function encodedOf(message: Sendable): ReceivedMessage {
   const payload = payloadOf(message);
-  return typeof payload === "string" ? Buffer.from(payload) : payload;
+  const bytes = typeof payload === "string" ? Buffer.from(payload) : payload;
+  const frame = Buffer.allocUnsafeSlow(HEADER_BYTES + bytes.length);
+  writeHeader(frame, 0, bytes.length);
+  frame.set(bytes instanceof ReceivedMessage ? bytes.bytes : bytes, HEADER_BYTES);
+  return new ReceivedMessage(frame, HEADER_BYTES);
 }
