@@ -234,8 +234,7 @@ export class FrameWriter implements Flushable {
   /** From now on, keeps sent payloads in `buffer`; undefined: keeps none. */
   track(buffer: RetransmitBuffer | undefined): void {
     if (buffer === undefined) this.#replay(Infinity); // payloads that are not queued by then would be lost
-    if (this.#retransmit !== undefined) this.settle();
-    else if (this.#cork.owner === this) this.#keepFromHere();
+    if (this.#retransmit === undefined && this.#cork.owner === this) this.#keepFromHere();
     this.#retransmit = buffer;
   }
 

@@ -1,7 +1,7 @@
 // Waiting ends with the reason of a signal, whether that is aborted before, meanwhile or never.
 
 import { expect, test } from "bun:test";
-import { onAbort, pause } from "../../src/base/abort.ts";
+import { Cancellation, onAbort, pause } from "../../src/base/abort.ts";
 
 const REASON = new Error("no use any more");
 
@@ -31,4 +31,20 @@ test("a pause ends with the reason, and without one when its time is over", asyn
   const paused = pause(600_000, controller.signal).catch(thrown);
   controller.abort(REASON);
   expect(await paused).toBe(REASON);
+});
+
+test("work that is ended has one reason, whether its signal was asked for before or after", () => {
+  const [early, late] = [new Cancellation(), new Cancellation()];
+  const { signal } = early;
+  for (const one of [early, late]) {
+    one.throwIfAborted();
+    expect(one.aborted).toBe(false);
+    one.abort(REASON);
+    one.abort("again");
+    expect(one.aborted).toBe(true);
+    expect(() => one.throwIfAborted()).toThrow(REASON);
+    expect(one.signal.reason).toBe(REASON);
+  }
+  expect(early.signal).toBe(signal);
+  expect(signal.aborted).toBe(true);
 });

@@ -80,3 +80,30 @@ test("many short payloads cost about their bytes", () => {
   while (retention.bytes < 16 * 1024 * 1024) retention.add(payload);
   expect(residentBytes("self") - before).toBeLessThan(4 * retention.bytes);
 });
+
+test("a long message stays where it was received, a short one is copied", () => {
+  for (const [length, isKept] of [
+    [200 * 1024, true],
+    [100 * 1024, false],
+  ] as const) {
+    const retransmit = new RetransmitBuffer();
+    const chunk = Buffer.concat([frame("x".repeat(length)), frame("next")]);
+    retransmit.recordChunk(chunk, 0, 4 + length, 1);
+    retransmit.add(Buffer.from("later"));
+    const [first, second] = [...retransmit.unacknowledged()];
+    expect(first!.buffer === chunk.buffer).toBe(isKept);
+    expect([first!.length, Buffer.from(second!).toString()]).toEqual([4 + length, "\0\0\0\x05later"]);
+    expect(retransmit.allocated).toBeGreaterThanOrEqual(retransmit.bytes);
+    expect(retransmit.acknowledge(2)).toBe(true);
+    expect([retransmit.allocated, retransmit.bytes]).toEqual([0, 0]);
+  }
+});
+
+test("a long message in a chunk that is mostly something else is copied: it would hold more memory than is counted", () => {
+  const retransmit = new RetransmitBuffer();
+  const chunk = Buffer.alloc(500 * 1024);
+  frame("x".repeat(200 * 1024)).copy(chunk, 0);
+  retransmit.recordChunk(chunk, 0, 4 + 200 * 1024, 1);
+  const [first] = [...retransmit.unacknowledged()];
+  expect(first!.buffer === chunk.buffer).toBe(false);
+});

@@ -1,0 +1,173 @@
+// What two connections of one listener send, in a batch and at other times, alone and to both: it leaves in order, and is kept in
+// order, whoever has the cork.
+
+import { expect, test } from "bun:test";
+import type { Socket } from "bun";
+import fc from "fast-check";
+import { Connection } from "../../src/net/connection.ts";
+import { Cork } from "../../src/net/cork.ts";
+import { RetransmitBuffer } from "../../src/delivery/retransmit-buffer.ts";
+import { encodedOf } from "../../src/services/sendable.ts";
+import { ByteBudget } from "../../src/base/byte-budget.ts";
+import { writeControlHeader, writeHeader } from "../../src/wire/frame.ts";
+
+const MAX_FRAME = 300_000;
+
+function frame(payload: string, isControl = false): Buffer {
+  const bytes = Buffer.alloc(4 + payload.length);
+  (isControl ? writeControlHeader : writeHeader)(bytes, 0, payload.length);
+  bytes.write(payload, 4);
+  return bytes;
+}
+
+/** Takes of each write what `appetite` says next, and then everything. */
+class Kernel {
+  readonly remoteAddress = "127.0.0.1";
+  readonly remotePort = 1;
+  readonly taken: Buffer[] = [];
+  appetite: number[] = [];
+
+  write(bytes: Uint8Array, start: number, length: number): number {
+    const count = Math.min(length, this.appetite.shift() ?? length);
+    this.taken.push(Buffer.from(bytes.subarray(start, start + count)));
+    return count;
+  }
+
+  pause(): void {}
+  resume(): void {}
+  shutdown(): void {}
+}
+
+/** One end, with what it should have sent, and what should be kept for it. */
+class End {
+  readonly kernel = new Kernel();
+  readonly connection: Connection;
+  readonly retransmit = new RetransmitBuffer();
+  readonly sent: Buffer[] = [];
+  readonly kept: Buffer[] = [];
+  isKept = false;
+  #hasFinished = false;
+
+  constructor(cork: Cork, received: () => void) {
+    this.connection = new Connection(this.kernel as unknown as Socket<Connection>, {
+      cork,
+      maxFrame: MAX_FRAME,
+      maxBacklog: Infinity,
+    });
+    this.connection.deliver({
+      message: (message) => {
+        const text = message.text();
+        if (text.startsWith("skip")) return;
+        this.expect(frame(text));
+        this.connection.send(message);
+        if (text.startsWith("all")) received();
+        if (text.startsWith("fin")) this.finish();
+      },
+      control: () => undefined,
+      end: () => undefined,
+      fail: (error) => {
+        throw error;
+      },
+      close: () => undefined,
+    });
+  }
+
+  /** Ends the output: later messages are dropped. */
+  finish(): void {
+    this.connection.endSending();
+    this.#hasFinished = true;
+  }
+
+  expect(bytes: Buffer, isControl = false): void {
+    if (this.#hasFinished) return;
+    if (!this.connection.closed) this.sent.push(bytes);
+    if (this.isKept && !isControl) this.kept.push(bytes);
+  }
+}
+
+const length = fc.oneof(fc.nat(80), fc.nat(20_000), fc.nat(200_000));
+const which = fc.nat(1);
+const step = fc.oneof(
+  {
+    weight: 4,
+    arbitrary: fc.record({ kind: fc.constantFrom("text", "bytes", "control", "all"), which, length }),
+  },
+  { weight: 2, arbitrary: fc.record({ kind: fc.constantFrom("echo"), which, length }) },
+  { weight: 2, arbitrary: fc.record({ kind: fc.constantFrom("turn", "flush", "keep"), which, length }) },
+  {
+    weight: 1,
+    arbitrary: fc.record({ kind: fc.constantFrom("appetite", "close", "finish"), which, length }),
+  },
+);
+
+test("it leaves once and in order, and is kept from the moment on that it should be", async () => {
+  await fc.assert(
+    fc.asyncProperty(fc.array(step, { minLength: 1, maxLength: 30 }), async (steps) => {
+      let number = 0;
+      const named = (size: number) => `${number++}`.padEnd(size + 6, "x");
+      const budget = new ByteBudget();
+      const cork = new Cork(budget);
+      const tellAll = () => {
+        const text = named(50);
+        const message = encodedOf(text);
+        for (const end of ends) {
+          end.expect(frame(text));
+          end.connection.send(message);
+        }
+      };
+      const ends: End[] = [new End(cork, tellAll), new End(cork, tellAll)];
+      for (const { kind, which, length } of steps) {
+        const end = ends[which]!;
+        const { connection } = end;
+        const text = named(kind === "control" ? Math.min(length, 900) : length);
+        if (kind === "turn") await Promise.resolve();
+        else if (kind === "flush") connection.flush();
+        else if (kind === "appetite") end.kernel.appetite.push(length, 3, 0);
+        else if (kind === "all") tellAll();
+        else if (kind === "finish") end.finish();
+        else if (kind === "echo") {
+          const last = length % 5 === 0 ? ["fin", "", ""] : [];
+          const texts = ["", "", "skip", "", "all", "", ...last].map((word) => `${word}${named(3)}`);
+          if (!connection.closed)
+            connection.received(Buffer.concat([text, ...texts].map((one) => frame(one))));
+        } else if (kind === "keep") {
+          if (!end.isKept) connection.trackUnacked(end.retransmit);
+          end.isKept = true;
+        } else if (kind === "close") {
+          if (!end.isKept) continue;
+          connection.wasClosed(new Error("reset"));
+          expect(end.retransmit.frames).toBe(end.kept.length);
+        } else {
+          end.expect(frame(text, kind === "control"), kind === "control");
+          if (kind === "control") connection.sendControl(text);
+          else connection.send(kind === "text" ? text : Buffer.from(text));
+        }
+      }
+      await Promise.resolve();
+      for (const { connection, kernel, sent, kept, retransmit } of ends) {
+        for (let turn = 0; turn < 100 && !connection.closed && connection.hasOutput; turn++)
+          connection.flush();
+        const [found, wanted] = [Buffer.concat(kernel.taken), Buffer.concat(sent)];
+        expect(found.equals(connection.closed ? wanted.subarray(0, found.length) : wanted)).toBe(true);
+        expect(Buffer.concat([...retransmit.unacknowledged()]).equals(Buffer.concat(kept))).toBe(true);
+        expect(retransmit.frames).toBe(kept.length);
+        if (!connection.closed) connection.wasClosed(undefined);
+      }
+      expect([budget.used, cork.owner, cork.waiting]).toEqual([0, undefined, 0]);
+    }),
+    { numRuns: 300 },
+  );
+});
+
+test("two messages to all in one turn are one write for each, and a message is not changed by the next one", async () => {
+  const ends = [new Kernel(), new Kernel(), new Kernel()];
+  const cork = new Cork();
+  const connections = ends.map(
+    (kernel) => new Connection(kernel as unknown as Socket<Connection>, { cork, maxFrame: 100 }),
+  );
+  const messages = ["one", "two"].map(encodedOf);
+  for (const message of messages) for (const connection of connections) connection.send(message);
+  await Promise.resolve();
+  for (const { taken } of ends) expect(taken.map(String)).toEqual(["\0\0\0\x03one\0\0\0\x03two"]);
+  expect(messages.map(String)).toEqual(["one", "two"]);
+});
