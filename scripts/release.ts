@@ -11,10 +11,10 @@
 //
 // It needs git, GNU tar, xz and readelf, and downloads packages of the lock files from the npm registry. docs/releasing.md has more.
 
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
-import { join, resolve } from "node:path";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { basename, join, resolve } from "node:path";
 import { parseArgs } from "node:util";
-import { compile } from "./build.ts";
+import { compile, output } from "./build.ts";
 import { makeArchive } from "./release/archive.ts";
 import { inspect, type Build } from "./release/inspect.ts";
 import { makePackages } from "./release/npm.ts";
@@ -44,6 +44,7 @@ function release(out: string, { targets, mayDiffer, level }: Options): Release {
   process.umask(0o022); // packages keep the modes of files
   using stage = openStage(targets, mayDiffer);
   mkdirSync(out, { recursive: true });
+  document(stage);
   const builds = targets.map((target) => build(stage, target));
   for (const one of builds) archive(stage, one, out, level);
   makePackages(stage, builds, join(out, "npm"), level);
@@ -62,20 +63,43 @@ function build(stage: Stage, target: Target): Build {
   return inspect(target, outfile, version);
 }
 
+/** Writes the manual pages, and the completion script of each shell. */
+function document({ root, bun, epoch }: Stage): void {
+  const { PATH, HOME } = process.env;
+  const env = { PATH, HOME, SOURCE_DATE_EPOCH: String(epoch) };
+  output([bun, "scripts/man.ts"], root, { env });
+  mkdirSync(join(root, COMPLETIONS), { recursive: true });
+  for (const [shell, name] of COMPLETION_FILES) {
+    const script = output([bun, "cli.ts", "help", "completion", shell], root, { env });
+    writeFileSync(join(root, COMPLETIONS, name), `${script}\n`);
+  }
+}
+
 function archive(stage: Stage, { target, path }: Build, out: string, level: number): void {
   const { root, version, epoch } = stage;
   const files = new Map([["parley", path]]);
   for (const name of ["README.md", "LICENSE", "CHANGELOG.md"]) files.set(name, join(root, name));
-  for (const name of manPages(root)) files.set(`man/${name}`, join(root, MAN_PAGES, name));
+  for (const folder of [MAN_PAGES, COMPLETIONS]) {
+    for (const name of filesIn(join(root, folder)))
+      files.set(`${basename(folder)}/${name}`, join(root, folder, name));
+  }
   const to = join(out, `parley-${version}-${target.name}.tar.xz`);
   makeArchive({ path: to, files, epoch, scratch: join(root, "archives"), cpu: target.cpu, level });
 }
 
-/** Where a generator that runs in the stage puts the man pages. */
 const MAN_PAGES = "dist/man";
+const COMPLETIONS = "dist/completions";
+/** The names that each shell looks for. */
+const COMPLETION_FILES = [
+  ["bash", "parley"],
+  ["zsh", "_parley"],
+  ["fish", "parley.fish"],
+] as const;
 
-function manPages(root: string): string[] {
-  return existsSync(join(root, MAN_PAGES)) ? readdirSync(join(root, MAN_PAGES)) : [];
+/** The files below `folder`, sorted. */
+function filesIn(folder: string): string[] {
+  const names = readdirSync(folder, { recursive: true, encoding: "utf8" });
+  return names.filter((name) => statSync(join(folder, name)).isFile()).sort();
 }
 
 /** What was built, and what this machine could start. It is not in SHA256SUMS: another machine can start others. */

@@ -43,9 +43,10 @@ export class Cork {
   /** Memory of the connections that share the cork. */
   readonly budget: ByteBudget;
   readonly #later = new Set<Flushable>();
-  #isLent = false;
+  /** True while the owner sends outside of a batch. */
+  isLent = false;
   readonly #endLoan = () => {
-    if (this.#isLent) this.owner?.end();
+    if (this.isLent) this.owner?.end();
   };
 
   constructor(budget = UNLIMITED) {
@@ -61,23 +62,23 @@ export class Cork {
 
   /** Begins a write batch of `connection`, which ends with `end`. False while another connection has the cork. */
   begin(connection: Flushable): boolean {
-    if (this.owner !== undefined && !(this.#isLent && this.owner === connection)) return false;
+    if (this.owner !== undefined && !(this.isLent && this.owner === connection)) return false;
     this.owner = connection;
-    this.#isLent = false;
+    this.isLent = false;
     return true;
   }
 
   /** Lends the cork to `connection` until this turn is over. There is no owner. */
   lend(connection: Flushable): void {
     this.owner = connection;
-    this.#isLent = true;
+    this.isLent = true;
     queueMicrotask(this.#endLoan);
   }
 
   /** The owner needs it no longer. */
   free(): void {
     this.owner = undefined;
-    this.#isLent = false;
+    this.isLent = false;
     this.keptFrom = 0;
   }
 

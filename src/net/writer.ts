@@ -130,9 +130,12 @@ export class FrameWriter implements Flushable {
     if (cork.owner === undefined && this.#state.canSend) cork.lend(this);
     const isDirect = this.#state.canSend && cork.owner === this && this.#backlog.length === 0;
     if (message instanceof ReceivedMessage) {
-      if (isDirect && this.#beginRun(message)) return;
-      const frame = this.#frameOf(message);
-      if (frame !== undefined && this.#state.canSend) return this.#queueFrame(frame);
+      if (isDirect) {
+        if (!cork.isLent && this.#beginRun(message)) return;
+      } else {
+        const frame = this.#frameOf(message);
+        if (frame !== undefined && this.#state.canSend) return this.#queueFrame(frame);
+      }
       return this.send(message.bytes);
     }
     this.#sendBytes(message, header, isDirect);
@@ -198,14 +201,24 @@ export class FrameWriter implements Flushable {
       const written = buffer.write(payload, start);
       header(buffer, length, written);
       cork.length = start + written;
-      if (header === this.#writeHeader) cork.payloads++;
-      return;
+    } else {
+      if (start + payload.length > buffer.length) return this.#sendLarge(payload, header);
+      header(buffer, length, payload.length);
+      buffer.set(payload, start);
+      cork.length = start + payload.length;
     }
-    if (start + payload.length > buffer.length) return this.#sendLarge(payload, header);
-    header(buffer, length, payload.length);
-    buffer.set(payload, start);
-    cork.length = start + payload.length;
     if (header === this.#writeHeader) cork.payloads++;
+    if (cork.isLent) this.#keep();
+  }
+
+  /** Keeps what is in the cork. Within a batch this is done at its end; at other times the sender may look at its window at once. */
+  #keep(): void {
+    const cork = this.#cork;
+    if (this.#retransmit === undefined || cork.payloads === 0) return;
+    const { keptFrom, length, payloads } = cork;
+    cork.keptFrom = length;
+    cork.payloads = 0;
+    this.#retransmit.record(cork.buffer, keptFrom, length, payloads);
   }
 
   /** Keeps a payload for a closed socket, until the client has another connection. */
@@ -315,7 +328,8 @@ export class FrameWriter implements Flushable {
 
   /** Writes a payload that is too long for the cork: header and beginning are one write, and the rest is another one. */
   #sendLarge(payload: Uint8Array, header: HeaderWriter): void {
-    const { buffer } = this.#cork;
+    const cork = this.#cork;
+    const { buffer } = cork;
     const headerBytes = this.#headerBytes;
     this.#flushCork();
     if (this.#isGone) return this.#trackUnsent(payload, header);
@@ -323,12 +337,12 @@ export class FrameWriter implements Flushable {
     const head = Math.min(payload.length, buffer.length - headerBytes);
     header(buffer, 0, payload.length);
     buffer.set(payload.subarray(0, head), headerBytes);
-    this.#cork.length = headerBytes + head;
+    cork.length = headerBytes + head;
     if (header === this.#writeHeader) {
-      if (head === payload.length) this.#cork.payloads = 1;
+      if (head === payload.length) cork.payloads = 1;
       else this.#retransmit?.add(payload); // the cork has only its beginning
     }
-    if (head === payload.length) return;
+    if (head === payload.length) return cork.isLent ? this.#keep() : undefined;
     this.#flushCork();
     this.#write(payload, head, payload.length);
   }
