@@ -31,6 +31,21 @@ const targets =
       : targetsNamed(wanted.split(","));
 const has = (name: string) => targets.some((target) => target.name === name);
 const { version } = manifest;
+/** Beside the executable in each archive. */
+const CONTENT = [
+  "CHANGELOG.md",
+  "LICENSE",
+  "README.md",
+  "completions/",
+  "completions/_parley",
+  "completions/parley",
+  "completions/parley.fish",
+  "man/",
+  "man/man1/",
+  ...["parley-connect", "parley-serve", "parley-users", "parley"].map((name) => `man/man1/${name}.1`),
+  "man/man7/",
+  "man/man7/parley-protocol.7",
+];
 const cannotBuild =
   native === undefined ||
   lacksRepository() ||
@@ -115,7 +130,7 @@ describe.skipIf(cannotBuild)("a release", () => {
     expect(verify(Buffer.concat([sums, Buffer.from("\n")]))).not.toBe(0);
   });
 
-  test("has archives of one owner and one time, with executable, licence, README and changelog", () => {
+  test("has archives of one owner and one time, with executable, licence, README, changelog, manual pages and completions", () => {
     const epoch = succeed(["git", "log", "-1", "--format=%ct"], { cwd: ROOT }).trim();
     for (const { name } of targets) {
       const folderName = `parley-${version}-${name}`;
@@ -123,14 +138,13 @@ describe.skipIf(cannotBuild)("a release", () => {
       const rows = unpack(name)
         .list.trim()
         .split("\n")
-        .filter((row) => !row.includes("/man/"))
         .map((row) => row.split(/\s+/));
       expect(
         rows.map(([mode, owner, , date, clock, path]) => [mode, owner, `${date} ${clock}`, path]),
       ).toEqual([
         ["drwxr-xr-x", "0/0", time, `${folderName}/`],
-        ...["CHANGELOG.md", "LICENSE", "README.md"].map((file) => [
-          "-rw-r--r--",
+        ...CONTENT.map((file) => [
+          file.endsWith("/") ? "drwxr-xr-x" : "-rw-r--r--",
           "0/0",
           time,
           `${folderName}/${file}`,
