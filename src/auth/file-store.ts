@@ -17,6 +17,7 @@ import { FileError } from "../files/file-error.ts";
 import { LockedFile, type HeldFiles } from "../files/locked-file.ts";
 import type { FileVersion, Tail } from "../files/private-file.ts";
 import { COMMIT_PAUSE_MS, MIN_FOLD_BYTES, WATCH_INTERVAL_MS } from "../base/limits.ts";
+import { nextTurn } from "../base/yield.ts";
 import { ChangeQueue, type Batch, type Outcome } from "./change-queue.ts";
 import {
   DocumentDraft,
@@ -93,6 +94,7 @@ export class FileStore implements Store {
   #foldFrom = 0;
   /** The stamp of both files when `reload` found them to be in memory. Undefined after a change: a person may replace a file meanwhile. */
   #seen: string | undefined;
+  #lookingSoon: Promise<void> | undefined;
   /** The stamp of damaged files, which need not be read again. Other failures are tried again. */
   #damagedStamp: string | undefined;
   /** The reason of the last failure to read the file, so that it is reported once. */
@@ -305,12 +307,6 @@ export class FileStore implements Store {
     };
   }
 
-  /** Tells apart what was read of both files. */
-  #stampOf(files: Files): string {
-    const { id, size } = files.readBeside(Number.MAX_SAFE_INTEGER) ?? { id: "", size: 0 };
-    return `${files.stamp()} ${id} ${size}`;
-  }
-
   /** Takes what other processes have written; true when there was anything. */
   #catchUp(files: Files, always = false): boolean {
     const stamp = files.stamp();
@@ -395,9 +391,12 @@ export class FileStore implements Store {
     return true;
   }
 
+  /** One look at the files is enough for all that ask within a turn of the event loop: it is later than each of them. */
   fresh(): Promise<void> {
-    this.reload();
-    return Promise.resolve();
+    return (this.#lookingSoon ??= nextTurn().then(() => {
+      this.#lookingSoon = undefined;
+      this.reload();
+    }));
   }
 
   /** Reads the files again if they have changed, and are not files that were found to be damaged. */
@@ -409,11 +408,10 @@ export class FileStore implements Store {
     }
     let seen: string | undefined;
     try {
-      const files = this.#files;
-      seen = this.#stampOf(files);
+      seen = this.#file.stamps(journalOf);
       if (seen === this.#damagedStamp && !always) return;
       if (seen === this.#seen && !always) return this.#isWell();
-      const isChanged = this.#catchUp(files, always);
+      const isChanged = this.#catchUp(this.#files, always);
       this.#seen = seen;
       this.#isWell();
       if (!isChanged) return;

@@ -7,7 +7,7 @@
 // and replacing use the one file that was found. Root has the rights of the user who controls the path (os/rights.ts). The user
 // file, the shared key, TLS identities, the history and a client's state are such files.
 
-import { realpathSync } from "node:fs";
+import { lstatSync, realpathSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 import { systemCode } from "../base/errors.ts";
 import { mountAt } from "../os/mounts.ts";
@@ -15,7 +15,15 @@ import { Rights } from "../os/rights.ts";
 import { appendToFile, removeOrphans, replaceFile, tryToWrite, type ChangeContext } from "./atomic-write.ts";
 import { FileError, isSystemError, mountedAlone, unreadable, unwritable, whyRefused } from "./file-error.ts";
 import { FileLock } from "./file-lock.ts";
-import { linksFrom, readAt, readTailAt, stampAt, type FileVersion, type Tail } from "./private-file.ts";
+import {
+  linksFrom,
+  readAt,
+  readTailAt,
+  stampAt,
+  stampOf,
+  type FileVersion,
+  type Tail,
+} from "./private-file.ts";
 
 export class LockedFile {
   /** The path that was given, made absolute; it may be a symbolic link. */
@@ -37,6 +45,26 @@ export class LockedFile {
   /** The present stamp of the file, without reading it. @throws {FileError} `unreadable`. */
   stamp(): string {
     return this.#rights.use(() => stampAt(this.path, this.#rights.person));
+  }
+
+  /**
+   * The present stamps of the file and of a second one beside it, without opening them: logins ask for them all the time.
+   *
+   * @throws {FileError} `unreadable`.
+   */
+  stamps(beside: (target: string) => string): string {
+    const { person } = this.#rights;
+    try {
+      return this.#rights.use(() => {
+        const stats = lstatSync(this.path, { bigint: true, throwIfNoEntry: false });
+        if (stats?.isSymbolicLink() !== true)
+          return `${stats && stampOf(stats)} ${stampAt(beside(this.path), person)}`;
+        const { target } = this;
+        return `${stampAt(target, person)} ${stampAt(beside(target), person)}`;
+      });
+    } catch (error) {
+      throw isSystemError(error) ? unreadable(this.path, error) : error;
+    }
   }
 
   /** The present content. @throws {FileError} `unsafe`, `unreadable`, or `corrupt` when it is not UTF-8. */

@@ -243,13 +243,22 @@ test("a login from a source with an earlier login is hashed before those of stra
   using folder = tempFolder();
   const authenticator = authenticate("password", new FileStore(`${folder.path}/users.json`));
   await complete(authenticator.byRegistration(from("192.0.2.1"), "ann", PASSWORD));
-  using verify = spyOn(Bun.password, "verify");
+  const gate = Promise.withResolvers<void>();
+  using verify = spyOn(Bun.password, "verify").mockImplementation((password) =>
+    gate.promise.then(() => password === PASSWORD),
+  );
+  const turns = async () => {
+    for (let turn = 0; turn < 5; turn++) await new Promise((resolve) => setImmediate(resolve));
+  };
   const strangers = Array.from({ length: 8 }, (_, n) =>
     authenticator.byPassword(from(`198.51.100.${n}`), "ann", `guess ${n}`).catch(thrown),
   );
-  await new Promise((resolve) => setImmediate(resolve)); // each has read the store, and asked for its hash
+  await turns(); // each has read the store, and asked for its hash
   const running = verify.mock.calls.length;
-  await authenticator.byPassword(from("192.0.2.1"), "ann", PASSWORD);
+  const known = authenticator.byPassword(from("192.0.2.1"), "ann", PASSWORD);
+  await turns();
+  gate.resolve();
+  await known;
   const order = verify.mock.calls.map(([password]) => password);
   expect(order.indexOf(PASSWORD)).toBe(running);
   await Promise.all(strangers);
