@@ -11,7 +11,6 @@ import {
   cpSync,
   chmodSync,
   closeSync,
-  lutimesSync,
   mkdirSync,
   mkdtempSync,
   openSync,
@@ -20,6 +19,7 @@ import {
   readSync,
   rmSync,
   statSync,
+  utimesSync,
   writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
@@ -57,10 +57,13 @@ export interface DebOptions {
   version: string;
   /** As in xz(1). */
   level: number;
+  /** The time of all files, in seconds since 1970. */
+  epoch: number;
 }
 
 /** Makes the package. @returns its path */
-export function makeDeb({ executable, out, version, level }: DebOptions): string {
+export function makeDeb({ executable, out, version, level, epoch }: DebOptions): string {
+  const env = { ...process.env, SOURCE_DATE_EPOCH: String(epoch) };
   const architecture = architectureOf(executable);
   const stage = mkdtempSync(join(tmpdir(), "parley-deb-"));
   const root = join(stage, "root");
@@ -68,14 +71,12 @@ export function makeDeb({ executable, out, version, level }: DebOptions): string
     copy(executable, join(root, "usr/bin/parley"), 0o755);
     for (const [path, file] of Object.entries(FILES)) copy(join(DEBIAN, file), join(root, path));
     for (const [shell, path] of Object.entries(COMPLETIONS)) write(join(root, path), completion(shell));
-    makePages(join(root, "usr/share/man"));
+    makePages(join(root, "usr/share/man"), env);
     makeDocuments(join(root, "usr/share/doc/parley"), version);
     makeControl(root, version, architecture);
-    for (const path of paths(root)) lutimesSync(join(root, path), epoch(), epoch());
-    lutimesSync(root, epoch(), epoch());
+    for (const path of [...paths(root), "."]) settle(join(root, path), epoch);
     mkdirSync(out, { recursive: true });
     const path = join(out, `parley_${version}-${REVISION}_${architecture}.deb`);
-    const env = { ...process.env, SOURCE_DATE_EPOCH: String(epoch()) };
     output(["dpkg-deb", "--root-owner-group", "-Zxz", `-z${level}`, "--build", root, path], ROOT, { env });
     return path;
   } finally {
@@ -103,8 +104,7 @@ function completion(shell: string): string {
   return `${output([process.execPath, "cli.ts", "help", "completion", shell], ROOT)}\n`;
 }
 
-function makePages(folder: string): void {
-  const env = { ...process.env, SOURCE_DATE_EPOCH: String(epoch()) };
+function makePages(folder: string, env: NodeJS.ProcessEnv): void {
   output([process.execPath, "scripts/man.ts", folder], ROOT, { env });
   for (const page of paths(folder)) if (/\.\d$/.test(page)) gzip(join(folder, page));
 }
@@ -135,6 +135,12 @@ function paths(folder: string): string[] {
   return entries.map(({ parentPath, name }) => relative(folder, join(parentPath, name))).sort();
 }
 
+/** The mode and the time that a file or folder has in every package: those of the checkout depend on its umask. */
+function settle(path: string, epoch: number): void {
+  chmodSync(path, (statSync(path).mode & 0o100) === 0 ? 0o644 : 0o755);
+  utimesSync(path, epoch, epoch);
+}
+
 function copy(from: string, to: string, mode = 0o644): void {
   mkdirSync(dirname(to), { recursive: true });
   cpSync(from, to);
@@ -163,13 +169,13 @@ function main(): void {
       level: { type: "string", default: "6" },
     },
   });
-  process.umask(0o022); // the package keeps the modes of folders
   const { executable, out, level } = values;
   const path = makeDeb({
     executable: resolve(executable),
     out: resolve(out),
     version,
     level: Number(level),
+    epoch: epoch(),
   });
   process.stdout.write(`${path}\n`);
 }
