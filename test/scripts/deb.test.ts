@@ -1,16 +1,16 @@
 // The Debian package: what is in it, that its bytes depend on nothing else, what lintian and systemd say of it; and that it can be
 // installed, run, upgraded, removed and purged, on a copy of this machine whose changes are gone afterwards.
 
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { chmodSync, chownSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import manifest from "../../package.json";
 import { makeDeb } from "../../scripts/deb.ts";
 import { until } from "../support/attack.ts";
-import { EXECUTABLE, PASSWORD, portForLater, run } from "../support/executable.ts";
+import { addUser, EXECUTABLE, PASSWORD, portForLater, run, serve } from "../support/executable.ts";
 import { tempFolder } from "../support/folder.ts";
 import { lacksMachine, Machine } from "../support/machine.ts";
-import { lacksTools } from "../support/privileges.ts";
+import { asPerson, lacks, lacksTools, SERVICE } from "../support/privileges.ts";
 import { Watched } from "../support/watched.ts";
 
 setDefaultTimeout(90_000);
@@ -147,6 +147,59 @@ describe.skipIf(cannotBuild)("a package", () => {
     expect([exitCode, stdout.toString()]).toEqual([0, expect.stringContaining("Overall exposure level")]);
   });
 });
+
+/** The system calls of a group of systemd, and of the groups in it. */
+function callsOf(group: string): Set<string> {
+  const lines = said("systemd-analyze", "syscall-filter", "--no-pager", group).split("\n").slice(1);
+  const names = lines.map((line) => line.trim()).filter((line) => line !== "" && !line.startsWith("#"));
+  return new Set(names.flatMap((name) => (name.startsWith("@") ? [...callsOf(name)] : [name])));
+}
+
+test.skipIf(lacks("setpriv", "strace", "systemd-analyze"))(
+  "a server makes only system calls that its unit allows",
+  async () => {
+    using folder = tempFolder();
+    const data = join(folder.path, "data");
+    const summary = join(folder.path, "data", "calls");
+    mkdirSync(data, { mode: 0o700 });
+    chmodSync(folder.path, 0o755);
+    chownSync(data, SERVICE.uid, SERVICE.gid); // root would keep the owners of files
+    await addUser(data);
+    // -D: the process that is started is the server, not the tracer.
+    const prefix = [...asPerson(SERVICE), "strace", "-D", "-f", "-qqq", "-c", "-o", summary];
+    const server = await serve(["--tls", "--pty", "--", "cat"], { data, prefix });
+    const client = [
+      "connect",
+      server.address,
+      "--accept-new",
+      "--user",
+      "ann",
+      "--password-stdin",
+      "--send",
+      "hello",
+    ];
+    const { stdout } = await run([...client, "--count", "1"], { stdin: `${PASSWORD}\n` });
+    expect(stdout).toContain("hello");
+    await server.stop();
+    await until(
+      "the summary",
+      true,
+      () => existsSync(summary) && / total\n/.test(readFileSync(summary, "utf8")),
+    );
+
+    const unit = readFileSync(join(PACKAGING, "parley.service"), "utf8");
+    const allowed = callsOf("@default");
+    for (const [, not, groups = ""] of unit.matchAll(/^SystemCallFilter=(~?)(.*)$/gm)) {
+      const calls = groups.split(" ").flatMap((group) => [...callsOf(group)]);
+      for (const call of calls) void (not === "" ? allowed.add(call) : allowed.delete(call));
+    }
+    const made = [...readFileSync(summary, "utf8").matchAll(/^ *\d.* ([a-z]\w*)$/gm)].map(
+      ([, name = ""]) => name,
+    );
+    expect(made).toContain("execve");
+    expect(made.filter((name) => name !== "total" && !allowed.has(name))).toEqual([]);
+  },
+);
 
 const cannotInstall = cannotBuild || lacksTools("dpkg", "adduser", "logrotate") || (await lacksMachine());
 
