@@ -35,19 +35,14 @@ interface Component {
   [more: string]: unknown;
 }
 /** Its folder in `node_modules`, name after name, and what it depends on, as references. */
-interface Package {
+export interface Package {
   path: string[];
   locked: Locked;
   dependsOn: string[];
 }
 
 export function billOfMaterials(stage: Stage, builds: readonly Build[]): Record<string, unknown> {
-  const { dependencies } = readJson(join(stage.root, "package.json"));
-  const lock = readLock(join(stage.root, "bun.lock"));
-  const packages = new Map<string, Package>();
-  const direct = Object.keys(dependencies as Record<string, string>).map((name) =>
-    add(packages, lock, [], name),
-  );
+  const { packages, direct } = packagesOf(stage.root);
   const runtimes = runtimesOf(stage, builds);
   const self = `parley@${stage.version}`;
   const components = [...packages].map(([ref, one]) => libraryOf(stage, ref, one));
@@ -86,6 +81,17 @@ export function billOfMaterials(stage: Stage, builds: readonly Build[]): Record<
   };
 }
 
+/** The packages that the executables contain, by reference, and the references of those that parley itself names. */
+export function packagesOf(root: string): { packages: Map<string, Package>; direct: string[] } {
+  const { dependencies } = readJson(join(root, "package.json"));
+  const lock = readLock(join(root, "bun.lock"));
+  const packages = new Map<string, Package>();
+  const direct = Object.keys(dependencies as Record<string, string>).map((name) =>
+    add(packages, lock, [], name),
+  );
+  return { packages, direct };
+}
+
 function readLock(path: string): Lock {
   return Bun.JSONC.parse(readFileSync(path, "utf8")) as Lock;
 }
@@ -114,8 +120,12 @@ function find(lock: Lock, parent: readonly string[], name: string): string[] {
 }
 
 function libraryOf({ root }: Stage, ref: string, { path, locked }: Package): Component {
-  const { license } = readJson(join(root, ...path.flatMap((name) => ["node_modules", name]), "package.json"));
+  const { license } = readJson(join(folderOf(root, path), "package.json"));
   return { ...componentOf("library", ref, locked), ...licence(license) };
+}
+
+export function folderOf(root: string, path: readonly string[]): string {
+  return join(root, ...path.flatMap((name) => ["node_modules", name]));
 }
 
 function componentOf(type: string, ref: string, [id, , , integrity]: Locked): Component {

@@ -82,7 +82,8 @@ function install(root: string, targets: readonly Target[]): void {
   rmSync(cache, { recursive: true });
 }
 
-function epoch(): number {
+/** The time of all files that are made. */
+export function epoch(): number {
   return Number(process.env["SOURCE_DATE_EPOCH"] ?? output(["git", "log", "-1", "--format=%ct"], ROOT));
 }
 

@@ -2,7 +2,7 @@
 // is one of parley's; each link leads somewhere.
 
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
-import { existsSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { basename, dirname, join, normalize } from "node:path";
 import { selfSigned } from "../support/certificates.ts";
 import { EXECUTABLE, PASSWORD, run } from "../support/executable.ts";
@@ -160,6 +160,18 @@ test("each flag that a page names is one of parley's", async () => {
 describe("the files of docs/operating.md", () => {
   const files = new Map(blocks.map((block) => [fileNameOf(block) ?? "", block.text]));
   const text = (name: string) => files.get(name) ?? "";
+
+  test.each([
+    ["/etc/systemd/system/parley.service", "parley.service"],
+    ["/etc/systemd/system/parley.socket", "parley.socket"],
+    ["/etc/logrotate.d/parley", "logrotate"],
+    ["/etc/fail2ban/filter.d/parley.conf", "fail2ban-filter.conf"],
+    ["/etc/fail2ban/jail.d/parley.conf", "fail2ban-jail.conf"],
+  ])("are those of the Debian package: %s", (name, file) => {
+    const packaged = readFileSync(join(ROOT, "scripts/debian", file), "utf8");
+    const shown = text(name).replace("/usr/local/bin/parley", "/usr/bin/parley");
+    expect(shown.slice(shown.indexOf("\n") + 1).trimEnd()).toBe(packaged.trimEnd());
+  });
 
   test.skipIf(lacksTools("systemd-analyze"))("are units that systemd takes without a warning", () => {
     using folder = tempFolder();

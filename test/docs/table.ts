@@ -52,7 +52,7 @@ export const RULES: Rule[] = [
     notRun: "the load generator has tests of its own",
   },
   { pattern: /\b(systemctl|journalctl|useradd|userdel|ufw)\b/, notRun: "changes the machine" },
-  { pattern: /^sudo (install|rm)\b/, notRun: "changes the machine" },
+  { pattern: /^sudo (apt|install|rm)\b/, notRun: "changes the machine" },
   { page: "docs/forwarding.md", pattern: /^psql\b/, notRun: "needs a database" },
   {
     page: "docs/operating.md",
@@ -95,7 +95,7 @@ export const BEFORE: Record<string, string[]> = {
   "docs/labs.md#before-you-begin": LAB,
   "docs/labs.ru.md#прежде-чем-начать": LAB,
   "docs/labs.zh.md#开始之前": LAB,
-  "docs/operating.md#install": ["mkdir -p /var/lib/parley", "chmod 700 /var/lib/parley"],
+  "docs/operating.md#install-by-hand": ["mkdir -p /var/lib/parley", "chmod 700 /var/lib/parley"],
   "docs/operating.md#accounts-in-redis-or-valkey": ["mkdir -p /run/parley /var/lib/redis"],
   "docs/operating.md#failed-logins": [
     `cat > /var/lib/parley/parley.log <<'EOF'

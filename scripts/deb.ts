@@ -1,0 +1,183 @@
+// Makes a Debian package of an executable, without root. The same commit, executable, gzip and dpkg-deb give the same bytes.
+//
+//     bun scripts/deb.ts                       of dist/parley, into dist/
+//     bun scripts/deb.ts --executable FILE     of another one, for amd64 or arm64
+//     bun scripts/deb.ts --out FOLDER          into another folder
+//     bun scripts/deb.ts --level 0             fast, and a larger file; 6 is the default, as in xz(1)
+//
+// It needs git or SOURCE_DATE_EPOCH, gzip and dpkg-deb. scripts/debian/ has the files of the package that are not made.
+
+import {
+  cpSync,
+  chmodSync,
+  closeSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readSync,
+  rmSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join, relative, resolve } from "node:path";
+import { parseArgs } from "node:util";
+import { version } from "../package.json";
+import { output } from "./build.ts";
+import { control, copyright, debianChangelog, REVISION } from "./debian/texts.ts";
+import { epoch } from "./release/stage.ts";
+
+const ROOT = join(import.meta.dir, "..");
+const DEBIAN = join(import.meta.dir, "debian");
+
+/** Path in the package → file of scripts/debian. */
+const FILES: Readonly<Record<string, string>> = {
+  "etc/parley/parley.toml": "parley.toml",
+  "etc/logrotate.d/parley": "logrotate",
+  "etc/fail2ban/filter.d/parley.conf": "fail2ban-filter.conf",
+  "usr/lib/systemd/system/parley.service": "parley.service",
+  "usr/lib/systemd/system/parley.socket": "parley.socket",
+  "usr/share/doc/parley/examples/fail2ban-jail.conf": "fail2ban-jail.conf",
+  "usr/share/lintian/overrides/parley": "lintian-overrides",
+};
+const COMPLETIONS: Readonly<Record<string, string>> = {
+  bash: "usr/share/bash-completion/completions/parley",
+  zsh: "usr/share/zsh/vendor-completions/_parley",
+  fish: "usr/share/fish/vendor_completions.d/parley.fish",
+};
+const MAINTAINER_SCRIPTS = ["postinst", "prerm", "postrm"];
+
+export interface DebOptions {
+  executable: string;
+  /** The folder that gets the package. */
+  out: string;
+  version: string;
+  /** As in xz(1). */
+  level: number;
+  /** The time of all files, in seconds since 1970. */
+  epoch: number;
+}
+
+/** Makes the package. @returns its path */
+export function makeDeb({ executable, out, version, level, epoch }: DebOptions): string {
+  const env = { ...process.env, SOURCE_DATE_EPOCH: String(epoch) };
+  const architecture = architectureOf(executable);
+  const stage = mkdtempSync(join(tmpdir(), "parley-deb-"));
+  const root = join(stage, "root");
+  try {
+    copy(executable, join(root, "usr/bin/parley"), 0o755);
+    for (const [path, file] of Object.entries(FILES)) copy(join(DEBIAN, file), join(root, path));
+    for (const [shell, path] of Object.entries(COMPLETIONS)) write(join(root, path), completion(shell));
+    makePages(join(root, "usr/share/man"), env);
+    makeDocuments(join(root, "usr/share/doc/parley"), version);
+    makeControl(root, version, architecture);
+    for (const path of [...paths(root), "."]) settle(join(root, path), epoch);
+    mkdirSync(out, { recursive: true });
+    const path = join(out, `parley_${version}-${REVISION}_${architecture}.deb`);
+    output(["dpkg-deb", "--root-owner-group", "-Zxz", `-z${level}`, "--build", root, path], ROOT, { env });
+    return path;
+  } finally {
+    rmSync(stage, { recursive: true });
+  }
+}
+
+/** The name that Debian has for the processor: from the header of the ELF file. */
+function architectureOf(executable: string): string {
+  const header = Buffer.alloc(20);
+  const file = openSync(executable, "r");
+  try {
+    readSync(file, header);
+  } finally {
+    closeSync(file);
+  }
+  const isElf64 = header.toString("latin1", 0, 5) === "\x7fELF\x02";
+  const name = isElf64 ? { 62: "amd64", 183: "arm64" }[header.readUInt16LE(18)] : undefined;
+  if (name === undefined) throw new Error(`${executable} is no executable of Linux for x64 or arm64`);
+  return name;
+}
+
+/** The executable may be one for another processor: the same code says it here. */
+function completion(shell: string): string {
+  return `${output([process.execPath, "cli.ts", "help", "completion", shell], ROOT)}\n`;
+}
+
+function makePages(folder: string, env: NodeJS.ProcessEnv): void {
+  output([process.execPath, "scripts/man.ts", folder], ROOT, { env });
+  for (const page of paths(folder)) if (/\.\d$/.test(page)) gzip(join(folder, page));
+}
+
+function makeDocuments(folder: string, version: string): void {
+  const changes = readFileSync(join(ROOT, "CHANGELOG.md"), "utf8");
+  write(join(folder, "changelog"), changes);
+  write(join(folder, "changelog.Debian"), debianChangelog(changes, version));
+  write(join(folder, "copyright"), copyright(ROOT));
+  for (const name of ["changelog", "changelog.Debian"]) gzip(join(folder, name));
+}
+
+function makeControl(root: string, version: string, architecture: string): void {
+  const files = paths(root).filter((path) => statSync(join(root, path)).isFile());
+  const kibibytes = files.reduce((sum, path) => sum + Math.ceil(statSync(join(root, path)).size / 1024), 0);
+  const sums = files.map((path) => `${md5(join(root, path))}  ${path}\n`).join("");
+  const conffiles = files.filter((path) => path.startsWith("etc/")).map((path) => `/${path}\n`);
+  const folder = join(root, "DEBIAN");
+  write(join(folder, "control"), control(version, architecture, kibibytes));
+  write(join(folder, "md5sums"), sums);
+  write(join(folder, "conffiles"), conffiles.join(""));
+  for (const name of MAINTAINER_SCRIPTS) copy(join(DEBIAN, name), join(folder, name), 0o755);
+}
+
+/** All files and folders below `folder`, sorted. */
+function paths(folder: string): string[] {
+  const entries = readdirSync(folder, { recursive: true, withFileTypes: true });
+  return entries.map(({ parentPath, name }) => relative(folder, join(parentPath, name))).sort();
+}
+
+/** The mode and the time that a file or folder has in every package: those of the checkout depend on its umask. */
+function settle(path: string, epoch: number): void {
+  chmodSync(path, (statSync(path).mode & 0o100) === 0 ? 0o644 : 0o755);
+  utimesSync(path, epoch, epoch);
+}
+
+function copy(from: string, to: string, mode = 0o644): void {
+  mkdirSync(dirname(to), { recursive: true });
+  cpSync(from, to);
+  chmodSync(to, mode);
+}
+
+function write(path: string, text: string): void {
+  mkdirSync(dirname(path), { recursive: true });
+  writeFileSync(path, text);
+}
+
+/** As Debian wants it: without name and time, as small as possible. */
+function gzip(path: string): void {
+  output(["gzip", "-9n", path], ROOT);
+}
+
+function md5(path: string): string {
+  return new Bun.CryptoHasher("md5").update(readFileSync(path)).digest("hex");
+}
+
+function main(): void {
+  const { values } = parseArgs({
+    options: {
+      executable: { type: "string", default: join(ROOT, "dist/parley") },
+      out: { type: "string", default: join(ROOT, "dist") },
+      level: { type: "string", default: "6" },
+    },
+  });
+  const { executable, out, level } = values;
+  const path = makeDeb({
+    executable: resolve(executable),
+    out: resolve(out),
+    version,
+    level: Number(level),
+    epoch: epoch(),
+  });
+  process.stdout.write(`${path}\n`);
+}
+
+if (import.meta.main) main();
