@@ -1,5 +1,5 @@
-// Makes a release in dist/release, from the files of the commit: executables for all systems in archives, npm packages, a bill of
-// materials, and the list of their hashes. The same commit, tar and xz give the same bytes.
+// Makes a release in dist/release, from the files of the commit: executables for all systems in archives, npm and Debian packages, a bill
+// of materials, and the list of their hashes. The same commit, tar and xz give the same bytes.
 //
 //     bun scripts/release.ts                       everything
 //     bun scripts/release.ts --twice               twice, in two folders; fails unless all bytes are the same
@@ -9,7 +9,7 @@
 //     bun scripts/release.ts --level 0             fast, and larger files; 6 is the default
 //     bun scripts/release.ts --out FOLDER          in a new folder
 //
-// It needs git, GNU tar, xz and readelf, and downloads packages of the lock files from the npm registry. docs/releasing.md has more.
+// It needs git, GNU tar, xz, readelf, gzip and dpkg-deb, and downloads packages of the lock files from the npm registry. docs/releasing.md has more.
 
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { basename, join, resolve } from "node:path";
@@ -47,6 +47,7 @@ function release(out: string, { targets, mayDiffer, level }: Options): Release {
   document(stage);
   const builds = targets.map((target) => build(stage, target));
   for (const one of builds) archive(stage, one, out, level);
+  for (const one of builds) if (one.target.libc === "glibc") debianPackage(stage, one, out, level);
   makePackages(stage, builds, join(out, "npm"), level);
   const bill = JSON.stringify(billOfMaterials(stage, builds), undefined, 2);
   writeFileSync(join(out, `parley-${stage.version}.cdx.json`), `${bill}\n`);
@@ -85,6 +86,13 @@ function archive(stage: Stage, { target, path }: Build, out: string, level: numb
   }
   const to = join(out, `parley-${version}-${target.name}.tar.xz`);
   makeArchive({ path: to, files, epoch, scratch: join(root, "archives"), cpu: target.cpu, level });
+}
+
+/** Makes the Debian package of a build with the script of the stage. */
+function debianPackage({ root, bun, epoch }: Stage, { path }: Build, out: string, level: number): void {
+  const { PATH, HOME } = process.env;
+  const argv = [bun, "scripts/deb.ts", "--executable", path, "--out", out, "--level", String(level)];
+  output(argv, root, { env: { PATH, HOME, SOURCE_DATE_EPOCH: String(epoch) } });
 }
 
 const MAN_PAGES = "dist/man";

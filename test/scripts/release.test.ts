@@ -108,8 +108,12 @@ describe.skipIf(cannotBuild)("a release", () => {
     const packages = ["parley", ...targets.map(({ name }) => name)].map(
       (name) => `parley-cli-${name}-${version}.tgz`,
     );
+    const debian = targets
+      .filter(({ libc }) => libc === "glibc")
+      .map(({ cpu }) => `parley_${version}-1_${cpu === "x64" ? "amd64" : "arm64"}.deb`);
     for (const file of [
       ...archives,
+      ...debian,
       ...packages.map((name) => `npm/${name}`),
       `parley-${version}.cdx.json`,
     ]) {
