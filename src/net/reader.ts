@@ -136,8 +136,8 @@ export class FrameReader {
     this.decoder.push(chunk);
     if (this.#holds === 0 && this.#receiver !== undefined) this.#deliver();
     else {
-      this.#wake();
       if (this.decoder.buffered > READ_AHEAD_BYTES) this.#socket.pauseSocket();
+      this.#wake(); // reads on where a frame is not complete
     }
     this.#count();
   }

@@ -82,7 +82,9 @@ export class WriteQueue {
   #copyFrame(): void {
     this.#isFrame = false;
     const { first } = this;
-    if (first.length >= FIRST_BYTES) return;
+    const [frame] = this.#blocks;
+    if (frame === undefined || first.length >= FIRST_BYTES) return;
+    this.#budget.give(frame.allocated - FIRST_BYTES);
     const bytes = bufferPool.acquire(FIRST_BYTES);
     bytes.set(first);
     this.#start = 0;

@@ -136,7 +136,7 @@ export class FrameWriter implements Flushable {
         const frame = this.#frameOf(message);
         if (frame !== undefined && this.#state.canSend) return this.#queueFrame(frame);
       }
-      return this.send(message.bytes);
+      return this.send(message.share()?.subarray(message.start, message.end) ?? message.bytes);
     }
     this.#sendBytes(message, header, isDirect);
   }
@@ -338,13 +338,12 @@ export class FrameWriter implements Flushable {
     header(buffer, 0, payload.length);
     buffer.set(payload.subarray(0, head), headerBytes);
     cork.length = headerBytes + head;
-    if (header === this.#writeHeader) {
-      if (head === payload.length) cork.payloads = 1;
-      else this.#retransmit?.add(payload); // the cork has only its beginning
-    }
+    if (header === this.#writeHeader && head === payload.length) cork.payloads = 1;
     if (head === payload.length) return cork.isLent ? this.#keep() : undefined;
     this.#flushCork();
     this.#write(payload, head, payload.length);
+    // The cork had only its beginning. An overflow sends `bye`, which comes behind it.
+    if (header === this.#writeHeader) this.#retransmit?.add(payload);
   }
 
   #queueHere(): WriteQueue {

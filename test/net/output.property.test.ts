@@ -8,6 +8,7 @@ import { Connection } from "../../src/net/connection.ts";
 import { Cork } from "../../src/net/cork.ts";
 import { RetransmitBuffer } from "../../src/delivery/retransmit-buffer.ts";
 import { encodedOf } from "../../src/services/sendable.ts";
+import { WriteQueue } from "../../src/net/write-queue.ts";
 import { ByteBudget } from "../../src/base/byte-budget.ts";
 import { writeControlHeader, writeHeader } from "../../src/wire/frame.ts";
 
@@ -107,15 +108,15 @@ test("it leaves once and in order, and is kept from the moment on that it should
       const named = (size: number) => `${number++}`.padEnd(size + 6, "x");
       const budget = new ByteBudget();
       const cork = new Cork(budget);
-      const tellAll = () => {
-        const text = named(50);
+      const tellAll = (length: number) => {
+        const text = named(length);
         const message = encodedOf(text);
         for (const end of ends) {
           end.expect(frame(text));
           end.connection.send(message);
         }
       };
-      const ends: End[] = [new End(cork, tellAll), new End(cork, tellAll)];
+      const ends: End[] = [new End(cork, () => tellAll(50)), new End(cork, () => tellAll(50))];
       for (const { kind, which, length } of steps) {
         const end = ends[which]!;
         const { connection } = end;
@@ -123,7 +124,7 @@ test("it leaves once and in order, and is kept from the moment on that it should
         if (kind === "turn") await Promise.resolve();
         else if (kind === "flush") connection.flush();
         else if (kind === "appetite") end.kernel.appetite.push(length, 3, 0);
-        else if (kind === "all") tellAll();
+        else if (kind === "all") tellAll(length);
         else if (kind === "finish") end.finish();
         else if (kind === "echo") {
           const last = length % 5 === 0 ? ["fin", "", ""] : [];
@@ -157,6 +158,32 @@ test("it leaves once and in order, and is kept from the moment on that it should
     }),
     { numRuns: 300 },
   );
+});
+
+test("a long message that a slow peer has read for the most part is not counted any more", () => {
+  const budget = new ByteBudget();
+  const queue = new WriteQueue(budget);
+  queue.appendFrame(Buffer.alloc(100_004));
+  queue.consume(97_000);
+  queue.append(Buffer.alloc(10));
+  expect([queue.length, budget.used]).toEqual([3014, 4096]);
+  queue.consume(3014);
+  expect(budget.used).toBe(0);
+});
+
+test("`bye` of an overflow comes behind the message that caused it", () => {
+  const kernel = new Kernel();
+  const connection = new Connection(kernel as unknown as Socket<Connection>, {
+    cork: new Cork(),
+    maxFrame: 100,
+  });
+  const retransmit = new RetransmitBuffer();
+  retransmit.limit = 1000;
+  retransmit.overflow = () => connection.sendControl("bye");
+  connection.trackUnacked(retransmit);
+  const text = "x".repeat(200_000);
+  connection.sendAtOnce(Buffer.from(text), 200_000);
+  expect(Buffer.concat(kernel.taken).equals(Buffer.concat([frame(text), frame("bye", true)]))).toBe(true);
 });
 
 test("two messages to all in one turn are one write for each, and a message is not changed by the next one", async () => {
