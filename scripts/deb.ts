@@ -43,10 +43,11 @@ const FILES: Readonly<Record<string, string>> = {
   "usr/share/doc/parley/examples/fail2ban-jail.conf": "fail2ban-jail.conf",
   "usr/share/lintian/overrides/parley": "lintian-overrides",
 };
+/** Path in the package → file of src/cli/completion. */
 const COMPLETIONS: Readonly<Record<string, string>> = {
-  bash: "usr/share/bash-completion/completions/parley",
-  zsh: "usr/share/zsh/vendor-completions/_parley",
-  fish: "usr/share/fish/vendor_completions.d/parley.fish",
+  "usr/share/bash-completion/completions/parley": "parley.bash",
+  "usr/share/zsh/vendor-completions/_parley": "parley.zsh",
+  "usr/share/fish/vendor_completions.d/parley.fish": "parley.fish",
 };
 const MAINTAINER_SCRIPTS = ["postinst", "prerm", "postrm"];
 
@@ -70,7 +71,8 @@ export function makeDeb({ executable, out, version, level, epoch }: DebOptions):
   try {
     copy(executable, join(root, "usr/bin/parley"), 0o755);
     for (const [path, file] of Object.entries(FILES)) copy(join(DEBIAN, file), join(root, path));
-    for (const [shell, path] of Object.entries(COMPLETIONS)) write(join(root, path), completion(shell));
+    for (const [path, file] of Object.entries(COMPLETIONS))
+      copy(join(ROOT, "src/cli/completion", file), join(root, path));
     makePages(join(root, "usr/share/man"), env);
     makeDocuments(join(root, "usr/share/doc/parley"), version);
     makeControl(root, version, architecture);
@@ -97,11 +99,6 @@ function architectureOf(executable: string): string {
   const name = isElf64 ? { 62: "amd64", 183: "arm64" }[header.readUInt16LE(18)] : undefined;
   if (name === undefined) throw new Error(`${executable} is no executable of Linux for x64 or arm64`);
   return name;
-}
-
-/** The executable may be one for another processor: the same code says it here. */
-function completion(shell: string): string {
-  return `${output([process.execPath, "cli.ts", "help", "completion", shell], ROOT)}\n`;
 }
 
 function makePages(folder: string, env: NodeJS.ProcessEnv): void {

@@ -12,7 +12,7 @@
 // It needs git, GNU tar, xz, readelf, gzip and dpkg-deb, and downloads packages of the lock files from the npm registry. docs/releasing.md has more.
 
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
-import { basename, join, resolve } from "node:path";
+import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { compile, output } from "./build.ts";
 import { makeArchive } from "./release/archive.ts";
@@ -44,10 +44,12 @@ function release(out: string, { targets, mayDiffer, level }: Options): Release {
   process.umask(0o022); // packages keep the modes of files
   using stage = openStage(targets, mayDiffer);
   mkdirSync(out, { recursive: true });
-  document(stage);
+  runScript(stage, "scripts/man.ts");
   const builds = targets.map((target) => build(stage, target));
   for (const one of builds) archive(stage, one, out, level);
-  for (const one of builds) if (one.target.libc === "glibc") debianPackage(stage, one, out, level);
+  for (const one of builds)
+    if (one.target.libc === "glibc")
+      runScript(stage, "scripts/deb.ts", "--executable", one.path, "--out", out, "--level", String(level));
   makePackages(stage, builds, join(out, "npm"), level);
   const bill = JSON.stringify(billOfMaterials(stage, builds), undefined, 2);
   writeFileSync(join(out, `parley-${stage.version}.cdx.json`), `${bill}\n`);
@@ -64,44 +66,28 @@ function build(stage: Stage, target: Target): Build {
   return inspect(target, outfile, version);
 }
 
-/** Writes the manual pages, and the completion script of each shell. */
-function document({ root, bun, epoch }: Stage): void {
+/** Runs a script of the stage, which gives its files the time of the commit. */
+function runScript({ root, bun, epoch }: Stage, ...argv: string[]): void {
   const { PATH, HOME } = process.env;
-  const env = { PATH, HOME, SOURCE_DATE_EPOCH: String(epoch) };
-  output([bun, "scripts/man.ts"], root, { env });
-  mkdirSync(join(root, COMPLETIONS), { recursive: true });
-  for (const [shell, name] of COMPLETION_FILES) {
-    const script = output([bun, "cli.ts", "help", "completion", shell], root, { env });
-    writeFileSync(join(root, COMPLETIONS, name), `${script}\n`);
-  }
+  output([bun, ...argv], root, { env: { PATH, HOME, SOURCE_DATE_EPOCH: String(epoch) } });
 }
 
 function archive(stage: Stage, { target, path }: Build, out: string, level: number): void {
   const { root, version, epoch } = stage;
   const files = new Map([["parley", path]]);
   for (const name of ["README.md", "LICENSE", "CHANGELOG.md"]) files.set(name, join(root, name));
-  for (const folder of [MAN_PAGES, COMPLETIONS]) {
-    for (const name of filesIn(join(root, folder)))
-      files.set(`${basename(folder)}/${name}`, join(root, folder, name));
-  }
+  for (const name of filesIn(join(root, MAN_PAGES))) files.set(`man/${name}`, join(root, MAN_PAGES, name));
+  for (const [name, file] of COMPLETIONS) files.set(`completions/${name}`, join(root, file));
   const to = join(out, `parley-${version}-${target.name}.tar.xz`);
   makeArchive({ path: to, files, epoch, scratch: join(root, "archives"), cpu: target.cpu, level });
 }
 
-/** Makes the Debian package of a build with the script of the stage. */
-function debianPackage({ root, bun, epoch }: Stage, { path }: Build, out: string, level: number): void {
-  const { PATH, HOME } = process.env;
-  const argv = [bun, "scripts/deb.ts", "--executable", path, "--out", out, "--level", String(level)];
-  output(argv, root, { env: { PATH, HOME, SOURCE_DATE_EPOCH: String(epoch) } });
-}
-
 const MAN_PAGES = "dist/man";
-const COMPLETIONS = "dist/completions";
-/** The names that each shell looks for. */
-const COMPLETION_FILES = [
-  ["bash", "parley"],
-  ["zsh", "_parley"],
-  ["fish", "parley.fish"],
+/** The names that bash, zsh and fish look for. */
+const COMPLETIONS = [
+  ["parley", "src/cli/completion/parley.bash"],
+  ["_parley", "src/cli/completion/parley.zsh"],
+  ["parley.fish", "src/cli/completion/parley.fish"],
 ] as const;
 
 /** The files below `folder`, sorted. */

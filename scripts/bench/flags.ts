@@ -31,7 +31,7 @@ const HEADLINE = {
 const HELP = `bun scripts/bench.ts [flags]
   --contenders A,B…   only these (--list)
   --workloads A,B…    only these, or all of a group (--list)
-  --rounds N          5; the first of them is as good as any
+  --rounds N          how often everything is measured (default 5)
   --quick             a fifth of the messages
   --goals             say which goals are met
   --json FILE         every figure

@@ -51,7 +51,7 @@ export interface ServerHandshakeOptions {
 }
 
 /** One login, with the decisions of the server. Aborting it ends the pending read, and each other wait, with a HandshakeError. */
-export interface LoginAttempt extends Cancellation, Refusing {
+export interface HandshakeAttempt extends Cancellation, Refusing {
   /** True when the client has proved the key, or has sent a login: it may only be slow. */
   hasSpoken: boolean;
   /** Set when only a token or a session is accepted: the error for any other login. */
@@ -114,7 +114,7 @@ export interface LoginResult extends Identity {
 export async function serverHandshake(
   connection: Connection,
   options: ServerHandshakeOptions,
-  attempt: LoginAttempt,
+  attempt: HandshakeAttempt,
 ): Promise<LoginResult> {
   const { authenticator, key, bare, service, maxFrame, maxAttempts } = options;
   const { proofsOnly } = attempt;
@@ -194,7 +194,7 @@ async function handleLogin(
   login: Exclude<Login, ResumeLogin>,
   connection: Connection,
   options: ServerHandshakeOptions,
-  attempt: LoginAttempt,
+  attempt: HandshakeAttempt,
   nonce: Uint8Array,
 ): Promise<LoginReply> {
   const { authenticator } = options;
@@ -241,7 +241,7 @@ function handleResume(
   login: ResumeLogin,
   connection: Connection,
   options: ServerHandshakeOptions,
-  attempt: LoginAttempt,
+  attempt: HandshakeAttempt,
   nonce: Uint8Array,
 ): LoginReply {
   const { login: first, delivered } = attempt.resume(login, nonce, bindingOf(login, connection));

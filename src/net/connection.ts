@@ -252,7 +252,6 @@ export class Connection implements PausableSocket, FrameWriterEvents, LingeringC
 
   /** Stops delivering without calling the receiver: the session has another connection. */
   detach(): void {
-    this.#writer.settle(); // what was sent is kept before what is sent from now on
     this.#reader.detach();
   }
 

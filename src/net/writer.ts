@@ -127,8 +127,9 @@ export class FrameWriter implements Flushable {
     const cork = this.#cork;
     if (cork.owner === this && message instanceof ReceivedMessage && cork.isNext(message))
       return this.#extendRun(message);
-    if (cork.owner === undefined && this.#state.canSend) cork.lend(this);
-    const isDirect = this.#state.canSend && cork.owner === this && this.#backlog.length === 0;
+    const mayUseCork = this.#state.canSend && this.#backlog.length === 0;
+    if (mayUseCork && cork.owner === undefined) cork.lend(this);
+    const isDirect = mayUseCork && cork.owner === this;
     if (message instanceof ReceivedMessage) {
       if (isDirect) {
         if (!cork.isLent && this.#beginRun(message)) return;
@@ -236,7 +237,7 @@ export class FrameWriter implements Flushable {
 
   /** Sends the payloads of `retransmit` again, from number `received` of the session on, and keeps later payloads in it. */
   sendAgain(retransmit: RetransmitBuffer, received: number): void {
-    this.settle();
+    this.#flushCork(); // `welcome` is no output of the session
     this.#retransmit = retransmit;
     if (!this.#state.canSend) return;
     this.#replayFrom = received;
@@ -257,11 +258,6 @@ export class FrameWriter implements Flushable {
     this.#endRun();
     cork.keptFrom = cork.length;
     cork.payloads = 0;
-  }
-
-  /** Writes what is in the cork, so that the retransmit buffer has it. */
-  settle(): void {
-    this.#flushCork();
   }
 
   /** Queues payloads to send again: up to `limit` bytes, or one longer payload. */
@@ -320,7 +316,6 @@ export class FrameWriter implements Flushable {
 
   /** Drops the queue, since the socket is closed. */
   close(): void {
-    this.settle();
     this.#backlog.clear();
     this.#replayFrom = undefined;
     this.#room?.notifyAll();

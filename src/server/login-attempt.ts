@@ -13,7 +13,7 @@ import { randomBytes } from "../base/random.ts";
 import { sayDuration } from "../base/units.ts";
 import { HandshakeError } from "../handshake/errors.ts";
 import type {
-  LoginAttempt as Login,
+  HandshakeAttempt,
   LoginResult,
   ResumedLogin,
   ResumeLogin,
@@ -66,7 +66,7 @@ class LateResume extends LoginError {
   }
 }
 
-export class LoginAttempt extends Cancellation implements Login {
+export class LoginAttempt extends Cancellation implements HandshakeAttempt {
   hasSpoken = false;
   readonly proofsOnly: HandshakeError | undefined;
   readonly #shared: SharedLogins;

@@ -299,6 +299,24 @@ describe("a failure that passes", () => {
 });
 
 describe("a symbolic link", () => {
+  test.each([
+    ["a few users", 1],
+    ["so many that a journal has the changes", 400],
+  ])("shows the next login what another process changes behind it: %s", async (_, count) => {
+    using folder = tempFolder();
+    const at = (name: string) => join(folder.path, name);
+    mkdirSync(at("other"));
+    write(at("other/real.json"), textWith(...Array.from({ length: count }, (__, n) => `user${n}`)));
+    symlinkSync("other/real.json", at("users.json"));
+    const store = new FileStore(at("users.json"));
+    const other = new FileStore(at("other/real.json"));
+    for (const name of ["ann", "bob"]) {
+      await other.change(adding(name));
+      await store.fresh();
+      expect(store.document.users.has(name)).toBe(true);
+    }
+  });
+
   test("that is turned to another file leads there, for reads and for changes", async () => {
     using folder = tempFolder();
     const at = (name: string) => join(folder.path, name);

@@ -10,6 +10,7 @@ import type { Receiver } from "../../src/net/reader.ts";
 import { RetransmitBuffer } from "../../src/delivery/retransmit-buffer.ts";
 import { decimalFraming } from "../../src/wire/decimal.ts";
 import { UINT32, writeControlHeader, type Framing } from "../../src/wire/frame.ts";
+import { Kernel } from "../support/kernel.ts";
 
 const MAX_FRAME = 200_000;
 
@@ -18,26 +19,6 @@ function frame(payload: Uint8Array, isControl: boolean, { headerBytes, write }: 
   (isControl ? writeControlHeader : write)(bytes, 0, payload.length);
   bytes.set(payload, headerBytes);
   return bytes;
-}
-
-/** Takes of each write what `appetite` says next, in order, and then everything. */
-class Kernel {
-  readonly remoteAddress = "127.0.0.1";
-  readonly remotePort = 1;
-  readonly taken: Buffer[] = [];
-  appetite: number[] = [];
-
-  write(bytes: Uint8Array, start: number, length: number): number {
-    const count = Math.min(length, this.appetite.shift() ?? length);
-    this.taken.push(Buffer.from(bytes.subarray(start, start + count)));
-    return count;
-  }
-
-  pause(): void {}
-  resume(): void {}
-  terminate(): void {}
-  end(): void {}
-  shutdown(): void {}
 }
 
 const length = fc.oneof(fc.nat(80), fc.nat(20_000), fc.nat(MAX_FRAME));

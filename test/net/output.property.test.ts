@@ -10,34 +10,10 @@ import { RetransmitBuffer } from "../../src/delivery/retransmit-buffer.ts";
 import { encodedOf } from "../../src/services/sendable.ts";
 import { WriteQueue } from "../../src/net/write-queue.ts";
 import { ByteBudget } from "../../src/base/byte-budget.ts";
-import { writeControlHeader, writeHeader } from "../../src/wire/frame.ts";
+import { Kernel } from "../support/kernel.ts";
+import { frame } from "../support/peer.ts";
 
 const MAX_FRAME = 300_000;
-
-function frame(payload: string, isControl = false): Buffer {
-  const bytes = Buffer.alloc(4 + payload.length);
-  (isControl ? writeControlHeader : writeHeader)(bytes, 0, payload.length);
-  bytes.write(payload, 4);
-  return bytes;
-}
-
-/** Takes of each write what `appetite` says next, and then everything. */
-class Kernel {
-  readonly remoteAddress = "127.0.0.1";
-  readonly remotePort = 1;
-  readonly taken: Buffer[] = [];
-  appetite: number[] = [];
-
-  write(bytes: Uint8Array, start: number, length: number): number {
-    const count = Math.min(length, this.appetite.shift() ?? length);
-    this.taken.push(Buffer.from(bytes.subarray(start, start + count)));
-    return count;
-  }
-
-  pause(): void {}
-  resume(): void {}
-  shutdown(): void {}
-}
 
 /** One end, with what it should have sent, and what should be kept for it. */
 class End {
