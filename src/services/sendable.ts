@@ -10,7 +10,7 @@ const NO_JSON = [Promise, Map, Set, WeakMap, WeakSet, ArrayBuffer, SharedArrayBu
 
 /** @throws {MisuseError} for a value that is no message. */
 export function payloadOf(message: Sendable): string | Uint8Array | ReceivedMessage {
-  if (typeof message === "string" || message instanceof Uint8Array || message instanceof ReceivedMessage)
+  if (message instanceof ReceivedMessage || typeof message === "string" || message instanceof Uint8Array)
     return message;
   const value: unknown = message; // a handler may pass any value
   if (typeof value !== "object" || value === null)

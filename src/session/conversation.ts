@@ -205,7 +205,7 @@ export class Conversation implements HookTarget, Outbound {
   }
 
   send(message: Sendable): void {
-    const payload = message instanceof ReceivedMessage ? message : payloadOf(message);
+    const payload = payloadOf(message);
     if (this.#output === "open") {
       this.#sent++;
       return this.connection.send(payload);
