@@ -10,12 +10,15 @@ import { MAX_UNACKNOWLEDGED_BYTES, MAX_UNACKNOWLEDGED_FRAMES, SHORT_WINDOW_BYTES
 import { UNLIMITED, type ByteBudget } from "../base/byte-budget.ts";
 import { HEADER_BYTES, writeHeader } from "../wire/frame.ts";
 import { bufferPool } from "../base/buffer-pool.ts";
+import type { FramePieces } from "../wire/partial-frame.ts";
 
 /** Copies a part of a buffer without a view, which would cost as much as a short copy (measured with Bun 1.4.5). */
 const { copy } = Buffer.prototype;
 
 interface Block {
   bytes: Uint8Array;
+  /** The frame that it stands for, if that lies elsewhere in several pieces; `bytes` is empty then. */
+  pieces?: FramePieces;
   /** Bytes of memory. */
   allocated: number;
   /** Used bytes. */
@@ -38,6 +41,8 @@ const MAX_BLOCK_BYTES = 256 * 1024;
  * memory that is used again cost no more than the page faults of chunks that are kept (measured with Bun 1.4.5, 16 KiB).
  */
 const MIN_KEPT_BYTES = 128 * 1024;
+
+const NO_BYTES = new Uint8Array(0);
 
 export class RetransmitBuffer {
   /** The number of payload frames that the peer has acknowledged. */
@@ -75,6 +80,13 @@ export class RetransmitBuffer {
     if (length < MIN_KEPT_BYTES || 2 * length <= chunk.length) return this.record(chunk, start, end, frames);
     const block = this.#push(chunk.subarray(start, end), chunk.length);
     this.#recorded(block, length, frames);
+  }
+
+  /** Adds one frame that lies in several pieces. */
+  recordPieces(frame: FramePieces): void {
+    const block = this.#push(NO_BYTES, frame.allocated);
+    block.pieces = frame;
+    this.#recorded(block, frame.length, 1);
   }
 
   /** Adds one payload, which has no connection or is written without a run. */
@@ -154,7 +166,11 @@ export class RetransmitBuffer {
    */
   *unacknowledged(received = this.acknowledged): Generator<Uint8Array> {
     let skip = this.#skip + received - this.acknowledged;
-    for (const { bytes, length } of this.#blocks) {
+    for (const { bytes, length, pieces } of this.#blocks) {
+      if (pieces !== undefined) {
+        if (skip-- <= 0) yield Buffer.concat(pieces.list);
+        continue;
+      }
       const view = new DataView(bytes.buffer, bytes.byteOffset, length);
       for (let offset = 0; offset < length;) {
         const header = view.getUint32(offset);
@@ -181,7 +197,7 @@ export class RetransmitBuffer {
     const budget = this.#budget;
     budget.take(allocated);
     if (this.#budget !== budget) budget.give(allocated); // its session was ended to free memory
-    const block = { bytes, allocated, length: 0, frames: 0 };
+    const block: Block = { bytes, allocated, length: 0, frames: 0 };
     this.#blocks.push(block);
     this.#allocated += allocated;
     return block;

@@ -27,8 +27,8 @@ export class WriteQueue {
   /** Where the first block's bytes begin. */
   #start = 0;
   #length = 0;
-  /** True when the only block is a frame, which is not to be changed. */
-  #isFrame = false;
+  /** True when the first block is the last one as well, and is not to be changed. */
+  #isUnchanging = false;
 
   constructor(budget = UNLIMITED) {
     this.#budget = budget;
@@ -51,7 +51,7 @@ export class WriteQueue {
   reserve(count: number): { target: Uint8Array; offset: number } {
     this.#length += count;
     this.#budget.queued += count;
-    if (this.#isFrame) this.#copyFrame();
+    if (this.#isUnchanging) this.#copyFirst();
     const last = this.#blocks.at(-1);
     if (last !== undefined && last.end + count <= last.bytes.length) {
       const offset = last.end;
@@ -67,24 +67,26 @@ export class WriteQueue {
     return { target: block.bytes, offset: 0 };
   }
 
-  /** Adds a frame that is not changed any more. It is not copied while it is alone in the queue. */
-  appendFrame(frame: Uint8Array): void {
-    if (this.#length > 0) return this.append(frame);
-    const allocated = Math.max(frame.length, FIRST_BYTES); // it may be copied
-    this.#length = frame.length;
-    this.#budget.queued += frame.length;
-    this.#blocks = [{ bytes: frame, end: frame.length, allocated }];
-    this.#isFrame = true;
+  /** Adds bytes that nothing changes any more. They are not copied, unless they are few and behind others. */
+  appendUnchanging(bytes: Uint8Array): void {
+    if (bytes.length < FIRST_BYTES && this.#length > 0) return this.append(bytes);
+    const allocated = Math.max(bytes.buffer.byteLength, FIRST_BYTES); // it may be copied
+    this.#length += bytes.length;
+    this.#budget.queued += bytes.length;
+    const block = { bytes, end: bytes.length, allocated };
+    this.#isUnchanging = this.#blocks === NONE;
+    if (this.#isUnchanging) this.#blocks = [block];
+    else this.#blocks.push(block);
     this.#budget.take(allocated);
   }
 
-  /** Gives a short frame a block with room for more, so that both are one write. */
-  #copyFrame(): void {
-    this.#isFrame = false;
+  /** If few bytes are left of the first block, gives them one with room for more, so that both are one write. */
+  #copyFirst(): void {
+    this.#isUnchanging = false;
     const { first } = this;
-    const [frame] = this.#blocks;
-    if (frame === undefined || first.length >= FIRST_BYTES) return;
-    this.#budget.give(frame.allocated - FIRST_BYTES);
+    const [block] = this.#blocks;
+    if (block === undefined || first.length >= FIRST_BYTES) return;
+    this.#budget.give(block.allocated - FIRST_BYTES);
     const bytes = bufferPool.acquire(FIRST_BYTES);
     bytes.set(first);
     this.#start = 0;
@@ -106,7 +108,7 @@ export class WriteQueue {
     bufferPool.release(block.bytes);
     this.#blocks.shift();
     this.#start = 0;
-    this.#isFrame = false;
+    this.#isUnchanging = false;
     if (this.#blocks.length === 0) this.#blocks = NONE;
   }
 
@@ -117,7 +119,7 @@ export class WriteQueue {
   clear(): void {
     for (const { allocated } of this.#blocks) this.#budget.give(allocated);
     this.#blocks = NONE;
-    this.#isFrame = false;
+    this.#isUnchanging = false;
     this.#start = this.#length = 0;
   }
 }

@@ -18,6 +18,7 @@ import {
   writeControlHeader,
   type Framing,
 } from "../wire/frame.ts";
+import type { FramePieces } from "../wire/partial-frame.ts";
 import { ReceivedMessage } from "../wire/received-message.ts";
 import type { ConnectionState } from "./connection-state.ts";
 import type { Cork, Flushable } from "./cork.ts";
@@ -131,6 +132,9 @@ export class FrameWriter implements Flushable {
     if (mayUseCork && cork.owner === undefined) cork.lend(this);
     const isDirect = mayUseCork && cork.owner === this;
     if (message instanceof ReceivedMessage) {
+      const { pieces } = message;
+      if (pieces?.start === HEADER_BYTES && this.#framing === UINT32 && this.#state.canSend)
+        return this.#sendPieces(pieces);
       if (isDirect) {
         if (!cork.isLent && this.#beginRun(message)) return;
       } else {
@@ -370,9 +374,26 @@ export class FrameWriter implements Flushable {
   #queueFrame(frame: Uint8Array): void {
     this.#retransmit?.record(frame, 0, frame.length, 1);
     if (this.#replayFrom !== undefined) return; // `#replay` sends it in its turn
-    this.#queueHere().appendFrame(frame);
+    this.#queueHere().appendUnchanging(frame);
     this.#cork.flushLater(this);
     this.#checkBackpressure();
+  }
+
+  /** Sends a frame that lies in several pieces. */
+  #sendPieces(frame: FramePieces): void {
+    this.#flushCork();
+    // `#replay` sends it in its turn, if that is not over.
+    if (this.#replayFrom === undefined) for (const piece of frame.list) this.#writeUnchanging(piece);
+    this.#retransmit?.recordPieces(frame);
+    this.#checkBackpressure();
+  }
+
+  /** Writes bytes that nothing changes any more: what the kernel does not take is not copied. */
+  #writeUnchanging(bytes: Uint8Array): void {
+    if (this.#isGone) return;
+    const taken = this.#backlog.length > 0 ? 0 : this.#writeToSocket(bytes, 0, bytes.length);
+    if (taken < bytes.length && !this.#isGone)
+      this.#queueHere().appendUnchanging(taken === 0 ? bytes : bytes.subarray(taken));
   }
 
   #flushCork(): void {

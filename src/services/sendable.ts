@@ -31,6 +31,7 @@ export function encodedOf(message: Sendable): ReceivedMessage {
   const bytes = typeof payload === "string" ? Buffer.from(payload) : payload;
   const frame = Buffer.allocUnsafeSlow(HEADER_BYTES + bytes.length);
   writeHeader(frame, 0, bytes.length);
-  frame.set(bytes instanceof ReceivedMessage ? bytes.bytes : bytes, HEADER_BYTES);
+  if (bytes instanceof ReceivedMessage) bytes.copyTo(frame, HEADER_BYTES);
+  else frame.set(bytes, HEADER_BYTES);
   return new ReceivedMessage(frame, HEADER_BYTES);
 }

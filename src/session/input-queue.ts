@@ -58,7 +58,9 @@ export class InputQueue {
     if (this.#bytes > this.#limit) {
       throw new ConnectionError("too_slow", "too much input arrived while answers were not acknowledged");
     }
-    this.#messages.push(new ReceivedMessage(Buffer.from(message.bytes)));
+    const bytes = Buffer.allocUnsafeSlow(message.length);
+    message.copyTo(bytes, 0);
+    this.#messages.push(new ReceivedMessage(bytes));
     this.#grow(message.length + MESSAGE_COST_BYTES);
   }
 

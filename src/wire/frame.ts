@@ -14,11 +14,11 @@
 // grows with the bytes that were received, and not with the announced length. net/reader.ts and net/writer.ts use it, and
 // services/program for programs that speak frames.
 //
-// States of a decoder: between two frames; inside a frame that came in pieces (`#partial`); failed, after which `take` always
+// States of a decoder: between two frames; inside a frame that comes in pieces (`#partial`); failed, after which `take` always
 // throws.
 
-import { bufferPool } from "../base/buffer-pool.ts";
 import { ParleyError } from "../base/errors.ts";
+import { FramePieces, PartialFrame } from "./partial-frame.ts";
 import { ReceivedMessage } from "./received-message.ts";
 
 /** How the header of a frame says the length of its payload. A connection has one framing from its first byte on. */
@@ -50,8 +50,8 @@ const CONTROL_BIT = 0x80000000;
 /** Longest payload that parley writes. */
 export const MAX_PAYLOAD_BYTES = CONTROL_BIT - 1;
 const EMPTY = new Uint8Array(0);
-/** First allocation for a frame that arrives in pieces. */
-const MIN_PARTIAL_BYTES = 512;
+/** Stands for the source of a frame that is in several pieces. */
+const IN_PIECES = new Uint8Array(0);
 /** Longest control payload that is copied, see {@link FrameDecoder.payload}. */
 const MAX_COPIED_BYTES = 64;
 
@@ -83,7 +83,7 @@ export function beginsWithDigits({ header }: FrameError): boolean {
  * Splits a byte stream into frames without copying: `push` a chunk, then call `take` until it returns false, or `next` until it
  * returns undefined.
  *
- * A payload lies in its chunk, or in a buffer of its own when the frame came in pieces. The caller may keep it, which keeps the
+ * A payload lies in its chunk, or in memory of its own when no single chunk held the frame. The caller may keep it, which keeps the
  * whole chunk in memory. A chunk belongs to the decoder once it was pushed.
  */
 export class FrameDecoder {
@@ -99,11 +99,11 @@ export class FrameDecoder {
 
   #chunk: Uint8Array = EMPTY;
   #offset = 0;
-  /** Header and payload of a frame that no single chunk held. */
-  #partial: Uint8Array = EMPTY;
-  #partialLength = 0;
-  /** Where the payload of the last frame lies. */
+  /** The frame that is not complete, when its begin was in an earlier chunk. */
+  #partial: PartialFrame | undefined;
+  /** Where the payload of the last frame lies: in a chunk or a block, or {@link IN_PIECES}, which are `#pieces`. */
   #source: Uint8Array = EMPTY;
+  #pieces: FramePieces | undefined;
   #start = 0;
   #end = 0;
   #error: FrameError | undefined;
@@ -115,17 +115,17 @@ export class FrameDecoder {
 
   /** Bytes that were pushed and not taken. */
   get buffered(): number {
-    return this.#partialLength + this.#chunk.length - this.#offset;
+    return this.partialLength + this.#chunk.length - this.#offset;
   }
 
   /** Memory in use, in bytes. */
   get allocated(): number {
-    return this.#partial.length + this.#chunk.length - this.#offset;
+    return (this.#partial?.allocated ?? 0) + this.#chunk.length - this.#offset;
   }
 
   /** Bytes received of a frame that comes in pieces. */
   get partialLength(): number {
-    return this.#partialLength;
+    return this.#partial?.length ?? 0;
   }
 
   /** Adds the next bytes of the stream. */
@@ -153,7 +153,7 @@ export class FrameDecoder {
   take(): boolean {
     if (this.#error !== undefined) throw this.#error;
     const { framing } = this;
-    if (this.#partialLength > 0) return this.#takePartial();
+    if (this.#partial !== undefined) return this.#takePartial(this.#partial);
     const { headerBytes } = framing;
     const chunk = this.#chunk;
     const offset = this.#offset;
@@ -183,7 +183,9 @@ export class FrameDecoder {
 
   /** The payload of the frame that was taken, as a message. */
   get message(): ReceivedMessage {
-    return new ReceivedMessage(this.#source, this.#start, this.#end);
+    return this.#source === IN_PIECES
+      ? ReceivedMessage.ofPieces(this.#pieces!)
+      : new ReceivedMessage(this.#source, this.#start, this.#end);
   }
 
   /**
@@ -192,6 +194,7 @@ export class FrameDecoder {
    */
   get payload(): Uint8Array {
     const source = this.#source;
+    if (source === IN_PIECES) return this.#pieces!.gather();
     const start = this.#start;
     const length = this.#end - start;
     if (!this.isControl || length > MAX_COPIED_BYTES) return source.subarray(start, this.#end);
@@ -237,49 +240,46 @@ export class FrameDecoder {
     return header === ESCAPE ? ESCAPE_HEADER_BYTES : this.framing.headerBytes;
   }
 
-  /** Copies the begin of a frame out of its chunk, so that three bytes do not keep 512 KiB in memory. */
+  /** Takes the begin of a frame out of its chunk. */
   #keepRest(available: number, total?: number): false {
-    if (available > 0) this.#append(available, total ?? MAX_HEADER_BYTES);
+    if (available > 0) {
+      this.partialFrames++;
+      this.#partial = new PartialFrame();
+      this.#append(this.#partial, available, total);
+    }
     this.#chunk = this.#source = EMPTY;
+    this.#pieces = undefined;
     this.#offset = 0;
     return false;
   }
 
   /** Completes the partial frame from the chunk, header first; false when more bytes are needed. */
-  #takePartial(): boolean {
+  #takePartial(partial: PartialFrame): boolean {
     for (;;) {
-      const total = this.#measure(this.#partial, 0, this.#partialLength);
-      if (total !== undefined && this.#partialLength >= total) {
-        const partial = this.#partial;
-        this.#partial = EMPTY;
-        this.#partialLength = 0;
-        return this.#found(partial, this.#headerBytes(this.framing.read(partial, 0)), total);
+      const total = this.#measure(partial.begin, 0, partial.length);
+      if (total !== undefined && partial.length >= total) {
+        this.#partial = undefined;
+        return this.#foundWhole(partial, total);
       }
       const { headerBytes } = this.framing;
-      const wanted = total ?? (this.#partialLength < headerBytes ? headerBytes : ESCAPE_HEADER_BYTES);
+      const wanted = total ?? (partial.length < headerBytes ? headerBytes : ESCAPE_HEADER_BYTES);
       const available = this.#chunk.length - this.#offset;
       if (available === 0) return false;
-      this.#append(Math.min(wanted - this.#partialLength, available), wanted);
+      this.#append(partial, Math.min(wanted - partial.length, available), total);
     }
   }
 
-  /** Appends `count` bytes of the chunk to the partial frame, whose final length is `total`. */
-  #append(count: number, total: number): void {
-    if (this.#partialLength === 0) this.partialFrames++;
-    const length = this.#partialLength + count;
-    if (length > this.#partial.length) {
-      // Four times the received length and not the announced one: a header of 4 bytes must not cost 1 MiB. Not zeroed, since
-      // only written bytes are returned.
-      const room = Math.min(total, Math.max(MIN_PARTIAL_BYTES, 4 * length));
-      const size = Math.max(length, room);
-      // Only the last one goes to the caller: those before it are used again.
-      const grown = size < total ? bufferPool.acquire(size) : Buffer.allocUnsafeSlow(size);
-      grown.set(this.#partial.subarray(0, this.#partialLength));
-      bufferPool.release(this.#partial);
-      this.#partial = grown;
-    }
-    this.#partial.set(this.#chunk.subarray(this.#offset, this.#offset + count), this.#partialLength);
-    this.#partialLength = length;
+  #foundWhole(partial: PartialFrame, total: number): true {
+    const start = this.#headerBytes(this.framing.read(partial.begin, 0));
+    const whole = partial.end(start);
+    if (!(whole instanceof FramePieces)) return this.#found(whole, start, total);
+    this.#pieces = whole;
+    return this.#found(IN_PIECES, 0, total - start);
+  }
+
+  /** Adds `count` bytes of the chunk to the partial frame. */
+  #append(partial: PartialFrame, count: number, total: number | undefined): void {
+    partial.append(this.#chunk, this.#offset, this.#offset + count, total);
     this.#offset += count;
     if (this.#offset === this.#chunk.length) {
       this.#chunk = EMPTY;
@@ -304,8 +304,9 @@ export class FrameDecoder {
 
   #fail(code: FrameErrorCode, message: string): FrameError {
     this.#error = new FrameError(code, message, { peerMessage: message });
-    this.#chunk = this.#source = this.#partial = EMPTY;
-    this.#offset = this.#partialLength = 0;
+    this.#chunk = this.#source = EMPTY;
+    this.#partial = this.#pieces = undefined;
+    this.#offset = 0;
     return this.#error;
   }
 }

@@ -4,15 +4,23 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
 import { RetransmitBuffer } from "../../src/delivery/retransmit-buffer.ts";
+import { FramePieces } from "../../src/wire/partial-frame.ts";
 import { residentBytes } from "../support/attack.ts";
 import { frame } from "../support/peer.ts";
 
-type Step = { kind: "run"; frames: { control: boolean; length: number }[] } | { kind: "ack"; share: number };
+type Step =
+  | { kind: "run"; frames: { control: boolean; length: number }[] }
+  | { kind: "pieces"; lengths: number[] }
+  | { kind: "ack"; share: number };
 
 const step: fc.Arbitrary<Step> = fc.oneof(
   fc.record({
     kind: fc.constant("run" as const),
     frames: fc.array(fc.record({ control: fc.boolean(), length: fc.nat(300) }), { maxLength: 8 }),
+  }),
+  fc.record({
+    kind: fc.constant("pieces" as const),
+    lengths: fc.array(fc.nat(300), { minLength: 1, maxLength: 4 }),
   }),
   fc.record({ kind: fc.constant("ack" as const), share: fc.double({ min: 0, max: 1, noNaN: true }) }),
 );
@@ -28,6 +36,13 @@ test("gives back every payload that is not acknowledged, in order, and no contro
           const count = Math.round(one.share * kept.length);
           expect(retention.acknowledge(retention.acknowledged + count)).toBe(true);
           kept.splice(0, count);
+        } else if (one.kind === "pieces") {
+          const bytes = frame(one.lengths.map((length) => `${sent}${"y".repeat(length)}`).join(""));
+          const middle = bytes.length >> 1;
+          const list = [bytes.subarray(0, middle), bytes.subarray(middle)];
+          retention.recordPieces(new FramePieces(list, 4, bytes.length, 5000));
+          kept.push(bytes.toString("latin1"));
+          sent++;
         } else {
           const frames = one.frames.map(({ control, length }) => {
             const bytes = frame(`${control ? "control" : sent++}${"x".repeat(length)}`, control);
@@ -38,9 +53,12 @@ test("gives back every payload that is not acknowledged, in order, and no contro
           const payloads = one.frames.filter(({ control }) => !control).length;
           retention.record(run, 6, run.length - 5, payloads);
         }
-        expect([...retention.unacknowledged()].map((bytes) => Buffer.from(bytes).toString("latin1"))).toEqual(
-          kept,
-        );
+        const from = kept.length >> 1;
+        for (const skip of [0, from]) {
+          const all = [...retention.unacknowledged(retention.acknowledged + skip)];
+          expect(all.map((bytes) => Buffer.from(bytes).toString("latin1"))).toEqual(kept.slice(skip));
+        }
+        expect(retention.allocated).toBeGreaterThanOrEqual(retention.bytes);
         expect(retention.frames).toBe(kept.length);
         if (kept.length === 0) expect(retention.bytes).toBe(0);
       }

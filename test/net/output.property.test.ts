@@ -70,6 +70,7 @@ const step = fc.oneof(
     arbitrary: fc.record({ kind: fc.constantFrom("text", "bytes", "control", "all"), which, length }),
   },
   { weight: 2, arbitrary: fc.record({ kind: fc.constantFrom("echo"), which, length }) },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constantFrom("long"), which, length }) },
   { weight: 2, arbitrary: fc.record({ kind: fc.constantFrom("turn", "flush", "keep"), which, length }) },
   {
     weight: 1,
@@ -107,6 +108,23 @@ test("it leaves once and in order, and is kept from the moment on that it should
           const texts = ["", "", "skip", "", "all", "", ...last].map((word) => `${word}${named(3)}`);
           if (!connection.closed)
             connection.received(Buffer.concat([text, ...texts].map((one) => frame(one))));
+        } else if (kind === "long") {
+          // It stays in the pieces in which it came, and leaves with a header of four bytes.
+          const header = Buffer.alloc(12, 0xff);
+          header.writeBigUInt64BE(BigInt(MAX_FRAME), 4);
+          const isEscape = length % 2 === 0;
+          const one = frame(text.padEnd(MAX_FRAME, "y"));
+          const bytes = Buffer.concat([
+            isEscape ? header : one.subarray(0, 4),
+            one.subarray(4),
+            frame(named(3)),
+          ]);
+          for (let start = 0; start < bytes.length && !connection.closed; start += length + 5000) {
+            const word = named(0);
+            end.expect(frame(word));
+            connection.send(word);
+            connection.received(Buffer.from(bytes.subarray(start, start + length + 5000)));
+          }
         } else if (kind === "keep") {
           if (!end.isKept) connection.trackUnacked(end.retransmit);
           end.isKept = true;
@@ -139,11 +157,27 @@ test("it leaves once and in order, and is kept from the moment on that it should
 test("a long message that a slow peer has read for the most part is not counted any more", () => {
   const budget = new ByteBudget();
   const queue = new WriteQueue(budget);
-  queue.appendFrame(Buffer.alloc(100_004));
+  queue.appendUnchanging(Buffer.alloc(100_004));
   queue.consume(97_000);
   queue.append(Buffer.alloc(10));
   expect([queue.length, budget.used]).toEqual([3014, 4096]);
   queue.consume(3014);
+  expect(budget.used).toBe(0);
+});
+
+test("of a part of a chunk, all memory is counted", () => {
+  const budget = new ByteBudget();
+  const queue = new WriteQueue(budget);
+  const chunk = Buffer.alloc(100_000);
+  queue.append(Buffer.alloc(10));
+  queue.appendUnchanging(chunk.subarray(60_000));
+  expect([queue.length, budget.used]).toEqual([40_010, 104_096]);
+  queue.consume(10);
+  expect([queue.first.buffer === chunk.buffer, queue.length, budget.used]).toEqual([true, 40_000, 100_000]);
+  queue.append(Buffer.alloc(10, 1));
+  queue.consume(40_000);
+  expect([queue.length, chunk.includes(1), queue.first[0]]).toEqual([10, false, 1]);
+  queue.clear();
   expect(budget.used).toBe(0);
 });
 

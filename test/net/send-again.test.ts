@@ -7,6 +7,8 @@ import { RetransmitBuffer } from "../../src/delivery/retransmit-buffer.ts";
 import { Connection } from "../../src/net/connection.ts";
 import { Cork } from "../../src/net/cork.ts";
 import { FrameDecoder } from "../../src/wire/frame.ts";
+import { FramePieces } from "../../src/wire/partial-frame.ts";
+import { ReceivedMessage } from "../../src/wire/received-message.ts";
 
 const LENGTH = 100_000;
 
@@ -70,6 +72,15 @@ test("it is queued as the peer reads; what is sent meanwhile comes behind it, an
   drain();
   expect(texts()).toEqual([...sent(3, 20), "new ", "end!"]);
   expect(connection.writable()).toBeUndefined();
+});
+
+test("a long message that came in pieces waits for its turn, too", () => {
+  const { connection, texts, drain } = connectionOver();
+  connection.sendAgain(kept(20));
+  const [begin, rest] = [Buffer.alloc(50_000, "\0\x01\x86\xa0rope", "latin1"), Buffer.alloc(50_004)];
+  connection.send(ReceivedMessage.ofPieces(new FramePieces([begin, rest], 4, 100_004, 100_004)));
+  drain();
+  expect(texts()).toEqual([...sent(0, 20), "rope"]);
 });
 
 test("FIN comes behind all of it", () => {
