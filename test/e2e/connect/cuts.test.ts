@@ -120,3 +120,21 @@ test.concurrent.each(seeds)(
   },
   PATIENCE_MS,
 );
+
+test.concurrent.each(seeds)(
+  "messages that come in many chunks are sent on, and sent again, as they came, seed %p",
+  async (seed) => {
+    const handler = join(import.meta.dir, "../../support/echo-handler.ts");
+    await using serving = await serve([...OPEN, "--no-tls", "--handler", handler]);
+    using proxy = await cuttingProxy({ port: serving.port, cuts: 8, seed, least: 300_000, most: 4_000_000 });
+    const lines = Array.from({ length: 30 }, (_, n) => `${n} `.repeat((60_000 + 3000 * n) >> (n % 3)));
+    const argv = ["connect", proxy.address, "--no-tls", "--retry", "forever"];
+    const result = await run(argv, { stdin: `${lines.join("\n")}\n` });
+    const answers = result.stdout.split("\n").slice(0, -1);
+    expect(answers.map((line) => Bun.hash(line))).toEqual(lines.map((line) => Bun.hash(line)));
+    const said = result.stderr.split("\n").slice(0, -1);
+    expect([result.exitCode, said.filter((line) => !RETURN.test(line))]).toEqual([0, []]);
+    expect(said.some((line) => line.includes("resent"))).toBe(true);
+  },
+  PATIENCE_MS,
+);
