@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import manifest from "../../package.json";
 import { PACKAGE } from "../../scripts/release/npm.ts";
+import { NOTICE } from "../../scripts/release/notice.ts";
 import { readMachO } from "../../scripts/release/macho.ts";
 import { starterOf } from "../../scripts/release/inspect.ts";
 import { NAMESPACE } from "../../scripts/release/sign.ts";
@@ -36,6 +37,7 @@ const CONTENT = [
   "CHANGELOG.md",
   "LICENSE",
   "README.md",
+  NOTICE,
   "completions/",
   "completions/_parley",
   "completions/parley",
