@@ -9,7 +9,10 @@ import { NOTICE } from "./notice.ts";
 import type { Stage } from "./stage.ts";
 import { TARGETS, type Target } from "./targets.ts";
 
-/** Whose packages they are. The name `parley`, without a scope, is somebody else's package. */
+/**
+ * Whose packages they are, since the name `parley` without a scope belongs to another project. It is a placeholder: set it to a scope
+ * that you have registered. Tests say which pages name it.
+ */
 export const SCOPE = "@parley-cli";
 export const PACKAGE = `${SCOPE}/parley`;
 

@@ -6,6 +6,7 @@ import { basename, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import manifest from "../../package.json";
 import { makeDeb } from "../../scripts/deb.ts";
+import { licencesOf, notice, NOTICE, sourcesOfBun } from "../../scripts/release/notice.ts";
 import { until } from "../support/attack.ts";
 import { addUser, EXECUTABLE, PASSWORD, portForLater, run, serve } from "../support/executable.ts";
 import { tempFolder } from "../support/folder.ts";
@@ -115,6 +116,19 @@ describe.skipIf(cannotBuild)("a package", () => {
     expect(
       Bun.spawnSync(["md5sum", "--check", "--quiet", "DEBIAN/md5sums"], { cwd: unpacked }).exitCode,
     ).toBe(0);
+  });
+
+  test("has the licences of all that the executable contains, twice: for Debian, and as in a release", async () => {
+    const documents = join(unpacked, "usr/share/doc/parley");
+    expect(said("gzip", "-dc", join(documents, `${NOTICE}.gz`))).toBe(await notice(ROOT));
+    const copyright = readFileSync(join(documents, "copyright"), "utf8");
+    const stanzas = copyright.replaceAll(/^ /gm, "").replaceAll(/^\.$/gm, "");
+    for (const { id, text, packages } of await licencesOf(ROOT)) {
+      for (const { name } of packages) expect(copyright).toContain(`node_modules/${name}/*\n`);
+      if (id !== "Apache-2.0")
+        expect(stanzas).toContain(text.replaceAll(/\s+$/gm, "\n").slice(0, 200).trim());
+    }
+    for (const [, source] of sourcesOfBun()) expect(copyright).toContain(source);
   });
 
   test("has a configuration that serve takes", async () => {
