@@ -67,7 +67,9 @@ export async function currentCommit(): Promise<string> {
   const head = await output(["git", "rev-parse", "HEAD"], ROOT, { mayFail: true });
   const commit = head.slice(0, 10);
   if (commit === "") return "";
-  const changes = await output(["git", "status", "--porcelain"], ROOT, { mayFail: true });
+  const changes = await output(["git", "--no-optional-locks", "status", "--porcelain"], ROOT, {
+    mayFail: true,
+  });
   return changes === "" ? commit : `${commit}+`;
 }
 
@@ -78,7 +80,7 @@ interface RunOptions {
   env?: Record<string, string | undefined>;
 }
 
-/** Runs a program in `cwd` and returns what it printed. A signal that ends this process ends it, with all that it has started. */
+/** Runs a program in `cwd` and returns what it printed. A signal that ends this process ends the program and its children. */
 export async function output(
   argv: string[],
   cwd: string,

@@ -58,7 +58,8 @@ function packageAt(root: string, lock: Lock, path: string, contained: ReadonlySe
   const needed = Object.keys(locked[2].dependencies ?? {}).map((one) => find(lock, path, one));
   const dependsOn = needed.filter((one) => contained.has(one)).map((one) => purlOf(lock.packages[one]!));
   const { license } = readJson(join(folder, "package.json"));
-  return { purl: purlOf(locked), name, version, folder, locked, license: String(license), dependsOn };
+  if (typeof license !== "string") throw new Error(`${folder}/package.json names no licence`);
+  return { purl: purlOf(locked), name, version, folder, locked, license, dependsOn };
 }
 
 /** The path of what `name` means in the package at `path`: its own copy, or one of the packages around it. */

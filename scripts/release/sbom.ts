@@ -1,5 +1,6 @@
 // The bill of materials of a release: CycloneDX 1.6, https://cyclonedx.org/docs/1.6/json/. What is in the executables comes from
-// the bundler and the lock files; what is in Bun, from Bun. Times and numbers come from the commit, so that the same commit gives the same bytes.
+// the bundler and the lock files; what is in Bun, from Bun. Times and numbers come from the commit, so that the same commit gives
+// the same bytes.
 
 import { createHash } from "node:crypto";
 import { join } from "node:path";

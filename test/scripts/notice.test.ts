@@ -49,6 +49,15 @@ describe("the licences of packages", () => {
     expect(await failure()).toContain("node_modules/used has no licence");
   });
 
+  test("have the name that package.json gives them", async () => {
+    using folder = tempFolder();
+    const { used } = checkout(folder.path);
+    writeFileSync(join(used, "LICENSE"), "You may.\n");
+    writeFileSync(join(used, "package.json"), '{ "name": "used" }');
+    const failure = await licencesOf(folder.path).catch((error: unknown) => String(error));
+    expect(failure).toContain("node_modules/used/package.json names no licence");
+  });
+
   test("are asked of what bun.lock names", async () => {
     using folder = tempFolder();
     checkout(folder.path);
