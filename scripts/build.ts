@@ -7,6 +7,7 @@
 import { mkdirSync, readdirSync, rmSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { version } from "../package.json";
+import { undoAtExit } from "./bench/cleanup.ts";
 
 const ROOT = join(import.meta.dir, "..");
 
@@ -23,11 +24,18 @@ export interface Compilation {
 }
 
 /** Compiles cli.ts. The result depends on nothing else than these files and values: not on folders, clocks or variables. */
-export function compile({ root, outfile, compiler, target, version, commit }: Compilation): void {
+export async function compile({
+  root,
+  outfile,
+  compiler,
+  target,
+  version,
+  commit,
+}: Compilation): Promise<void> {
   const other =
     target === undefined ? [] : [`--target=${target.bun}`, `--compile-executable-path=${target.runtime}`];
   const { PATH, HOME, TMPDIR } = process.env; // and not $BUN_OPTIONS, for one
-  output(
+  await output(
     [
       compiler,
       "build",
@@ -55,10 +63,14 @@ export function compile({ root, outfile, compiler, target, version, commit }: Co
 }
 
 /** The commit that is checked out, with a plus sign where files differ from it; empty where there is no repository. */
-export function currentCommit(): string {
-  const commit = output(["git", "rev-parse", "HEAD"], ROOT, { mayFail: true }).slice(0, 10);
+export async function currentCommit(): Promise<string> {
+  const head = await output(["git", "rev-parse", "HEAD"], ROOT, { mayFail: true });
+  const commit = head.slice(0, 10);
   if (commit === "") return "";
-  return output(["git", "status", "--porcelain"], ROOT, { mayFail: true }) === "" ? commit : `${commit}+`;
+  const changes = await output(["git", "--no-optional-locks", "status", "--porcelain"], ROOT, {
+    mayFail: true,
+  });
+  return changes === "" ? commit : `${commit}+`;
 }
 
 interface RunOptions {
@@ -68,21 +80,31 @@ interface RunOptions {
   env?: Record<string, string | undefined>;
 }
 
-/** Runs a program in `cwd` and returns what it printed. */
-export function output(argv: string[], cwd: string, { mayFail = false, env }: RunOptions = {}): string {
+/** Runs a program in `cwd` and returns what it printed. A signal that ends this process ends the program and its children. */
+export async function output(
+  argv: string[],
+  cwd: string,
+  { mayFail = false, env }: RunOptions = {},
+): Promise<string> {
   const own = env === undefined ? {} : { env };
-  const run = Bun.spawnSync(argv, { cwd, stderr: mayFail ? "ignore" : "inherit", ...own });
-  if (run.exitCode === 0) return run.stdout.toString().trim();
+  const stderr = mayFail ? "ignore" : "inherit";
+  const child = Bun.spawn(argv, { cwd, stdin: "ignore", stdout: "pipe", stderr, detached: true, ...own });
+  const isRunning = () => child.exitCode === null && child.signalCode === null;
+  const end = undoAtExit(() => isRunning() && process.kill(-child.pid, "SIGKILL"));
+  const [text, exitCode] = await Promise.all([child.stdout.text(), child.exited]);
+  end();
+  if (exitCode === 0) return text.trim();
   if (mayFail) return "";
-  throw new Error(`${argv.join(" ")} ended with ${run.exitCode}`);
+  throw new Error(`${argv.join(" ")} ended with ${exitCode}`);
 }
 
-function build(): void {
+async function build(): Promise<void> {
   const outfile = process.argv[2] ?? join(ROOT, "dist", "parley");
   mkdirSync(dirname(outfile), { recursive: true });
   if (process.argv[2] === undefined) removeMaps(dirname(outfile));
-  compile({ root: ROOT, outfile, compiler: process.execPath, version, commit: currentCommit() });
-  const said = output([outfile, "--version"], ROOT);
+  const commit = await currentCommit();
+  await compile({ root: ROOT, outfile, compiler: process.execPath, version, commit });
+  const said = await output([outfile, "--version"], ROOT);
   if (!said.startsWith(`parley ${version}`)) throw new Error(`${outfile} says ${JSON.stringify(said)}`);
   process.stdout.write(`${outfile}: ${said}\n`);
 }
@@ -92,4 +114,4 @@ function removeMaps(folder: string): void {
   for (const name of readdirSync(folder)) if (name.endsWith(".map")) rmSync(join(folder, name));
 }
 
-if (import.meta.main) build();
+if (import.meta.main) await build();

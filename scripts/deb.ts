@@ -12,22 +12,20 @@ import {
   chmodSync,
   closeSync,
   mkdirSync,
-  mkdtempSync,
   openSync,
-  readdirSync,
   readFileSync,
   readSync,
-  rmSync,
   statSync,
   utimesSync,
   writeFileSync,
 } from "node:fs";
-import { tmpdir } from "node:os";
-import { dirname, join, relative, resolve } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { version } from "../package.json";
 import { output } from "./build.ts";
 import { control, copyright, debianChangelog, REVISION } from "./debian/texts.ts";
+import { filesIn, pathsIn, scratchFolder } from "./release/folder.ts";
+import { notice, NOTICE } from "./release/notice.ts";
 import { epoch } from "./release/stage.ts";
 
 const ROOT = join(import.meta.dir, "..");
@@ -63,27 +61,25 @@ export interface DebOptions {
 }
 
 /** Makes the package. @returns its path */
-export function makeDeb({ executable, out, version, level, epoch }: DebOptions): string {
+export async function makeDeb({ executable, out, version, level, epoch }: DebOptions): Promise<string> {
   const env = { ...process.env, SOURCE_DATE_EPOCH: String(epoch) };
   const architecture = architectureOf(executable);
-  const stage = mkdtempSync(join(tmpdir(), "parley-deb-"));
-  const root = join(stage, "root");
-  try {
-    copy(executable, join(root, "usr/bin/parley"), 0o755);
-    for (const [path, file] of Object.entries(FILES)) copy(join(DEBIAN, file), join(root, path));
-    for (const [path, file] of Object.entries(COMPLETIONS))
-      copy(join(ROOT, "src/cli/completion", file), join(root, path));
-    makePages(join(root, "usr/share/man"), env);
-    makeDocuments(join(root, "usr/share/doc/parley"), version);
-    makeControl(root, version, architecture);
-    for (const path of [...paths(root), "."]) settle(join(root, path), epoch);
-    mkdirSync(out, { recursive: true });
-    const path = join(out, `parley_${version}-${REVISION}_${architecture}.deb`);
-    output(["dpkg-deb", "--root-owner-group", "-Zxz", `-z${level}`, "--build", root, path], ROOT, { env });
-    return path;
-  } finally {
-    rmSync(stage, { recursive: true });
-  }
+  using scratch = scratchFolder("deb");
+  const root = join(scratch.path, "root");
+  copy(executable, join(root, "usr/bin/parley"), 0o755);
+  for (const [path, file] of Object.entries(FILES)) copy(join(DEBIAN, file), join(root, path));
+  for (const [path, file] of Object.entries(COMPLETIONS))
+    copy(join(ROOT, "src/cli/completion", file), join(root, path));
+  await makePages(join(root, "usr/share/man"), env);
+  await makeDocuments(join(root, "usr/share/doc/parley"), version);
+  makeControl(root, version, architecture);
+  for (const path of [...pathsIn(root), "."]) settle(join(root, path), epoch);
+  mkdirSync(out, { recursive: true });
+  const path = join(out, `parley_${version}-${REVISION}_${architecture}.deb`);
+  await output(["dpkg-deb", "--root-owner-group", "-Zxz", `-z${level}`, "--build", root, path], ROOT, {
+    env,
+  });
+  return path;
 }
 
 /** The name that Debian has for the processor: from the header of the ELF file. */
@@ -101,21 +97,22 @@ function architectureOf(executable: string): string {
   return name;
 }
 
-function makePages(folder: string, env: NodeJS.ProcessEnv): void {
-  output([process.execPath, "scripts/man.ts", folder], ROOT, { env });
-  for (const page of paths(folder)) if (/\.\d$/.test(page)) gzip(join(folder, page));
+async function makePages(folder: string, env: NodeJS.ProcessEnv): Promise<void> {
+  await output([process.execPath, "scripts/man.ts", folder], ROOT, { env });
+  for (const page of filesIn(folder)) await gzip(join(folder, page));
 }
 
-function makeDocuments(folder: string, version: string): void {
+async function makeDocuments(folder: string, version: string): Promise<void> {
   const changes = readFileSync(join(ROOT, "CHANGELOG.md"), "utf8");
   write(join(folder, "changelog"), changes);
   write(join(folder, "changelog.Debian"), debianChangelog(changes, version));
-  write(join(folder, "copyright"), copyright(ROOT));
-  for (const name of ["changelog", "changelog.Debian"]) gzip(join(folder, name));
+  write(join(folder, "copyright"), await copyright(ROOT));
+  write(join(folder, NOTICE), await notice(ROOT));
+  for (const name of ["changelog", "changelog.Debian", NOTICE]) await gzip(join(folder, name));
 }
 
 function makeControl(root: string, version: string, architecture: string): void {
-  const files = paths(root).filter((path) => statSync(join(root, path)).isFile());
+  const files = filesIn(root);
   const kibibytes = files.reduce((sum, path) => sum + Math.ceil(statSync(join(root, path)).size / 1024), 0);
   const sums = files.map((path) => `${md5(join(root, path))}  ${path}\n`).join("");
   const conffiles = files.filter((path) => path.startsWith("etc/")).map((path) => `/${path}\n`);
@@ -124,12 +121,6 @@ function makeControl(root: string, version: string, architecture: string): void 
   write(join(folder, "md5sums"), sums);
   write(join(folder, "conffiles"), conffiles.join(""));
   for (const name of MAINTAINER_SCRIPTS) copy(join(DEBIAN, name), join(folder, name), 0o755);
-}
-
-/** All files and folders below `folder`, sorted. */
-function paths(folder: string): string[] {
-  const entries = readdirSync(folder, { recursive: true, withFileTypes: true });
-  return entries.map(({ parentPath, name }) => relative(folder, join(parentPath, name))).sort();
 }
 
 /** The mode and the time that a file or folder has in every package: those of the checkout depend on its umask. */
@@ -150,15 +141,15 @@ function write(path: string, text: string): void {
 }
 
 /** As Debian wants it: without name and time, as small as possible. */
-function gzip(path: string): void {
-  output(["gzip", "-9n", path], ROOT);
+async function gzip(path: string): Promise<void> {
+  await output(["gzip", "-9n", path], ROOT);
 }
 
 function md5(path: string): string {
   return new Bun.CryptoHasher("md5").update(readFileSync(path)).digest("hex");
 }
 
-function main(): void {
+async function main(): Promise<void> {
   const { values } = parseArgs({
     options: {
       executable: { type: "string", default: join(ROOT, "dist/parley") },
@@ -167,14 +158,14 @@ function main(): void {
     },
   });
   const { executable, out, level } = values;
-  const path = makeDeb({
+  const path = await makeDeb({
     executable: resolve(executable),
     out: resolve(out),
     version,
     level: Number(level),
-    epoch: epoch(),
+    epoch: await epoch(),
   });
   process.stdout.write(`${path}\n`);
 }
 
-if (import.meta.main) main();
+if (import.meta.main) await main();

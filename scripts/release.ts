@@ -11,12 +11,15 @@
 //
 // It needs git, GNU tar, xz, readelf, gzip and dpkg-deb, and downloads packages of the lock files from the npm registry. docs/releasing.md has more.
 
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
+import { undoAtExit } from "./bench/cleanup.ts";
 import { compile, output } from "./build.ts";
 import { makeArchive } from "./release/archive.ts";
+import { filesIn } from "./release/folder.ts";
 import { inspect, type Build } from "./release/inspect.ts";
+import { NOTICE } from "./release/notice.ts";
 import { makePackages } from "./release/npm.ts";
 import { billOfMaterials } from "./release/sbom.ts";
 import { sign } from "./release/sign.ts";
@@ -40,46 +43,63 @@ interface Release {
 }
 
 /** Makes a release in `out`. */
-function release(out: string, { targets, mayDiffer, level }: Options): Release {
+async function release(out: string, { targets, mayDiffer, level }: Options): Promise<Release> {
   process.umask(0o022); // packages keep the modes of files
-  using stage = openStage(targets, mayDiffer);
+  using stage = await openStage(targets, mayDiffer);
   mkdirSync(out, { recursive: true });
-  runScript(stage, "scripts/man.ts");
-  const builds = targets.map((target) => build(stage, target));
-  for (const one of builds) archive(stage, one, out, level);
-  for (const one of builds)
-    if (one.target.libc === "glibc")
-      runScript(stage, "scripts/deb.ts", "--executable", one.path, "--out", out, "--level", String(level));
-  makePackages(stage, builds, join(out, "npm"), level);
-  const bill = JSON.stringify(billOfMaterials(stage, builds), undefined, 2);
+  await runScript(stage, "scripts/release/notice.ts");
+  await runScript(stage, "scripts/man.ts");
+  const builds = [];
+  for (const target of targets) builds.push(await build(stage, target));
+  for (const one of builds) await archive(stage, one, out, level);
+  const debian = ["--out", out, "--level", String(level)];
+  for (const { target, path } of builds)
+    if (target.libc === "glibc") await runScript(stage, "scripts/deb.ts", "--executable", path, ...debian);
+  await makePackages(stage, builds, join(out, "npm"), level);
+  const bill = JSON.stringify(await billOfMaterials(stage, builds), undefined, 2);
   writeFileSync(join(out, `parley-${stage.version}.cdx.json`), `${bill}\n`);
   const made = { version: stage.version, sums: writeSums(out), builds: table(builds) };
   writeFileSync(join(out, "BUILDS.txt"), made.builds);
   return made;
 }
 
-function build(stage: Stage, target: Target): Build {
+/** Makes the release again, and keeps it only if it is another one. @throws {Error} in that case. */
+async function compare(out: string, sums: string, options: Options): Promise<void> {
+  const again = mkdtempSync(`${out}-again-`);
+  let isWanted = false;
+  const remove = undoAtExit(() => {
+    if (!isWanted) rmSync(again, { recursive: true });
+  });
+  isWanted = (await release(again, options)).sums !== sums;
+  if (isWanted) throw new Error(`two runs gave different bytes: compare ${out} and ${again}`);
+  remove();
+}
+
+async function build(stage: Stage, target: Target): Promise<Build> {
   const outfile = join(stage.root, "build", target.name, "parley");
   const { root, bun, version, commit } = stage;
   const runtime = runtimeOf(root, target);
-  compile({ root, outfile, compiler: bun, target: { bun: target.bun, runtime }, version, commit });
+  await compile({ root, outfile, compiler: bun, target: { bun: target.bun, runtime }, version, commit });
   return inspect(target, outfile, version);
 }
 
 /** Runs a script of the stage, which gives its files the time of the commit. */
-function runScript({ root, bun, epoch }: Stage, ...argv: string[]): void {
+async function runScript({ root, bun, epoch }: Stage, ...argv: string[]): Promise<void> {
   const { PATH, HOME } = process.env;
-  output([bun, ...argv], root, { env: { PATH, HOME, SOURCE_DATE_EPOCH: String(epoch) } });
+  await output([bun, ...argv], root, { env: { PATH, HOME, TMPDIR: root, SOURCE_DATE_EPOCH: String(epoch) } });
 }
 
-function archive(stage: Stage, { target, path }: Build, out: string, level: number): void {
+async function archive(stage: Stage, { target, path }: Build, out: string, level: number): Promise<void> {
   const { root, version, epoch } = stage;
-  const files = new Map([["parley", path]]);
+  const files = new Map([
+    ["parley", path],
+    [NOTICE, join(root, "dist", NOTICE)],
+  ]);
   for (const name of ["README.md", "LICENSE", "CHANGELOG.md"]) files.set(name, join(root, name));
   for (const name of filesIn(join(root, MAN_PAGES))) files.set(`man/${name}`, join(root, MAN_PAGES, name));
   for (const [name, file] of COMPLETIONS) files.set(`completions/${name}`, join(root, file));
   const to = join(out, `parley-${version}-${target.name}.tar.xz`);
-  makeArchive({ path: to, files, epoch, scratch: join(root, "archives"), cpu: target.cpu, level });
+  await makeArchive({ path: to, files, epoch, scratch: join(root, "archives"), cpu: target.cpu, level });
 }
 
 const MAN_PAGES = "dist/man";
@@ -89,12 +109,6 @@ const COMPLETIONS = [
   ["_parley", "src/cli/completion/parley.zsh"],
   ["parley.fish", "src/cli/completion/parley.fish"],
 ] as const;
-
-/** The files below `folder`, sorted. */
-function filesIn(folder: string): string[] {
-  const names = readdirSync(folder, { recursive: true, encoding: "utf8" });
-  return names.filter((name) => statSync(join(folder, name)).isFile()).sort();
-}
 
 /** What was built, and what this machine could start. It is not in SHA256SUMS: another machine can start others. */
 function table(builds: readonly Build[]): string {
@@ -110,7 +124,7 @@ function table(builds: readonly Build[]): string {
   return `${rows.join("\n")}\n`;
 }
 
-function main(): void {
+async function main(): Promise<void> {
   const { values } = parseArgs({
     options: {
       only: { type: "string" },
@@ -127,17 +141,13 @@ function main(): void {
   const out = values.out === undefined ? OUT : resolve(values.out);
   if (values.out !== undefined && existsSync(out)) throw new Error(`there is a ${out} already`);
   rmSync(out, { recursive: true, force: true });
-  const { version, sums, builds } = release(out, options);
+  const { version, sums, builds } = await release(out, options);
   process.stdout.write(`${sums}\n${builds}`);
   if (values.twice) {
-    const again = mkdtempSync(`${out}-again-`);
-    if (release(again, options).sums !== sums) {
-      throw new Error(`two runs gave different bytes: compare ${out} and ${again}`);
-    }
-    rmSync(again, { recursive: true });
+    await compare(out, sums, options);
     process.stdout.write("two runs gave the same bytes\n");
   }
   if (key !== undefined) process.stdout.write(`signed: ${sign(out, key, version)}\n`);
 }
 
-if (import.meta.main) main();
+if (import.meta.main) await main();

@@ -1,13 +1,13 @@
 // The files of the Debian package that are made: control, changelog.Debian and copyright.
 
-import { readdirSync, readFileSync } from "node:fs";
-import { join } from "node:path";
-import { folderOf, packagesOf } from "../release/sbom.ts";
-import { readJson } from "../release/stage.ts";
+import { readFileSync } from "node:fs";
+import { join, relative } from "node:path";
+import { licencesOf, NOTICE, sourcesOfBun, type Licence } from "../release/notice.ts";
 
 /** Of the package, beside the version of parley: it grows when only the packaging changes. */
 export const REVISION = 1;
 
+/** A placeholder, in the form that Debian asks for: set it before the first release. */
 const MAINTAINER = "The parley authors <parley@parley.invalid>";
 
 /** @param kibibytes what the files take when they are installed */
@@ -53,46 +53,35 @@ export function debianChangelog(changes: string, version: string): string {
 }
 
 /** Who wrote what is in the executable, and under which licence, as machine-readable text. */
-export function copyright(root: string): string {
+export async function copyright(root: string): Promise<string> {
   const own = readFileSync(join(root, "LICENSE"), "utf8");
+  const sources = sourcesOfBun().map(([name, url]) => ` ${name}:\n  ${url}\n`);
   return [
     `Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/
 Upstream-Name: parley
 Comment:
  /usr/bin/parley contains parley, packages from the npm registry (below as
- node_modules), and the runtime Bun with the libraries that Bun names in
- https://bun.com/docs/project/licensing. Their versions are in the bill of
- materials of the release.`,
+ node_modules), and the runtime Bun with libraries. ${NOTICE}.gz, beside this
+ file, has all of that with versions, and says how to link it again.`,
     stanza(["*"], "MIT", own),
-    ...packageStanzas(root),
+    ...(await licencesOf(root)).map((one) => packageStanza(root, one)),
     `Files: bun/*
 Copyright: Oven and the authors of Bun
-License: MIT and LGPL-2
+License: MIT and LGPL-2 and LGPL-2.1
  Bun itself has the licence MIT, as above. It is linked with JavaScriptCore, a
- part of WebKit, whose licence is the GNU Library General Public License,
- version 2: /usr/share/common-licenses/LGPL-2. The source of both, and how to
- link them again, is at https://github.com/oven-sh/bun and
- https://github.com/oven-sh/WebKit.`,
+ part of WebKit, under the GNU Library General Public License, version 2:
+ /usr/share/common-licenses/LGPL-2; with TinyCC, under the GNU Lesser General
+ Public License, version 2.1: /usr/share/common-licenses/LGPL-2.1; and with
+ libraries that ${NOTICE}.gz names. Their source:
+ .
+${sources.join("").trimEnd()}`,
     "",
   ].join("\n\n");
 }
 
-/** One for each text of a licence. */
-function packageStanzas(root: string): string[] {
-  const byText = new Map<string, { id: string; files: string[] }>();
-  for (const { path } of packagesOf(root).packages.values()) {
-    const folder = folderOf(root, path);
-    const file = readdirSync(folder).find((name) => /^licen[cs]e/i.test(name));
-    if (file === undefined) throw new Error(`${folder} has no file with its licence`);
-    const text = readFileSync(join(folder, file), "utf8").replaceAll("\r", "");
-    const one = byText.get(text) ?? {
-      id: String(readJson(join(folder, "package.json"))["license"]),
-      files: [],
-    };
-    one.files.push(`node_modules/${path.join("/node_modules/")}/*`);
-    byText.set(text, one);
-  }
-  return [...byText].map(([text, { id, files }]) => stanza(files.sort(), id, text));
+function packageStanza(root: string, { id, text, packages }: Licence): string {
+  const files = packages.map(({ folder }) => `${relative(root, folder)}/*`);
+  return stanza(files.sort(), id, text);
 }
 
 function stanza(files: string[], id: string, text: string): string {

@@ -20,7 +20,14 @@ export interface ArchiveOptions {
 }
 
 /** Makes an archive with GNU tar and xz. */
-export function makeArchive({ path, files, epoch, scratch, cpu, level }: ArchiveOptions): void {
+export async function makeArchive({
+  path,
+  files,
+  epoch,
+  scratch,
+  cpu,
+  level,
+}: ArchiveOptions): Promise<void> {
   const name = basename(path, ".tar.xz");
   for (const [inside, file] of files) {
     const copy = join(scratch, name, inside);
@@ -37,8 +44,8 @@ export function makeArchive({ path, files, epoch, scratch, cpu, level }: Archive
     "--numeric-owner",
     "--mode=u=rwX,go=rX",
   ];
-  output(["tar", "--format=ustar", ...same, "-cf", tar, name], scratch);
+  await output(["tar", "--format=ustar", ...same, "-cf", tar, name], scratch);
   // The number of threads decides about the bytes: it is no setting of this machine. The filter for x86 is in every xz.
   const filter = cpu === "x64" ? ["--x86", `--lzma2=preset=${level}`] : [`-${level}`];
-  output(["bash", "-c", `exec xz --threads=2 --stdout "$@" > "$0"`, path, ...filter, tar], scratch);
+  await output(["bash", "-c", `exec xz --threads=2 --stdout "$@" > "$0"`, path, ...filter, tar], scratch);
 }

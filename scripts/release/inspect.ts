@@ -21,15 +21,15 @@ export interface Build {
 }
 
 /** @throws {Error} when the executable is not what the target says, or says another version. */
-export function inspect(target: Target, path: string, version: string): Build {
-  const needs = target.os === "darwin" ? inspectMachO(target, path) : inspectElf(target, path);
+export async function inspect(target: Target, path: string, version: string): Promise<Build> {
+  const needs = target.os === "darwin" ? inspectMachO(target, path) : await inspectElf(target, path);
   return {
     target,
     path,
     bytes: statSync(path).size,
     sha256: sha256(path),
     needs,
-    started: start(target, path, version),
+    started: await start(target, path, version),
   };
 }
 
@@ -40,15 +40,15 @@ function inspectMachO(target: Target, path: string): string {
   return `macOS ${minimum}; ${isAdHoc ? "ad-hoc signature" : "signature"} holds`;
 }
 
-function inspectElf(target: Target, path: string): string {
+async function inspectElf(target: Target, path: string): Promise<string> {
   const read = (option: string) => output(["readelf", option, "--wide", path], "/");
   const machine = target.cpu === "x64" ? "X86-64" : "AArch64";
-  if (!read("-h").includes(machine)) throw new Error(`${path} is not for ${machine}`);
-  const libraries = [...read("-d").matchAll(/\(NEEDED\).*\[(.+)\]/g)].map(([, name = ""]) => name);
+  if (!(await read("-h")).includes(machine)) throw new Error(`${path} is not for ${machine}`);
+  const libraries = [...(await read("-d")).matchAll(/\(NEEDED\).*\[(.+)\]/g)].map(([, name = ""]) => name);
   const others = libraries.filter((name) => !OF_C_LIBRARY.test(name));
   if (others.join() !== target.needs.join())
     throw new Error(`${path} needs ${others.join(", ") || "no library"}`);
-  const versions = [...read("-V").matchAll(/GLIBC_(\d+)\.(\d+)/g)];
+  const versions = [...(await read("-V")).matchAll(/GLIBC_(\d+)\.(\d+)/g)];
   const newest = versions
     .map(([, major, minor]) => Number(major) * 1000 + Number(minor))
     .sort((a, b) => b - a)[0];
@@ -58,10 +58,10 @@ function inspectElf(target: Target, path: string): string {
   return [library, ...target.needs].join(", ");
 }
 
-function start(target: Target, path: string, version: string): string {
+async function start(target: Target, path: string, version: string): Promise<string> {
   const starter = starterOf(target);
   if (starter === undefined) return "built, not started";
-  const said = output([...starter, path, "--version"], "/");
+  const said = await output([...starter, path, "--version"], "/");
   if (!said.startsWith(`parley ${version} `)) throw new Error(`${path} says ${JSON.stringify(said)}`);
   return starter.length === 0 ? "started here" : `started here under ${starter[0]}`;
 }

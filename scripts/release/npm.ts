@@ -5,10 +5,14 @@ import { chmodSync, cpSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { output } from "../build.ts";
 import type { Build } from "./inspect.ts";
+import { NOTICE } from "./notice.ts";
 import type { Stage } from "./stage.ts";
 import { TARGETS, type Target } from "./targets.ts";
 
-/** Whose packages they are. The name `parley`, without a scope, is somebody else's package. */
+/**
+ * Whose packages they are, since the name `parley` without a scope belongs to another project. It is a placeholder: set it to a scope
+ * that you have registered. Tests say which pages name it.
+ */
 export const SCOPE = "@parley-cli";
 export const PACKAGE = `${SCOPE}/parley`;
 
@@ -37,10 +41,16 @@ The executable comes with an optional dependency, for Linux (x64 and arm64, glib
 `;
 
 /** Packs the packages into `folder`. */
-export function makePackages(stage: Stage, builds: readonly Build[], folder: string, level: number): void {
+export async function makePackages(
+  stage: Stage,
+  builds: readonly Build[],
+  folder: string,
+  level: number,
+): Promise<void> {
   mkdirSync(folder, { recursive: true });
-  for (const { target, path } of builds) pack(stage, platformPackage(stage, target, path), folder, level);
-  pack(stage, mainPackage(stage), folder, level);
+  for (const { target, path } of builds)
+    await pack(stage, platformPackage(stage, target, path), folder, level);
+  await pack(stage, await mainPackage(stage), folder, level);
 }
 
 function platformName({ name }: Target): string {
@@ -54,12 +64,13 @@ function platformPackage(stage: Stage, target: Target, executable: string): stri
     os: [target.os],
     cpu: [target.cpu],
     ...(target.libc === undefined ? {} : { libc: [target.libc] }),
-    files: ["bin/parley"],
+    files: ["bin/parley", NOTICE],
     preferUnplugged: true,
   });
   mkdirSync(join(folder, "bin"));
   cpSync(executable, join(folder, "bin", "parley"));
   chmodSync(join(folder, "bin", "parley"), 0o755);
+  cpSync(join(stage.root, "dist", NOTICE), join(folder, NOTICE));
   writeFileSync(
     join(folder, "README.md"),
     `# ${platformName(target)}\n\nThe executable of ${PACKAGE}. Install that.\n`,
@@ -67,7 +78,7 @@ function platformPackage(stage: Stage, target: Target, executable: string): stri
   return folder;
 }
 
-function mainPackage(stage: Stage): string {
+async function mainPackage(stage: Stage): Promise<string> {
   const folder = newPackage(stage, "parley", {
     name: PACKAGE,
     description: "A login, a session and whole messages in front of a TCP conversation.",
@@ -82,7 +93,7 @@ function mainPackage(stage: Stage): string {
     optionalDependencies: Object.fromEntries(TARGETS.map((target) => [platformName(target), stage.version])),
   });
   writeFileSync(join(folder, "README.md"), README);
-  const compiled = compileTypes(stage, ["clients/typescript/parley.ts", "scripts/release/launcher.ts"]);
+  const compiled = await compileTypes(stage, ["clients/typescript/parley.ts", "scripts/release/launcher.ts"]);
   mkdirSync(join(folder, "bin"));
   mkdirSync(join(folder, "client"));
   for (const name of ["parley.js", "parley.d.ts"]) {
@@ -104,19 +115,19 @@ function newPackage(stage: Stage, name: string, manifest: Record<string, unknown
 }
 
 /** Compiles files to JavaScript and declarations. @returns a folder with the results, in folders as in the project */
-function compileTypes({ root, bun }: Stage, files: readonly string[]): string {
+async function compileTypes({ root, bun }: Stage, files: readonly string[]): Promise<string> {
   const compiler = join(root, "node_modules/typescript/bin/tsc");
   const language = ["--target", "es2022", "--lib", "esnext", "--module", "preserve"];
   const types = ["--types", "bun", "--strict", "--skipLibCheck", "--declaration"];
   const outDir = join(root, "compiled");
   const places = ["--rootDir", root, "--outDir", outDir];
-  output([bun, compiler, "--ignoreConfig", ...language, ...types, ...places, ...files], root);
+  await output([bun, compiler, "--ignoreConfig", ...language, ...types, ...places, ...files], root);
   return outDir;
 }
 
 /** With the pinned Bun, not with npm: the bytes depend on the compressor. */
-function pack({ bun }: Stage, from: string, to: string, level: number): void {
-  output(
+async function pack({ bun }: Stage, from: string, to: string, level: number): Promise<void> {
+  await output(
     [bun, "pm", "pack", "--destination", to, "--gzip-level", String(level), "--ignore-scripts", "--quiet"],
     from,
   );

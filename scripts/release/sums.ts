@@ -3,7 +3,7 @@
 import { createHash } from "node:crypto";
 import { closeSync, openSync, readSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { Glob } from "bun";
+import { filesIn } from "./folder.ts";
 
 export const SUMS = "SHA256SUMS";
 
@@ -22,7 +22,7 @@ export function sha256(path: string): string {
 
 /** Writes the list of what is in `folder`, and returns it. */
 export function writeSums(folder: string): string {
-  const files = [...new Glob("**/*").scanSync(folder)].sort();
+  const files = filesIn(folder);
   const text = files.map((file) => `${sha256(join(folder, file))}  ${file}\n`).join("");
   writeFileSync(join(folder, SUMS), text);
   return text;

@@ -6,6 +6,7 @@ import { basename, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import manifest from "../../package.json";
 import { makeDeb } from "../../scripts/deb.ts";
+import { licencesOf, notice, NOTICE, sourcesOfBun } from "../../scripts/release/notice.ts";
 import { until } from "../support/attack.ts";
 import { addUser, EXECUTABLE, PASSWORD, portForLater, run, serve } from "../support/executable.ts";
 import { tempFolder } from "../support/folder.ts";
@@ -46,17 +47,17 @@ describe.skipIf(cannotBuild)("a package", () => {
   const unpacked = join(folder.path, "unpacked");
   let deb = "";
 
-  beforeAll(() => {
-    deb = makeDeb({ ...options, executable: shamExecutable(folder.path, X64), out: folder.path });
+  beforeAll(async () => {
+    deb = await makeDeb({ ...options, executable: shamExecutable(folder.path, X64), out: folder.path });
     said("dpkg-deb", "--raw-extract", deb, unpacked);
   });
   afterAll(() => folder[Symbol.dispose]());
 
-  test("has the same bytes when it is made again, with another umask", () => {
+  test("has the same bytes when it is made again, with another umask", async () => {
     const before = process.umask(0o077);
     try {
       const out = join(folder.path, "again");
-      const again = makeDeb({ ...options, executable: join(folder.path, `sham-${X64}`), out });
+      const again = await makeDeb({ ...options, executable: join(folder.path, `sham-${X64}`), out });
       expect(readFileSync(again).equals(readFileSync(deb))).toBe(true);
     } finally {
       process.umask(before);
@@ -72,25 +73,27 @@ describe.skipIf(cannotBuild)("a package", () => {
     }
   });
 
-  test("names version and processor", () => {
+  test("names version and processor", async () => {
     expect(basename(deb)).toBe(`parley_${version}-1_amd64.deb`);
     expect(said("dpkg-deb", "--field", deb, "Version", "Architecture")).toBe(
       `Version: ${version}-1\nArchitecture: amd64\n`,
     );
     const executable = shamExecutable(folder.path, ARM64);
-    const other = makeDeb({ ...options, executable, out: folder.path });
+    const other = await makeDeb({ ...options, executable, out: folder.path });
     expect(said("dpkg-deb", "--field", other, "Architecture")).toBe("arm64\n");
   });
 
-  test("is made of executables only", () => {
+  test("is made of executables only", async () => {
     const executable = join(folder.path, "text");
     writeFileSync(executable, "#!/bin/sh\n");
-    expect(() => makeDeb({ ...options, executable, out: folder.path })).toThrow("is no executable of Linux");
+    expect(makeDeb({ ...options, executable, out: folder.path })).rejects.toThrow(
+      "is no executable of Linux",
+    );
   });
 
-  test("needs a version that the changelog has", () => {
+  test("needs a version that the changelog has", async () => {
     const executable = join(folder.path, `sham-${X64}`);
-    expect(() => makeDeb({ ...options, executable, out: folder.path, version: "0.0.9" })).toThrow(
+    expect(makeDeb({ ...options, executable, out: folder.path, version: "0.0.9" })).rejects.toThrow(
       "CHANGELOG.md has no 0.0.9",
     );
   });
@@ -113,6 +116,19 @@ describe.skipIf(cannotBuild)("a package", () => {
     expect(
       Bun.spawnSync(["md5sum", "--check", "--quiet", "DEBIAN/md5sums"], { cwd: unpacked }).exitCode,
     ).toBe(0);
+  });
+
+  test("has the licences of all that the executable contains, twice: for Debian, and as in a release", async () => {
+    const documents = join(unpacked, "usr/share/doc/parley");
+    expect(said("gzip", "-dc", join(documents, `${NOTICE}.gz`))).toBe(await notice(ROOT));
+    const copyright = readFileSync(join(documents, "copyright"), "utf8");
+    const stanzas = copyright.replaceAll(/^ /gm, "").replaceAll(/^\.$/gm, "");
+    for (const { id, text, packages } of await licencesOf(ROOT)) {
+      for (const { name } of packages) expect(copyright).toContain(`node_modules/${name}/*\n`);
+      if (id !== "Apache-2.0")
+        expect(stanzas).toContain(text.replaceAll(/\s+$/gm, "\n").slice(0, 200).trim());
+    }
+    for (const [, source] of sourcesOfBun()) expect(copyright).toContain(source);
   });
 
   test("has a configuration that serve takes", async () => {
@@ -207,8 +223,8 @@ describe.skipIf(cannotBuild)("the package of the executable", () => {
   const folder = tempFolder();
   let deb = "";
 
-  beforeAll(() => {
-    deb = makeDeb({ ...options, executable: EXECUTABLE, out: folder.path });
+  beforeAll(async () => {
+    deb = await makeDeb({ ...options, executable: EXECUTABLE, out: folder.path });
   });
   afterAll(() => folder[Symbol.dispose]());
 
@@ -223,7 +239,7 @@ describe.skipIf(cannotBuild)("the package of the executable", () => {
     async () => {
       // The older one has another configuration, and an executable that nothing starts.
       const executable = shamExecutable(folder.path, X64);
-      const older = makeDeb({ ...options, executable, out: folder.path, version: "0.1.0" });
+      const older = await makeDeb({ ...options, executable, out: folder.path, version: "0.1.0" });
       await using machine = await Machine.start(folder.path);
       const ok = async (argv: string[], stdin?: string) => {
         const { exitCode, stdout, stderr } = await machine.run(argv, stdin);

@@ -6,7 +6,8 @@ import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import manifest from "../../package.json";
-import { PACKAGE } from "../../scripts/release/npm.ts";
+import { PACKAGE, SCOPE } from "../../scripts/release/npm.ts";
+import { NOTICE } from "../../scripts/release/notice.ts";
 import { readMachO } from "../../scripts/release/macho.ts";
 import { starterOf } from "../../scripts/release/inspect.ts";
 import { NAMESPACE } from "../../scripts/release/sign.ts";
@@ -36,6 +37,7 @@ const CONTENT = [
   "CHANGELOG.md",
   "LICENSE",
   "README.md",
+  NOTICE,
   "completions/",
   "completions/_parley",
   "completions/parley",
@@ -106,7 +108,7 @@ describe.skipIf(cannotBuild)("a release", () => {
     const rows = succeed(["sha256sum", "--check", "SHA256SUMS"], { cwd: out }).trim().split("\n");
     const archives = targets.map(({ name }) => `parley-${version}-${name}.tar.xz`);
     const packages = ["parley", ...targets.map(({ name }) => name)].map(
-      (name) => `parley-cli-${name}-${version}.tgz`,
+      (name) => `${SCOPE.slice(1)}-${name}-${version}.tgz`,
     );
     const debian = targets
       .filter(({ libc }) => libc === "glibc")
@@ -229,6 +231,7 @@ describe.skipIf(cannotBuild)("a release", () => {
         expect(named.get(runtime)).toBe(manifest.packageManager.slice("bun@".length));
       expect(named.has("tslib")).toBe(true); // a dependency of a dependency
       expect(named.has("typescript")).toBe(false); // used, and not contained
+      expect(named.has("iconv-lite")).toBe(false); // a dependency whose files the bundler does not read
       const runtime = bill.components.find(({ type }) => type === "platform");
       expect(runtime?.components?.map(({ name }) => name)).toContain("boringssl");
     });
@@ -321,7 +324,7 @@ describe.skipIf(cannotBuild)("a release", () => {
       mkdirSync(project);
       writeFileSync(join(project, "package.json"), JSON.stringify({ private: true, type: "module" }));
       const files = ["parley", native!.name].map((name) =>
-        join(out, "npm", `parley-cli-${name}-${version}.tgz`),
+        join(out, "npm", `${SCOPE.slice(1)}-${name}-${version}.tgz`),
       );
       const argv = ["npm", "install", "--offline", "--ignore-scripts", "--no-audit", "--no-fund"];
       succeed([...argv, "--cache", join(folder.path, "empty-cache"), ...files], { cwd: project });
@@ -346,6 +349,12 @@ describe.skipIf(cannotBuild)("a release", () => {
       const argv = ["connect", `ann@${address}`, "--password-stdin", "--send", "hello"];
       return run(argv, { ...options, stdin: `${PASSWORD}\n` });
     };
+
+    test("have the licences that the archive has", () => {
+      const installed = readFileSync(join(project, "node_modules", SCOPE, native!.name, NOTICE), "utf8");
+      expect(installed).toBe(readFileSync(join(unpack(native!.name).executable, "..", NOTICE), "utf8"));
+      expect(installed).toContain("### MIT: @inquirer/ansi ");
+    });
 
     test("log in to a server of another installation", async () => {
       await using server = await serve([], { data });
@@ -412,7 +421,7 @@ describe.skipIf(cannotBuild)("a release", () => {
       const lonely = join(folder.path, "lonely");
       const inside = join(lonely, "node_modules", PACKAGE);
       mkdirSync(inside, { recursive: true });
-      const archive = join(out, "npm", `parley-cli-parley-${version}.tgz`);
+      const archive = join(out, "npm", `${SCOPE.slice(1)}-parley-${version}.tgz`);
       succeed(["tar", "-xf", archive, "-C", inside, "--strip-components=1"]);
       const { exitCode, stderr } = await run([], { instead: [node!, join(inside, "bin/parley.js")] });
       expect(exitCode).toBe(1);

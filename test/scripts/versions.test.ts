@@ -5,7 +5,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "bun:test";
 import manifest from "../../package.json";
-import { PACKAGE } from "../../scripts/release/npm.ts";
+import { PACKAGE, SCOPE } from "../../scripts/release/npm.ts";
 import runtimes from "../../scripts/release/package.json";
 import { TARGETS } from "../../scripts/release/targets.ts";
 import { ROOT } from "../docs/markdown.ts";
@@ -54,12 +54,14 @@ test.skipIf(files.length === 0)("every page and script names the same Bun", () =
 test.skipIf(files.length === 0)(
   "every page that names an npm package of parley names the one with a scope",
   () => {
-    const scope = PACKAGE.slice(0, PACKAGE.indexOf("/"));
     const pages = files.filter((file) => file.endsWith(".md"));
     expect(text("docs/releasing.md")).toContain(`\`${PACKAGE}\``);
+    for (const page of ["README.md", "docs/releasing.md"]) {
+      expect(text(page)).toContain(`${SCOPE.slice(1)}-parley-*.tgz`);
+    }
     for (const page of pages) {
       const scopes = [...text(page).matchAll(/@parley[\w-]*(?=\/)/g)].map(([name]) => name);
-      expect(scopes.filter((name) => name !== scope)).toEqual([]);
+      expect(scopes.filter((name) => name !== SCOPE)).toEqual([]);
       expect(text(page)).not.toMatch(
         /npx (?:-y |--yes )?parley\b|npm (?:i|install) (?:-g |--global )?parley\b/,
       );
