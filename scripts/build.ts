@@ -7,7 +7,7 @@
 import { mkdirSync, readdirSync, rmSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { version } from "../package.json";
-import { undoAtExit } from "./bench/cleanup.ts";
+import { undoAtExit } from "./cleanup.ts";
 
 const ROOT = join(import.meta.dir, "..");
 

@@ -14,7 +14,7 @@
 import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
-import { undoAtExit } from "./bench/cleanup.ts";
+import { undoAtExit } from "./cleanup.ts";
 import { compile, output } from "./build.ts";
 import { makeArchive } from "./release/archive.ts";
 import { filesIn } from "./release/folder.ts";

@@ -3,7 +3,7 @@
 import { mkdtempSync, realpathSync, rmSync, symlinkSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { undoAtExit } from "./cleanup.ts";
+import { undoAtExit } from "../cleanup.ts";
 
 const ROOT = join(import.meta.dir, "..", "..");
 

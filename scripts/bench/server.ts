@@ -4,7 +4,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { loadOrCreateIdentity } from "../../src/net/tls-identity.ts";
-import { undoAtExit } from "./cleanup.ts";
+import { undoAtExit } from "../cleanup.ts";
 import { load, type Load } from "./compilers.ts";
 import type { Contender } from "./contenders.ts";
 import { argumentsFor, type Asks, type Gives, type Kind, type Target } from "./load/run.ts";

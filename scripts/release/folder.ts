@@ -3,7 +3,7 @@
 import { mkdtempSync, readdirSync, realpathSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { undoAtExit } from "../bench/cleanup.ts";
+import { undoAtExit } from "../cleanup.ts";
 
 /** All files and folders below `folder`, sorted. */
 export function pathsIn(folder: string): string[] {
