@@ -12,6 +12,7 @@ import { messageOf, type ParleyError } from "../base/errors.ts";
 import { MAX_BACKLOG_BYTES, TCP_KEEPALIVE_MS } from "../base/limits.ts";
 import { UINT32, writeControlHeader, type FrameDecoder, type Framing } from "../wire/frame.ts";
 import { formatAddress, plainAddress } from "../base/address.ts";
+import type { Listed } from "../base/roster.ts";
 import { ConnectionError } from "./connection-error.ts";
 import { ConnectionState } from "./connection-state.ts";
 import type { Cork } from "./cork.ts";
@@ -54,7 +55,11 @@ export interface ConnectionOptions {
 /** The most that Bun reads at once from a plain socket (measured with Bun 1.4.5). */
 const RECEIVE_BUFFER_BYTES = 512 * 1024;
 
-export class Connection implements PausableSocket, FrameWriterEvents, LingeringCloseEvents {
+export class Connection implements PausableSocket, FrameWriterEvents, LingeringCloseEvents, Listed {
+  /** In the listener's roster. */
+  place = -1;
+  /** The user whose slot it has taken, for the server; undefined for none. */
+  slotOf: string | undefined;
   /** The peer's address without the `::ffff:` of a dual-stack listener. */
   readonly address: string;
   /** When it was accepted or dialled, by `performance.now`. */

@@ -15,6 +15,7 @@ import {
   RESERVED_DESCRIPTORS,
   TLS_TIMEOUT_MS,
 } from "../base/limits.ts";
+import { Roster } from "../base/roster.ts";
 import { sayDuration } from "../base/units.ts";
 import { formatAddress, plainAddress } from "../base/address.ts";
 import { Admission, type AdmissionOptions, type PendingPeer, type Refusal } from "./admission.ts";
@@ -98,7 +99,7 @@ const EVICTED = "another client needed the place";
 
 export class Listener {
   /** Every connection with an open socket. */
-  readonly connections = new Set<Connection>();
+  readonly connections = new Roster<Connection>();
   readonly host: string;
   readonly admission: Admission;
   readonly #options: ListenOptions;

@@ -16,6 +16,7 @@ import { drain } from "./drain.ts";
 import { describeFault, messageOf, ParleyError } from "../base/errors.ts";
 import type { LoginResult, ResumedLogin } from "../handshake/server.ts";
 import { DelayedAckTimer } from "../delivery/ack-tracker.ts";
+import { windowFor } from "../delivery/window.ts";
 import type { SessionStatus } from "../auth/session-status.ts";
 import type { LogEvent, LogFields, Logger } from "../log/log.ts";
 import type { Refusal } from "../net/admission.ts";
@@ -30,6 +31,7 @@ import { hashCostOf, withDefaults, type ServerOptions, type ServerSettings } fro
 import { HandlerError } from "../services/handler/handler.ts";
 import { Host } from "../services/host.ts";
 import { ServiceEnding, SessionClosedError } from "../services/service.ts";
+import type { ConversationContext } from "../session/conversation.ts";
 import { ServerSession, type ServerSessionEvents } from "../session/session.ts";
 import { SlowReaders } from "../session/slow-readers.ts";
 import { SessionPlaces } from "./session-places.ts";
@@ -68,7 +70,6 @@ export class Server {
   readonly #listener: Listener;
   readonly #logins: LoginHandler;
   readonly #sessions: SessionRegistry;
-  readonly #tagsOf = (login: LoginResult) => tagsOf(this.#options.store?.document, login);
   readonly #places: SessionPlaces;
   readonly #host = new Host((error) => this.#serviceFault(error));
   readonly #flaws: Flaws;
@@ -87,6 +88,8 @@ export class Server {
   /** Memory of all clients, and the part of it that is kept for those without a connection. */
   readonly #budget: ByteBudget;
   readonly #detachedBudget: ByteBudget;
+  /** What all sessions share. */
+  readonly #context: ConversationContext;
   readonly #faultDisplay: FaultDisplay;
   #nextId = 1;
   /** Payloads received in conversations that are over. */
@@ -119,6 +122,18 @@ export class Server {
       () => this.#sessions.crowdOut(this.#detachedBudget),
       this.#budget,
     );
+    this.#context = {
+      service: options.service,
+      host: this.#host,
+      ackTimer: this.#acks,
+      budget: this.#budget,
+      detachedBudget: this.#detachedBudget,
+      slowReaders: this.#slowReaders,
+      tagsOf: (login) => tagsOf(store?.document, login),
+      window: windowFor(options.service.messages),
+      maxBacklog: options.maxBacklog,
+      abandonedHookMs: options.abandonedHookMs,
+    };
     this.#places = new SessionPlaces({
       service: options.service,
       detachedCount: () => this.#sessions.detachedCount,
@@ -306,19 +321,7 @@ export class Server {
   }
 
   #begin(id: number, connection: Connection, arrival: LoginResult): void {
-    const { service, maxBacklog, abandonedHookMs } = this.#options;
-    const context = {
-      service,
-      host: this.#host,
-      ackTimer: this.#acks,
-      budget: this.#budget,
-      detachedBudget: this.#detachedBudget,
-      slowReaders: this.#slowReaders,
-      tagsOf: this.#tagsOf,
-      maxBacklog,
-      abandonedHookMs,
-    };
-    const session = new ServerSession(id, connection, arrival, context, this.#events);
+    const session = new ServerSession(id, connection, arrival, this.#context, this.#events);
     this.#sessions.add(session);
     session.start();
   }

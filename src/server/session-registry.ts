@@ -6,6 +6,7 @@
 import { whyEnded } from "../auth/identity.ts";
 import type { Store } from "../auth/store.ts";
 import type { ByteBudget } from "../base/byte-budget.ts";
+import { Roster } from "../base/roster.ts";
 import type { ResumeRequest } from "./login-attempt.ts";
 import type { SessionStatus } from "../auth/session-status.ts";
 import type { ServerSession } from "../session/session.ts";
@@ -25,7 +26,7 @@ export interface SessionRegistryOptions {
 
 export class SessionRegistry implements Iterable<ServerSession> {
   readonly #options: SessionRegistryOptions;
-  readonly #all = new Set<ServerSession>();
+  readonly #all = new Roster<ServerSession>();
   /** The sessions that can be resumed, by name. */
   readonly #byName = new Map<string, ServerSession>();
   /** The detached sessions, the longest detached first. */
@@ -45,7 +46,7 @@ export class SessionRegistry implements Iterable<ServerSession> {
   }
 
   [Symbol.iterator](): Iterator<ServerSession> {
-    return this.#all.values();
+    return this.#all[Symbol.iterator]();
   }
 
   add(session: ServerSession): void {

@@ -5,7 +5,6 @@
 import type { Connection } from "../net/connection.ts";
 
 export class UserSlots {
-  readonly #users = new Map<Connection, string>();
   readonly #counts = new Map<string, number>();
 
   /** Slots that `user` has taken. */
@@ -17,15 +16,15 @@ export class UserSlots {
   take(connection: Connection, user: string): void {
     this.free(connection);
     if (connection.closed) return; // nothing would free it
-    this.#users.set(connection, user);
+    connection.slotOf = user;
     this.#counts.set(user, this.count(user) + 1);
   }
 
   /** Frees the slot of `connection`, if it has one. */
   free(connection: Connection): void {
-    const user = this.#users.get(connection);
+    const { slotOf: user } = connection;
     if (user === undefined) return;
-    this.#users.delete(connection);
+    connection.slotOf = undefined;
     const left = this.count(user) - 1;
     if (left > 0) this.#counts.set(user, left);
     else this.#counts.delete(user);

@@ -9,7 +9,6 @@
 import { Condition } from "../base/condition.ts";
 import { TimeSlice } from "../base/yield.ts";
 import { AckTracker, type DelayedAckTimer } from "../delivery/ack-tracker.ts";
-import { windowFor } from "../delivery/window.ts";
 import type { LoginResult } from "../handshake/server.ts";
 import type { Connection } from "../net/connection.ts";
 import { checkStatus, checkText } from "../services/arguments.ts";
@@ -58,14 +57,9 @@ export class Conversation implements HookTarget, Outbound {
   peerAcks: boolean;
 
   readonly #login: LoginResult;
-  readonly #tagsOf: ConversationContext["tagsOf"];
+  readonly #context: ConversationContext;
   readonly #hooks: HookRunner;
   readonly #events: ConversationEvents;
-  readonly #abandonedHookMs: number;
-  readonly #budget: ByteBudget;
-  readonly #detachedBudget: ByteBudget;
-  /** True when control frames may be sent. */
-  readonly #control: boolean;
   /** Are its messages a stream of bytes? */
   readonly isStream: boolean;
   /** The client's terminal at its login. */
@@ -96,17 +90,12 @@ export class Conversation implements HookTarget, Outbound {
     this.user = arrival.user;
     this.connection = connection;
     this.#login = arrival;
-    this.#tagsOf = context.tagsOf;
+    this.#context = context;
     this.terminal = arrival.terminal;
     this.isStream = context.service.messages === "bytes" || arrival.terminal !== undefined;
-    const window = windowFor(context.service.messages);
     this.#hooks = new HookRunner(context, this);
-    this.inbound = new Inbound(this.#hooks, this, events, { ...context, window });
-    this.#budget = context.budget;
-    this.#detachedBudget = context.detachedBudget;
+    this.inbound = new Inbound(this.#hooks, this, events, context);
     this.#events = events;
-    this.#abandonedHookMs = context.abandonedHookMs;
-    this.#control = arrival.control;
     this.peerAcks = arrival.resumption?.isWanted === true;
     if (arrival.resumption === undefined) return;
     this.acks = new AckTracker(context.ackTimer, {
@@ -122,7 +111,7 @@ export class Conversation implements HookTarget, Outbound {
   }
 
   get tags(): readonly string[] {
-    return this.#tagsOf(this.#login);
+    return this.#context.tagsOf(this.#login);
   }
 
   get peer(): string {
@@ -216,7 +205,7 @@ export class Conversation implements HookTarget, Outbound {
       return;
     }
     const bytes = bytesOf(payload);
-    this.#budget.queued += bytes.length;
+    this.#context.budget.queued += bytes.length;
     this.acks?.retransmit.add(bytes);
   }
 
@@ -245,7 +234,7 @@ export class Conversation implements HookTarget, Outbound {
 
   sendStderr(text: string): boolean {
     checkText("what sendStderr sends", text);
-    if (!this.#control || this.connection.finishing) return false;
+    if (!this.#login.control || this.connection.finishing) return false;
     for (let start = 0; start === 0 || start < text.length; start += MAX_STDERR_LENGTH) {
       const piece = text.slice(start, start + MAX_STDERR_LENGTH);
       this.connection.sendControl(encodeMessage({ type: "stderr", text: piece }));
@@ -289,7 +278,7 @@ export class Conversation implements HookTarget, Outbound {
   }
 
   #sendEnd(): void {
-    if (this.#control) this.connection.sendLast(END);
+    if (this.#login.control) this.connection.sendLast(END);
     else this.connection.endSending(); // no frame says it to such a client
   }
 
@@ -319,7 +308,7 @@ export class Conversation implements HookTarget, Outbound {
     this.markClosed();
     if (isDetached) return;
     this.acks?.acknowledge();
-    if (this.#control) this.connection.sendLast(bye);
+    if (this.#login.control) this.connection.sendLast(bye);
   }
 
   /** Releases the connection; later output of the service is kept. */
@@ -327,7 +316,7 @@ export class Conversation implements HookTarget, Outbound {
     this.connection.detach();
     if (this.#output === "open") this.#output = "kept";
     this.inbound.detach();
-    if (this.acks !== undefined) this.acks.retransmit.budget = this.#detachedBudget;
+    if (this.acks !== undefined) this.acks.retransmit.budget = this.#context.detachedBudget;
   }
 
   /** Continues over `connection`, whose client has `received` payloads. */
@@ -335,7 +324,7 @@ export class Conversation implements HookTarget, Outbound {
     const { acks } = this;
     if (acks === undefined) return;
     acks.retransmit.acknowledge(received);
-    acks.retransmit.budget = this.#budget;
+    acks.retransmit.budget = this.#context.budget;
     acks.reconnected(0); // `welcome.received` is no acknowledgement
     this.connection = connection;
     acks.acknowledge();
@@ -389,7 +378,7 @@ export class Conversation implements HookTarget, Outbound {
     this.#output = "over";
     this.markClosed();
     if (this.#hooks.running !== undefined)
-      setTimeout(() => (this.#hookAbandoned = true), this.#abandonedHookMs).unref();
+      setTimeout(() => (this.#hookAbandoned = true), this.#context.abandonedHookMs).unref();
     this.#hooks.close();
   }
 

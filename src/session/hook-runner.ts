@@ -30,30 +30,28 @@ export interface HookTarget extends Session {
 }
 
 export class HookRunner {
-  readonly #service: Service;
+  readonly #context: HooksContext;
   readonly #hooks: SessionHooks;
-  readonly #host: Host;
   readonly #conversation: HookTarget;
   /** Undefined until the service asks for a timer. */
   #timers: Timers | undefined;
   #running: Promise<void> | undefined;
   #isProcessingMessage = false;
   #resumeInput: (() => void) | undefined;
-  #isOpen = false;
-  #isClosed = false;
+  #state: "new" | "open" | "closed" = "new";
 
-  constructor({ service, host }: HooksContext, conversation: HookTarget) {
-    this.#service = service;
+  constructor(context: HooksContext, conversation: HookTarget) {
+    const { service } = context;
+    this.#context = context;
     this.#hooks = service.hooksOf?.(conversation) ?? service;
-    this.#host = host;
     this.#conversation = conversation;
   }
 
   /** The timers of the session, until it is closed. */
   get timers(): Timers {
     if (this.#timers === undefined) {
-      this.#timers = new Timers((error) => this.#fail(this.#service.explain?.(error) ?? error));
-      if (this.#isClosed) this.#timers.end();
+      this.#timers = new Timers((error) => this.#fail(this.#context.service.explain?.(error) ?? error));
+      if (this.#state === "closed") this.#timers.end();
     }
     return this.#timers;
   }
@@ -70,12 +68,12 @@ export class HookRunner {
 
   /** Called when the service finishes: the message in its hook counts as processed, unless the service only passes messages on. */
   finishing(): void {
-    if (this.#service.acksOnHandOff !== true) this.#isProcessingMessage = false;
+    if (this.#context.service.acksOnHandOff !== true) this.#isProcessingMessage = false;
   }
 
   open(): Promise<void> | undefined {
-    this.#isOpen = true;
-    this.#host.sessions.add(this.#conversation);
+    this.#state = "open";
+    this.#context.host.sessions.add(this.#conversation);
     return this.#track(this.#hooks.open?.(this.#conversation));
   }
 
@@ -89,7 +87,7 @@ export class HookRunner {
 
   /** The window of the client's terminal has another size. It may come while a hook runs. */
   window(size: WindowSize): void {
-    this.#service.window?.(this.#conversation, size);
+    this.#context.service.window?.(this.#conversation, size);
   }
 
   end(): Promise<void> | undefined {
@@ -103,36 +101,39 @@ export class HookRunner {
 
   /** Informs the service that the client has left while a hook runs. */
   disconnected(): void {
-    this.#service.disconnected?.(this.#conversation);
+    this.#context.service.disconnected?.(this.#conversation);
   }
 
   /** Informs the service that the connection is lost, and the client may come back. */
   detached(): void {
-    if (this.#isOpen && !this.#isClosed) this.#runDetached(() => this.#hooks.detached?.(this.#conversation));
+    if (this.#state === "open") this.#runDetached(() => this.#hooks.detached?.(this.#conversation));
   }
 
   /** Informs the service that the client has come back. */
   attached(): void {
-    if (this.#isOpen && !this.#isClosed) this.#runDetached(() => this.#hooks.attached?.(this.#conversation));
+    if (this.#state === "open") this.#runDetached(() => this.#hooks.attached?.(this.#conversation));
   }
 
   /** Leaves the rooms, stops the timers, and calls the `close` hook once. */
   close(): void {
-    if (this.#isClosed) return;
-    this.#isClosed = true;
+    if (this.#state === "closed") return;
+    const wasOpen = this.#state === "open";
+    this.#state = "closed";
     this.#timers?.end();
-    this.#host.rooms.leaveAll(this.#conversation);
-    this.#host.sessions.delete(this.#conversation);
-    if (this.#isOpen) this.#runDetached(() => this.#hooks.close?.(this.#conversation));
+    this.#context.host.rooms.leaveAll(this.#conversation);
+    this.#context.host.sessions.delete(this.#conversation);
+    if (wasOpen) this.#runDetached(() => this.#hooks.close?.(this.#conversation));
   }
 
   /** The room of that name, with the session in it until it leaves or is closed. */
   join(name: string): Room {
-    return this.#isClosed ? this.#host.room(name) : this.#host.rooms.join(name, this.#conversation);
+    return this.#state === "closed"
+      ? this.#context.host.room(name)
+      : this.#context.host.rooms.join(name, this.#conversation);
   }
 
   leave(name: string): void {
-    this.#host.rooms.leave(name, this.#conversation);
+    this.#context.host.rooms.leave(name, this.#conversation);
   }
 
   /** The promise after which the reader delivers again: that of `hook`, or {@link resumeInput}. */

@@ -43,10 +43,7 @@ export interface SharedLimits {
   /** Memory of all clients. */
   budget: ByteBudget;
   slowReaders: SlowReaders;
-}
-
-export interface InboundLimits extends SharedLimits {
-  /** Bytes that the client may leave unacknowledged. */
+  /** Bytes that a client may leave unacknowledged. */
   window: number;
 }
 
@@ -56,9 +53,9 @@ export class Inbound implements Receiver {
   readonly #hooks: HookRunner;
   readonly #outbound: Outbound;
   readonly #events: InboundEvents;
-  readonly #budget: ByteBudget;
-  readonly #window: number;
-  readonly #turn: OutputTurn;
+  readonly #limits: SharedLimits;
+  /** Undefined until a message has caused output that is queued. */
+  #turn: OutputTurn | undefined;
   #state: "open" | "ended" | "over" = "open";
   /** The number of payloads that were processed when `bye` was sent. */
   #final: number | undefined;
@@ -66,15 +63,8 @@ export class Inbound implements Receiver {
   #slowPath = false;
   #queue: InputQueue | undefined;
 
-  constructor(
-    hooks: HookRunner,
-    outbound: Outbound,
-    events: InboundEvents,
-    { budget, slowReaders, window }: InboundLimits,
-  ) {
-    this.#window = window;
-    this.#budget = budget;
-    this.#turn = new OutputTurn(slowReaders);
+  constructor(hooks: HookRunner, outbound: Outbound, events: InboundEvents, limits: SharedLimits) {
+    this.#limits = limits;
     this.#hooks = hooks;
     this.#outbound = outbound;
     this.#events = events;
@@ -113,10 +103,12 @@ export class Inbound implements Receiver {
   /** Delivers a message to the service, at once or from the queue. There is no other way to the service. */
   #deliver(message: ReceivedMessage): Promise<void> | undefined {
     this.received++;
-    const { queued } = this.#budget;
+    const { budget } = this.#limits;
+    const { queued } = budget;
     const hook = this.#hooks.message(message);
-    const grown = this.#budget.queued - queued;
+    const grown = budget.queued - queued;
     if (grown === 0) return hook;
+    this.#turn ??= new OutputTurn(this.#limits.slowReaders);
     const turn = this.#turn.add(grown);
     return hook === undefined || turn === undefined ? (hook ?? turn) : hook.then(() => turn);
   }
@@ -140,7 +132,7 @@ export class Inbound implements Receiver {
   }
 
   turnEnded(): void {
-    this.#turn.ended();
+    this.#turn?.ended();
     const { acks } = this.#outbound;
     if (acks === undefined) return;
     acks.turnEnded();
@@ -254,8 +246,8 @@ export class Inbound implements Receiver {
         pumped: () => this.#outbound.acks?.turnEnded(),
         fail: (error) => this.fail(error),
       },
-      this.#budget,
-      2 * this.#window,
+      this.#limits.budget,
+      2 * this.#limits.window,
     ));
   }
 }

@@ -10,7 +10,8 @@ import type { Connection } from "../net/connection.ts";
 import { ConnectionError, isLoss } from "../net/connection-error.ts";
 import { encodeMessage } from "../wire/codec.ts";
 import type { ByeCode } from "../wire/message.ts";
-import type { SlowReader, SlowReaders } from "./slow-readers.ts";
+import type { Listed } from "../base/roster.ts";
+import type { SlowReader } from "./slow-readers.ts";
 import { BACKLOG_BURST } from "../base/limits.ts";
 import { isAttached, isDetached, transition, type SessionEvent, type SessionState } from "./state.ts";
 
@@ -30,7 +31,9 @@ export interface ServerSessionEvents {
   closed(session: ServerSession, error: Error | undefined): void;
 }
 
-export class ServerSession implements ConversationEvents, SlowReader {
+export class ServerSession implements ConversationEvents, SlowReader, Listed {
+  /** In the registry's roster. */
+  place = -1;
   readonly login: LoginResult;
   /** When it began, by `performance.now`. */
   readonly since = performance.now();
@@ -39,8 +42,7 @@ export class ServerSession implements ConversationEvents, SlowReader {
 
   readonly #conversation: Conversation;
   readonly #events: ServerSessionEvents;
-  readonly #slowReaders: SlowReaders;
-  readonly #keepsInput: boolean;
+  readonly #context: ConversationContext;
   #state: SessionState = "attached";
   /** True while the client may resume after a loss. Once false, it stays false. */
   #isResumable: boolean;
@@ -63,8 +65,7 @@ export class ServerSession implements ConversationEvents, SlowReader {
     this.login = arrival;
     this.conn = id;
     this.#events = events;
-    this.#slowReaders = context.slowReaders;
-    this.#keepsInput = context.service.keepsInput === true;
+    this.#context = context;
     this.#isResumable = (arrival.resumption?.forMs ?? 0) > 0;
     this.#conversation = new Conversation(id, connection, arrival, context, this);
   }
@@ -270,7 +271,7 @@ export class ServerSession implements ConversationEvents, SlowReader {
 
   overBacklog(): void {
     if (this.#conversation.isOverLimit(BACKLOG_BURST)) return this.dropAsSlow();
-    this.#slowReaders.add(this, this.#conversation.behindSince);
+    this.#context.slowReaders.add(this, this.#conversation.behindSince);
   }
 
   get isOverLimit(): boolean {
@@ -319,7 +320,7 @@ export class ServerSession implements ConversationEvents, SlowReader {
 
   /** Called when the server stops: the service gets the end of input, and the session ends after its last output. */
   shutDown(): void {
-    if (this.#isStopping || this.#keepsInput) return;
+    if (this.#isStopping || this.#context.service.keepsInput === true) return;
     this.#isStopping = true;
     this.#isResumable = false;
     this.#conversation.inbound.stop();
