@@ -60,7 +60,8 @@ export interface Figure {
 
 const KIB = 1024;
 const MIB = 1024 * KIB;
-const IDLE = { few: 1000, many: 5000 };
+/** During the first thousands of logins code is compiled and tables grow in jumps, which is no cost of one more connection. */
+const IDLE = { few: 5000, many: 15_000 };
 /** Each has sent all of a message but its last byte. */
 const BEGUN = { few: 10, many: 60, begun: MIB };
 /** As many go before: code that runs once a connection takes thousands of them to be compiled. */

@@ -6,7 +6,7 @@ export interface Listed {
   place: number;
 }
 
-/** It has no order. As with a Set, objects may be added and deleted while it is iterated. */
+/** It has no order. As with a Set, objects may be added and deleted while it is iterated. Memory for the most that it had stays until it is empty. */
 export class Roster<T extends Listed> implements Iterable<T> {
   readonly #entries: (T | undefined)[] = [];
   /** Places of deleted objects. */
@@ -27,6 +27,7 @@ export class Roster<T extends Listed> implements Iterable<T> {
     if (this.#entries[object.place] !== object) return;
     this.#entries[object.place] = undefined;
     this.#free.push(object.place);
+    if (this.size === 0) this.#entries.length = this.#free.length = 0;
   }
 
   *[Symbol.iterator](): Generator<T> {

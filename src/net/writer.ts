@@ -62,7 +62,7 @@ export class FrameWriter implements Flushable {
   /** The number of the next payload to send again; undefined: all were sent. */
   #replayFrom: number | undefined;
   /** Control frames to send after the payloads that are sent again. */
-  #last: string[] = [];
+  #last: string[] | undefined;
   /** Created by the first `writable` that must wait. */
   #room: Condition | undefined;
 
@@ -236,7 +236,7 @@ export class FrameWriter implements Flushable {
   /** Sends a control frame after all payloads. */
   sendLast(text: string): void {
     if (this.#replayFrom === undefined) this.send(text, writeControlHeader);
-    else this.#last.push(text);
+    else (this.#last ??= []).push(text);
   }
 
   /** Sends the payloads of `retransmit` again, from number `received` of the session on, and keeps later payloads in it. */
@@ -277,7 +277,9 @@ export class FrameWriter implements Flushable {
       this.#replayFrom++;
     }
     this.#replayFrom = undefined;
-    for (const text of this.#last.splice(0)) this.#queue(text, writeControlHeader);
+    const last = this.#last ?? [];
+    this.#last = undefined;
+    for (const text of last) this.#queue(text, writeControlHeader);
   }
 
   /** Ends sending: writes the queued output, then FIN. */

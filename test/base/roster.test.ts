@@ -46,4 +46,6 @@ test("all are visited while each deletes itself or the next one", () => {
     if (each.name === "b") roster.delete(all[2]!);
   }
   expect([visited, roster.size]).toEqual([["a", "b", "d"], 0]);
+  roster.add(all[3]!);
+  expect([roster.size, names(roster), all[3]!.place]).toEqual([1, ["d"], 0]);
 });
