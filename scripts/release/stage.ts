@@ -71,7 +71,8 @@ async function copyFiles(to: string): Promise<void> {
 /** Installs what the lock files name. `--os`, `--cpu` and `--libc` leave out the runtimes that are not needed. */
 async function install(root: string, targets: readonly Target[]): Promise<void> {
   const cache = join(root, "cache");
-  const env = { ...process.env, BUN_INSTALL_CACHE_DIR: cache }; // the flag for it gives way to the variable (Bun 1.4.5)
+  // The flag for the cache gives way to the variable (Bun 1.4.5).
+  const env = { ...process.env, BUN_INSTALL_CACHE_DIR: cache, TMPDIR: root };
   const bun = async (cwd: string, ...more: string[]) => {
     const argv = [process.execPath, "install", "--frozen-lockfile", "--silent", "--ignore-scripts", ...more];
     await output(argv, cwd, { env });
