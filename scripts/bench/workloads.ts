@@ -218,6 +218,7 @@ export const WORKLOADS: readonly Workload[] = [
     unit: "µs",
     only: ["bare", "handler"],
     rounds: 3,
+    fresh: true, // not beside the garbage of what went before
     async measure({ server, workshop, quicker }) {
       const there = await server();
       const load = { connections: ACTIVE, inFlight: 1, bytes: 64 };
