@@ -58,8 +58,6 @@ const RECEIVE_BUFFER_BYTES = 512 * 1024;
 export class Connection implements PausableSocket, FrameWriterEvents, LingeringCloseEvents, Listed {
   /** In the listener's roster. */
   place = -1;
-  /** The user whose slot it has taken, for the server; undefined for none. */
-  slotOf: string | undefined;
   /** The peer's address without the `::ffff:` of a dual-stack listener. */
   readonly address: string;
   /** When it was accepted or dialled, by `performance.now`. */

@@ -5,6 +5,7 @@
 import type { Connection } from "../net/connection.ts";
 
 export class UserSlots {
+  readonly #users = new WeakMap<Connection, string>(); // an entry of a Map takes twice the memory
   readonly #counts = new Map<string, number>();
 
   /** Slots that `user` has taken. */
@@ -16,15 +17,15 @@ export class UserSlots {
   take(connection: Connection, user: string): void {
     this.free(connection);
     if (connection.closed) return; // nothing would free it
-    connection.slotOf = user;
+    this.#users.set(connection, user);
     this.#counts.set(user, this.count(user) + 1);
   }
 
   /** Frees the slot of `connection`, if it has one. */
   free(connection: Connection): void {
-    const { slotOf: user } = connection;
+    const user = this.#users.get(connection);
     if (user === undefined) return;
-    connection.slotOf = undefined;
+    this.#users.delete(connection);
     const left = this.count(user) - 1;
     if (left > 0) this.#counts.set(user, left);
     else this.#counts.delete(user);

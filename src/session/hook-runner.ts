@@ -1,5 +1,6 @@
 // Runs the service's hooks for one session, one at a time, and holds input back while one runs.
 //
+//     new → open → closed, or new → closed: then the service has not heard of the session
 //     idle → running (a hook has returned a promise) → idle, or failed (the hook rejected, and `fail` was called)
 
 import type { Host } from "../services/host.ts";
@@ -116,7 +117,6 @@ export class HookRunner {
 
   /** Leaves the rooms, stops the timers, and calls the `close` hook once. */
   close(): void {
-    if (this.#state === "closed") return;
     const wasOpen = this.#state === "open";
     this.#state = "closed";
     this.#timers?.end();

@@ -101,7 +101,7 @@ export class FrameDecoder {
   #offset = 0;
   /** The frame that is not complete, when its begin was in an earlier chunk. */
   #partial: PartialFrame | undefined;
-  /** Where the payload of the last frame lies: in a chunk or a block, or {@link IN_PIECES}, which are `#pieces`. */
+  /** Where the payload of the last frame lies: in a chunk or a block, from `#start` to `#end`, or {@link IN_PIECES}, in `#pieces`. */
   #source: Uint8Array = EMPTY;
   #pieces: FramePieces | undefined;
   #start = 0;
@@ -274,7 +274,8 @@ export class FrameDecoder {
     const whole = partial.end(start);
     if (!(whole instanceof FramePieces)) return this.#found(whole, start, total);
     this.#pieces = whole;
-    return this.#found(IN_PIECES, 0, total - start);
+    this.#source = IN_PIECES;
+    return true;
   }
 
   /** Adds `count` bytes of the chunk to the partial frame. */

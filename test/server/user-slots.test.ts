@@ -8,14 +8,17 @@ const connection = (closed = false) => ({ closed }) as Connection;
 
 test("each connection has one slot, that of its last login, and frees it once", () => {
   const slots = new UserSlots();
-  const [one, two] = [connection(), connection()];
+  const [one, two, three] = [connection(), connection(), connection()];
   slots.take(one, "ann");
   slots.take(two, "ann");
   slots.take(two, "ann");
   expect([slots.count("ann"), slots.count("bob")]).toEqual([2, 0]);
   slots.take(two, "bob");
   expect([slots.count("ann"), slots.count("bob")]).toEqual([1, 1]);
+  slots.take(three, "ann");
   for (const each of [one, one, connection()]) slots.free(each);
+  expect([slots.count("ann"), slots.count("bob")]).toEqual([1, 1]);
+  slots.free(three);
   expect([slots.count("ann"), slots.count("bob")]).toEqual([0, 1]);
 });
 
